@@ -1,0 +1,63 @@
+# `make` alone lists the commands. Needed on the machine: make and a Python; the rest is installed into .venv.
+
+# Tried in this order; the first that runs and fits is used. To choose another: make test PYTHON=/path/to/python3.12
+PYTHON = python3.11 python3.12 python3.13 python3 python
+# What is appended to the command: make train ARGS="trainer.max_epochs=2", make test ARGS="-k lif"
+ARGS =
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/.installed
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check lint format slow clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo '  Settings: ARGS="trainer.max_epochs=2" is appended to the command, PYTHON=... names the Python to use.'
+
+train: $(STAMP) ## set everything up and train; ARGS are overrides
+	@$(VENV)/bin/snnlab train $(ARGS)
+
+test: $(STAMP) ## set everything up and run the tests; ARGS go to pytest
+	@$(RUN) pytest $(ARGS)
+
+check: lint test ## what must pass before a change lands: lint, then the tests
+
+lint: $(STAMP) ## formatting, ruff, pyright
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) pyright --pythonpath $(VENV)/bin/python
+
+format: $(STAMP) ## rewrite files to the house's format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+slow: $(STAMP) ## run the tests marked slow
+	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
+
+clean: ## remove the environment and what tools left; runs in outputs/ stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is the last thing written, so that an installation that failed or was broken off is done again.
+# A candidate is tried by running it: a pyenv shim on PATH may have no Python behind it.
+$(STAMP): pyproject.toml
+	@if ! $(VENV)/bin/python -c 'import pip; $(FITS)' >/dev/null 2>&1; then \
+		found=; \
+		for python in $(PYTHON); do \
+			if $$python -c '$(FITS)' >/dev/null 2>&1; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo 'snnlab needs Python 3.11, 3.12 or 3.13, with its venv module; of these none runs and fits: $(PYTHON)'; \
+			echo '  Debian, Ubuntu: apt install python3 python3-venv    macOS: brew install python@3.12'; \
+			echo '  A Python that is elsewhere: make $(firstword $(MAKECMDGOALS)) PYTHON=/path/to/python3.12'; \
+			exit 1; \
+		fi >&2; \
+		echo "Making $(VENV) with $$($$found --version), $$(command -v $$found)"; \
+		$$found -m venv --clear $(VENV); \
+	fi
+	@echo 'Installing snnlab into $(VENV): about a minute and 1.4 GB, more where pip takes a CUDA build of torch.'
+	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

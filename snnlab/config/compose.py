@@ -1,0 +1,127 @@
+"""Find the configs, compose them with Hydra, check what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from snnlab.config.hydra_errors import explain
+from snnlab.config.layers import expand_layers
+from snnlab.config.overrides import mark_overrides
+from snnlab.config.schema import Experiment
+from snnlab.errors import ConfigError
+from snnlab.settings import check_settings
+
+# References that stay in a run's config.yaml, so that a later change of what they point to is followed.
+KEPT_REFERENCES = ("${data.", "${trainer.")
+
+
+def config_folder() -> Path:
+    """Return the folder of the configs that come with snnlab: inside an installed package, or at a checkout's root."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def ready_overrides(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> list[str]:
+    """Return the overrides as Hydra takes them; see `mark_overrides`."""
+    folders = [config_folder(), *config_dirs]
+    groups = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+    return mark_overrides(overrides, groups)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn what Hydra, OmegaConf and YAML raise inside into a ConfigError."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        plain = explain(error)
+        if plain is None:
+            raise
+        raise plain from error
+
+
+def check(cfg: DictConfig, sources: Sequence[Path], data_choice: str | None, experiment: str | None) -> Experiment:
+    """Check a composed configuration and return it resolved.
+
+    Args:
+        cfg: What Hydra composed, without its `hydra` node.
+        sources: Folders of YAML files, first match first.
+        data_choice: Name of the chosen data file.
+        experiment: Name of the chosen experiment file.
+
+    Raises:
+        ConfigError: for the first mistake found.
+    """
+    with readable_errors():
+        raw = OmegaConf.to_container(cfg, resolve=False)
+        assert isinstance(raw, dict)
+        neuron, model = raw.pop("neuron", None), raw.get("model")
+        if not isinstance(model, Mapping) or not isinstance(model.get("layers"), Mapping) or not model["layers"]:
+            raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
+        neuron = _resolve_alone(cfg, neuron)
+        raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
+        raw.pop("experiment", None)
+        _settle_time(raw, sources, data_choice, experiment)
+        resolved = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    check_settings(Experiment, resolved, "config", "an experiment", given=("record",))
+    if resolved["seed"] < 0:
+        raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
+    if set(resolved["model"]) != {"layers"}:
+        raise ConfigError(f"model: takes only layers, got {', '.join(sorted(set(resolved['model']) - {'layers'}))}")
+    ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
+    return Experiment(**ordered, record=_record(raw, resolved))
+
+
+def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
+    """Return the neuron with its references resolved, since its node will not be there any more."""
+    if neuron is None:
+        return None
+    node = OmegaConf.to_container(cfg.neuron, resolve=True)
+    if not isinstance(node, dict):
+        raise ConfigError(f"neuron: expected a mapping such as {{type: lif}}, got {node!r}")
+    return {str(key): value for key, value in node.items()}
+
+
+def _settle_time(raw: dict[str, Any], sources: Sequence[Path], data_choice: str | None, experiment: str | None) -> None:
+    """Let a `dt` or `num_bins` of an experiment take the place of the other one in the data file."""
+    data = raw.get("data")
+    if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
+        return
+    in_file = _set_times(_load(sources, "data", data_choice))
+    in_experiment = _set_times((_load(sources, "experiment", experiment) or {}).get("data"))
+    if len(in_file) != 1 or len(in_experiment) == 2:
+        raise ConfigError("data: give either num_bins or dt (ms), not both")
+    data[in_file.pop()] = None
+
+
+def _set_times(node: Any) -> set[str]:
+    return {key for key in ("num_bins", "dt") if isinstance(node, Mapping) and node.get(key) is not None}
+
+
+def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
+    for folder in sources:
+        path = folder / group / f"{choice}.yaml"
+        if path.is_file():
+            return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return None
+
+
+def _record(raw: Any, resolved: Any) -> Any:
+    """Return the resolved configuration with the references that are kept."""
+    if isinstance(raw, dict):
+        return {key: _record(value, resolved[key]) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_record(a, b) for a, b in zip(raw, resolved, strict=True)]
+    return raw if isinstance(raw, str) and raw.startswith(KEPT_REFERENCES) else resolved
+
+

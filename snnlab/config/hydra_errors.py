@@ -1,0 +1,53 @@
+"""Hydra's, OmegaConf's and YAML's own exceptions, in one or two lines with the place and the cure."""
+
+from __future__ import annotations
+
+import re
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+
+
+def explain(error: Exception) -> ConfigError | None:
+    """Return what the user should read, or None if the exception is not about the configuration."""
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if isinstance(error, MissingConfigException):
+        return _missing(error.missing_cfg_file, error.options, str(error))
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"{error.override}: not an override; write key=value, and quote lists and mappings for the shell")
+    if isinstance(error, YAMLError):
+        return _yaml(error)
+    cause = error.__cause__
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        return _omegaconf(cause)
+    if isinstance(error, OmegaConfBaseException):
+        return _omegaconf(error)
+    if isinstance(error, HydraException):
+        return ConfigError(" ".join(str(error).split()))
+    return None
+
+
+def _missing(name: str | None, options: object, text: str) -> ConfigError:
+    group, _, choice = (name or "").rpartition("/")
+    if not group or not isinstance(options, list | tuple):
+        return ConfigError(" ".join(text.split()))
+    hint = did_you_mean(choice, options)
+    return ConfigError(f"{group}={choice}: there is no {group} of this name.{hint}\n  {group}: {listing(options)}")
+
+
+def _yaml(error: Exception) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
+    return ConfigError(f"{where}: not valid YAML: {problem}")
+
+
+def _omegaconf(error: Exception) -> ConfigError:
+    key = getattr(error, "full_key", None)
+    message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
+    missing = re.search(r"Interpolation key '([^']+)' not found", message)
+    if missing:
+        return ConfigError(f"{key}: refers to ${{{missing[1]}}}, which is not there")
+    return ConfigError(f"{key}: {message}" if key else message)

@@ -1,0 +1,51 @@
+"""The types of an experiment's settings; what stands inside a group is checked by whoever builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Node = Mapping[str, Any]
+Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment, checked and resolved.
+
+    Args:
+        name: Folder under `output_dir` for its runs.
+        seed: Drives initialisation, order, augmentation and dropout, each by a stream of its own; >= 0.
+        model: `layers`, by name, in the order of computation; every `type` is a registered layer.
+        data: `type` and the settings of a dataset.
+        loss: `type` and the settings of a loss.
+        optimizer: `_target_` and its arguments.
+        scheduler: `_target_` and its arguments; null for none.
+        trainer: Arguments of lightning's Trainer.
+        callbacks: Further callbacks by name.
+        logger: Loggers by name.
+        output_dir: Where runs go.
+        plugins: Modules to import first.
+        threads: CPU threads of torch; null leaves its own choice.
+        selection: Which epoch is tested.
+        test: Whether the chosen epoch is tested.
+        record: This experiment as the run's `config.yaml` will hold it.
+    """
+
+    name: str
+    seed: int
+    model: Node
+    data: Node
+    loss: Node
+    optimizer: Node
+    trainer: Node
+    scheduler: Node | None = None
+    callbacks: Node | None = None
+    logger: Node | None = None
+    output_dir: str = "outputs"
+    plugins: Sequence[str] = ()
+    threads: int | None = None
+    selection: Selection = "lowest_val_loss"
+    test: bool = True
+    record: Node | None = None

@@ -1,0 +1,46 @@
+"""What a user sees when something is wrong: one or two lines, no traceback.
+
+    SnnlabError
+    ├── ConfigError   a setting, a layer, an override, a plugin
+    ├── DataError     recordings: missing, truncated, not what the YAML says
+    │   └── StoreError    the packed copy of a dataset
+    └── RecordError   a run's folder
+
+Everything else that escapes is a bug, and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SnnlabError(Exception):
+    """A mistake or an obstacle that the user can act on; its text is what the user reads."""
+
+
+class ConfigError(SnnlabError, ValueError):
+    """A setting that cannot be used; the text starts with its place, such as `model.layers.lif1`."""
+
+
+class DataError(SnnlabError, ValueError):
+    """Recordings that are missing, damaged, or not what their YAML says."""
+
+
+class StoreError(DataError):
+    """A packed store that is damaged, truncated or foreign."""
+
+
+class RecordError(SnnlabError):
+    """A run's folder that cannot be written or read."""
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the option nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def listing(names: Iterable[str]) -> str:
+    """Return the names in order, joined by commas, for `one of a, b, c`."""
+    return ", ".join(names)

@@ -1,0 +1,193 @@
+"""Find a dataset's packed store, or pack it: under a lock, beside its place, renamed when whole."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import filelock
+import numpy as np
+
+from snnlab.errors import DataError, StoreError
+from snnlab.events.manifest import CURE, FORMAT, canonical_hash
+from snnlab.events.reading import read_all
+from snnlab.events.recording import Events, SensorSize, check_sensor_size
+from snnlab.events.store import Store
+from snnlab.events.writer import StoreWriter
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[Iterable[Events], int, str], Iterable[Events]]
+"""Wraps the recordings to show their passing, given how many there are and a few words."""
+
+
+class Source(Protocol):
+    """What a dataset offers to be packed; for several workers it must survive pickling."""
+
+    @property
+    def label(self) -> str:
+        """Short name of the dataset; the store's folder begins with it."""
+        ...
+
+    @property
+    def sensor_size(self) -> SensorSize:
+        """`[W, H, P]` (pixels, pixels, polarities)."""
+        ...
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class of each recording, `[R]`, int64."""
+        ...
+
+    @property
+    def split(self) -> np.ndarray:
+        """0 for training, 1 for test, `[R]`, uint8."""
+        ...
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """User or speaker of each recording, `[R]`, int64, or None."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that decides the recordings, as JSON; two sources that differ must differ here."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of recordings R."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return what a message calls the recording, such as its file."""
+        ...
+
+    def read(self, index: int) -> Events:
+        """Return one recording, sorted by time."""
+        ...
+
+
+def store_path(source: Source, store_dir: Path) -> Path:
+    """Return the folder that belongs to this source's fingerprint and to this format."""
+    key = canonical_hash({"format": FORMAT, "source": source.fingerprint()})
+    return store_dir / f"{source.label}-{key[:12]}"
+
+
+def open_or_build(
+    source: Source, store_dir: Path, *, progress: Progress | None = None, workers: int = 0
+) -> Store:
+    """Open the source's packed store; pack the recordings first where there is none.
+
+    Args:
+        source: The dataset.
+        store_dir: Where stores are kept.
+        progress: Shows the packing, such as a function around tqdm.
+        workers: Processes that read; 0 and 1 read here. The bytes are the same for any number.
+
+    Raises:
+        StoreError: If the store is damaged or belongs to something else, or the folder cannot be written.
+        DataError: If a recording cannot be used.
+    """
+    path = store_path(source, store_dir)
+    if not os.path.exists(path):
+        with _locked(path):
+            if not os.path.exists(path):
+                _build(source, path, progress, workers)
+    store = Store.open(path)
+    _check_same(source, store)
+    return store
+
+
+def _build(source: Source, path: Path, progress: Progress | None, workers: int) -> None:
+    _check_source(source)
+    beside = path.with_name(path.name + ".building")
+    # Under the lock nobody else builds here: what lies there was left by a killed process.
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with _writable(path):
+            beside.mkdir()
+        _pack(source, beside, progress, workers)
+        with _writable(path):
+            beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _pack(source: Source, folder: Path, progress: Progress | None, workers: int) -> None:
+    with _writable(folder):
+        writer = StoreWriter(folder, source.sensor_size)
+    with writer, closing(read_all(source, workers)) as recordings:
+        shown = progress(recordings, len(source), f"packing {source.label}") if progress else recordings
+        for events in shown:
+            with _writable(folder):
+                writer.append(events)
+        with _writable(folder):
+            writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path.with_name(path.name + ".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            _log.info("another process packs %s; waiting for it", path)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into the cure; never wrapped around a source's own reading."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(
+            f"{path.parent}: cannot be written ({reason}); "
+            "choose another folder with data.store_dir=... or make room"
+        ) from error
+
+
+def _check_source(source: Source) -> None:
+    check_sensor_size(source.sensor_size)
+    for key, values in _per_recording(source).items():
+        if values is not None and np.shape(values) != (len(source),):
+            raise DataError(
+                f"{source.label}: {key} has shape {np.shape(values)} for {len(source)} recordings"
+            )
+    if len(source) and not np.isin(source.split, (0, 1)).all():
+        raise DataError(f"{source.label}: split must be 0 (training) or 1 (test)")
+
+
+def _check_same(source: Source, store: Store) -> None:
+    """Refuse a store whose folder has the right name and whose content is another."""
+    fingerprint = json.loads(json.dumps(source.fingerprint()))
+    same = {"fingerprint": store.manifest.source == fingerprint}
+    same["sensor_size"] = store.sensor_size == tuple(source.sensor_size)
+    same["number of recordings"] = len(store) == len(source)
+    stored = _per_recording(store)
+    same |= {key: _equal(stored[key], value) for key, value in _per_recording(source).items()}
+    different = [key for key, is_same in same.items() if not is_same]
+    if different:
+        raise StoreError(f"{store.path}: its {different[0]} is not that of {source.label}; {CURE}")
+
+
+def _per_recording(owner: Source | Store) -> dict[str, np.ndarray | None]:
+    return {"targets": owner.targets, "split": owner.split, "groups": owner.groups}
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)

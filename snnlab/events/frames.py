@@ -1,0 +1,132 @@
+"""Packed events become frames, on whatever device they are.
+
+Axes: T steps, B recordings, P polarities, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.errors import DataError
+from snnlab.events.recording import SensorSize, check_sensor_size
+from snnlab.events.store import Packed
+
+
+class EventBatch(NamedTuple):
+    """Packed events of several recordings, as `Packed`, in tensors.
+
+    Shape:
+        `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for
+        targets and index (int64).
+    """
+
+    t: Tensor
+    x: Tensor
+    y: Tensor | None
+    p: Tensor
+    offsets: Tensor
+    targets: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    @classmethod
+    def from_packed(cls, packed: Packed) -> EventBatch:
+        """Wrap the arrays' memory, without a copy."""
+        y = None if packed.y is None else torch.from_numpy(packed.y)
+        t, x, p, offsets, targets, index = (
+            torch.from_numpy(column)
+            for column in (packed.t, packed.x, packed.p, packed.offsets, packed.targets, packed.index)
+        )
+        return cls(t, x, y, p, offsets, targets, index)
+
+
+class Batch(NamedTuple):
+    """Frames and what belongs to them.
+
+    Shape:
+        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`.
+    """
+
+    x: Tensor
+    lengths: Tensor
+    targets: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:
+    """Count events per step and pixel: every event of `[0, duration_us)` is in exactly one frame.
+
+        step = floor(t * num_bins / duration_us)
+
+    Memory is channels-last: the permuted view of a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`). Counts are
+    exact up to 2^24 a cell, the float32 integers; the order of adding does not matter, on any device.
+
+    Args:
+        batch: Packed events.
+        num_bins: Number of steps T.
+        duration_us: Length of the window (us); events outside are left out.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
+
+    Shape:
+        x float32 `[T, B, P, H, W]`; without y `[T, B, P, W]`, or `[T, B, W]` for P = 1.
+
+    Raises:
+        DataError: If y does not go with H, or a coordinate is outside the sensor. Coordinates are looked at
+            on the CPU only, where that is free; the store has checked them when it was built.
+        ValueError: If num_bins or duration_us is not positive.
+    """
+    _check(batch, num_bins, duration_us, sensor_size)
+    width, height, polarities = sensor_size
+    device, num_recordings = batch.t.device, batch.targets.numel()
+    rows = () if batch.y is None else (height,)
+    shape = (num_bins, num_recordings, *rows, width, polarities)
+    cell = _cells(batch, num_bins, duration_us, sensor_size)
+    inside = ((batch.t >= 0) & (batch.t < duration_us)).float()
+    # Weights of 0 instead of a selection: a selection's size would make a GPU wait for the CPU.
+    x = torch.zeros(shape, device=device)
+    x.view(-1).scatter_add_(0, cell, inside)
+    lengths = torch.full((num_recordings,), num_bins, dtype=torch.int64, device=device)
+    return Batch(_channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+
+
+def _cells(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return each event's place in a contiguous `[T, B, H, W, P]`, `[N]`."""
+    width, height, polarities = sensor_size
+    device, num_recordings = batch.t.device, batch.targets.numel()
+    recording = torch.repeat_interleave(
+        torch.arange(num_recordings, device=device), batch.offsets.diff(), output_size=batch.t.numel()
+    )
+    cell = batch.t.clamp(0, duration_us - 1).mul_(num_bins)
+    cell = cell.div_(duration_us, rounding_mode="floor").mul_(num_recordings).add_(recording)
+    if batch.y is not None:
+        cell.mul_(height).add_(batch.y)
+    cell.mul_(width).add_(batch.x)
+    return cell.mul_(2).add_(batch.p) if polarities == 2 else cell
+
+
+def _channels_last(x: Tensor, has_rows: bool) -> Tensor:
+    if has_rows:
+        return x.permute(0, 1, 4, 2, 3)
+    return x.squeeze(3) if x.shape[3] == 1 else x.permute(0, 1, 3, 2)
+
+
+def _check(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> None:
+    if num_bins < 1 or duration_us < 1:
+        raise ValueError(f"num_bins ({num_bins}) and duration_us ({duration_us}) must be positive")
+    check_sensor_size(sensor_size)
+    width, height, _ = sensor_size
+    if (batch.y is None) != (height == 1):
+        given = "no y" if batch.y is None else "y"
+        raise DataError(f"the recordings have {given}, sensor_size is {list(sensor_size)}; y goes with H > 1")
+    if batch.x.device.type != "cpu" or not batch.x.numel():
+        return
+    for key, column, size in (("x", batch.x, width), ("y", batch.y, height)):
+        if column is None:
+            continue
+        low, high = int(column.min()), int(column.max())
+        if low < 0 or high >= size:
+            raise DataError(
+                f"{key} spans {low}..{high}, the sensor has 0..{size - 1}; check data.sensor_size"
+            )

@@ -1,0 +1,79 @@
+"""The page of a packed store that says what the other files are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from snnlab.errors import StoreError
+
+FORMAT = 1
+COLUMNS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "|b1"}
+"""Per event, in raw files `<key>.bin`."""
+ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8"}
+"""Per recording, in `<key>.npy`."""
+CURE = "delete this folder, the next run packs the recordings again"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store holds, and from what it was made.
+
+    Args:
+        format: Version of the layout.
+        source: The source's fingerprint.
+        recordings: Number of recordings.
+        events: Number of events of all recordings.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        dtypes: NumPy type of each file's values, by key.
+        sha256: Checksum of each file's values, by key.
+        content: Checksum of all values: the data's fingerprint in a run's record.
+        versions: Of snnlab and NumPy when it was packed; for people, never compared.
+    """
+
+    format: int
+    source: dict[str, Any]
+    recordings: int
+    events: int
+    sensor_size: list[int]
+    dtypes: dict[str, str]
+    sha256: dict[str, str]
+    content: str
+    versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into the folder."""
+        text = json.dumps(asdict(self), indent=2, allow_nan=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read `manifest.json` of the folder.
+
+        Raises:
+            StoreError: If it is missing, not JSON, of another format, or incomplete.
+        """
+        try:
+            page = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{folder}: manifest.json cannot be read ({error}); {CURE}") from error
+        found = page.get("format") if isinstance(page, dict) else None
+        if found != FORMAT:
+            raise StoreError(f"{folder}: has format {found}, this snnlab reads {FORMAT}; {CURE}")
+        if set(page) != {field.name for field in fields(cls)}:
+            raise StoreError(f"{folder}: manifest.json lacks entries or has foreign ones; {CURE}")
+        return cls(**page)
+
+
+def canonical_hash(value: Any) -> str:
+    """Return the sha256 of the value's JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_hash(sha256: dict[str, str]) -> str:
+    """Return one checksum of all files that say something of their own (`last_t` follows from t)."""
+    return canonical_hash({key: value for key, value in sha256.items() if key != "last_t"})

@@ -1,0 +1,82 @@
+"""Read and check a source's recordings in order, here or in a few processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+from snnlab.errors import DataError
+from snnlab.events.recording import Events, check_events
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from snnlab.events.build import Source
+
+_CHUNK = 16
+_CHUNKS_IN_FLIGHT = 3
+"""Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
+
+_source: Source | None = None
+
+
+def read_all(source: Source, workers: int = 0) -> Generator[Events]:
+    """Yield every recording, checked, in the source's order.
+
+    Args:
+        source: The dataset.
+        workers: Processes that read; 0 and 1 read here.
+
+    Raises:
+        DataError: If a recording cannot be used, or a worker was killed.
+    """
+    if workers <= 1:
+        for index in range(len(source)):
+            yield _read(source, index)
+        return
+    # Not forked: a fork inherits locks of the threads that numba and PyTorch have started.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
+    )
+    try:
+        yield from _in_order(pool, len(source), workers * _CHUNKS_IN_FLIGHT)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{source.label}: a reading process died (out of memory?, or a script without "
+            "`if __name__ == '__main__':`); read with workers=0"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, size: int, in_flight: int) -> Iterator[Events]:
+    pending: deque[Future[list[Events]]] = deque()
+    for start in range(0, size, _CHUNK):
+        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, size)))
+        if len(pending) == in_flight:
+            yield from pending.popleft().result()
+    while pending:
+        yield from pending.popleft().result()
+
+
+def _start_worker(source: Source) -> None:
+    global _source
+    _source = source
+    # Ctrl-C reaches the whole process group; the parent decides, the workers would only add tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _read_chunk(start: int, stop: int) -> list[Events]:
+    assert _source is not None
+    return [_read(_source, index) for index in range(start, stop)]
+
+
+def _read(source: Source, index: int) -> Events:
+    events = source.read(index)
+    check_events(events, source.sensor_size, source.name(index))
+    return events

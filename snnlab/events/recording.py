@@ -1,0 +1,108 @@
+"""What a recording is, and what makes one usable."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from snnlab.errors import DataError
+
+SensorSize = tuple[int, int, int]
+"""[W, H, P] as tonic has it: columns, rows, polarities."""
+
+
+class Events(NamedTuple):
+    """One recording as four columns, an event a row, sorted by time.
+
+    Args:
+        t: Time since the recording's start (us), int64.
+        x: Column, int16.
+        y: Row, int16; None exactly for sensors of one row (H = 1).
+        p: Polarity, bool: True is ON.
+
+    Shape:
+        `[N]` each.
+    """
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray | None
+    p: np.ndarray
+
+
+def check_sensor_size(sensor_size: SensorSize) -> None:
+    """Refuse a sensor that the columns' types cannot address.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+
+    Raises:
+        DataError: If it is not three integers, W or H outside 1..32767, P not 1 or 2.
+    """
+    if len(sensor_size) == 3:
+        width, height, polarities = sensor_size
+        if 1 <= width <= 32767 and 1 <= height <= 32767 and polarities in (1, 2):
+            return
+    raise DataError(f"sensor_size {list(sensor_size)}: needs [W, H, P], W and H in 1..32767, P 1 or 2")
+
+
+def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
+    """Refuse a recording that would be binned into wrong cells.
+
+    Args:
+        events: The recording.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        name: What a message calls the recording, such as its file.
+
+    Shape:
+        Columns of equal length `[N]`; N may be 0.
+
+    Raises:
+        DataError: If a column has the wrong shape or type, t is negative or not sorted, a coordinate is
+            outside the sensor, or y does not go with the sensor's height.
+    """
+    check_sensor_size(sensor_size)
+    width, height, _ = sensor_size
+    if (events.y is None) != (height == 1):
+        given = "no y" if events.y is None else "y"
+        raise DataError(f"{name}: has {given}, but sensor_size is {list(sensor_size)}; y goes with H > 1")
+    _check_columns(events, name)
+    _check_times(events.t, name)
+    _check_inside(events.x, "x", width, name)
+    if events.y is not None:
+        _check_inside(events.y, "y", height, name)
+
+
+def _check_columns(events: Events, name: str) -> None:
+    for key, column in events._asdict().items():
+        if column is None:
+            continue
+        if column.shape != (events.t.size,):
+            raise DataError(f"{name}: {key} has shape {column.shape}, t has {events.t.size} events")
+        if key == "p" and column.dtype != np.bool_:
+            raise DataError(f"{name}: p is {column.dtype}; it must be bool, True for ON (p > 0)")
+        if key != "p" and not np.issubdtype(column.dtype, np.integer):
+            unit = "microseconds" if key == "t" else "pixels"
+            raise DataError(f"{name}: {key} is {column.dtype}; it must be integer {unit}")
+
+
+def _check_times(t: np.ndarray, name: str) -> None:
+    if not t.size:
+        return
+    # Compared, not subtracted: differences of unsigned columns never are negative.
+    falls = np.flatnonzero(t[1:] < t[:-1])
+    if falls.size:
+        raise DataError(
+            f"{name}: t is not sorted (event {falls[0] + 1} is earlier than the one before); sort by t"
+        )
+    if t[0] < 0:
+        raise DataError(f"{name}: the first event is at {t[0]} us; times start at 0, subtract an offset")
+
+
+def _check_inside(column: np.ndarray, key: str, size: int, name: str) -> None:
+    if column.size and (column.min() < 0 or column.max() >= size):
+        raise DataError(
+            f"{name}: {key} spans {column.min()}..{column.max()}, the sensor has 0..{size - 1}; "
+            "check data.sensor_size ([W, H, P])"
+        )

@@ -1,0 +1,205 @@
+"""A dataset's recordings, packed in memory-mapped columns: the reading side."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from snnlab.errors import StoreError
+from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, content_hash
+from snnlab.events.recording import Events, SensorSize
+
+
+class Packed(NamedTuple):
+    """Several recordings, one after the other, in memory of their own.
+
+    Args:
+        t: Time since each recording's start (us), int64.
+        x: Column, int16.
+        y: Row, int16, or None.
+        p: Polarity, bool.
+        offsets: Recording b is `[offsets[b], offsets[b + 1])`, int64.
+        targets: Class of each recording, int64.
+        index: Place of each recording in the store, int64.
+
+    Shape:
+        `[N]` for t, x, y, p; `[B + 1]` for offsets; `[B]` for targets and index.
+    """
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray | None
+    p: np.ndarray
+    offsets: np.ndarray
+    targets: np.ndarray
+    index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+class Store:
+    """The packed recordings of one dataset; made by `open_or_build`, opened by `Store.open`.
+
+    Args:
+        path: The store's folder.
+        manifest: Its page.
+        columns: t, x, y, p of all recordings, `[N]` each.
+        arrays: offsets `[R + 1]`, and targets, split, groups, last_t `[R]`.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, columns: dict[str, np.ndarray], arrays: dict[str, np.ndarray]
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.sensor_size: SensorSize = (
+            manifest.sensor_size[0],
+            manifest.sensor_size[1],
+            manifest.sensor_size[2],
+        )
+        self.targets = arrays["targets"]
+        self.split = arrays["split"]
+        self.groups = arrays.get("groups")
+        self._columns = columns
+        self._arrays = arrays
+        self._offsets = arrays["offsets"]
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store after checking that its files are whole.
+
+        Raises:
+            StoreError: If a file is missing, has another size than the manifest says, or another format.
+        """
+        manifest = Manifest.read(path)
+        arrays = {key: _load_array(path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
+        offsets = arrays["offsets"]
+        if offsets[0] != 0 or offsets[-1] != manifest.events or (np.diff(offsets) < 0).any():
+            raise StoreError(f"{path}: offsets.npy does not fit {manifest.events} events; {CURE}")
+        columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
+        return cls(path, manifest, columns, arrays)
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        """Travel to a loader's worker as a path: pickling a memory map would copy the whole dataset."""
+        return Store.open, (self.path,)
+
+    def __len__(self) -> int:
+        return self.manifest.recordings
+
+    def __getitem__(self, index: int) -> Events:
+        """Return one recording as read-only views of the maps."""
+        place = operator.index(index)
+        place += len(self) if place < 0 else 0
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self.path}: recording {index} of {len(self)}")
+        piece = slice(int(self._offsets[place]), int(self._offsets[place + 1]))
+        columns = self._columns
+        y = columns["y"][piece] if "y" in columns else None
+        return Events(columns["t"][piece], columns["x"][piece], y, columns["p"][piece])
+
+    @property
+    def num_events(self) -> int:
+        """Number of events of all recordings."""
+        return self.manifest.events
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of all values, for a run's record."""
+        return self.manifest.content
+
+    def gather(self, indices: np.ndarray) -> Packed:
+        """Copy the given recordings, in the given order, into one block.
+
+        Args:
+            indices: Places in the store; repeats are allowed.
+
+        Shape:
+            `[B]`; B may be 0.
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        index = self._places(indices)
+        starts, stops = self._offsets[index], self._offsets[index + 1]
+        offsets = np.zeros(index.size + 1, np.int64)
+        np.cumsum(stops - starts, out=offsets[1:])
+        pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
+        block = {key: _join(column, pieces) for key, column in self._columns.items()}
+        return Packed(block["t"], block["x"], block.get("y"), block["p"], offsets, self.targets[index], index)
+
+    def count_outside(self, indices: np.ndarray, duration_us: int) -> int:
+        """Count the events that a window `[0, duration_us)` leaves out.
+
+        Args:
+            indices: Places in the store, `[B]`.
+            duration_us: Length of the window (us).
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        index = self._places(indices)
+        late = index[self._arrays["last_t"][index] >= duration_us]
+        return sum(_count_from(self[place].t, duration_us) for place in late.tolist())
+
+    def verify(self) -> None:
+        """Read everything and compare it with the manifest's checksums.
+
+        Raises:
+            StoreError: If a file's values have changed since they were packed.
+        """
+        values = self._columns | self._arrays
+        found = {key: hashlib.sha256(array.data).hexdigest() for key, array in values.items()}
+        damaged = sorted(key for key in values if found[key] != self.manifest.sha256.get(key))
+        if damaged:
+            raise StoreError(f"{self.path}: the checksum of {', '.join(damaged)} is wrong; {CURE}")
+        if content_hash(found) != self.manifest.content:
+            raise StoreError(f"{self.path}: the manifest's content checksum is wrong; {CURE}")
+
+    def _places(self, indices: np.ndarray) -> np.ndarray:
+        index = np.asarray(indices)
+        if index.size and not np.issubdtype(index.dtype, np.integer):
+            raise TypeError(f"recordings are asked for by integers, not {index.dtype}")
+        index = index.astype(np.int64)
+        if index.size and (index.min() < 0 or index.max() >= len(self)):
+            raise IndexError(f"{self.path}: recordings {index.min()}..{index.max()} of {len(self)}")
+        return index
+
+
+def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
+    # Concatenating nothing is an error in NumPy, hence the empty piece.
+    return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
+
+
+def _count_from(t: np.ndarray, start: int) -> int:
+    return t.size - int(np.searchsorted(t, start))
+
+
+def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
+    try:
+        array = np.load(path / f"{key}.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(f"{path}: {key}.npy cannot be read ({error}); {CURE}") from error
+    size = manifest.recordings + (key == "offsets")
+    if array.shape != (size,) or array.dtype != ARRAYS[key]:
+        raise StoreError(
+            f"{path}: {key}.npy is {array.dtype} {array.shape}, expected {ARRAYS[key]} ({size},); {CURE}"
+        )
+    return array
+
+
+def _map_column(path: Path, key: str, manifest: Manifest) -> np.ndarray:
+    file, dtype = path / f"{key}.bin", np.dtype(COLUMNS[key])
+    expected = manifest.events * dtype.itemsize
+    found = file.stat().st_size if file.is_file() else None
+    if found != expected:
+        what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
+        raise StoreError(f"{path}: {file.name} {what}; {CURE}")
+    if not expected:
+        return np.empty(0, dtype)
+    try:
+        # A plain array over the map: slicing np.memmap itself costs several microseconds a time.
+        return np.asarray(np.memmap(file, dtype=dtype, mode="r"))
+    except OSError as error:
+        raise StoreError(f"{path}: {file.name} cannot be read ({error})") from error

@@ -1,0 +1,78 @@
+"""From named YAML nodes to a network: each layer is told the shape that reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.network import Network
+from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
+
+Shape = tuple[int, ...]
+
+
+class BuiltNetwork(NamedTuple):
+    """A network and the shapes found on the way, each of one sample at one step.
+
+    Attributes:
+        network: The network itself.
+        shapes: Output shape of each layer, by name.
+        spiking: Shape of each spiking layer's neurons, by the key of its counts.
+    """
+
+    network: Network
+    shapes: dict[str, Shape]
+    spiking: dict[str, Shape]
+
+
+def build_network(
+    layers: Mapping[str, Mapping[str, Any]], *, in_shape: Shape, dt: float | None, place: str = "model.layers"
+) -> BuiltNetwork:
+    """Build layers in order, inferring shapes, and check that each fits what it is given.
+
+    Args:
+        layers: A node `{type: ..., settings}` for each name.
+        in_shape: Shape of one sample at one step, for instance (P, H, W).
+        dt: Length of a step, ms; None where steps have no length.
+        place: Where the layers stand in the YAML.
+
+    Raises:
+        ConfigError: naming the layer, if a node is wrong or its layer does not fit its input.
+    """
+    built: dict[str, nn.Module] = {}
+    shapes: dict[str, Shape] = {}
+    spiking: dict[str, Shape] = {}
+    shape = in_shape
+    for name, node in layers.items():
+        settings = dict(node)
+        kind = settings.pop("type", None)
+        layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt)
+        shape, counts = _probe(layer, shape, f"{place}.{name}", str(kind))
+        built[name], shapes[name] = layer, shape
+        spiking.update({name if key == OWN else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()})
+    try:
+        return BuiltNetwork(Network(built), shapes, spiking)
+    except ValueError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _probe(layer: nn.Module, in_shape: Shape, place: str, kind: str) -> tuple[Shape, Counts]:
+    """Run one silent step through a layer; return the shape that comes out, and its counts."""
+    x = torch.zeros(1, 1, *in_shape)
+    counts: Counts = {}
+    training = layer.training
+    layer.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            y = layer(x, counts=counts)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{place}: {kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
+    finally:
+        layer.train(training)
+    return tuple(y.shape[2:]), counts

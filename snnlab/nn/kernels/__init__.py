@@ -1,0 +1,1 @@
+"""The neuron's time loop; `reference` is its definition."""

@@ -1,0 +1,10 @@
+"""Layers that do not spike, one file a family; importing this registers them all."""
+
+from snnlab.nn.layers import activation as activation
+from snnlab.nn.layers import conv as conv
+from snnlab.nn.layers.dense import flatten as flatten
+from snnlab.nn.layers.dense import linear as linear
+from snnlab.nn.layers.dropout import Dropout as Dropout
+from snnlab.nn.layers.dropout import DropoutState as DropoutState
+from snnlab.nn.layers.norm import BatchNorm as BatchNorm
+from snnlab.nn.layers.pool import SumPool as SumPool

@@ -1,0 +1,98 @@
+"""What layers ask of their settings and of the shape that reaches them; every refusal is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Shape = tuple[int, ...]
+# One number for all axes, or one for each.
+Size = int | Sequence[int]
+
+_AXES = {1: "[C, W]", 2: "[C, H, W]", 3: "[C, D, H, W]"}
+
+
+def split_channels(kind: str, in_shape: Shape, dims: int) -> tuple[int, Shape]:
+    """Return the number of channels and the size of the `dims` axes behind them.
+
+    Raises:
+        ValueError: if the input has another number of axes.
+    """
+    if len(in_shape) != dims + 1:
+        raise ValueError(f"{kind} needs an input of {dims + 1} axes {_AXES[dims]}, got {list(in_shape)}")
+    return in_shape[0], in_shape[1:]
+
+
+def behind_channels(kind: str, in_shape: Shape) -> Shape:
+    """Return the size of the one to three axes behind the channels.
+
+    Raises:
+        ValueError: if there are fewer or more.
+    """
+    if len(in_shape) - 1 not in _AXES:
+        raise ValueError(f"{kind} needs an input of 2 to 4 axes, such as [C, H, W], got {list(in_shape)}")
+    return in_shape[1:]
+
+
+def first_axis(kind: str, in_shape: Shape) -> int:
+    """Return the number of channels or features, the size of the first axis.
+
+    Raises:
+        ValueError: if there is no axis.
+    """
+    if not in_shape:
+        raise ValueError(f"{kind} needs an input of at least 1 axis, got []")
+    return in_shape[0]
+
+
+def per_axis(name: str, size: Size, dims: int, least: int = 1) -> Shape:
+    """Return a setting as one number for each of `dims` axes.
+
+    Raises:
+        ValueError: if it has another number of them, or one is less than `least`.
+    """
+    sizes = (size,) * dims if isinstance(size, int) else tuple(size)
+    if len(sizes) != dims:
+        raise ValueError(f"{name} takes a number or a list of {dims}, got {list(sizes)}")
+    if min(sizes) < least:
+        raise ValueError(f"{name} must be >= {least}, got {short(sizes)}")
+    return sizes
+
+
+def require_positive(**values: float) -> None:
+    """Raise a ValueError for the first value that is not > 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0, got {value}")
+
+
+def require_fraction(**values: float) -> None:
+    """Raise a ValueError for the first value that is not within 0..1."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {value}")
+
+
+def require_groups(groups: int, in_channels: int, out_channels: int) -> None:
+    """Raise a ValueError if `groups` does not divide both numbers of channels."""
+    require_positive(groups=groups)
+    if in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"groups must divide the input's channels ({in_channels}) and out_channels ({out_channels}),"
+            f" got {groups}"
+        )
+
+
+def require_window(in_size: Shape, kernel: Shape, padding: Shape, dilation: Shape) -> None:
+    """Raise a ValueError if the dilated window is larger than the padded input."""
+    for n, k, p, d in zip(in_size, kernel, padding, dilation, strict=True):
+        if d * (k - 1) + 1 > n + 2 * p:
+            dilated = "" if max(dilation) == 1 else f", dilation {short(dilation)}"
+            raise ValueError(
+                f"kernel_size {short(kernel)} is larger than its input {list(in_size)}"
+                f" (padding {short(padding)}{dilated})"
+            )
+
+
+def short(sizes: Shape) -> str:
+    """Return `5` for 5, 5 and `[5, 3]` for 5, 3."""
+    return str(sizes[0] if len(set(sizes)) == 1 else list(sizes))

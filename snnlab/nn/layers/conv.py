@@ -1,0 +1,149 @@
+"""Convolutions and transposed convolutions over one to three axes, as torch's own modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from snnlab.nn.layers.checks import (
+    Shape,
+    Size,
+    per_axis,
+    require_groups,
+    require_positive,
+    require_window,
+    short,
+    split_channels,
+)
+from snnlab.nn.layers.registry import LAYERS
+
+Module = Callable[..., nn.Module]
+
+_CONV: dict[int, Module] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSE: dict[int, Module] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+def _conv(dims: int) -> Module:
+    kind = f"conv{dims}d"
+
+    @LAYERS.register(kind)
+    def build(
+        in_shape: Shape,
+        *,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Literal["same", "valid"] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+    ) -> nn.Module:
+        """Convolve the axes behind the channels.
+
+        Args:
+            in_shape: Shape of one sample at one step.
+            out_channels: Filters.
+            kernel_size: Size of the window, one number or one for each axis, as the next three.
+            stride: Steps of the window.
+            padding: Cells added at both ends, or `same` (as many as keep the size) or `valid` (none).
+            dilation: Distance between the window's cells.
+            groups: Groups of channels that do not see each other.
+            bias: Whether each filter has an offset.
+            padding_mode: What is in the added cells.
+
+        Shape:
+            `[N, C, *size]` to `[N, out_channels, *size']`,
+            size' = (size + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down.
+
+        Raises:
+            ValueError: if a setting is out of its range or does not fit the input.
+        """
+        in_channels, in_size = split_channels(kind, in_shape, dims)
+        require_positive(out_channels=out_channels)
+        require_groups(groups, in_channels, out_channels)
+        kernel, step, spread = _window(dims, kernel_size, stride, dilation)
+        pad = padding if isinstance(padding, str) else per_axis("padding", padding, dims, least=0)
+        if pad != "same":
+            require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, spread)
+        module = _CONV[dims](in_channels, out_channels, kernel, step, pad, spread, groups, bias, padding_mode)
+        return _channels_last(module, dims)
+
+    build.__name__ = kind
+    return build
+
+
+def _conv_transpose(dims: int) -> Module:
+    kind = f"conv_transpose{dims}d"
+
+    @LAYERS.register(kind)
+    def build(
+        in_shape: Shape,
+        *,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> nn.Module:
+        """Convolve the axes behind the channels with the transpose of a convolution, which enlarges them.
+
+        Args:
+            in_shape: Shape of one sample at one step.
+            out_channels: Filters.
+            kernel_size: Size of the window, one number or one for each axis, as the next four.
+            stride: Steps of the window, in the output.
+            padding: Cells taken away at both ends of the output.
+            output_padding: Cells added at one end of the output.
+            dilation: Distance between the window's cells.
+            groups: Groups of channels that do not see each other.
+            bias: Whether each filter has an offset.
+
+        Shape:
+            `[N, C, *size]` to `[N, out_channels, *size']`,
+            size' = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
+
+        Raises:
+            ValueError: if a setting is out of its range or does not fit the input.
+        """
+        in_channels, in_size = split_channels(kind, in_shape, dims)
+        require_positive(out_channels=out_channels)
+        require_groups(groups, in_channels, out_channels)
+        kernel, step, spread = _window(dims, kernel_size, stride, dilation)
+        pad = per_axis("padding", padding, dims, least=0)
+        extra = per_axis("output_padding", output_padding, dims, least=0)
+        if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
+            raise ValueError(
+                f"output_padding {short(extra)} must be smaller than stride {short(step)}"
+                f" or dilation {short(spread)}"
+            )
+        rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
+        out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]
+        if min(out_size) < 1:
+            raise ValueError(f"padding {short(pad)} leaves nothing of its output: {out_size}")
+        module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
+        return _channels_last(module, dims)
+
+    build.__name__ = kind
+    return build
+
+
+def _window(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
+    sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+    kernel, step, spread = (per_axis(name, size, dims) for name, size in sizes.items())
+    return kernel, step, spread
+
+
+def _channels_last(module: nn.Module, dims: int) -> nn.Module:
+    # Only weights of four axes have this format: it is what makes the results channels-last too.
+    return module.to(memory_format=torch.channels_last) if dims == 2 else module  # pyright: ignore[reportCallIssue]
+
+
+conv1d, conv2d, conv3d = (_conv(dims) for dims in (1, 2, 3))
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (_conv_transpose(dims) for dims in (1, 2, 3))

@@ -1,0 +1,189 @@
+"""Pooling over the one to three axes behind the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snnlab.nn.layers.checks import Shape, Size, behind_channels, per_axis, require_window, short
+from snnlab.nn.layers.registry import LAYERS
+
+Module = Callable[..., nn.Module]
+
+_MAX: dict[int, Module] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_AVG: dict[int, Module] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+_ADAPTIVE_MAX: dict[int, Module] = {1: nn.AdaptiveMaxPool1d, 2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}
+_ADAPTIVE_AVG: dict[int, Module] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+@LAYERS.register("max_pool")
+def max_pool(
+    in_shape: Shape,
+    *,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> nn.Module:
+    """Return the largest value of each window; of spikes, whether there is one.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        kernel_size: Size of the window, one number or one for each axis, as the next three.
+        stride: Steps of the window; the window's size by default.
+        padding: Cells added at both ends, at most half of the window.
+        dilation: Distance between the window's cells.
+        ceil_mode: Whether a window that is not filled counts.
+
+    Shape:
+        `[N, C, *size]` to `[N, C, *size']`.
+
+    Raises:
+        ValueError: if a setting is out of its range or does not fit the input.
+    """
+    size = behind_channels("max_pool", in_shape)
+    kernel, step, pad, spread = _window(size, kernel_size, stride, padding, dilation)
+    return _MAX[len(size)](kernel, step, pad, spread, ceil_mode=ceil_mode)
+
+
+@LAYERS.register("avg_pool")
+def avg_pool(
+    in_shape: Shape,
+    *,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> nn.Module:
+    """Return the mean of each window.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        kernel_size: Size of the window, one number or one for each axis, as the next two.
+        stride: Steps of the window; the window's size by default.
+        padding: Zeros added at both ends, at most half of the window.
+        ceil_mode: Whether a window that is not filled counts.
+        count_include_pad: Whether the added zeros count in the mean.
+
+    Shape:
+        `[N, C, *size]` to `[N, C, *size']`.
+
+    Raises:
+        ValueError: if a setting is out of its range or does not fit the input.
+    """
+    size = behind_channels("avg_pool", in_shape)
+    kernel, step, pad, _ = _window(size, kernel_size, stride, padding)
+    return _AVG[len(size)](kernel, step, pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
+
+
+class SumPool(nn.Module):
+    """The sum of each window; of spikes, how many there are.
+
+    Args:
+        kernel_size: Size of the window, for each axis.
+        stride: Steps of the window.
+        padding: Zeros added at both ends.
+
+    Shape:
+        `[N, C, *size]` to `[N, C, *size']`, one to three axes.
+    """
+
+    def __init__(self, kernel_size: Shape, stride: Shape, padding: Shape) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sums, as means whose divisor is 1, so that sums of spikes are whole numbers."""
+        kernel, stride, padding = self.kernel_size, self.stride, self.padding
+        if len(kernel) == 3:
+            return F.avg_pool3d(x, kernel, stride, padding, divisor_override=1)
+        if len(kernel) == 2:
+            return F.avg_pool2d(x, kernel, stride, padding, divisor_override=1)
+        # The mean over one axis takes no other divisor; a second axis of one cell does no harm.
+        pooled = F.avg_pool2d(x[..., None, :], (1, *kernel), (1, *stride), (0, *padding), divisor_override=1)
+        return pooled.squeeze(-2)
+
+    def extra_repr(self) -> str:
+        """Return the sizes that `print(network)` shows."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+@LAYERS.register("sum_pool")
+def sum_pool(
+    in_shape: Shape,
+    *,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+) -> SumPool:
+    """Return the sum of each window; of spikes, how many there are.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        kernel_size: Size of the window, one number or one for each axis, as the next two.
+        stride: Steps of the window; the window's size by default.
+        padding: Zeros added at both ends, at most half of the window.
+
+    Shape:
+        `[N, C, *size]` to `[N, C, *size']`.
+
+    Raises:
+        ValueError: if a setting is out of its range or does not fit the input.
+    """
+    kernel, step, pad, _ = _window(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
+    return SumPool(kernel, step, pad)
+
+
+@LAYERS.register("adaptive_max_pool")
+def adaptive_max_pool(in_shape: Shape, *, output_size: int | Sequence[int]) -> nn.Module:
+    """Return the largest values of windows chosen so that `output_size` of them cover the input.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        output_size: Size afterwards, one number or one for each axis.
+
+    Shape:
+        `[N, C, *size]` to `[N, C, *output_size]`.
+
+    Raises:
+        ValueError: if a size is not positive.
+    """
+    dims = len(behind_channels("adaptive_max_pool", in_shape))
+    return _ADAPTIVE_MAX[dims](per_axis("output_size", output_size, dims))
+
+
+@LAYERS.register("adaptive_avg_pool")
+def adaptive_avg_pool(in_shape: Shape, *, output_size: int | Sequence[int]) -> nn.Module:
+    """Return the means of windows chosen so that `output_size` of them cover the input.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        output_size: Size afterwards, one number or one for each axis.
+
+    Shape:
+        `[N, C, *size]` to `[N, C, *output_size]`.
+
+    Raises:
+        ValueError: if a size is not positive.
+    """
+    dims = len(behind_channels("adaptive_avg_pool", in_shape))
+    return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))
+
+
+def _window(
+    in_size: Shape, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size = 1
+) -> tuple[Shape, Shape, Shape, Shape]:
+    """Return kernel, stride, padding and dilation for each axis, or raise a ValueError."""
+    dims = len(in_size)
+    kernel = per_axis("kernel_size", kernel_size, dims)
+    step = kernel if stride is None else per_axis("stride", stride, dims)
+    pad = per_axis("padding", padding, dims, least=0)
+    spread = per_axis("dilation", dilation, dims)
+    if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
+        raise ValueError(f"padding must be at most half of kernel_size {short(kernel)}, got {short(pad)}")
+    require_window(in_size, kernel, pad, spread)
+    return kernel, step, pad, spread

@@ -1,0 +1,65 @@
+"""From a time constant to the factor by which a variable decays in one step."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+Decay = Literal["exact", "euler"]
+TimeConstant = float | str
+
+_STEPS = re.compile(r"\s*([0-9.eE+-]+)\s*steps?\s*")
+
+
+def decay_factor(
+    tau: TimeConstant | None, factor: float | None, dt: float | None, decay: Decay, names: tuple[str, str]
+) -> float:
+    """Return a, the factor of one step, in double precision.
+
+        exact: a = exp(-dt / tau)        euler: a = 1 - dt / tau
+
+    Args:
+        tau: A number in ms, or `"2 steps"`; None where `factor` is given.
+        factor: The factor itself, 0 <= a < 1; None where `tau` is given.
+        dt: Length of a step, ms; None where steps have no length.
+        decay: The rule above.
+        names: What the user calls `tau` and `factor`.
+
+    Raises:
+        ValueError: if not exactly one of the two is given, or it is out of its range.
+    """
+    tau_name, factor_name = names
+    if (tau is None) == (factor is None):
+        raise ValueError(f"give exactly one of {tau_name} (ms, or 'N steps') and {factor_name} (factor per step)")
+    if factor is not None:
+        if not 0 <= factor < 1:
+            raise ValueError(f"{factor_name} is a factor per step, 0 <= {factor_name} < 1, got {factor}")
+        return float(factor)
+    assert tau is not None
+    steps = _in_steps(tau, dt, tau_name)
+    if decay == "exact":
+        return math.exp(-1.0 / steps)
+    if steps <= 1:
+        raise ValueError(
+            f"{tau_name} of {tau} is not longer than one step ({dt or 1} {'ms' if dt else 'step'}), which decay: euler"
+            " cannot follow; use decay: exact, a longer time constant or a shorter dt"
+        )
+    return 1.0 - 1.0 / steps
+
+
+def _in_steps(tau: TimeConstant, dt: float | None, name: str) -> float:
+    if isinstance(tau, str):
+        match = _STEPS.fullmatch(tau)
+        if not match:
+            raise ValueError(f"{name} is a number in ms or 'N steps' such as '2 steps', got '{tau}'")
+        steps = float(match[1])
+    else:
+        if not tau > 0:
+            raise ValueError(f"{name} must be > 0 ms, got {tau}")
+        if dt is None:
+            raise ValueError(f"{name} is in ms, but these steps have no length in ms; write '{name}: N steps'")
+        steps = tau / dt
+    if not (steps > 0 and math.isfinite(steps)):
+        raise ValueError(f"{name} must be > 0, got {tau}")
+    return steps

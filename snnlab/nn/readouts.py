@@ -1,0 +1,50 @@
+"""From the network's output at every step to one answer a sample, and to the answer at each step so far.
+
+Axes: T steps, B samples, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.temporal import valid_steps
+
+Reduction = Callable[[Tensor, Tensor], Tensor]
+
+
+def time_mean(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean over the valid steps."""
+    return time_sum(y, lengths) / lengths[:, None]
+
+
+def time_sum(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return the sum over the valid steps."""
+    valid = valid_steps(lengths, y.shape[0], y)
+    return (y if valid is None else torch.where(valid, y, 0)).sum(0)
+
+
+def time_max(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return the largest value of the valid steps."""
+    valid = valid_steps(lengths, y.shape[0], y)
+    return (y if valid is None else torch.where(valid, y, -torch.inf)).amax(0)
+
+
+def time_last(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return the value at the last valid step."""
+    return y[lengths - 1, torch.arange(y.shape[1], device=y.device)]
+
+
+def _steps(y: Tensor) -> Tensor:
+    return torch.arange(1, y.shape[0] + 1, device=y.device, dtype=y.dtype)[:, None, None]
+
+
+# Each reduction with the values it would have had if the recording had ended at step t, `[T, B, K]`.
+REDUCTIONS: dict[str, tuple[Reduction, Callable[[Tensor], Tensor]]] = {
+    "mean": (time_mean, lambda y: y.cumsum(0) / _steps(y)),
+    "sum": (time_sum, lambda y: y.cumsum(0)),
+    "last": (time_last, lambda y: y),
+    "max": (time_max, lambda y: y.cummax(0).values),
+}

@@ -1,0 +1,58 @@
+"""The contract of layers that know time, and the folding of time for those that do not.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Counts = dict[str, Tensor]
+
+# The key under which a layer counts its own spikes; the network around it puts the layer's name in its place.
+OWN = ""
+
+
+class TemporalLayer(nn.Module):
+    """A layer that sees all steps at once and carries a state, given and returned, never kept.
+
+    A subclass defines `forward(x, state=None, *, lengths=None, counts=None) -> (y, state)`:
+
+    Args:
+        x: Input of all steps.
+        state: What an earlier call returned; None is rest.
+        lengths: Valid steps of each sample; later steps give zeros and leave the state where it was.
+        counts: A dict to fill: a spiking layer puts each neuron's spikes, summed over the valid steps, under `OWN`.
+
+    Shape:
+        x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+        """Return the output of all steps and the state after the last."""
+        return super().__call__(*args, **kwargs)
+
+
+def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor | None:
+    """Return which steps are within each sample's length, or None where all are.
+
+    Shape:
+        lengths: `[B]`; like: `[T, B, ...]`; returns bool `[T, B, 1, ...]`, ready to broadcast against `like`.
+    """
+    if lengths is None or bool((lengths >= num_steps).all()):
+        return None
+    valid = torch.arange(num_steps, device=lengths.device)[:, None] < lengths
+    return valid.reshape(*valid.shape, *[1] * (like.dim() - 2))
+
+
+def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a layer without time to all steps at once, as one batch of T*B samples.
+
+    Shape:
+        x: `[T, B, ...]`; returns `[T, B, ...]`.
+    """
+    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])

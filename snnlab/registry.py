@@ -1,0 +1,79 @@
+"""Names for classes: registered by a decorator, built from a YAML node, mistakes named by their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import check_settings, takes
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Registry:
+    """The kinds of one family, by name.
+
+    Args:
+        kind: What one entry is called in messages, for instance `layer`.
+        within: A wider registry in which every entry is registered too, as every neuron is a layer.
+    """
+
+    def __init__(self, kind: str, within: Registry | None = None) -> None:
+        self.kind = kind
+        self.within = within
+        self._entries: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that registers a class or function under `name`.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
+
+        def decorate(factory: F) -> F:
+            if name in self._entries:
+                raise ValueError(f"the {self.kind} '{name}' is registered twice")
+            if self.within is not None:
+                self.within.register(name)(factory)
+            self._entries[name] = factory
+            return factory
+
+        return decorate
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def get(self, name: Any, place: str) -> Callable[..., Any]:
+        """Return the entry called `name`, or raise a ConfigError that says what there is."""
+        if name not in self._entries:
+            raise ConfigError(
+                f"{place}.type: there is no {self.kind} '{name}'.{did_you_mean(str(name), self)}"
+                f"\n  {self.kind}s: {listing(self)}"
+            )
+        return self._entries[name]
+
+    def build(self, name: Any, settings: Mapping[str, Any], place: str, **context: Any) -> Any:
+        """Build the entry `name` from its settings.
+
+        Args:
+            name: The kind, from the YAML's `type`.
+            settings: The other keys of the YAML node.
+            place: Where the node stands, for instance `model.layers.lif1`.
+            context: What the caller knows, such as `in_shape` and `dt`; passed where the signature asks for it.
+
+        Raises:
+            ConfigError: if the kind or a setting is unknown, a setting is missing, of the wrong type or refused.
+        """
+        factory = self.get(name, place)
+        check_settings(factory, settings, place, str(name), given=tuple(context))
+        wanted = {key: value for key, value in context.items() if takes(factory, key)}
+        try:
+            return factory(**settings, **wanted)
+        except ConfigError as error:  # from a part inside this one, whose place is relative
+            raise ConfigError(f"{place}.{error}") from error
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from error

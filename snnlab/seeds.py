@@ -1,0 +1,27 @@
+"""One seed, many streams: what one part of a run draws never shifts what another draws."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a random number is for."""
+
+    INIT = 0
+    ORDER = 1
+    AUGMENTATION = 2
+    DROPOUT = 3
+    SPLIT = 4
+
+
+def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
+    """Return the generator of (seed, stream, keys), for instance (seed, ORDER, epoch)."""
+    return np.random.default_rng([seed, int(stream), *keys])
+
+
+def derived_seed(seed: int, stream: Stream, *keys: int) -> int:
+    """Return a seed for torch, 0 .. 2^63 - 1, from (seed, stream, keys)."""
+    return int(np.random.SeedSequence([seed, int(stream), *keys]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,163 @@
+"""The settings that a function or a class takes, read from its signature, and checked with the place in the YAML.
+
+A setting's unit is written in its annotation: `tau_mem: Annotated[float, "ms"]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+
+MISSING = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its name, annotation without the unit, unit, and default (`MISSING` where it is required)."""
+
+    name: str
+    annotation: Any
+    unit: str
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether the setting has no default."""
+        return self.default is MISSING
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Setting]:
+    """Return the settings of `factory` by name, without the arguments in `given` that the caller passes itself."""
+    hints = _hints(factory)
+    settings = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if name in given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        annotation, unit = _split_unit(hints.get(name, Any))
+        settings[name] = Setting(name, annotation, unit, parameter.default)
+    return settings
+
+
+def takes(factory: Callable[..., Any], name: str) -> bool:
+    """Return whether `factory` has a parameter of this name."""
+    return name in inspect.signature(factory).parameters
+
+
+def check_settings(
+    factory: Callable[..., Any], settings: Mapping[str, Any], place: str, label: str, given: Collection[str] = ()
+) -> None:
+    """Check names, presence and types of `settings` against the signature of `factory`.
+
+    Args:
+        factory: The class or function that will be called with them.
+        settings: What the YAML says.
+        place: Where that stands, for instance `model.layers.lif1`.
+        label: How the user calls `factory`, for instance `lif`.
+        given: Arguments that the caller adds itself; not settings.
+
+    Raises:
+        ConfigError: for the first setting that is unknown, missing or of the wrong type.
+    """
+    known = settings_of(factory, given)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+    for name, value in settings.items():
+        if name not in known:
+            if open_ended and name not in given:
+                continue
+            takes_text = f"{label} takes {listing(map(str, known.values()))}" if known else f"{label} takes no settings"
+            raise ConfigError(f"{place}: unknown setting '{name}'; {takes_text}.{did_you_mean(str(name), known)}")
+        problem = type_problem(value, known[name].annotation)
+        if problem:
+            raise ConfigError(f"{place}.{name}: {problem}")
+    missing = [s for s in known.values() if s.required and s.name not in settings]
+    if missing:
+        raise ConfigError(f"{place}: {label} needs {listing(map(str, missing))}")
+
+
+def type_problem(value: Any, annotation: Any) -> str | None:
+    """Return what is wrong with `value` for `annotation`, or None; annotations it does not know accept everything."""
+    annotation, _ = _split_unit(annotation)
+    if _fits(value, annotation):
+        return None
+    return f"expected {describe_type(annotation)}, got {_shown(value)}"
+
+
+def describe_type(annotation: Any) -> str:
+    """Return an annotation in words: `a whole number`, `one of exact, euler`, `a number or text`."""
+    annotation, _ = _split_unit(annotation)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return f"one of {listing(map(str, args))}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe_type(a) for a in args if a is not type(None)) + (
+            " or null" if type(None) in args else ""
+        )
+    if origin in (list, tuple) or _is_abc(origin, Sequence):
+        inner = [a for a in args if a is not Ellipsis]
+        return f"a list of {describe_type(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
+    if _is_abc(origin or annotation, Mapping):
+        return "a mapping"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    annotation, _ = _split_unit(annotation)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, a) for a in args)
+    if origin is Literal:
+        return value in args and not (isinstance(value, bool) and True not in args and False not in args)
+    if origin is tuple and Ellipsis not in args:
+        return _is_list(value) and len(value) == len(args) and all(map(_fits, value, args))
+    if origin in (list, tuple) or _is_abc(origin, Sequence):
+        return _is_list(value) and all(_fits(v, args[0]) for v in value)
+    if _is_abc(origin or annotation, Mapping):
+        return isinstance(value, Mapping)
+    if annotation in (int, float):
+        numbers = (int,) if annotation is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if annotation in (bool, str):
+        return isinstance(value, annotation)
+    if annotation in (None, type(None)):
+        return value is None
+    return True
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_abc(origin: Any, abc: type) -> bool:
+    return isinstance(origin, type) and origin is not str and issubclass(origin, abc)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _split_unit(annotation: Any) -> tuple[Any, str]:
+    if get_origin(annotation) is Annotated:
+        inner, *notes = get_args(annotation)
+        return inner, next((n for n in notes if isinstance(n, str)), "")
+    return annotation, ""
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except NameError:  # an annotation imported only under TYPE_CHECKING, in somebody else's class
+        return {}

@@ -1,0 +1,1 @@
+"""The Lightning module, losses, metrics and callbacks."""

@@ -1,0 +1,83 @@
+"""Losses: from the output at every step, the targets and the lengths to a scalar and its named parts.
+
+Axes: T steps, B samples, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.nn.temporal import Counts, valid_steps
+from snnlab.registry import Registry
+
+LOSSES = Registry("loss")
+
+
+class Loss(nn.Module, ABC):
+    """What a network is trained for.
+
+    Shape:
+        y: `[T, B, K]`; targets: `[B]`; lengths: `[B]`; counts: see `TemporalLayer`.
+    """
+
+    @abstractmethod
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts by name."""
+
+    @abstractmethod
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the scores `[B, K]` whose largest is the answer."""
+
+    @abstractmethod
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the answer at each step from what was seen until then, `[T, B]`."""
+
+
+@LOSSES.register("cross_entropy")
+class CrossEntropy(Loss):
+    """Cross-entropy of the output's mean (sum, last, max) over the valid steps.
+
+        loss = -log softmax(mean_t y[t])[target];   per_step: the mean over t of -log softmax(y[t])[target]
+
+    Args:
+        over_time: How the steps become one readout; `per_step` reads out the mean and averages each step's own loss.
+
+    Source: per_step: Deng et al., Temporal Efficient Training, ICLR 2022.
+    """
+
+    def __init__(self, over_time: Literal["mean", "sum", "last", "max", "per_step"] = "mean") -> None:
+        super().__init__()
+        self.over_time = over_time
+        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss; it has one part."""
+        loss = self._per_step(y, targets, lengths) if self.over_time == "per_step" else self._of_readout(y, targets, lengths)
+        return loss, {"cross_entropy": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the reduction over the valid steps."""
+        return self._reduce(y, lengths)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the largest output of the reduction up to each step."""
+        return self._so_far(y).argmax(-1)
+
+    def _of_readout(self, y: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+        return functional.cross_entropy(self.readout(y, lengths), targets)
+
+    def _per_step(self, y: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+        each = functional.cross_entropy(y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none").unflatten(0, y.shape[:2])
+        valid = valid_steps(lengths, y.shape[0], each)
+        each = each if valid is None else torch.where(valid, each, 0)
+        return (each.sum(0) / lengths).mean()

@@ -1,0 +1,86 @@
+"""What is measured over an epoch: loss, accuracy, and what each spiking layer does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from snnlab.nn.temporal import Counts
+
+
+class LayerSpikes(Metric):
+    """The spikes of each neuron of one layer, summed over an epoch.
+
+    Args:
+        shape: Shape of the layer's neurons.
+        dt: Length of a step, ms; None where steps have no length, and no rate in Hz is given.
+    """
+
+    full_state_update = False
+    per_neuron: Tensor
+    steps: Tensor
+    samples: Tensor
+
+    def __init__(self, shape: tuple[int, ...], dt: float | None) -> None:
+        super().__init__()
+        self.dt = dt
+        self.add_state("per_neuron", torch.zeros(shape), "sum", persistent=True)
+        self.add_state("steps", torch.zeros((), dtype=torch.int64), "sum", persistent=True)
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), "sum", persistent=True)
+
+    def update(self, counts: Tensor, lengths: Tensor) -> None:
+        """Add a batch's counts `[B, ...]` over `lengths [B]` steps."""
+        self.per_neuron += counts.detach().sum(0)
+        self.steps += lengths.sum()
+        self.samples += lengths.numel()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return spikes a neuron and step, the rate in Hz, the fraction of neurons that never fired, spikes a sample."""
+        total = self.per_neuron.sum(dtype=torch.float64)
+        per_step = total / (self.steps * self.per_neuron.numel())
+        values = {"spikes_per_step": per_step, "silent": (self.per_neuron == 0).double().mean()}
+        if self.dt is not None:
+            values["rate_hz"] = per_step * (1000.0 / self.dt)
+        return {**values, "spikes_per_sample": total / self.samples}
+
+
+class StageMetrics(nn.Module):
+    """All metrics of one stage: train, val or test.
+
+    Args:
+        num_classes: Number of classes.
+        spiking: Shape of each spiking layer's neurons, by the key of its counts.
+        dt: Length of a step, ms, or None.
+    """
+
+    def __init__(self, num_classes: int, spiking: Mapping[str, tuple[int, ...]], dt: float | None) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.layer_names = list(spiking)
+        self.layers = nn.ModuleList(LayerSpikes(shape, dt) for shape in spiking.values())
+
+    def update(self, loss: Tensor, scores: Tensor, targets: Tensor, counts: Counts, lengths: Tensor) -> None:
+        """Add one batch."""
+        self.loss.update(loss.detach(), weight=targets.numel())
+        self.accuracy.update(scores.detach(), targets)
+        for name, layer in zip(self.layer_names, self.layers, strict=True):
+            layer.update(counts[name], lengths)  # type: ignore[operator]
+
+    def collect(self) -> dict[str, Tensor]:
+        """Return everything since the last call by its name in the log, and start anew."""
+        values: dict[str, Tensor] = {"loss": self.loss.compute(), "accuracy": self.accuracy.compute()}
+        spikes = torch.zeros((), dtype=torch.float64)
+        for name, layer in zip(self.layer_names, self.layers, strict=True):
+            of_layer: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
+            spikes = spikes.to(of_layer["spikes_per_sample"].device) + of_layer.pop("spikes_per_sample")
+            values.update({f"{key}/{name}": value for key, value in of_layer.items()})
+        if self.layer_names:
+            values["spikes_per_sample"] = spikes
+        for metric in (self.loss, self.accuracy, *self.layers):
+            metric.reset()  # type: ignore[operator]
+        return values

@@ -1,0 +1,130 @@
+"""The Lightning module: one batch of frames through the network, the loss, the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from snnlab.events.frames import Batch
+from snnlab.nn.build import BuiltNetwork
+from snnlab.nn.temporal import Counts
+from snnlab.seeds import Stream, derived_seed
+from snnlab.training.losses import Loss
+from snnlab.training.metrics import StageMetrics
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class Schedule(NamedTuple):
+    """How the learning rate changes: built from the optimizer, stepped each `interval`, told the value of `monitor`."""
+
+    make: Callable[[Optimizer], Any]
+    interval: str = "epoch"
+    monitor: str = "val/loss"
+
+
+class Outputs(NamedTuple):
+    """What a validation or test step hands to the callbacks: the network's output `[T, B, K]` and the counts."""
+
+    y: Tensor
+    counts: Counts
+    batch: Batch
+
+
+class SpikingModule(L.LightningModule):
+    """Trains a network on frames of events and logs the loss, the accuracy and what every spiking layer does.
+
+    Args:
+        built: The network and the shapes of its layers.
+        loss: What it is trained for; says too how the steps become an answer.
+        make_optimizer: From parameters to an optimizer.
+        schedule: How the learning rate changes, or None.
+        num_classes: Number of classes.
+        dt: Length of a step, ms; None where steps have no length.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        built: BuiltNetwork,
+        loss: Loss,
+        make_optimizer: MakeOptimizer,
+        schedule: Schedule | None,
+        *,
+        num_classes: int,
+        dt: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss = built.network, loss
+        self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
+        self.stages = nn.ModuleDict({s: StageMetrics(num_classes, built.spiking, dt) for s in ("train", "val", "test")})
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
+        """Return the network's output at every step, from rest."""
+        return self.network(x, lengths=lengths, counts=counts)[0]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Give dropout numbers that depend on the step alone, not on what happened before."""
+        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss, _ = self._step(batch, "train")
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return the outputs of one batch."""
+        return self._step(batch, "val")[1]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
+        """Return the outputs of one batch."""
+        return self._step(batch, "test")[1]
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means and the learning rate it was trained with."""
+        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self._log_stage("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation recordings."""
+        self._log_stage("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the test recordings."""
+        self._log_stage("test")
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule as Lightning takes them."""
+        optimizer = self.make_optimizer(self.parameters())
+        if self.schedule is None:
+            return optimizer
+        scheduler = self.schedule.make(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": self.schedule.interval}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = self.schedule.monitor
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
+        counts: Counts = {}
+        y = self(batch.x, batch.lengths, counts)
+        loss, _ = self.loss(y, batch.targets, batch.lengths, counts)
+        scores = self.loss.readout(y, batch.lengths)
+        self._metrics(stage).update(loss, scores, batch.targets, counts, batch.lengths)
+        return loss, Outputs(y, counts, batch)
+
+    def _metrics(self, stage: str) -> StageMetrics:
+        metrics = self.stages[stage]
+        assert isinstance(metrics, StageMetrics)
+        return metrics
+
+    def _log_stage(self, stage: str) -> None:
+        values = self._metrics(stage).collect()
+        self.log_dict({f"{stage}/{name}": value.float() for name, value in values.items()})

@@ -1,0 +1,44 @@
+"""Fixtures for all tests: the real recordings, and nothing of the user's own cache or number of cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Before anything imports torch or numba, and for the processes that tests start: sums over two threads differ
+# in their last digits from sums over eight, and small tensors are slower on many.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[_name] = "2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let what looks for the user's cache find an empty folder of this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def store_dir(tmp_path: Path) -> Path:
+    """Return an empty folder for `data.store_dir`, one for each test."""
+    path = tmp_path / "store"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real recordings, laid out as tonic does: SNNLAB_DATA, or ../shared/data."""
+    named = os.environ.get("SNNLAB_DATA")
+    path = Path(named).resolve() if named else ROOT.parent / "shared" / "data"
+    if path.is_dir():
+        return path
+    if named:
+        pytest.fail(f"SNNLAB_DATA names {path}, which is not a folder")
+    pytest.skip(f"no real recordings: {path} is missing and SNNLAB_DATA is not set")

@@ -1,0 +1,62 @@
+"""What users install, and what importing it brings along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {"snnlab", "configs", "tests"}
+FILES = {"pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"}
+ADDED_BY_HATCHLING = {"PKG-INFO", ".gitignore"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]]:
+    """Build an sdist, and a wheel from that sdist; return the names of the files in each."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (sdist,), (wheel,) = out.glob("snnlab_train-*.tar.gz"), out.glob("snnlab_train-*.whl")
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.split("/", 1)[1] for name in archive.getnames()}
+    with zipfile.ZipFile(wheel) as archive:
+        in_wheel = set(archive.namelist())
+    return in_sdist, in_wheel
+
+
+def test_every_config_is_in_sdist_and_wheel(built: tuple[set[str], set[str]]) -> None:
+    in_sdist, in_wheel = built
+    configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert "configs/train.yaml" in configs
+    assert configs <= in_sdist
+    assert {f"snnlab/{name}" for name in configs} <= in_wheel
+
+
+def test_every_module_is_in_the_wheel(built: tuple[set[str], set[str]]) -> None:
+    _, in_wheel = built
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "snnlab").rglob("*.py")}
+    assert modules | {"snnlab/py.typed"} <= in_wheel
+
+
+def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -> None:
+    in_sdist, in_wheel = built
+    assert {name.split("/")[0] for name in in_sdist} <= FOLDERS | FILES | ADDED_BY_HATCHLING
+    installed = [PurePosixPath(name) for name in in_wheel if ".dist-info/" not in name]
+    assert {path.parts[0] for path in installed} == {"snnlab"}
+    assert {path.suffix for path in installed} <= {".py", ".yaml", ".typed"}
+
+
+@pytest.mark.parametrize("module", ["snnlab", "snnlab.nn"])
+def test_import_leaves_the_frameworks_out(module: str) -> None:
+    heavy = {"hydra", "lightning", "omegaconf", "pytorch_lightning", "tonic"}
+    code = f"import sys, {module}; print(*sorted({heavy} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
