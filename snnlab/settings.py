@@ -67,18 +67,35 @@ def check_settings(
     Raises:
         ConfigError: for the first setting that is unknown, missing or of the wrong type.
     """
-    known = settings_of(factory, given)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+    check_known(settings_of(factory, given), settings, place, label, open_ended=open_ended)
+
+
+def check_known(
+    known: Mapping[str, Setting], settings: Mapping[str, Any], place: str, label: str, *, open_ended: bool = False
+) -> None:
+    """Check names, presence and types of `settings` against the `known` ones; see `check_settings`.
+
+    Args:
+        known: What may be set.
+        settings: What the YAML says.
+        place: Where that stands.
+        label: How the user calls what takes them.
+        open_ended: Whether further names are accepted.
+
+    Raises:
+        ConfigError: for the first setting that is unknown, missing or of the wrong type.
+    """
     for name, value in settings.items():
         if name not in known:
-            if open_ended and name not in given:
+            if open_ended:
                 continue
             takes_text = f"{label} takes {listing(map(str, known.values()))}" if known else f"{label} takes no settings"
             raise ConfigError(f"{place}: unknown setting '{name}'; {takes_text}.{did_you_mean(str(name), known)}")
         problem = type_problem(value, known[name].annotation)
         if problem:
             raise ConfigError(f"{place}.{name}: {problem}")
-    missing = [s for s in known.values() if s.required and s.name not in settings]
+    missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
         raise ConfigError(f"{place}: {label} needs {listing(map(str, missing))}")
 

@@ -162,11 +162,12 @@ def _writable(path: Path) -> Iterator[None]:
 def _check_source(source: Source) -> None:
     check_sensor_size(source.sensor_size)
     for key, values in _per_recording(source).items():
-        if values is not None and np.shape(values) != (len(source),):
-            raise DataError(
-                f"{source.label}: {key} has shape {np.shape(values)} for {len(source)} recordings"
-            )
-    if len(source) and not np.isin(source.split, (0, 1)).all():
+        if values is None:
+            continue
+        if values.shape != (len(source),) or not np.issubdtype(values.dtype, np.integer):
+            found = f"{values.dtype} {values.shape}"
+            raise DataError(f"{source.label}: {key} is {found}, expected integers ({len(source)},)")
+    if not np.isin(source.split, (0, 1)).all():
         raise DataError(f"{source.label}: split must be 0 (training) or 1 (test)")
 
 

@@ -81,29 +81,34 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
     width, height, polarities = sensor_size
     device, num_recordings = batch.t.device, batch.targets.numel()
     rows = () if batch.y is None else (height,)
-    shape = (num_bins, num_recordings, *rows, width, polarities)
-    cell = _cells(batch, num_bins, duration_us, sensor_size)
-    inside = ((batch.t >= 0) & (batch.t < duration_us)).float()
+    x = torch.zeros((num_bins, num_recordings, *rows, width, polarities), device=device)
+    t = batch.t.clamp(0, duration_us - 1)
     # Weights of 0 instead of a selection: a selection's size would make a GPU wait for the CPU.
-    x = torch.zeros(shape, device=device)
-    x.view(-1).scatter_add_(0, cell, inside)
+    inside = (t == batch.t).float()
+    # Half the width is twice the speed; neither intermediate value may overflow.
+    integer = torch.int32 if max(num_bins * duration_us, x.numel()) < 2**31 else torch.int64
+    step = t.to(integer).mul_(num_bins).div_(duration_us, rounding_mode="floor")
+    x.view(-1).scatter_add_(0, _cells(batch, step, sensor_size), inside)
     lengths = torch.full((num_recordings,), num_bins, dtype=torch.int64, device=device)
     return Batch(_channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
 
 
-def _cells(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
-    """Return each event's place in a contiguous `[T, B, H, W, P]`, `[N]`."""
+def _cells(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
+    """Turn each event's step, in place, into its cell in a contiguous `[T, B, H, W, P]`, `[N]`."""
     width, height, polarities = sensor_size
-    device, num_recordings = batch.t.device, batch.targets.numel()
+    num_recordings = batch.targets.numel()
     recording = torch.repeat_interleave(
-        torch.arange(num_recordings, device=device), batch.offsets.diff(), output_size=batch.t.numel()
+        torch.arange(num_recordings, dtype=step.dtype, device=step.device),
+        batch.offsets.diff(),
+        output_size=step.numel(),
     )
-    cell = batch.t.clamp(0, duration_us - 1).mul_(num_bins)
-    cell = cell.div_(duration_us, rounding_mode="floor").mul_(num_recordings).add_(recording)
+    cell = step.mul_(num_recordings).add_(recording)
     if batch.y is not None:
         cell.mul_(height).add_(batch.y)
     cell.mul_(width).add_(batch.x)
-    return cell.mul_(2).add_(batch.p) if polarities == 2 else cell
+    if polarities == 2:
+        cell.mul_(2).add_(batch.p)
+    return cell.long()
 
 
 def _channels_last(x: Tensor, has_rows: bool) -> Tensor:

@@ -49,6 +49,8 @@ def build_network(
     spiking: dict[str, Shape] = {}
     shape = in_shape
     for name, node in layers.items():
+        if not isinstance(node, Mapping):
+            raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: lif}}, got {node!r}")
         settings = dict(node)
         kind = settings.pop("type", None)
         layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt)

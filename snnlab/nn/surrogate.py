@@ -136,5 +136,7 @@ def as_surrogate(given: Surrogate | Mapping[str, Any]) -> Surrogate:
     """Return a surrogate from an object or from its YAML node `{type: atan, width: 0.3, height: 1.0}`."""
     if isinstance(given, Surrogate):
         return given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"surrogate is a mapping such as {{type: atan, width: 0.3}}, got {given!r}")
     settings = dict(given)
     return SURROGATES.build(settings.pop("type", "atan"), settings, "surrogate")

@@ -46,7 +46,7 @@ class BatchNorm(TemporalLayer, _BatchNorm):
             y = super().forward(samples)
         else:
             kept = valid.flatten().nonzero().squeeze(1)
-            y = torch.zeros_like(samples).index_copy(0, kept, super().forward(samples[kept]))
+            y = torch.zeros_like(samples).index_put((kept,), super().forward(samples[kept]))
         return y.unflatten(0, x.shape[:2]), None
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -11,11 +11,16 @@ from snnlab.nn.neurons.base import NEURONS
 from snnlab.nn.neurons.membrane import (
     InputGain,
     MembraneCoefficients,
+    Reset,
     SpikingMembrane,
     SurrogateSetting,
     TauMem,
+    Threshold,
+    require_words,
 )
 from snnlab.nn.neurons.time_constants import Decay, TimeConstant, decay_factor
+
+Synapse = Literal["jump_first", "decay_first"]
 
 DEFAULT_TAU_SYN = 10.0
 
@@ -76,16 +81,16 @@ class CubaLIF(SpikingMembrane):
         beta: float | None = None,
         tau_syn: Annotated[TimeConstant | None, "ms"] = None,
         alpha: float | None = None,
-        synapse: Literal["jump_first", "decay_first"] = "jump_first",
+        synapse: Synapse = "jump_first",
         input_gain: InputGain = "1-a",
         v_leak: float = 0.0,
         v_threshold: float = 1.0,
         v_reset: float = 0.0,
         decay: Decay = "exact",
-        reset: Literal["subtract", "value", "none"] = "subtract",
+        reset: Reset = "subtract",
         reset_delay: bool = False,
         detach_reset: bool = True,
-        threshold: Literal["inclusive", "strict"] = "inclusive",
+        threshold: Threshold = "inclusive",
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__(
@@ -103,6 +108,7 @@ class CubaLIF(SpikingMembrane):
             threshold=threshold,
             surrogate=surrogate,
         )
+        require_words(synapse=(synapse, Synapse))
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
         self.tau_syn, self.alpha, self.synapse = tau_syn, alpha, synapse

@@ -12,10 +12,13 @@ from torch import Tensor
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.time_constants import Decay, TimeConstant, decay_factor
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
+from snnlab.settings import type_problem
 
 InputGain = float | Literal["1-a"]
 TauMem = Annotated[TimeConstant | None, "ms"]
 SurrogateSetting = Surrogate | Mapping[str, Any]
+Reset = Literal["subtract", "value", "none"]
+Threshold = Literal["inclusive", "strict"]
 
 DEFAULT_TAU_MEM = 20.0
 
@@ -59,7 +62,9 @@ class LeakyMembrane(Neuron):
         super().__init__()
         if tau_mem is None and beta is None:
             tau_mem = DEFAULT_TAU_MEM
-        self.dt, self.tau_mem, self.beta, self.decay = dt, tau_mem, beta, decay
+        require_words(decay=(decay, Decay), input_gain=(input_gain, InputGain))
+        self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
+        self.decay: Decay = decay
         self.v_leak, self.input_gain = v_leak, input_gain
         _require_finite(v_leak=v_leak, input_gain=1.0 if input_gain == "1-a" else input_gain)
         self.membrane_coefficients()
@@ -124,13 +129,14 @@ class SpikingMembrane(LeakyMembrane):
         v_reset: float = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = 1.0,
-        reset: Literal["subtract", "value", "none"] = "subtract",
+        reset: Reset = "subtract",
         reset_delay: bool = False,
         detach_reset: bool = True,
-        threshold: Literal["inclusive", "strict"] = "inclusive",
+        threshold: Threshold = "inclusive",
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
+        require_words(reset=(reset, Reset), threshold=(threshold, Threshold))
         _require_finite(v_threshold=v_threshold, v_reset=v_reset)
         if v_threshold <= max(v_leak, 0.0):
             raise ValueError(f"v_threshold must be > 0 and above v_leak ({v_leak}), got {v_threshold}")
@@ -171,6 +177,13 @@ class SpikingMembrane(LeakyMembrane):
     def rest(self, x: Tensor) -> Tensor:
         """Return the membrane at rest, v = v_leak, for one step of input."""
         return torch.full_like(x, self.v_leak)
+
+
+def require_words(**values: tuple[Any, Any]) -> None:
+    """Raise a ValueError for the first `(value, annotation)` that does not fit, for callers without a registry."""
+    for name, (value, annotation) in values.items():
+        if problem := type_problem(value, annotation):
+            raise ValueError(f"{name}: {problem}")
 
 
 def _require_finite(**values: float) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str
 
-_STEPS = re.compile(r"\s*([0-9.eE+-]+)\s*steps?\s*")
+_STEPS = re.compile(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*")
 
 
 def decay_factor(
@@ -59,6 +59,8 @@ def _in_steps(tau: TimeConstant, dt: float | None, name: str) -> float:
             raise ValueError(f"{name} must be > 0 ms, got {tau}")
         if dt is None:
             raise ValueError(f"{name} is in ms, but these steps have no length in ms; write '{name}: N steps'")
+        if not dt > 0:
+            raise ValueError(f"dt must be > 0 ms, got {dt}")
         steps = tau / dt
     if not (steps > 0 and math.isfinite(steps)):
         raise ValueError(f"{name} must be > 0, got {tau}")

@@ -1,0 +1,125 @@
+"""From a checked experiment to its objects: network, data, module, trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from platformdirs import user_cache_path
+from torch.optim import Optimizer
+
+from snnlab.config.schema import Experiment
+from snnlab.config.targets import find_target, partial_target
+from snnlab.data.registry import Dataset
+from snnlab.data.settings import DataSettings
+from snnlab.errors import ConfigError
+from snnlab.events import Events, Store, open_or_build
+from snnlab.nn import BuiltNetwork, build_network
+from snnlab.seeds import Stream, derived_seed
+from snnlab.settings import takes
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from snnlab.training.losses import Loss
+    from snnlab.training.module import Schedule
+
+LIGHTNING = ("lightning.pytorch",)
+
+
+def assemble_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
+    """Build the network for the data's frames, from the run's initialisation stream, and check what comes out."""
+    torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
+    layers = experiment.model["layers"]
+    built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms)
+    name, shape = next(reversed(built.shapes.items()))
+    if shape != (data.num_classes,):
+        hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
+        raise ConfigError(
+            f"model.layers.{name}: the network ends with shape {list(shape)} at each step, but data.num_classes asks for"
+            f" [{data.num_classes}]; {hint or f'set its out_features to {data.num_classes}'}"
+        )
+    return built
+
+
+def assemble_store(dataset: Dataset, data: DataSettings) -> Store:
+    """Open the dataset's packed store, packing it first where there is none."""
+    folder = Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
+    return open_or_build(dataset, folder, progress=_packing_bar)
+
+
+def assemble_loss(experiment: Experiment) -> Loss:
+    """Build the loss."""
+    from snnlab.training.losses import LOSSES
+
+    settings = dict(experiment.loss)
+    return LOSSES.build(settings.pop("type", None), settings, "loss")
+
+
+def assemble_optimizer(
+    experiment: Experiment, built: BuiltNetwork
+) -> tuple[Callable[[Iterable[torch.nn.Parameter]], Optimizer], Schedule | None]:
+    """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from snnlab.training.module import Schedule
+
+    modules = ("torch.optim", *experiment.plugins)
+    make = partial_target(experiment.optimizer, [Optimizer], modules, "optimizer", given=("params",))
+    parameters = list(built.network.parameters())
+    if not parameters:
+        raise ConfigError("model.layers: no layer has parameters, so there is nothing to train")
+    optimizer = make(parameters)
+    if experiment.scheduler is None:
+        return make, None
+    node = dict(experiment.scheduler)
+    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
+    if interval not in ("epoch", "step"):
+        raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
+    make_schedule = partial_target(node, [LRScheduler], modules, "scheduler", given=("optimizer",))
+    make_schedule(optimizer)
+    return make, Schedule(make_schedule, interval, monitor)
+
+
+def assemble_trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> L.Trainer:
+    """Build the trainer with the experiment's loggers and further callbacks."""
+    import lightning as L
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
+    in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
+    modules = (*LIGHTNING, *experiment.plugins)
+    loggers = [_build(n, Logger, modules, f"logger.{key}", in_folder) for key, n in _nodes(experiment.logger, "logger")]
+    more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
+    fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
+    make = partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=fixed)
+    try:
+        return make()
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
+    nodes = [(key, node) for key, node in (group or {}).items() if node is not None]
+    for key, node in nodes:
+        if not isinstance(node, Mapping):
+            raise ConfigError(f"{place}.{key}: expected a mapping with _target_, got {node!r}")
+    return nodes
+
+
+def _build(
+    node: Mapping[str, Any], kind: type, modules: Sequence[str], place: str, extra: Mapping[str, Any] | None = None
+) -> Any:
+    target = find_target(node, [kind], modules, place)
+    taken = {key: value for key, value in (extra or {}).items() if takes(target, key)}
+    return partial_target(node, [kind], modules, place, extra=taken)()
+
+
+def _packing_bar(recordings: Iterable[Events], total: int, words: str) -> Iterable[Events]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(recordings, description=words, total=total, console=Console(stderr=True))

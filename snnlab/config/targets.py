@@ -1,0 +1,89 @@
+"""Third-party objects by `_target_`: only classes of a known kind, from known modules, so that a YAML runs no code."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import check_settings
+
+T = TypeVar("T")
+
+
+def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Collection[str], place: str) -> type[T]:
+    """Return the class that `_target_` names.
+
+    Args:
+        node: The YAML node.
+        kinds: Classes of which the target must be a subclass of one.
+        modules: Modules that may be named; what they themselves import from elsewhere is refused.
+        place: Where the node stands.
+
+    Raises:
+        ConfigError: if there is no such class, or it is not allowed.
+    """
+    target = node.get("_target_")
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError(f"{place}._target_: expected a class such as {next(iter(modules))}.NAME, got {target!r}")
+    module_name, _, name = target.rpartition(".")
+    if not _within(module_name, modules):
+        raise ConfigError(
+            f"{place}._target_: {target} is not allowed here; it must come from {listing(modules)}"
+            "\n  name a package of your own in plugins: [...] to allow it"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{place}._target_: there is no module {module_name}") from error
+    found = getattr(module, name, None)
+    allowed = isinstance(found, type) and issubclass(found, tuple(kinds)) and _within(found.__module__, modules)
+    if not allowed:
+        names = [n for n, value in vars(module).items() if isinstance(value, type) and issubclass(value, tuple(kinds))]
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigError(f"{place}._target_: {target} is no {wanted}.{did_you_mean(name, names)}")
+    return found  # type: ignore[return-value]
+
+
+def partial_target(
+    node: Mapping[str, Any],
+    kinds: Sequence[type[T]],
+    modules: Collection[str],
+    place: str,
+    *,
+    given: Collection[str] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> Callable[..., T]:
+    """Return a function that builds what the node describes, its settings checked by name and type already.
+
+    Args:
+        node: `_target_` and arguments.
+        kinds: See `find_target`.
+        modules: See `find_target`.
+        place: See `find_target`.
+        given: Arguments that the caller passes when it builds.
+        extra: Arguments that are used where the node does not set them and the class takes them.
+
+    Raises:
+        ConfigError: if the target or an argument is wrong; building raises it where the class refuses a value.
+    """
+    target = find_target(node, kinds, modules, place)
+    settings = {key: value for key, value in node.items() if key != "_target_"}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            raise ConfigError(f"{place}.{key}: an object inside an object is not supported here")
+    check_settings(target, settings, place, target.__name__, given)
+    arguments = {**(extra or {}), **settings}
+
+    def build(*positional: Any) -> T:
+        try:
+            return target(*positional, **arguments)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{place}: {target.__name__}: {error}") from error
+
+    return build
+
+
+def _within(module: str, allowed: Collection[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)

@@ -1,0 +1,69 @@
+"""The Lightning data module: packed events from the store, frames on the training device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from snnlab.data.sampler import BatchSampler
+from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split
+from snnlab.events import Store
+from snnlab.events.frames import Batch, EventBatch, to_frames
+
+
+class _Recordings(Dataset[EventBatch]):
+    """A batch of packed recordings for an array of places in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __getitem__(self, indices: np.ndarray) -> EventBatch:
+        return EventBatch.from_packed(self.store.gather(indices))
+
+
+class EventDataModule(L.LightningDataModule):
+    """Hands packed events to the device and makes the frames there.
+
+    Args:
+        store: The packed recordings.
+        split: Which of them are for what.
+        settings: Window, bins, batch size, workers.
+        seed: The run's seed, for the order of the training recordings.
+    """
+
+    def __init__(self, store: Store, split: Split, settings: DataSettings, seed: int) -> None:
+        super().__init__()
+        self.store, self.split, self.settings, self.seed = store, split, settings, seed
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training batches, in a new order each epoch."""
+        return self._loader(self.split.train, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation batches, in the store's order."""
+        return self._loader(self.split.val, None)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test batches, in the store's order."""
+        return self._loader(self.split.test, None)
+
+    def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
+        """Count the events into frames, on the device."""
+        settings = self.settings
+        return to_frames(
+            batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size
+        )
+
+    def _loader(self, indices: np.ndarray, seed: int | None) -> DataLoader[Any]:
+        workers = self.settings.num_workers
+        return DataLoader(
+            _Recordings(self.store),
+            sampler=BatchSampler(indices, self.settings.batch_size, seed),
+            batch_size=None,  # the sampler yields whole batches
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )

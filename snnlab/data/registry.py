@@ -1,0 +1,24 @@
+"""The registry of datasets: each entry is a `snnlab.events.Source` that also says its number of classes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from snnlab.events import Source
+from snnlab.registry import Registry
+
+DATASETS = Registry("dataset")
+
+
+class Dataset(Source, Protocol):
+    """A source with classes, and with what the user should know of the copy found on this machine."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for the user, such as what is missing from a partial copy."""
+        ...

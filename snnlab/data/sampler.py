@@ -1,0 +1,38 @@
+"""Which recordings make up each batch of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from snnlab.seeds import Stream, generator
+
+
+class BatchSampler(Sampler[np.ndarray]):
+    """Yield the batches of an epoch; the order is that of (seed, epoch), whatever happened before.
+
+    Args:
+        indices: Places in the store.
+        batch_size: Recordings a batch; the last batch may be smaller.
+        seed: The run's seed; None keeps the given order.
+    """
+
+    def __init__(self, indices: np.ndarray, batch_size: int, seed: int | None) -> None:
+        self.indices, self.batch_size, self.seed = indices, batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch whose order comes next; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch_size)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = self.indices
+        if self.seed is not None:
+            order = generator(self.seed, Stream.ORDER, self.epoch).permutation(order)
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]

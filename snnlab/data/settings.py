@@ -1,0 +1,145 @@
+"""The settings that every dataset has, and the making of a dataset from its YAML node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any
+
+from snnlab.data import sources as sources  # registers the datasets
+from snnlab.data.registry import DATASETS, Dataset
+from snnlab.errors import ConfigError, DataError
+from snnlab.settings import check_known, settings_of
+
+# What a dataset's constructor may ask for, out of the settings that all share.
+SHARED = ("root", "download")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How recordings become batches of frames.
+
+    Args:
+        sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
+        num_classes: Number of classes.
+        duration_ms: Length of the window [0, duration_ms), ms.
+        num_bins: Number of steps in the window; or give `dt`.
+        dt: Length of a step, ms, which must divide the window; or give `num_bins`.
+        batch_size: Recordings a batch.
+        num_workers: Processes that load; 0 loads in the main process.
+        val_fraction: Part of the training recordings held out for validation, 0 <= f < 1.
+        split_seed: Seed of that choice, apart from the run's seed.
+        store_dir: Where packed recordings are kept; null: a folder of the user's cache.
+        root: Folder of the original recordings, for datasets that have files.
+        download: Whether missing files are fetched.
+
+    Raises:
+        ValueError: naming the setting that is out of its range.
+    """
+
+    sensor_size: Sequence[int]
+    num_classes: int
+    duration_ms: Annotated[float, "ms"]
+    num_bins: int | None = None
+    dt: Annotated[float | None, "ms"] = None
+    batch_size: int = 32
+    num_workers: int = 0
+    val_fraction: float = 0.1
+    split_seed: int = 0
+    store_dir: str | None = None
+    root: str | None = None
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if len(self.sensor_size) != 3 or min(self.sensor_size) < 1 or self.sensor_size[2] > 2:
+            raise ValueError(f"sensor_size is [W, H, P] with P of 1 or 2, got {list(self.sensor_size)}")
+        limits = {"num_classes": 2, "batch_size": 1, "num_workers": 0, "split_seed": 0}
+        for name, least in limits.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(f"val_fraction is a part of the training recordings, 0 to below 1, got {self.val_fraction}")
+        if not self.duration_ms > 0:
+            raise ValueError(f"duration_ms must be > 0 ms, got {self.duration_ms}")
+        if (self.num_bins is None) == (self.dt is None):
+            raise ValueError("give exactly one of num_bins and dt (ms)")
+        if self.num_bins is not None and self.num_bins < 1:
+            raise ValueError(f"num_bins must be 1 or more, got {self.num_bins}")
+        if self.dt is not None:
+            self._check_dt(self.dt)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps T."""
+        return self.num_bins if self.num_bins is not None else round(self.duration_ms / (self.dt or 1.0))
+
+    @property
+    def step_ms(self) -> float:
+        """Length of a step, ms."""
+        return self.dt if self.dt is not None else self.duration_ms / self.steps
+
+    @property
+    def duration_us(self) -> int:
+        """Length of the window, us."""
+        return round(self.duration_ms * 1000)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """The sensor's (W, H, P)."""
+        width, height, polarities = self.sensor_size
+        return width, height, polarities
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame: (P, H, W), or (P, W), or (W,), as the sensor has rows and polarities."""
+        width, height, polarities = self.size
+        if height > 1:
+            return polarities, height, width
+        return (polarities, width) if polarities > 1 else (width,)
+
+    def _check_dt(self, dt: float) -> None:
+        if not dt > 0:
+            raise ValueError(f"dt must be > 0 ms, got {dt}")
+        steps = Fraction(str(self.duration_ms)) / Fraction(str(dt))
+        if steps.denominator != 1:
+            near = max(1, round(float(steps)))
+            raise ValueError(
+                f"dt of {dt} ms does not divide the window of {self.duration_ms} ms; num_bins: {near} gives"
+                f" {self.duration_ms / near:.6g} ms a step"
+            )
+
+
+def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str, Any]]:
+    """Return the shared settings of a data node, its type, and the dataset's own settings.
+
+    Raises:
+        ConfigError: naming the setting that is unknown, missing, of the wrong type or out of its range.
+    """
+    settings = dict(node)
+    kind = settings.pop("type", None)
+    factory = DATASETS.get(kind, "data")
+    shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
+    check_known({**shared, **own}, settings, "data", str(kind))
+    try:
+        common = DataSettings(**{name: value for name, value in settings.items() if name in shared})
+    except ValueError as error:
+        raise ConfigError(f"data: {error}") from error
+    return common, str(kind), {name: value for name, value in settings.items() if name in own}
+
+
+def build_dataset(node: Mapping[str, Any]) -> Dataset:
+    """Find a dataset's recordings on this machine and check them against what the YAML says.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+        DataError: if recordings are missing, or contradict `num_classes` or `sensor_size`.
+    """
+    common, kind, own = read_settings(node)
+    dataset: Dataset = DATASETS.build(kind, own, "data", root=common.root, download=common.download)
+    if dataset.num_classes != common.num_classes:
+        raise DataError(f"data.num_classes: {common.num_classes}, but {kind} has {dataset.num_classes} classes")
+    if tuple(dataset.sensor_size) != common.size:
+        raise DataError(f"data.sensor_size: {list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")
+    return dataset

@@ -1,0 +1,39 @@
+"""The one place that imports tonic (GPL-3.0-only), and only when a file is read or fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from snnlab.events import Events
+
+
+def download(dataset: str, root: Path) -> None:
+    """Let tonic fetch and unpack both parts of a dataset below `root`.
+
+    Args:
+        dataset: Name of the class in `tonic.datasets`.
+        root: What tonic calls `save_to`.
+
+    Raises:
+        OSError: if it cannot be reached or written.
+        RuntimeError: if what arrived has another checksum.
+    """
+    import tonic.datasets
+
+    for train in (True, False):
+        getattr(tonic.datasets, dataset)(save_to=str(root), train=train)
+
+
+def read_nmnist_file(path: Path) -> Events:
+    """Read a recording in the format of N-MNIST and N-Caltech101, through tonic."""
+    from tonic.io import read_mnist_file
+
+    columns = read_mnist_file(str(path), dtype=np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
+    return Events(
+        t=columns["t"].astype(np.int64),
+        x=columns["x"].astype(np.int16),
+        y=columns["y"].astype(np.int16),
+        p=columns["p"].astype(bool),
+    )

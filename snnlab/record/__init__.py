@@ -1,0 +1,1 @@
+"""A run's folder: written whole or not at all, read back, shown."""

@@ -1,0 +1,68 @@
+"""predictions.npz: what the chosen network answered to every validation and test recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+
+from snnlab.training.module import Outputs, SpikingModule
+
+
+class Predictions(L.Callback):
+    """Collects the answers of one pass over a set of recordings.
+
+    Args:
+        stage: `val` or `test`, the first part of the arrays' names.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self._batches: list[dict[str, np.ndarray]] = []
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays, each with a row a recording.
+
+        Shape:
+            `<stage>_recording` [N], its place in the store; `_target` [N]; `_readout` [N, K]; `_answers` [N, T], the
+            answer if the recording had ended at that step; `_spikes` [N, L], spikes in each spiking layer.
+        """
+        if not self._batches:
+            return {}
+        return {f"{self.stage}_{k}": np.concatenate([b[k] for b in self._batches]) for k in self._batches[0]}
+
+    def _add(self, module: SpikingModule, outputs: Outputs) -> None:
+        y, counts, batch = outputs
+        spikes = [n.flatten(1).sum(1) for n in counts.values()]
+        self._batches.append(
+            {
+                "recording": batch.index.cpu().numpy(),
+                "target": batch.targets.cpu().numpy(),
+                "readout": module.loss.readout(y, batch.lengths).float().cpu().numpy(),  # type: ignore[operator]
+                "answers": module.loss.answers(y).T.cpu().numpy().astype(np.int32),  # type: ignore[operator]
+                "spikes": np.stack([n.cpu().numpy() for n in spikes], 1).astype(np.int64)
+                if spikes
+                else np.zeros((y.shape[1], 0), np.int64),
+            }
+        )
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Add a batch of the validation recordings."""
+        if self.stage == "val":
+            self._add(pl_module, outputs)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Add a batch of the test recordings."""
+        if self.stage == "test":
+            self._add(pl_module, outputs)
+
+
+def layer_names(spiking: Mapping[str, tuple[int, ...]]) -> np.ndarray:
+    """Return the names of the columns of `<stage>_spikes`."""
+    return np.array(list(spiking), dtype=np.str_)

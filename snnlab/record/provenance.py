@@ -1,0 +1,73 @@
+"""Where a result comes from: code, versions, machine, configuration, data."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
+
+
+def provenance(*, config_text: str, data_fingerprint: str, split_hash: str, device: torch.device) -> dict[str, Any]:
+    """Return the `provenance` part of a result.
+
+    Args:
+        config_text: The run's `config.yaml`.
+        data_fingerprint: Checksum of the packed recordings.
+        split_hash: Hash of the lists of recordings.
+        device: Where the network was trained.
+    """
+    return {
+        "git": git_state(Path.cwd()),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "numerics": {
+            "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "mkldnn": torch.backends.mkldnn.is_available(),
+        },
+        "config_hash": hashlib.sha256(config_text.encode()).hexdigest(),
+        "data_fingerprint": data_fingerprint,
+        "split_hash": split_hash,
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and dirty flag of the repository around `folder`, or None where there is none."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

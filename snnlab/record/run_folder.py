@@ -1,0 +1,88 @@
+"""The folder of one run, and what `train` returns.
+
+    config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
+    checkpoints/{best,last}.ckpt  tensorboard/
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from snnlab.errors import RecordError
+from snnlab.record.files import write_json, write_text
+
+SCHEMA_VERSION = 1
+Status = Literal["completed", "failed", "interrupted"]
+
+
+@dataclass
+class Result:
+    """What a run came to; `result.json` holds the same.
+
+    Attributes:
+        folder: The run's folder.
+        status: completed, failed or interrupted.
+        seed: The run's seed.
+        metrics: Flat: `test/accuracy`, `val/loss`, `test/rate_hz/<layer>`, `params`, ...; accuracies in 0..1.
+        selection: Rule, epoch and number of validation recordings.
+        timing: Seconds, samples a second, peak memory in MB.
+        provenance: Versions, git, device, threads, hashes of configuration, data and split.
+        error: Why it failed, or None.
+    """
+
+    folder: Path
+    status: Status
+    seed: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def write(self) -> None:
+        """Write `result.json`."""
+        content = {key: value for key, value in asdict(self).items() if key != "folder"}
+        write_json(self.folder / "result.json", {"schema_version": SCHEMA_VERSION, **content})
+
+
+def create_run_folder(folder: Path, config: Mapping[str, Any]) -> str:
+    """Make the folder and write `config.yaml`, the whole truth about the experiment; return its text.
+
+    Raises:
+        RecordError: if the folder cannot be written.
+    """
+    text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", text)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return text
+
+
+def unwritable(folder: Path, error: OSError) -> RecordError:
+    """Return the error for a folder that cannot be written."""
+    return RecordError(f"output_dir: cannot write {folder}: {error.strerror}; set output_dir=FOLDER")
+
+
+@contextmanager
+def log_file(folder: Path) -> Iterator[None]:
+    """Let everything that snnlab and Lightning say go to `log.txt` too."""
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("snnlab", "lightning", "py.warnings")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()

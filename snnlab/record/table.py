@@ -1,0 +1,64 @@
+"""A result as the table that ends a training."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from snnlab.record.run_folder import Result
+
+
+def print_result(result: Result) -> None:
+    """Print the result's table to stdout."""
+    console = Console(soft_wrap=True)
+    console.print(summary_table(result))
+    layers = layer_table(result)
+    if layers.row_count:
+        console.print(layers)
+
+
+def summary_table(result: Result) -> Table:
+    """Return the run's main figures."""
+    metrics, selection, timing = result.metrics, result.selection, result.timing
+    table = Table(title=f"{result.folder.parent.name}, seed {result.seed}", show_header=False, title_justify="left")
+    rows = [
+        ("test accuracy", _percent(metrics.get("test/accuracy"), selection.get("test_size"))),
+        ("validation accuracy", _percent(metrics.get("val/accuracy"), selection.get("val_size"))),
+        ("chosen epoch", f"{_number(selection.get('epoch'), 'd')} of {selection.get('epochs')} ({selection.get('rule')})"),
+        ("last epoch's validation", _percent(metrics.get("last/val/accuracy"), None)),
+        ("spikes a test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f")),
+        ("parameters", _number(metrics.get("params"), ",.0f")),
+        ("training", f"{_number(timing.get('fit_s'), '.1f')} s, {_number(timing.get('samples_per_s'), '.0f')} samples/s"),
+        ("peak memory", f"{_number(timing.get('peak_rss_mb'), ',.0f')} MB"),
+    ]
+    for name, text in rows:
+        if text:
+            table.add_row(name, text)
+    return table
+
+
+def layer_table(result: Result) -> Table:
+    """Return what each spiking layer did, on the test recordings if there was a test."""
+    stage = "test" if any(key.startswith("test/") for key in result.metrics) else "val"
+    prefix = f"{stage}/spikes_per_step/"
+    layers = [key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)]
+    with_rate = any(key.startswith(f"{stage}/rate_hz/") for key in result.metrics)
+    table = Table(title=f"spiking layers on the {stage} recordings", title_justify="left")
+    for column in ("layer", "spikes / neuron / step", *(["rate (Hz)"] if with_rate else []), "never fired"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for layer in layers:
+        cells = [layer, _number(result.metrics[prefix + layer], ".4f")]
+        if with_rate:
+            cells.append(_number(result.metrics.get(f"{stage}/rate_hz/{layer}"), ".2f"))
+        table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), None))
+    return table
+
+
+def _percent(value: float | None, size: int | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f} %" + (f" of {size:,} recordings" if size else "")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "?" if value is None else format(value, form)

@@ -1,0 +1,66 @@
+"""How long the training took and how much memory it needed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+_BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class Timing(L.Callback):
+    """Measures the fit.
+
+    Args:
+        started: `time.perf_counter()` when the command began.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.first_step_s: float | None = None
+        self.fit_s = 0.0
+        self.samples = 0
+        self.training_s = 0.0
+        self.epoch_s = 0.0
+        self._fit_started = self._epoch_started = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._fit_started = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; the epoch's training ends with its last one, before validation."""
+        now = time.perf_counter()
+        if self.first_step_s is None:
+            self.first_step_s = now - self.started
+        self.samples += batch.targets.numel()
+        if trainer.is_last_batch:
+            self.epoch_s = now - self._epoch_started
+            self.training_s += self.epoch_s
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock."""
+        self.fit_s = time.perf_counter() - self._fit_started
+
+    def summary(self) -> dict[str, float | None]:
+        """Return the `timing` part of a result: seconds, samples a second, peak memory in MB."""
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT
+        device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
+        return {
+            "fit_s": self.fit_s,
+            "samples_per_s": self.samples / self.training_s if self.training_s else None,
+            "first_step_s": self.first_step_s,
+            "peak_rss_mb": peak_rss / 1e6,
+            "peak_device_mb": device,
+        }

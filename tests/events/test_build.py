@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_source import ToySource
+
+from snnlab.errors import DataError, StoreError
+from snnlab.events import Events, open_or_build
+from snnlab.events.build import store_path
+
+ROOT = Path(__file__).parents[2]
+
+
+def _start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    lines = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n"
+    command = [sys.executable, "-c", lines + textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def _folders(store_dir: Path) -> list[str]:
+    return sorted(path.name for path in store_dir.iterdir() if path.is_dir())
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_second_call_opens_without_reading(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    source = ToySource(journal=journal)
+    open_or_build(source, tmp_path / "stores")
+    journal.unlink()
+    open_or_build(source, tmp_path / "stores")
+    assert not journal.exists()
+
+
+def test_another_fingerprint_gets_another_folder(tmp_path: Path) -> None:
+    open_or_build(ToySource(), tmp_path)
+    open_or_build(ToySource(version=2), tmp_path)
+    assert len(_folders(tmp_path)) == 2
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
+    stores = [open_or_build(ToySource(70), tmp_path / str(n), workers=n) for n in (0, 2)]
+    assert _bytes(stores[0].path) == _bytes(stores[1].path)
+
+
+def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^broken file$"):
+        open_or_build(ToySource(failing=(20, DataError("broken file"))), tmp_path, workers=2)
+    assert _folders(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("half-way"), KeyboardInterrupt(), OSError("cannot read")])
+def test_a_build_that_ends_early_leaves_nothing_and_passes_the_error_on(
+    tmp_path: Path, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        open_or_build(ToySource(failing=(20, error)), tmp_path)
+    assert caught.value is error
+    assert _folders(tmp_path) == []
+    assert len(open_or_build(ToySource(), tmp_path)) == 37
+
+
+def test_a_bad_recording_is_named(tmp_path: Path) -> None:
+    source = ToySource()
+    good = source.read
+    source.read = lambda index: good(index)._replace(x=good(index).x + 7 * (index == 4))
+    with pytest.raises(DataError, match=r"^toy/004\.bin: x spans"):
+        open_or_build(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("targets", np.zeros(3, int)), ("targets", np.zeros(37)), ("split", np.full(37, 2))]
+)
+def test_arrays_that_do_not_fit_are_refused_before_reading(
+    tmp_path: Path, key: str, values: np.ndarray
+) -> None:
+    source = ToySource(journal=tmp_path / "journal")
+    setattr(source, key, values)
+    with pytest.raises(DataError, match=f"toy: {key}"):
+        open_or_build(source, tmp_path / "stores")
+    assert not (tmp_path / "journal").exists()
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    stores, journal = tmp_path / "stores", tmp_path / "journal"
+    process = _start(
+        """
+        import time
+        from pathlib import Path
+        from snnlab.events import open_or_build
+        from toy_source import ToySource
+        def slowly(recordings, total, words):
+            for events in recordings:
+                time.sleep(0.05)
+                yield events
+        open_or_build(ToySource(journal=Path(sys.argv[2])), Path(sys.argv[1]), progress=slowly)
+        """,
+        stores,
+        journal,
+    )
+    limit = time.monotonic() + 20
+    while not journal.exists() and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert _folders(stores) == [store_path(ToySource(), stores).name + ".building"]
+    open_or_build(ToySource(), stores).verify()
+    assert _folders(stores) == [store_path(ToySource(), stores).name]
+
+
+def test_two_processes_at_once_build_one_store_once(tmp_path: Path) -> None:
+    code = """
+        import time
+        from pathlib import Path
+        from snnlab.events import open_or_build
+        from toy_source import ToySource
+        def slowly(recordings, total, words):
+            for events in recordings:
+                time.sleep(0.03)
+                yield events
+        source = ToySource(journal=Path(sys.argv[2]))
+        print(open_or_build(source, Path(sys.argv[1]), progress=slowly).fingerprint)
+        """
+    processes = [_start(code, tmp_path / "stores", tmp_path / "journal") for _ in range(2)]
+    answers = [process.communicate(timeout=20)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert answers[0] == answers[1]
+    assert len((tmp_path / "journal").read_text().split()) == 37
+
+
+def test_a_folder_that_cannot_be_written_names_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"data\.store_dir="):
+        open_or_build(ToySource(), tmp_path / "file" / "stores")
+
+
+def test_a_full_disk_names_the_cure_and_leaves_nothing(tmp_path: Path) -> None:
+    process = _start(
+        """
+        import resource
+        from pathlib import Path
+        from snnlab.errors import StoreError
+        from snnlab.events import open_or_build
+        from toy_source import ToySource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            open_or_build(ToySource(), Path(sys.argv[1]))
+        except StoreError as error:
+            print(error)
+        """,
+        tmp_path,
+    )
+    answer = process.communicate(timeout=20)[0]
+    assert "data.store_dir=" in answer
+    assert "Traceback" not in answer
+    assert _folders(tmp_path) == []
+
+
+def test_progress_sees_every_recording(tmp_path: Path) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def progress(recordings: Iterable[Events], total: int, words: str) -> Iterator[Events]:
+        for number, events in enumerate(recordings, 1):
+            seen.append((number, f"{words} {total}"))
+            yield events
+
+    open_or_build(ToySource(), tmp_path, progress=progress)
+    assert seen[-1] == (37, "packing toy 37")
+
+
+def test_packing_needs_neither_torch_nor_the_frameworks() -> None:
+    process = _start(
+        """
+        import snnlab.events, snnlab.events.saccades
+        print(sorted({"torch", "tonic", "hydra", "lightning", "pytorch_lightning"} & set(sys.modules)))
+        """
+    )
+    assert process.communicate(timeout=30)[0].strip() == "[]"

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snnlab.errors import DataError
+from snnlab.events import Events, check_events
+
+SENSOR = (4, 3, 2)
+
+
+def test_good_and_empty_recordings_pass(recording: Events) -> None:
+    check_events(recording, SENSOR, "a.bin")
+    check_events(Events(*(column[:0] for column in recording if column is not None)), SENSOR, "a.bin")
+    check_events(recording._replace(y=None), (4, 1, 1), "a.bin")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"t": np.array([0, 5, 4, 9])}, "not sorted"),
+        ({"t": np.array([0, 5, 4, 9], np.uint64)}, "not sorted"),
+        ({"t": np.array([-1, 5, 6, 9])}, "-1 us"),
+        ({"t": np.array([0.0, 5.0, 6.0, 9.0])}, "microseconds"),
+        ({"x": np.array([0, 4, 1, 2])}, "0..3"),
+        ({"x": np.array([0, -1, 1, 2])}, "x spans -1"),
+        ({"y": np.array([0, 3, 1, 2])}, "0..2"),
+        ({"y": np.array([0, 1, 2])}, "y has shape"),
+        ({"y": None}, "no y"),
+        ({"p": np.array([1, -1, 1, 1])}, "bool"),
+        ({"p": np.array([True])}, "p has shape"),
+    ],
+)
+def test_a_bad_recording_is_named_with_its_mistake(recording: Events, change: dict, says: str) -> None:
+    with pytest.raises(DataError, match=r"^a\.bin: ") as error:
+        check_events(recording._replace(**change), SENSOR, "a.bin")
+    assert says in str(error.value)
+
+
+def test_y_on_a_sensor_of_one_row_is_refused(recording: Events) -> None:
+    with pytest.raises(DataError, match="y goes with H > 1"):
+        check_events(recording, (4, 1, 2), "a.bin")
+
+
+@pytest.mark.parametrize("sensor_size", [(4, 3, 3), (4, 3, 0), (0, 3, 2), (40000, 3, 2), (4, 3)])
+def test_an_impossible_sensor_is_refused(recording: Events, sensor_size: tuple) -> None:
+    with pytest.raises(DataError, match="sensor_size"):
+        check_events(recording, sensor_size, "a.bin")

@@ -1,0 +1,133 @@
+"""What every layer of the registry keeps to, whatever it computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.errors import ConfigError
+from snnlab.nn import LAYERS, Network, build_network
+
+IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
+CONV = {"out_channels": 6, "kernel_size": 3}
+# For each kind an input it takes, and the settings it cannot do without.
+MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "adaptive_avg_pool": (IMAGE, {"output_size": 2}),
+    "adaptive_max_pool": (IMAGE, {"output_size": 2}),
+    "avg_pool": (IMAGE, {"kernel_size": 2}),
+    "batch_norm": (IMAGE, {}),
+    "conv1d": (LINE, CONV),
+    "conv2d": (IMAGE, CONV),
+    "conv3d": (VOLUME, CONV),
+    "conv_transpose1d": (LINE, CONV),
+    "conv_transpose2d": (IMAGE, CONV),
+    "conv_transpose3d": (VOLUME, CONV),
+    "cuba_lif": (IMAGE, {}),
+    "dropout": (IMAGE, {}),
+    "flatten": (IMAGE, {}),
+    "gelu": (IMAGE, {}),
+    "group_norm": (IMAGE, {"num_groups": 2}),
+    "identity": (IMAGE, {}),
+    "layer_norm": (IMAGE, {}),
+    "leaky_relu": (IMAGE, {}),
+    "li": (IMAGE, {}),
+    "lif": (IMAGE, {}),
+    "linear": (IMAGE, {"out_features": 3}),
+    "max_pool": (IMAGE, {"kernel_size": 2}),
+    "relu": (IMAGE, {}),
+    "sigmoid": (IMAGE, {}),
+    "sum_pool": (IMAGE, {"kernel_size": 2}),
+    "tanh": (IMAGE, {}),
+}
+KINDS = sorted(MINIMAL)
+T, B = 4, 3
+
+
+def network_of(kind: str) -> tuple[Network, tuple[int, ...], tuple[int, ...]]:
+    in_shape, settings = MINIMAL[kind]
+    built = build_network({"a": {"type": kind, **settings}}, in_shape=in_shape, dt=1.0)
+    return built.network, in_shape, built.shapes["a"]
+
+
+def test_every_kind_of_ours_is_in_the_table() -> None:
+    ours = {kind for kind in LAYERS if LAYERS.get(kind, "").__module__.startswith("snnlab.")}
+    assert ours == MINIMAL.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", [1, T])
+@pytest.mark.parametrize("batch", [1, B])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_output_has_the_shape_that_was_inferred_and_the_inputs_dtype(
+    kind: str, steps: int, batch: int, dtype: torch.dtype
+) -> None:
+    network, in_shape, out_shape = network_of(kind)
+    y, state = network.to(dtype)(torch.randn(steps, batch, *in_shape, dtype=dtype))
+    assert y.shape == (steps, batch, *out_shape)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+    for tensor in state.get("a", ()):
+        assert tensor.shape[0] == batch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_one_by_one_equal_the_whole_in_evaluation(kind: str) -> None:
+    network, in_shape, _ = network_of(kind)
+    network.double().eval()
+    x = torch.randn(T, B, *in_shape, dtype=torch.float64) * 2
+    whole, _ = network(x)
+    pieces, state = [], None
+    for x_t in x.split(1):
+        y, state = network(x_t, state)
+        pieces.append(y)
+    torch.testing.assert_close(torch.cat(pieces), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_steps_past_the_end_are_zero_and_change_nothing_before(kind: str, training: bool) -> None:
+    network, in_shape, _ = network_of(kind)
+    network.train(training)
+    x, lengths = torch.randn(T, B, *in_shape), torch.tensor([T, 1, 2])
+    torch.manual_seed(0)
+    y, _ = network(x, lengths=lengths)
+    x[1:, 1], x[2:, 2] = 50.0, -50.0
+    torch.manual_seed(0)
+    other, _ = network(x, lengths=lengths)
+    assert torch.equal(y, other)
+    assert (y[1:, 1] == 0).all()
+    assert (y[2:, 2] == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_the_input_and_every_parameter(kind: str) -> None:
+    network, in_shape, _ = network_of(kind)
+    x = torch.randn(T, B, *in_shape, requires_grad=True)
+    y, _ = network(x)
+    (y * torch.randn_like(y)).sum().backward()
+    for tensor in (x, *network.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_a_forward_is_left_in_the_layer(kind: str) -> None:
+    network, in_shape, _ = network_of(kind)
+    network.eval()
+    layer = network.get_submodule("a")
+    attributes, saved = dict(vars(layer)), {k: v.clone() for k, v in layer.state_dict().items()}
+    network(torch.randn(T, B, *in_shape), counts={})
+    assert vars(layer) == attributes
+    assert not any(isinstance(value, Tensor) for value in vars(layer).values())
+    torch.testing.assert_close(dict(layer.state_dict()), saved, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_setting_is_named_by_its_place(kind: str) -> None:
+    in_shape, settings = MINIMAL[kind]
+    with pytest.raises(ConfigError, match=rf"^model\.layers\.a: unknown setting 'zzz'; {kind} takes "):
+        build_network({"a": {"type": kind, **settings, "zzz": 1}}, in_shape=in_shape, dt=1.0)

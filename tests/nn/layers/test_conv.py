@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn import LAYERS
+
+SIZES = {1: (3, 11), 2: (4, 11, 9), 3: (2, 7, 6, 5)}
+CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSE: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+def build(kind: str, in_shape: tuple[int, ...], **settings: Any) -> nn.Module:
+    return LAYERS.build(kind, settings, "layers.a", in_shape=in_shape, dt=1.0)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"stride": 2, "padding": 1, "dilation": 2, "bias": False},
+        {"padding": "same", "padding_mode": "circular"},
+        {"padding": "valid"},
+        {"padding": 1, "padding_mode": "reflect"},
+    ],
+)
+def test_conv_is_torchs_own(dims: int, settings: dict[str, Any]) -> None:
+    ours = build(f"conv{dims}d", SIZES[dims], out_channels=6, kernel_size=3, **settings)
+    theirs = CONV[dims](SIZES[dims][0], 6, 3, **settings)
+    assert type(ours) is CONV[dims]
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, *SIZES[dims])
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_conv_transpose_is_torchs_own(dims: int) -> None:
+    settings: dict[str, Any] = {"stride": 2, "padding": 1, "output_padding": 1, "dilation": 2, "bias": False}
+    ours = build(f"conv_transpose{dims}d", SIZES[dims], out_channels=5, kernel_size=3, **settings)
+    theirs = TRANSPOSE[dims](SIZES[dims][0], 5, 3, **settings)
+    assert type(ours) is TRANSPOSE[dims]
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, *SIZES[dims])
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_a_size_may_be_given_for_each_axis() -> None:
+    conv = build("conv2d", (2, 9, 8), out_channels=4, kernel_size=[3, 5], stride=[1, 2], padding=[0, 1])
+    assert conv(torch.zeros(1, 2, 9, 8)).shape == (1, 4, 7, 3)
+
+
+@pytest.mark.parametrize(("groups", "weight"), [(1, (4, 4, 3, 3)), (2, (4, 2, 3, 3)), (4, (4, 1, 3, 3))])
+def test_groups_divide_the_weight(groups: int, weight: tuple[int, ...]) -> None:
+    conv = build("conv2d", (4, 5, 5), out_channels=4, kernel_size=3, groups=groups)
+    assert conv.get_parameter("weight").shape == weight
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+def test_weights_are_channels_last(kind: str) -> None:
+    weight = build(kind, (4, 5, 5), out_channels=6, kernel_size=3).get_parameter("weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert isinstance(weight, nn.Parameter)
+
+
+def test_a_kernel_as_large_as_its_padded_input_fits() -> None:
+    conv = build("conv2d", (1, 3, 3), out_channels=1, kernel_size=5, padding=1)
+    assert conv(torch.zeros(1, 1, 3, 3)).shape == (1, 1, 1, 1)
+
+
+def test_padding_same_fits_any_kernel() -> None:
+    conv = build("conv1d", (1, 3), out_channels=1, kernel_size=7, padding="same")
+    assert conv(torch.zeros(1, 1, 3)).shape == (1, 1, 3)
+
+
+OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_shape", "settings", "message"),
+    [
+        ("conv2d", (800,), OK, "conv2d needs an input of 3 axes [C, H, W], got [800]"),
+        ("conv1d", (2, 8, 8), OK, "conv1d needs an input of 2 axes [C, W], got [2, 8, 8]"),
+        ("conv3d", (2, 8, 8), OK, "conv3d needs an input of 4 axes [C, D, H, W], got [2, 8, 8]"),
+        (
+            "conv_transpose2d",
+            (2, 8),
+            OK,
+            "conv_transpose2d needs an input of 3 axes [C, H, W], got [2, 8]",
+        ),
+        (
+            "conv2d",
+            (2, 3, 3),
+            {**OK, "kernel_size": 5},
+            "kernel_size 5 is larger than its input [3, 3] (padding 0)",
+        ),
+        (
+            "conv2d",
+            (2, 3, 9),
+            {**OK, "kernel_size": [6, 3], "padding": [1, 0]},
+            "kernel_size [6, 3] is larger than its input [3, 9] (padding [1, 0])",
+        ),
+        (
+            "conv2d",
+            (2, 4, 4),
+            {**OK, "dilation": 2},
+            "kernel_size 3 is larger than its input [4, 4] (padding 0, dilation 2)",
+        ),
+        (
+            "conv1d",
+            (2, 2),
+            {**OK, "padding": "valid"},
+            "kernel_size 3 is larger than its input [2] (padding 0)",
+        ),
+        ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, "out_channels must be > 0, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, "kernel_size must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "kernel_size": [3, -1]}, "kernel_size must be >= 1, got [3, -1]"),
+        ("conv2d", (2, 8, 8), {**OK, "stride": 0}, "stride must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "dilation": 0}, "dilation must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "padding": -1}, "padding must be >= 0, got -1"),
+        (
+            "conv2d",
+            (2, 8, 8),
+            {**OK, "kernel_size": [3, 3, 3]},
+            "kernel_size takes a number or a list of 2, got [3, 3, 3]",
+        ),
+        ("conv2d", (2, 8, 8), {**OK, "stride": []}, "stride takes a number or a list of 2, got []"),
+        ("conv2d", (2, 8, 8), {**OK, "groups": 0}, "groups must be > 0, got 0"),
+        (
+            "conv2d",
+            (2, 8, 8),
+            {**OK, "groups": 3},
+            "groups must divide the input's channels (2) and out_channels (6), got 3",
+        ),
+        (
+            "conv_transpose2d",
+            (4, 8, 8),
+            {**OK, "groups": 4},
+            "groups must divide the input's channels (4) and out_channels (6), got 4",
+        ),
+        (
+            "conv2d",
+            (2, 8, 8),
+            {**OK, "padding": "same", "stride": 2},
+            "padding='same' is not supported for strided convolutions",
+        ),
+        (
+            "conv_transpose2d",
+            (2, 8, 8),
+            {**OK, "output_padding": 2, "stride": 2},
+            "output_padding 2 must be smaller than stride 2 or dilation 1",
+        ),
+        (
+            "conv_transpose2d",
+            (2, 1, 1),
+            {**OK, "padding": 2},
+            "padding 2 leaves nothing of its output: [-1, -1]",
+        ),
+    ],
+)
+def test_mistakes_are_named(
+    kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(kind, in_shape, **settings)
+    assert str(caught.value) == f"layers.a: {message}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({**OK, "padding": "full"}, "layers.a.padding: expected a whole number or a list of whole numbers"),
+        ({**OK, "padding_mode": "zero"}, "layers.a.padding_mode: expected one of zeros, reflect"),
+        ({**OK, "kernel_size": 2.5}, "layers.a.kernel_size: expected a whole number or a list"),
+        ({"kernel_size": 3}, "layers.a: conv2d needs out_channels"),
+    ],
+)
+def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build("conv2d", (2, 8, 8), **settings)
+    assert str(caught.value).startswith(place)

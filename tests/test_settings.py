@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pytest
+
+from snnlab.errors import ConfigError
+from snnlab.settings import MISSING, check_settings, describe_type, settings_of, takes, type_problem
+
+if TYPE_CHECKING:
+    from nowhere import Unknown  # pyright: ignore[reportMissingImports]
+
+
+def neuron(
+    tau: Annotated[float, "ms"], *, size: int = 1, mode: Literal["a", "b"] = "a", dt: float | None = None
+) -> None: ...
+
+
+def nothing() -> None: ...
+
+
+def anything(size: int = 1, **others: Any) -> None: ...
+
+
+def foreign(thing: Unknown, size: int = 1) -> None: ...
+
+
+class Neuron:
+    def __init__(self, tau: Annotated[float | str | None, "ms"] = None) -> None: ...
+
+
+def test_settings_are_read_with_unit_default_and_type() -> None:
+    settings = settings_of(neuron, given=["dt"])
+    assert list(settings) == ["tau", "size", "mode"]
+    tau = settings["tau"]
+    assert (tau.annotation, tau.unit, tau.default, tau.required) == (float, "ms", MISSING, True)
+    assert (settings["size"].default, settings["size"].required) == (1, False)
+    assert list(map(str, settings.values())) == ["tau (ms)", "size", "mode"]
+
+
+def test_settings_of_a_class_are_those_of_its_init() -> None:
+    assert settings_of(Neuron)["tau"].unit == "ms"
+    assert list(settings_of(Neuron)) == ["tau"]
+
+
+def test_takes_says_whether_there_is_such_a_parameter() -> None:
+    assert takes(neuron, "dt")
+    assert not takes(neuron, "in_shape")
+
+
+def test_right_settings_pass() -> None:
+    check_settings(neuron, {"tau": 10, "size": 2, "mode": "b", "dt": None}, "here", "neuron")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"tau": 1.0, "siz": 1},
+            "m.a: unknown setting 'siz'; neuron takes tau (ms), size, mode. Did you mean 'size'?",
+        ),
+        ({"tau": 1.0, "zzz": 1}, "m.a: unknown setting 'zzz'; neuron takes tau (ms), size, mode."),
+        ({"tau": 1.0, 3: 1}, "m.a: unknown setting '3'; neuron takes tau (ms), size, mode."),
+        ({"tau": 1.0, "dt": 1.0}, "m.a: unknown setting 'dt'; neuron takes tau (ms), size, mode."),
+        ({"size": 1}, "m.a: neuron needs tau (ms)"),
+        ({"tau": "x"}, "m.a.tau: expected a number, got 'x'"),
+        ({"tau": None}, "m.a.tau: expected a number, got null"),
+        ({"tau": 1.0, "size": 1.5}, "m.a.size: expected a whole number, got 1.5"),
+        ({"tau": 1.0, "size": True}, "m.a.size: expected a whole number, got true"),
+        ({"tau": 1.0, "mode": "c"}, "m.a.mode: expected one of a, b, got 'c'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_settings(neuron, settings, "m.a", "neuron", given=["dt"])
+    assert str(caught.value) == message
+
+
+def test_a_factory_without_settings_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"^m: unknown setting 'a'; nothing takes no settings\.$"):
+        check_settings(nothing, {"a": 1}, "m", "nothing")
+
+
+def test_open_ended_factories_take_any_name_but_check_the_known() -> None:
+    check_settings(anything, {"other": object()}, "m", "anything")
+    with pytest.raises(ConfigError, match=r"^m\.size: expected a whole number"):
+        check_settings(anything, {"size": "x", "other": 1}, "m", "anything")
+
+
+def test_annotations_that_cannot_be_read_accept_everything() -> None:
+    check_settings(foreign, {"thing": 1, "size": "x"}, "m", "foreign")
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (1, int),
+        (1, float),
+        (1.5, float),
+        (True, bool),
+        ("x", str),
+        (None, int | None),
+        (3, int | None),
+        ("a", Literal["a", "b"]),
+        (True, Literal[True]),
+        (2.0, Annotated[float, "ms"]),
+        (None, Annotated[float | str | None, "ms"]),
+        ("2 steps", Annotated[float, "ms"] | str),
+        (3, int | Sequence[int]),
+        ([3, 5], int | Sequence[int]),
+        ((3, 5), Sequence[int]),
+        ([], list[int]),
+        ((1, "x"), tuple[int, str]),
+        ((1, 2, 3), tuple[int, ...]),
+        ({"a": 1}, Mapping[str, Any]),
+        ({"a": 1}, dict),
+        ("same", int | Sequence[int] | Literal["same"]),
+        (object(), Any),
+        ("anything", object),
+    ],
+)
+def test_values_that_fit(value: Any, annotation: Any) -> None:
+    assert type_problem(value, annotation) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "problem"),
+    [
+        ("1", int, "expected a whole number, got '1'"),
+        (1.0, int, "expected a whole number, got 1.0"),
+        (True, int, "expected a whole number, got true"),
+        (False, float, "expected a number, got false"),
+        ("1.0", float, "expected a number, got '1.0'"),
+        (1, bool, "expected true or false, got 1"),
+        (1, str, "expected text, got 1"),
+        ("x", int | None, "expected a whole number or null, got 'x'"),
+        ("x", Annotated[float | None, "ms"], "expected a number or null, got 'x'"),
+        (None, int, "expected a whole number, got null"),
+        ("c", Literal["a", "b"], "expected one of a, b, got 'c'"),
+        (["a"], Literal["a", "b"], "expected one of a, b, got ['a']"),
+        (True, Literal["a"], "expected one of a, got true"),
+        ("35", Sequence[int], "expected a list of whole numbers, got '35'"),
+        ([1, "x"], list[int], "expected a list of whole numbers, got [1, 'x']"),
+        ([1.5], int | Sequence[int], "expected a whole number or a list of whole numbers, got [1.5]"),
+        ([1], tuple[int, int], "expected a list of whole numbers, got [1]"),
+        ([1, "x"], tuple[int, ...], "expected a list of whole numbers, got [1, 'x']"),
+        (3, Mapping[str, int], "expected a mapping, got 3"),
+        (3, dict, "expected a mapping, got 3"),
+        (list(range(99)), int, f"expected a whole number, got {str(list(range(99)))[:57]}..."),
+    ],
+)
+def test_values_that_do_not_fit_are_described(value: Any, annotation: Any, problem: str) -> None:
+    assert type_problem(value, annotation) == problem
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (float | Literal["1-a"], "a number or one of 1-a"),
+        (list, "a list"),
+        (list[str], "a list of texts"),
+        (Annotated[int, "steps"], "a whole number"),
+    ],
+)
+def test_types_are_described_in_words(annotation: Any, words: str) -> None:
+    assert describe_type(annotation) == words
