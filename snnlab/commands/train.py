@@ -1,13 +1,21 @@
-"""`snnlab train`: from overrides to a trained network and its record."""
+"""`snnlab train`: from overrides to a trained network and its record.
+
+`run` reads straight down. What only looks at the configuration comes first, then what needs heavy imports, then
+what takes time; the run's folder is written last before the training.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
     from snnlab.record.run_folder import Result
+
+_log = logging.getLogger(__name__)
 
 
 def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
@@ -24,14 +32,12 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
     from snnlab.config.composing import compose_once
 
     experiment, folder = compose_once(list(overrides), config_dir)
-    from snnlab.training.run import run
     return run(experiment, folder, started)
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     from snnlab.config.composing import run_hydra
-    from snnlab.config.schema import Experiment
     from snnlab.console import console_logging, say_error
     from snnlab.errors import SnnlabError
 
@@ -39,9 +45,10 @@ def main(arguments: list[str], started: float) -> int:
     mistakes = 0
 
     def job(experiment: Experiment, folder: Path) -> None:
+        result = run(experiment, folder, started)
+
         from snnlab.record.table import print_result
 
-        result = run(experiment, folder, started)
         print_result(result)
         print(result.folder, flush=True)
 
@@ -52,3 +59,36 @@ def main(arguments: list[str], started: float) -> int:
 
     run_hydra(arguments, job, failed)
     return 2 if mistakes else 0
+
+
+def run(experiment: Experiment, folder: Path, started: float) -> Result:
+    """Train, test the chosen epoch, write the record.
+
+    Args:
+        experiment: What to do.
+        folder: Where the run is recorded.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for a mistake found before the training; the folder is then not written.
+    """
+    from snnlab.config import assemble
+    from snnlab.config.plugins import import_plugins
+
+    import_plugins(experiment.plugins)
+    assemble.set_threads(experiment.threads)
+    settings = assemble.data_settings(experiment)
+    built = assemble.network(experiment, settings)
+    loss = assemble.loss(experiment)
+    optimizer = assemble.optimizer(experiment, built)
+    dataset = assemble.dataset(experiment)
+    module = assemble.module(experiment, settings, built, loss, optimizer)
+    assemble.trainer(experiment, folder, [])  # only to find mistakes before the recordings are packed
+    store = assemble.store(dataset, settings)
+    data = assemble.data_module(experiment, settings, store)
+    for note in [*dataset.notes, *assemble.data_notes(data)]:
+        _log.info(note)
+
+    from snnlab.commands.fit import fit_and_test
+
+    return fit_and_test(experiment, folder, module, data, built, started)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from platformdirs import user_cache_path
 from torch.optim import Optimizer
@@ -13,7 +15,8 @@ from torch.optim import Optimizer
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.data.registry import Dataset
-from snnlab.data.settings import DataSettings
+from snnlab.data.settings import DataSettings, build_dataset, read_settings
+from snnlab.data.splits import make_split
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
 from snnlab.nn import BuiltNetwork, build_network
@@ -23,13 +26,35 @@ from snnlab.settings import takes
 if TYPE_CHECKING:
     import lightning as L
 
+    from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
-    from snnlab.training.module import Schedule
+    from snnlab.training.module import MakeOptimizer, Schedule, SpikingModule
+
+    Optimization = tuple[MakeOptimizer, Schedule | None]
 
 LIGHTNING = ("lightning.pytorch",)
 
 
-def assemble_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
+def set_threads(threads: int | None) -> None:
+    """Set the number of torch's CPU threads, where one is asked for."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise ConfigError(f"threads: must be 1 or more, or null, got {threads}")
+    torch.set_num_threads(threads)
+
+
+def data_settings(experiment: Experiment) -> DataSettings:
+    """Return the settings that all datasets share."""
+    return read_settings(experiment.data)[0]
+
+
+def dataset(experiment: Experiment) -> Dataset:
+    """Find the dataset's recordings on this machine."""
+    return build_dataset(experiment.data)
+
+
+def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     """Build the network for the data's frames, from the run's initialisation stream, and check what comes out."""
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
@@ -44,13 +69,58 @@ def assemble_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork
     return built
 
 
-def assemble_store(dataset: Dataset, data: DataSettings) -> Store:
+def store(recordings: Dataset, data: DataSettings) -> Store:
     """Open the dataset's packed store, packing it first where there is none."""
     folder = Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
-    return open_or_build(dataset, folder, progress=_packing_bar)
+    return open_or_build(recordings, folder, progress=_packing_bar)
 
 
-def assemble_loss(experiment: Experiment) -> Loss:
+def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> EventDataModule:
+    """Split the recordings and build the data module.
+
+    Raises:
+        ConfigError: if no recording is left for training.
+    """
+    from snnlab.data.module import EventDataModule
+
+    split = make_split(packed.targets, packed.split, data.val_fraction, data.split_seed)
+    if not split.train.size:
+        raise ConfigError(f"data.val_fraction: of {split.val.size} training recordings none is left; lower {data.val_fraction}")
+    return EventDataModule(packed, split, data, experiment.seed)
+
+
+def data_notes(data: EventDataModule) -> list[str]:
+    """Return what the user should know of the data: sizes, and events that the window leaves out."""
+    split, settings = data.split, data.settings
+    sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
+    notes = [f"{sizes}; {settings.steps} steps of {settings.step_ms:g} ms"]
+    everything = np.arange(len(data.store))
+    outside = data.store.count_outside(everything, settings.duration_us)
+    if outside:
+        share = 100 * outside / data.store.num_events
+        notes.append(f"{outside:,} events ({share:.2g} %) come after duration_ms = {settings.duration_ms:g} and are left out")
+    return notes
+
+
+def module(
+    experiment: Experiment, data: DataSettings, built: BuiltNetwork, objective: Loss, steps: Optimization
+) -> SpikingModule:
+    """Build the Lightning module."""
+    from snnlab.training.module import SpikingModule
+
+    make_optimizer, schedule = steps
+    return SpikingModule(
+        built,
+        objective,
+        make_optimizer,
+        schedule,
+        num_classes=data.num_classes,
+        dt=data.step_ms,
+        seed=experiment.seed,
+    )
+
+
+def loss(experiment: Experiment) -> Loss:
     """Build the loss."""
     from snnlab.training.losses import LOSSES
 
@@ -58,9 +128,7 @@ def assemble_loss(experiment: Experiment) -> Loss:
     return LOSSES.build(settings.pop("type", None), settings, "loss")
 
 
-def assemble_optimizer(
-    experiment: Experiment, built: BuiltNetwork
-) -> tuple[Callable[[Iterable[torch.nn.Parameter]], Optimizer], Schedule | None]:
+def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -71,7 +139,7 @@ def assemble_optimizer(
     parameters = list(built.network.parameters())
     if not parameters:
         raise ConfigError("model.layers: no layer has parameters, so there is nothing to train")
-    optimizer = make(parameters)
+    tried = make(parameters)
     if experiment.scheduler is None:
         return make, None
     node = dict(experiment.scheduler)
@@ -79,11 +147,11 @@ def assemble_optimizer(
     if interval not in ("epoch", "step"):
         raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
     make_schedule = partial_target(node, [LRScheduler], modules, "scheduler", given=("optimizer",))
-    make_schedule(optimizer)
+    make_schedule(tried)
     return make, Schedule(make_schedule, interval, monitor)
 
 
-def assemble_trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> L.Trainer:
+def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Build the trainer with the experiment's loggers and further callbacks."""
     import lightning as L
     from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -95,7 +163,8 @@ def assemble_trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L
     loggers = [_build(n, Logger, modules, f"logger.{key}", in_folder) for key, n in _nodes(experiment.logger, "logger")]
     more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
-    make = partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=fixed)
+    extra = {**fixed, "enable_progress_bar": sys.stderr.isatty()}
+    make = partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
     try:
         return make()
     except MisconfigurationException as error:

@@ -73,8 +73,9 @@ def partial_target(
     for key, value in settings.items():
         if isinstance(value, Mapping) and "_target_" in value:
             raise ConfigError(f"{place}.{key}: an object inside an object is not supported here")
-    check_settings(target, settings, place, target.__name__, given)
     arguments = {**(extra or {}), **settings}
+    checked = {key: value for key, value in arguments.items() if key in settings or key not in given}
+    check_settings(target, checked, place, target.__name__, given)
 
     def build(*positional: Any) -> T:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +27,7 @@ def summary_table(result: Result) -> Table:
     rows = [
         ("test accuracy", _percent(metrics.get("test/accuracy"), selection.get("test_size"))),
         ("validation accuracy", _percent(metrics.get("val/accuracy"), selection.get("val_size"))),
-        ("chosen epoch", f"{_number(selection.get('epoch'), 'd')} of {selection.get('epochs')} ({selection.get('rule')})"),
+        ("chosen epoch", _chosen(selection)),
         ("last epoch's validation", _percent(metrics.get("last/val/accuracy"), None)),
         ("spikes a test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f")),
         ("parameters", _number(metrics.get("params"), ",.0f")),
@@ -52,6 +55,11 @@ def layer_table(result: Result) -> Table:
             cells.append(_number(result.metrics.get(f"{stage}/rate_hz/{layer}"), ".2f"))
         table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), None))
     return table
+
+
+def _chosen(selection: Mapping[str, Any]) -> str:
+    epoch = selection.get("epoch")
+    return "" if epoch is None else f"{epoch + 1} of {selection['epochs']} ({selection['rule'].replace('_', ' ')})"
 
 
 def _percent(value: float | None, size: int | None) -> str:

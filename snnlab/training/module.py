@@ -18,6 +18,8 @@ from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 
+STAGES = ("train", "val", "test")
+
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
@@ -64,11 +66,15 @@ class SpikingModule(L.LightningModule):
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
-        self.stages = nn.ModuleDict({s: StageMetrics(num_classes, built.spiking, dt) for s in ("train", "val", "test")})
+        self.metrics = nn.ModuleDict({f"{s}_metrics": StageMetrics(num_classes, built.spiking, dt) for s in STAGES})
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, from rest."""
         return self.network(x, lengths=lengths, counts=counts)[0]
+
+    def on_train_epoch_start(self) -> None:
+        """Remember the learning rate that this epoch is trained with: schedules step before its end."""
+        self._lr = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give dropout numbers that depend on the step alone, not on what happened before."""
@@ -90,7 +96,7 @@ class SpikingModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and the learning rate it was trained with."""
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.log("lr", self._lr)
         self._log_stage("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -121,7 +127,7 @@ class SpikingModule(L.LightningModule):
         return loss, Outputs(y, counts, batch)
 
     def _metrics(self, stage: str) -> StageMetrics:
-        metrics = self.stages[stage]
+        metrics = self.metrics[f"{stage}_metrics"]
         assert isinstance(metrics, StageMetrics)
         return metrics
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
@@ -12,7 +13,13 @@ from snnlab.training.callbacks.timing import Timing
 
 _log = logging.getLogger(__name__)
 
-_SHOWN = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/spikes_per_sample")
+_SHOWN = (
+    ("train/loss", "train loss", "{:.3f}".format),
+    ("train/accuracy", "accuracy", "{:.1%}".format),
+    ("val/loss", "| val loss", "{:.3f}".format),
+    ("val/accuracy", "accuracy", "{:.1%}".format),
+    ("val/spikes_per_sample", "spikes a sample", "{:,.0f}".format),
+)
 
 
 class EpochLines(Checkpoint):
@@ -35,22 +42,27 @@ class EpochLines(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say the epoch's line."""
         values = trainer.callback_metrics
-        parts = [f"{name} {float(values[name]):.4g}" for name in _SHOWN if name in values]
+        shown = [f"{label} {form(float(values[name]))}" for name, label, form in _SHOWN if name in values]
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         speed = (self.timing.samples - self._samples) / self.timing.epoch_s if self.timing.epoch_s else 0.0
-        _log.info(
-            "epoch %s/%s  %s  %.1f s, %.0f samples/s",
-            trainer.current_epoch + 1,
-            total,
-            "  ".join(parts),
-            self.timing.epoch_s,
-            speed,
-        )
+        head = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
+        _log.info("%s  %s  %.1f s, %.0f samples/s", head, "  ".join(shown), self.timing.epoch_s, speed)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar on stderr, without the version number of a logger."""
+
+    def __init__(self) -> None:
+        super().__init__(leave=False, console_kwargs={"stderr": True})
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Return what stands behind the bar."""
+        values = super().get_metrics(trainer, pl_module)
+        values.pop("v_num", None)
+        return values
 
 
 def console_callbacks(timing: Timing) -> list[L.Callback]:
     """Return the callbacks that tell the user how the training goes."""
     lines = EpochLines(timing)
-    if not sys.stderr.isatty():
-        return [lines]
-    return [RichProgressBar(leave=False, console_kwargs={"stderr": True}), lines]
+    return [ProgressBar(), lines] if sys.stderr.isatty() else [lines]

@@ -35,10 +35,10 @@ class Selection(Checkpoint):
             if name in trainer.callback_metrics
         }
         key = self._rank(values)
-        if self._key is None or key <= self._key if self.rule == "last" else self._key is None or key < self._key:
+        if self._key is None or key < self._key or self.rule == "last":
             self._key, self.values, self.epoch = key, values, trainer.current_epoch
-            trainer.save_checkpoint(self.best_path)
-        trainer.save_checkpoint(self.last_path)
+            trainer.save_checkpoint(self.best_path, weights_only=False)
+        trainer.save_checkpoint(self.last_path, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -53,6 +53,6 @@ class Selection(Checkpoint):
     def _rank(self, values: dict[str, float]) -> tuple[float, ...]:
         """Return a key that is smaller for a better epoch; a loss that is not a number is the worst."""
         if self.rule == "last":
-            return (0.0,)
+            return ()
         loss = values["val/loss"] if math.isfinite(values["val/loss"]) else math.inf
         return (loss,) if self.rule == "lowest_val_loss" else (-values["val/accuracy"], loss)

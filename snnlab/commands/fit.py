@@ -1,0 +1,130 @@
+"""The part of a training that leaves a record: fit, test of the chosen epoch, result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from snnlab.config import assemble
+from snnlab.config.schema import Experiment
+from snnlab.data.module import EventDataModule
+from snnlab.errors import RecordError
+from snnlab.nn import BuiltNetwork
+from snnlab.record.files import write_json, write_npz
+from snnlab.record.metrics_csv import MetricsCSV
+from snnlab.record.predictions import Predictions, layer_names
+from snnlab.record.provenance import provenance
+from snnlab.record.run_folder import Result, create_run_folder, log_file
+from snnlab.training.callbacks.progress import console_callbacks
+from snnlab.training.callbacks.selection import Selection
+from snnlab.training.callbacks.timing import Timing
+from snnlab.training.module import SpikingModule
+
+def fit_and_test(
+    experiment: Experiment,
+    folder: Path,
+    module: SpikingModule,
+    data: EventDataModule,
+    built: BuiltNetwork,
+    started: float,
+) -> Result:
+    """Train, test the chosen epoch and write the record; a failure on the way is recorded too.
+
+    Raises:
+        RecordError: if the folder cannot be written.
+        Exception: whatever stopped the training, after `status: failed` was written.
+    """
+    rule = experiment.selection if data.split.val.size else "last"
+    selection = Selection(folder / "checkpoints", rule)
+    timing = Timing(started)
+    callbacks = [timing, *console_callbacks(timing), MetricsCSV(folder / "metrics.csv"), selection]
+    trainer = assemble.trainer(experiment, folder, callbacks)
+    config_text = create_run_folder(folder, experiment.record or {})
+    result = Result(folder, "failed", experiment.seed)
+    try:
+        with log_file(folder):
+            write_json(folder / "split.json", data.split.as_record())
+            result.provenance = provenance(
+                config_text=config_text,
+                data_fingerprint=data.store.fingerprint,
+                split_hash=data.split.hash,
+                device=trainer.strategy.root_device,
+            )
+            trainer.fit(module, datamodule=data)
+            result.selection = _selection(selection, trainer, data)
+            result.metrics = _metrics(trainer, module, data, selection, built, experiment.test)
+            result.status = "interrupted" if trainer.interrupted else "completed"
+    except KeyboardInterrupt:
+        result.status, result.error = "interrupted", "interrupted by the user"
+        raise
+    except BaseException as error:
+        result.error = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            raise RecordError(f"{folder}: {error.strerror or error}; the run is incomplete") from error
+        raise
+    finally:
+        result.timing = timing.summary()
+        result.write()
+    return result
+
+
+def _selection(selection: Selection, trainer: L.Trainer, data: EventDataModule) -> dict[str, Any]:
+    split = data.split
+    return {
+        "rule": selection.rule,
+        "epoch": selection.epoch,
+        "epochs": trainer.current_epoch,
+        "train_size": split.train.size,
+        "val_size": split.val.size,
+        "test_size": split.test.size,
+        "val_rule": split.rule,
+    }
+
+
+def _metrics(
+    trainer: L.Trainer,
+    module: SpikingModule,
+    data: EventDataModule,
+    selection: Selection,
+    built: BuiltNetwork,
+    test: bool,
+) -> dict[str, float]:
+    """Return the flat metrics of the chosen epoch, and write its predictions."""
+    last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    _load_weights(module, selection.best_path)
+    metrics: dict[str, float] = {}
+    arrays = {"layers": layer_names(built.spiking)}
+    stages = [("val", data.split.val.size > 0), ("test", test and data.split.test.size > 0)]
+    for stage in (name for name, wanted in stages if wanted):
+        values, of_stage = _evaluate(trainer, module, data, stage)
+        metrics.update(values)
+        arrays.update(of_stage)
+    write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
+    params = sum(p.numel() for p in module.network.parameters())
+    return {**metrics, **last, "params": float(params)}
+
+
+def _evaluate(
+    trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
+) -> tuple[Mapping[str, float], dict[str, Any]]:
+    predictions = Predictions(stage)
+    callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
+    # The chosen epoch's validation has been logged when it was trained: a second time would bend its curve.
+    trainer.callbacks, trainer.loggers = [predictions], loggers if stage == "test" else []  # type: ignore[attr-defined]
+    try:
+        if stage == "test":
+            (values,) = trainer.test(module, datamodule=data, verbose=False)
+        else:
+            (values,) = trainer.validate(module, datamodule=data, verbose=False)
+    finally:
+        trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
+    return values, predictions.arrays()
+
+
+def _load_weights(module: SpikingModule, checkpoint: Path) -> None:
+    state = torch.load(checkpoint, map_location=module.device, weights_only=True)["state_dict"]
+    module.load_state_dict(state)
