@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing
 from snnlab.settings import check_settings, takes
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,7 +54,7 @@ class Registry:
         if not isinstance(name, str) or name not in self._entries:
             raise ConfigError(
                 f"{place}.type: there is no {self.kind} '{name}'.{did_you_mean(str(name), self)}"
-                f"\n  {self.kind}s: {listing(self)}"
+                f"\n  there are: {listing(self)}"
             )
         return self._entries[name]
 
@@ -77,5 +77,7 @@ class Registry:
             return factory(**settings, **wanted)
         except ConfigError as error:  # from a part inside this one, whose place is relative
             raise ConfigError(f"{place}.{error}") from error
+        except SnnlabError:
+            raise
         except ValueError as error:
             raise ConfigError(f"{place}: {error}") from error

@@ -15,6 +15,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 MISSING = inspect.Parameter.empty
+# The place of an experiment's own settings, which need no prefix.
+ROOT = "config"
+# So many settings are not listed in a message that names the likely meant one.
+LONG_LIST = 16
 
 
 @dataclass(frozen=True)
@@ -88,20 +92,28 @@ def check_known(
     """
     for name, value in settings.items():
         if name not in known:
-            if open_ended:
+            meant = did_you_mean(str(name), known)
+            if open_ended and not meant:
                 continue
-            takes_text = f"{label} takes {listing(map(str, known.values()))}" if known else f"{label} takes no settings"
-            raise ConfigError(f"{place}: unknown setting '{name}'; {takes_text}.{did_you_mean(str(name), known)}")
+            raise ConfigError(f"{place}: unknown setting '{name}'; {_what_it_takes(label, known, meant)}.{meant}")
         problem = type_problem(value, known[name].annotation)
         if problem:
-            raise ConfigError(f"{place}.{name}: {problem}")
+            raise ConfigError(f"{place}.{name}: {problem}" if place != ROOT else f"{name}: {problem}")
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
         raise ConfigError(f"{place}: {label} needs {listing(map(str, missing))}")
 
 
+def _what_it_takes(label: str, known: Mapping[str, Setting], meant: str) -> str:
+    if not known:
+        return f"{label} takes no settings"
+    if meant and len(known) > LONG_LIST:
+        return f"{label} takes {len(known)} others"
+    return f"{label} takes {listing(map(str, known.values()))}"
+
+
 def type_problem(value: Any, annotation: Any) -> str | None:
-    """Return what is wrong with `value` for `annotation`, or None; annotations it does not know accept everything."""
+    """Return what is wrong with `value` for `annotation`, or None; what it does not know accepts everything."""
     annotation, _ = _split_unit(annotation)
     if _fits(value, annotation):
         return None
@@ -115,10 +127,9 @@ def describe_type(annotation: Any) -> str:
     if origin is Literal:
         return f"one of {listing(map(str, args))}"
     if origin in (Union, types.UnionType):
-        return " or ".join(describe_type(a) for a in args if a is not type(None)) + (
-            " or null" if type(None) in args else ""
-        )
-    if origin in (list, tuple) or _is_abc(origin, Sequence):
+        plain = [a for a in args if a is not type(None) and not _is_class(a)] or args
+        return " or ".join(map(describe_type, plain)) + (" or null" if type(None) in args else "")
+    if _is_abc(origin or annotation, Sequence):
         inner = [a for a in args if a is not Ellipsis]
         return f"a list of {describe_type(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
     if _is_abc(origin or annotation, Mapping):
@@ -136,8 +147,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return value in args and not (isinstance(value, bool) and True not in args and False not in args)
     if origin is tuple and Ellipsis not in args:
         return _is_list(value) and len(value) == len(args) and all(map(_fits, value, args))
-    if origin in (list, tuple) or _is_abc(origin, Sequence):
-        return _is_list(value) and all(_fits(v, args[0]) for v in value)
+    if _is_abc(origin or annotation, Sequence):
+        return _is_list(value) and all(_fits(v, args[0]) for v in value if args)
     if _is_abc(origin or annotation, Mapping):
         return isinstance(value, Mapping)
     if annotation in (int, float):
@@ -147,7 +158,17 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, annotation)
     if annotation in (None, type(None)):
         return value is None
-    return True
+    return isinstance(value, annotation) if _is_class(annotation) else True
+
+
+def _is_class(annotation: Any) -> bool:
+    """Return whether values are instances of it, such as a Tensor: no value from a YAML is."""
+    return (
+        isinstance(annotation, type)
+        and annotation.__module__ != "builtins"
+        and annotation is not Any
+        and not (getattr(annotation, "_is_protocol", False) or get_origin(annotation))
+    )
 
 
 def _is_list(value: Any) -> bool:

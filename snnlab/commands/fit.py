@@ -24,6 +24,7 @@ from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
 
+
 def fit_and_test(
     experiment: Experiment,
     folder: Path,
@@ -95,7 +96,8 @@ def _metrics(
 ) -> dict[str, float]:
     """Return the flat metrics of the chosen epoch, and write its predictions."""
     last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    _load_weights(module, selection.best_path)
+    if selection.epoch is not None:  # None where no epoch was trained: the network is tested as it began
+        _load_weights(module, selection.best_path)
     metrics: dict[str, float] = {}
     arrays = {"layers": layer_names(built.spiking)}
     stages = [("val", data.split.val.size > 0), ("test", test and data.split.test.size > 0)]

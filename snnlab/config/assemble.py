@@ -19,7 +19,7 @@ from snnlab.data.settings import DataSettings, build_dataset, read_settings
 from snnlab.data.splits import make_split
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
-from snnlab.nn import BuiltNetwork, build_network
+from snnlab.nn import NEURONS, BuiltNetwork, build_network
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import takes
 
@@ -55,7 +55,11 @@ def dataset(experiment: Experiment) -> Dataset:
 
 
 def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
-    """Build the network for the data's frames, from the run's initialisation stream, and check what comes out."""
+    """Build the network for the data's frames from the run's initialisation stream, and check its output."""
+    if experiment.neuron is not None:  # on its own first, so that a mistake is named where the user made it
+        settings = {key: value for key, value in experiment.neuron.items() if key != "type"}
+        kind = experiment.neuron.get("type")
+        NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms)
@@ -63,8 +67,8 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
         raise ConfigError(
-            f"model.layers.{name}: the network ends with shape {list(shape)} at each step, but data.num_classes asks for"
-            f" [{data.num_classes}]; {hint or f'set its out_features to {data.num_classes}'}"
+            f"model.layers.{name}: the network ends with shape {list(shape)} at each step, but data.num_classes asks"
+            f" for [{data.num_classes}]; {hint or f'set its out_features to {data.num_classes}'}"
         )
     return built
 
@@ -85,7 +89,9 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> Ev
 
     split = make_split(packed.targets, packed.split, data.val_fraction, data.split_seed)
     if not split.train.size:
-        raise ConfigError(f"data.val_fraction: of {split.val.size} training recordings none is left; lower {data.val_fraction}")
+        raise ConfigError(
+            f"data.val_fraction: of {split.val.size} training recordings none is left; lower {data.val_fraction}"
+        )
     return EventDataModule(packed, split, data, experiment.seed)
 
 
@@ -98,7 +104,9 @@ def data_notes(data: EventDataModule) -> list[str]:
     outside = data.store.count_outside(everything, settings.duration_us)
     if outside:
         share = 100 * outside / data.store.num_events
-        notes.append(f"{outside:,} events ({share:.2g} %) come after duration_ms = {settings.duration_ms:g} and are left out")
+        notes.append(
+            f"{outside:,} events ({share:.2g} %) come after duration_ms = {settings.duration_ms:g} and are left out"
+        )
     return notes
 
 

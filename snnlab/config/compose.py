@@ -15,7 +15,7 @@ from snnlab.config.layers import expand_layers
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
-from snnlab.settings import check_settings
+from snnlab.settings import ROOT, check_settings
 
 # References that stay in a run's config.yaml, so that a later change of what they point to is followed.
 KEPT_REFERENCES = ("${data.", "${trainer.")
@@ -62,8 +62,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], data_choice: str | None, exp
         ConfigError: for the first mistake found.
     """
     with readable_errors():
-        raw = OmegaConf.to_container(cfg, resolve=False)
-        assert isinstance(raw, dict)
+        raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
         if not isinstance(model, Mapping) or not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
@@ -71,15 +70,20 @@ def check(cfg: DictConfig, sources: Sequence[Path], data_choice: str | None, exp
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         raw.pop("experiment", None)
         _settle_time(raw, sources, data_choice, experiment)
-        resolved = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    check_settings(Experiment, resolved, "config", "an experiment", given=("record",))
+        resolved = _plain(OmegaConf.create(raw), resolve=True)
+    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron"))
     if resolved["seed"] < 0:
         raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
     if set(resolved["model"]) != {"layers"}:
         raise ConfigError(f"model: takes only layers, got {', '.join(sorted(set(resolved['model']) - {'layers'}))}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
-    return Experiment(**ordered, record=_record(raw, resolved))
+    return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
+
+
+def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
@@ -123,5 +127,3 @@ def _record(raw: Any, resolved: Any) -> Any:
     if isinstance(raw, list):
         return [_record(a, b) for a, b in zip(raw, resolved, strict=True)]
     return raw if isinstance(raw, str) and raw.startswith(KEPT_REFERENCES) else resolved
-
-

@@ -1,4 +1,4 @@
-"""Hydra, called from the command line and from Python, with the same outcome: an experiment and the folder of its run."""
+"""Hydra, called from the command line and from Python, with the same outcome: an experiment and its run's folder."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import check, config_folder, readable_errors, ready_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import SnnlabError
-from snnlab.record.files import remove_empty
+from snnlab.record.files import remove_empty, unwritable
 
 VERSION_BASE = "1.3"
 ROOT = "train"
@@ -47,8 +49,11 @@ def run_hydra(arguments: list[str], job: Job, failed: Callable[[SnnlabError], An
     # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
+    started: list[bool] = []
+
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=ROOT)
     def task(cfg: DictConfig) -> None:
+        started.append(True)
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             job(_checked(cfg, HydraConfig.get()), folder)
@@ -58,7 +63,13 @@ def run_hydra(arguments: list[str], job: Job, failed: Callable[[SnnlabError], An
             remove_empty(folder, parents=2)  # Hydra made it before anything was checked
 
     with readable_errors():
-        task()
+        try:
+            task()
+        except OSError as error:
+            # Trouble of the job itself, or a missing file of the configuration, is not that of the folder.
+            if started or isinstance(error, HydraException):
+                raise
+            raise unwritable(Path(error.filename or "."), error) from error
 
 
 def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
@@ -81,7 +92,7 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
         return _checked(cfg, node), Path(output).absolute()
 
 
-def _checked(cfg: DictConfig, hydra_node: DictConfig) -> Experiment:
+def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
     choices = OmegaConf.to_container(hydra_node.runtime.choices)
     assert isinstance(choices, dict)
     sources = [Path(source.path) for source in hydra_node.runtime.config_sources if source.schema == "file"]
@@ -101,6 +112,6 @@ def _own_hydra() -> Iterator[None]:
 
 
 def _config_dirs(arguments: list[str]) -> list[str]:
-    following = dict(zip(arguments, arguments[1:], strict=False))
+    following = dict(pairwise(arguments))
     spelt = [a.partition("=")[2] for a in arguments if a.startswith("--config-dir=")]
     return spelt + [following[flag] for flag in ("--config-dir", "-cd") if flag in following]

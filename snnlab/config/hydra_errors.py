@@ -16,7 +16,8 @@ def explain(error: Exception) -> ConfigError | None:
     if isinstance(error, MissingConfigException):
         return _missing(error.missing_cfg_file, error.options, str(error))
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: not an override; write key=value, and quote lists and mappings for the shell")
+        typed = error.override.removeprefix("++")
+        return ConfigError(f"{typed}: not an override; write key=value, and quote lists and mappings for the shell")
     if isinstance(error, YAMLError):
         return _yaml(error)
     cause = error.__cause__
@@ -25,7 +26,7 @@ def explain(error: Exception) -> ConfigError | None:
     if isinstance(error, OmegaConfBaseException):
         return _omegaconf(error)
     if isinstance(error, HydraException):
-        return ConfigError(" ".join(str(error).split()))
+        return _other(" ".join(str(error).split()))
     return None
 
 
@@ -34,7 +35,20 @@ def _missing(name: str | None, options: object, text: str) -> ConfigError:
     if not group or not isinstance(options, list | tuple):
         return ConfigError(" ".join(text.split()))
     hint = did_you_mean(choice, options)
-    return ConfigError(f"{group}={choice}: there is no {group} of this name.{hint}\n  {group}: {listing(options)}")
+    return ConfigError(f"{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}")
+
+
+def _other(text: str) -> ConfigError:
+    """Return Hydra's remaining messages, the common ones in our words."""
+    if several := re.search(r"Ambiguous value for argument '\+*([^']+)'", text):
+        return ConfigError(f"{several[1]}: several values need -m, one run each; a list is written [a,b]")
+    if several := re.search(r"Sweep parameters '\+*([^']+)' requires --multirun", text):
+        return ConfigError(f"{several[1]}: several values need -m, one run each")
+    if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
+        return ConfigError(f"~{gone[1]}: there is nothing of this name to drop")
+    if folder := re.search(r"Additional config directory '([^']+)' not found", text):
+        return ConfigError(f"--config-dir: there is no folder {folder[1]}")
+    return ConfigError(text)
 
 
 def _yaml(error: Exception) -> ConfigError:

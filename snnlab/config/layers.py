@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.config.overrides import RIVALS
+from snnlab.config.overrides import NEURON_RIVALS
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 Nodes = dict[str, dict[str, Any]]
@@ -62,8 +62,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     """Return `base` with `changes`: mappings are merged unless they change their type, a rival is replaced."""
     merged = dict(base)
     for key, value in changes.items():
-        if value is not None and RIVALS.get(key) in merged and RIVALS.get(key) not in changes:
-            del merged[RIVALS[key]]
+        if value is not None and NEURON_RIVALS.get(key) in merged and NEURON_RIVALS[key] not in changes:
+            del merged[NEURON_RIVALS[key]]
         before = merged.get(key)
         same_kind = isinstance(before, Mapping) and isinstance(value, Mapping)
         if same_kind and value.get("type", before.get("type")) == before.get("type"):  # type: ignore[union-attr]
@@ -74,4 +74,4 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def without_rivals(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return a node without the nulls that an override left in place of a rival."""
-    return {key: value for key, value in node.items() if not (value is None and RIVALS.get(key) in node)}
+    return {key: value for key, value in node.items() if not (value is None and NEURON_RIVALS.get(key) in node)}

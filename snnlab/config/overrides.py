@@ -12,36 +12,44 @@ from collections.abc import Collection, Sequence
 from snnlab.errors import ConfigError
 
 # Two ways to say one thing: an override of one takes the place of the other where a file has that.
-RIVALS = {"num_bins": "dt", "dt": "num_bins", "tau_mem": "beta", "beta": "tau_mem", "tau_syn": "alpha", "alpha": "tau_syn"}
+TIME_RIVALS = {"num_bins": "dt", "dt": "num_bins"}
+NEURON_RIVALS = {"tau_mem": "beta", "beta": "tau_mem", "tau_syn": "alpha", "alpha": "tau_syn"}
 
-_ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=")
+_ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
     """Return the overrides with every plain `key=value` marked `++`, and rivals of what is set unset.
 
     Args:
-        overrides: Overrides as typed; those with a prefix of Hydra's own, of `hydra.` and of groups stay as they are.
+        overrides: Overrides as typed; those with a prefix of Hydra's own, of `hydra.` and of groups stay as they are,
+            but `group=null` becomes `~group`, which is Hydra's word for it.
         groups: Names of the config groups.
 
     Raises:
         ConfigError: if both of two rivals are given.
     """
-    keys = [_key(text) for text in overrides]
-    marked = []
-    for text, key in zip(overrides, keys, strict=True):
-        plain = key is not None and text.startswith(key)
-        marked.append(f"++{text}" if plain and key not in groups and not key.startswith("hydra.") else text)
-    for key in filter(None, keys):
-        head, _, leaf = key.rpartition(".")
-        rival = f"{head}.{RIVALS[leaf]}" if head and leaf in RIVALS else None
+    keys = {match["key"] for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))}
+    marked = [_mark(text, groups) for text in overrides]
+    for key in sorted(keys):
+        rival = _rival(key)
         if rival in keys:
-            raise ConfigError(f"{key}: give either {leaf} or {RIVALS[leaf]}, not both")
+            raise ConfigError(f"{key}: give either this or {rival}, not both")
         if rival:
             marked.append(f"++{rival}=null")
     return marked
 
 
-def _key(text: str) -> str | None:
-    match = _ASSIGNMENT.match(text.lstrip("+"))
-    return match["key"] if match else None
+def _mark(text: str, groups: Collection[str]) -> str:
+    match = _ASSIGNMENT.match(text)
+    if not match or match["key"].startswith("hydra."):
+        return text
+    if match["key"] in groups:
+        return f"~{match['key']}" if match["value"] == "null" else text
+    return f"++{text}"
+
+
+def _rival(key: str) -> str | None:
+    head, _, leaf = key.rpartition(".")
+    table = TIME_RIVALS if head == "data" else NEURON_RIVALS if head.split(".")[0] in ("neuron", "model") else {}
+    return f"{head}.{table[leaf]}" if leaf in table else None

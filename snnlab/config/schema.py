@@ -21,6 +21,7 @@ class Experiment:
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
         optimizer: `_target_` and its arguments.
+        neuron: The experiment's neuron, already put into the layers; null for none.
         scheduler: `_target_` and its arguments; null for none.
         trainer: Arguments of lightning's Trainer.
         callbacks: Further callbacks by name.
@@ -40,6 +41,7 @@ class Experiment:
     loss: Node
     optimizer: Node
     trainer: Node
+    neuron: Node | None = None
     scheduler: Node | None = None
     callbacks: Node | None = None
     logger: Node | None = None

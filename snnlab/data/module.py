@@ -54,9 +54,7 @@ class EventDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
         """Count the events into frames, on the device."""
         settings = self.settings
-        return to_frames(
-            batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size
-        )
+        return to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
 
     def _loader(self, indices: np.ndarray, seed: int | None) -> DataLoader[Any]:
         workers = self.settings.num_workers

@@ -60,7 +60,9 @@ class DataSettings:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         if not 0 <= self.val_fraction < 1:
-            raise ValueError(f"val_fraction is a part of the training recordings, 0 to below 1, got {self.val_fraction}")
+            raise ValueError(
+                f"val_fraction is a part of the training recordings, 0 to below 1, got {self.val_fraction}"
+            )
         if not self.duration_ms > 0:
             raise ValueError(f"duration_ms must be > 0 ms, got {self.duration_ms}")
         if (self.num_bins is None) == (self.dt is None):

@@ -78,9 +78,7 @@ def store_path(source: Source, store_dir: Path) -> Path:
     return store_dir / f"{source.label}-{key[:12]}"
 
 
-def open_or_build(
-    source: Source, store_dir: Path, *, progress: Progress | None = None, workers: int = 0
-) -> Store:
+def open_or_build(source: Source, store_dir: Path, *, progress: Progress | None = None, workers: int = 0) -> Store:
     """Open the source's packed store; pack the recordings first where there is none.
 
     Args:
@@ -154,8 +152,7 @@ def _writable(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
-            f"{path.parent}: cannot be written ({reason}); "
-            "choose another folder with data.store_dir=... or make room"
+            f"{path.parent}: cannot be written ({reason}); choose another folder with data.store_dir=... or make room"
         ) from error
 
 

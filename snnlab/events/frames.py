@@ -132,6 +132,4 @@ def _check(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Sens
             continue
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= size:
-            raise DataError(
-                f"{key} spans {low}..{high}, the sensor has 0..{size - 1}; check data.sensor_size"
-            )
+            raise DataError(f"{key} spans {low}..{high}, the sensor has 0..{size - 1}; check data.sensor_size")

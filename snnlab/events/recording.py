@@ -93,9 +93,7 @@ def _check_times(t: np.ndarray, name: str) -> None:
     # Compared, not subtracted: differences of unsigned columns never are negative.
     falls = np.flatnonzero(t[1:] < t[:-1])
     if falls.size:
-        raise DataError(
-            f"{name}: t is not sorted (event {falls[0] + 1} is earlier than the one before); sort by t"
-        )
+        raise DataError(f"{name}: t is not sorted (event {falls[0] + 1} is earlier than the one before); sort by t")
     if t[0] < 0:
         raise DataError(f"{name}: the first event is at {t[0]} us; times start at 0, subtract an offset")
 

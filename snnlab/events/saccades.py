@@ -197,9 +197,7 @@ def _noise(camera: Saccades, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     return rng.uniform(0.0, camera.duration, count), rng.integers(0, pixels, count), rng.random(count) < 0.5
 
 
-def _merge(
-    seen: tuple[np.ndarray, np.ndarray, np.ndarray], noise: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> Events:
+def _merge(seen: tuple[np.ndarray, np.ndarray, np.ndarray], noise: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Events:
     time, pixel, is_on = (np.concatenate(pair) for pair in zip(seen, noise, strict=True))
     t = np.floor(time * 1000.0).astype(np.int64)
     order = np.argsort(t, kind="stable")

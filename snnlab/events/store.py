@@ -183,9 +183,7 @@ def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
         raise StoreError(f"{path}: {key}.npy cannot be read ({error}); {CURE}") from error
     size = manifest.recordings + (key == "offsets")
     if array.shape != (size,) or array.dtype != ARRAYS[key]:
-        raise StoreError(
-            f"{path}: {key}.npy is {array.dtype} {array.shape}, expected {ARRAYS[key]} ({size},); {CURE}"
-        )
+        raise StoreError(f"{path}: {key}.npy is {array.dtype} {array.shape}, expected {ARRAYS[key]} ({size},); {CURE}")
     return array
 
 

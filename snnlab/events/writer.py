@@ -52,9 +52,7 @@ class StoreWriter:
         self._sizes.append(events.t.size)
         self._last_t.append(int(events.t[-1]) if events.t.size else -1)
 
-    def finish(
-        self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None
-    ) -> None:
+    def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
         """Write what is known per recording, and the manifest last."""
         for file in self._files.values():
             file.flush()

@@ -1,18 +1,34 @@
 """Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic."""
 
 from snnlab.nn import layers as layers
-from snnlab.nn.build import BuiltNetwork as BuiltNetwork, build_network as build_network
+from snnlab.nn.build import BuiltNetwork as BuiltNetwork
+from snnlab.nn.build import build_network as build_network
 from snnlab.nn.layers.registry import LAYERS as LAYERS
 from snnlab.nn.network import Network as Network
 from snnlab.nn.neurons import (
     LI as LI,
+)
+from snnlab.nn.neurons import (
     LIF as LIF,
+)
+from snnlab.nn.neurons import (
     NEURONS as NEURONS,
+)
+from snnlab.nn.neurons import (
     CubaLIF as CubaLIF,
+)
+from snnlab.nn.neurons import (
     CubaLIFState as CubaLIFState,
+)
+from snnlab.nn.neurons import (
     LIFState as LIFState,
+)
+from snnlab.nn.neurons import (
     LIState as LIState,
+)
+from snnlab.nn.neurons import (
     Neuron as Neuron,
 )
-from snnlab.nn.surrogate import SURROGATES as SURROGATES, Surrogate as Surrogate
+from snnlab.nn.surrogate import SURROGATES as SURROGATES
+from snnlab.nn.surrogate import Surrogate as Surrogate
 from snnlab.nn.temporal import TemporalLayer as TemporalLayer

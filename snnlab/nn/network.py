@@ -19,7 +19,8 @@ NetworkState = dict[str, Any]
 class Network(TemporalLayer):
     """Apply named layers in order; a temporal layer itself, so networks nest.
 
-    A layer without time sees all T*B steps as one batch; a temporal layer sees `[T, B, ...]` and its own part of the state.
+    A layer without time sees all T*B steps as one batch; a temporal layer sees `[T, B, ...]` and its part of the
+    state.
 
     Args:
         layers: Layers by name; the names are the keys of the state dict, of the state and of the counts.
@@ -39,7 +40,12 @@ class Network(TemporalLayer):
             self.add_module(name, layer)
 
     def forward(
-        self, x: Tensor, state: NetworkState | None = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+        self,
+        x: Tensor,
+        state: NetworkState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps through each layer in turn."""
         before = state or {}

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from snnlab.errors import RecordError
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Write a file beside its place and rename it when it is whole."""
@@ -38,6 +40,11 @@ def write_json(path: Path, value: Any) -> None:
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays, compressed."""
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def unwritable(folder: Path, error: OSError) -> RecordError:
+    """Return the error for a folder that cannot be written."""
+    return RecordError(f"output_dir: cannot write {folder}: {error.strerror}; set output_dir=FOLDER")
 
 
 def remove_empty(folder: Path, parents: int) -> None:

@@ -1,7 +1,7 @@
 """The folder of one run, and what `train` returns.
 
-    config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
-    checkpoints/{best,last}.ckpt  tensorboard/
+config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
+checkpoints/{best,last}.ckpt  tensorboard/
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from snnlab.errors import RecordError
-from snnlab.record.files import write_json, write_text
+from snnlab.record.files import unwritable, write_json, write_text
 
 SCHEMA_VERSION = 1
 Status = Literal["completed", "failed", "interrupted"]
@@ -65,11 +64,6 @@ def create_run_folder(folder: Path, config: Mapping[str, Any]) -> str:
     except OSError as error:
         raise unwritable(folder, error) from error
     return text
-
-
-def unwritable(folder: Path, error: OSError) -> RecordError:
-    """Return the error for a folder that cannot be written."""
-    return RecordError(f"output_dir: cannot write {folder}: {error.strerror}; set output_dir=FOLDER")
 
 
 @contextmanager

@@ -31,7 +31,10 @@ def summary_table(result: Result) -> Table:
         ("last epoch's validation", _percent(metrics.get("last/val/accuracy"), None)),
         ("spikes a test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f")),
         ("parameters", _number(metrics.get("params"), ",.0f")),
-        ("training", f"{_number(timing.get('fit_s'), '.1f')} s, {_number(timing.get('samples_per_s'), '.0f')} samples/s"),
+        (
+            "training",
+            f"{_number(timing.get('fit_s'), '.1f')} s, {_number(timing.get('samples_per_s'), '.0f')} samples/s",
+        ),
         ("peak memory", f"{_number(timing.get('peak_rss_mb'), ',.0f')} MB"),
     ]
     for name, text in rows:

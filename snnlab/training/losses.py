@@ -27,9 +27,7 @@ class Loss(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(
-        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts by name."""
 
     @abstractmethod
@@ -58,11 +56,13 @@ class CrossEntropy(Loss):
         self.over_time = over_time
         self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 
-    def forward(
-        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss; it has one part."""
-        loss = self._per_step(y, targets, lengths) if self.over_time == "per_step" else self._of_readout(y, targets, lengths)
+        loss = (
+            self._per_step(y, targets, lengths)
+            if self.over_time == "per_step"
+            else self._of_readout(y, targets, lengths)
+        )
         return loss, {"cross_entropy": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
@@ -77,7 +77,9 @@ class CrossEntropy(Loss):
         return functional.cross_entropy(self.readout(y, lengths), targets)
 
     def _per_step(self, y: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
-        each = functional.cross_entropy(y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none").unflatten(0, y.shape[:2])
+        each = functional.cross_entropy(y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none").unflatten(
+            0, y.shape[:2]
+        )
         valid = valid_steps(lengths, y.shape[0], each)
         each = each if valid is None else torch.where(valid, each, 0)
         return (each.sum(0) / lengths).mean()

@@ -39,7 +39,7 @@ class LayerSpikes(Metric):
         self.samples += lengths.numel()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return spikes a neuron and step, the rate in Hz, the fraction of neurons that never fired, spikes a sample."""
+        """Return spikes a neuron and step, rate in Hz, fraction of neurons that never fired, spikes a sample."""
         total = self.per_neuron.sum(dtype=torch.float64)
         per_step = total / (self.steps * self.per_neuron.numel())
         values = {"spikes_per_step": per_step, "silent": (self.per_neuron == 0).double().mean()}

@@ -86,12 +86,12 @@ class SpikingModule(L.LightningModule):
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return the outputs of one batch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Any:
+        """Return the `Outputs` of one batch."""
         return self._step(batch, "val")[1]
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:
-        """Return the outputs of one batch."""
+    def test_step(self, batch: Batch, batch_idx: int) -> Any:
+        """Return the `Outputs` of one batch."""
         return self._step(batch, "test")[1]
 
     def on_train_epoch_end(self) -> None:

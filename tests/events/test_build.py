@@ -60,9 +60,7 @@ def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("half-way"), KeyboardInterrupt(), OSError("cannot read")])
-def test_a_build_that_ends_early_leaves_nothing_and_passes_the_error_on(
-    tmp_path: Path, error: BaseException
-) -> None:
+def test_a_build_that_ends_early_leaves_nothing_and_passes_the_error_on(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         open_or_build(ToySource(failing=(20, error)), tmp_path)
     assert caught.value is error
@@ -81,9 +79,7 @@ def test_a_bad_recording_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "values"), [("targets", np.zeros(3, int)), ("targets", np.zeros(37)), ("split", np.full(37, 2))]
 )
-def test_arrays_that_do_not_fit_are_refused_before_reading(
-    tmp_path: Path, key: str, values: np.ndarray
-) -> None:
+def test_arrays_that_do_not_fit_are_refused_before_reading(tmp_path: Path, key: str, values: np.ndarray) -> None:
     source = ToySource(journal=tmp_path / "journal")
     setattr(source, key, values)
     with pytest.raises(DataError, match=f"toy: {key}"):

@@ -28,9 +28,7 @@ def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) ->
     x = rng.integers(0, sensor_size[0], count).astype(np.int16)
     y = rng.integers(0, sensor_size[1], count).astype(np.int16) if sensor_size[1] > 1 else None
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return Packed(
-        np.concatenate(columns), x, y, rng.random(count) < 0.5, offsets, np.arange(4), np.arange(4) + 10
-    )
+    return Packed(np.concatenate(columns), x, y, rng.random(count) < 0.5, offsets, np.arange(4), np.arange(4) + 10)
 
 
 def _naive(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSize) -> np.ndarray:
@@ -54,9 +52,7 @@ def _frames(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSiz
 
 @pytest.mark.parametrize("sensor_size", SENSORS)
 @pytest.mark.parametrize(("num_bins", "duration"), [(1, 1), (10, 1000), (7, 1000), (30, 100), (3, 2)])
-def test_every_event_of_the_window_is_in_its_frame_once(
-    sensor_size: SensorSize, num_bins: int, duration: int
-) -> None:
+def test_every_event_of_the_window_is_in_its_frame_once(sensor_size: SensorSize, num_bins: int, duration: int) -> None:
     packed = _packed(0, sensor_size, duration, num_bins)
     x = _frames(packed, num_bins, duration, sensor_size).x
     expected = _naive(packed, num_bins, duration, sensor_size)
@@ -66,9 +62,7 @@ def test_every_event_of_the_window_is_in_its_frame_once(
 
 def test_the_last_microsecond_is_in_and_the_next_is_out() -> None:
     one = np.zeros(2, np.int16)
-    packed = Packed(
-        np.array([999, 1000]), one, one, np.ones(2, bool), np.array([0, 2]), np.array([0]), np.array([0])
-    )
+    packed = Packed(np.array([999, 1000]), one, one, np.ones(2, bool), np.array([0, 2]), np.array([0]), np.array([0]))
     x = _frames(packed, 10, 1000, (5, 4, 2)).x
     assert x.sum() == 1
     assert x[9, 0, 1, 0, 0] == 1
@@ -77,9 +71,7 @@ def test_the_last_microsecond_is_in_and_the_next_is_out() -> None:
 def test_negative_times_are_left_out() -> None:
     packed = _packed(0, (5, 4, 2), 1000, 10)
     shifted = packed._replace(t=packed.t - 300)
-    assert int(_frames(shifted, 10, 1000, (5, 4, 2)).x.sum()) == int(
-        ((shifted.t >= 0) & (shifted.t < 1000)).sum()
-    )
+    assert int(_frames(shifted, 10, 1000, (5, 4, 2)).x.sum()) == int(((shifted.t >= 0) & (shifted.t < 1000)).sum())
 
 
 @pytest.mark.parametrize(

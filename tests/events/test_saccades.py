@@ -127,9 +127,7 @@ def test_an_edge_makes_its_first_event_where_arithmetic_says() -> None:
 
 
 def test_more_contrast_makes_more_events(images: list[np.ndarray]) -> None:
-    low, high = (
-        simulate(images[0], np.random.default_rng(0), replace(QUIET, contrast=c)).t.size for c in (4.0, 20.0)
-    )
+    low, high = (simulate(images[0], np.random.default_rng(0), replace(QUIET, contrast=c)).t.size for c in (4.0, 20.0))
     assert low < 0.8 * high
 
 

@@ -13,9 +13,7 @@ from snnlab.events import Events, Store, open_or_build
 
 
 def _equal(one: Events, other: Events) -> bool:
-    return all(
-        a is b if a is None or b is None else np.array_equal(a, b) for a, b in zip(one, other, strict=True)
-    )
+    return all(a is b if a is None or b is None else np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 1, 1)])

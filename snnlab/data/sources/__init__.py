@@ -1,3 +1,4 @@
 """Datasets, one file each."""
 
-from snnlab.data.sources import nmnist as nmnist, saccade_digits as saccade_digits
+from snnlab.data.sources import nmnist as nmnist
+from snnlab.data.sources import saccade_digits as saccade_digits

@@ -59,7 +59,8 @@ class NMNIST:
     def fingerprint(self) -> dict[str, Any]:
         """Return every file's name, size and time of change."""
         stats = [
-            f"{path.relative_to(self.folder).as_posix()} {stat.st_size} {stat.st_mtime_ns}" for path, stat in self._files
+            f"{path.relative_to(self.folder).as_posix()} {stat.st_size} {stat.st_mtime_ns}"
+            for path, stat in self._files
         ]
         return {"dataset": self.label, "files": stats}
 

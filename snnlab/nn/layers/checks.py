@@ -77,8 +77,7 @@ def require_groups(groups: int, in_channels: int, out_channels: int) -> None:
     require_positive(groups=groups)
     if in_channels % groups or out_channels % groups:
         raise ValueError(
-            f"groups must divide the input's channels ({in_channels}) and out_channels ({out_channels}),"
-            f" got {groups}"
+            f"groups must divide the input's channels ({in_channels}) and out_channels ({out_channels}), got {groups}"
         )
 
 

@@ -120,8 +120,7 @@ def _conv_transpose(dims: int) -> Module:
         extra = per_axis("output_padding", output_padding, dims, least=0)
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
             raise ValueError(
-                f"output_padding {short(extra)} must be smaller than stride {short(step)}"
-                f" or dilation {short(spread)}"
+                f"output_padding {short(extra)} must be smaller than stride {short(step)} or dilation {short(spread)}"
             )
         rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
         out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]

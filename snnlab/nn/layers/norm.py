@@ -31,9 +31,7 @@ class BatchNorm(TemporalLayer, _BatchNorm):
         x: `[T, B, C, ...]`; returns the same, with zeros past a sample's length, and no state.
     """
 
-    def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True
-    ) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -56,9 +54,7 @@ class BatchNorm(TemporalLayer, _BatchNorm):
 
 
 @LAYERS.register("batch_norm")
-def batch_norm(
-    in_shape: Shape, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True
-) -> BatchNorm:
+def batch_norm(in_shape: Shape, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> BatchNorm:
     """Normalise each channel over all valid steps and samples together.
 
     Args:
@@ -107,9 +103,7 @@ def layer_norm(
     given = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
     last = in_shape if given is None else tuple(given)
     if not last or in_shape[-len(last) :] != last:
-        raise ValueError(
-            f"normalized_shape must be how the input's shape {list(in_shape)} ends, got {list(last)}"
-        )
+        raise ValueError(f"normalized_shape must be how the input's shape {list(in_shape)} ends, got {list(last)}")
     return nn.LayerNorm(list(last), eps, elementwise_affine, bias)
 
 

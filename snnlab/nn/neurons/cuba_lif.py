@@ -65,7 +65,8 @@ class CubaLIF(SpikingMembrane):
         surrogate: A `Surrogate`, or its YAML node.
 
     Shape:
-        x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
+        x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
+        the state.
 
     Raises:
         ValueError: if a value is out of its range.

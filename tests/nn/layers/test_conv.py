@@ -162,9 +162,7 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
         ),
     ],
 )
-def test_mistakes_are_named(
-    kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str
-) -> None:
+def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, in_shape, **settings)
     assert str(caught.value) == f"layers.a: {message}"

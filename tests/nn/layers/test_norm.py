@@ -32,12 +32,14 @@ def test_batch_norm_is_torchs_on_all_steps_as_one_batch(
     in_shape = (C, 3, 2, 4)[: dims + 1]
     ours, theirs = build("batch_norm", in_shape, **settings), TORCHS[dims](C, **settings)
     assert list(ours.state_dict()) == list(theirs.state_dict())
+    x = torch.randn(T, B, *in_shape)
     for _ in range(2):
-        x = torch.randn(T, B, *in_shape) * 2 + 1
+        x = x * 2 + 1
         y, state = ours(x, lengths=lengths)
         assert torch.equal(y.flatten(0, 1), theirs(x.flatten(0, 1)))
         assert state is None
-    ours.eval(), theirs.eval()
+    ours.eval()
+    theirs.eval()
     assert torch.equal(ours(x)[0].flatten(0, 1), theirs(x.flatten(0, 1)))
     torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=0, atol=0)
 
@@ -143,9 +145,7 @@ def test_group_norm_is_torchs() -> None:
         ("group_norm", (4,), {"num_groups": 3}, "num_groups must divide the input's channels (4), got 3"),
     ],
 )
-def test_mistakes_are_named(
-    kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str
-) -> None:
+def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, in_shape, **settings)
     assert str(caught.value) == f"layers.a: {message}"

@@ -68,9 +68,7 @@ def test_stride_is_the_kernel_by_default_and_sizes_may_differ_by_axis() -> None:
 
 
 def test_sum_pool_prints_its_sizes() -> None:
-    assert (
-        repr(SumPool((2, 2), (2, 2), (0, 0))) == "SumPool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))"
-    )
+    assert repr(SumPool((2, 2), (2, 2), (0, 0))) == "SumPool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0))"
 
 
 @pytest.mark.parametrize("kind", ["max_pool", "avg_pool", "sum_pool"])
@@ -117,9 +115,7 @@ def test_max_pool_counts_the_dilation() -> None:
         ((2, 8, 8), [1, 2, 3], "output_size takes a number or a list of 2, got [1, 2, 3]"),
     ],
 )
-def test_mistakes_in_adaptive_pools_are_named(
-    kind: str, in_shape: tuple[int, ...], size: Any, message: str
-) -> None:
+def test_mistakes_in_adaptive_pools_are_named(kind: str, in_shape: tuple[int, ...], size: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, in_shape, output_size=size)
     assert str(caught.value) == f"layers.a: {message.format(kind=kind)}"

@@ -1,0 +1,165 @@
+"""Time constants in all their spellings, and every setting that a neuron refuses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from snnlab.errors import ConfigError
+from snnlab.nn import LI, LIF, NEURONS, CubaLIF
+
+
+def test_milliseconds_steps_and_factor_agree() -> None:
+    by_ms = LIF(2.0, tau_mem=20.0).coefficients()
+    assert by_ms == LIF(2.0, tau_mem="10 steps").coefficients()
+    assert by_ms == LIF(None, tau_mem="1e1 step").coefficients()
+    assert by_ms == LIF(None, beta=math.exp(-0.1)).coefficients()
+    assert by_ms.a == math.exp(-0.1)
+
+
+def test_steps_and_factors_do_not_depend_on_dt() -> None:
+    assert LIF(1.0, tau_mem="2.5 steps").coefficients() == LIF(7.0, tau_mem="2.5 steps").coefficients()
+    assert LIF(1.0, beta=0.9).coefficients().a == 0.9
+
+
+def test_euler_decay_is_its_first_order() -> None:
+    assert LIF(2.0, tau_mem=20.0, decay="euler").coefficients().a == 0.9
+    assert CubaLIF(2.0, tau_syn=8.0, decay="euler").coefficients().b == 0.75
+
+
+def test_gain_and_leak_follow_from_the_factor() -> None:
+    k = LI(beta=0.75, input_gain="1-a", v_leak=2.0).coefficients()
+    assert (k.a, k.g, k.c) == (0.75, 0.25, 0.5)
+    assert LI(beta=0.75, input_gain=3).coefficients().g == 3.0
+
+
+@pytest.mark.parametrize("kind", [LI, LIF, CubaLIF])
+def test_the_membrane_has_20_ms_by_default(kind: Any) -> None:
+    assert kind(1.0).tau_mem == 20.0
+    assert kind(1.0, beta=0.5).tau_mem is None
+
+
+def test_the_synapse_has_10_ms_by_default_and_filters_its_input() -> None:
+    k = CubaLIF(1.0).coefficients()
+    assert k.b == math.exp(-0.1)
+    assert k.membrane.g == 1 - k.membrane.a
+    assert CubaLIF(1.0, alpha=0.25).coefficients().b == 0.25
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    neuron = LIF(1.0)
+    assert (neuron.reset, neuron.detach_reset, neuron.reset_delay) == ("subtract", True, False)
+    assert (neuron.threshold, neuron.decay, neuron.input_gain) == ("inclusive", "exact", 1.0)
+
+
+def test_it_prints_its_time_constant() -> None:
+    assert repr(LIF(1.0)) == "LIF(tau_mem=20.0, dt=1.0)"
+    assert repr(LI(beta=0.9)) == "LI(beta=0.9, dt=None)"
+
+
+NAN, INF = math.nan, math.inf
+IN_MS_OR_STEPS = "tau_mem is a number in ms or 'N steps' such as '2 steps', got "
+ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (LI, {"tau_mem": 0.0}, "tau_mem must be > 0 ms, got 0.0"),
+        (LI, {"tau_mem": -3.0}, "tau_mem must be > 0 ms, got -3.0"),
+        (LI, {"tau_mem": NAN}, "tau_mem must be > 0 ms, got nan"),
+        (LI, {"tau_mem": INF}, "tau_mem must be > 0, got inf"),
+        (LI, {"tau_mem": "0 steps"}, "tau_mem must be > 0, got 0 steps"),
+        (LI, {"tau_mem": "-1 steps"}, "tau_mem must be > 0, got -1 steps"),
+        (LI, {"tau_mem": "1e400 steps"}, "tau_mem must be > 0, got 1e400 steps"),
+        (LI, {"tau_mem": "20 ms"}, IN_MS_OR_STEPS + "'20 ms'"),
+        (LI, {"tau_mem": "e steps"}, IN_MS_OR_STEPS + "'e steps'"),
+        (LI, {"tau_mem": "1.2.3 steps"}, IN_MS_OR_STEPS + "'1.2.3 steps'"),
+        (
+            LI,
+            {"dt": None, "tau_mem": 20.0},
+            "tau_mem is in ms, but these steps have no length in ms; write 'tau_mem: N steps'",
+        ),
+        (LI, {"dt": 0.0}, "dt must be > 0 ms, got 0.0"),
+        (LI, {"dt": -1.0}, "dt must be > 0 ms, got -1.0"),
+        (LI, {"tau_mem": 20.0, "beta": 0.9}, ONE_OF_TWO),
+        (LI, {"beta": 1.0}, "beta is a factor per step, 0 <= beta < 1, got 1.0"),
+        (LI, {"beta": -0.1}, "beta is a factor per step, 0 <= beta < 1, got -0.1"),
+        (LI, {"beta": NAN}, "beta is a factor per step, 0 <= beta < 1, got nan"),
+        (
+            LI,
+            {"dt": 2.0, "tau_mem": 2.0, "decay": "euler"},
+            "tau_mem of 2.0 is not longer than one step (2.0 ms), which decay: euler cannot follow;"
+            " use decay: exact, a longer time constant or a shorter dt",
+        ),
+        (
+            LI,
+            {"dt": None, "tau_mem": "1 steps", "decay": "euler"},
+            "tau_mem of 1 steps is not longer than one step (1 step), which decay: euler cannot follow;"
+            " use decay: exact, a longer time constant or a shorter dt",
+        ),
+        (LI, {"v_leak": INF}, "v_leak must be a finite number, got inf"),
+        (LI, {"input_gain": NAN}, "input_gain must be a finite number, got nan"),
+        (LI, {"input_gain": "2"}, "input_gain: expected a number or one of 1-a, got '2'"),
+        (LI, {"decay": "Euler"}, "decay: expected one of exact, euler, got 'Euler'"),
+        (LIF, {"v_threshold": NAN}, "v_threshold must be a finite number, got nan"),
+        (LIF, {"v_threshold": 0.0}, "v_threshold must be > 0 and above v_leak (0.0), got 0.0"),
+        (LIF, {"v_leak": 1.5}, "v_threshold must be > 0 and above v_leak (1.5), got 1.0"),
+        (LIF, {"v_reset": INF}, "v_reset must be a finite number, got inf"),
+        (LIF, {"reset": "value", "v_reset": 1.0}, "v_reset must be below v_threshold (1.0), got 1.0"),
+        (
+            LIF,
+            {"reset": "none", "reset_delay": True},
+            "reset_delay needs a reset; set reset: subtract or value, or reset_delay: false",
+        ),
+        (LIF, {"reset": "zero"}, "reset: expected one of subtract, value, none, got 'zero'"),
+        (LIF, {"threshold": ">"}, "threshold: expected one of inclusive, strict, got '>'"),
+        (LIF, {"surrogate": "atan"}, "surrogate is a mapping such as {type: atan, width: 0.3}, got 'atan'"),
+        (LIF, {"surrogate": {"width": 0.0}}, "surrogate: width must be > 0, got 0.0"),
+        (CubaLIF, {"tau_syn": -1.0}, "tau_syn must be > 0 ms, got -1.0"),
+        (CubaLIF, {"alpha": 1.0}, "alpha is a factor per step, 0 <= alpha < 1, got 1.0"),
+        (
+            CubaLIF,
+            {"tau_syn": 5.0, "alpha": 0.5},
+            "give exactly one of tau_syn (ms, or 'N steps') and alpha (factor per step)",
+        ),
+        (
+            CubaLIF,
+            {"tau_syn": 0.5, "decay": "euler"},
+            "tau_syn of 0.5 is not longer than one step (1.0 ms), which decay: euler cannot follow;"
+            " use decay: exact, a longer time constant or a shorter dt",
+        ),
+        (CubaLIF, {"synapse": "late"}, "synapse: expected one of jump_first, decay_first, got 'late'"),
+    ],
+)
+def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        kind(**{"dt": 1.0, **settings})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tau": 3.0}, "lif1: unknown setting 'tau'; lif takes tau_mem (ms), beta, v_leak, v_threshold"),
+        ({"tau_mem": [1]}, "lif1.tau_mem: expected a number or text or null, got [1]"),
+        ({"reset": "zero"}, "lif1.reset: expected one of subtract, value, none, got 'zero'"),
+        ({"surrogate": {"type": "atn"}}, "lif1.surrogate.type: there is no surrogate 'atn'. Did you mean 'atan'?"),
+        ({"surrogate": {"width": "x"}}, "lif1.surrogate.width: expected a number, got 'x'"),
+        ({"beta": 2.0}, "lif1: beta is a factor per step, 0 <= beta < 1, got 2.0"),
+    ],
+)
+def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        NEURONS.build("lif", settings, "lif1", dt=1.0)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("kind", "pairs"), [(LI, 1), (LIF, 1), (CubaLIF, 2)])
+def test_rivals_exclude_each_other(kind: Any, pairs: int) -> None:
+    assert len(kind.rivals) == pairs
+    for one, other in kind.rivals:
+        with pytest.raises(ValueError, match="give exactly one of"):
+            kind(1.0, **{one: 10.0 if one.startswith("tau") else 0.5, other: 0.5})

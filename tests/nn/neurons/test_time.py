@@ -1,0 +1,190 @@
+"""How neurons run over time: in pieces, up to each sample's length, in any number of steps and precision."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.nn import LI, LIF, NEURONS, CubaLIF, CubaLIFState, LIFState, LIState, Neuron
+from snnlab.nn.temporal import OWN
+
+T, B, SHAPE = 12, 3, (2, 5, 3)
+LENGTHS = torch.tensor([12, 1, 7])
+DIALECTS: list[dict[str, Any]] = [
+    {},
+    {"reset": "value", "v_reset": -0.5, "v_leak": 0.25},
+    {"reset": "subtract", "reset_delay": True},
+    {"reset": "value", "reset_delay": True},
+    {"reset": "none"},
+]
+NEURONS_AND_DIALECTS = [(LI, {}), *((kind, d) for kind in (LIF, CubaLIF) for d in DIALECTS)]
+every_neuron = pytest.mark.parametrize(("kind", "dialect"), NEURONS_AND_DIALECTS)
+
+
+def drive(dtype: torch.dtype = torch.float32) -> Tensor:
+    torch.manual_seed(0)
+    return (torch.rand(T, B, *SHAPE) * 2.5 - 0.5).to(dtype)
+
+
+def run_pieces(neuron: Neuron, x: Tensor, size: int, **given: Any) -> tuple[Tensor, Any]:
+    outputs, state = [], None
+    for piece in x.split(size):
+        y, state = neuron(piece, state, **given)
+        outputs.append(y)
+    return torch.cat(outputs), state
+
+
+def assert_same(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a, b)
+
+
+@every_neuron
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_pieces_equal_the_whole_bit_for_bit(kind: Any, dialect: dict[str, Any], size: int, dtype: torch.dtype) -> None:
+    neuron, x = kind(2.0, **dialect), drive(dtype)
+    whole, state = neuron(x)
+    pieces, last = run_pieces(neuron, x, size)
+    assert whole.dtype == dtype
+    assert torch.equal(pieces, whole)
+    assert_same(last, state)
+
+
+@every_neuron
+def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(
+    kind: Any, dialect: dict[str, Any]
+) -> None:
+    neuron, x = kind(2.0, **dialect), drive()
+    y, state = neuron(x, lengths=LENGTHS)
+    for b, n in enumerate(LENGTHS.tolist()):
+        short, last = neuron(x[:n, b : b + 1])
+        assert torch.equal(y[:n, b : b + 1], short)
+        assert (y[n:, b] == 0).all()
+        assert_same(type(state)(*(part[b : b + 1] for part in state)), last)
+
+
+@every_neuron
+def test_what_is_past_the_end_gets_no_gradient(kind: Any, dialect: dict[str, Any]) -> None:
+    x = drive().requires_grad_()
+    y, state = kind(2.0, **dialect)(x, lengths=LENGTHS)
+    (y.sum() + sum(part.sum() for part in state)).backward()
+    assert x.grad is not None
+    assert x.grad[:1].any()
+    assert all((x.grad[n:, b] == 0).all() for b, n in enumerate(LENGTHS.tolist()))
+
+
+def test_a_length_of_zero_leaves_the_sample_at_rest() -> None:
+    y, state = LIF(2.0, v_leak=0.25)(drive(), lengths=torch.tensor([0, T, T]))
+    assert (y[:, 0] == 0).all()
+    assert (state.v[0] == 0.25).all()
+
+
+@pytest.mark.parametrize("kind", [LIF, CubaLIF])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_counts_are_the_spikes_of_the_valid_steps(kind: Any, lengths: Tensor | None) -> None:
+    counts: dict[str, Tensor] = {}
+    y, _ = kind(2.0)(drive(), lengths=lengths, counts=counts)
+    steps = [T] * B if lengths is None else lengths.tolist()
+    expected = torch.stack([y[:n, b].sum(0) for b, n in enumerate(steps)])
+    assert list(counts) == [OWN]
+    assert counts[OWN].sum() > 0
+    assert torch.equal(counts[OWN], expected)
+
+
+def test_counts_are_differentiable() -> None:
+    x, counts = drive().requires_grad_(), {}
+    y, _ = LIF(2.0)(x, counts=counts)
+    by_counts, by_spikes = (torch.autograd.grad(n.sum(), x, retain_graph=True)[0] for n in (counts[OWN], y))
+    assert by_counts.any()
+    torch.testing.assert_close(by_counts, by_spikes)
+
+
+def test_a_readout_counts_nothing() -> None:
+    counts: dict[str, Tensor] = {}
+    LI(2.0)(drive(), counts=counts)
+    assert counts == {}
+
+
+def test_the_state_is_a_tuple_of_named_tensors_and_starts_at_rest() -> None:
+    x = torch.zeros(1, B, *SHAPE)
+    assert LI(1.0, v_leak=0.5).initial_state(x[0])._asdict().keys() == {"v"}
+    for neuron, rest in (
+        (LI(1.0, v_leak=0.5), LIState(torch.full((B, *SHAPE), 0.5))),
+        (LIF(1.0, v_leak=0.5), LIFState(torch.full((B, *SHAPE), 0.5))),
+        (CubaLIF(1.0, v_leak=0.5), CubaLIFState(torch.full((B, *SHAPE), 0.5), torch.zeros(B, *SHAPE))),
+    ):
+        assert_same(neuron.initial_state(x[0]), rest)
+        assert_same(neuron(x)[1], rest)
+        assert torch.equal(neuron(x, rest)[0], neuron(x)[0])
+
+
+def test_truncated_backpropagation_stops_at_a_detached_state() -> None:
+    x = drive().requires_grad_()
+    neuron = LI(2.0)
+    _, state = neuron(x[:5])
+    y, _ = neuron(x[5:], LIState(*(part.detach() for part in state)))
+    y.sum().backward()
+    assert x.grad is not None
+    assert (x.grad[:5] == 0).all()
+    assert x.grad[5:].all()
+
+
+@every_neuron
+def test_channels_last_memory_is_kept(kind: Any, dialect: dict[str, Any]) -> None:
+    x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    for lengths in (None, LENGTHS):
+        y, state = kind(2.0, **dialect)(x, lengths=lengths)
+        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+        assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
+
+
+def test_exact_decay_is_the_exponential() -> None:
+    dt, tau = 0.5, 7.0
+    x = torch.zeros(20, 1, 1, dtype=torch.float64)
+    x[0] = 3.0
+    y, _ = LI(dt, tau_mem=tau, v_leak=0.0)(x)
+    expected = [3.0 * math.exp(-t * dt / tau) for t in range(20)]
+    assert y.flatten().tolist() == pytest.approx(expected, rel=1e-13)
+
+
+def test_the_membrane_of_a_filtered_constant_is_that_constant_plus_the_leak() -> None:
+    y, _ = LI(1.0, tau_mem=2.0, v_leak=0.5, input_gain="1-a")(torch.full((200, 1, 1), 3.0, dtype=torch.float64))
+    assert y[-1].item() == pytest.approx(3.5, rel=1e-13)
+
+
+def test_exact_current_and_membrane_have_the_closed_form_of_two_exponentials() -> None:
+    dt, tau_mem, tau_syn = 1.0, 20.0, 5.0
+    x = torch.zeros(30, 1, 1, dtype=torch.float64)
+    x[0] = 1.0
+    neuron = CubaLIF(dt, tau_mem=tau_mem, tau_syn=tau_syn, reset="none")
+    a, b = math.exp(-dt / tau_mem), math.exp(-dt / tau_syn)
+    membrane, state = [], None
+    for x_t in x.split(1):
+        _, state = neuron(x_t, state)
+        membrane.append(state.v.item())
+    expected = [(1 - a) * (a ** (t + 1) - b ** (t + 1)) / (a - b) for t in range(30)]
+    assert membrane == pytest.approx(expected, rel=1e-12)
+
+
+def test_halving_dt_changes_nothing_at_the_common_times() -> None:
+    impulses = torch.rand(T, B, 4, dtype=torch.float64) * 0.1
+    fine = torch.zeros(2 * T, B, 4, dtype=torch.float64)
+    fine[1::2] = impulses
+    slow, quick = LIF(2.0, v_leak=0.1), LIF(1.0, v_leak=0.1)
+    slow_state = quick_state = None
+    for t in range(T):
+        spikes, slow_state = slow(impulses[t : t + 1], slow_state)
+        _, quick_state = quick(fine[2 * t : 2 * t + 2], quick_state)
+        assert not spikes.any()
+        torch.testing.assert_close(quick_state.v, slow_state.v, rtol=1e-13, atol=1e-13)
+
+
+def test_every_neuron_of_the_registry_is_a_layer_that_runs_over_time() -> None:
+    for name in NEURONS:
+        assert isinstance(NEURONS.build(name, {}, "neuron", dt=1.0), Neuron)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn import LAYERS, build_network
+from snnlab.nn.neurons.lif import LIF
+
+CONV_LIF: dict[str, dict[str, Any]] = {
+    "conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5},
+    "lif1": {"type": "lif"},
+    "pool1": {"type": "max_pool", "kernel_size": 2},
+    "conv2": {"type": "conv2d", "out_channels": 32, "kernel_size": 5},
+    "lif2": {"type": "cuba_lif"},
+    "pool2": {"type": "max_pool", "kernel_size": 2},
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": 10},
+    "readout": {"type": "li", "tau_mem": 20.0},
+}
+
+
+def build(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34), dt: float | None = 10.0) -> Any:
+    return build_network(layers, in_shape=in_shape, dt=dt)
+
+
+def test_each_layer_is_told_the_shape_that_reaches_it() -> None:
+    built = build(CONV_LIF)
+    assert built.shapes == {
+        "conv1": (12, 30, 30),
+        "lif1": (12, 30, 30),
+        "pool1": (12, 15, 15),
+        "conv2": (32, 11, 11),
+        "lif2": (32, 11, 11),
+        "pool2": (32, 5, 5),
+        "flatten": (800,),
+        "out": (10,),
+        "readout": (10,),
+    }
+    assert built.spiking == {"lif1": (12, 30, 30), "lif2": (32, 11, 11)}
+    assert [name for name, _ in built.network.named_children()] == list(CONV_LIF)
+    assert built.network(torch.zeros(3, 2, 2, 34, 34))[0].shape == (3, 2, 10)
+
+
+def test_neurons_are_told_the_length_of_a_step() -> None:
+    lif = build(CONV_LIF).network.get_submodule("lif1")
+    assert isinstance(lif, LIF)
+    assert lif.dt == 10.0
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape", "out_shape"),
+    [
+        ({"type": "linear", "out_features": 3}, (2, 7), (2, 3)),
+        ({"type": "conv1d", "out_channels": 3, "kernel_size": 3}, (2, 7), (3, 5)),
+        ({"type": "conv3d", "out_channels": 3, "kernel_size": 3, "padding": "same"}, (2, 4, 4, 4), (3, 4, 4, 4)),
+        ({"type": "conv_transpose2d", "out_channels": 3, "kernel_size": 2, "stride": 2}, (2, 4, 5), (3, 8, 10)),
+        ({"type": "sum_pool", "kernel_size": 2}, (2, 5), (2, 2)),
+        ({"type": "adaptive_avg_pool", "output_size": [1, 2]}, (2, 5, 5), (2, 1, 2)),
+        ({"type": "batch_norm"}, (6,), (6,)),
+    ],
+)
+def test_shapes_of_single_layers(layer: dict[str, Any], in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+    assert build({"a": layer}, in_shape).shapes == {"a": out_shape}
+
+
+def test_building_leaves_the_layers_in_training_and_their_statistics_untouched() -> None:
+    network = build({"norm": {"type": "batch_norm"}, "drop": {"type": "dropout"}}).network
+    assert all(module.training for module in network.modules())
+    assert network.get_buffer("norm.num_batches_tracked") == 0
+    assert not network.get_buffer("norm.running_mean").any()
+
+
+def test_the_same_seed_builds_the_same_weights_whatever_the_probes_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noise(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.rand_like(x)
+
+    monkeypatch.setitem(LAYERS._entries, "noise", Noise)
+    torch.manual_seed(3)
+    first, second = nn.Conv2d(2, 12, 5), nn.Conv2d(12, 32, 5)
+    torch.manual_seed(3)
+    network = build({"noise": {"type": "noise"}, **CONV_LIF}).network
+    assert torch.equal(network.get_parameter("conv1.weight"), first.weight)
+    assert torch.equal(network.get_parameter("conv2.weight"), second.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "message"),
+    [
+        ("a", {"type": "con2d"}, "model.layers.a.type: there is no layer 'con2d'. Did you mean 'conv2d'?"),
+        ("a", {}, "model.layers.a: needs a type"),
+        ("a", {"type": None}, "model.layers.a: needs a type"),
+        ("a", {"type": ["lif"]}, "model.layers.a.type: there is no layer '['lif']'."),
+        ("a", None, "model.layers.a: expected a mapping such as {type: lif}, got None"),
+        ("a", "lif", "model.layers.a: expected a mapping such as {type: lif}, got 'lif'"),
+        ("a", {"type": "lif", "tau": 1.0}, "model.layers.a: unknown setting 'tau'; lif takes tau_mem (ms), beta"),
+        ("a", {"type": "lif", "tau_men": 1.0}, "model.layers.a: unknown setting 'tau_men'; lif takes"),
+        ("a", {"type": "lif", "dt": 1.0}, "model.layers.a: unknown setting 'dt'; lif takes"),
+        ("a", {"type": "linear"}, "model.layers.a: linear needs out_features"),
+        (
+            "a",
+            {"type": "conv1d", "out_channels": 3, "kernel_size": 3},
+            "model.layers.a: conv1d needs an input of 2 axes [C, W], got [2, 34, 34]",
+        ),
+        (
+            "a",
+            {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 40, "padding_mode": "circular"},
+            "model.layers.a: conv2d does not fit its input of shape [2, 34, 34]: ",
+        ),
+        ("a.b", {"type": "relu"}, "model.layers: 'a.b' cannot be a layer's name"),
+        ("train", {"type": "relu"}, "model.layers: 'train' cannot be a layer's name; use letters, digits and _"),
+    ],
+)
+def test_mistakes_have_the_place_of_their_layer(name: str, node: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build({"first": {"type": "identity"}, name: node})
+    assert str(caught.value).startswith(message)
+
+
+def test_a_mistake_behind_other_layers_is_told_with_the_shape_that_reaches_it() -> None:
+    layers = {**CONV_LIF, "conv3": {"type": "conv2d", "out_channels": 3, "kernel_size": 3}}
+    with pytest.raises(ConfigError) as caught:
+        build(layers)
+    assert str(caught.value) == "model.layers.conv3: conv2d needs an input of 3 axes [C, H, W], got [10]"
+
+
+def test_constants_in_ms_are_refused_where_steps_have_no_length() -> None:
+    assert build({"a": {"type": "lif", "tau_mem": "2 steps"}}, dt=None).shapes == {"a": (2, 34, 34)}
+    with pytest.raises(ConfigError, match=r"^model\.layers\.a: tau_mem is in ms, but these steps have no length"):
+        build({"a": {"type": "lif"}}, dt=None)
+
+
+def test_the_place_is_the_callers() -> None:
+    with pytest.raises(ConfigError, match=r"^here\.a: needs a type"):
+        build_network({"a": {}}, in_shape=(2,), dt=1.0, place="here")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn import LI, LIF, CubaLIF, Network, TemporalLayer, build_network
+from snnlab.nn.layers.norm import BatchNorm
+from snnlab.nn.temporal import fold_time, valid_steps
+
+T, B = 6, 3
+CONV_LIF: dict[str, dict[str, Any]] = {
+    "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
+    "norm1": {"type": "batch_norm"},
+    "lif1": {"type": "lif", "v_threshold": 0.5},
+    "pool1": {"type": "max_pool", "kernel_size": 2},
+    "drop1": {"type": "dropout", "p": 0.2},
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": 5},
+    "readout": {"type": "li"},
+}
+IN_SHAPE = (2, 8, 8)
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    return build_network(CONV_LIF, in_shape=IN_SHAPE, dt=1.0).network
+
+
+@pytest.fixture
+def x() -> Tensor:
+    torch.manual_seed(1)
+    return torch.rand(T, B, *IN_SHAPE) * 4
+
+
+def nested() -> Network:
+    torch.manual_seed(0)
+    inner = Network({"fc": nn.Linear(4, 4), "lif": LIF(1.0, v_threshold=0.2), "rest": CubaLIF(1.0, v_threshold=0.1)})
+    return Network({"block": Network({"deep": inner}), "lif2": LIF(1.0), "flat": nn.Identity()})
+
+
+def test_layers_are_applied_in_order() -> None:
+    fc, lif, out = nn.Linear(3, 4), LIF(1.0), nn.Linear(4, 2)
+    x = torch.randn(T, B, 3) * 3
+    y, state = Network({"fc": fc, "lif": lif, "out": out})(x)
+    spikes, lif_state = lif(fc(x))
+    torch.testing.assert_close(y, out(spikes))
+    torch.testing.assert_close(state["lif"].v, lif_state.v)
+    assert list(state) == ["lif"]
+
+
+def test_names_are_the_keys_of_the_state_dict_and_of_the_state(network: Network, x: Tensor) -> None:
+    assert list(network.state_dict()) == [
+        *("conv1.weight", "conv1.bias"),
+        *(f"norm1.{k}" for k in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+        *("out.weight", "out.bias"),
+    ]
+    assert list(network(x)[1]) == ["lif1", "drop1", "readout"]
+    assert list(network.eval()(x)[1]) == ["lif1", "readout"]
+
+
+def test_nested_names_are_dotted() -> None:
+    network, counts = nested(), {}
+    y, state = network(torch.rand(T, B, 4) * 2, counts=counts)
+    assert list(counts) == ["block.deep.lif", "block.deep.rest", "lif2"]
+    assert torch.equal(counts["lif2"], y.sum(0))
+    assert list(network.state_dict()) == ["block.deep.fc.weight", "block.deep.fc.bias"]
+    assert list(state) == ["block", "lif2"]
+    assert list(state["block"]["deep"]) == ["lif", "rest"]
+
+
+def test_counts_are_taken_before_pooling_and_readouts_have_none(network: Network, x: Tensor) -> None:
+    counts: dict[str, Tensor] = {}
+    network(x, counts=counts)
+    assert {name: n.shape for name, n in counts.items()} == {"lif1": (B, 4, 6, 6)}
+    assert 0 < counts["lif1"].max() <= T
+    assert counts["lif1"].requires_grad
+
+
+def test_nested_state_is_carried_from_step_to_step() -> None:
+    network, x = nested(), torch.rand(T, B, 4, dtype=torch.float64) * 2
+    network.double()
+    whole, last = network(x)
+    pieces, state = [], None
+    for x_t in x.split(1):
+        y, state = network(x_t, state)
+        pieces.append(y)
+    assert whole.any()
+    assert torch.equal(torch.cat(pieces), whole)
+    torch.testing.assert_close(state, last)
+
+
+def test_a_batch_of_one_and_one_step_run(network: Network, x: Tensor) -> None:
+    network.eval()
+    whole, _ = network(x)
+    one, _ = network(x[:, :1])
+    torch.testing.assert_close(one, whole[:, :1])
+    assert network(x[:1, :1])[0].shape == (1, 1, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_run_throughout(network: Network, x: Tensor, dtype: torch.dtype) -> None:
+    y, state = network.to(dtype)(x.to(dtype))
+    y.sum().backward()
+    assert y.dtype == state["lif1"].v.dtype == dtype
+    assert all(p.grad is not None and p.grad.dtype == dtype for p in network.parameters())
+
+
+def test_samples_of_other_lengths_do_not_disturb_each_other(network: Network, x: Tensor) -> None:
+    network.eval()
+    lengths, counts = torch.tensor([T, 2, 4]), {}
+    y, state = network(x, lengths=lengths, counts=counts)
+    for b, n in enumerate(lengths.tolist()):
+        alone: dict[str, Tensor] = {}
+        short, last = network(x[:n, b : b + 1], counts=alone)
+        torch.testing.assert_close(y[:n, b : b + 1], short)
+        assert (y[n:, b] == 0).all()
+        torch.testing.assert_close(state["readout"].v[b : b + 1], last["readout"].v)
+        torch.testing.assert_close(counts["lif1"][b : b + 1], alone["lif1"])
+
+
+def test_zeros_past_the_end_hold_behind_a_layer_with_a_bias_too() -> None:
+    y, _ = Network({"fc": nn.Linear(3, 4)})(torch.randn(T, B, 3), lengths=torch.tensor([T, 2, 4]))
+    assert (y[2:, 1] == 0).all()
+    assert (y[:2, 1] != 0).any()
+
+
+def test_an_unknown_name_in_the_state_is_refused(network: Network, x: Tensor) -> None:
+    _, state = network(x)
+    with pytest.raises(ValueError, match=r"the state holds \['lif9'\], which are no layers of this network"):
+        network(x, {**state, "lif9": state["lif1"]})
+
+
+@pytest.mark.parametrize("name", ["forward", "training", "a.b", "1a", "", "a-b"])
+def test_names_that_cannot_be_used_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a layer's name"):
+        Network({name: nn.Identity()})
+
+
+def test_nothing_of_a_forward_is_left_in_the_network(network: Network, x: Tensor) -> None:
+    network.eval()
+    first, _ = network(x)
+    copied = copy.deepcopy(network)
+    assert torch.equal(network(x)[0], first)
+    assert torch.equal(copied(x)[0], first)
+    assert not [m for m in network.modules() for v in vars(m).values() if isinstance(v, Tensor)]
+
+
+def test_memory_stays_channels_last_from_the_convolution_to_the_pooling(network: Network, x: Tensor) -> None:
+    folded: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            folded[name] = output[0].flatten(0, 1) if isinstance(module, TemporalLayer) else output
+
+        return hook
+
+    for name in ("conv1", "norm1", "lif1", "pool1", "drop1"):
+        network.get_submodule(name).register_forward_hook(keep(name))
+    x = x.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    for lengths in (None, torch.tensor([T, 2, 4])):
+        network(x, lengths=lengths)
+        assert len(folded) == 5
+        assert all(y.is_contiguous(memory_format=torch.channels_last) for y in folded.values())
+        folded.clear()
+
+
+def test_values_do_not_depend_on_the_memory_format(network: Network, x: Tensor) -> None:
+    network.double().eval()
+    x = x.double()
+    last = x.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    torch.testing.assert_close(network(last)[0], network(x)[0])
+
+
+def test_batch_norm_inside_sees_the_lengths() -> None:
+    network, x = Network({"norm": BatchNorm(4)}), torch.randn(T, B, 4)
+    lengths = torch.tensor([T, 2, 4])
+    x[2:, 1] = x[4:, 2] = 1e6
+    y, _ = network(x, lengths=lengths)
+    assert y.abs().max() < 10
+
+
+def test_gradients_flow_to_the_first_layer(network: Network, x: Tensor) -> None:
+    network(x)[0].sum().backward()
+    assert network.get_parameter("conv1.weight").grad.any()  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_valid_steps_are_told_only_where_some_are_not() -> None:
+    x = torch.zeros(4, 2, 3, 5)
+    assert valid_steps(None, 4, x) is None
+    assert valid_steps(torch.tensor([4, 9]), 4, x) is None
+    valid = valid_steps(torch.tensor([1, 3]), 4, x)
+    assert valid is not None
+    assert valid.shape == (4, 2, 1, 1)
+    assert valid.squeeze().int().T.tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
+
+
+def test_folding_time_makes_one_batch_of_all_steps() -> None:
+    seen: list[torch.Size] = []
+
+    def layer(x: Tensor) -> Tensor:
+        seen.append(x.shape)
+        return x.sum(-1)
+
+    assert fold_time(layer, torch.zeros(4, 2, 3, 5)).shape == (4, 2, 3)
+    assert seen == [(8, 3, 5)]
+
+
+def test_a_readout_alone_is_a_network() -> None:
+    x = torch.randn(T, B, 3)
+    assert torch.equal(Network({"readout": LI(1.0)})(x)[0], LI(1.0)(x)[0])
