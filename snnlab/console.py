@@ -7,30 +7,48 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from snnlab.errors import SnnlabError
 
-# Lightning's remark on the number of workers: events are packed, and the loader needs none.
-_IDLE_REMARKS = (r"(?s).*does not have many workers", r"(?s).*`isinstance\(treespec, LeafSpec\)` is deprecated")
+# What Lightning warns of although it is meant so, or nobody can act on it.
+_REMARKS = (
+    r"(?s).*does not have many workers",  # packed recordings are fast to read: no worker is needed
+    r"(?s).*across ranks is zero",  # data.val_fraction=0, as asked
+    r"(?s).*is smaller than the logging interval",  # the epoch's means are logged all the same
+    r"(?s).*`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning 2.6 and torch 2.13
+)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at that moment: a bar or a notebook may have put its own in place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def console_logging() -> None:
-    """Let snnlab's own messages go to stderr, and keep Lightning's tips and device lists away."""
+    """Let snnlab's own messages go to stderr."""
     logger = logging.getLogger("snnlab")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    quiet_lightning()
 
 
-def quiet_lightning() -> None:
-    """Keep away what Lightning prints at every start."""
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep away what Lightning says at every start."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
-    for remark in _IDLE_REMARKS:
-        warnings.filterwarnings("ignore", message=remark)
+    with warnings.catch_warnings():
+        for remark in _REMARKS:
+            warnings.filterwarnings("ignore", message=remark)
+        yield
 
 
 def say_error(error: SnnlabError) -> None:

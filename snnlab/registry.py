@@ -50,7 +50,7 @@ class Registry:
     def get(self, name: Any, place: str) -> Callable[..., Any]:
         """Return the entry called `name`, or raise a ConfigError that says what there is."""
         if name is None:
-            raise ConfigError(f"{place}: needs a type\n  {self.kind}s: {listing(self)}")
+            raise ConfigError(f"{place}: needs a type\n  there are: {listing(self)}")
         if not isinstance(name, str) or name not in self._entries:
             raise ConfigError(
                 f"{place}.type: there is no {self.kind} '{name}'.{did_you_mean(str(name), self)}"

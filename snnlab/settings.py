@@ -72,7 +72,8 @@ def check_settings(
         ConfigError: for the first setting that is unknown, missing or of the wrong type.
     """
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
-    check_known(settings_of(factory, given), settings, place, label, open_ended=open_ended)
+    known = settings_of(factory, given)
+    check_known(known, settings, place, label, open_ended=open_ended and not set(given) & set(settings))
 
 
 def check_known(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, DataError
 from snnlab.registry import Registry
 
 
@@ -57,7 +57,7 @@ def test_a_name_can_be_taken_only_once(toys: Registry) -> None:
 def test_an_unknown_kind_names_its_place_the_nearest_and_all(toys: Registry) -> None:
     with pytest.raises(ConfigError) as caught:
         toys.build("bal", {}, "box.a")
-    assert str(caught.value) == "box.a.type: there is no toy 'bal'. Did you mean 'ball'?\n  toys: ball"
+    assert str(caught.value) == "box.a.type: there is no toy 'bal'. Did you mean 'ball'?\n  there are: ball"
 
 
 def test_a_kind_far_from_all_gets_no_guess(toys: Registry) -> None:
@@ -73,7 +73,7 @@ def test_a_kind_that_is_no_text_is_refused(toys: Registry, kind: Any) -> None:
 
 
 def test_a_missing_kind_is_said_to_be_missing(toys: Registry) -> None:
-    with pytest.raises(ConfigError, match=r"^box\.a: needs a type\n  toys: ball$"):
+    with pytest.raises(ConfigError, match=r"^box\.a: needs a type\n  there are: ball$"):
         toys.build(None, {}, "box.a")
 
 
@@ -98,6 +98,15 @@ def test_a_bug_is_not_dressed_up_as_a_users_mistake(toys: Registry) -> None:
 
     with pytest.raises(KeyError):
         toys.build("broken", {}, "box")
+
+
+def test_an_obstacle_outside_the_yaml_keeps_its_own_words(toys: Registry) -> None:
+    @toys.register("lost")
+    def lost() -> None:
+        raise DataError("a.bin: missing")
+
+    with pytest.raises(DataError, match=r"^a\.bin: missing$"):
+        toys.build("lost", {}, "box")
 
 
 def test_names_are_listed_in_order(toys: Registry) -> None:

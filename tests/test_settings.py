@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError
-from snnlab.settings import MISSING, check_settings, describe_type, settings_of, takes, type_problem
+from snnlab.settings import (
+    MISSING,
+    Setting,
+    check_known,
+    check_settings,
+    describe_type,
+    settings_of,
+    takes,
+    type_problem,
+)
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # pyright: ignore[reportMissingImports]
@@ -88,6 +97,24 @@ def test_open_ended_factories_take_any_name_but_check_the_known() -> None:
         check_settings(anything, {"size": "x", "other": 1}, "m", "anything")
 
 
+def test_open_ended_factories_refuse_what_looks_like_a_slip() -> None:
+    with pytest.raises(ConfigError, match=r"^m: unknown setting 'sise'; .* Did you mean 'size'\?$"):
+        check_settings(anything, {"sise": 2}, "m", "anything")
+
+
+def test_a_long_list_is_left_out_where_the_meant_one_is_named() -> None:
+    known = {f"setting_{c}": Setting(f"setting_{c}", int, "", 1) for c in "abcdefghijklmnopq"}
+    with pytest.raises(ConfigError, match=r"^m: unknown setting 'setting_'; x takes 17 others\. Did you mean"):
+        check_known(known, {"setting_": 2}, "m", "x")
+    with pytest.raises(ConfigError, match=r"^m: unknown setting 'zzz'; x takes setting_a, setting_b, .*setting_q\.$"):
+        check_known(known, {"zzz": 2}, "m", "x")
+
+
+def test_settings_of_the_experiment_itself_have_no_place_before_them() -> None:
+    with pytest.raises(ConfigError, match=r"^size: expected a whole number, got 'x'$"):
+        check_settings(anything, {"size": "x"}, "config", "the experiment")
+
+
 def test_annotations_that_cannot_be_read_accept_everything() -> None:
     check_settings(foreign, {"thing": 1, "size": "x"}, "m", "foreign")
 
@@ -118,6 +145,7 @@ def test_annotations_that_cannot_be_read_accept_everything() -> None:
         ("same", int | Sequence[int] | Literal["same"]),
         (object(), Any),
         ("anything", object),
+        (Neuron(), Neuron | None),
     ],
 )
 def test_values_that_fit(value: Any, annotation: Any) -> None:
@@ -147,6 +175,8 @@ def test_values_that_fit(value: Any, annotation: Any) -> None:
         ([1, "x"], tuple[int, ...], "expected a list of whole numbers, got [1, 'x']"),
         (3, Mapping[str, int], "expected a mapping, got 3"),
         (3, dict, "expected a mapping, got 3"),
+        (3, list, "expected a list, got 3"),
+        ("x", Neuron | Mapping[str, Any] | None, "expected a mapping or null, got 'x'"),
         (list(range(99)), int, f"expected a whole number, got {str(list(range(99)))[:57]}..."),
     ],
 )

@@ -72,6 +72,13 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     Raises:
         SnnlabError: for a mistake found before the training; the folder is then not written.
     """
+    from snnlab.console import quiet_lightning
+
+    with quiet_lightning():
+        return _run(experiment, folder, started)
+
+
+def _run(experiment: Experiment, folder: Path, started: float) -> Result:
     from snnlab.config import assemble
     from snnlab.config.plugins import import_plugins
 

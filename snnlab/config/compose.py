@@ -49,14 +49,22 @@ def readable_errors() -> Iterator[None]:
         raise plain from error
 
 
-def check(cfg: DictConfig, sources: Sequence[Path], data_choice: str | None, experiment: str | None) -> Experiment:
+def run_name(name: str | None, choices: Mapping[str, Any]) -> str:
+    """Return the name of an experiment: its own, or that of its model and its data."""
+    return name or f"{choices.get('model')}_{choices.get('data')}"
+
+
+# For hydra.run.dir, which is needed before our own code sees the configuration.
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
         cfg: What Hydra composed, without its `hydra` node.
         sources: Folders of YAML files, first match first.
-        data_choice: Name of the chosen data file.
-        experiment: Name of the chosen experiment file.
+        choices: Names of the chosen files, by group.
 
     Raises:
         ConfigError: for the first mistake found.
@@ -69,7 +77,8 @@ def check(cfg: DictConfig, sources: Sequence[Path], data_choice: str | None, exp
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         raw.pop("experiment", None)
-        _settle_time(raw, sources, data_choice, experiment)
+        _settle_time(raw, sources, choices)
+        raw["name"] = run_name(raw.get("name"), choices)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron"))
     if resolved["seed"] < 0:
@@ -96,13 +105,13 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     return {str(key): value for key, value in node.items()}
 
 
-def _settle_time(raw: dict[str, Any], sources: Sequence[Path], data_choice: str | None, experiment: str | None) -> None:
+def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:
     """Let a `dt` or `num_bins` of an experiment take the place of the other one in the data file."""
     data = raw.get("data")
     if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
         return
-    in_file = _set_times(_load(sources, "data", data_choice))
-    in_experiment = _set_times((_load(sources, "experiment", experiment) or {}).get("data"))
+    in_file = _set_times(_load(sources, "data", choices.get("data")))
+    in_experiment = _set_times((_load(sources, "experiment", choices.get("experiment")) or {}).get("data"))
     if len(in_file) != 1 or len(in_experiment) == 2:
         raise ConfigError("data: give either num_bins or dt (ms), not both")
     data[in_file.pop()] = None

@@ -96,7 +96,7 @@ def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
     choices = OmegaConf.to_container(hydra_node.runtime.choices)
     assert isinstance(choices, dict)
     sources = [Path(source.path) for source in hydra_node.runtime.config_sources if source.schema == "file"]
-    return check(cfg, sources, choices.get("data"), choices.get("experiment"))
+    return check(cfg, sources, {str(group): name for group, name in choices.items()})
 
 
 @contextmanager

@@ -43,9 +43,9 @@ class EventDataModule(L.LightningDataModule):
         """Return the training batches, in a new order each epoch."""
         return self._loader(self.split.train, self.seed)
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Return the validation batches, in the store's order."""
-        return self._loader(self.split.val, None)
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return the validation batches, in the store's order; an empty list where nothing is held out."""
+        return self._loader(self.split.val, None) if self.split.val.size else []
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test batches, in the store's order."""

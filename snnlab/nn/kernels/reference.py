@@ -27,7 +27,7 @@ def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor
     num_steps, batch = x.shape[:2]
     valid = valid_steps(lengths, num_steps, x)
     outputs = []
-    # Splitting and joining along the folded axis keeps channels-last memory, which unbind and stack would lose.
+    # Splitting and joining along the folded axis keeps channels-last memory.
     for t, x_t in enumerate(x.flatten(0, 1).split(batch)):
         y, after = step(x_t, state, coefficients)
         if valid is not None:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from snnlab import cli
+
+# A run of seconds: two small batches of a small network, one epoch.
+FAST = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=16",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "trainer.max_epochs=1",
+    "+trainer.limit_train_batches=2",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=1",
+    "trainer.accelerator=cpu",
+)
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a store_dir where saccade_digits is packed once for all tests."""
+    return f"data.store_dir={tmp_path_factory.mktemp('digits')}"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the empty folder that a command runs in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Return a function that runs the command line in this process."""
+
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
+        capfd.readouterr()
+        status = cli.main()
+        captured = capfd.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call

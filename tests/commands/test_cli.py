@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from snnlab import cli
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "snnlab", *arguments], capture_output=True, text=True, timeout=100)
+
+
+def test_help_names_every_command_and_imports_nothing_heavy():
+    code = "import sys; sys.argv = ['snnlab', '--help']; from snnlab import cli; cli.main(); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {command} " in done.stdout for command in cli.COMMANDS)
+    modules = done.stdout.splitlines()[-1]
+    assert not any(f"'{name}'" in modules for name in ("torch", "hydra", "numpy", "omegaconf", "argparse", "yaml"))
+
+
+def test_without_arguments_it_shows_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["snnlab"])
+    assert cli.main() == 0
+    assert "commands:" in capsys.readouterr().out
+
+
+def test_a_misspelt_command_exits_with_2_and_proposes_the_right_one():
+    done = run("trian")
+    assert done.returncode == 2
+    assert "Did you mean 'train'?" in done.stderr
+    assert not done.stdout
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    import snnlab
+
+    monkeypatch.setattr(sys, "argv", ["snnlab", "--version"])
+    assert cli.main() == 0
+    assert capsys.readouterr().out.strip() == snnlab.__version__
+
+
+def test_train_help_shows_groups_and_examples():
+    done = run("train", "--help")
+    assert done.returncode == 0
+    for words in ("snnlab train model=conv_lif data=nmnist", "neuron: cuba_lif, lif", "selection: lowest_val_loss"):
+        assert words in done.stdout
+
+
+def test_cfg_job_prints_the_configuration_and_trains_nothing(tmp_path):
+    done = run("train", "--cfg", "job", f"output_dir={tmp_path / 'out'}", "neuron.tau_mem=7")
+    assert done.returncode == 0
+    assert "tau_mem: 7" in done.stdout
+    assert not (tmp_path / "out").exists()

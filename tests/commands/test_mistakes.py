@@ -1,0 +1,102 @@
+"""What a beginner does wrong: one or two lines on stderr, exit status 2, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+
+# The arguments, and what the message has to say.
+MISTAKES = [
+    (["neuron.taumem=3"], "neuron: unknown setting 'taumem'", "Did you mean 'tau_mem'?"),
+    (["neuron.tau_mem=-3"], "neuron: tau_mem must be > 0 ms, got -3"),
+    (["neuron.tau_mem=0"], "neuron: tau_mem must be > 0 ms, got 0"),
+    (["neuron.tau_mem=abc"], "neuron: tau_mem is a number in ms or 'N steps'"),
+    (["neuron.decay=euler", "neuron.tau_mem=5"], "tau_mem of 5 is not longer than one step"),
+    (["neuron.reset=none", "neuron.reset_delay=true"], "reset_delay needs a reset"),
+    (["neuron.surrogate.type=atn"], "neuron.surrogate.type: there is no surrogate 'atn'", "Did you mean 'atan'?"),
+    (["neuron.surrogate.width=0"], "neuron.surrogate: width must be > 0"),
+    (["neuron=liff"], "neuron=liff: there is no such file", "Did you mean 'lif'?"),
+    (["model=conv_li"], "model=conv_li: there is no such file", "Did you mean 'conv_lif'?"),
+    (["model.layers.conv1.kernel_size=50"], "model.layers.conv1: kernel_size 50 is larger than its input [34, 34]"),
+    (["model.layers.conv1.kernel_size=five"], "model.layers.conv1.kernel_size: expected a whole number"),
+    (["model.layers.conv1.out_chanels=3"], "model.layers.conv1: unknown setting", "Did you mean 'out_channels'?"),
+    (["model.layers.conv1.type=conv2"], "model.layers.conv1.type: there is no layer", "Did you mean 'conv2d'?"),
+    (["~model.layers.flatten"], "the network ends with shape [32, 5, 10]", "is a flatten layer missing"),
+    (["model.layers.out.out_features=7"], "the network ends with shape [7]", "set its out_features to 10"),
+    (["data=nmist"], "data=nmist: there is no such file", "Did you mean 'nmnist'?"),
+    (["data.num_classes=11"], "data.num_classes: 11, but saccade_digits has 10 classes"),
+    (["data.sensor_size=[34,34,1]"], "data.sensor_size: [34, 34, 1], but saccade_digits's sensor is [34, 34, 2]"),
+    (["data.dt=7"], "dt of 7 ms does not divide the window", "num_bins: 46"),
+    (["data.batchsize=3"], "data: unknown setting 'batchsize'", "Did you mean 'batch_size'?"),
+    (["data.val_fraction=1.5"], "val_fraction is a part of the training recordings"),
+    (["data=nmnist", "data.root=nowhere", "data.download=false"], "data.root: no recordings in nowhere/NMNIST/Train"),
+    (["loss.over_time=median"], "loss.over_time: expected one of mean, sum, last, max, per_step, got 'median'"),
+    (["optimizer=adm"], "optimizer=adm: there is no such file", "Did you mean 'adam'?"),
+    (["optimizer.lr=fast"], "optimizer.lr: expected a number, got 'fast'"),
+    (["optimizer.lr=-1"], "optimizer: Adam: Invalid learning rate: -1"),
+    (["optimizer._target_=os.system"], "optimizer._target_: os.system is not allowed here"),
+    (["scheduler.T_mx=3"], "scheduler: unknown setting 'T_mx'", "Did you mean 'T_max'?"),
+    (["scheduler.interval=day"], "scheduler.interval: expected one of epoch, step"),
+    (["trainer.max_epoch=3"], "trainer: unknown setting 'max_epoch'", "Did you mean 'max_epochs'?"),
+    (["trainer.accelerator=foo"], "trainer:", "foo"),
+    (["logger.tensorboard.save_dirr=x"], "logger.tensorboard: unknown setting", "Did you mean 'save_dir'?"),
+    (["callbacks=early_stoping"], "callbacks=early_stoping: there is no such file", "Did you mean 'early_stopping'?"),
+    (["plugins=[not_there]"], "plugins: cannot import 'not_there' (ModuleNotFoundError"),
+    (["plugins=[raises]"], "plugins: cannot import 'raises' (RuntimeError: no)"),
+    (["seed=one"], "seed: expected a whole number, got 'one'"),
+    (["threads=0"], "threads: must be 1 or more"),
+    (["conv_lif"], "conv_lif: not an override"),
+    (["--config-dir", "nowhere"], "--config-dir: there is no folder"),
+    (["--config-dir", "mine", "model=broken"], "broken.yaml, line 3, column 4: not valid YAML"),
+    (["output_dir=file"], "output_dir: cannot write file", "set output_dir=FOLDER"),
+    (["data.store_dir=file"], "file: cannot be written", "data.store_dir=..."),
+]
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(workplace: Path) -> None:
+    (workplace / "file").write_text("")
+    (workplace / "raises.py").write_text("raise RuntimeError('no')")
+    broken = workplace / "mine" / "model" / "broken.yaml"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("layers:\n  a: {type: relu\n  b: 3\n")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join(mistake[0]))
+def test_a_mistake_gets_a_clear_line_and_leaves_nothing(mistake: tuple, workplace: Path, snnlab: Snnlab):
+    arguments, *words = mistake
+    done = snnlab("train", *arguments)
+    assert done.status == 2
+    lines = done.err.strip().splitlines()
+    assert len(lines) <= 2, done.err
+    assert lines[0].startswith("snnlab: ")
+    assert all(word in done.err for word in words), done.err
+    assert not done.out
+    assert not (workplace / "outputs").exists()
+
+
+def test_a_truncated_recording_is_named_and_leaves_no_store(workplace: Path, snnlab: Snnlab):
+    for part, content in (("Train", b"\1\2\3\4\5\6\7"), ("Test", b"\1\2\3\4\5")):
+        path = workplace / "NMNIST" / part / "0" / "00001.bin"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    data = ("data=nmnist", "data.root=.", "data.download=false", "data.store_dir=store")
+    done = snnlab("train", *FAST, *data)
+    assert done.status == 2
+    assert "NMNIST/Train/0/00001.bin: truncated: 7 bytes" in done.err
+    assert "Traceback" not in done.err
+    assert not [path for path in (workplace / "store").iterdir() if path.is_dir()]
+    assert not (workplace / "outputs").exists()
+
+
+def test_the_traceback_is_there_when_asked_for(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SNNLAB_DEBUG", "1")
+    done = snnlab("train", "seed=one")
+    assert done.status == 2
+    assert "Traceback" in done.err

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from snnlab import train
+
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+
+PLUGIN = '''
+import torch
+from torch import nn
+from snnlab.nn import LAYERS
+
+@LAYERS.register("gain")
+class Gain(nn.Module):
+    """Multiply by a learnable factor."""
+    def __init__(self, in_shape, start: float = 1.0):
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((in_shape[0], *[1] * (len(in_shape) - 1)), start))
+    def forward(self, x):
+        return x * self.factor
+'''
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", *FAST, digits_store)
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    assert folder.parent == workplace / "outputs" / "mlp_lif_saccade_digits"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml",
+        "result.json",
+        "metrics.csv",
+        "predictions.npz",
+        "split.json",
+        "log.txt",
+        "checkpoints",
+        "tensorboard",
+    }
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert "test accuracy" in done.out
+    assert "rate (Hz)" in done.out
+
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "completed"
+    assert result["selection"]["rule"] == "lowest_val_loss"
+    for key in ("test/accuracy", "val/loss", "test/rate_hz/lif1", "test/silent/lif1", "test/spikes_per_step/lif1"):
+        assert isinstance(result["metrics"][key], float), key
+    assert result["metrics"]["params"] == 2312 * 16 + 16 + 16 * 10 + 10
+    assert {"fit_s", "samples_per_s", "first_step_s", "peak_rss_mb", "peak_device_mb"} == set(result["timing"])
+    assert {"git", "packages", "device", "threads", "config_hash", "data_fingerprint", "split_hash"} <= set(
+        result["provenance"]
+    )
+
+    (row,) = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+    assert {"epoch", "step", "lr", "train/loss", "val/accuracy", "val/rate_hz/lif1", "train/silent/lif1"} <= set(row)
+    assert float(row["val/loss"]) == result["metrics"]["val/loss"]
+
+    config = OmegaConf.load(folder / "config.yaml")
+    assert config.model.layers.lif1.type == "lif"
+    assert "neuron" not in config
+
+    predictions = np.load(folder / "predictions.npz")
+    assert predictions["test_readout"].shape == (8, 10)
+    assert predictions["test_answers"].shape == (8, 4)
+    assert predictions["layers"].tolist() == ["lif1"]
+    accuracy = (predictions["test_readout"].argmax(1) == predictions["test_target"]).mean()
+    assert accuracy == pytest.approx(result["metrics"]["test/accuracy"])
+    assert (predictions["test_answers"][:, -1] == predictions["test_readout"].argmax(1)).all()
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"train/rate_hz/lif1", "val/silent/lif1", "lr", "val/loss", "test/accuracy"} <= tags
+
+
+def test_the_same_seed_gives_the_same_weights_and_metrics_bit_for_bit(workplace: Path, digits_store: str):
+    drop = "+model.layers.drop={type: dropout, p: 0.3, after: lif1}"
+    one, again, other = (train(*FAST, digits_store, drop, f"seed={seed}").folder for seed in (0, 0, 1))
+    assert same(weights(one), weights(again))
+    assert (one / "metrics.csv").read_bytes() == (again / "metrics.csv").read_bytes()
+    assert not same(weights(one), weights(other))
+
+
+def test_a_plugin_of_ten_lines_trains(workplace: Path, snnlab: Snnlab, digits_store: str):
+    (workplace / "my_plugin_layers.py").write_text(PLUGIN)
+    layer = "+model.layers.gain={type: gain, start: 2.0, after: fc1}"
+    done = snnlab("train", *FAST, digits_store, "plugins=[my_plugin_layers]", layer)
+    assert done.status == 0, done.err
+    factor = weights(Path(done.out.splitlines()[-1]))["network.gain.factor"]
+    assert factor.shape == (16,)
+    assert not torch.equal(factor, torch.full((16,), 2.0))
+
+
+def test_the_overrides_of_the_readme_work_together(workplace: Path, snnlab: Snnlab, digits_store: str):
+    settings = ("model=conv_lif", "data.num_bins=8", "neuron.tau_mem=10", "model.layers.lif2.tau_mem=5")
+    fast = [text for text in FAST if not text.startswith(("model", "data.num_bins"))]
+    done = snnlab("train", *fast, digits_store, *settings, "optimizer=rmsprop", "scheduler=plateau")
+    assert done.status == 0, done.err
+    config = OmegaConf.load(Path(done.out.splitlines()[-1]) / "config.yaml")
+    assert config.model.layers.lif1.tau_mem == 10
+    assert config.model.layers.lif2.tau_mem == 5
+    assert config.optimizer._target_ == "torch.optim.RMSprop"
+
+
+def test_several_runs_each_get_a_folder_and_one_mistake_stops_none(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", "-m", *FAST, digits_store, "neuron.tau_mem=-1,5", "seed=0,1", "test=false", "logger=none")
+    assert done.status == 2
+    assert done.err.count("tau_mem must be > 0 ms, got -1") == 2
+    folders = sorted(path.parent for path in workplace.glob("outputs/*/*_sweep/*/result.json"))
+    assert [folder.name for folder in folders] == ["2_0", "3_1"]
+    assert not (workplace / "multirun").exists()
+
+
+def test_a_bug_in_a_plugin_shows_its_traceback_and_is_recorded(workplace: Path, digits_store: str):
+    (workplace / "my_failing_layers.py").write_text(
+        PLUGIN.replace('"gain"', '"broken"').replace(
+            "return x * self.factor", "return x * self.factor if x.sum() == 0 else 1 / 0"
+        )
+    )
+    layer = "+model.layers.broken={type: broken, after: fc1}"
+    with pytest.raises(ZeroDivisionError):
+        train(*FAST, digits_store, "plugins=[my_failing_layers]", layer, "output_dir=out")
+    (result,) = workplace.glob("out/*/*/result.json")
+    record = json.loads(result.read_text())
+    assert record["status"] == "failed"
+    assert record["error"] == "ZeroDivisionError: division by zero"
+
+
+def test_without_validation_recordings_the_last_epoch_is_chosen_and_said(workplace: Path, digits_store: str):
+    result = train(*FAST, digits_store, "data.val_fraction=0", "trainer.max_epochs=2")
+    assert result.selection["rule"] == "last"
+    assert result.selection["epoch"] == 1
+    assert not any(key.startswith("val/") for key in result.metrics)
+
+
+def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab, real_data: Path):
+    data = ("data=nmnist", f"data.root={real_data}", "data.download=false", "data.store_dir=store")
+    done = snnlab("train", *FAST, *data)
+    assert done.status == 0, done.err
+    assert "a partial copy, 700 of 60,000 recordings" in done.err
+    assert "629 recordings to train, 71 to validate, 100 to test" in done.err

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from snnlab.config.compose import config_folder
+from snnlab.config.composing import compose_once
+from snnlab.config.schema import Experiment
+from snnlab.errors import ConfigError
+
+
+def compose(*overrides: str, config_dir: Path | None = None) -> Experiment:
+    return compose_once(list(overrides), config_dir)[0]
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return folder
+
+
+def test_the_default_is_conv_lif_on_saccade_digits():
+    experiment, folder = compose_once([], None)
+    assert experiment.name == "conv_lif_saccade_digits"
+    assert list(experiment.model["layers"])[:3] == ["conv1", "lif1", "pool1"]
+    assert experiment.model["layers"]["out"]["out_features"] == 10
+    assert folder.parent == Path("outputs/conv_lif_saccade_digits").absolute()
+    assert folder.name.endswith("_0")
+
+
+def test_every_packaged_file_of_every_group_composes():
+    files = [p for p in config_folder().rglob("*.yaml") if p.parent != config_folder()]
+    assert len(files) >= 20
+    for path in files:
+        compose(f"{path.parent.name}={path.stem}")
+
+
+def test_every_packaged_file_says_in_its_first_lines_how_to_run_it():
+    for path in config_folder().rglob("*.yaml"):
+        head = "".join(path.read_text().splitlines(keepends=True)[:2])
+        call = "snnlab train" if path.parent == config_folder() else f"snnlab train {path.parent.name}={path.stem}"
+        assert call in head, path
+
+
+def test_a_layers_setting_that_the_file_does_not_spell_out_can_be_overridden():
+    layers = compose("model.layers.lif2.tau_mem=5", "neuron.tau_mem=10").model["layers"]
+    assert (layers["lif1"]["tau_mem"], layers["lif2"]["tau_mem"]) == (10, 5)
+
+
+def test_the_neuron_is_replaced_whole():
+    layers = compose("neuron=cuba_lif").model["layers"]
+    assert layers["lif1"]["type"] == "cuba_lif"
+    assert layers["lif1"]["input_gain"] == "1-a"
+
+
+def test_a_model_can_bring_its_own_neuron_and_the_command_line_still_wins():
+    assert compose("model=conv_cuba_lif").model["layers"]["lif1"]["type"] == "cuba_lif"
+    assert compose("model=conv_cuba_lif", "neuron=lif").model["layers"]["lif1"]["type"] == "lif"
+
+
+def test_a_layer_can_be_added_after_another_and_dropped():
+    layers = compose("+model.layers.norm1={type: batch_norm, after: conv1}", "~model.layers.pool2").model["layers"]
+    assert list(layers) == ["conv1", "norm1", "lif1", "pool1", "conv2", "lif2", "flatten", "out", "readout"]
+
+
+def test_an_override_of_dt_unsets_the_number_of_bins():
+    data = compose("data.dt=20").data
+    assert (data["dt"], data["num_bins"]) == (20, None)
+
+
+def test_an_experiments_dt_takes_the_place_of_the_data_files_number_of_bins(tmp_path: Path):
+    mine = write(tmp_path, "experiment/coarse", "# @package _global_\ndata:\n  dt: 40.0\n")
+    data = compose("experiment=coarse", config_dir=mine).data
+    assert (data["dt"], data["num_bins"]) == (40.0, None)
+
+
+def test_dt_and_number_of_bins_in_one_place_are_refused(tmp_path: Path):
+    mine = write(tmp_path, "experiment/both", "# @package _global_\ndata:\n  dt: 40.0\n  num_bins: 3\n")
+    with pytest.raises(ConfigError, match="either num_bins or dt"):
+        compose("experiment=both", config_dir=mine)
+
+
+def test_the_record_expands_layers_keeps_references_to_data_and_drops_the_neuron():
+    record = compose("data.root=here", "data=nmnist").record
+    assert record is not None
+    assert "neuron" not in record
+    assert record["model"]["layers"]["lif1"]["tau_mem"] == 20.0
+    assert record["model"]["layers"]["out"]["out_features"] == "${data.num_classes}"
+    assert record["scheduler"]["T_max"] == "${trainer.max_epochs}"
+    assert record["data"]["root"] == "here"
+
+
+def test_a_users_own_files_are_found_and_win(tmp_path: Path):
+    mine = write(
+        tmp_path, "model/tiny", "layers:\n  flatten: {type: flatten}\n  out: {type: linear, out_features: 10}\n"
+    )
+    assert list(compose("model=tiny", config_dir=mine).model["layers"]) == ["flatten", "out"]
+
+
+def test_a_program_with_its_own_hydra_keeps_it():
+    before = GlobalHydra.instance().hydra
+    compose()
+    assert GlobalHydra.instance().hydra is before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sed=3", "unknown setting 'sed'.*Did you mean 'seed'"),
+        ("seed=abc", "^seed: expected a whole number, got 'abc'"),
+        ("seed=-1", "^seed: must be 0 or more"),
+        ("data=nmist", "(?s)^data=nmist: there is no such file.*Did you mean 'nmnist'"),
+        ("modle=conv_lif", "unknown setting 'modle'.*Did you mean 'model'"),
+        ("selection=best", "^selection: expected one of"),
+        ("model.layers.lfi1.tau_mem=3", r"^model\.layers\.lfi1: .*Did you mean 'lif1'"),
+        ("~model.layers.nope", r"^~model\.layers\.nope: there is nothing"),
+        ("conv_lif", "^conv_lif: not an override"),
+        ("model.layers.conv1={", r"^model\.layers\.conv1=\{: not an override"),
+        ("seed=1,2", "^seed=1,2: several values need -m"),
+        ("name=${nope}", r"refers to \$\{nope\}, which is not there"),
+        ("neuron=null", "the experiment has no neuron"),
+        ("model.layers=[1,2]", r"^model\.layers"),
+        ("model.depth=3", "^model: takes only layers, got depth"),
+    ],
+)
+def test_a_mistake_is_said_in_one_or_two_lines(override: str, message: str):
+    with pytest.raises(ConfigError, match=message) as caught:
+        compose(override)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_malformed_yaml_names_file_and_line(tmp_path: Path):
+    mine = write(tmp_path, "model/broken", "layers:\n  a: {type: relu\n  b: 3\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml, line 3, column \d+: not valid YAML"):
+        compose("model=broken", config_dir=mine)

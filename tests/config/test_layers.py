@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from snnlab.config.layers import expand_layers, merge
+from snnlab.errors import ConfigError
+
+LIF = {"type": "lif", "tau_mem": 20.0, "surrogate": {"type": "atan", "width": 0.3}}
+
+
+def test_layers_keep_the_order_of_the_file():
+    assert list(expand_layers({"b": {"type": "relu"}, "a": {"type": "relu"}}, None)) == ["b", "a"]
+
+
+def test_after_places_a_layer_and_two_after_the_same_keep_their_order():
+    layers = {
+        "conv": {"type": "conv2d"},
+        "out": {"type": "linear"},
+        "first": {"type": "relu", "after": "conv"},
+        "second": {"type": "tanh", "after": "conv"},
+        "third": {"type": "gelu", "after": "second"},
+    }
+    expanded = expand_layers(layers, None)
+    assert list(expanded) == ["conv", "first", "second", "third", "out"]
+    assert all("after" not in node for node in expanded.values())
+
+
+def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
+    layers = {
+        "a": {"type": "relu"},
+        "x": {"type": "relu", "after": "y"},
+        "y": {"type": "relu", "after": "a"},
+        "b": {"type": "relu"},
+    }
+    assert list(expand_layers(layers, None)) == ["a", "y", "x", "b"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"a": {"type": "relu", "after": "bb"}, "b": {"type": "relu"}}, r"a\.after: there is no layer 'bb'.*mean 'b'"),
+        ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, "a, b stand after one another"),
+        ({"a": {"type": "relu", "after": "a"}}, "in a circle"),
+        ({"lif1": {"type": "neuron"}, "lfi1": {"tau_mem": 5}}, r"lfi1: there is no layer of this name.*mean 'lif1'"),
+        ({"a": 3}, r"a: expected a mapping"),
+    ],
+)
+def test_a_mistake_names_the_layer(layers: dict, message: str):
+    with pytest.raises(ConfigError, match=rf"(?s)model\.layers.*{message}"):
+        expand_layers(layers, LIF)
+
+
+def test_neuron_stands_for_the_experiments_neuron_with_the_layers_differences():
+    (node,) = expand_layers({"lif1": {"type": "neuron", "tau_mem": 5, "surrogate": {"width": 0.5}}}, LIF).values()
+    assert node == {"type": "lif", "tau_mem": 5, "surrogate": {"type": "atan", "width": 0.5}}
+
+
+def test_a_layer_that_names_its_own_kind_takes_nothing_from_the_neuron():
+    assert expand_layers({"lif1": {"type": "lif"}}, LIF) == {"lif1": {"type": "lif"}}
+
+
+def test_without_a_neuron_the_layer_that_needs_it_is_named():
+    with pytest.raises(ConfigError, match=r"model\.layers\.lif1: the experiment has no neuron"):
+        expand_layers({"lif1": {"type": "neuron"}}, None)
+
+
+def test_a_rival_takes_the_place_of_the_neurons_setting():
+    (node,) = expand_layers({"lif1": {"type": "neuron", "beta": 0.9}}, {"type": "lif", "tau_mem": 20.0}).values()
+    assert node == {"type": "lif", "beta": 0.9}
+
+
+def test_a_null_left_by_an_override_makes_way_for_the_rival():
+    (node,) = expand_layers({"lif1": {"type": "neuron"}}, {"type": "lif", "tau_mem": None, "beta": 0.9}).values()
+    assert node == {"type": "lif", "beta": 0.9}
+
+
+def test_a_mapping_of_another_type_is_replaced_whole():
+    assert merge(LIF, {"surrogate": {"type": "triangle"}})["surrogate"] == {"type": "triangle"}
