@@ -8,6 +8,11 @@ import time
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
+    "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
+    "list": "layers, neurons, datasets, models, ... and their settings",
+    "cp": "copy a packaged YAML file, to change it",
+    "new": "write overrides down as an experiment of your own",
+    "validate": "check every YAML file of a folder without training",
 }
 
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
@@ -19,6 +24,7 @@ commands:
 
   snnlab COMMAND --help   what a command takes
   snnlab --version        the version
+  eval "$(snnlab -sc install=bash)"   completion with Tab, for bash and zsh; fish: install=fish
 
 first steps:
   snnlab train                                          the embedded default
@@ -27,7 +33,7 @@ first steps:
 
 
 def main() -> int:
-    """Run the command line; return the exit status: 0, or 2 for a user's mistake."""
+    """Run the command line; return the exit status: 0, 2 for a user's mistake, 130 or 143 after an interruption."""
     started = time.perf_counter()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
@@ -39,6 +45,8 @@ def main() -> int:
 
         print(__version__)
         return 0
+    if name in ("-sc", "--shell_completion", "--shell-completion"):
+        return _run("completion", arguments, started)
     if name not in COMMANDS:
         from snnlab.errors import did_you_mean
 
@@ -49,11 +57,14 @@ def main() -> int:
 
 
 def _run(name: str, arguments: list[str], started: float) -> int:
-    from snnlab.errors import SnnlabError
+    from snnlab.errors import Interrupted, SnnlabError
 
     command = importlib.import_module(f"snnlab.commands.{name}")
     try:
         return command.main(arguments, started)
+    except Interrupted as stop:
+        print(f"snnlab: {stop}", file=sys.stderr)
+        return stop.status
     except SnnlabError as error:
         from snnlab.console import say_error
 

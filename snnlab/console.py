@@ -9,9 +9,12 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from snnlab.errors import SnnlabError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # What Lightning warns of although it is meant so, or nobody can act on it.
 _REMARKS = (
@@ -56,3 +59,20 @@ def say_error(error: SnnlabError) -> None:
     if os.environ.get("SNNLAB_DEBUG") == "1":
         traceback.print_exception(error)
     print(f"snnlab: {error}", file=sys.stderr, flush=True)
+
+
+def table_console() -> Console:
+    """Return where tables go: stdout, as wide as the terminal, or 120 columns where that is a file or a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+@contextmanager
+def until_nobody_reads() -> Iterator[None]:
+    """Print as long as somebody reads: `snnlab list layers | head` ends without a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end

@@ -6,6 +6,8 @@
     │   └── StoreError    the packed copy of a dataset
     └── RecordError   a run's folder
 
+    Interrupted   a training was stopped by Ctrl-C or SIGTERM; a KeyboardInterrupt, so that scripts and sweeps stop too
+
 Everything else that escapes is a bug, and shows its traceback.
 """
 
@@ -33,6 +35,19 @@ class StoreError(DataError):
 
 class RecordError(SnnlabError):
     """A run's folder that cannot be written or read."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training was stopped from outside, and its record is written.
+
+    Args:
+        message: What is kept, and where.
+        signum: The signal that stopped it.
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.status = 128 + signum  # the exit status, as shells have it
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

@@ -15,13 +15,19 @@ class Stream(IntEnum):
     AUGMENTATION = 2
     DROPOUT = 3
     SPLIT = 4
+    TEST = 5
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
     """Return the generator of (seed, stream, keys), for instance (seed, ORDER, epoch)."""
-    return np.random.default_rng([seed, int(stream), *keys])
+    return np.random.default_rng(_sequence(seed, stream, keys))
 
 
 def derived_seed(seed: int, stream: Stream, *keys: int) -> int:
     """Return a seed for torch, 0 .. 2^63 - 1, from (seed, stream, keys)."""
-    return int(np.random.SeedSequence([seed, int(stream), *keys]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(_sequence(seed, stream, keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _sequence(seed: int, stream: Stream, keys: tuple[int, ...]) -> np.random.SeedSequence:
+    # A spawn key and not a longer list of entropy: a list is padded with zeros, so that [s, 1] would equal [s, 1, 0].
+    return np.random.SeedSequence(seed, spawn_key=(int(stream), *keys))

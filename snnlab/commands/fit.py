@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from snnlab.commands.interruption import ctrl_c_comes_back, interrupted, received_signal
 from snnlab.config import assemble
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
@@ -25,6 +26,7 @@ from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
 
 
+@ctrl_c_comes_back()
 def fit_and_test(
     experiment: Experiment,
     folder: Path,
@@ -33,10 +35,11 @@ def fit_and_test(
     built: BuiltNetwork,
     started: float,
 ) -> Result:
-    """Train, test the chosen epoch and write the record; a failure on the way is recorded too.
+    """Train, test the chosen epoch and write the record; a failure or an interruption on the way is recorded too.
 
     Raises:
         RecordError: if the folder cannot be written.
+        Interrupted: after Ctrl-C or SIGTERM; nothing is tested then.
         Exception: whatever stopped the training, after `status: failed` was written.
     """
     rule = experiment.selection if data.split.val.size else "last"
@@ -58,11 +61,12 @@ def fit_and_test(
             trainer.fit(module, datamodule=data)
             result.selection = _selection(selection, trainer, data)
             result.metrics = _metrics(trainer, module, data, selection, built, experiment.test)
-            result.status = "interrupted" if trainer.interrupted else "completed"
-    except KeyboardInterrupt:
-        result.status, result.error = "interrupted", "interrupted by the user"
-        raise
+            result.status = "completed"
     except BaseException as error:
+        if which := received_signal(error):
+            result.status, result.error = "interrupted", f"stopped by {which.name}"
+            result.selection, result.metrics = _selection(selection, trainer, data), dict(selection.values)
+            raise interrupted(which, trainer, folder, selection.epoch) from None
         result.error = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
             raise RecordError(f"{folder}: {error.strerror or error}; the run is incomplete") from error

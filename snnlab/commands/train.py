@@ -74,7 +74,7 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     """
     from snnlab.console import quiet_lightning
 
-    with quiet_lightning():
+    with experiment.located_errors(), quiet_lightning():
         return _run(experiment, folder, started)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,8 +161,17 @@ def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
 
 def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Build the trainer with the experiment's loggers and further callbacks."""
-    import lightning as L
     from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    try:
+        return trainer_maker(experiment, folder, callbacks)()
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def trainer_maker(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> Callable[[], L.Trainer]:
+    """Return how the trainer is built; its settings are checked, whether this machine has the device is not."""
+    import lightning as L
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
@@ -172,11 +181,7 @@ def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback
     more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     extra = {**fixed, "enable_progress_bar": sys.stderr.isatty()}
-    make = partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
-    try:
-        return make()
-    except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    return partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:

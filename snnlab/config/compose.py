@@ -1,8 +1,8 @@
-"""Find the configs, compose them with Hydra, check what came out."""
+"""Check what Hydra composed, and resolve it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -12,27 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
-from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
 from snnlab.settings import ROOT, check_settings
 
 # References that stay in a run's config.yaml, so that a later change of what they point to is followed.
 KEPT_REFERENCES = ("${data.", "${trainer.")
-
-
-def config_folder() -> Path:
-    """Return the folder of the configs that come with snnlab: inside an installed package, or at a checkout's root."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def ready_overrides(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> list[str]:
-    """Return the overrides as Hydra takes them; see `mark_overrides`."""
-    folders = [config_folder(), *config_dirs]
-    groups = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
-    return mark_overrides(overrides, groups)
 
 
 @contextmanager
@@ -80,7 +65,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(raw.get("name"), choices)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron"))
+    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
     if resolved["seed"] < 0:
         raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
     if set(resolved["model"]) != {"layers"}:

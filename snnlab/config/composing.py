@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,21 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from snnlab.config.compose import check, config_folder, readable_errors, ready_overrides
+from snnlab.config.compose import check, readable_errors
+from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.origin import Origin, own_files
+from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
-from snnlab.errors import SnnlabError
+from snnlab.errors import ConfigError, SnnlabError
 from snnlab.record.files import remove_empty, unwritable
 
 VERSION_BASE = "1.3"
 ROOT = "train"
+
+# What Hydra calls the user's folder, from the command line and from Python.
+_OWN_PROVIDERS = ("command-line", "hydra.searchpath in command-line")
 
 _OVERRIDE = re.compile(r"~|[+]{0,2}[A-Za-z_][^\s=]*=")
 
@@ -42,10 +49,12 @@ def run_hydra(arguments: list[str], job: Job, failed: Callable[[SnnlabError], An
     Raises:
         ConfigError: if the configuration cannot be composed.
     """
-    folders = [Path(folder) for folder in _config_dirs(arguments)]
+    own = own_folder(_config_dir(arguments))
+    if own and not _config_dir(arguments):
+        arguments = ["--config-dir", str(own), *arguments]
     overrides = [a for a in arguments if _OVERRIDE.match(a)]
     others = [a for a in arguments if not _OVERRIDE.match(a)]
-    sys.argv = [sys.argv[0], *others, *ready_overrides(overrides, folders)]
+    sys.argv = [sys.argv[0], *others, *mark_overrides(overrides, groups(config_folder(), own))]
     # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -78,10 +87,10 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    folders = [] if config_dir is None else [Path(config_dir).resolve()]
-    ready = ready_overrides(overrides, folders)
-    if folders:
-        ready.append(f"hydra.searchpath=['file://{folders[0]}']")
+    own = own_folder(config_dir)
+    ready = mark_overrides(overrides, groups(config_folder(), own))
+    if own:
+        ready.append(f"hydra.searchpath=['file://{own}']")
     with readable_errors(), _own_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
@@ -93,10 +102,16 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
 
 
 def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
-    choices = OmegaConf.to_container(hydra_node.runtime.choices)
-    assert isinstance(choices, dict)
-    sources = [Path(source.path) for source in hydra_node.runtime.config_sources if source.schema == "file"]
-    return check(cfg, sources, {str(group): name for group, name in choices.items()})
+    choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
+    sources = {source.provider: Path(source.path) for source in hydra_node.runtime.config_sources}
+    own = next((path for provider, path in sources.items() if provider in _OWN_PROVIDERS), None)
+    keys = (text.lstrip("+~").partition("=")[0] for text in hydra_node.overrides.task)
+    typed = [key for key in keys if key not in choices]
+    origin = Origin(tuple(own_files(own, choices)), tuple(typed))
+    try:
+        return replace(check(cfg, tuple(sources.values()), choices), origin=origin)
+    except ConfigError as error:
+        raise origin.located(error) from error
 
 
 @contextmanager
@@ -111,7 +126,10 @@ def _own_hydra() -> Iterator[None]:
         HydraConfig.instance().cfg = outer_config
 
 
-def _config_dirs(arguments: list[str]) -> list[str]:
-    following = dict(pairwise(arguments))
-    spelt = [a.partition("=")[2] for a in arguments if a.startswith("--config-dir=")]
-    return spelt + [following[flag] for flag in ("--config-dir", "-cd") if flag in following]
+def _config_dir(arguments: list[str]) -> str | None:
+    for argument, following in pairwise([*arguments, ""]):
+        if argument in ("--config-dir", "-cd"):
+            return following
+        if argument.startswith("--config-dir="):
+            return argument.partition("=")[2]
+    return None

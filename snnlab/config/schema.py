@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from snnlab.config.origin import Origin
+from snnlab.errors import ConfigError
 
 Node = Mapping[str, Any]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
@@ -32,6 +36,7 @@ class Experiment:
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
         record: This experiment as the run's `config.yaml` will hold it.
+        origin: The files and overrides it was composed from.
     """
 
     name: str
@@ -51,3 +56,15 @@ class Experiment:
     selection: Selection = "lowest_val_loss"
     test: bool = True
     record: Node | None = None
+    origin: Origin | None = None
+
+    @contextmanager
+    def located_errors(self) -> Iterator[None]:
+        """Put file and line in front of the mistakes raised inside that stand in a file of the user's."""
+        try:
+            yield
+        except ConfigError as error:
+            located = self.origin.located(error) if self.origin else error
+            if located is error:
+                raise
+            raise located from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -63,8 +64,8 @@ class DataSettings:
             raise ValueError(
                 f"val_fraction is a part of the training recordings, 0 to below 1, got {self.val_fraction}"
             )
-        if not self.duration_ms > 0:
-            raise ValueError(f"duration_ms must be > 0 ms, got {self.duration_ms}")
+        if not 0 < self.duration_ms < math.inf:
+            raise ValueError(f"duration_ms must be > 0 ms and finite, got {self.duration_ms}")
         if (self.num_bins is None) == (self.dt is None):
             raise ValueError("give exactly one of num_bins and dt (ms)")
         if self.num_bins is not None and self.num_bins < 1:
@@ -102,8 +103,8 @@ class DataSettings:
         return (polarities, width) if polarities > 1 else (width,)
 
     def _check_dt(self, dt: float) -> None:
-        if not dt > 0:
-            raise ValueError(f"dt must be > 0 ms, got {dt}")
+        if not 0 < dt < math.inf:
+            raise ValueError(f"dt must be > 0 ms and finite, got {dt}")
         steps = Fraction(str(self.duration_ms)) / Fraction(str(dt))
         if steps.denominator != 1:
             near = max(1, round(float(steps)))

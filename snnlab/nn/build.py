@@ -23,11 +23,13 @@ class BuiltNetwork(NamedTuple):
         network: The network itself.
         shapes: Output shape of each layer, by name.
         spiking: Shape of each spiking layer's neurons, by the key of its counts.
+        kinds: What each layer is called in the registry, by name.
     """
 
     network: Network
     shapes: dict[str, Shape]
     spiking: dict[str, Shape]
+    kinds: dict[str, str]
 
 
 def build_network(
@@ -47,6 +49,7 @@ def build_network(
     built: dict[str, nn.Module] = {}
     shapes: dict[str, Shape] = {}
     spiking: dict[str, Shape] = {}
+    kinds: dict[str, str] = {}
     shape = in_shape
     for name, node in layers.items():
         if not isinstance(node, Mapping):
@@ -55,10 +58,10 @@ def build_network(
         kind = settings.pop("type", None)
         layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt)
         shape, counts = _probe(layer, shape, f"{place}.{name}", str(kind))
-        built[name], shapes[name] = layer, shape
+        built[name], shapes[name], kinds[name] = layer, shape, str(kind)
         spiking.update({name if key == OWN else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()})
     try:
-        return BuiltNetwork(Network(built), shapes, spiking)
+        return BuiltNetwork(Network(built), shapes, spiking, kinds)
     except ValueError as error:
         raise ConfigError(f"{place}: {error}") from error
 

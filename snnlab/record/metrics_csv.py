@@ -27,10 +27,21 @@ class MetricsCSV(Checkpoint):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the last validation: Lightning shows its figures until the next one."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember that this epoch has figures of its own."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's row."""
-        values = {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if k not in _PER_STEP}
+        metrics = trainer.callback_metrics
+        names = (k for k in sorted(metrics) if k not in _PER_STEP and (self._validated or not k.startswith("val/")))
+        values = {name: float(metrics[name]) for name in names}
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **values})
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO()

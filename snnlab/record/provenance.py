@@ -43,11 +43,12 @@ def provenance(*, config_text: str, data_fingerprint: str, split_hash: str, devi
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and dirty flag of the repository around `folder`, or None where there is none."""
+    """Return commit and dirty flag (None: unknown) of the repository around `folder`, or None where there is none."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+    changes = _git(folder, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -71,12 +71,18 @@ def log_file(folder: Path) -> Iterator[None]:
     """Let everything that snnlab and Lightning say go to `log.txt` too."""
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("snnlab", "lightning", "py.warnings")]
+    # Lightning's two do not pass on to one above them.
+    names = ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings")
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addHandler(handler)
+    # In a script nobody has set the level, and the epochs would not be said.
+    own, level = loggers[0], loggers[0].level
+    own.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
+        own.setLevel(level)
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()

@@ -6,17 +6,20 @@ Axes: T steps, B samples, K classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnlab.errors import listing
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts, valid_steps
 from snnlab.registry import Registry
 
 LOSSES = Registry("loss")
+
+OverTime = Literal["mean", "sum", "last", "max", "per_step"]
 
 
 class Loss(nn.Module, ABC):
@@ -48,11 +51,16 @@ class CrossEntropy(Loss):
     Args:
         over_time: How the steps become one readout; `per_step` reads out the mean and averages each step's own loss.
 
+    Raises:
+        ValueError: if over_time is another word.
+
     Source: per_step: Deng et al., Temporal Efficient Training, ICLR 2022.
     """
 
-    def __init__(self, over_time: Literal["mean", "sum", "last", "max", "per_step"] = "mean") -> None:
+    def __init__(self, over_time: OverTime = "mean") -> None:
         super().__init__()
+        if over_time not in get_args(OverTime):
+            raise ValueError(f"over_time is one of {listing(get_args(OverTime))}, got '{over_time}'")
         self.over_time = over_time
         self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -59,8 +60,11 @@ class StageMetrics(nn.Module):
 
     def __init__(self, num_classes: int, spiking: Mapping[str, tuple[int, ...]], dt: float | None) -> None:
         super().__init__()
-        self.loss = MeanMetric()
+        # NaN stands for itself: by default a batch whose loss is not a number is left out of the mean.
+        self.loss = MeanMetric(nan_strategy=math.nan)
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        for metric in (self.loss, self.accuracy):
+            metric.persistent(True)  # as the layers' are: half an epoch is in the checkpoint
         self.layer_names = list(spiking)
         self.layers = nn.ModuleList(LayerSpikes(shape, dt) for shape in spiking.values())
 

@@ -77,8 +77,8 @@ class SpikingModule(L.LightningModule):
         self._lr = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Give dropout numbers that depend on the step alone, not on what happened before."""
-        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step))
+        """Give dropout numbers that depend on step and batch alone, not on what happened before."""
+        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""

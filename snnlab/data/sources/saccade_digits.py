@@ -54,7 +54,7 @@ class SaccadeDigits:
     @property
     def split(self) -> np.ndarray:
         """A stratified fifth, chosen once and for all, is for testing."""
-        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.SPLIT))
+        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
         return test.astype(np.uint8)
 
     def fingerprint(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from snnlab.nn.kernels.reference import unroll
 from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer
 from snnlab.registry import Registry
 
@@ -25,8 +27,6 @@ class Neuron(TemporalLayer):
     """
 
     spiking: ClassVar[bool] = True
-    # Pairs of settings that say the same thing: giving one takes the place of the other.
-    rivals: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def coefficients(self) -> Any:
         """Return the numbers of the update, computed once a forward in double precision."""
@@ -39,6 +39,14 @@ class Neuron(TemporalLayer):
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         """Return the output of one step and the state after it."""
         raise NotImplementedError
+
+    def constants(self) -> list[Constant]:
+        """Return the time constants, for `snnlab show`."""
+        return []
+
+    def dialect(self) -> Dialect:
+        """Return the dialect in words, for `snnlab show`."""
+        return Dialect()
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.base import NEURONS
+from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.membrane import (
     InputGain,
     MembraneCoefficients,
@@ -18,7 +19,7 @@ from snnlab.nn.neurons.membrane import (
     Threshold,
     require_words,
 )
-from snnlab.nn.neurons.time_constants import Decay, TimeConstant, decay_factor
+from snnlab.nn.neurons.time_constants import Constant, Decay, TimeConstant, decay_factor, time_constant
 
 Synapse = Literal["jump_first", "decay_first"]
 
@@ -72,8 +73,6 @@ class CubaLIF(SpikingMembrane):
         ValueError: if a value is out of its range.
     """
 
-    rivals: ClassVar = (*SpikingMembrane.rivals, ("tau_syn", "alpha"))
-
     def __init__(
         self,
         dt: float | None = None,
@@ -119,6 +118,22 @@ class CubaLIF(SpikingMembrane):
         """Return the membrane's a, g and c, and the synapse's b."""
         b = decay_factor(self.tau_syn, self.alpha, self.dt, self.decay, ("tau_syn", "alpha"))
         return CubaLIFCoefficients(self.membrane_coefficients(), b)
+
+    def constants(self) -> list[Constant]:
+        """Return the time constants of membrane and synapse."""
+        synapse = time_constant(self.tau_syn, self.alpha, self.dt, self.decay, ("tau_syn", "alpha"))
+        return [*super().constants(), synapse]
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold, reset and synapse in words."""
+        own = super().dialect()
+        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        power = None if own.drive_power is None else own.drive_power + 1
+        words = {**own.words, "synapse": self.synapse.replace("_", " ")}
+        if self.synapse == "jump_first":
+            return own._replace(words=words, drive_power=power)
+        weaker = Remark("jumps decay before they act, the more the longer a step", "synapse: jump_first")
+        return own._replace(words=words, drive_power=power, remarks=(*own.remarks, weaker))
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
         """Return v = v_leak, i = 0."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.time_constants import Decay, TimeConstant, decay_factor
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.time_constants import Constant, Decay, TimeConstant, decay_factor, time_constant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
 from snnlab.settings import type_problem
 
@@ -48,8 +49,6 @@ class LeakyMembrane(Neuron):
         ValueError: if a value is out of its range.
     """
 
-    rivals: ClassVar = (("tau_mem", "beta"),)
-
     def __init__(
         self,
         dt: float | None,
@@ -79,6 +78,16 @@ class LeakyMembrane(Neuron):
         """Return u = a * v + (g * j + c), the membrane before any reset."""
         drive = j if k.g == 1.0 else k.g * j
         return k.a * v + (drive if k.c == 0.0 else drive + k.c)
+
+    def constants(self) -> list[Constant]:
+        """Return the membrane's time constant."""
+        return [time_constant(self.tau_mem, self.beta, self.dt, self.decay, ("tau_mem", "beta"))]
+
+    def dialect(self) -> Dialect:
+        """Return the gain in words; `1-a` treats the input as a level, a number treats it as impulses."""
+        filters = self.input_gain == "1-a"
+        gain = f"{'1-a = ' if filters else ''}{self.membrane_coefficients().g:.4g}"
+        return Dialect({"gain": gain}, drive_power=-1 if filters else 0, filters=filters)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
@@ -161,6 +170,28 @@ class SpikingMembrane(LeakyMembrane):
         else:
             u = self._reset(self.integrate(v, j, k), s_before)
         return self._spike(u), u
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold and reset in words."""
+        own = super().dialect()
+        resets = {
+            "subtract": f"subtract {self.v_threshold:g}",
+            "value": f"to {self.v_reset:g}",
+            "none": "none",
+        }
+        words = {
+            **own.words,
+            "threshold": f"{'u >' if self.threshold == 'strict' else 'u ≥'} {self.v_threshold:g}",
+            "reset": resets[self.reset] + (", a step later" if self.reset_delay else ""),
+        }
+        remarks = []
+        if self.reset == "none":
+            remarks.append(
+                Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: subtract")
+            )
+        if self.reset_delay:
+            remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
+        return own._replace(words=words, remarks=tuple(remarks))
 
     def _spike(self, u: Tensor) -> Tensor:
         return spike(u - self.v_threshold, self.surrogate, self.v_threshold, strict=self.threshold == "strict")

@@ -4,12 +4,47 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str
 
 _STEPS = re.compile(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*")
+
+
+class Constant(NamedTuple):
+    """A time constant in every unit, for whoever reads it.
+
+    Attributes:
+        name: What the user calls it, for instance `tau_mem`.
+        given: The unit in which the user gave it.
+        ms: Its length, ms; None where steps have no length.
+        steps: Its length in steps.
+        factor: What is left after one step.
+        decay: How the factor follows from the length.
+    """
+
+    name: str
+    given: Literal["ms", "steps", "factor"]
+    ms: float | None
+    steps: float
+    factor: float
+    decay: Decay
+
+
+def time_constant(
+    tau: TimeConstant | None, factor: float | None, dt: float | None, decay: Decay, names: tuple[str, str]
+) -> Constant:
+    """Return a time constant in ms, in steps and as a factor; the arguments are those of `decay_factor`."""
+    a = decay_factor(tau, factor, dt, decay, names)
+    if tau is not None:
+        steps = _in_steps(tau, dt, names[0])
+    elif decay == "euler":
+        steps = 1.0 / (1.0 - a)
+    else:
+        steps = -1.0 / math.log(a) if a > 0 else 0.0
+    given = "factor" if tau is None else "steps" if isinstance(tau, str) else "ms"
+    return Constant(names[0], given, None if dt is None else steps * dt, steps, a, decay)
 
 
 def decay_factor(

@@ -17,7 +17,8 @@ class Selection(Checkpoint):
 
     Args:
         folder: Where the checkpoints go.
-        rule: `lowest_val_loss`; `best_val_accuracy`, ties by loss; or `last`. The earlier of two equal epochs is kept.
+        rule: `lowest_val_loss`; `best_val_accuracy`, ties by loss; or `last`. The earlier of two equal epochs is kept;
+            an epoch before the first validation is not chosen.
     """
 
     def __init__(self, folder: Path, rule: Rule) -> None:
@@ -34,10 +35,11 @@ class Selection(Checkpoint):
             for name in ("val/loss", "val/accuracy")
             if name in trainer.callback_metrics
         }
-        key = self._rank(values)
-        if self._key is None or key < self._key or self.rule == "last":
-            self._key, self.values, self.epoch = key, values, trainer.current_epoch
-            trainer.save_checkpoint(self.best_path, weights_only=False)
+        if values or self.rule == "last":
+            key = self._rank(values)
+            if self._key is None or key < self._key or self.rule == "last":
+                self._key, self.values, self.epoch = key, values, trainer.current_epoch
+                trainer.save_checkpoint(self.best_path, weights_only=False)
         trainer.save_checkpoint(self.last_path, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:

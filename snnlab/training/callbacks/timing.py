@@ -35,23 +35,27 @@ class Timing(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
-        self._epoch_started = time.perf_counter()
+        self._epoch_started, self.epoch_s = time.perf_counter(), 0.0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch; the epoch's training ends with its last one, before validation."""
+        """Count the batch and the time until its end, so that validation after it does not count."""
         now = time.perf_counter()
         if self.first_step_s is None:
             self.first_step_s = now - self.started
         self.samples += batch.targets.numel()
-        if trainer.is_last_batch:
-            self.epoch_s = now - self._epoch_started
-            self.training_s += self.epoch_s
+        before, self.epoch_s = self.epoch_s, now - self._epoch_started
+        self.training_s += self.epoch_s - before
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
         self.fit_s = time.perf_counter() - self._fit_started
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop the clock of a fit that is broken off; one that is over keeps its time."""
+        if self._fit_started and not self.fit_s:
+            self.on_fit_end(trainer, pl_module)
 
     def summary(self) -> dict[str, float | None]:
         """Return the `timing` part of a result: seconds, samples a second, peak memory in MB."""

@@ -1,0 +1,93 @@
+"""`snnlab new experiment`: overrides that worked become a YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from snnlab.errors import ConfigError
+
+USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [OVERRIDES]
+
+Write the overrides of `snnlab train` down as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine).
+
+  snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
+  snnlab train --config-dir mine experiment=fast_digits
+"""
+
+HEADER = "# @package _global_\n# {command}\n# {words}\n"
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    folder, rest = _folder(list(arguments))
+    if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
+        raise ConfigError("new: give a name: snnlab new experiment NAME [OVERRIDES]")
+    print(written(folder, rest[1], rest[2:]))
+    return 0
+
+
+def written(folder: Path, name: str, overrides: list[str]) -> str:
+    """Write the experiment after checking that it composes; return the command that runs it.
+
+    Raises:
+        ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
+    """
+    from snnlab.config.composing import compose_once
+
+    if not name.isidentifier():
+        raise ConfigError(f"new: '{name}' cannot be a name; use letters, digits and _")
+    path = folder / "experiment" / f"{name}.yaml"
+    if path.exists():
+        raise ConfigError(f"{path}: is there already; remove it, or choose another name")
+    compose_once(overrides, folder if folder.is_dir() else None)
+    command = f"snnlab train --config-dir {folder} experiment={name}"
+    text = _text(name, overrides, command, folder)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    return command
+
+
+def _folder(arguments: list[str]) -> tuple[Path, list[str]]:
+    from snnlab.config.folders import own_folder
+
+    if "--config-dir" not in arguments:
+        return own_folder() or Path("mine"), arguments
+    place = arguments.index("--config-dir")
+    if place + 1 >= len(arguments):
+        raise ConfigError("new: --config-dir needs a folder")
+    return Path(arguments[place + 1]), arguments[:place] + arguments[place + 2 :]
+
+
+def _text(name: str, overrides: list[str], command: str, folder: Path) -> str:
+    from omegaconf import OmegaConf
+
+    from snnlab.config.folders import config_folder, groups
+
+    known = groups(config_folder(), folder if folder.is_dir() else None)
+    values = OmegaConf.create({"name": name})
+    choices: list[Any] = []
+    for key, value in map(_parsed, overrides):
+        if key in known:
+            choices.append({f"override /{key}": value})
+        else:
+            OmegaConf.update(values, key, value, merge=True, force_add=True)
+    text = HEADER.format(command=command, words=f"As snnlab train {' '.join(overrides)}".rstrip())
+    if choices:
+        text += OmegaConf.to_yaml(OmegaConf.create({"defaults": choices})) + "\n"
+    return text + OmegaConf.to_yaml(values)
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.is_delete() or parsed.is_sweep_override() or parsed.key_or_group.startswith("hydra"):
+        raise ConfigError(f"{override}: an experiment holds values and choices of files, not this")
+    return parsed.key_or_group, parsed.value()

@@ -1,0 +1,36 @@
+"""The options of the small commands, which are not Hydra's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+
+
+def split_options(command: str, arguments: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the options with their values, and the other arguments.
+
+    Args:
+        command: The command's name.
+        arguments: What stands behind it; an option is `--name value` or `--name=value`.
+        known: Options that it takes, such as `--config-dir`; each has a value.
+
+    Raises:
+        ConfigError: if an option is unknown, or has no value.
+    """
+    options: dict[str, str] = {}
+    others: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if not argument.startswith("-"):
+            others.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        if name not in known:
+            hint = did_you_mean(name, known) or f" It takes {listing(known)}."
+            raise ConfigError(f"{command}: there is no option {name}.{hint}")
+        if not equals and not waiting:
+            raise ConfigError(f"{command}: {name} needs a value behind it")
+        options[name] = value if equals else waiting.pop(0)
+    return options, others

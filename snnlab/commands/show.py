@@ -1,0 +1,64 @@
+"""`snnlab show`: the network of an experiment as tables, or as a picture, without its data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snnlab.commands.options import split_options
+
+if TYPE_CHECKING:
+    from snnlab.data.settings import DataSettings
+
+USAGE = """usage: snnlab show [--figure FILE] [--config-dir DIR] [OVERRIDES]
+
+Show a network without reading data: its layers with shapes, parameters and operations, its neurons' constants at this
+dt, and what in it depends on dt. The overrides are those of snnlab train.
+
+  snnlab show
+  snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
+  snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"))
+    figure = options.get("--figure")
+    if figure is not None:
+        from snnlab.record.network_figure import check_target
+
+        check_target(figure)
+
+    from snnlab.config import assemble
+    from snnlab.config.composing import compose_once
+    from snnlab.config.plugins import import_plugins
+    from snnlab.console import until_nobody_reads
+    from snnlab.nn.summary import summarize
+
+    experiment, _ = compose_once(overrides, options.get("--config-dir"))
+    import_plugins(experiment.plugins)
+    settings = assemble.data_settings(experiment)
+    summary = summarize(assemble.network(experiment, settings), settings.frame_shape)
+    if figure is None:
+        from snnlab.record.network_table import print_summary
+
+        with until_nobody_reads():
+            head = f"{experiment.name}: {experiment.data['type']}, {frames_text(settings)}"
+            print_summary(head, summary, settings.steps)
+    else:
+        from snnlab.record.network_figure import draw
+
+        draw(figure, experiment.name, summary, f"{settings.steps} steps of {settings.step_ms:g} ms")
+        print(figure)
+    return 0
+
+
+def frames_text(settings: DataSettings) -> str:
+    """Return sensor and time of the frames in words."""
+    width, height, polarities = settings.size
+    sensor = f"{width} × {height} pixels" if height > 1 else f"{width} channels"
+    signs = f"{polarities} polarities" if polarities > 1 else "1 polarity"
+    return f"{sensor}, {signs}, {settings.steps} steps of {settings.step_ms:g} ms = {settings.duration_ms:g} ms"

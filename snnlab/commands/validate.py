@@ -1,0 +1,78 @@
+"""`snnlab validate`: check every YAML file of a folder without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from snnlab.errors import ConfigError, SnnlabError
+
+USAGE = """usage: snnlab validate [DIR]
+
+Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and say what is
+wrong. No data is read and nothing is trained. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status: 2 if a file is wrong."""
+    if "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    if len(arguments) > 1:
+        raise ConfigError("validate: give one folder: snnlab validate DIR")
+    from snnlab.config.folders import config_folder, own_folder
+
+    folder = own_folder(arguments[0] if arguments else None) or config_folder()
+    wrong = checked = 0
+    for path in files(folder):
+        checked += 1
+        problem = problem_of(path, folder)
+        wrong += problem is not None
+        name = path.relative_to(folder)
+        print(f"ok     {name}" if problem is None else f"WRONG  {name}\n       {problem}", flush=True)
+    if not checked:
+        raise ConfigError(f"validate: no YAML files in {folder}")
+    print(f"{checked - wrong} of {checked} files are right")
+    return 2 if wrong else 0
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Yield the YAML files of a config folder in order."""
+    yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
+
+
+def problem_of(path: Path, folder: Path) -> str | None:
+    """Return what is wrong with one file, or None."""
+    from snnlab.config.folders import config_folder, groups
+
+    packaged = folder == config_folder()
+    if path.suffix != ".yaml":
+        return "Hydra finds only files that end with .yaml"
+    if path == folder / "train.yaml":
+        return build_problem([], None) if packaged else "a file of this name hides the root of all experiments"
+    group = path.parent.relative_to(folder).as_posix()
+    if group not in groups(config_folder()):
+        return f"{group} is no group; the groups are {', '.join(sorted(groups(config_folder())))}"
+    return build_problem([f"{group}={path.stem}"], None if packaged else folder)
+
+
+def build_problem(overrides: list[str], folder: Path | None) -> str | None:
+    """Return the first mistake found when everything but the data is built, or None."""
+    from snnlab.config import assemble
+    from snnlab.config.composing import compose_once
+    from snnlab.config.plugins import import_plugins
+    from snnlab.console import quiet_lightning
+
+    try:
+        experiment, place = compose_once(overrides, folder)
+        with experiment.located_errors(), quiet_lightning():
+            import_plugins(experiment.plugins)
+            settings = assemble.data_settings(experiment)
+            built = assemble.network(experiment, settings)
+            assemble.loss(experiment)
+            assemble.optimizer(experiment, built)
+            assemble.trainer_maker(experiment, place, [])
+    except SnnlabError as error:
+        return str(error)
+    return None

@@ -1,0 +1,61 @@
+"""Where YAML files are found: those that come with snnlab, and the user's own folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+
+ENVIRONMENT = "SNNLAB_CONFIG_DIR"
+
+
+def config_folder() -> Path:
+    """Return the folder of the configs that come with snnlab: inside an installed package, or at a checkout's root."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def own_folder(given: str | Path | None = None) -> Path | None:
+    """Return the user's folder: the given one, or that of SNNLAB_CONFIG_DIR, or None.
+
+    Raises:
+        ConfigError: if it is not there, or holds a file that Hydra would pass over for one of ours.
+    """
+    named = given or os.environ.get(ENVIRONMENT)
+    if not named:
+        return None
+    folder = Path(named).expanduser().absolute()
+    if not folder.is_dir():
+        where = "--config-dir" if given else ENVIRONMENT
+        raise ConfigError(f"{where}: there is no folder {folder}")
+    if folder != config_folder():
+        for path in sorted(folder.rglob("*.yaml")):
+            if (config_folder() / path.relative_to(folder)).is_file():
+                raise ConfigError(f"{path}: snnlab has a file of this name too, which Hydra finds first; rename yours")
+    return folder
+
+
+def groups(*folders: Path | None) -> set[str]:
+    """Return the names of the config groups in these folders."""
+    return {path.name for folder in folders if folder for path in folder.iterdir() if path.is_dir()}
+
+
+def find_file(name: str) -> Path:
+    """Return the file of `group/name`, the user's own before the packaged one.
+
+    Raises:
+        ConfigError: if there is no such group or file.
+    """
+    group, _, stem = name.removesuffix(".yaml").partition("/")
+    folders = [folder for folder in (config_folder(), own_folder()) if folder]
+    known = groups(*folders)
+    if group not in known:
+        raise ConfigError(
+            f"{name}: there is no group '{group}'.{did_you_mean(group, known)}\n  {listing(sorted(known))}"
+        )
+    files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
+    if stem not in files:
+        raise ConfigError(f"{name}: there is no such file.{did_you_mean(stem, files)}\n  {group}: {listing(files)}")
+    return files[stem]

@@ -1,0 +1,77 @@
+"""Which line of a user's own YAML file a mistake stands in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from snnlab.errors import SnnlabError
+
+# A message starts with the place, `model.layers.lif1: unknown setting 'taumem'`; the setting may be named behind it.
+_PLACE = re.compile(r"(?P<place>[A-Za-z_][\w.]*): (?:unknown setting '(?P<setting>\w+)')?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an experiment's settings come from.
+
+    Attributes:
+        files: The user's own files and the package of each, the last to win last; "" is the root.
+        overridden: Keys that were set on the command line.
+    """
+
+    files: Sequence[tuple[Path, str]]
+    overridden: Sequence[str]
+
+    def located(self, error: SnnlabError) -> SnnlabError:
+        """Return the error with `file:line: ` in front, where the place stands in one of the files."""
+        match = _PLACE.match(str(error))
+        if match is None:
+            return error
+        places = [f"{match['place']}.{match['setting']}"] if match["setting"] else []
+        for place in [*places, match["place"]]:
+            if any(_within(place, key) or _within(key, place) for key in self.overridden):
+                return error
+            for path, package in reversed(self.files):
+                line = line_of(path, place, package)
+                if line is not None:
+                    return type(error)(f"{path}:{line}: {error}")
+        return error
+
+
+def own_files(folder: Path | None, choices: Mapping[str, str | None]) -> Iterator[tuple[Path, str]]:
+    """Yield the user's files among the chosen ones, with the package that each fills.
+
+    Args:
+        folder: The user's folder.
+        choices: Names of the chosen files, by group, in the order of the defaults.
+    """
+    for group, name in choices.items():
+        path = folder / group / f"{name}.yaml" if folder else None
+        if path and path.is_file():
+            is_global = "@package _global_" in path.read_text(encoding="utf-8").partition("\n")[0]
+            yield path, "" if is_global else group
+
+
+def line_of(path: Path, place: str, package: str) -> int | None:
+    """Return the line, from 1, in which a file sets the key at `place`, or None."""
+    if not _within(place, package) or place == package:
+        return None
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    line = None
+    for key in place.removeprefix(package).strip(".").split("."):
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        found = {k.value: (k.start_mark.line + 1, value) for k, value in node.value}
+        if key not in found:
+            return None
+        line, node = found[key]
+    return line
+
+
+def _within(place: str, package: str) -> bool:
+    return not package or place == package or place.startswith(f"{package}.")

@@ -1,0 +1,48 @@
+"""What a docstring in the house's (Google's) style says: its first sentence, and a line for each argument."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+# `name: text` or, as torch writes it, `name (int, optional): text`.
+_ENTRY = re.compile(r"\s+\*{0,2}(\w+)(?: \([^)]*\))?: ?(.*)")
+# A class says so where an argument is that of another class, which is among its bases.
+_ELSEWHERE = "See `"
+
+
+def first_sentence(thing: Any) -> str:
+    """Return the first sentence of a docstring, or an empty text."""
+    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s", paragraph)[0]
+
+
+def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
+    """Return what the Args say of each argument; of a class, what its bases say of those that it leaves to them."""
+    texts: dict[str, str] = {}
+    for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
+        for name, text in _arguments(source.__doc__ or "").items():
+            if not text.startswith(_ELSEWHERE):
+                texts.setdefault(name, text)
+    return texts
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    lines = inspect.cleandoc(doc).splitlines()
+    if "Args:" not in lines:
+        return {}
+    texts: dict[str, str] = {}
+    name, indent = "", 0
+    for line in lines[lines.index("Args:") + 1 :]:
+        depth = len(line) - len(line.lstrip())
+        if line and not depth:
+            break
+        entry = _ENTRY.match(line)
+        if entry and depth <= (indent or depth):
+            name, indent = entry[1], depth
+            texts[name] = entry[2]
+        elif name:
+            texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts

@@ -1,0 +1,30 @@
+"""What a neuron says of itself to whoever reads a network: its dialect in words, and what in it depends on dt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Remark(NamedTuple):
+    """Something that changes with the length of a step, and what to do about it."""
+
+    text: str
+    cure: str
+
+
+class Dialect(NamedTuple):
+    """A neuron's dialect in words.
+
+    Attributes:
+        words: Gain, threshold, reset and the like, by their name.
+        drive_power: k, where impulses of the same total drive the neuron n^k times as strongly in n times the steps;
+            0 suits spikes and events, -1 a level that is there at each step. None: not known.
+        filters: Whether `input_gain` is `1-a`; a number in its place makes k one more.
+        remarks: What else in its dialect depends on dt.
+    """
+
+    words: Mapping[str, str] = {}
+    drive_power: int | None = None
+    filters: bool = False
+    remarks: tuple[Remark, ...] = ()

@@ -1,0 +1,84 @@
+"""What every neuron of a network does at every step, without hooks: the network is asked for one step at a time.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn.network import Network
+from snnlab.nn.temporal import Counts
+
+
+class Recording(NamedTuple):
+    """A network's answer to one input, and what its neurons did on the way.
+
+    Attributes:
+        y: The network's output.
+        spikes: Spikes of each spiking layer, by the key of its counts: nested names are dotted.
+        states: Variables of each layer with a state, by layer and variable, such as `states["lif1"]["v"]`; each is the
+            value that the step leaves behind, so a membrane is seen after its reset.
+
+    Shape:
+        `[T, B, ...]` each.
+    """
+
+    y: Tensor
+    spikes: dict[str, Tensor]
+    states: dict[str, dict[str, Tensor]]
+
+
+def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Recording:
+    """Run a network in evaluation mode, from rest, and keep the spikes and states of all steps.
+
+    The modules' modes are as before afterwards, and no gradient is recorded.
+
+    Args:
+        network: The network.
+        x: Its input.
+        lengths: Valid steps of each sample; at later ones there are no spikes and states stay.
+
+    Shape:
+        x: `[T, B, ...]`; lengths: `[B]`, int64.
+    """
+    outputs: list[Tensor] = []
+    spikes: list[Counts] = []
+    states: list[dict[str, dict[str, Tensor]]] = []
+    state = None
+    with evaluation(network), torch.no_grad():
+        for t, x_t in enumerate(x.split(1)):
+            counts: Counts = {}
+            left = None if lengths is None else (lengths - t).clamp(0, 1)
+            y, state = network(x_t, state, lengths=left, counts=counts)
+            outputs.append(y)
+            spikes.append(counts)
+            states.append(dict(_variables(state)))
+    layers = {name: {key: torch.stack([s[name][key] for s in states]) for key in of} for name, of in states[0].items()}
+    return Recording(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)
+
+
+@contextmanager
+def evaluation(module: nn.Module) -> Iterator[None]:
+    """Put a module and all within into evaluation mode, and each back into its own afterwards."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _variables(state: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield each layer's dotted name and its variables; a layer's state is a NamedTuple, a network's a dict."""
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            yield from _variables(value, f"{within}{name}.")
+        elif hasattr(value, "_asdict"):  # a plugin may carry anything; only what has names can be looked at
+            yield within + name, {key: part for key, part in value._asdict().items() if isinstance(part, Tensor)}

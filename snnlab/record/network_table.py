@@ -1,0 +1,93 @@
+"""A network's summary as tables on the console."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from snnlab.console import table_console
+from snnlab.nn.clock import Warned
+from snnlab.nn.summary import NeuronRow, Summary, shape_text
+
+
+def print_summary(head: str, summary: Summary, steps: int) -> None:
+    """Print a network to stdout.
+
+    Args:
+        head: What the experiment is called, and what its input is.
+        summary: The network.
+        steps: Steps of a recording.
+    """
+    console = table_console()
+    print(head)
+    console.print(layer_table(summary))
+    print(f"  {operations_text(summary, steps)}")
+    if summary.neurons:
+        console.print(neuron_table(summary.neurons))
+    if summary.warnings:
+        print("  What depends on dt, and changes with the number of bins:")
+    for warned in summary.warnings:
+        print(f"    {warning_text(warned)}")
+
+
+def layer_table(summary: Summary) -> Table:
+    """Return the layers with their shapes and costs."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("layer")
+    table.add_column("type")
+    for column in ("output a step", "parameters", "dense operations a step"):
+        table.add_column(column, justify="right")
+    table.add_row("input", "", shape_text(summary.in_shape), "", "", style="dim")
+    for row in summary.layers:
+        operations = "?" if row.operations is None else _count(row.operations)
+        table.add_row(row.name, row.kind, shape_text(row.shape), _count(row.parameters), operations)
+    table.add_section()
+    more = "+ ?" if any(row.operations is None for row in summary.layers) else ""
+    table.add_row("total", "", "", f"{summary.parameters:,}", f"{summary.operations:,}{more}")
+    return table
+
+
+def neuron_table(neurons: list[NeuronRow]) -> Table:
+    """Return the neurons' constants, one a line, with the rest of each dialect beside its first."""
+    words = list(dict.fromkeys(word for row in neurons for word in row.words))
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("neuron", "constant"):
+        table.add_column(column)
+    for column in ("ms", "steps", "factor a step"):
+        table.add_column(column, justify="right")
+    for word in words:
+        table.add_column(word)
+    for row in neurons:
+        told = [row.words.get(word, "") for word in words]
+        for number, constant in enumerate(row.constants):
+            ms = "" if constant.ms is None else f"{constant.ms:.4g}"
+            figures = (constant.name, ms, f"{constant.steps:.4g}", f"{constant.factor:.4f}")
+            table.add_row("" if number else row.name, *figures, *([] if number else told))
+        if not row.constants:
+            table.add_row(row.name, "", "", "", "", *told)
+    return table
+
+
+def warning_text(warned: Warned) -> str:
+    """Return a warning as a line."""
+    return f"{', '.join(warned.layers)}: {warned.remark.text}; cure: {warned.remark.cure}"
+
+
+def operations_text(summary: Summary, steps: int) -> str:
+    """Return what the dense operations are, and how many a recording has."""
+    return (
+        f"Dense operations: multiply-accumulates of inputs with weights, zeros included;"
+        f" {short_count(summary.operations * steps)} a recording of {steps} steps."
+    )
+
+
+def short_count(number: int) -> str:
+    """Return `612`, `54.7 million`."""
+    for size, word in ((10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,}"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""

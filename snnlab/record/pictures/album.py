@@ -1,0 +1,64 @@
+"""All pictures of one recording.
+
+Axes: T steps, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from snnlab.events import Events
+from snnlab.events.recording import SensorSize
+from snnlab.record.pictures.event_times import draw_event_times
+from snnlab.record.pictures.events import draw_events
+from snnlab.record.pictures.membranes import draw_membranes
+from snnlab.record.pictures.raster import draw_raster
+from snnlab.record.pictures.readout import draw_readout
+
+
+class Seen(NamedTuple):
+    """One recording, and what a network makes of it.
+
+    Args:
+        events: The recording.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        duration_ms: Length of the window, ms.
+        dt: Length of a step, ms, or None.
+        target: The right class.
+        y: The network's output.
+        answers: The answer at each step from what was seen until then.
+        spikes: Spikes of each spiking layer.
+        membranes: Membranes of those of them that have one.
+        thresholds: Firing thresholds of those of them that have one for all neurons.
+
+    Shape:
+        y: `[T, K]`; answers: `[T]`; spikes and membranes: `[T, ...]`.
+    """
+
+    events: Events
+    sensor_size: SensorSize
+    duration_ms: float
+    dt: float | None
+    target: int
+    y: np.ndarray
+    answers: np.ndarray
+    spikes: Mapping[str, np.ndarray]
+    membranes: Mapping[str, np.ndarray]
+    thresholds: Mapping[str, float]
+
+
+def draw_all(seen: Seen) -> Iterator[tuple[str, Figure]]:
+    """Yield each picture's name and figure, one at a time, so that it can be let go before the next."""
+    window = (seen.events, seen.sensor_size, seen.duration_ms, f"class {seen.target}")
+    yield "events", draw_events(*window)
+    yield "events_over_time", draw_event_times(*window)
+    for layer, spikes in seen.spikes.items():
+        yield f"raster/{layer}", draw_raster(spikes, seen.dt, layer)
+        if layer in seen.membranes:
+            threshold = seen.thresholds.get(layer)
+            yield f"membranes/{layer}", draw_membranes(seen.membranes[layer], spikes, seen.dt, layer, threshold)
+    yield "readout", draw_readout(seen.y, seen.answers, seen.target, seen.dt)

@@ -1,0 +1,61 @@
+"""The network's output over time, a line a class, and from when on its answer is right.
+
+Axes: T steps, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from snnlab.record.pictures.style import (
+    BLUE,
+    DASHED,
+    GREY,
+    VERMILION,
+    label,
+    legend,
+    new_figure,
+    plain_numbers,
+    step_times,
+    time_axis,
+    title,
+)
+
+
+def draw_readout(y: np.ndarray, answers: np.ndarray, target: int, dt: float | None) -> Figure:
+    """Draw the output of each class, with the target's and the answer's in colour.
+
+    Args:
+        y: The network's output.
+        answers: The answer at each step from what was seen until then.
+        target: The right class.
+        dt: Length of a step, ms, or None.
+
+    Shape:
+        y: `[T, K]`; answers: `[T]`.
+    """
+    num_steps, answer, times = len(y), int(answers[-1]), step_times(len(y), dt)
+    figure, (ax,) = new_figure()
+    for k in sorted(set(range(y.shape[1])) - {answer, target}):
+        ax.plot(times, y[:, k], color=GREY, linewidth=0.9, label="other classes" if k == 0 else None)
+    if answer != target:
+        ax.plot(times, y[:, answer], color=VERMILION, linewidth=2.0, linestyle=DASHED, label=f"answer {answer}")
+    ax.plot(times, y[:, target], color=BLUE, linewidth=2.0, label=f"target {target}")
+    time_axis(ax, num_steps, dt)
+    label(ax, ax.get_xlabel(), "readout (dimensionless)")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
+    plain_numbers(ax)
+    legend(ax, loc="upper left", ncol=3)
+    title(ax, f"class {target}: {_verdict(answers, target, dt)}")
+    return figure
+
+
+def _verdict(answers: np.ndarray, target: int, dt: float | None) -> str:
+    """Say whether the last answer is right, and since when it has been."""
+    if answers[-1] != target:
+        return f"answer {answers[-1]}, wrong"
+    wrong = np.flatnonzero(answers != target)
+    first = int(wrong[-1]) + 1 if wrong.size else 0
+    return f"answer right from {f'step {first}' if dt is None else f'{(first + 1) * dt:g} ms'} on"

@@ -1,0 +1,52 @@
+"""Counts of ON and OFF events as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from snnlab.record.pictures.style import BLUE, VERMILION
+
+ON, OFF = VERMILION, BLUE
+
+
+def full_colour(*counts: np.ndarray) -> int:
+    """Return the count that is full colour: the 99th percentile of the cells with events.
+
+    One hot pixel does not make the rest pale.
+    """
+    used = np.concatenate([each[each > 0] for each in counts])
+    return max(1, round(float(np.percentile(used, 99)))) if used.size else 1
+
+
+def shade(counts: Sequence[np.ndarray], colours: Sequence[str], full: int) -> np.ndarray:
+    """Mix counts into colours as inks on white paper: where several are, it is dark.
+
+        colour = prod_k (1 - min(counts_k / full, 1) * (1 - ink_k))
+
+    Shape:
+        counts: `[H, W]` each; returns float `[H, W, 3]` in 0..1.
+    """
+    image = np.ones((*counts[0].shape, 3))
+    for each, ink in zip(counts, colours, strict=True):
+        image *= 1.0 - np.minimum(each / full, 1.0)[..., None] * (1.0 - np.array(to_rgb(ink)))
+    return image
+
+
+def count(x: np.ndarray, y: np.ndarray, p: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Count the ON and the OFF events of each cell.
+
+    Args:
+        x: Column of the cell.
+        y: Row of the cell.
+        p: True for ON.
+        shape: Rows and columns.
+
+    Shape:
+        x, y, p: `[N]`; returns two `[rows, columns]`.
+    """
+    cells = y.astype(np.int64) * shape[1] + x
+    on, off = (np.bincount(cells[chosen], minlength=shape[0] * shape[1]).reshape(shape) for chosen in (p, ~p))
+    return on, off

@@ -1,0 +1,159 @@
+"""Pictures in TensorBoard: some validation recordings, and what the network makes of them as it learns.
+
+Axes: T steps, B recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from snnlab.events.frames import Batch, EventBatch
+from snnlab.nn.record import record
+from snnlab.training.module import Outputs, SpikingModule
+
+if TYPE_CHECKING:
+    from snnlab.record.pictures import Seen
+
+
+class Pictures(L.Callback):
+    """Draws events, rasters, membranes, readout and rates every few epochs and at the end, for every TensorBoard.
+
+    Nothing is drawn where there is no TensorBoard or no validation recording. The training is the same bit for bit
+    with and without it.
+
+    Args:
+        recordings: Number of validation recordings, the first ones of different classes; >= 1.
+        every_epochs: Epochs from one drawing to the next; >= 1.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(self, recordings: int = 2, every_epochs: int = 4) -> None:
+        for name, value in (("recordings", recordings), ("every_epochs", every_epochs)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}; pictures=null draws none")
+        self.recordings, self.every_epochs = recordings, every_epochs
+        self._counts: dict[str, Tensor] = {}
+        self._steps = 0
+        self._drawn_at = -1
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count anew."""
+        self._counts, self._steps = {}, 0
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Add the spikes of each neuron, for the rates."""
+        assert isinstance(outputs, Outputs)
+        for name, counts in outputs.counts.items():
+            new = counts.float().sum(0)
+            self._counts[name] = self._counts[name] + new if name in self._counts else new
+        self._steps = self._steps + batch.lengths.sum()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Draw, if this epoch is one of the few."""
+        if (trainer.current_epoch + 1) % self.every_epochs == 0:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Draw the last epoch, which only now is known to be it, if that was not done."""
+        if self._drawn_at != trainer.global_step:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: L.Trainer, module: SpikingModule) -> None:
+        self._drawn_at = trainer.global_step
+        writers: list[Any] = [g.experiment for g in trainer.loggers if isinstance(g, TensorBoardLogger)]
+        if not writers or not trainer.is_global_zero or not _data(trainer).split.val.size:
+            return
+        for tag, pixels in self._pixels(trainer, module):
+            for writer in writers:
+                # Not add_figure, which imports pyplot: figures are none of its business, and the user's may be open.
+                writer.add_image(f"pictures/{tag}", pixels, trainer.global_step, dataformats="HWC")
+
+    def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each picture's tag and pixels; matplotlib is imported only here, when training has long begun."""
+        from snnlab.record.pictures import default_style, draw_all, draw_rates, render
+
+        data = _data(trainer)
+        with default_style():
+            for index in first_of_classes(data.store.targets, data.split.val, self.recordings).tolist():
+                for what, figure in draw_all(_see(trainer, module, index)):
+                    yield f"recording_{index}/{what}", render(figure)
+            for name, counts in self._counts.items():
+                yield (
+                    f"rates/{name}",
+                    render(draw_rates(counts.cpu().numpy(), int(self._steps), data.settings.step_ms, name)),
+                )
+
+
+def first_of_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
+    """Return the first `number` recordings of different classes; where classes run out, their second ones follow.
+
+    Args:
+        targets: Class of each recording of the store.
+        places: The recordings to choose from, in order.
+        number: How many; fewer where there are not as many.
+    """
+    seen: dict[int, int] = {}
+    rounds = []
+    for label in targets[places].tolist():
+        rounds.append(seen.get(label, 0))
+        seen[label] = rounds[-1] + 1
+    return places[np.argsort(rounds, kind="stable")[:number]]
+
+
+def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
+    """Run one recording through the network as validation does, without a trace in it or in random numbers."""
+    from snnlab.record.pictures import Seen
+
+    data, device = _data(trainer), module.device
+    packed = EventBatch.from_packed(data.store.gather(np.array([index])))
+    moved = EventBatch(*(None if column is None else column.to(device) for column in packed))  # type: ignore[arg-type]
+    batch: Batch = data.on_after_batch_transfer(moved, 0)
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        trainer.precision_plugin.val_step_context(),
+    ):
+        recording = record(module.network, batch.x, lengths=batch.lengths)
+        answers = module.loss.answers(recording.y)  # type: ignore[operator]
+    valid = int(batch.lengths[0])
+    return Seen(
+        data.store[index],
+        data.settings.size,
+        data.settings.duration_ms,
+        data.settings.step_ms,
+        int(batch.targets[0]),
+        _only(recording.y, valid),
+        _only(answers, valid),
+        {name: _only(spikes, valid) for name, spikes in recording.spikes.items()},
+        {name: _only(of["v"], valid) for name, of in recording.states.items() if "v" in of},
+        dict(_thresholds(module.network, recording.spikes)),
+    )
+
+
+def _data(trainer: L.Trainer) -> Any:
+    """Return the event data module; the room it lives in is not one that this one may import."""
+    return trainer.datamodule  # type: ignore[attr-defined]
+
+
+def _only(values: Tensor, valid: int) -> np.ndarray:
+    """Return the valid steps of the one recording, `[T, ...]`."""
+    values = values[:valid, 0].cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()
+
+
+def _thresholds(network: torch.nn.Module, layers: Any) -> Iterator[tuple[str, float]]:
+    """Yield the layers that have one threshold for all neurons, and the threshold."""
+    for name in layers:
+        threshold = getattr(network.get_submodule(name), "v_threshold", None)
+        if threshold is not None and torch.as_tensor(threshold).numel() == 1:
+            yield name, float(threshold)

@@ -1,0 +1,110 @@
+"""`cp`, `new` and `validate`: from a packaged file to one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from snnlab.config.composing import compose_once
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+def test_a_copied_model_is_found_under_its_new_name_and_says_how_to_run_it(workplace: Path, snnlab: Snnlab):
+    done = snnlab("cp", "model/conv_lif", "mine/model/my_net.yaml")
+    assert (done.status, done.out) == (0, "snnlab train --config-dir mine model=my_net\n")
+    copy = workplace / "mine" / "model" / "my_net.yaml"
+    assert copy.read_text().startswith("# snnlab train --config-dir mine model=my_net\n")
+    ours, theirs = compose_once([], None)[0], compose_once(["model=my_net"], workplace / "mine")[0]
+    assert ours.model == theirs.model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model/conv_lif"], "give the file and where it goes"),
+        (["model/conv_li", "mine/model/x.yaml"], "Did you mean 'conv_lif'"),
+        (["model/conv_lif", "mine/data/x.yaml"], "DIR/model/NAME.yaml"),
+        (["model/conv_lif", "mine/model/conv_lif.yaml"], "give it another name"),
+        (["model/conv_lif", "mine/model/there.yaml"], "is there already"),
+        (["model/conv_lif", "file/model/x.yaml"], "cannot be written"),
+    ],
+)
+def test_cp_overwrites_nothing_and_says_what_is_wrong(arguments: list, message: str, workplace: Path, snnlab: Snnlab):
+    there = workplace / "mine" / "model" / "there.yaml"
+    there.parent.mkdir(parents=True)
+    there.write_text("mine")
+    (workplace / "file").write_text("")
+    done = snnlab("cp", *arguments)
+    assert done.status == 2
+    assert message in done.err
+    assert [path.name for path in workplace.rglob("*.yaml")] == ["there.yaml"]
+    assert there.read_text() == "mine"
+
+
+def test_new_writes_an_experiment_that_composes_to_the_same(workplace: Path, snnlab: Snnlab):
+    overrides = ["model=mlp_lif", "neuron=cuba_lif", "neuron.tau_mem=10", "model.layers.lif1.tau_syn=5", "data.dt=20"]
+    done = snnlab("new", "experiment", "fast", *overrides)
+    assert (done.status, done.out) == (0, "snnlab train --config-dir mine experiment=fast\n")
+    written = compose_once(["experiment=fast"], workplace / "mine")[0]
+    typed = compose_once([*overrides, "name=fast"], None)[0]
+    assert written.record == typed.record
+    assert OmegaConf.load(workplace / "mine" / "experiment" / "fast.yaml").name == "fast"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["experiment"], "give a name"),
+        (["model", "x"], "give a name"),
+        (["experiment", "my-net"], "cannot be a name"),
+        (["experiment", "x", "neuron=liff"], "Did you mean 'lif'"),
+        (["experiment", "x", "~model.layers.pool1"], "not this"),
+    ],
+)
+def test_new_writes_nothing_after_a_mistake(arguments: list, message: str, workplace: Path, snnlab: Snnlab):
+    done = snnlab("new", *arguments)
+    assert done.status == 2
+    assert message in done.err
+    assert not (workplace / "mine").exists()
+
+
+def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab: Snnlab):
+    files = {
+        "model/good.yaml": "layers:\n  flatten: {type: flatten}\n  out: {type: linear, out_features: 10}\n",
+        "model/typo.yaml": "layers:\n  flatten: {type: flatten}\n  out: {type: linear, out_featurs: 10}\n",
+        "model/late.yml": "layers: {}\n",
+        "models/lost.yaml": "layers: {}\n",
+        "experiment/shape.yaml": "# @package _global_\nmodel:\n  layers:\n    out: {out_features: 3}\n",
+    }
+    for name, text in files.items():
+        path = workplace / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    done = snnlab("validate", "mine")
+    assert done.status == 2
+    assert "ok     model/good.yaml" in done.out
+    assert "typo.yaml:3: model.layers.out: unknown setting 'out_featurs'" in done.out
+    assert "shape.yaml" in done.out
+    assert "Hydra finds only files that end with .yaml" in done.out
+    assert "models is no group" in done.out
+    assert "1 of 5 files are right" in done.out
+
+
+def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SNNLAB_CONFIG_DIR", raising=False)
+    done = snnlab("validate")
+    assert done.status == 0, done.out
+    assert done.out.count("\nok ") >= 20
+
+
+def test_validate_says_when_there_is_nothing_to_check(workplace: Path, snnlab: Snnlab):
+    (workplace / "empty").mkdir()
+    done = snnlab("validate", "empty")
+    assert done.status == 2
+    assert "no YAML files" in done.err

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.folders import config_folder, find_file, groups, own_folder
+from snnlab.errors import ConfigError
+
+
+def test_the_packaged_folder_holds_the_root_and_the_groups():
+    assert (config_folder() / "train.yaml").is_file()
+    assert {"model", "data", "neuron", "experiment"} <= groups(config_folder(), None)
+
+
+def test_the_environment_names_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SNNLAB_CONFIG_DIR", raising=False)
+    assert own_folder() is None
+    monkeypatch.setenv("SNNLAB_CONFIG_DIR", str(tmp_path))
+    assert own_folder() == tmp_path
+
+
+def test_a_folder_that_is_not_there_is_named_with_where_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match="--config-dir: there is no folder"):
+        own_folder(tmp_path / "no")
+    monkeypatch.setenv("SNNLAB_CONFIG_DIR", str(tmp_path / "no"))
+    with pytest.raises(ConfigError, match="SNNLAB_CONFIG_DIR: there is no folder"):
+        own_folder()
+
+
+def test_a_file_that_hydra_would_pass_over_is_refused(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "conv_lif.yaml").write_text("layers: {}\n")
+    with pytest.raises(ConfigError, match=r"model/conv_lif\.yaml: snnlab has a file of this name too.*rename yours"):
+        own_folder(tmp_path)
+
+
+def test_a_packaged_file_is_found_by_group_and_name():
+    assert find_file("model/conv_lif") == config_folder() / "model" / "conv_lif.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("modl/conv_lif", "no group 'modl'.*Did you mean 'model'"), ("model/conv_li", "Did you mean 'conv_lif'")],
+)
+def test_a_misspelt_file_gets_a_proposal(name: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        find_file(name)

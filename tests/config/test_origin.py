@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.composing import compose_once
+from snnlab.config.origin import Origin, line_of
+from snnlab.errors import ConfigError
+
+MODEL = """# mine
+layers:
+  fc:
+    type: linear
+    out_featurs: 3
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(MODEL)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [("model.layers", 2), ("model.layers.fc", 3), ("model.layers.fc.out_featurs", 5), ("model.layers.lif", None)],
+)
+def test_the_line_of_a_key_is_found_within_the_files_package(model: Path, place: str, line: int | None):
+    assert line_of(model, place, "model") == line
+
+
+def test_a_file_of_another_package_does_not_hold_the_place(model: Path):
+    assert line_of(model, "data.layers", "model") is None
+    assert line_of(model, "modelling.layers", "model") is None
+
+
+def test_an_unknown_setting_is_located_by_its_own_line(model: Path):
+    origin = Origin([(model, "model")], [])
+    error = origin.located(ConfigError("model.layers.fc: unknown setting 'out_featurs'; linear takes ..."))
+    assert str(error).startswith(f"{model}:5: model.layers.fc: unknown setting")
+    assert isinstance(error, ConfigError)
+
+
+def test_another_mistake_is_located_by_its_layer(model: Path):
+    assert str(Origin([(model, "model")], []).located(ConfigError("model.layers.fc: too small"))).startswith(
+        f"{model}:3: "
+    )
+
+
+@pytest.mark.parametrize("key", ["model.layers.fc", "model.layers.fc.out_featurs"])
+def test_what_was_typed_on_the_command_line_stands_in_no_file(model: Path, key: str):
+    error = ConfigError("model.layers.fc: unknown setting 'out_featurs'")
+    assert Origin([(model, "model")], [key]).located(error) is error
+
+
+def test_a_message_without_a_place_stays_as_it_is(model: Path):
+    error = ConfigError("something else went wrong")
+    assert Origin([(model, "model")], []).located(error) is error
+
+
+def test_a_mistake_in_an_experiment_names_file_and_line(tmp_path: Path):
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("# @package _global_\n# mine\nseed: one\n")
+    with pytest.raises(ConfigError) as caught:
+        compose_once(["experiment=mine"], tmp_path)
+    assert str(caught.value) == f"{path}:3: seed: expected a whole number, got 'one'"

@@ -1,0 +1,206 @@
+"""N-MNIST: on synthetic files in the genuine format of 5 bytes an event, and on the real recordings where they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data import tonic_adapter
+from snnlab.data.sources import nmnist
+from snnlab.data.sources.nmnist import NMNIST
+from snnlab.errors import DataError
+from snnlab.events import Events, open_or_build
+
+ROOT = Path(__file__).parents[3]
+OVERFLOW_Y, OVERFLOW_US = 240, 2**13
+
+# Part, digit and number of each synthetic file, in the order in which they must come.
+FILES = [("Train", 0, 4), ("Train", 0, 30), ("Train", 2, 1), ("Train", 9, 7), ("Test", 0, 8), ("Test", 3, 2)]
+
+
+def encode(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
+    """Return events in the file format: x, y, then a bit of polarity and 23 bits of us, high byte first."""
+    rows = np.stack([x, y, (p.astype(int) << 7) | (t >> 16), (t >> 8) & 255, t & 255], 1)
+    return rows.astype(np.uint8).tobytes()
+
+
+def synthetic(number: int) -> Events:
+    rng = np.random.default_rng(number)
+    t = np.sort(rng.integers(0, 316_000, 50))
+    x, y = rng.integers(0, 34, (2, 50)).astype(np.int16)
+    return Events(t, x, y, rng.random(50) < 0.5)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for part, digit, number in reversed(FILES):
+        path = tmp_path / "NMNIST" / part / str(digit) / f"{number:05d}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        events = synthetic(number)
+        assert events.y is not None
+        path.write_bytes(encode(events.t, events.x, events.y, events.p))
+    (tmp_path / "NMNIST" / "Train" / "0" / "notes.txt").write_text("not a recording")
+    (tmp_path / "NMNIST" / "Train" / "1").mkdir()
+    return tmp_path
+
+
+def _source(root: Path) -> NMNIST:
+    return NMNIST(str(root), download=False)
+
+
+def test_files_are_listed_in_order_with_their_digit_and_part(root: Path) -> None:
+    source = _source(root)
+    assert len(source) == len(FILES)
+    assert [Path(source.name(i)).relative_to(root / "NMNIST") for i in range(len(source))] == [
+        Path(part, str(digit), f"{number:05d}.bin") for part, digit, number in FILES
+    ]
+    assert source.targets.tolist() == [digit for _, digit, _ in FILES]
+    assert source.split.tolist() == [int(part == "Test") for part, _, _ in FILES]
+
+
+def test_columns_are_read_back_exactly(root: Path) -> None:
+    source = _source(root)
+    for index, (_, _, number) in enumerate(FILES):
+        for read, written in zip(source.read(index), synthetic(number), strict=True):
+            assert read is not None
+            assert written is not None
+            assert read.dtype == written.dtype
+            np.testing.assert_array_equal(read, written)
+
+
+def test_the_largest_time_and_the_overflow_event_are_understood(root: Path) -> None:
+    t, y = np.array([2**23 - 1, 0, 5]), np.array([33, OVERFLOW_Y, 0])
+    (root / "NMNIST/Train/0/00004.bin").write_bytes(encode(t, np.array([33, 0, 1]), y, np.array([True, False, True])))
+    events = _source(root).read(0)
+    assert events.t.tolist() == [2**23 - 1, 5 + OVERFLOW_US]
+    assert events.x.tolist() == [33, 1]
+    assert events.p.tolist() == [True, True]
+
+
+def test_a_file_without_events_is_an_empty_recording(root: Path) -> None:
+    (root / "NMNIST/Train/0/00004.bin").write_bytes(b"")
+    assert [column.size for column in _source(root).read(0) if column is not None] == [0, 0, 0, 0]
+
+
+def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
+    store = open_or_build(_source(root), store_dir)
+    np.testing.assert_array_equal(store[3].t, synthetic(7).t)
+    assert store.split.sum() == 2
+    assert open_or_build(_source(root), store_dir).path == store.path
+
+
+def test_a_partial_copy_is_said(root: Path) -> None:
+    folder = root / "NMNIST"
+    assert _source(root).notes == [
+        f"nmnist: a partial copy, 4 of 60,000 recordings in {folder / 'Train'}",
+        f"nmnist: a partial copy, 2 of 10,000 recordings in {folder / 'Test'}",
+    ]
+
+
+def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nmnist, "PARTS", (("Train", 4), ("Test", 2)))
+    monkeypatch.setattr(tonic_adapter, "download", lambda *_: pytest.fail("must not be called"))
+    assert NMNIST(str(root)).notes == []
+
+
+@pytest.mark.parametrize("missing", ["NMNIST", "NMNIST/Train", "NMNIST/Test"])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_missing_or_empty_folder_is_named_with_the_cure(root: Path, missing: str, emptied: bool) -> None:
+    files = sorted((root / missing).rglob("*"), reverse=True)
+    for path in files:
+        if path.is_file():
+            path.unlink()
+        elif not emptied:
+            path.rmdir()
+    part = root / ("NMNIST/Train" if missing == "NMNIST" else missing)
+    with pytest.raises(DataError) as caught:
+        _source(root)
+    assert str(caught.value).startswith(f"data.root: no recordings in {part}, ")
+    assert "data.download=true" in str(caught.value)
+
+
+@pytest.mark.parametrize("cut", [1, 4])
+def test_a_truncated_file_is_named_and_leaves_no_store(root: Path, store_dir: Path, cut: int) -> None:
+    path = root / "NMNIST/Train/9/00007.bin"
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(DataError, match=f"^{path}: truncated: {250 - cut} bytes are not a whole number"):
+        open_or_build(_source(root), store_dir)
+    assert [entry.name for entry in store_dir.iterdir() if entry.is_dir()] == []
+
+
+def test_the_fingerprint_changes_with_any_file(root: Path) -> None:
+    before, path = _source(root).fingerprint(), root / "NMNIST/Test/3/00002.bin"
+    assert _source(root).fingerprint() == before
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    touched = _source(root).fingerprint()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert _source(root).fingerprint() == before
+    path.rename(path.with_name("00003.bin"))
+    renamed = _source(root).fingerprint()
+    path.with_name("00003.bin").unlink()
+    removed = _source(root).fingerprint()
+    assert len({str(each) for each in (before, touched, renamed, removed)}) == 4
+
+
+def test_the_fingerprint_does_not_say_where_the_copy_is(root: Path) -> None:
+    before = _source(root).fingerprint()
+    (root / "elsewhere").mkdir()
+    (root / "NMNIST").rename(root / "elsewhere" / "NMNIST")
+    assert _source(root / "elsewhere").fingerprint() == before
+
+
+def test_listing_imports_neither_tonic_nor_torch(root: Path) -> None:
+    code = (
+        "import sys; from snnlab.data.sources.nmnist import NMNIST; NMNIST(sys.argv[1], download=False).fingerprint();"
+        "print(sorted({'tonic', 'torch', 'lightning', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("another checksum")])
+def test_a_failing_download_says_what_is_there_and_what_to_do(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(dataset: str, save_to: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(tonic_adapter, "download", fail)
+    with pytest.raises(DataError) as caught:
+        NMNIST(str(root))
+    what, cure = str(caught.value).splitlines()
+    folder = root / "NMNIST"
+    assert what == (
+        f"data.root: found 4 of 60,000 in {folder / 'Train'}, 2 of 10,000 in {folder / 'Test'}; "
+        f"fetching the rest failed ({error})"
+    )
+    assert "data.download=false" in cure
+    assert "data.root=FOLDER" in cure
+
+
+def test_what_was_fetched_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+    elsewhere = tmp_path_factory.mktemp("empty")
+
+    def fetch(dataset: str, save_to: Path) -> None:
+        assert (dataset, save_to) == ("NMNIST", elsewhere)
+        (root / "NMNIST").rename(save_to / "NMNIST")
+
+    monkeypatch.setattr(tonic_adapter, "download", fetch)
+    assert len(NMNIST(str(elsewhere))) == len(FILES)
+
+
+def test_the_real_recordings_are_what_is_known_of_them(real_data: Path, store_dir: Path) -> None:
+    source = _source(real_data)
+    assert (len(source), int(source.split.sum())) == (800, 100)
+    store = open_or_build(source, store_dir)
+    assert abs(store.num_events / 800 - 4101) < 1
+    assert store.count_outside(np.arange(800), 320_000) == 0
+    last = [int(store[index].t[-1]) for index in range(800)]
+    assert 291_000 < min(last) < max(last) < 316_000

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from snnlab.data.sources.saccade_digits import SaccadeDigits
+from snnlab.events import Events, check_events
+
+
+def _same(one: Events, other: Events) -> bool:
+    assert one.y is not None
+    assert other.y is not None
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None)
+
+
+def test_its_recordings_are_the_digits_of_scikit_learn() -> None:
+    source = SaccadeDigits()
+    _, targets = load_digits(return_X_y=True)
+    assert len(source) == targets.size
+    np.testing.assert_array_equal(source.targets, targets)
+    assert source.targets.max() + 1 == source.num_classes
+    assert source.notes == []
+
+
+def test_a_fifth_of_each_class_is_for_testing() -> None:
+    source = SaccadeDigits()
+    for digit in range(10):
+        of_digit = source.split[source.targets == digit]
+        assert of_digit.sum() == round(0.2 * of_digit.size)
+
+
+def test_the_test_recordings_are_the_same_for_everyone() -> None:
+    split = SaccadeDigits(simulation_seed=9).split
+    # Of all published results on it: must never change.
+    assert split.sum() == 359
+    assert hashlib.sha256(split.tobytes()).hexdigest().startswith("b43ea5ee196fd34e")
+
+
+def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:
+    source = SaccadeDigits()
+    first = source.read(5)
+    source.read(6)
+    assert _same(source.read(5), first)
+    assert _same(SaccadeDigits().read(5), first)
+    assert not _same(SaccadeDigits(simulation_seed=1).read(5), first)
+    assert not _same(source.read(6), first)
+    check_events(first, source.sensor_size, source.name(5))
+
+
+def test_the_fingerprint_follows_the_seed() -> None:
+    assert SaccadeDigits().fingerprint() == SaccadeDigits().fingerprint()
+    assert SaccadeDigits(simulation_seed=1).fingerprint() != SaccadeDigits().fingerprint()
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match="simulation_seed must be 0 or more, got -1"):
+        SaccadeDigits(simulation_seed=-1)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from snnlab.data.module import EventDataModule
+from snnlab.data.sampler import BatchSampler
+from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split
+from snnlab.events import Store
+from snnlab.events.frames import Batch, EventBatch
+
+STEPS, WINDOW_US = 5, 1000
+
+# From Python 3.12 on, starting a loader's worker in a process with threads warns; torch forks all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def _module(store: Store, split: Split, **changes: Any) -> EventDataModule:
+    settings: dict[str, Any] = {"duration_ms": WINDOW_US / 1000, "num_bins": STEPS, "batch_size": 4, **changes}
+    return EventDataModule(store, split, DataSettings(store.sensor_size, num_classes=4, **settings), seed=3)
+
+
+def _frame_by_frame(store: Store, place: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Count one recording's events one by one."""
+    frames = np.zeros((STEPS, *shape))
+    events = store[place]
+    for n in range(events.t.size):
+        if events.t[n] < WINDOW_US:
+            where = [] if len(shape) == 1 else [int(events.p[n]) if shape[0] == 2 else 0]
+            where += [] if events.y is None else [int(events.y[n])]
+            frames[(int(events.t[n]) * STEPS // WINDOW_US, *where, int(events.x[n]))] += 1
+    return frames
+
+
+def _batches(module: EventDataModule, stage: str) -> list[EventBatch]:
+    return list(getattr(module, f"{stage}_dataloader")())
+
+
+def test_a_batch_becomes_the_frames_of_its_recordings(tiny_store: Store, tiny_split: Split) -> None:
+    module = _module(tiny_store, tiny_split)
+    seen = []
+    for packed in _batches(module, "train"):
+        batch = module.on_after_batch_transfer(packed, 0)
+        B, shape = batch.targets.numel(), module.settings.frame_shape
+        assert isinstance(batch, Batch)
+        assert batch.x.shape == (STEPS, B, *shape)
+        assert batch.lengths.tolist() == [STEPS] * B
+        np.testing.assert_array_equal(batch.targets.numpy(), tiny_store.targets[batch.index.numpy()])
+        for b, place in enumerate(batch.index.tolist()):
+            np.testing.assert_array_equal(batch.x[:, b].numpy(), _frame_by_frame(tiny_store, place, shape))
+        seen += batch.index.tolist()
+    assert sorted(seen) == tiny_split.train.tolist()
+
+
+def test_validation_and_test_come_in_the_stores_order(tiny_store: Store, tiny_split: Split) -> None:
+    module = _module(tiny_store, tiny_split, batch_size=3)
+    for stage, part in (("val", tiny_split.val), ("test", tiny_split.test)):
+        assert torch.cat([batch.index for batch in _batches(module, stage)]).tolist() == part.tolist()
+
+
+@pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
+def test_workers_change_nothing(tiny_store: Store, tiny_split: Split) -> None:
+    for stage in ("train", "val"):
+        alone, shared = (_batches(_module(tiny_store, tiny_split, num_workers=n), stage) for n in (0, 2))
+        assert len(alone) == len(shared)
+        for one, other in zip(alone, shared, strict=True):
+            for key in EventBatch._fields:
+                a, b = getattr(one, key), getattr(other, key)
+                assert (a is None) == (b is None)
+                if a is not None and b is not None:
+                    assert a.dtype == b.dtype
+                    assert torch.equal(a, b), key
+
+
+class _Watcher(L.LightningModule):
+    """Notes the recordings of each training and validation batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[list[int]] = []
+        self.validated: list[list[int]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.trained.append([])
+
+    def on_validation_epoch_start(self) -> None:
+        self.validated.append([])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        assert isinstance(batch, Batch)
+        self.trained[-1] += batch.index.tolist()
+        return self.weight * batch.x.sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validated[-1] += batch.index.tolist()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+@pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_trainer_gives_each_epoch_its_own_order(
+    tiny_store: Store, tiny_split: Split, workers: int, quiet_trainer: Any
+) -> None:
+    watcher = _Watcher()
+    quiet_trainer(max_epochs=3).fit(watcher, datamodule=_module(tiny_store, tiny_split, num_workers=workers))
+    expected: Sampler[np.ndarray] = BatchSampler(tiny_split.train, 4, seed=3)
+    for epoch, order in enumerate(watcher.trained):
+        expected.set_epoch(epoch)
+        assert order == np.concatenate(list(expected)).tolist()
+    assert len({tuple(order) for order in watcher.trained}) == 3
+    assert watcher.validated == [tiny_split.val.tolist()] * 3

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.registry import DATASETS
+from snnlab.data.settings import DataSettings, build_dataset, read_settings
+from snnlab.errors import ConfigError, DataError
+
+GOOD: dict[str, Any] = {"sensor_size": [34, 34, 2], "num_classes": 10, "duration_ms": 320.0, "num_bins": 32}
+
+
+def _settings(**changes: Any) -> DataSettings:
+    return DataSettings(**{**GOOD, **changes})
+
+
+class _Toy:
+    """A dataset whose facts the tests choose."""
+
+    label, groups = "toy", None
+    targets = split = np.zeros(0, np.int64)
+
+    def __init__(self, classes: int = 10, width: int = 34, root: str | None = None, download: bool = True) -> None:
+        if classes > 100:
+            raise ValueError("classes must be 100 or less")
+        self.num_classes, self.sensor_size = classes, (width, 34, 2)
+        self.given = (root, download)
+
+
+@pytest.fixture
+def toy() -> Iterator[str]:
+    DATASETS.register("toy")(_Toy)
+    yield "toy"
+    del DATASETS._entries["toy"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sensor_size": [34, 34]}, r"sensor_size is \[W, H, P\] with P of 1 or 2, got \[34, 34\]"),
+        ({"sensor_size": [34, 34, 3]}, "sensor_size is"),
+        ({"sensor_size": [34, 0, 2]}, "sensor_size is"),
+        ({"sensor_size": []}, "sensor_size is"),
+        ({"num_classes": 1}, "num_classes must be 2 or more, got 1"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        ({"num_workers": -1}, "num_workers must be 0 or more, got -1"),
+        ({"split_seed": -3}, "split_seed must be 0 or more, got -3"),
+        ({"val_fraction": -0.1}, "val_fraction is a part"),
+        ({"val_fraction": 1}, "val_fraction is a part"),
+        ({"val_fraction": float("nan")}, "val_fraction is a part"),
+        ({"duration_ms": 0}, "duration_ms must be"),
+        ({"duration_ms": float("nan")}, "duration_ms must be"),
+        ({"duration_ms": float("inf")}, "duration_ms must be"),
+        ({"num_bins": 0}, "num_bins must be 1 or more, got 0"),
+        ({"num_bins": None}, "exactly one of num_bins and dt"),
+        ({"dt": 10.0}, "exactly one of num_bins and dt"),
+        ({"num_bins": None, "dt": 0.0}, "dt must be"),
+        ({"num_bins": None, "dt": -1.0}, "dt must be"),
+        ({"num_bins": None, "dt": float("inf")}, "dt must be"),
+    ],
+)
+def test_a_value_out_of_range_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^.*{message}"):
+        _settings(**changes)
+
+
+def test_bins_and_dt_say_the_same_thing() -> None:
+    bins, dt = _settings(), _settings(num_bins=None, dt=10.0)
+    assert (bins.steps, bins.step_ms, bins.duration_us) == (32, 10.0, 320_000)
+    assert (dt.steps, dt.step_ms, dt.duration_us) == (32, 10.0, 320_000)
+
+
+def test_bins_need_not_divide_the_window() -> None:
+    assert _settings(num_bins=30).step_ms == pytest.approx(10.6667, abs=1e-4)
+
+
+@pytest.mark.parametrize(("duration", "dt", "steps"), [(0.3, 0.1, 3), (1.1, 0.1, 11), (300, 1e-3, 300_000), (5, 5, 1)])
+def test_whether_dt_divides_is_asked_in_decimals(duration: float, dt: float, steps: int) -> None:
+    assert _settings(duration_ms=duration, num_bins=None, dt=dt).steps == steps
+
+
+@pytest.mark.parametrize(("dt", "bins", "step"), [(7.0, 46, "6.95652"), (0.3, 1067, "0.299906"), (1000.0, 1, "320")])
+def test_a_dt_that_does_not_divide_proposes_bins(dt: float, bins: int, step: str) -> None:
+    with pytest.raises(ValueError, match=f"num_bins: {bins} gives {step} ms a step$"):
+        _settings(num_bins=None, dt=dt)
+    assert _settings(num_bins=bins).step_ms == pytest.approx(float(step), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sensor", "shape"),
+    [
+        ((34, 34, 2), (2, 34, 34)),
+        ((40, 30, 2), (2, 30, 40)),
+        ((34, 34, 1), (1, 34, 34)),
+        ((700, 1, 1), (700,)),
+        ((64, 1, 2), (2, 64)),
+    ],
+)
+def test_a_frame_has_rows_and_polarities_where_the_sensor_has_them(
+    sensor: tuple[int, int, int], shape: tuple[int, ...]
+) -> None:
+    settings = _settings(sensor_size=list(sensor))
+    assert settings.size == sensor
+    assert settings.frame_shape == shape
+
+
+def test_a_node_is_divided_into_what_all_share_and_the_datasets_own() -> None:
+    node = {"type": "saccade_digits", "simulation_seed": 3, "batch_size": 4, **GOOD}
+    shared, kind, own = read_settings(node)
+    assert (shared.batch_size, kind, own) == (4, "saccade_digits", {"simulation_seed": 3})
+    assert node["type"] == "saccade_digits"  # the caller's node is as it was
+
+
+def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"^data: unknown setting 'btch_size'.*Did you mean 'batch_size'") as caught:
+        read_settings({"type": "saccade_digits", "btch_size": 4, **GOOD})
+    for name in ("num_bins", "duration_ms (ms)", "val_fraction", "root", "simulation_seed"):
+        assert name in str(caught.value)
+    with pytest.raises(ConfigError, match=r"Did you mean 'simulation_seed'"):
+        read_settings({"type": "saccade_digits", "simulaton_seed": 4, **GOOD})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"type": None}, r"^data: needs a type"),
+        ({"type": "nmist"}, r"^data\.type: there is no dataset 'nmist'\. Did you mean 'nmnist'"),
+        ({"num_bins": 2.5}, r"^data\.num_bins: expected a whole number"),
+        ({"simulation_seed": "x"}, r"^data\.simulation_seed: expected a whole number"),
+        ({"batch_size": 0}, r"^data: batch_size must be 1 or more"),
+        ({"dt": 3.0}, r"^data: give exactly one of num_bins and dt"),
+    ],
+)
+def test_a_mistake_in_the_node_names_its_place(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_settings({"type": "saccade_digits", **GOOD, **changes})
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^data: saccade_digits needs num_classes, duration_ms \(ms\)$"):
+        read_settings({"type": "saccade_digits", "sensor_size": [34, 34, 2], "num_bins": 32})
+
+
+def test_a_dataset_gets_its_own_settings_and_the_shared_ones_it_asks_for(toy: str) -> None:
+    dataset = build_dataset({"type": toy, "root": "here", "download": False, "classes": 10, **GOOD})
+    assert isinstance(dataset, _Toy)
+    assert dataset.given == ("here", False)
+
+
+def test_a_contradiction_between_yaml_and_recordings_is_refused(toy: str) -> None:
+    with pytest.raises(DataError, match=r"^data\.num_classes: 10, but toy has 11 classes$"):
+        build_dataset({"type": toy, "classes": 11, **GOOD})
+    with pytest.raises(DataError, match=r"^data\.sensor_size: \[34, 34, 2\], but toy's sensor is \[35, 34, 2\]$"):
+        build_dataset({"type": toy, "width": 35, **GOOD})
+
+
+def test_what_a_dataset_refuses_names_its_place(toy: str) -> None:
+    with pytest.raises(ConfigError, match=r"^data: classes must be 100 or less$"):
+        build_dataset({"type": toy, "classes": 101, **GOOD})

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
+from snnlab.nn.record import record
+
+T, B = 6, 3
+
+
+def nested() -> Network:
+    inner = Network({"fc": nn.Linear(4, 4), "lif": LIF(1.0, v_threshold=0.2), "cuba": CubaLIF(1.0, v_threshold=0.1)})
+    return Network({"block": Network({"deep": inner}), "lif2": LIF(1.0), "out": nn.Linear(4, 2), "readout": LI(1.0)})
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(T, B, 4, dtype=torch.float64) * 2
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    return nested().double()
+
+
+def test_spikes_are_those_of_the_whole_forward_bit_for_bit(network: Network, x: Tensor) -> None:
+    recording, counts = record(network, x), {}
+    y, _ = network(x, counts=counts)
+    assert list(recording.spikes) == ["block.deep.lif", "block.deep.cuba", "lif2"]
+    for name, spikes in recording.spikes.items():
+        assert spikes.shape == (T, B, 4)
+        assert spikes.any()
+        assert torch.equal(spikes.sum(0), counts[name])
+    assert torch.equal(recording.spikes["lif2"], network.lif2(recording.spikes["block.deep.cuba"])[0])  # type: ignore[operator]
+    torch.testing.assert_close(recording.y, y)
+
+
+def test_a_convolutional_network_is_recorded_as_it_answers() -> None:
+    layers = {
+        "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
+        "norm1": {"type": "batch_norm"},
+        "lif1": {"type": "lif", "v_threshold": 0.5},
+        "pool1": {"type": "max_pool", "kernel_size": 2},
+        "drop1": {"type": "dropout", "p": 0.5},
+        "flatten": {"type": "flatten"},
+        "out": {"type": "linear", "out_features": 5},
+    }
+    network = build_network(layers, in_shape=(2, 8, 8), dt=1.0).network.double()
+    x, counts = torch.rand(T, B, 2, 8, 8, dtype=torch.float64) * 4, {}
+    recording = record(network, x)
+    y, _ = network.eval()(x, counts=counts)
+    assert torch.equal(recording.spikes["lif1"].sum(0), counts["lif1"])
+    assert recording.spikes["lif1"].any()
+    torch.testing.assert_close(recording.y, y)
+
+
+def test_states_are_kept_by_layer_and_variable(network: Network, x: Tensor) -> None:
+    recording = record(network, x)
+    _, last = network(x)
+    assert {name: list(of) for name, of in recording.states.items()} == {
+        "block.deep.lif": ["v"],
+        "block.deep.cuba": ["v", "i"],
+        "lif2": ["v"],
+        "readout": ["v"],
+    }
+    assert torch.equal(recording.states["readout"]["v"], recording.y)
+    torch.testing.assert_close(recording.states["block.deep.cuba"]["i"][-1], last["block"]["deep"]["cuba"].i)
+
+
+def test_steps_past_a_samples_length_are_empty(network: Network, x: Tensor) -> None:
+    lengths, counts = torch.tensor([T, 2, 4]), {}
+    recording = record(network, x, lengths=lengths)
+    network(x, lengths=lengths, counts=counts)
+    for name, spikes in recording.spikes.items():
+        assert torch.equal(spikes.sum(0), counts[name])
+        assert not spikes[2:, 1].any()
+    v = recording.states["lif2"]["v"]
+    assert torch.equal(v[2:, 1], v[1, 1].expand(T - 2, 4))
+
+
+def test_modes_buffers_and_gradients_are_as_before(network: Network, x: Tensor) -> None:
+    network.add_module("drop", nn.Dropout(0.5).eval())
+    network.add_module("norm", nn.BatchNorm1d(2).double())
+    modes = [part.training for part in network.modules()]
+    before, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    recording = record(network, x)
+    assert [part.training for part in network.modules()] == modes
+    assert True in modes
+    assert False in modes
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not recording.y.requires_grad
+
+
+def test_a_network_without_neurons_has_an_output_only() -> None:
+    recording = record(Network({"fc": nn.Linear(4, 2)}), torch.rand(T, B, 4))
+    assert recording.y.shape == (T, B, 2)
+    assert not recording.spikes
+    assert not recording.states

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from snnlab.record import provenance as provenance_module
+from snnlab.record.provenance import git_state, provenance
+
+
+@pytest.fixture(autouse=True)
+def _no_other_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let git see neither the user's settings nor a repository around the temporary folder."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    command = ["git", "-C", str(folder), *who, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    _git(tmp_path, "init", "--quiet")
+    (tmp_path / "code.py").write_text("1")
+    _git(tmp_path, "add", "code.py")
+    _git(tmp_path, "commit", "--quiet", "--message", "first")
+    return tmp_path
+
+
+def test_a_clean_repository_gives_its_commit(repository: Path) -> None:
+    (repository / "below").mkdir()
+    expected = {"commit": _git(repository, "rev-parse", "HEAD"), "dirty": False}
+    assert git_state(repository) == git_state(repository / "below") == expected
+
+
+@pytest.mark.parametrize("name", ["code.py", "new.py"])
+def test_a_changed_or_new_file_makes_it_dirty(repository: Path, name: str) -> None:
+    (repository / name).write_text("2")
+    state = git_state(repository)
+    assert state is not None
+    assert state["dirty"] is True
+
+
+def test_outside_a_repository_there_is_no_state(tmp_path: Path) -> None:
+    assert git_state(tmp_path) is None
+
+
+def test_before_the_first_commit_there_is_no_state(tmp_path: Path) -> None:
+    _git(tmp_path, "init", "--quiet")
+    assert git_state(tmp_path) is None
+
+
+def test_without_git_there_is_no_state(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repository))
+    assert git_state(repository) is None
+
+
+def test_a_state_that_git_does_not_tell_is_not_called_clean(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = subprocess.run
+
+    def slow(command: list[str], **settings: Any) -> Any:
+        if "status" in command:
+            raise subprocess.TimeoutExpired(command, 10)
+        return run(command, **settings)
+
+    monkeypatch.setattr(provenance_module.subprocess, "run", slow)
+    state = git_state(repository)
+    assert state is not None
+    assert state["dirty"] is None
+
+
+def test_it_says_code_versions_machine_configuration_and_data(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    record = provenance(
+        config_text="seed: 0\n", data_fingerprint="of data", split_hash="of split", device=torch.device("cpu")
+    )
+    assert set(record) == {
+        *("git", "python", "packages", "platform", "device", "threads", "numerics"),
+        *("config_hash", "data_fingerprint", "split_hash"),
+    }
+    assert record["git"]["commit"] == _git(repository, "rev-parse", "HEAD")
+    assert record["config_hash"] == hashlib.sha256(b"seed: 0\n").hexdigest()
+    assert (record["data_fingerprint"], record["split_hash"]) == ("of data", "of split")
+    assert record["packages"]["torch"] == torch.__version__
+    assert record["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert record["threads"] == torch.get_num_threads()
+    assert record["numerics"]["default_dtype"] == "float32"
+    assert record["device"]
+    json.dumps(record)  # plain values alone

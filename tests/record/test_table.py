@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.table import Table
+
+from snnlab.record.run_folder import Result
+from snnlab.record.table import layer_table, print_result, summary_table
+
+
+def _result(**metrics: float) -> Result:
+    given = {name.replace("__", "/"): value for name, value in metrics.items()}
+    selection: dict[str, Any] = {"rule": "lowest_val_loss", "epoch": 1, "epochs": 3, "val_size": 72, "test_size": 1_359}
+    timing = {"fit_s": 12.34, "samples_per_s": 567.8, "peak_rss_mb": 1234.5}
+    return Result(Path("outputs/conv_lif/run"), "completed", 4, given, selection, timing)
+
+
+def _rows(table: Table) -> list[list[str]]:
+    return [list(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
+
+
+def _figures(result: Result) -> dict[str, str]:
+    names, texts = (map(str, column.cells) for column in summary_table(result).columns)
+    return dict(zip(names, texts, strict=True))
+
+
+def test_the_main_figures_are_shown_with_what_they_are_of() -> None:
+    result = _result(test__accuracy=0.9125, val__accuracy=0.5, params=12345.0, test__spikes_per_sample=4321.6)
+    assert summary_table(result).title == "conv_lif, seed 4"
+    rows = _figures(result)
+    assert rows["test accuracy"] == "91.2 % of 1,359 recordings"
+    assert rows["validation accuracy"] == "50.0 % of 72 recordings"
+    assert rows["chosen epoch"] == "2 of 3 (lowest val loss)"
+    assert rows["parameters"] == "12,345"
+    assert rows["spikes a test sample"] == "4,322"
+    assert rows["training"] == "12.3 s, 568 samples/s"
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    result = _result(val__accuracy=0.5)
+    result.selection["epoch"] = None
+    rows = _figures(result)
+    assert "test accuracy" not in rows
+    assert "chosen epoch" not in rows
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage: str) -> None:
+    figures = {"spikes_per_step__lif1": 0.25, "rate_hz__lif1": 25.0, "silent__lif1": 0.125, "accuracy": 1.0}
+    metrics = {f"val__{name}": 9.0 for name in figures} | {f"{stage}__{name}": v for name, v in figures.items()}
+    table = layer_table(_result(**metrics))
+    assert table.title == f"spiking layers on the {stage} recordings"
+    assert [column.header for column in table.columns] == [
+        "layer",
+        "spikes / neuron / step",
+        "rate (Hz)",
+        "never fired",
+    ]
+    assert _rows(table) == [["lif1", "0.2500", "25.00", "12.5 %"]]
+
+
+def test_without_a_length_of_steps_there_is_no_column_of_hz() -> None:
+    table = layer_table(_result(test__spikes_per_step__lif1=0.25, test__silent__lif1=0.0))
+    assert [column.header for column in table.columns] == ["layer", "spikes / neuron / step", "never fired"]
+
+
+def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(_result(test__accuracy=1.0))
+    assert "spiking layers" not in capsys.readouterr().out
+    print_result(_result(test__spikes_per_step__lif1=0.25))
+    assert "spiking layers" in capsys.readouterr().out

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from snnlab.training.callbacks import timing as timing_module
+from snnlab.training.callbacks.timing import Timing
+
+BATCH = SimpleNamespace(targets=torch.zeros(4))
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    clock = _Clock()
+    monkeypatch.setattr(timing_module.time, "perf_counter", clock)
+    return clock
+
+
+def _train(timing: Any, clock: _Clock, seconds: list[float]) -> None:
+    timing.on_train_epoch_start(None, None)
+    for n, each in enumerate(seconds, 1):
+        clock.now += each
+        timing.on_train_batch_end(None, None, None, BATCH, n)
+
+
+def test_training_is_timed_without_validation(clock: _Clock) -> None:
+    timing: Any = Timing(started=90.0)
+    timing.on_fit_start(None, None)
+    for _ in range(2):
+        clock.now += 1.0
+        _train(timing, clock, [2.0, 1.0])
+        assert timing.epoch_s == 3.0
+        clock.now += 50.0  # validation
+    timing.on_fit_end(None, None)
+    summary = timing.summary()
+    assert summary["first_step_s"] == 13.0  # from the command's start
+    assert summary["fit_s"] == 108.0
+    assert summary["samples_per_s"] == pytest.approx(16 / 6.0)
+
+
+def test_an_epoch_that_is_broken_off_counts_as_far_as_it_went(fit_scripted: Callable[..., Any], clock: _Clock) -> None:
+    class Batches(L.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            clock.now += 1.0
+
+    timing = Timing(started=90.0)
+    fit_scripted([Batches(), timing], [1.0, 1.0], enable_checkpointing=False, max_steps=5)  # 3 batches are an epoch
+    assert (timing.samples, timing.epoch_s, timing.training_s) == (18, 2.0, 5.0)
+
+
+def test_without_a_step_there_is_no_speed() -> None:
+    summary = Timing(started=time.perf_counter()).summary()
+    assert summary["samples_per_s"] is None
+    assert summary["first_step_s"] is None
+
+
+def test_memory_is_in_megabytes() -> None:
+    peak = Timing(started=0.0).summary()["peak_rss_mb"]
+    assert peak is not None
+    assert 50 < peak < 50_000  # torch alone is more than 50 MB
+
+
+def test_a_real_training_is_timed(fit_scripted: Callable[..., Any]) -> None:
+    timing = Timing(time.perf_counter())
+    fit_scripted([timing], [1.0, 1.0], enable_checkpointing=False)
+    assert timing.samples == 2 * 10
+    assert timing.first_step_s is not None
+    assert 0 < timing.epoch_s <= timing.training_s < timing.fit_s
+
+
+def test_a_fit_that_fails_has_a_length_and_one_that_is_over_keeps_its_own(clock: _Clock) -> None:
+    failed: Any = Timing(started=90.0)
+    failed.on_exception(None, None, ValueError())  # before the fit began
+    assert failed.fit_s == 0.0
+    failed.on_fit_start(None, None)
+    clock.now += 5.0
+    failed.on_exception(None, None, ValueError())
+    clock.now += 7.0
+    failed.on_exception(None, None, ValueError())
+    assert failed.fit_s == 5.0

@@ -1,0 +1,77 @@
+"""What the tests of training share: a tiny spiking module, its batches, and a trainer that writes and shows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from snnlab.events.frames import Batch
+from snnlab.nn import build_network
+from snnlab.training.losses import CrossEntropy
+from snnlab.training.module import Schedule, SpikingModule
+
+T, B, INPUTS, CLASSES, HIDDEN = 6, 4, 5, 3, 8
+LAYERS: dict[str, dict[str, Any]] = {
+    "fc": {"type": "linear", "out_features": HIDDEN},
+    "lif": {"type": "lif", "v_threshold": 0.3},
+    "drop": {"type": "dropout", "p": 0.5},
+    "out": {"type": "linear", "out_features": CLASSES},
+    "readout": {"type": "li"},
+}
+
+
+@pytest.fixture
+def make_module() -> Callable[..., SpikingModule]:
+    """Return what makes a module; the network always begins with the same weights."""
+
+    def make(seed: int = 0, schedule: Schedule | None = None, dt: float | None = 2.0) -> SpikingModule:
+        torch.manual_seed(0)
+        built = build_network(LAYERS, in_shape=(INPUTS,), dt=2.0)
+        optimizer = partial(torch.optim.SGD, lr=0.1)
+        return SpikingModule(built, CrossEntropy(), optimizer, schedule, num_classes=CLASSES, dt=dt, seed=seed)
+
+    return make
+
+
+@pytest.fixture
+def batches() -> list[Batch]:
+    """Return three batches of random spikes; the last one is smaller, and lengths differ."""
+    rng = torch.Generator().manual_seed(1)
+    lengths = [[6, 6, 6, 6], [6, 3, 1, 4], [2, 6]]
+    made, first = [], 0
+    for each in lengths:
+        x = (torch.rand(T, len(each), INPUTS, generator=rng) < 0.5).float()
+        targets = torch.randint(CLASSES, (len(each),), generator=rng)
+        made.append(Batch(x, torch.tensor(each), targets, torch.arange(first, first + len(each))))
+        first += len(each)
+    return made
+
+
+@pytest.fixture
+def loader(batches: list[Batch]) -> DataLoader[Any]:
+    """Return a loader of these batches, in their order."""
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def quiet_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
+    """Return what makes a trainer for a few steps on the CPU."""
+
+    def make(**settings: Any) -> L.Trainer:
+        quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        return L.Trainer(
+            accelerator="cpu",
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=tmp_path,
+            **{**quiet, **settings},
+        )
+
+    return make
