@@ -22,6 +22,7 @@ from snnlab.record.provenance import provenance
 from snnlab.record.run_folder import Result, create_run_folder, log_file
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
+from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
 
@@ -45,7 +46,7 @@ def fit_and_test(
     rule = experiment.selection if data.split.val.size else "last"
     selection = Selection(folder / "checkpoints", rule)
     timing = Timing(started)
-    callbacks = [timing, *console_callbacks(timing), MetricsCSV(folder / "metrics.csv"), selection]
+    callbacks = [timing, *console_callbacks(timing), SilenceWarning(), MetricsCSV(folder / "metrics.csv"), selection]
     trainer = assemble.trainer(experiment, folder, callbacks)
     config_text = create_run_folder(folder, experiment.record or {})
     result = Result(folder, "failed", experiment.seed)

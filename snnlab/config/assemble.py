@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Optimization = tuple[MakeOptimizer, Schedule | None]
 
 LIGHTNING = ("lightning.pytorch",)
+# A window that leaves out this part of all events is a slip of the unit.
+NEARLY_ALL = 0.95
 
 
 def set_threads(threads: int | None) -> None:
@@ -96,17 +98,22 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> Ev
 
 
 def data_notes(data: EventDataModule) -> list[str]:
-    """Return what the user should know of the data: sizes, and events that the window leaves out."""
+    """Return what the user should know of the data: sizes, and events that the window leaves out.
+
+    Raises:
+        ConfigError: if the window leaves out nearly all events.
+    """
     split, settings = data.split, data.settings
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
     notes = [f"{sizes}; {settings.steps} steps of {settings.step_ms:g} ms"]
     everything = np.arange(len(data.store))
     outside = data.store.count_outside(everything, settings.duration_us)
     if outside:
-        share = 100 * outside / data.store.num_events
-        notes.append(
-            f"{outside:,} events ({share:.2g} %) come after duration_ms = {settings.duration_ms:g} and are left out"
-        )
+        share = outside / data.store.num_events
+        said = f"{outside:,} events ({share:.2%}) come after duration_ms = {settings.duration_ms:g} and are left out"
+        if share > NEARLY_ALL:
+            raise ConfigError(f"data.duration_ms: {said}; if it is in seconds, write {1000 * settings.duration_ms:g}")
+        notes.append(said)
     return notes
 
 

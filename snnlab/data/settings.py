@@ -16,6 +16,9 @@ from snnlab.settings import check_known, settings_of
 # What a dataset's constructor may ask for, out of the settings that all share.
 SHARED = ("root", "download")
 
+# More steps than any network is unrolled over at once: a slip of the unit.
+MANY_STEPS = 20_000
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -105,6 +108,11 @@ class DataSettings:
     def _check_dt(self, dt: float) -> None:
         if not 0 < dt < math.inf:
             raise ValueError(f"dt must be > 0 ms and finite, got {dt}")
+        if dt < self.duration_ms / MANY_STEPS:
+            raise ValueError(
+                f"dt of {dt} ms makes more than {MANY_STEPS:,} steps of a window of {self.duration_ms} ms; if it is in"
+                f" seconds, write {1000 * dt:g}"
+            )
         steps = Fraction(str(self.duration_ms)) / Fraction(str(dt))
         if steps.denominator != 1:
             near = max(1, round(float(steps)))

@@ -33,6 +33,15 @@ MISTAKES = [
     (["data.num_classes=11"], "data.num_classes: 11, but saccade_digits has 10 classes"),
     (["data.sensor_size=[34,34,1]"], "data.sensor_size: [34, 34, 1], but saccade_digits's sensor is [34, 34, 2]"),
     (["data.dt=7"], "dt of 7 ms does not divide the window", "num_bins: 46"),
+    (["neuron.tau_mem=0.02"], "neuron: tau_mem of 0.02 ms is far shorter than a step (10 ms)", "in seconds, write 20"),
+    (["data.dt=0.01"], "dt of 0.01 ms makes more than 20,000 steps", "in seconds, write 10"),
+    (["neuron.tau_mem=[10,20]"], "neuron.tau_mem: expected a number or text or null, got [10, 20]"),
+    (["neuron.beta=1.5"], "neuron: beta is a factor per step, 0 <= beta < 1, got 1.5"),
+    (["neuron.v_threshold=0"], "neuron: v_threshold must be > 0"),
+    (["model.layers.pool1.kernel_size=40"], "model.layers.pool1: kernel_size 40 is larger than its input [30, 30]"),
+    (["model.layers.conv2.groups=5"], "model.layers.conv2: groups"),
+    (["+model.layers.n={type: batch_norm, after: conv9}"], "model.layers.n.after: there is no layer 'conv9'"),
+    (["~model.layers.pool3"], "~model.layers.pool3: there is nothing of this name to drop"),
     (["data.batchsize=3"], "data: unknown setting 'batchsize'", "Did you mean 'batch_size'?"),
     (["data.val_fraction=1.5"], "val_fraction is a part of the training recordings"),
     (["data=nmnist", "data.root=nowhere", "data.download=false"], "data.root: no recordings in nowhere/NMNIST/Train"),
@@ -49,6 +58,10 @@ MISTAKES = [
     (["callbacks=early_stoping"], "callbacks=early_stoping: there is no such file", "Did you mean 'early_stopping'?"),
     (["plugins=[not_there]"], "plugins: cannot import 'not_there' (ModuleNotFoundError"),
     (["plugins=[raises]"], "plugins: cannot import 'raises' (RuntimeError: no)"),
+    (["seed=1,2"], "seed=1,2: several values need -m, one run each"),
+    (["neuron=null"], "the experiment has no neuron"),
+    (["version=2"], "config: unknown setting 'version'"),
+    (["selection=best"], "selection: expected one of lowest_val_loss, best_val_accuracy, last, got 'best'"),
     (["seed=one"], "seed: expected a whole number, got 'one'"),
     (["threads=0"], "threads: must be 1 or more"),
     (["conv_lif"], "conv_lif: not an override"),
@@ -93,6 +106,27 @@ def test_a_truncated_recording_is_named_and_leaves_no_store(workplace: Path, snn
     assert "Traceback" not in done.err
     assert not [path for path in (workplace / "store").iterdir() if path.is_dir()]
     assert not (workplace / "outputs").exists()
+
+
+def test_a_window_in_seconds_is_noticed_by_the_events_it_leaves_out(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab(
+        "train",
+        *FAST,
+        digits_store,
+        "data.duration_ms=0.32",
+        "neuron.tau_mem='2 steps'",
+        "model.layers.readout.tau_mem='2 steps'",
+    )
+    assert done.status == 2
+    assert "data.duration_ms: " in done.err
+    assert "in seconds, write 320" in done.err
+    assert not (workplace / "outputs").exists()
+
+
+def test_a_layer_that_never_fires_is_spoken_of_once(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", *FAST, digits_store, "neuron.v_threshold=1000", "trainer.max_epochs=2")
+    assert done.status == 0
+    assert done.err.count("lif1: no neuron fired in epoch 1") == 1
 
 
 def test_the_traceback_is_there_when_asked_for(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):

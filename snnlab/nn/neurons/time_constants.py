@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str
 
+# A time constant in ms below this part of a step leaves less than e^-20 after it: a slip of the unit.
+FORGOTTEN = 0.05
+
 _STEPS = re.compile(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*")
 
 
@@ -97,6 +100,11 @@ def _in_steps(tau: TimeConstant, dt: float | None, name: str) -> float:
         if not dt > 0:
             raise ValueError(f"dt must be > 0 ms, got {dt}")
         steps = tau / dt
+        if steps < FORGOTTEN:
+            raise ValueError(
+                f"{name} of {tau} ms is far shorter than a step ({dt:g} ms), so that nothing is remembered; if it is"
+                f" in seconds, write {1000 * tau:g}"
+            )
     if not (steps > 0 and math.isfinite(steps)):
         raise ValueError(f"{name} must be > 0, got {tau}")
     return steps

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from snnlab.events import Events
 from snnlab.events.recording import SensorSize
-from snnlab.record.pictures.events import TIME_CELLS, in_window, time_cells
-from snnlab.record.pictures.shading import OFF, ON, count, full_colour, shade
-from snnlab.record.pictures.style import SMALL, TEXT, legend, new_figure, title
+from snnlab.record.pictures import style
+from snnlab.record.pictures.cells import Cells, Window
+from snnlab.record.pictures.shading import OFF, ON, full_colour, shade, show
 
-# Parts of the window in which the rate is counted.
-RATE_BINS = 60
+# Parts of the window, and of the sensor, in which events are counted for the image; and for the rate.
+TIME_CELLS, PLACE_CELLS, RATE_CELLS = 200, 100, 60
 
 
 def draw_event_times(events: Events, sensor_size: SensorSize, duration_ms: float, name: str) -> Figure:
@@ -26,36 +26,30 @@ def draw_event_times(events: Events, sensor_size: SensorSize, duration_ms: float
         name: What the recording is called.
     """
     width, height, polarities = sensor_size
-    t, x, y, p = in_window(events, duration_ms, polarities)
-    places = [("address (px)", x, width)] if y is None else [("column (px)", x, width), ("row (px)", y, height)]
-    figure, (*above, rate) = new_figure(len(places) + 1, height=1.3 * (len(places) + 1) + 0.7)
+    window = Window.of(events, duration_ms, polarities)
+    places = [("column (px)" if window.y is not None else "address (px)", window.x, width)]
+    if window.y is not None:
+        places.append(("row (px)", window.y, height))
+    figure, (*above, rate) = style.new_figure(len(places) + 1, height=1.3 * (len(places) + 1) + 0.7)
+    across = Cells.of_time(duration_ms, TIME_CELLS)
     for ax, (words, place, size) in zip(above, places, strict=True):
-        _draw_places(ax, time_cells(t, duration_ms), place, p, (size, TIME_CELLS), duration_ms)
-        ax.set_ylabel(words, fontsize=TEXT)
-        if words.startswith("row"):
-            ax.invert_yaxis()  # as in the image, row 0 is the uppermost
-    _draw_rate(rate, t, p, duration_ms, polarities)
-    title(above[0], f"{name}: events over time")
+        up = Cells.of_pixels(size, PLACE_CELLS)
+        counts = window.count(across, up, (window.t, place))
+        show(ax, shade(counts, (ON, OFF), full_colour(*counts)), across, up, downwards=words == "row (px)")
+        ax.set_ylabel(words, fontsize=style.TEXT)
+    _draw_rate(rate, window, Cells.of_time(duration_ms, RATE_CELLS), polarities)
+    style.title(above[0], f"{name}: events over time")
     return figure
 
 
-def _draw_places(
-    ax: Axes, cells: np.ndarray, place: np.ndarray, p: np.ndarray, shape: tuple[int, int], duration_ms: float
-) -> None:
-    counts = count(cells, place, p, shape)
-    image = shade(counts, (ON, OFF), full_colour(*counts))
-    extent = (0, duration_ms, -0.5, shape[0] - 0.5)
-    ax.imshow(image, extent=extent, aspect="auto", origin="lower", interpolation="nearest")
-
-
-def _draw_rate(ax: Axes, t: np.ndarray, p: np.ndarray, duration_ms: float, polarities: int) -> None:
-    edges = np.linspace(0, duration_ms, RATE_BINS + 1)
-    for chosen, colour, words in ((p, ON, "ON" if polarities == 2 else "events"), (~p, OFF, "OFF"))[:polarities]:
-        counts, _ = np.histogram(t[chosen] / 1000, edges)
-        ax.stairs(counts * RATE_BINS / duration_ms, edges, color=colour, label=words, linewidth=1.4)
-    ax.set_xlim(0, duration_ms)
-    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])  # room for the legend
-    ax.set_xlabel("time (ms)", fontsize=TEXT)
-    ax.set_ylabel("events per ms", fontsize=SMALL)
+def _draw_rate(ax: Axes, window: Window, cells: Cells, polarities: int) -> None:
+    edges = np.linspace(cells.start, cells.stop, cells.number + 1)
+    kinds = (("ON", ON, window.on), ("OFF", OFF, ~window.on)) if polarities == 2 else (("", ON, window.on),)
+    for words, colour, chosen in kinds:
+        counts = np.bincount(cells.place(window.t[chosen]), minlength=cells.number)
+        ax.stairs(counts / cells.size, edges, baseline=None, color=colour, label=words, linewidth=1.4)
+    ax.set_xlim(cells.start, cells.stop)
+    ax.set_ylim(0, 1.3 * max(ax.get_ylim()[1], 0.1))  # room for the legend
+    style.label(ax, "time (ms)", "events per ms")
     if polarities == 2:
-        legend(ax, loc="upper right", ncol=2)
+        style.legend(ax, loc="upper right", ncol=2)

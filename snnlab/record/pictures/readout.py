@@ -37,8 +37,10 @@ def draw_readout(y: np.ndarray, answers: np.ndarray, target: int, dt: float | No
     """
     num_steps, answer, times = len(y), int(answers[-1]), step_times(len(y), dt)
     figure, (ax,) = new_figure()
-    for k in sorted(set(range(y.shape[1])) - {answer, target}):
-        ax.plot(times, y[:, k], color=GREY, linewidth=0.9, label="other classes" if k == 0 else None)
+    others = [k for k in range(y.shape[1]) if k not in (answer, target)]
+    if others:
+        lines = ax.plot(times, y[:, others], color=GREY, linewidth=0.9)
+        lines[0].set_label("other classes")
     if answer != target:
         ax.plot(times, y[:, answer], color=VERMILION, linewidth=2.0, linestyle=DASHED, label=f"answer {answer}")
     ax.plot(times, y[:, target], color=BLUE, linewidth=2.0, label=f"target {target}")

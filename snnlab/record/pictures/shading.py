@@ -1,12 +1,14 @@
-"""Counts of ON and OFF events as colours."""
+"""Counts of ON and OFF events as an image in their colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from snnlab.record.pictures.cells import Cells
 from snnlab.record.pictures.style import BLUE, VERMILION
 
 ON, OFF = VERMILION, BLUE
@@ -35,18 +37,9 @@ def shade(counts: Sequence[np.ndarray], colours: Sequence[str], full: int) -> np
     return image
 
 
-def count(x: np.ndarray, y: np.ndarray, p: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Count the ON and the OFF events of each cell.
-
-    Args:
-        x: Column of the cell.
-        y: Row of the cell.
-        p: True for ON.
-        shape: Rows and columns.
-
-    Shape:
-        x, y, p: `[N]`; returns two `[rows, columns]`.
-    """
-    cells = y.astype(np.int64) * shape[1] + x
-    on, off = (np.bincount(cells[chosen], minlength=shape[0] * shape[1]).reshape(shape) for chosen in (p, ~p))
-    return on, off
+def show(ax: Axes, image: np.ndarray, across: Cells, up: Cells, *, downwards: bool, aspect: str = "auto") -> None:
+    """Put an image into axes, row 0 at the top where `downwards`, and let them end where the sensor and window end."""
+    extent = (across.start, across.end, up.start, up.end)
+    ax.imshow(image, extent=extent, origin="lower", aspect=aspect, interpolation="nearest")
+    ax.set_xlim(across.start, across.stop)
+    ax.set_ylim(*((up.stop, up.start) if downwards else (up.start, up.stop)))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.folders import config_folder
+from snnlab.nn import LAYERS
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Return the cells behind the first one of each line, by the first."""
+    split = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
+    return {first: rest for first, *rest in split}
+
+
+def test_alone_it_lists_the_kinds_with_their_numbers(snnlab: Snnlab):
+    done = snnlab("list")
+    assert done.status == 0, done.err
+    kinds = rows(done.out)
+    assert kinds["layers"] == [str(len(list(LAYERS))), "model.layers.NAME.type"]
+    assert kinds["models"] == [str(len(list((config_folder() / "model").glob("*.yaml")))), "model=NAME"]
+    named = (
+        "neurons surrogates losses datasets experiments data presets optimizers schedulers trainers callbacks loggers"
+    )
+    assert set(named.split()) <= kinds.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("layers", "conv2d", "Convolve the axes behind the channels."),
+        ("neurons", "li", "Leaky integrator: its output is its membrane."),
+        ("surrogates", "triangle", "A triangle: max(0, 1 - z / 2), zero beyond two half widths."),
+        ("losses", "cross_entropy", "Cross-entropy of the output's mean (sum, last, max) over the valid steps."),
+        ("datasets", "saccade_digits", "1,797 digits of 8x8 pixels"),
+        ("models", "mlp_lif", "One fully connected spiking layer of 256 neurons, and a leaky readout."),
+        ("experiments", "nmnist", "conv_lif on N-MNIST"),
+        ("presets", "cuba_lif", "Leaky integrate-and-fire behind a decaying synaptic current"),
+        ("schedulers", "cosine", "From lr down to nothing along half a cosine, once an epoch."),
+    ],
+)
+def test_a_kind_is_listed_with_a_sentence_for_each(snnlab: Snnlab, kind: str, name: str, words: str):
+    done = snnlab("list", kind)
+    assert done.status == 0, done.err
+    assert rows(done.out)[name][0].startswith(words)
+
+
+def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):
+    done = snnlab("list", "layers", "conv2d")
+    assert done.out.startswith("conv2d: Convolve the axes behind the channels.\n")
+    told = rows(done.out)
+    assert told["out_channels"] == ["a whole number", "required", "Filters."]
+    assert told["bias"] == ["true or false", "true", "Whether each filter has an offset."]
+    assert "in_shape" not in told
+
+
+def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab):
+    told = rows(snnlab("list", "neurons", "lif").out)
+    assert told["tau_mem"][:3] == ["a number or text or null", "ms", "null"]
+    assert told["v_threshold"] == ["a number", "1.0", "Firing threshold, dimensionless, > 0."]
+    assert "dt" not in told
+
+
+def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
+    told = rows(snnlab("list", "datasets", "nmnist").out)
+    assert told["root"][:2] == ["text or null", "null"]
+    assert told["root"][2].startswith("Folder that holds")
+    assert told["dt"][:3] == ["a number or null", "ms", "null"]
+    assert told["duration_ms"][:3] == ["a number", "ms", "required"]
+
+
+def test_what_has_no_settings_says_so(snnlab: Snnlab):
+    assert snnlab("list", "layers", "flatten").out.endswith("\nIt takes no settings.\n")
+
+
+def test_a_file_is_printed_whole_below_its_path(snnlab: Snnlab):
+    path = config_folder() / "model" / "conv_lif.yaml"
+    assert snnlab("list", "models", "conv_lif").out == f"# {path}\n{path.read_text()}"
+
+
+def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
+    (workplace / "mine" / "model").mkdir(parents=True)
+    (workplace / "mine" / "model" / "net.yaml").write_text("# snnlab train model=net\n# My own net.\nlayers: {}\n")
+    assert rows(snnlab("list", "models", "--config-dir", "mine").out)["net"] == ["My own net."]
+    assert snnlab("list", "--config-dir=mine", "models", "net").out.splitlines()[0].endswith("mine/model/net.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["layer"], "list: there is no kind 'layer'. Did you mean 'layers'?"),
+        (["zebras"], "list: there is no kind 'zebras'. Known: layers, neurons, "),
+        (["layers", "con2d"], "list: there is no layer 'con2d'. Did you mean 'conv2d'?"),
+        (["models", "conv_lfi"], "list: there is no file among the models 'conv_lfi'. Did you mean 'conv_lif'?"),
+        (["layers", "conv2d", "more"], "list: takes a kind and a name, got layers, conv2d, more"),
+        (["--all"], "list: there is no option --all. It takes --config-dir."),
+        (["models", "--config-dir", "nowhere"], "--config-dir: there is no folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_line(workplace: Path, snnlab: Snnlab, arguments: list[str], message: str):
+    done = snnlab("list", *arguments)
+    assert done.status == 2
+    assert done.err.startswith(f"snnlab: {message}")
+    assert len(done.err.splitlines()) == 1
+    assert not done.out
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly():
+    code = "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab import cli; sys.exit(cli.main())"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+def cells(text: str, first: str) -> list[str]:
+    """Return the cells of the row that begins with `first`."""
+    (line,) = [line for line in text.splitlines() if line.strip().startswith(f"{first} ")]
+    return re.split(r" {2,}", line.strip())
+
+
+def test_it_tells_layers_costs_constants_and_what_depends_on_dt(workplace: Path, snnlab: Snnlab):
+    done = snnlab("show", "data.num_bins=64")
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == (
+        "conv_lif_saccade_digits: saccade_digits, 34 × 34 pixels, 2 polarities, 64 steps of 5 ms = 320 ms"
+    )
+    layers, neurons = done.out.split("Dense operations:")
+    assert cells(layers, "conv1") == ["conv1", "conv2d", "12 × 30 × 30", "612", "540,000"]
+    assert cells(layers, "pool1") == ["pool1", "max_pool", "12 × 15 × 15"]
+    assert cells(layers, "total") == ["total", "18,254", "1,709,600"]
+    assert "109 million a recording of 64 steps" in neurons
+    assert cells(neurons, "lif1") == ["lif1", "tau_mem", "20", "4", "0.7788", "1", "u ≥ 1", "subtract 1"]
+    assert "    conv1, conv2, out: a bias acts once a step: twice the bins, twice the drive; cure: bias: false" in lines
+
+
+def test_it_leaves_nothing_behind_and_needs_no_data(workplace: Path, snnlab: Snnlab):
+    assert snnlab("show", "data=nmnist", "data.root=nowhere", "data.download=false").status == 0
+    assert not list(workplace.iterdir())
+
+
+def test_overrides_models_and_plugins_are_those_of_train(workplace: Path, snnlab: Snnlab):
+    (workplace / "my_shown_layers.py").write_text(
+        "import torch\nfrom torch import nn\nfrom snnlab.nn import LAYERS\n"
+        "@LAYERS.register('shown')\nclass Shown(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.a = nn.Parameter(torch.ones(3))\n"
+        "    def forward(self, x):\n        return x * self.a.sum()\n"
+    )
+    (workplace / "mine" / "model").mkdir(parents=True)
+    (workplace / "mine" / "model" / "net.yaml").write_text(
+        "layers:\n  flatten: {type: flatten}\n  own: {type: shown}\n  out: {type: linear, out_features: 10}\n"
+    )
+    done = snnlab("show", "--config-dir", "mine", "model=net", "plugins=[my_shown_layers]")
+    assert done.status == 0, done.err
+    assert cells(done.out, "own") == ["own", "shown", "2312", "3", "?"]
+    assert cells(done.out, "total") == ["total", "23,133", "23,120+ ?"]
+    assert "neuron" not in done.out
+
+
+@pytest.mark.parametrize("name", ["net.png", "net.svg", "net.pdf"])
+def test_it_draws_a_picture(workplace: Path, snnlab: Snnlab, name: str):
+    done = snnlab("show", "--figure", name, "model=mlp_lif")
+    assert done.status == 0, done.err
+    assert done.out == f"{name}\n"
+    starts = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+    assert (workplace / name).read_bytes().startswith(starts[Path(name).suffix])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["neuron.tau_men=3"], ["neuron: unknown setting 'tau_men'", "Did you mean 'tau_mem'?"]),
+        (
+            ["model.layers.out.out_features=7"],
+            ["model.layers.readout: the network ends with shape [7]", "set its out_features to 10"],
+        ),
+        (["conv_lif"], ["conv_lif: not an override"]),
+        (["-m", "seed=1,2"], ["show: there is no option -m"]),
+        (["--figure"], ["show: --figure needs a value"]),
+        (["--figure", "net.jpeg"], ["--figure: net.jpeg should end with .png, .svg, .pdf"]),
+        (["--figure", "nowhere/net.png"], ["--figure: there is no folder nowhere"]),
+        (["--figure", "net.png", "neuron.tau_mem=-1"], ["tau_mem must be > 0"]),
+        (["--config-dir", "nowhere"], ["--config-dir: there is no folder"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_mistake_gets_a_line_and_leaves_nothing(
+    workplace: Path, snnlab: Snnlab, arguments: list[str], words: list[str]
+):
+    done = snnlab("show", *arguments)
+    assert done.status == 2
+    assert len(done.err.strip().splitlines()) <= 2
+    assert all(word in done.err for word in words), done.err
+    assert not done.out
+    assert not list(workplace.iterdir())
+
+
+@pytest.mark.parametrize(("command", "light"), [("show", ["--help"]), ("list", ["--help"]), ("list", ["models"])])
+def test_help_and_files_need_no_heavy_import(command: str, light: list[str]):
+    assert not heavy(command, *light, modules=("torch", "hydra", "omegaconf", "rich", "matplotlib"))
+
+
+@pytest.mark.parametrize("command", [("show",), ("list",), ("list", "losses", "cross_entropy")])
+def test_neither_imports_what_only_training_needs(command: tuple[str, ...]):
+    assert not heavy(*command, modules=("lightning", "tonic", "torchmetrics", "tensorboard", "matplotlib"))
+
+
+def heavy(*arguments: str, modules: tuple[str, ...]) -> list[str]:
+    code = (
+        f"import sys; sys.argv = ['snnlab', *{arguments!r}]; from snnlab import cli; assert cli.main() == 0\n"
+        f"print('imported', *[name for name in {modules!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()[1:]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.catalog import description, file_kinds, group_files
+from snnlab.config.folders import config_folder
+
+FILES = sorted(config_folder().glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_packaged_file_says_how_it_is_run_and_what_it_is(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# snnlab ")
+    assert lines[1].startswith("# ")
+    assert description(path) == lines[1].removeprefix("# ")
+
+
+def test_groups_have_the_names_that_users_say() -> None:
+    kinds = file_kinds(None)
+    assert kinds["models"] == "model"
+    assert kinds["presets"] == "neuron"
+    assert kinds["data"] == "data"
+
+
+def test_the_users_files_and_groups_are_there_too(tmp_path: Path) -> None:
+    for group in ("model", "mine"):
+        (tmp_path / group).mkdir()
+    (tmp_path / "model" / "a_net.yaml").write_text("layers: {}\n")
+    assert next(iter(group_files("model", tmp_path))) == "a_net"
+    assert {"conv_lif", "mlp_lif"} <= group_files("model", tmp_path).keys()
+    assert file_kinds(tmp_path)["mine"] == "mine"
+    assert group_files("mine", tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# @package _global_\n# snnlab train a=b\n# What it is.\nlr: 1\n", "What it is."),
+        ("# snnlab train a=b\n_target_: torch.optim.SGD\n", "torch.optim.SGD"),
+        ("lr: 1\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_file_is_described_by_its_second_comment_line_or_its_class(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    assert description(path) == said

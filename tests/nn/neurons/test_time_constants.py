@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from snnlab.nn import LIF, CubaLIF
+from snnlab.nn.neurons.time_constants import Constant, time_constant
+
+NAMES = ("tau_mem", "beta")
+
+
+def test_a_constant_in_ms_is_told_in_steps_and_as_factor() -> None:
+    assert time_constant(20.0, None, 10.0, "exact", NAMES) == Constant(
+        "tau_mem", "ms", 20.0, 2.0, math.exp(-0.5), "exact"
+    )
+    assert time_constant(20.0, None, 5.0, "euler", NAMES)[2:5] == (20.0, 4.0, 0.75)
+
+
+def test_a_constant_in_steps_has_its_ms_where_steps_have_a_length() -> None:
+    assert time_constant("2 steps", None, 10.0, "exact", NAMES)[1:4] == ("steps", 20.0, 2.0)
+    assert time_constant("2 steps", None, None, "exact", NAMES)[1:4] == ("steps", None, 2.0)
+
+
+@pytest.mark.parametrize("decay", ["exact", "euler"])
+def test_a_factor_and_the_length_that_is_told_for_it_are_the_same_neuron(decay: str) -> None:
+    told = LIF(10.0, beta=0.9, decay=decay).constants()[0]  # pyright: ignore[reportArgumentType]
+    assert told.given == "factor"
+    again = LIF(10.0, tau_mem=told.ms, decay=decay).constants()[0]  # pyright: ignore[reportArgumentType]
+    assert again.factor == pytest.approx(0.9, rel=1e-12)
+
+
+def test_a_factor_of_zero_is_no_time_at_all() -> None:
+    assert time_constant(None, 0.0, 10.0, "exact", NAMES)[2:5] == (0.0, 0.0, 0.0)
+    assert time_constant(None, 0.0, 10.0, "euler", NAMES)[2:5] == (10.0, 1.0, 0.0)
+
+
+def test_a_neuron_with_a_synapse_has_two() -> None:
+    assert [c.name for c in CubaLIF(1.0).constants()] == ["tau_mem", "tau_syn"]
+
+
+def test_resets_and_thresholds_in_words() -> None:
+    words = LIF(1.0, reset="value", v_reset=-0.5, reset_delay=True, threshold="strict", v_threshold=2.0).dialect().words
+    assert words == {"gain": "1", "threshold": "u > 2", "reset": "to -0.5, a step later"}
+    assert LIF(1.0, reset="none").dialect().words["reset"] == "none"

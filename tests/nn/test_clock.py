@@ -1,0 +1,113 @@
+"""The warnings, and that they are true: what is warned of changes with dt, what is not does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
+from snnlab.nn.clock import clock_warnings
+from snnlab.nn.neurons import Neuron
+
+FC = {"type": "linear", "out_features": 3, "bias": False}
+BIASED = {"type": "linear", "out_features": 3}
+
+
+def warned(dt: float | None = 10.0, **layers: dict[str, Any]) -> list[tuple[str, str, str]]:
+    network = build_network(layers, in_shape=(4,), dt=dt).network
+    return [(", ".join(w.layers), w.remark.text, w.remark.cure) for w in clock_warnings(network)]
+
+
+def test_the_defaults_without_bias_do_not_depend_on_dt() -> None:
+    assert warned(fc=FC, lif={"type": "lif"}, out=FC, readout={"type": "li"}) == []
+    assert warned(fc=FC, lif={"type": "cuba_lif"}) == []
+
+
+def test_layers_with_a_bias_share_one_line() -> None:
+    ((layers, text, cure),) = warned(fc=BIASED, lif={"type": "lif"}, out=BIASED, readout={"type": "li"})
+    assert layers == "fc, out"
+    assert text == "a bias acts once a step: twice the bins, twice the drive"
+    assert cure == "bias: false"
+
+
+def test_a_bias_that_reaches_no_neuron_or_a_norm_first_is_not_warned_of() -> None:
+    assert warned(fc=FC, lif={"type": "lif"}, out=BIASED) == []
+    ((layers, text, _),) = warned(fc=BIASED, norm={"type": "batch_norm"}, lif={"type": "lif"})
+    assert layers == "norm"
+    assert text.startswith("normalises each step")
+
+
+def test_a_gain_for_levels_is_warned_of_where_impulses_arrive_and_the_other_way_round() -> None:
+    ((layer, text, cure),) = warned(fc=FC, lif={"type": "lif", "input_gain": "1-a"})
+    assert (layer, cure) == ("lif", "input_gain: 1")
+    assert text == "an input_gain of 1-a does not suit impulses (spikes or events): twice the bins, half the drive"
+    behind = {"fc": FC, "li": {"type": "li"}, "fc2": FC}
+    ((layer, text, cure),) = warned(**behind, lif={"type": "lif"})
+    assert (layer, cure) == ("lif", "input_gain: 1-a")
+    assert "the level of li, which comes once a step: twice the bins, twice the drive" in text
+    assert warned(**behind, lif={"type": "lif", "input_gain": "1-a"}) == []
+    ((_, text, cure),) = warned(**behind, lif={"type": "cuba_lif"})
+    assert cure == "keep dt"
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "cure"),
+    [
+        ({"tau_mem": "2 steps"}, "tau_mem is given as 2 steps: twice the bins, half the time constant", "tau_mem: 20"),
+        ({"beta": 0.9}, "tau_mem is given as a factor, 0.9 a step: twice the bins, half", "tau_mem: 94.91"),
+        ({"tau_mem": 15.0, "decay": "euler"}, "tau_mem is 1.5 steps, where decay: euler needs 2", "decay: exact"),
+        ({"tau_mem": 5.0}, "tau_mem is 0.5 steps long, so that what happens within a step is lost", "more bins"),
+        ({"reset": "none"}, "spikes at each step above its threshold", "reset: subtract"),
+        ({"reset_delay": True}, "the reset waits for the next step", "reset_delay: false"),
+        ({"type": "cuba_lif", "synapse": "decay_first"}, "jumps decay before they act", "synapse: jump_first"),
+        ({"type": "cuba_lif", "input_gain": 0.5}, "an input_gain of 0.5 does not suit impulses", "input_gain: 1-a"),
+        ({"type": "cuba_lif", "alpha": 0.5}, "tau_syn is given as a factor, 0.5 a step", "tau_syn: 14.43"),
+    ],
+)
+def test_each_dialect_that_depends_on_dt_is_named_with_its_cure(settings: dict[str, Any], text: str, cure: str) -> None:
+    ((layer, said, proposed),) = warned(fc=FC, lif={"type": "lif", **settings})
+    assert layer == "lif"
+    assert said.startswith(text)
+    assert proposed == cure
+
+
+@pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}, {"reset": "value"}])
+def test_what_is_long_enough_is_not_warned_of(settings: dict[str, Any]) -> None:
+    assert warned(fc=FC, lif={"type": "lif", **settings}) == []
+
+
+def test_where_steps_have_no_length_nothing_depends_on_it() -> None:
+    assert warned(None, fc=BIASED, lif={"type": "lif", "tau_mem": "2 steps"}) == []
+
+
+def test_a_neuron_that_says_nothing_of_itself_is_not_judged() -> None:
+    class Silent(Neuron):
+        dt = 1.0
+
+    assert clock_warnings(Network({"fc": nn.Linear(2, 2), "silent": Silent()})) == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dt: LIF(dt, tau_mem=40.0, v_threshold=1e9),
+        lambda dt: LIF(dt, tau_mem=40.0, v_threshold=1e9, input_gain="1-a"),
+        lambda dt: LI(dt, tau_mem=40.0),
+        lambda dt: CubaLIF(dt, tau_mem=40.0, tau_syn=20.0, v_threshold=1e9),
+        lambda dt: CubaLIF(dt, tau_mem=40.0, tau_syn=20.0, v_threshold=1e9, input_gain=0.5),
+    ],
+)
+def test_twice_the_bins_drive_the_membrane_as_the_power_says(make: Any) -> None:
+    """The membrane that half a second of impulses, or of a bias, drives a neuron to that cannot fire."""
+
+    def membrane(dt: float, a_ms: float, a_step: float) -> float:
+        x = torch.full((round(500 / dt), 1, 1), a_ms * dt + a_step, dtype=torch.float64)
+        return make(dt)(x)[1].v.item()
+
+    power = make(0.25).dialect().drive_power
+    assert power is not None
+    assert membrane(0.25, 1.0, 0.0) / membrane(0.5, 1.0, 0.0) == pytest.approx(2.0**power, rel=0.03)
+    assert membrane(0.25, 0.0, 1.0) / membrane(0.5, 0.0, 1.0) == pytest.approx(2.0 ** (power + 1), rel=0.03)

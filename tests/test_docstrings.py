@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from snnlab.docstrings import argument_texts, first_sentence
+from snnlab.nn import LAYERS, NEURONS
+
+
+class Base:
+    """A base.
+
+    Args:
+        one: The base's one.
+        two: The base's two, which needs
+            a second line.
+    """
+
+
+class Child(Base):
+    """Does this. And that, in
+    a second sentence.
+
+    More.
+
+    Args:
+        one: See `Base`, as all that follow.
+        two: Its own two: with a colon.
+        three (int, optional): In torch's style.
+
+            With a paragraph.
+
+    Shape:
+        x: `[N]`.
+    """
+
+
+def test_the_first_sentence_is_one_line() -> None:
+    assert first_sentence(Child) == "Does this."
+    assert first_sentence(Base) == "A base."
+    assert first_sentence(lambda: None) == ""
+
+
+def test_the_texts_of_arguments_come_from_the_class_that_has_them() -> None:
+    assert argument_texts(Child) == {
+        "one": "The base's one.",
+        "two": "Its own two: with a colon.",
+        "three": "In torch's style. With a paragraph.",
+    }
+    assert argument_texts(Base)["two"] == "The base's two, which needs a second line."
+    assert argument_texts(lambda: None) == {}
+
+
+def test_every_setting_of_every_layer_has_a_text() -> None:
+    from snnlab.settings import settings_of
+
+    for kind in LAYERS:
+        factory = LAYERS.get(kind, kind)
+        assert first_sentence(factory), kind
+        missing = settings_of(factory, ("in_shape", "dt")).keys() - argument_texts(factory).keys()
+        assert not missing or kind in ("leaky_relu", "gelu"), (kind, missing)
+    assert argument_texts(NEURONS.get("lif", "lif"))["v_threshold"] == "Firing threshold, dimensionless, > 0."
