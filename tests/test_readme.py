@@ -1,0 +1,93 @@
+"""The README's commands are run, its files are used, its Python is executed, as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+# Seconds in place of minutes; what the README says about the experiment itself stays.
+SHORT = (
+    "trainer.max_epochs=1",
+    "data.batch_size=4",
+    "+trainer.limit_train_batches=1",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=1",
+    "trainer.accelerator=cpu",
+)
+
+
+def commands() -> list[str]:
+    """Return the commands of the shell blocks, those shown with their mistake and `snnlab show --figure` too."""
+    found: dict[str, None] = {}
+    for language, block in BLOCKS:
+        if language in ("", "sh", "bash"):
+            lines = (line.removeprefix("$ ").partition(" #")[0].strip() for line in block.splitlines())
+            found.update(dict.fromkeys(line for line in lines if line.startswith("snnlab ")))
+    return list(found)
+
+
+def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
+    """Return events in the 5 bytes each of N-MNIST's format."""
+    columns = (x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255)
+    return np.stack(columns, 1).astype(np.uint8).tobytes()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the README's files and a tiny synthetic N-MNIST."""
+    folder = tmp_path_factory.mktemp("readme")
+    for _, block in BLOCKS:
+        named = re.match(r"# ([\w/]+\.(?:yaml|py))\b", block)
+        if named:
+            (folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / named[1]).write_text(block)
+    rng = np.random.default_rng(0)
+    for part, number in (("Train", 4), ("Test", 1)):
+        for digit in range(10):
+            (folder / "FOLDER" / "NMNIST" / part / str(digit)).mkdir(parents=True)
+            for k in range(number):
+                t, (x, y) = np.sort(rng.integers(0, 300_000, 500)), rng.integers(0, 34, (2, 500))
+                path = folder / "FOLDER" / "NMNIST" / part / str(digit) / f"{k:05d}.bin"
+                path.write_bytes(encoded(t, x, y, rng.integers(0, 2, 500)))
+    return folder
+
+
+def test_there_are_commands_to_run():
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_readme_does_what_it_says(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(place)
+    _, *arguments = shlex.split(command)
+    trains = arguments[0] == "train" and not {"--help", "--cfg"} & set(arguments)
+    if trains and "FOLDER" in command and "data.download=false" not in arguments:
+        arguments.append("data.download=false")  # a test fetches nothing
+    monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
+    try:
+        status = cli.main()
+    except SystemExit as exit_:  # Hydra's --help ends so
+        status = exit_.code
+    captured = capfd.readouterr()
+    shown_as_mistake = f"$ {command}\n" in README
+    assert status == (2 if shown_as_mistake else 0), captured.err
+    if shown_as_mistake:
+        said = README.partition(f"$ {command}\n")[2].partition("\n")[0]
+        assert all(part in captured.err for part in said.split("...")), captured.err
+
+
+@pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
+def test_the_python_of_the_readme_runs(block: str):
+    exec(compile(block.replace('"gain"', '"gain_of_the_readme"'), "README.md", "exec"), {"__name__": "readme"})
