@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import time
 
@@ -63,6 +64,7 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     try:
         return command.main(arguments, started)
     except Interrupted as stop:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         print(f"snnlab: {stop}", file=sys.stderr)
         return stop.status
     except SnnlabError as error:

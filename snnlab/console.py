@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import traceback
 import warnings
@@ -21,16 +22,34 @@ _REMARKS = (
     r"(?s).*does not have many workers",  # packed recordings are fast to read: no worker is needed
     r"(?s).*across ranks is zero",  # data.val_fraction=0, as asked
     r"(?s).*is smaller than the logging interval",  # the epoch's means are logged all the same
+    r"(?s)GPU available but not used",  # trainer=cpu, as asked
     r"(?s).*`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning 2.6 and torch 2.13
 )
 
 
+# Who says at every start, or in passing, what is of no use to a user.
+_CHATTY = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning.pytorch.accelerators.cuda",
+    "lightning.pytorch.trainer.connectors.signal_connector",
+)
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at that moment: a bar or a notebook may have put its own in place."""
+    """Writes to what `sys.stderr` is at that moment: a bar or a notebook may have put its own in place.
+
+    A message that is wider than the terminal is said in its `short` form, where its record has one.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        wide = sys.stderr.isatty() and len(text) > shutil.get_terminal_size().columns
+        return getattr(record, "short", text) if wide else text
 
 
 def console_logging() -> None:
@@ -46,8 +65,8 @@ def console_logging() -> None:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep away what Lightning says at every start."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for remark in _REMARKS:
             warnings.filterwarnings("ignore", message=remark)
@@ -59,6 +78,11 @@ def say_error(error: SnnlabError) -> None:
     if os.environ.get("SNNLAB_DEBUG") == "1":
         traceback.print_exception(error)
     print(f"snnlab: {error}", file=sys.stderr, flush=True)
+
+
+def draws_bars() -> bool:
+    """Return whether stderr is a terminal that a bar can be drawn on."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def table_console() -> Console:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,22 @@ def real_data() -> Path:
     if named:
         pytest.fail(f"SNNLAB_DATA names {path}, which is not a folder")
     pytest.skip(f"no real recordings: {path} is missing and SNNLAB_DATA is not set")
+
+
+@pytest.fixture
+def quiet_trainer(tmp_path: Path) -> Callable[..., Any]:
+    """Return what makes a trainer for a few steps on the CPU, which writes and shows nothing."""
+
+    import lightning as L
+
+    def make(**settings: Any) -> Any:
+        quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        return L.Trainer(
+            accelerator="cpu",
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=tmp_path,
+            **{**quiet, **settings},
+        )
+
+    return make

@@ -11,6 +11,7 @@ import torch
 
 from snnlab.commands.interruption import ctrl_c_comes_back, interrupted, received_signal
 from snnlab.config import assemble
+from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import RecordError
@@ -20,6 +21,7 @@ from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.predictions import Predictions, layer_names
 from snnlab.record.provenance import provenance
 from snnlab.record.run_folder import Result, create_run_folder, log_file
+from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
@@ -43,10 +45,18 @@ def fit_and_test(
         Interrupted: after Ctrl-C or SIGTERM; nothing is tested then.
         Exception: whatever stopped the training, after `status: failed` was written.
     """
-    rule = experiment.selection if data.split.val.size else "last"
+    validates = data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
+    rule = experiment.selection if validates else "last"
     selection = Selection(folder / "checkpoints", rule)
     timing = Timing(started)
-    callbacks = [timing, *console_callbacks(timing), SilenceWarning(), MetricsCSV(folder / "metrics.csv"), selection]
+    told = [
+        timing,
+        *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
+        SilenceWarning(),
+        *assemble.pictures(experiment),
+        *mode_callbacks(experiment, folder),
+    ]
+    callbacks = [*told, MetricsCSV(folder / "metrics.csv"), selection]
     trainer = assemble.trainer(experiment, folder, callbacks)
     config_text = create_run_folder(folder, experiment.record or {})
     result = Result(folder, "failed", experiment.seed)
@@ -105,7 +115,7 @@ def _metrics(
         _load_weights(module, selection.best_path)
     metrics: dict[str, float] = {}
     arrays = {"layers": layer_names(built.spiking)}
-    stages = [("val", data.split.val.size > 0), ("test", test and data.split.test.size > 0)]
+    stages = [("val", bool(last)), ("test", test and data.split.test.size > 0)]
     for stage in (name for name, wanted in stages if wanted):
         values, of_stage = _evaluate(trainer, module, data, stage)
         metrics.update(values)
@@ -121,7 +131,9 @@ def _evaluate(
     predictions = Predictions(stage)
     callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     # The chosen epoch's validation has been logged when it was trained: a second time would bend its curve.
-    trainer.callbacks, trainer.loggers = [predictions], loggers if stage == "test" else []  # type: ignore[attr-defined]
+    kept = [callback for callback in callbacks if isinstance(callback, Bar)]
+    trainer.callbacks = [predictions, *kept]  # type: ignore[attr-defined]
+    trainer.loggers = loggers if stage == "test" else []
     try:
         if stage == "test":
             (values,) = trainer.test(module, datamodule=data, verbose=False)
@@ -129,7 +141,8 @@ def _evaluate(
             (values,) = trainer.validate(module, datamodule=data, verbose=False)
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
-    return values, predictions.arrays()
+    arrays = predictions.arrays()
+    return {**values, f"{stage}/recordings": float(len(arrays[f"{stage}_target"]))}, arrays
 
 
 def _load_weights(module: SpikingModule, checkpoint: Path) -> None:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
+    from snnlab.data.module import EventDataModule
+    from snnlab.nn import BuiltNetwork
     from snnlab.record.run_folder import Result
+    from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,11 @@ def main(arguments: list[str], started: float) -> int:
     mistakes = 0
 
     def job(experiment: Experiment, folder: Path) -> None:
+        if experiment.mode == "shapes":
+            from snnlab.commands.shapes import show_shapes
+
+            show_shapes(experiment, folder)
+            return
         result = run(experiment, folder, started)
 
         from snnlab.record.table import print_result
@@ -73,12 +81,24 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
         SnnlabError: for a mistake found before the training; the folder is then not written.
     """
     from snnlab.console import quiet_lightning
+    from snnlab.errors import ConfigError
 
+    if experiment.mode == "shapes":
+        raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
     with experiment.located_errors(), quiet_lightning():
-        return _run(experiment, folder, started)
+        module, data, built = assembled(experiment, folder)
+
+        from snnlab.commands.fit import fit_and_test
+
+        return fit_and_test(experiment, folder, module, data, built, started)
 
 
-def _run(experiment: Experiment, folder: Path, started: float) -> Result:
+def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, EventDataModule, BuiltNetwork]:
+    """Return what is trained, on what, and the network's shapes; the recordings are packed.
+
+    Raises:
+        SnnlabError: for a mistake in the configuration or the data.
+    """
     from snnlab.config import assemble
     from snnlab.config.plugins import import_plugins
 
@@ -90,12 +110,10 @@ def _run(experiment: Experiment, folder: Path, started: float) -> Result:
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer)
-    assemble.trainer(experiment, folder, [])  # only to find mistakes before the recordings are packed
+    # Only to find mistakes before the recordings are packed.
+    assemble.trainer(experiment, folder, assemble.pictures(experiment))
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store)
     for note in [*dataset.notes, *assemble.data_notes(data)]:
         _log.info(note)
-
-    from snnlab.commands.fit import fit_and_test
-
-    return fit_and_test(experiment, folder, module, data, built, started)
+    return module, data, built

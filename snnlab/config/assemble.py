@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,15 @@ from torch.optim import Optimizer
 
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
+from snnlab.console import draws_bars
 from snnlab.data.registry import Dataset
 from snnlab.data.settings import DataSettings, build_dataset, read_settings
-from snnlab.data.splits import make_split
+from snnlab.data.splits import make_split, one_batch
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
 from snnlab.nn import NEURONS, BuiltNetwork, build_network
 from snnlab.seeds import Stream, derived_seed
-from snnlab.settings import takes
+from snnlab.settings import check_settings, takes
 
 if TYPE_CHECKING:
     import lightning as L
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from snnlab.training.module import MakeOptimizer, Schedule, SpikingModule
 
     Optimization = tuple[MakeOptimizer, Schedule | None]
+
+# Steps on the one batch that make up an epoch of mode=overfit.
+OVERFIT_STEPS = 20
 
 LIGHTNING = ("lightning.pytorch",)
 # A window that leaves out this part of all events is a slip of the unit.
@@ -94,6 +97,9 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> Ev
         raise ConfigError(
             f"data.val_fraction: of {split.val.size} training recordings none is left; lower {data.val_fraction}"
         )
+    if experiment.mode == "overfit":
+        split = one_batch(split, data.batch_size, experiment.seed)
+        return EventDataModule(packed, split, data, experiment.seed, repeats=OVERFIT_STEPS)
     return EventDataModule(packed, split, data, experiment.seed)
 
 
@@ -166,6 +172,19 @@ def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     return make, Schedule(make_schedule, interval, monitor)
 
 
+def pictures(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that draws pictures for TensorBoard, if one is asked for."""
+    from snnlab.record.pictures.callback import Pictures
+
+    if experiment.pictures is None:
+        return []
+    check_settings(Pictures, experiment.pictures, "pictures", "pictures")
+    try:
+        return [Pictures(**experiment.pictures)]
+    except ValueError as error:
+        raise ConfigError(f"pictures: {error}") from error
+
+
 def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> L.Trainer:
     """Build the trainer with the experiment's loggers and further callbacks."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -187,7 +206,7 @@ def trainer_maker(experiment: Experiment, folder: Path, callbacks: Sequence[L.Ca
     loggers = [_build(n, Logger, modules, f"logger.{key}", in_folder) for key, n in _nodes(experiment.logger, "logger")]
     more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
-    extra = {**fixed, "enable_progress_bar": sys.stderr.isatty()}
+    extra = {**fixed, "enable_progress_bar": draws_bars()}
     return partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 

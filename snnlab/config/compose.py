@@ -61,7 +61,8 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
             raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
-        raw.pop("experiment", None)
+        for group in ("experiment", "debug"):  # their files have set what they set
+            raw.pop(group, None)
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(raw.get("name"), choices)
         resolved = _plain(OmegaConf.create(raw), resolve=True)

@@ -11,6 +11,7 @@ from snnlab.config.origin import Origin
 from snnlab.errors import ConfigError
 
 Node = Mapping[str, Any]
+Mode = Literal["train", "overfit", "profile", "shapes"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
@@ -30,6 +31,9 @@ class Experiment:
         trainer: Arguments of lightning's Trainer.
         callbacks: Further callbacks by name.
         logger: Loggers by name.
+        pictures: `recordings` and `every_epochs` of the pictures in TensorBoard; null for none.
+        mode: What is done: `train`; `overfit` one batch; `profile`, train and say where the time goes; `shapes`, print
+            what goes through the layers and train nothing.
         output_dir: Where runs go.
         plugins: Modules to import first.
         threads: CPU threads of torch; null leaves its own choice.
@@ -50,6 +54,8 @@ class Experiment:
     scheduler: Node | None = None
     callbacks: Node | None = None
     logger: Node | None = None
+    pictures: Node | None = None
+    mode: Mode = "train"
     output_dir: str = "outputs"
     plugins: Sequence[str] = ()
     threads: int | None = None

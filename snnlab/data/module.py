@@ -33,15 +33,17 @@ class EventDataModule(L.LightningDataModule):
         split: Which of them are for what.
         settings: Window, bins, batch size, workers.
         seed: The run's seed, for the order of the training recordings.
+        repeats: How often an epoch goes through the training recordings.
     """
 
-    def __init__(self, store: Store, split: Split, settings: DataSettings, seed: int) -> None:
+    def __init__(self, store: Store, split: Split, settings: DataSettings, seed: int, repeats: int = 1) -> None:
         super().__init__()
+        self.repeats = repeats
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, in a new order each epoch."""
-        return self._loader(self.split.train, self.seed)
+        return self._loader(self.split.train, self.seed, self.repeats)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Return the validation batches, in the store's order; an empty list where nothing is held out."""
@@ -56,11 +58,11 @@ class EventDataModule(L.LightningDataModule):
         settings = self.settings
         return to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
 
-    def _loader(self, indices: np.ndarray, seed: int | None) -> DataLoader[Any]:
+    def _loader(self, indices: np.ndarray, seed: int | None, repeats: int = 1) -> DataLoader[Any]:
         workers = self.settings.num_workers
         return DataLoader(
             _Recordings(self.store),
-            sampler=BatchSampler(indices, self.settings.batch_size, seed),
+            sampler=BatchSampler(indices, self.settings.batch_size, seed, repeats),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -17,10 +17,11 @@ class BatchSampler(Sampler[np.ndarray]):
         indices: Places in the store.
         batch_size: Recordings a batch; the last batch may be smaller.
         seed: The run's seed; None keeps the given order.
+        repeats: How often the epoch's batches come, one round after the other.
     """
 
-    def __init__(self, indices: np.ndarray, batch_size: int, seed: int | None) -> None:
-        self.indices, self.batch_size, self.seed = indices, batch_size, seed
+    def __init__(self, indices: np.ndarray, batch_size: int, seed: int | None, repeats: int = 1) -> None:
+        self.indices, self.batch_size, self.seed, self.repeats = indices, batch_size, seed, repeats
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -28,11 +29,11 @@ class BatchSampler(Sampler[np.ndarray]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size)
+        return -(-len(self.indices) // self.batch_size) * self.repeats
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = self.indices
         if self.seed is not None:
             order = generator(self.seed, Stream.ORDER, self.epoch).permutation(order)
-        for start in range(0, len(order), self.batch_size):
+        for start in list(range(0, len(order), self.batch_size)) * self.repeats:
             yield order[start : start + self.batch_size]

@@ -76,3 +76,15 @@ def make_split(targets: np.ndarray, is_test: np.ndarray, val_fraction: float, sp
     val = held_out(targets[training], val_fraction, generator(split_seed, Stream.SPLIT))
     rule = f"stratified {val_fraction:g} of the training recordings, split_seed {split_seed}"
     return Split(training[~val], training[val], np.flatnonzero(is_test == 1), rule)
+
+
+def one_batch(split: Split, size: int, seed: int) -> Split:
+    """Return a split whose training and validation recordings are the first batch of a run, and without a test.
+
+    Args:
+        split: What the batch is taken from.
+        size: Recordings in it.
+        seed: The run's seed.
+    """
+    batch = np.sort(generator(seed, Stream.ORDER, 0).permutation(split.train)[:size])
+    return Split(batch, batch, split.test[:0], "overfit: the training batch itself")

@@ -49,7 +49,7 @@ def _remarks(network: nn.Module) -> Iterator[tuple[str, Remark]]:
             yield from _of_neuron(name, layer, source, biased, normed)
             source, biased, normed = "" if layer.spiking else name, [], []
         elif isinstance(layer, NORMS):
-            normed, biased = [name], []  # it takes an earlier bias away again
+            normed, biased = [name], []  # an earlier bias is among what it normalises
         elif isinstance(getattr(layer, "bias", None), Tensor):
             biased.append(name)
 

@@ -16,6 +16,7 @@ from snnlab.nn.summary import Summary, shape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 DPI = 160
@@ -66,17 +67,27 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
     Raises:
         ConfigError: if the file cannot be written.
     """
+    from snnlab.record.pictures.style import default_style
+
+    with default_style():
+        figure = _figure(name, summary, time)
+        try:
+            figure.savefig(path, dpi=DPI)
+        except OSError as error:
+            raise ConfigError(f"--figure: {path} cannot be written: {error.strerror}") from error
+
+
+def _figure(name: str, summary: Summary, time: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     boxes = _boxes(summary)
-    columns = _columns(len(boxes))
-    rows = -(-len(boxes) // columns)
     families = [family for family in FAMILIES if any(box.family == family for box in boxes)]
     words = f"{time} · {summary.parameters:,} parameters"
+    columns = _columns(len(boxes))
+    rows = -(-len(boxes) // columns)
     across = max(columns * (WIDTH + ACROSS) - ACROSS, _legend_width(families), 0.13 * len(name), 0.08 * len(words))
-    wide = 2 * MARGIN + across
-    high = HEAD + rows * HEIGHT + (rows - 1) * DOWN + FOOT
+    wide, high = 2 * MARGIN + across, HEAD + rows * (HEIGHT + DOWN) - DOWN + FOOT
     figure = Figure(figsize=(wide, high), facecolor="white")
     FigureCanvasAgg(figure)  # needs no display
     axes = figure.add_axes((0, 0, 1, 1))
@@ -89,10 +100,7 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
     for box, corner in zip(boxes, corners, strict=True):
         _draw_box(axes, box, corner)
     _legend(axes, families, high)
-    try:
-        figure.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise ConfigError(f"--figure: {path} cannot be written: {error.strerror}") from error
+    return figure
 
 
 def _boxes(summary: Summary) -> list[_Box]:

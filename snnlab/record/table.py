@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from snnlab.console import table_console
 from snnlab.record.run_folder import Result
 
 
 def print_result(result: Result) -> None:
     """Print the result's table to stdout."""
-    console = Console(soft_wrap=True)
+    console = table_console()
     console.print(summary_table(result))
     layers = layer_table(result)
     if layers.row_count:
@@ -25,11 +25,11 @@ def summary_table(result: Result) -> Table:
     metrics, selection, timing = result.metrics, result.selection, result.timing
     table = Table(title=f"{result.folder.parent.name}, seed {result.seed}", show_header=False, title_justify="left")
     rows = [
-        ("test accuracy", _percent(metrics.get("test/accuracy"), selection.get("test_size"))),
-        ("validation accuracy", _percent(metrics.get("val/accuracy"), selection.get("val_size"))),
+        ("test accuracy", _percent(metrics.get("test/accuracy"), _size(result, "test"))),
+        ("validation accuracy", _percent(metrics.get("val/accuracy"), _size(result, "val"))),
         ("chosen epoch", _chosen(selection)),
         ("last epoch's validation", _percent(metrics.get("last/val/accuracy"), None)),
-        ("spikes a test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f")),
+        ("spikes a test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f", "")),
         ("parameters", _number(metrics.get("params"), ",.0f")),
         (
             "training",
@@ -38,7 +38,7 @@ def summary_table(result: Result) -> Table:
         ("peak memory", f"{_number(timing.get('peak_rss_mb'), ',.0f')} MB"),
     ]
     for name, text in rows:
-        if text:
+        if text:  # nothing stands for what was not measured
             table.add_row(name, text)
     return table
 
@@ -51,13 +51,19 @@ def layer_table(result: Result) -> Table:
     with_rate = any(key.startswith(f"{stage}/rate_hz/") for key in result.metrics)
     table = Table(title=f"spiking layers on the {stage} recordings", title_justify="left")
     for column in ("layer", "spikes / neuron / step", *(["rate (Hz)"] if with_rate else []), "never fired"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
+        table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
     for layer in layers:
         cells = [layer, _number(result.metrics[prefix + layer], ".4f")]
         if with_rate:
             cells.append(_number(result.metrics.get(f"{stage}/rate_hz/{layer}"), ".2f"))
         table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), None))
     return table
+
+
+def _size(result: Result, stage: str) -> int | None:
+    """Return how many recordings were evaluated, which limits of the trainer can make fewer than there are."""
+    size = result.metrics.get(f"{stage}/recordings", result.selection.get(f"{stage}_size"))
+    return None if size is None else int(size)
 
 
 def _chosen(selection: Mapping[str, Any]) -> str:
@@ -71,5 +77,5 @@ def _percent(value: float | None, size: int | None) -> str:
     return f"{100 * value:.1f} %" + (f" of {size:,} recordings" if size else "")
 
 
-def _number(value: float | None, form: str) -> str:
-    return "?" if value is None else format(value, form)
+def _number(value: float | None, form: str, missing: str = "?") -> str:
+    return missing if value is None else format(value, form)

@@ -48,6 +48,10 @@ class LayerSpikes(Metric):
             values["rate_hz"] = per_step * (1000.0 / self.dt)
         return {**values, "spikes_per_sample": total / self.samples}
 
+    def spikes_per_sample(self) -> Tensor:
+        """Return the spikes a sample alone."""
+        return self.per_neuron.sum(dtype=torch.float64) / self.samples
+
 
 class StageMetrics(nn.Module):
     """All metrics of one stage: train, val or test.
@@ -74,6 +78,13 @@ class StageMetrics(nn.Module):
         self.accuracy.update(scores.detach(), targets)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             layer.update(counts[name], lengths)  # type: ignore[operator]
+
+    def so_far(self) -> dict[str, float]:
+        """Return loss, accuracy and spikes a sample since the last `collect`; waits for the device once."""
+        values = {"loss": self.loss.compute(), "accuracy": self.accuracy.compute()}
+        if self.layer_names:
+            values["spikes_per_sample"] = sum(layer.spikes_per_sample() for layer in self.layers)  # type: ignore[operator]
+        return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
 
     def collect(self) -> dict[str, Tensor]:
         """Return everything since the last call by its name in the log, and start anew."""

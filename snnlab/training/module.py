@@ -107,6 +107,10 @@ class SpikingModule(L.LightningModule):
         """Log the means over the test recordings."""
         self._log_stage("test")
 
+    def so_far(self) -> dict[str, float]:
+        """Return loss, accuracy and spikes a sample of the epoch's training so far; waits for the device."""
+        return self._metrics("train").so_far()
+
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule as Lightning takes them."""
         optimizer = self.make_optimizer(self.parameters())

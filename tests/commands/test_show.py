@@ -27,12 +27,17 @@ def test_it_tells_layers_costs_constants_and_what_depends_on_dt(workplace: Path,
         "conv_lif_saccade_digits: saccade_digits, 34 × 34 pixels, 2 polarities, 64 steps of 5 ms = 320 ms"
     )
     layers, neurons = done.out.split("Dense operations:")
-    assert cells(layers, "conv1") == ["conv1", "conv2d", "12 × 30 × 30", "612", "540,000"]
+    assert cells(layers, "conv1") == ["conv1", "conv2d", "12 × 30 × 30", "600", "540,000"]
     assert cells(layers, "pool1") == ["pool1", "max_pool", "12 × 15 × 15"]
-    assert cells(layers, "total") == ["total", "18,254", "1,709,600"]
+    assert cells(layers, "total") == ["total", "18,200", "1,709,600"]
     assert "109 million a recording of 64 steps" in neurons
     assert cells(neurons, "lif1") == ["lif1", "tau_mem", "20", "4", "0.7788", "1", "u ≥ 1", "subtract 1"]
-    assert "    conv1, conv2, out: a bias acts once a step: twice the bins, twice the drive; cure: bias: false" in lines
+    assert "depends on dt" not in done.out
+
+
+def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnlab):
+    lines = snnlab("show", "model.layers.conv1.bias=true", "model.layers.out.bias=true").out.splitlines()
+    assert "    conv1, out: a bias acts once a step: twice the bins, twice the drive; cure: bias: false" in lines
 
 
 def test_it_leaves_nothing_behind_and_needs_no_data(workplace: Path, snnlab: Snnlab):

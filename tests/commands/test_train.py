@@ -65,7 +65,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
     assert result["selection"]["rule"] == "lowest_val_loss"
     for key in ("test/accuracy", "val/loss", "test/rate_hz/lif1", "test/silent/lif1", "test/spikes_per_step/lif1"):
         assert isinstance(result["metrics"][key], float), key
-    assert result["metrics"]["params"] == 2312 * 16 + 16 + 16 * 10 + 10
+    assert result["metrics"]["params"] == 2312 * 16 + 16 * 10
     assert {"fit_s", "samples_per_s", "first_step_s", "peak_rss_mb", "peak_device_mb"} == set(result["timing"])
     assert {"git", "packages", "device", "threads", "config_hash", "data_fingerprint", "split_hash"} <= set(
         result["provenance"]
@@ -91,6 +91,22 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
     events.Reload()
     tags = set(events.Tags()["scalars"])
     assert {"train/rate_hz/lif1", "val/silent/lif1", "lr", "val/loss", "test/accuracy"} <= tags
+
+
+def test_pictures_are_in_tensorboard_and_null_leaves_them_out(workplace: Path, digits_store: str):
+    drawn, plain = (train(*FAST, digits_store, more).folder for more in ("pictures.recordings=1", "pictures=null"))
+    tags = []
+    for folder in (drawn, plain):
+        events = EventAccumulator(str(folder / "tensorboard"))
+        events.Reload()
+        tags.append({tag.rpartition("recording_")[2].split("/", 1)[1] for tag in events.Tags()["images"]})
+    assert tags[0] == {
+        *("events", "events_over_time", "raster/lif1", "membranes/lif1", "readout", "rates/lif1"),
+    }
+    assert not tags[1]
+    assert same(weights(drawn), weights(plain))
+    assert (drawn / "metrics.csv").read_bytes() == (plain / "metrics.csv").read_bytes()
+    assert OmegaConf.load(drawn / "config.yaml").pictures == {"recordings": 1, "every_epochs": 4}
 
 
 def test_the_same_seed_gives_the_same_weights_and_metrics_bit_for_bit(workplace: Path, digits_store: str):
@@ -151,6 +167,12 @@ def test_without_validation_recordings_the_last_epoch_is_chosen_and_said(workpla
     assert result.selection["rule"] == "last"
     assert result.selection["epoch"] == 1
     assert not any(key.startswith("val/") for key in result.metrics)
+
+
+def test_a_run_that_skips_validation_chooses_the_last_epoch(workplace: Path, digits_store: str):
+    settings = [text for text in FAST if "limit_val" not in text]
+    result = train(*settings, digits_store, "trainer.limit_val_batches=0")
+    assert (result.selection["rule"], result.selection["epoch"]) == ("last", 0)
 
 
 def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab, real_data: Path):

@@ -113,7 +113,7 @@ def test_a_program_with_its_own_hydra_keeps_it():
         ("seed=abc", "^seed: expected a whole number, got 'abc'"),
         ("seed=-1", "^seed: must be 0 or more"),
         ("data=nmist", "(?s)^data=nmist: there is no such file.*Did you mean 'nmnist'"),
-        ("modle=conv_lif", "unknown setting 'modle'.*Did you mean 'model'"),
+        ("modell=conv_lif", "unknown setting 'modell'.*Did you mean 'model'"),
         ("selection=best", "^selection: expected one of"),
         ("model.layers.lfi1.tau_mem=3", r"^model\.layers\.lfi1: .*Did you mean 'lif1'"),
         ("~model.layers.nope", r"^~model\.layers\.nope: there is nothing"),

@@ -54,3 +54,11 @@ def test_the_given_list_is_not_shuffled_in_place() -> None:
     before = INDICES.copy()
     list(BatchSampler(INDICES, 3, 0))
     np.testing.assert_array_equal(INDICES, before)
+
+
+def test_repeats_are_the_same_batches_again() -> None:
+    sampler = BatchSampler(INDICES, 3, 0, repeats=2)
+    batches = [batch.tolist() for batch in sampler]
+    assert len(batches) == len(sampler) == 6
+    assert batches[:3] == batches[3:]
+    assert batches[:3] == [batch.tolist() for batch in BatchSampler(INDICES, 3, 0)]

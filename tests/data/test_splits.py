@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snnlab.data.splits import Split, held_out, make_split
+from snnlab.data.sampler import BatchSampler
+from snnlab.data.splits import Split, held_out, make_split, one_batch
 
 TARGETS = np.arange(60) % 3
 IS_TEST = (np.arange(60) % 6 == 0).astype(np.uint8)
@@ -110,3 +111,12 @@ def test_the_record_is_plain_and_complete() -> None:
         "test": split.test.tolist(),
     }
     assert {type(place) for place in record["train"]} == {int}
+
+
+def test_one_batch_is_the_runs_first_for_training_and_validation() -> None:
+    split = _split()
+    batch = one_batch(split, 8, seed=3)
+    first = next(iter(BatchSampler(split.train, 8, 3)))
+    assert batch.train.tolist() == batch.val.tolist() == sorted(first)
+    assert batch.test.size == 0
+    assert "training batch itself" in batch.rule

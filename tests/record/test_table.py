@@ -71,3 +71,23 @@ def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture
     assert "spiking layers" not in capsys.readouterr().out
     print_result(_result(test__spikes_per_step__lif1=0.25))
     assert "spiking layers" in capsys.readouterr().out
+
+
+def test_an_accuracy_is_of_the_recordings_that_were_seen() -> None:
+    rows = dict(_rows(summary_table(_result(test__accuracy=0.5, test__recordings=32.0))))
+    assert rows["test accuracy"] == "50.0 % of 32 recordings"
+
+
+def test_without_a_test_there_are_no_spikes_of_one() -> None:
+    assert "spikes a test sample" not in dict(_rows(summary_table(_result(val__accuracy=0.5))))
+
+
+def test_in_a_pipe_there_are_no_colours_and_no_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "block1." * 10 + "lif"
+    print_result(_result(test__accuracy=0.5, **{f"test__spikes_per_step__{name}": 0.25}))
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "…" not in out
+    assert (
+        "".join(line.split("│")[1].strip() for line in out.splitlines() if "block1" in line or "lif │" in line) == name
+    )

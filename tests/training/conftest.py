@@ -1,13 +1,11 @@
-"""What the tests of training share: a tiny spiking module, its batches, and a trainer that writes and shows nothing."""
+"""What the tests of training share: a tiny spiking module and its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -58,20 +56,3 @@ def batches() -> list[Batch]:
 def loader(batches: list[Batch]) -> DataLoader[Any]:
     """Return a loader of these batches, in their order."""
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def quiet_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
-    """Return what makes a trainer for a few steps on the CPU."""
-
-    def make(**settings: Any) -> L.Trainer:
-        quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        return L.Trainer(
-            accelerator="cpu",
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=tmp_path,
-            **{**quiet, **settings},
-        )
-
-    return make

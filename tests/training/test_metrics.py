@@ -111,3 +111,13 @@ def test_half_an_epoch_lives_in_the_checkpoint() -> None:
     for stage in (whole, resumed):
         _update(stage, 1, loss=4.0)
     assert resumed.collect() == whole.collect()
+
+
+def test_what_is_shown_so_far_is_what_would_be_collected_and_takes_nothing_away() -> None:
+    stage = _stage()
+    _update(stage, 0, loss=1.0)
+    _update(stage, 1, loss=4.0)
+    so_far = stage.so_far()
+    collected = stage.collect()
+    assert so_far == {name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")}
+    assert so_far["loss"] == 2.0

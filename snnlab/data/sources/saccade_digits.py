@@ -10,7 +10,6 @@ import numpy as np
 from snnlab.data.registry import DATASETS
 from snnlab.data.splits import held_out
 from snnlab.events import Events, SensorSize
-from snnlab.events.saccades import Saccades, digit_image, simulate
 from snnlab.seeds import Stream, generator
 
 TEST_FRACTION = 0.2
@@ -59,8 +58,11 @@ class SaccadeDigits:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the camera and the seed."""
+        from snnlab.events.saccades import Saccades
+
         camera = vars(Saccades())
-        return {"dataset": self.label, "camera": camera, "seed": self.simulation_seed, "test": TEST_FRACTION}
+        test = [TEST_FRACTION, TEST_SEED, int(Stream.TEST)]
+        return {"dataset": self.label, "camera": camera, "seed": self.simulation_seed, "test": test}
 
     def __len__(self) -> int:
         return 1797
@@ -71,4 +73,7 @@ class SaccadeDigits:
 
     def read(self, index: int) -> Events:
         """Simulate one recording."""
+        # Here, since it brings numba and scipy, which only the packing needs.
+        from snnlab.events.saccades import digit_image, simulate
+
         return simulate(digit_image(self._digits[0][index]), np.random.default_rng([self.simulation_seed, index]))

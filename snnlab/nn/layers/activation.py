@@ -17,7 +17,11 @@ def relu() -> nn.ReLU:
 
 @LAYERS.register("leaky_relu")
 def leaky_relu(*, negative_slope: float = 0.01) -> nn.LeakyReLU:
-    """Return max(0, x) + negative_slope * min(0, x)."""
+    """Return max(0, x) + negative_slope * min(0, x).
+
+    Args:
+        negative_slope: Slope below 0.
+    """
     return nn.LeakyReLU(negative_slope)
 
 
@@ -35,7 +39,11 @@ def tanh() -> nn.Tanh:
 
 @LAYERS.register("gelu")
 def gelu(*, approximate: Literal["none", "tanh"] = "none") -> nn.GELU:
-    """Return x * Phi(x), Phi the normal distribution, exactly or approximated by a tanh."""
+    """Return x * Phi(x), Phi the normal distribution, exactly or approximated by a tanh.
+
+    Args:
+        approximate: `none`: exactly; `tanh`: by a tanh.
+    """
     return nn.GELU(approximate)
 
 

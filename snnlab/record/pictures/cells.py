@@ -26,7 +26,7 @@ class Cells(NamedTuple):
     stop: float
 
     @classmethod
-    def of_pixels(cls, pixels: int, most: int, size: int = 0) -> Cells:
+    def of_pixels(cls, pixels: int, most: int, size: float = 0) -> Cells:
         """Return cells of whole pixels: of `size`, or of the least size with which there are at most `most`."""
         size = size or math.ceil(pixels / most)
         return cls(math.ceil(pixels / size), size, -0.5, pixels - 0.5)
@@ -71,7 +71,9 @@ class Window(NamedTuple):
         n = int(np.searchsorted(t, round(duration_ms * 1000)))
         return cls(t[:n] / 1000, x[:n], None if y is None else y[:n], p[:n] if polarities == 2 else np.ones(n, bool))
 
-    def count(self, across: Cells, up: Cells, places: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def histograms(
+        self, across: Cells, up: Cells, places: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Count the ON and the OFF events of each cell.
 
         Args:

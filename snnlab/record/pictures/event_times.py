@@ -34,7 +34,7 @@ def draw_event_times(events: Events, sensor_size: SensorSize, duration_ms: float
     across = Cells.of_time(duration_ms, TIME_CELLS)
     for ax, (words, place, size) in zip(above, places, strict=True):
         up = Cells.of_pixels(size, PLACE_CELLS)
-        counts = window.count(across, up, (window.t, place))
+        counts = window.histograms(across, up, (window.t, place))
         show(ax, shade(counts, (ON, OFF), full_colour(*counts)), across, up, downwards=words == "row (px)")
         ax.set_ylabel(words, fontsize=style.TEXT)
     _draw_rate(rate, window, Cells.of_time(duration_ms, RATE_CELLS), polarities)

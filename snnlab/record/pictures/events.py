@@ -34,8 +34,8 @@ def draw_events(events: Events, sensor_size: SensorSize, duration_ms: float, nam
         up = Cells.of_pixels(height, CELLS, across.size)
         places, words, aspect = (window.x, window.y), ("column (px)", "row (px)"), "equal"
         tall, cell = min(max(3.9 / polarities * height / width, 1.0), 4.5), f"in {up.size:g} x {up.size:g} px"
-    counts = window.count(across, up, places)
-    figure, axes = style.new_figure(columns=polarities, height=tall + 1.3, top=1 - 0.8 / (tall + 1.3), wspace=0.12)
+    counts = window.histograms(across, up, places)
+    figure, axes = style.new_figure(columns=polarities, height=tall + 1.3, top=1 - 0.7 / (tall + 1.3), wspace=0.12)
     full, kinds = full_colour(*counts), (("ON", ON), ("OFF", OFF)) if polarities == 2 else (("events", ON),)
     for ax, (kind, colour), each in zip(axes, kinds, counts, strict=False):  # with one polarity there is no OFF
         show(ax, shade([each], [colour], full), across, up, downwards=window.y is not None, aspect=aspect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from snnlab.record.pictures.cells import Cells
 from snnlab.record.pictures.style import BLUE, VERMILION
 
 ON, OFF = VERMILION, BLUE
+
+Aspect = Literal["auto", "equal"]
 
 
 def full_colour(*counts: np.ndarray) -> int:
@@ -37,7 +40,7 @@ def shade(counts: Sequence[np.ndarray], colours: Sequence[str], full: int) -> np
     return image
 
 
-def show(ax: Axes, image: np.ndarray, across: Cells, up: Cells, *, downwards: bool, aspect: str = "auto") -> None:
+def show(ax: Axes, image: np.ndarray, across: Cells, up: Cells, *, downwards: bool, aspect: Aspect = "auto") -> None:
     """Put an image into axes, row 0 at the top where `downwards`, and let them end where the sensor and window end."""
     extent = (across.start, across.end, up.start, up.end)
     ax.imshow(image, extent=extent, origin="lower", aspect=aspect, interpolation="nearest")

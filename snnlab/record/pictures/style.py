@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by people with any colour blindness: blue and vermilion differ in hue and in
-# lightness.
+# Okabe and Ito's colours, told apart by people with any colour blindness; of two lines one is dashed all the same.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#999999", "#222222"
 
 DASHED = (0, (4, 2))

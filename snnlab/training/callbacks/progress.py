@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-import sys
-from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint
 
+from snnlab.console import draws_bars
+from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.timing import Timing
 
 _log = logging.getLogger(__name__)
 
+# Where it is logged, how it is called, how it is written, and how it is called on a narrow terminal.
 _SHOWN = (
-    ("train/loss", "train loss", "{:.3f}".format),
-    ("train/accuracy", "accuracy", "{:.1%}".format),
-    ("val/loss", "| val loss", "{:.3f}".format),
-    ("val/accuracy", "accuracy", "{:.1%}".format),
-    ("val/spikes_per_sample", "spikes a sample", "{:,.0f}".format),
+    ("train/loss", "train loss", "{:.3f}".format, "train"),
+    ("train/accuracy", "accuracy", "{:.1%}".format, ""),
+    ("val/loss", "| val loss", "{:.3f}".format, "| val"),
+    ("val/accuracy", "accuracy", "{:.1%}".format, ""),
+    ("val/spikes_per_sample", "spikes a sample", "{:,.0f}".format, "spikes"),
 )
 
 
@@ -42,27 +43,24 @@ class EpochLines(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say the epoch's line."""
         values = trainer.callback_metrics
-        shown = [f"{label} {form(float(values[name]))}" for name, label, form in _SHOWN if name in values]
+        shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _SHOWN if name in values]
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         speed = (self.timing.samples - self._samples) / self.timing.epoch_s if self.timing.epoch_s else 0.0
         head = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
-        _log.info("%s  %s  %.1f s, %.0f samples/s", head, "  ".join(shown), self.timing.epoch_s, speed)
+        tail = f"{self.timing.epoch_s:.1f} s, {speed:.0f} samples/s"
+        line = "  ".join([head, *(f"{label} {text}" for label, text, _ in shown), tail])
+        short = " ".join(
+            [head, *(f"{brief} {text}".strip() for _, text, brief in shown), f"| {self.timing.epoch_s:.0f} s"]
+        )
+        _log.info(line, extra={"short": short})
 
 
-class ProgressBar(RichProgressBar):
-    """Lightning's bar on stderr, without the version number of a logger."""
+def console_callbacks(timing: Timing, *, bar: bool = True) -> list[L.Callback]:
+    """Return the callbacks that tell the user how the training goes.
 
-    def __init__(self) -> None:
-        super().__init__(leave=False, console_kwargs={"stderr": True})
-
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Return what stands behind the bar."""
-        values = super().get_metrics(trainer, pl_module)
-        values.pop("v_num", None)
-        return values
-
-
-def console_callbacks(timing: Timing) -> list[L.Callback]:
-    """Return the callbacks that tell the user how the training goes."""
+    Args:
+        timing: Where samples and seconds are counted.
+        bar: Whether a bar is wanted where there is a terminal to draw it on.
+    """
     lines = EpochLines(timing)
-    return [ProgressBar(), lines] if sys.stderr.isatty() else [lines]
+    return [Bar(timing), lines] if bar and draws_bars() else [lines]

@@ -157,9 +157,10 @@ def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], message
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(("kind", "pairs"), [(LI, 1), (LIF, 1), (CubaLIF, 2)])
-def test_rivals_exclude_each_other(kind: Any, pairs: int) -> None:
-    assert len(kind.rivals) == pairs
-    for one, other in kind.rivals:
-        with pytest.raises(ValueError, match="give exactly one of"):
-            kind(1.0, **{one: 10.0 if one.startswith("tau") else 0.5, other: 0.5})
+@pytest.mark.parametrize(
+    ("kind", "tau", "factor"),
+    [(LI, "tau_mem", "beta"), (LIF, "tau_mem", "beta"), (CubaLIF, "tau_mem", "beta"), (CubaLIF, "tau_syn", "alpha")],
+)
+def test_a_time_constant_and_its_factor_exclude_each_other(kind: Any, tau: str, factor: str) -> None:
+    with pytest.raises(ValueError, match=f"give exactly one of {tau} .* and {factor}"):
+        kind(1.0, **{tau: 10.0, factor: 0.5})

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from snnlab.training.callbacks import progress
-from snnlab.training.callbacks.progress import EpochLines, ProgressBar, console_callbacks
+from snnlab.training.callbacks.bar import Bar
+from snnlab.training.callbacks.progress import EpochLines, console_callbacks
 from snnlab.training.callbacks.timing import Timing
 
 
@@ -44,17 +44,32 @@ def test_an_open_end_is_shown_as_such(fit_scripted: Callable[..., Any], caplog: 
     assert "epoch 1/?" in caplog.text
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: terminal, raising=False)
-    kinds = [type(callback) for callback in console_callbacks(Timing(0.0))]
-    assert kinds == ([ProgressBar, EpochLines] if terminal else [EpochLines])
-
-
-def test_the_bar_does_not_show_a_loggers_version(
-    fit_scripted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_narrow_terminal_gets_a_line_of_less_than_80_characters(
+    make_module: Callable[..., Any], quiet_trainer: Callable[..., Any], loader: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from lightning.pytorch.callbacks import RichProgressBar
+    timing = Timing(0.0)
+    callbacks = [timing, EpochLines(timing)]
+    with caplog.at_level(logging.INFO, logger="snnlab"):
+        quiet_trainer(max_epochs=1, callbacks=callbacks, enable_checkpointing=True).fit(make_module(), loader, loader)
+    (record,) = [record for record in caplog.records if record.name.startswith("snnlab")]
+    short = record.short  # type: ignore[attr-defined]
+    assert re.fullmatch(r"epoch 1/1 train [\d.]+ [\d.]+% \| val [\d.]+ [\d.]+% spikes \d+ \| \d+ s", short), short
+    assert len(short) < 70
 
-    monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: {"v_num": "tensorboard", "train/loss": 1.0})
-    assert ProgressBar().get_metrics(None, None) == {"train/loss": 1.0}  # type: ignore[arg-type]
+
+@pytest.mark.parametrize(
+    ("terminal", "kind", "wanted", "bar"),
+    [
+        (True, "xterm", True, True),
+        (True, "xterm", False, False),
+        (True, "dumb", True, False),
+        (False, "xterm", True, False),
+    ],
+)
+def test_a_bar_is_shown_where_there_is_a_terminal_and_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, kind: str, wanted: bool, bar: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("TERM", kind)
+    kinds = [type(callback) for callback in console_callbacks(Timing(0.0), bar=wanted)]
+    assert kinds == ([Bar, EpochLines] if bar else [EpochLines])

@@ -74,13 +74,14 @@ class Pictures(L.Callback):
         writers: list[Any] = [g.experiment for g in trainer.loggers if isinstance(g, TensorBoardLogger)]
         if not writers or not trainer.is_global_zero or not _data(trainer).split.val.size:
             return
+        step = trainer.global_step - 1  # Lightning logs an epoch's scalars under the number of its last step
         for tag, pixels in self._pixels(trainer, module):
             for writer in writers:
-                # Not add_figure, which imports pyplot: figures are none of its business, and the user's may be open.
-                writer.add_image(f"pictures/{tag}", pixels, trainer.global_step, dataformats="HWC")
+                # Not add_figure, which goes through pyplot, where the user's own figures live.
+                writer.add_image(f"pictures/{tag}", pixels, step, dataformats="HWC")
 
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each picture's tag and pixels; matplotlib is imported only here, when training has long begun."""
+        """Yield each picture's tag and pixels; what draws is imported only here, when training has long begun."""
         from snnlab.record.pictures import default_style, draw_all, draw_rates, render
 
         data = _data(trainer)

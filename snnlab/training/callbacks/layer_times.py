@@ -1,0 +1,138 @@
+"""Where the time of a training step goes: data, each layer forward and backward, loss, optimizer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.profilers import Profiler
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from snnlab.training.callbacks.stopwatch import Stopwatch
+
+LOSS, OPTIMIZER, READING, FRAMES, REST = "loss and metrics", "optimizer", "reading", "frames", "rest"
+WARM_UP = 5
+
+_TRANSFER, _STEP_END = ".batch_to_device", "on_train_batch_end"
+
+
+class LayerTimes(L.Callback):
+    """Marks a stopwatch whenever a training step goes from one part to the next.
+
+    A layer's backward pass begins when the gradient of its output is there, and ends when that of its input is: these
+    moments come from hooks on the tensors between the layers, which change nothing in the graph.
+    """
+
+    def __init__(self) -> None:
+        self.steps, self.samples = 0, 0
+        self.wall_ms = 0.0
+        self.layers: list[str] = []
+        self._watch = Stopwatch(torch.device("cpu"))
+        self._handles: list[RemovableHandle] = []
+        self._profiler: Profiler | None = None
+        self._seen, self._began, self._active, self._backward_of = 0, 0.0, False, LOSS
+
+    def parts(self) -> dict[str, float]:
+        """Return the ms of each part of a mean step: a layer's are NAME/forward and NAME/backward."""
+        return {name: ms / max(self.steps, 1) for name, ms in self._watch.milliseconds().items()}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Set the hooks."""
+        self._watch = Stopwatch(trainer.strategy.root_device)
+        self._profiler = trainer.profiler  # type: ignore[attr-defined]
+        trainer.profiler = _Boundaries(self._boundary)  # type: ignore[attr-defined]
+        network: nn.Module = pl_module.network
+        self.layers = [name for name, _ in network.named_children()]
+        for name, layer in network.named_children():
+            self._handles.append(layer.register_forward_pre_hook(lambda *_: self._mark(REST)))
+            self._handles.append(layer.register_forward_hook(self._forward_hook(name)))
+        for optimizer in trainer.optimizers:
+            self._handles.append(optimizer.register_step_post_hook(lambda *_: self._mark(OPTIMIZER)))
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """The frames are there."""
+        self._mark(REST)
+        self.samples += batch.targets.numel() if self._active else 0
+
+    def on_before_zero_grad(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
+        """The loss is there."""
+        self._mark(f"{LOSS}/forward")
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: Tensor) -> None:
+        """The gradients are zero."""
+        self._mark(OPTIMIZER)
+        self._backward_of = LOSS
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """The gradients are there."""
+        self._mark(f"{self._backward_of}/backward")
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Pause: a validation is no part of a step."""
+        self._active = False
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take the hooks away."""
+        self._active = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        assert self._profiler is not None
+        trainer.profiler = self._profiler  # type: ignore[attr-defined]
+
+    def _forward_hook(self, name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            self._mark(f"{name}/forward")
+            y = output[0] if isinstance(output, tuple) else output
+            if self._active and y.requires_grad:
+                y.register_hook(lambda _: self._enter_backward(name))
+
+        return hook
+
+    def _enter_backward(self, name: str) -> None:
+        """Close the backward pass of what follows a layer, and begin the layer's own."""
+        self._mark(f"{self._backward_of}/backward")
+        self._backward_of = name
+
+    def _boundary(self, action: str, begins: bool) -> None:
+        """Mark what only Lightning's profiler tells: the ends of reading, of making frames and of the step."""
+        if action.endswith(_TRANSFER):
+            self._mark(READING if begins else FRAMES)
+        elif action.startswith("[LightningModule]") and action.endswith(_STEP_END) and not begins:
+            self._end_step()
+
+    def _end_step(self) -> None:
+        self._mark(REST)
+        now = time.perf_counter()
+        self._seen += 1
+        if self._active:
+            self.steps += 1
+            self.wall_ms += 1000 * (now - self._began)
+        elif self._seen >= WARM_UP:
+            self._active = True
+            self._watch.start()
+        self._began = time.perf_counter()
+
+    def _mark(self, name: str) -> None:
+        if self._active:
+            self._watch.mark(name)
+
+
+class _Boundaries(Profiler):
+    """Passes on when Lightning begins and ends an action."""
+
+    def __init__(self, told: Callable[[str, bool], None]) -> None:
+        super().__init__()
+        self.told = told
+
+    def start(self, action_name: str) -> None:
+        """Tell that an action begins."""
+        self.told(action_name, True)
+
+    def stop(self, action_name: str) -> None:
+        """Tell that an action is over."""
+        self.told(action_name, False)

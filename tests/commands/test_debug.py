@@ -1,0 +1,120 @@
+"""`debug=...`: each file does what its first lines say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab import train
+from snnlab.errors import ConfigError
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+SMALL = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=16",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "trainer.accelerator=cpu",
+)
+
+
+def result_of(done: Outcome) -> tuple[Path, dict]:
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    return folder, json.loads((folder / "result.json").read_text())
+
+
+def test_fast_goes_through_every_part_and_says_how_little_it_saw(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", "debug=fast", *SMALL, digits_store)
+    folder, result = result_of(done)
+    assert folder.parent == workplace / "outputs" / "debug"
+    assert result["metrics"]["test/recordings"] == result["metrics"]["val/recordings"] == 8
+    assert "% of 8 recordings" in done.out
+    assert (folder / "metrics.csv").read_text().count("\n") == 2
+    assert (folder / "predictions.npz").exists()
+
+
+def test_a_debug_file_goes_before_the_experiment_and_the_command_line_before_it(
+    workplace: Path, snnlab: Snnlab, digits_store: str
+):
+    small = ("experiment=saccade_digits", "debug=fast", "trainer.max_epochs=2", "name=mine", "logger=none")
+    folder, result = result_of(snnlab("train", *small, *SMALL, digits_store))
+    assert folder.parent.name == "mine"
+    assert result["selection"]["epochs"] == 2
+
+
+def test_overfit_learns_one_batch_by_heart_and_says_so(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", "debug=overfit", *SMALL, digits_store)
+    folder, result = result_of(done)
+    assert "8 recordings to train, 8 to validate, 0 to test" in done.err
+    assert "overfit: the whole batch is right after " in done.err
+    split = json.loads((folder / "split.json").read_text())
+    assert split["train"] == split["val"]
+    assert split["test"] == []
+    assert result["metrics"]["val/accuracy"] == 1.0
+    assert result["selection"]["epochs"] < 20  # it stopped when all were right
+    assert not any(key.startswith("test/") for key in result["metrics"])
+    predictions = np.load(folder / "predictions.npz")
+    assert sorted(predictions["val_recording"]) == split["train"]
+    assert (predictions["val_readout"].argmax(1) == predictions["val_target"]).all()
+
+
+def test_overfit_says_so_when_the_network_cannot(workplace: Path, snnlab: Snnlab, digits_store: str):
+    deaf = ("neuron.v_threshold=1000", "trainer.max_epochs=2")
+    done = snnlab("train", "debug=overfit", *SMALL, digits_store, *deaf)
+    _, result = result_of(done)
+    assert "of the batch is right after 40 steps, not all" in done.err
+    assert result["selection"]["epochs"] == 2
+
+
+def test_profile_says_where_the_time_goes(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", "debug=profile", *SMALL, digits_store)
+    folder, _ = result_of(done)
+    record = json.loads((folder / "profile.json").read_text())
+    assert record["steps"] == 20
+    assert record["samples_per_step"] == 8
+    assert list(record["layers_ms"]) == ["flatten", "fc1", "lif1", "out", "readout"]
+    assert all(ms["forward"] > 0 for ms in record["layers_ms"].values())
+    both = [*record["layers_ms"].values(), record["loss_and_metrics_ms"]]
+    alone = [record[f"{name}_ms"] for name in ("reading", "frames", "optimizer", "rest")]
+    parts = sum(alone) + sum(ms["forward"] + ms["backward"] for ms in both)
+    assert parts == pytest.approx(record["step_ms"], rel=0.03)
+    text = (folder / "profile.txt").read_text().strip()
+    assert text in done.err
+    assert text in (folder / "log.txt").read_text()
+
+
+def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", "debug=shapes", "data.num_bins=8", "data.batch_size=4", digits_store)
+    assert done.status == 0, done.err
+    assert not (workplace / "outputs").exists()
+    title, head, *rows = done.out.splitlines()
+    assert title.startswith("8 steps of 4 samples through the network, ")
+    assert head.split()[:5] == ["layer", "in", "out", "dtype", "channels"]
+    cells = {row.split()[0]: row.split()[1:] for row in rows}
+    assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]
+    assert cells["conv1"][:4] == ["2x34x34", "12x30x30", "float32", "last"]
+    assert cells["flatten"][:3] == ["32x5x5", "800", "float32"]
+    assert cells["lif1"][4] == "0"  # its least
+    assert cells["lif1"][-1].endswith("%")
+    assert float(cells["lif1"][5]) == pytest.approx(float(cells["lif1"][-1][:-1]) / 100, abs=1e-4)
+    assert max(len(line) for line in done.out.splitlines()) <= 80
+    assert "\x1b" not in done.out
+
+
+def test_shapes_from_python_and_a_misspelt_mode_are_refused(workplace: Path, snnlab: Snnlab):
+    with pytest.raises(ConfigError, match=r"^mode: shapes trains nothing"):
+        train("debug=shapes")
+    done = snnlab("train", "mode=profil")
+    assert done.status == 2
+    assert "mode: expected one of train, overfit, profile, shapes, got 'profil'" in done.err
+    done = snnlab("train", "debug=fats")
+    assert done.status == 2
+    assert "debug=fats: there is no such file in this group. Did you mean 'fast'?" in done.err

@@ -1,0 +1,114 @@
+"""Ctrl-C and SIGTERM in the middle of a training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab import train
+from snnlab.errors import Interrupted
+
+from .conftest import FAST
+
+# Long enough never to be over before the signal.
+LONG = [text for text in FAST if "max_epochs" not in text] + [
+    "trainer.max_epochs=100000",
+    "logger=none",
+    "pictures=null",
+]
+
+
+def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -> tuple[int, str, str]:
+    """Run `snnlab train`, send the signals when it has said `after`; return exit status, stdout, stderr."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "snnlab", "train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests in the background may have Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        while after not in said and (line := process.stderr.readline()):
+            said += line
+        for number in signals:
+            os.killpg(process.pid, number)  # as a terminal does: to the workers too
+            time.sleep(0.1)
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, said + err
+
+
+@pytest.mark.parametrize(
+    ("signals", "status", "workers"),
+    [([signal.SIGINT], 130, 0), ([signal.SIGINT] * 2, 130, 1), ([signal.SIGTERM], 143, 0)],
+    ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm"],
+)
+def test_a_signal_ends_the_training_with_a_line_and_a_record(
+    workplace: Path, digits_store: str, signals: list[int], status: int, workers: int
+):
+    code, out, err = stopped(*LONG, digits_store, f"data.num_workers={workers}", signals=signals)
+    assert code == status, err
+    assert "Traceback" not in err
+    assert not out
+    (record,) = workplace.glob("outputs/*/*/result.json")
+    assert "SIG" not in err
+    line = err.splitlines()[-1]
+    assert line.startswith("snnlab: interrupted after ")
+    assert f"{record.parent} keeps the weights of the last epoch and of the best" in line
+    result = json.loads(record.read_text())
+    assert result["status"] == "interrupted"
+    assert result["error"] == f"stopped by {signal.Signals(signals[0]).name}"
+    assert result["selection"]["epochs"] >= 1  # the second epoch's line comes before its checkpoints
+    assert result["timing"]["fit_s"] > 0
+    assert set(result["metrics"]) == {"val/loss", "val/accuracy"}  # the chosen epoch's; nothing was tested
+    assert not (record.parent / "predictions.npz").exists()
+    assert {path.name for path in (record.parent / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_ctrl_c_stops_a_sweep_and_not_only_its_run(workplace: Path, digits_store: str):
+    code, _, err = stopped("-m", "seed=0,1", *LONG, digits_store, signals=[signal.SIGINT])
+    assert code == 130, err
+    assert len(list(workplace.glob("outputs/*/*_sweep/*/result.json"))) == 1
+
+
+def test_from_python_it_is_a_keyboard_interrupt_and_ctrl_c_works_afterwards(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    from snnlab.training.module import SpikingModule
+
+    def ctrl_c(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(SpikingModule, "training_step", ctrl_c)
+    with pytest.raises(Interrupted, match="no epoch was over") as caught:
+        train(*FAST, digits_store, "logger=none")
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    (record,) = workplace.glob("outputs/*/*/result.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"
+
+
+def test_a_plugin_that_exits_is_a_failure_and_no_interruption(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    from snnlab.training.module import SpikingModule
+
+    def leave(*_: Any) -> None:
+        sys.exit(3)
+
+    monkeypatch.setattr(SpikingModule, "training_step", leave)
+    with pytest.raises(SystemExit):
+        train(*FAST, digits_store, "logger=none")
+    (record,) = workplace.glob("outputs/*/*/result.json")
+    assert json.loads(record.read_text())["status"] == "failed"

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+
+from snnlab.record.pictures import Seen, draw_all, render
+
+from .conftest import MakeEvents, words
+
+
+def test_a_recording_gets_a_picture_of_everything_that_is_there(make_events: MakeEvents) -> None:
+    size = (5, 4, 2)
+    spikes = {"lif1": np.ones((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "odd": np.zeros((6, 3))}
+    membranes = {"lif1": np.zeros((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "readout": np.zeros((6, 2))}
+    y, answers = np.zeros((6, 2)), np.zeros(6, int)
+    seen = Seen(make_events(size, 30, 12.0), size, 12.0, 2.0, 1, y, answers, spikes, membranes, {"lif1": 0.75})
+    figures = dict(draw_all(seen))
+    assert list(figures) == [
+        "events",
+        "events_over_time",
+        "raster/lif1",
+        "membranes/lif1",
+        "raster/block.lif2",
+        "membranes/block.lif2",
+        "raster/odd",
+        "readout",
+    ]
+    assert "threshold 0.75" in words(figures["membranes/lif1"])
+    assert "threshold" not in words(figures["membranes/block.lif2"])
+    assert all(render(figure).std() > 0 for figure in figures.values())

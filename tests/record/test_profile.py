@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import Any
+
+from snnlab.record.profile import as_text
+
+RECORD: dict[str, Any] = {
+    "device": "cpu",
+    "steps": 20,
+    "samples_per_step": 32.0,
+    "step_ms": 101.0,
+    "layers_ms": {"conv1": {"forward": 30.0, "backward": 20.0}, "lif1": {"forward": 25.0, "backward": 15.0}},
+    "loss_and_metrics_ms": {"forward": 1.0, "backward": 1.0},
+    "reading_ms": 2.0,
+    "frames_ms": 3.0,
+    "optimizer_ms": 2.0,
+    "rest_ms": 1.0,
+}
+
+
+def test_the_table_has_a_row_a_part_and_their_sum() -> None:
+    lines = as_text(RECORD).splitlines()
+    assert lines[0] == "profile: mean of 20 steps of 32 samples, cpu; 101.0 ms by the clock"
+    rows = {cells[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("│").split("│")])}
+    assert rows["conv1"] == ["30.00", "20.00", "50.00", "50.0%"]
+    assert rows["data: frames"] == ["", "", "3.00", "3.0%"]
+    assert rows["a step"] == ["", "", "100.00", ""]
+
+
+def test_it_fits_80_columns_without_colours() -> None:
+    text = as_text(RECORD)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    assert "…" not in text

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import pytest
+
+from snnlab.console import console_logging, quiet_lightning
+
+
+@pytest.mark.parametrize(("terminal", "columns", "said"), [(True, 10, "short"), (True, 80, "a long line")])
+def test_a_message_wider_than_the_terminal_is_said_shorter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int, said: str
+) -> None:
+    console_logging()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    logging.getLogger("snnlab.test").info("a long line", extra={"short": "short"})
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+def test_a_file_gets_the_whole_message(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    console_logging()
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((10, 24)))
+    logging.getLogger("snnlab.test").info("a long line", extra={"short": "short"})
+    assert capsys.readouterr().err == "a long line\n"
+
+
+@pytest.mark.parametrize("name", ["utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"])
+def test_lightning_says_nothing_in_passing(name: str) -> None:
+    with quiet_lightning():
+        assert not logging.getLogger(f"lightning.pytorch.{name}").isEnabledFor(logging.INFO)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from snnlab.training.callbacks import bar as bar_module
+from snnlab.training.callbacks.bar import Bar
+from snnlab.training.callbacks.timing import Timing
+from snnlab.training.module import SpikingModule
+
+ERASED = "\x1b[2K"  # what takes a line away
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Return what a terminal of 140 columns is sent."""
+    monkeypatch.setenv("TERM", "xterm")
+    return io.StringIO()
+
+
+@pytest.fixture
+def make_bar(terminal: io.StringIO) -> Callable[..., Bar]:
+    def make(timing: Timing) -> Bar:
+        return Bar(timing, Console(file=terminal, width=140, force_terminal=True, color_system=None))
+
+    return make
+
+
+@pytest.fixture
+def train(make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any) -> Callable[..., Any]:
+    """Return what trains under a bar, 3 batches an epoch, as many to validate."""
+
+    def run(**settings: Any) -> Any:
+        timing = Timing(0.0)
+        bar = make_bar(timing)
+        trainer = quiet_trainer(callbacks=[timing, bar], enable_progress_bar=True, **{"max_epochs": 2, **settings})
+        trainer.fit(make_module(), loader, loader)
+        return trainer
+
+    return run
+
+
+def test_the_epoch_its_figures_and_the_time_left_are_in_the_line(
+    train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_module, "REFRESH_S", 0.0)
+    train()
+    shown = terminal.getvalue()
+    for words in ("epoch 1/2", "epoch 2/2", "loss ", "accuracy ", "spikes", "samples/s", "left, run 0:0"):
+        assert words in shown
+    assert "v_num" not in shown
+
+
+def test_nothing_is_left_on_the_screen(train: Callable[..., Any], terminal: io.StringIO) -> None:
+    train()
+    assert terminal.getvalue().rstrip("\x1b[?25h").endswith(ERASED)
+
+
+def test_figures_are_fetched_only_when_the_bar_is_drawn(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+    so_far = SpikingModule.so_far
+    monkeypatch.setattr(SpikingModule, "so_far", lambda module: fetched.append(1) or so_far(module))
+    monkeypatch.setattr(bar_module, "REFRESH_S", 1000.0)
+    train(max_epochs=5)
+    assert not fetched
+    monkeypatch.setattr(bar_module, "REFRESH_S", 0.0)
+    train(max_epochs=1)
+    assert len(fetched) == 6  # 3 batches of training and 3 of validation; none when the bar is taken away
+
+
+def test_validation_and_test_on_their_own_have_a_bar_too(
+    make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any, terminal: io.StringIO
+) -> None:
+    trainer = quiet_trainer(callbacks=[make_bar(Timing(0.0))], enable_progress_bar=True)
+    trainer.validate(make_module(), loader, verbose=False)
+    trainer.test(make_module(), loader, verbose=False)
+    assert "validation ━" in terminal.getvalue()
+    assert "test ━" in terminal.getvalue()
+
+
+def test_a_failure_takes_the_bar_away(
+    train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(SpikingModule, "validation_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        train()
+    assert terminal.getvalue().rstrip("\x1b[?25h").endswith(ERASED)
+
+
+def test_the_time_left_counts_validation_and_the_epochs_to_come(make_bar: Any) -> None:
+    from types import SimpleNamespace
+
+    bar: Any = make_bar(Timing(0.0))
+    bar._trainer = SimpleNamespace(
+        max_epochs=3,
+        max_steps=-1,
+        current_epoch=0,
+        global_step=4,
+        num_training_batches=10,
+        num_val_batches=[6],
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_should_check_val_epoch=lambda: True)),
+    )
+    bar._trained, bar._evaluated, bar._val_s = 4, 0, 5.0
+    assert bar._left(1.0) == (6 + 5, 6 + 5 + 2 * (10 + 5))
+    bar._val_s = 0.0  # not measured yet: a third of the training steps
+    assert bar._left(1.0)[0] == pytest.approx(6 + 2)
+    bar._trained, bar._evaluated, bar._val_s = 10, 3, 5.0
+    assert bar._left(1.0)[0] == pytest.approx(2.5)
+    bar._trainer.max_steps = 5
+    assert bar._left(1.0)[1] == 1.0
+    bar._trainer.max_steps, bar._trainer.max_epochs = -1, -1
+    assert bar._left(1.0)[1] == float("inf")

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from snnlab.training.callbacks.overfit import OverfitVerdict
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "words"),
+    [
+        ([0.5, 1.0], "overfit: the whole batch is right after 6 steps"),
+        ([1.0, 0.96875], "overfit: 96.9% of the batch is right after 6 steps, not all"),
+    ],
+)
+def test_it_says_whether_the_whole_batch_was_right_at_the_end(
+    fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture, accuracies: list[float], words: str
+) -> None:
+    with caplog.at_level(logging.INFO, logger="snnlab"):
+        fit_scripted([OverfitVerdict()], [1.0, 1.0], accuracies)
+    assert words in caplog.text
