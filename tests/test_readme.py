@@ -90,4 +90,5 @@ def test_a_command_of_the_readme_does_what_it_says(
 
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
 def test_the_python_of_the_readme_runs(block: str):
-    exec(compile(block.replace('"gain"', '"gain_of_the_readme"'), "README.md", "exec"), {"__name__": "readme"})
+    anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_the_readme")', block)  # the commands import it as a plugin
+    exec(compile(anew, "README.md", "exec"), {"__name__": "readme"})

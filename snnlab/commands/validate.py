@@ -7,10 +7,13 @@ from pathlib import Path
 
 from snnlab.errors import ConfigError, SnnlabError
 
-USAGE = """usage: snnlab validate [DIR]
+USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
 
 Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and say what is
 wrong. No data is read and nothing is trained. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
+
+  snnlab validate mine
+  snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
 """
 
 
@@ -19,15 +22,17 @@ def main(arguments: list[str], started: float) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(USAGE, end="")
         return 0
-    if len(arguments) > 1:
+    overrides = [argument for argument in arguments if "=" in argument]
+    folders = [argument for argument in arguments if "=" not in argument]
+    if len(folders) > 1:
         raise ConfigError("validate: give one folder: snnlab validate DIR")
     from snnlab.config.folders import config_folder, own_folder
 
-    folder = own_folder(arguments[0] if arguments else None) or config_folder()
+    folder = own_folder(folders[0] if folders else None) or config_folder()
     wrong = checked = 0
     for path in files(folder):
         checked += 1
-        problem = problem_of(path, folder)
+        problem = problem_of(path, folder, overrides)
         wrong += problem is not None
         name = path.relative_to(folder)
         print(f"ok     {name}" if problem is None else f"WRONG  {name}\n       {problem}", flush=True)
@@ -42,19 +47,19 @@ def files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
 
 
-def problem_of(path: Path, folder: Path) -> str | None:
-    """Return what is wrong with one file, or None."""
+def problem_of(path: Path, folder: Path, overrides: list[str]) -> str | None:
+    """Return what is wrong with one file under the overrides, or None."""
     from snnlab.config.folders import config_folder, groups
 
     packaged = folder == config_folder()
     if path.suffix != ".yaml":
         return "Hydra finds only files that end with .yaml"
     if path == folder / "train.yaml":
-        return build_problem([], None) if packaged else "a file of this name hides the root of all experiments"
+        return build_problem(overrides, None) if packaged else "a file of this name hides the root of all experiments"
     group = path.parent.relative_to(folder).as_posix()
     if group not in groups(config_folder()):
         return f"{group} is no group; the groups are {', '.join(sorted(groups(config_folder())))}"
-    return build_problem([f"{group}={path.stem}"], None if packaged else folder)
+    return build_problem([f"{group}={path.stem}", *overrides], None if packaged else folder)
 
 
 def build_problem(overrides: list[str], folder: Path | None) -> str | None:

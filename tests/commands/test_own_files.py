@@ -103,6 +103,18 @@ def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypat
     assert done.out.count("\nok ") >= 20
 
 
+def test_validate_takes_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):
+    (workplace / "my_valid_layers.py").write_text(
+        "from torch import nn\nfrom snnlab.nn import LAYERS\nLAYERS.register('valid')(nn.Identity)\n"
+    )
+    (workplace / "mine" / "model").mkdir(parents=True)
+    (workplace / "mine" / "model" / "net.yaml").write_text(
+        "layers:\n  own: {type: valid}\n  flatten: {type: flatten}\n  out: {type: linear, out_features: 10}\n"
+    )
+    assert snnlab("validate", "mine").status == 2
+    assert snnlab("validate", "mine", "plugins=[my_valid_layers]").status == 0
+
+
 def test_validate_says_when_there_is_nothing_to_check(workplace: Path, snnlab: Snnlab):
     (workplace / "empty").mkdir()
     done = snnlab("validate", "empty")
