@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +133,21 @@ def test_a_layer_that_never_fires_is_spoken_of_once(workplace: Path, snnlab: Snn
     done = snnlab("train", *FAST, digits_store, "neuron.v_threshold=1000", "trainer.max_epochs=2")
     assert done.status == 0
     assert done.err.count("lif1: no neuron fired in epoch 1") == 1
+
+
+def test_a_full_disk_is_said_and_recorded_as_far_as_it_can_be(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("snnlab.record.metrics_csv.write_text", full)
+    done = snnlab("train", *FAST, digits_store)
+    assert done.status == 2
+    assert "No space left on device; the run is incomplete" in done.err
+    assert "Traceback" not in done.err
+    (result,) = workplace.glob("outputs/*/*/result.json")
+    assert json.loads(result.read_text())["status"] == "failed"
 
 
 def test_the_traceback_is_there_when_asked_for(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):

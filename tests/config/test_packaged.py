@@ -1,0 +1,43 @@
+"""Every packaged configuration composes, builds and runs one forward pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnlab.config import assemble
+from snnlab.config.composing import compose_once
+from snnlab.config.folders import config_folder
+
+FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent != config_folder())
+
+
+def test_there_is_a_file_in_every_group():
+    assert len(FILES) >= 28
+    assert {path.parent.name for path in FILES} >= {
+        "neuron",
+        "model",
+        "data",
+        "loss",
+        "optimizer",
+        "experiment",
+        "debug",
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
+    experiment, _ = compose_once([f"{path.parent.name}={path.stem}"], None)
+    settings = assemble.data_settings(experiment)
+    built = assemble.network(experiment, settings)
+    assemble.optimizer(experiment, built)
+    loss = assemble.loss(experiment)
+    frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
+    counts: dict[str, torch.Tensor] = {}
+    y, _ = built.network(frames, counts=counts)
+    value, _ = loss(y, torch.tensor([0, 1]), torch.full((2,), settings.steps), counts)
+    assert y.shape == (settings.steps, 2, settings.num_classes)
+    assert torch.isfinite(value)
+    assert set(counts) == set(built.spiking)
