@@ -38,7 +38,7 @@ def bare_epoch(overrides: list[str]) -> tuple[float, dict[str, torch.Tensor]]:
     optimizer = make_optimizer(network.parameters())
     started = time.perf_counter()
     for step, batch in enumerate(batches):
-        torch.manual_seed(derived_seed(experiment.seed, Stream.DROPOUT, step))
+        torch.manual_seed(derived_seed(experiment.seed, Stream.DROPOUT, step, step))
         optimizer.zero_grad()
         y, _ = network(batch.x, lengths=batch.lengths)
         value, _ = loss(y, batch.targets, batch.lengths, {})
