@@ -25,7 +25,7 @@ commands:
 
   snnlab COMMAND --help   what a command takes
   snnlab --version        the version
-  eval "$(snnlab -sc install=bash)"   completion with Tab, for bash and zsh; fish: install=fish
+  eval "$(snnlab -sc install=bash)"   completion with Tab; also install=zsh, and install=fish | source
 
 first steps:
   snnlab train                                          the embedded default

@@ -15,7 +15,10 @@ FLAGS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
 def main(arguments: list[str], started: float) -> int:
     """Answer `snnlab -sc install=bash|zsh|fish`, `uninstall=...` and the queries of the installed script."""
     if len(arguments) != 1 or arguments[0].partition("=")[0] not in ("install", "uninstall", "query"):
-        raise ConfigError('completion: for bash and zsh, eval "$(snnlab -sc install=bash)"; for fish, install=fish')
+        raise ConfigError('completion: eval "$(snnlab -sc install=bash)", or zsh; snnlab -sc install=fish | source')
+    if arguments[0] == "install=zsh":  # bash's script, once zsh has been told to take such scripts
+        print("autoload -Uz compinit bashcompinit && compinit && bashcompinit", flush=True)
+        return _hydra(["install=bash"])
     if not arguments[0].startswith("query="):
         return _hydra(arguments)
     words = own_words(os.environ.get("COMP_LINE", ""))

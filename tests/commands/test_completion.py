@@ -59,3 +59,17 @@ def test_the_script_for_bash_completes_snnlab():
         check=True,
     )
     assert done.stdout.rstrip().endswith("hydra_bash_completion snnlab")
+
+
+def test_zsh_is_told_to_take_the_script_of_bash():
+    done = subprocess.run(
+        [sys.executable, "-m", "snnlab", "-sc", "install=zsh"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("autoload -Uz compinit bashcompinit && compinit && bashcompinit\n")
+    assert "hydra_bash_completion" in done.stdout
+
+
+def test_a_wrong_request_says_how_it_is_installed():
+    done = subprocess.run([sys.executable, "-m", "snnlab", "-sc", "bash"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "install=bash" in done.stderr
