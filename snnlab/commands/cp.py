@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snnlab.config.folders import find_file
+from snnlab.config.folders import find_file, write_new
 from snnlab.errors import ConfigError
 
 USAGE = """usage: snnlab cp GROUP/NAME TARGET
@@ -40,14 +40,8 @@ def copied(source: Path, target: Path) -> str:
         )
     if target.name == source.name:
         raise ConfigError(f"{target}: give it another name; Hydra finds ours first")
-    if target.exists():
-        raise ConfigError(f"{target}: is there already; remove it, or choose another name")
     command = f"snnlab train --config-dir {target.parent.parent} {group}={target.stem}"
     ours = f"# snnlab train {group}={source.stem}"
     text = source.read_text(encoding="utf-8").replace(ours, f"# {command}", 1)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written: {error.strerror}") from error
+    write_new(target, text)
     return command

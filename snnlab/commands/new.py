@@ -37,20 +37,14 @@ def written(folder: Path, name: str, overrides: list[str]) -> str:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
     """
     from snnlab.config.composing import compose_once
+    from snnlab.config.folders import write_new
 
     if not name.isidentifier():
         raise ConfigError(f"new: '{name}' cannot be a name; use letters, digits and _")
     path = folder / "experiment" / f"{name}.yaml"
-    if path.exists():
-        raise ConfigError(f"{path}: is there already; remove it, or choose another name")
     compose_once(overrides, folder if folder.is_dir() else None)
     command = f"snnlab train --config-dir {folder} experiment={name}"
-    text = _text(name, overrides, command, folder)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    write_new(path, _text(name, overrides, command, folder))
     return command
 
 

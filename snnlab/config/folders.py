@@ -59,3 +59,21 @@ def find_file(name: str) -> Path:
     if stem not in files:
         raise ConfigError(f"{name}: there is no such file.{did_you_mean(stem, files)}\n  {group}: {listing(files)}")
     return files[stem]
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet.
+
+    Raises:
+        ConfigError: if it is there, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        if not path.exists():  # a file stands where a folder is wanted
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path}: is there already; remove it, or choose another name") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +57,3 @@ def tiny_split() -> Split:
     """Return a split of the tiny store."""
     places = np.arange(20)
     return Split(places[places % 5 > 1], places[places % 5 == 1], places[places % 5 == 0], "by hand")
-
-
-@pytest.fixture
-def quiet_trainer(tmp_path: Path) -> Callable[..., Any]:
-    """Return what makes a trainer for a few steps on the CPU that writes and shows nothing."""
-    import lightning as L
-
-    def make(**settings: Any) -> L.Trainer:
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        return L.Trainer(
-            accelerator="cpu",
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=tmp_path,
-            **{**quiet, **settings},
-        )
-
-    return make

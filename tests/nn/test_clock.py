@@ -87,6 +87,15 @@ def test_a_neuron_that_says_nothing_of_itself_is_not_judged() -> None:
     class Silent(Neuron):
         dt = 1.0
 
+        def coefficients(self) -> None:
+            return None
+
+        def initial_state(self, x: Any) -> tuple[()]:
+            return ()
+
+        def step(self, x: Any, state: Any, coefficients: Any) -> tuple[Any, Any]:
+            return x, state
+
     assert clock_warnings(Network({"fc": nn.Linear(2, 2), "silent": Silent()})) == []
 
 

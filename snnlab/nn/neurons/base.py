@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from snnlab.registry import Registry
 NEURONS = Registry("neuron", within=LAYERS)
 
 
-class Neuron(TemporalLayer):
+class Neuron(TemporalLayer, ABC):
     """A population with a state and an update; subclasses say which.
 
     A new neuron is one file with a NamedTuple of its state and these three methods, registered in `NEURONS`;
@@ -28,17 +29,17 @@ class Neuron(TemporalLayer):
 
     spiking: ClassVar[bool] = True
 
+    @abstractmethod
     def coefficients(self) -> Any:
         """Return the numbers of the update, computed once a forward in double precision."""
-        raise NotImplementedError
 
+    @abstractmethod
     def initial_state(self, x: Tensor) -> Any:
         """Return the state at rest for one step of input `[B, ...]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         """Return the output of one step and the state after it."""
-        raise NotImplementedError
 
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
