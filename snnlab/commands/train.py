@@ -107,11 +107,11 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)
     loss = assemble.loss(experiment)
+    # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
+    assemble.trainer(experiment, folder, assemble.pictures(experiment))
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer)
-    # Only to find mistakes before the recordings are packed.
-    assemble.trainer(experiment, folder, assemble.pictures(experiment))
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store)
     for note in [*dataset.notes, *assemble.data_notes(data)]:

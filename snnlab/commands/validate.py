@@ -76,8 +76,8 @@ def build_problem(overrides: list[str], folder: Path | None) -> str | None:
             settings = assemble.data_settings(experiment)
             built = assemble.network(experiment, settings)
             assemble.loss(experiment)
-            assemble.optimizer(experiment, built)
             assemble.trainer_maker(experiment, place, [])
+            assemble.optimizer(experiment, built)
     except SnnlabError as error:
         return str(error)
     return None

@@ -190,9 +190,15 @@ def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        return trainer_maker(experiment, folder, callbacks)()
+        built = trainer_maker(experiment, folder, callbacks)()
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    if (processes := built.num_devices * built.num_nodes) > 1:
+        # Lightning would start the others as `snnlab OVERRIDES`, and the samplers would give all the same recordings.
+        raise ConfigError(
+            f"trainer.devices: this asks for {processes} processes, but runs use one device as yet; set 1"
+        )
+    return built
 
 
 def trainer_maker(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> Callable[[], L.Trainer]:
