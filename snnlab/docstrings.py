@@ -22,6 +22,7 @@ def first_sentence(thing: Any) -> str:
 def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
     """Return what the Args say of each argument; of a class, what its bases say of those that it leaves to them."""
     texts: dict[str, str] = {}
+    factory = inspect.unwrap(factory)
     for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
         for name, text in _arguments(source.__doc__ or "").items():
             if not text.startswith(_ELSEWHERE):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.time_constants import Constant
 
@@ -44,7 +44,10 @@ def _remarks(network: nn.Module) -> Iterator[tuple[str, Remark]]:
     source = ""  # the integrator whose level arrives, where it is no impulses
     biased: list[str] = []
     normed: list[str] = []
+    neurons = dict(named_neurons(network))
     for name, layer in network.named_modules():
+        if any(name.startswith(f"{neuron}.") for neuron in neurons):
+            continue  # a part of a neuron, such as its feedback
         if isinstance(layer, Neuron):
             yield from _of_neuron(name, layer, source, biased, normed)
             source, biased, normed = "" if layer.spiking else name, [], []

@@ -22,7 +22,8 @@ def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor
     Steps past a sample's length give zeros and leave its state where it was.
 
     Shape:
-        x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`; lengths: `[B]`; returns `[T, B, ...]` and the state.
+        x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`, or of such NamedTuples; lengths: `[B]`; returns
+        `[T, B, ...]` and the state.
     """
     num_steps, batch = x.shape[:2]
     valid = valid_steps(lengths, num_steps, x)
@@ -32,7 +33,13 @@ def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor
         y, after = step(x_t, state, coefficients)
         if valid is not None:
             y = torch.where(valid[t], y, 0)
-            after = type(state)(*(torch.where(valid[t], new, old) for new, old in zip(after, state, strict=True)))
+            after = _choose(valid[t], after, state)
         outputs.append(y)
         state = after
     return torch.cat(outputs).unflatten(0, (num_steps, batch)), state
+
+
+def _choose(valid: Tensor, new: Any, old: Any) -> Any:
+    if isinstance(new, Tensor):
+        return torch.where(valid, new, old)
+    return type(new)(*(_choose(valid, *pair) for pair in zip(new, old, strict=True)))

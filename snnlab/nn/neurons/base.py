@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlab.nn.kernels.reference import unroll
-from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer
-from snnlab.registry import Registry
-
-NEURONS = Registry("neuron", within=LAYERS)
 
 
 class Neuron(TemporalLayer, ABC):
@@ -22,6 +19,10 @@ class Neuron(TemporalLayer, ABC):
 
     A new neuron is one file with a NamedTuple of its state and these three methods, registered in `NEURONS`;
     it then trains through the plain loop. A fused kernel is an addition, never a condition.
+
+    Args:
+        recurrent: Whether the neurons' outputs come back to them one step later: `true`, or what brings them,
+            `{type: dense, autapses: false}`. The registry adds this setting to every neuron; see `Recurrent`.
 
     Shape:
         x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`; returns `[T, B, ...]` and the state.
@@ -49,13 +50,39 @@ class Neuron(TemporalLayer, ABC):
         """Return the dialect in words, for `snnlab show`."""
         return Dialect()
 
+    @property
+    def dt_invariant(self) -> bool:
+        """Whether impulses at the same times drive it alike however long a step is."""
+        dialect = self.dialect()
+        physical = all(constant.given == "ms" for constant in self.constants())
+        return physical and dialect.drive_power == 0 and not dialect.remarks
+
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
         """Run all steps; see `TemporalLayer`."""
         if state is None:
             state = self.initial_state(x[0])
-        y, state = unroll(self.step, x, state, self.coefficients(), lengths)
+        y, state = unroll(self.step, x, state, rounded(self.coefficients(), x), lengths)
         if self.spiking and counts is not None:
             counts[OWN] = y.sum(0)
         return y, state
+
+
+def rounded(coefficients: Any, like: Tensor) -> Any:
+    """Return coefficients with those that are tensors, because they are learned, rounded to the input's precision."""
+    if isinstance(coefficients, Tensor):
+        return coefficients.to(like.dtype)
+    if isinstance(coefficients, tuple):
+        parts = [rounded(part, like) for part in coefficients]
+        return type(coefficients)(*parts) if hasattr(coefficients, "_fields") else type(coefficients)(parts)
+    return coefficients
+
+
+def named_neurons(network: nn.Module) -> Iterator[tuple[str, Neuron]]:
+    """Yield a network's neurons with their dotted names; one inside another, as in a recurrent one, is a part of it."""
+    within: str | None = None
+    for name, layer in network.named_modules():
+        if isinstance(layer, Neuron) and not (within is not None and name.startswith(f"{within}.")):
+            within = name
+            yield name, layer

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import NEURONS
-from snnlab.nn.neurons.membrane import InputGain, LeakyMembrane, MembraneCoefficients, TauMem
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane, TauMem
+from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.time_constants import Decay
 
 
@@ -24,19 +24,10 @@ class LI(LeakyMembrane):
 
         v[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak
 
-    Args:
-        dt: Length of a step, ms; None where steps have no length.
-        tau_mem: Membrane time constant, ms, or `"2 steps"`; 20 ms where neither it nor `beta` is given.
-        beta: The factor a itself, in place of `tau_mem`.
-        v_leak: Resting potential, dimensionless.
-        decay: `exact`: a = exp(-dt / tau_mem); `euler`: a = 1 - dt / tau_mem.
-        input_gain: g: a number, or `1-a`.
+    The arguments are those of `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `LIState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
-
-    Raises:
-        ValueError: if a value is out of its range.
     """
 
     spiking: ClassVar[bool] = False
@@ -50,18 +41,17 @@ class LI(LeakyMembrane):
         v_leak: float = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = 1.0,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-
-    def coefficients(self) -> MembraneCoefficients:
-        """Return a, g and c."""
-        return self.membrane_coefficients()
+        self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LIState:
         """Return v = v_leak."""
-        return LIState(torch.full_like(x, self.v_leak))
+        return LIState(self.rest(x))
 
-    def step(self, x: Tensor, state: LIState, coefficients: MembraneCoefficients) -> tuple[Tensor, LIState]:
+    def step(self, x: Tensor, state: LIState, coefficients: Coefficients) -> tuple[Tensor, LIState]:
         """Return the membrane after one step, twice: as output and as state."""
         v = self.integrate(state.v, x, coefficients)
         return v, LIState(v)

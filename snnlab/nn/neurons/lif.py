@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from snnlab.nn.neurons.base import NEURONS
-from snnlab.nn.neurons.membrane import MembraneCoefficients, SpikingMembrane
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.time_constants import Decay
 
 
 class LIFState(NamedTuple):
@@ -22,7 +25,7 @@ class LIF(SpikingMembrane):
 
         u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]
 
-    The arguments and the resets are those of `SpikingMembrane`.
+    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `LIFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
@@ -30,15 +33,47 @@ class LIF(SpikingMembrane):
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
 
-    def coefficients(self) -> MembraneCoefficients:
-        """Return a, g and c."""
-        return self.membrane_coefficients()
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        v_leak: float = 0.0,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+        decay: Decay = "exact",
+        input_gain: InputGain = 1.0,
+        reset: Reset = "subtract",
+        reset_delay: bool = False,
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=v_leak,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset=reset,
+            reset_delay=reset_delay,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LIFState:
         """Return v = v_leak."""
         return LIFState(self.rest(x))
 
-    def step(self, x: Tensor, state: LIFState, coefficients: MembraneCoefficients) -> tuple[Tensor, LIFState]:
+    def step(self, x: Tensor, state: LIFState, coefficients: Coefficients) -> tuple[Tensor, LIFState]:
         """Return the spikes of one step and the state after it."""
         s, v = self.fire(state.v, x, coefficients)
         return s, LIFState(v)

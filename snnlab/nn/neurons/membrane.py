@@ -1,35 +1,49 @@
-"""The leaky membrane that the whole family shares, and its spike and reset in every library's dialect."""
+"""The leaky membrane that the whole canonical family shares.
+
+j[t] = b * i[t-1] + x[t]                              the synapse's current, where there is a synapse
+u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak       the membrane before the reset
+s[t] = H(u[t] - v_threshold)
+v[t] = u[t] reset by s[t]
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.time_constants import Constant, Decay, TimeConstant, decay_factor, time_constant
-from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
+from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, parameter, require_learnable
+from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
 from snnlab.settings import type_problem
 
 InputGain = float | Literal["1-a"]
 TauMem = Annotated[TimeConstant | None, "ms"]
-SurrogateSetting = Surrogate | Mapping[str, Any]
-Reset = Literal["subtract", "value", "none"]
-Threshold = Literal["inclusive", "strict"]
 
 DEFAULT_TAU_MEM = 20.0
 
 
-class MembraneCoefficients(NamedTuple):
-    """u = a * v + g * j + c, with c = (1 - a) * v_leak."""
+class Coefficients(NamedTuple):
+    """The numbers of the canonical recurrence; those that a neuron learns are tensors.
 
-    a: float
-    g: float
-    c: float
+    Attributes:
+        a: Factor of the membrane in one step.
+        g: Gain of its drive.
+        c: (1 - a) * v_leak.
+        b: Factor of the synapse in one step; 0 where there is none.
+        v_threshold: Firing threshold; infinite where nothing spikes.
+        v_reset: Potential after a spike, where it is reset to a value.
+    """
+
+    a: Number
+    g: Number
+    c: Number
+    b: Number = 0.0
+    v_threshold: Number = math.inf
+    v_reset: Number = 0.0
 
 
 class LeakyMembrane(Neuron):
@@ -44,10 +58,15 @@ class LeakyMembrane(Neuron):
         v_leak: Resting potential, dimensionless.
         decay: `exact`: a = exp(-dt / tau_mem); `euler`: a = 1 - dt / tau_mem.
         input_gain: g: a number (1 for impulses: each spike or event is a jump), or `1-a` (for a filtered current).
+        learn: What training changes: `[tau_mem, v_leak]`, or with whose own it is, `{tau_mem: channel}` (layer,
+            channel or neuron).
+        in_shape: Shape of one sample at one step; needed where channels or neurons learn their own.
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: if a value is out of its range, or cannot be learned.
     """
+
+    leaks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -64,30 +83,77 @@ class LeakyMembrane(Neuron):
         require_words(decay=(decay, Decay), input_gain=(input_gain, InputGain))
         self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
         self.decay: Decay = decay
-        self.v_leak, self.input_gain = v_leak, input_gain
-        _require_finite(v_leak=v_leak, input_gain=1.0 if input_gain == "1-a" else input_gain)
-        self.membrane_coefficients()
+        self.v_leak, self.input_gain = float(v_leak), input_gain
+        require_finite(v_leak=v_leak, input_gain=1.0 if input_gain == "1-a" else input_gain)
+        self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
+        self.learn_per: dict[str, str] = {}
+        self._ranges: dict[str, Range] = {}
 
-    def membrane_coefficients(self) -> MembraneCoefficients:
+    def start(self, learn: Learn, in_shape: Shape | None) -> None:
+        """Check all settings together and make the parameters; every constructor ends with it."""
+        wanted = as_learn(learn)
+        self.coefficients()
+        legal = self.learnable()
+        for name in wanted:
+            require_learnable(name, legal)
+        if wanted:
+            self.learned = nn.ParameterDict(
+                {name: parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
+            )
+            self._ranges = {name: legal[name][1] for name in wanted}
+            self.learn_per = {name: str(per) for name, per in wanted.items()}
+
+    def learnable(self) -> dict[str, tuple[float, Range]]:
+        """Return what can be learned, with its start and its legal values."""
+        leak = self.leak_of_membrane
+        own: dict[str, tuple[float, Range]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
+        return own | ({"v_leak": (self.v_leak, Anywhere())} if self.leaks else {})
+
+    def value(self, name: str) -> Number:
+        """Return a quantity: a number, or what training has made of it, in double precision."""
+        if name in self._ranges:
+            return self._ranges[name].value(self.learned[name].double())
+        return getattr(self, name)
+
+    def factor(self, leak: Leak) -> Number:
+        """Return what is left of a variable after one step."""
+        if leak.given in self._ranges:
+            return leak.learned_per_step(torch.as_tensor(self.value(leak.given)))
+        return leak.per_step()
+
+    def coefficients(self) -> Coefficients:
         """Return a, g and c in double precision."""
-        a = decay_factor(self.tau_mem, self.beta, self.dt, self.decay, ("tau_mem", "beta"))
+        a = self.factor(self.leak_of_membrane) if self.leaks else 1.0
         g = 1.0 - a if self.input_gain == "1-a" else float(self.input_gain)
-        return MembraneCoefficients(a, g, (1.0 - a) * self.v_leak)
+        v_leak = self.value("v_leak")
+        return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
-    def integrate(self, v: Tensor, j: Tensor, k: MembraneCoefficients) -> Tensor:
+    def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""
-        drive = j if k.g == 1.0 else k.g * j
-        return k.a * v + (drive if k.c == 0.0 else drive + k.c)
+        drive = j if is_number(k.g, 1.0) else k.g * j
+        return (v if is_number(k.a, 1.0) else k.a * v) + (drive if is_number(k.c, 0.0) else drive + k.c)
+
+    def rest(self, x: Tensor) -> Tensor:
+        """Return the membrane at rest, v = v_leak, for one step of input."""
+        v_leak = self.value("v_leak")
+        return v_leak.to(x.dtype).expand_as(x) if isinstance(v_leak, Tensor) else torch.full_like(x, v_leak)
 
     def constants(self) -> list[Constant]:
         """Return the membrane's time constant."""
-        return [time_constant(self.tau_mem, self.beta, self.dt, self.decay, ("tau_mem", "beta"))]
+        return [self.constant(self.leak_of_membrane)] if self.leaks else []
+
+    def constant(self, leak: Leak) -> Constant:
+        """Return a time constant as it is now."""
+        return leak.constant(self.factor(leak) if leak.given in self._ranges else None)
 
     def dialect(self) -> Dialect:
         """Return the gain in words; `1-a` treats the input as a level, a number treats it as impulses."""
         filters = self.input_gain == "1-a"
-        gain = f"{'1-a = ' if filters else ''}{self.membrane_coefficients().g:.4g}"
-        return Dialect({"gain": gain}, drive_power=-1 if filters else 0, filters=filters)
+        g = torch.as_tensor(self.coefficients().g).detach().mean().item()
+        words = {"gain": f"{'1-a = ' if filters else ''}{g:.4g}"}
+        if self.learn_per:
+            words["learns"] = ", ".join(f"{name} per {per}" for name, per in self.learn_per.items())
+        return Dialect(words, drive_power=-1 if filters else 0, filters=filters)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
@@ -95,119 +161,9 @@ class LeakyMembrane(Neuron):
         return f"{tau}, dt={self.dt}"
 
 
-class SpikingMembrane(LeakyMembrane):
-    """A leaky membrane that spikes at its threshold and is reset.
-
-        s[t] = H(u[t] - v_threshold)
-        v[t] = u - s * v_threshold           reset "subtract"
-             | (1 - s) * u + s * v_reset     reset "value"
-             | u                             reset "none"
-
-    With `reset_delay` the reset of step t-1 enters u[t] instead, and v[t] = u[t]:
-
-        subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - v_threshold * s[t-1]
-        value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
-
-    Args:
-        dt: See `LeakyMembrane`, as `tau_mem`, `beta`, `v_leak`, `decay` and `input_gain`.
-        tau_mem: Membrane time constant, ms, or `"2 steps"`.
-        beta: The factor a itself, in place of `tau_mem`.
-        v_leak: Resting potential, dimensionless.
-        v_threshold: Firing threshold, dimensionless, > 0.
-        v_reset: Potential after a spike where `reset` is `value`.
-        decay: `exact` or `euler`.
-        input_gain: A number or `1-a`.
-        reset: `subtract`, `value` or `none`.
-        reset_delay: Whether the reset acts one step after its spike.
-        detach_reset: Whether the gradient leaves the reset out.
-        threshold: `inclusive`: spike at u >= v_threshold; `strict`: at u > v_threshold.
-        surrogate: A `Surrogate`, or its YAML node.
-
-    Raises:
-        ValueError: if a value is out of its range, or a delay is asked for where nothing is reset.
-    """
-
-    def __init__(
-        self,
-        dt: float | None = None,
-        *,
-        tau_mem: TauMem = None,
-        beta: float | None = None,
-        v_leak: float = 0.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
-        decay: Decay = "exact",
-        input_gain: InputGain = 1.0,
-        reset: Reset = "subtract",
-        reset_delay: bool = False,
-        detach_reset: bool = True,
-        threshold: Threshold = "inclusive",
-        surrogate: SurrogateSetting | None = None,
-    ) -> None:
-        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        require_words(reset=(reset, Reset), threshold=(threshold, Threshold))
-        _require_finite(v_threshold=v_threshold, v_reset=v_reset)
-        if v_threshold <= max(v_leak, 0.0):
-            raise ValueError(f"v_threshold must be > 0 and above v_leak ({v_leak}), got {v_threshold}")
-        if reset == "value" and v_reset >= v_threshold:
-            raise ValueError(f"v_reset must be below v_threshold ({v_threshold}), got {v_reset}")
-        if reset == "none" and reset_delay:
-            raise ValueError("reset_delay needs a reset; set reset: subtract or value, or reset_delay: false")
-        self.v_threshold, self.v_reset = float(v_threshold), float(v_reset)
-        self.reset, self.reset_delay, self.detach_reset = reset, reset_delay, detach_reset
-        self.threshold = threshold
-        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
-
-    def fire(self, v: Tensor, j: Tensor, k: MembraneCoefficients) -> tuple[Tensor, Tensor]:
-        """Return the spikes of one step and the membrane after it."""
-        if not self.reset_delay:
-            u = self.integrate(v, j, k)
-            s = self._spike(u)
-            return s, self._reset(u, s)
-        s_before = self._spike(v)
-        if self.reset == "value":
-            u = self.integrate(self._reset(v, s_before), j, k)
-        else:
-            u = self._reset(self.integrate(v, j, k), s_before)
-        return self._spike(u), u
-
-    def dialect(self) -> Dialect:
-        """Return gain, threshold and reset in words."""
-        own = super().dialect()
-        resets = {
-            "subtract": f"subtract {self.v_threshold:g}",
-            "value": f"to {self.v_reset:g}",
-            "none": "none",
-        }
-        words = {
-            **own.words,
-            "threshold": f"{'u >' if self.threshold == 'strict' else 'u ≥'} {self.v_threshold:g}",
-            "reset": resets[self.reset] + (", a step later" if self.reset_delay else ""),
-        }
-        remarks = []
-        if self.reset == "none":
-            remarks.append(
-                Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: subtract")
-            )
-        if self.reset_delay:
-            remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
-        return own._replace(words=words, remarks=tuple(remarks))
-
-    def _spike(self, u: Tensor) -> Tensor:
-        return spike(u - self.v_threshold, self.surrogate, self.v_threshold, strict=self.threshold == "strict")
-
-    def _reset(self, u: Tensor, s: Tensor) -> Tensor:
-        if self.reset == "none":
-            return u
-        s = s.detach() if self.detach_reset else s
-        if self.reset == "subtract":
-            return u - s * self.v_threshold
-        kept = (1.0 - s) * u
-        return kept if self.v_reset == 0.0 else kept + s * self.v_reset
-
-    def rest(self, x: Tensor) -> Tensor:
-        """Return the membrane at rest, v = v_leak, for one step of input."""
-        return torch.full_like(x, self.v_leak)
+def is_number(value: Number, number: float) -> bool:
+    """Return whether a coefficient is just this number, which spares an operation at each step."""
+    return isinstance(value, float) and value == number
 
 
 def require_words(**values: tuple[Any, Any]) -> None:
@@ -217,7 +173,8 @@ def require_words(**values: tuple[Any, Any]) -> None:
             raise ValueError(f"{name}: {problem}")
 
 
-def _require_finite(**values: float) -> None:
+def require_finite(**values: float) -> None:
+    """Raise a ValueError for the first value that is infinite or no number."""
     for name, value in values.items():
         if not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, got {value}")

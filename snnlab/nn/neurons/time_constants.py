@@ -6,6 +6,11 @@ import math
 import re
 from typing import Literal, NamedTuple
 
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.learn import Above, Fraction, Number, Range
+
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str
 
@@ -35,76 +40,117 @@ class Constant(NamedTuple):
     decay: Decay
 
 
-def time_constant(
-    tau: TimeConstant | None, factor: float | None, dt: float | None, decay: Decay, names: tuple[str, str]
-) -> Constant:
-    """Return a time constant in ms, in steps and as a factor; the arguments are those of `decay_factor`."""
-    a = decay_factor(tau, factor, dt, decay, names)
-    if tau is not None:
-        steps = _in_steps(tau, dt, names[0])
-    elif decay == "euler":
-        steps = 1.0 / (1.0 - a)
-    else:
-        steps = -1.0 / math.log(a) if a > 0 else 0.0
-    given = "factor" if tau is None else "steps" if isinstance(tau, str) else "ms"
-    return Constant(names[0], given, None if dt is None else steps * dt, steps, a, decay)
-
-
-def decay_factor(
-    tau: TimeConstant | None, factor: float | None, dt: float | None, decay: Decay, names: tuple[str, str]
-) -> float:
-    """Return a, the factor of one step, in double precision.
+class Leak(NamedTuple):
+    """How a variable decays, as the user said it.
 
         exact: a = exp(-dt / tau)        euler: a = 1 - dt / tau
 
-    Args:
+    Attributes:
+        tau_name: What the user calls the time constant.
+        factor_name: What the user calls the factor.
         tau: A number in ms, or `"2 steps"`; None where `factor` is given.
         factor: The factor itself, 0 <= a < 1; None where `tau` is given.
         dt: Length of a step, ms; None where steps have no length.
         decay: The rule above.
-        names: What the user calls `tau` and `factor`.
-
-    Raises:
-        ValueError: if not exactly one of the two is given, or it is out of its range.
     """
-    tau_name, factor_name = names
-    if (tau is None) == (factor is None):
-        raise ValueError(f"give exactly one of {tau_name} (ms, or 'N steps') and {factor_name} (factor per step)")
-    if factor is not None:
-        if not 0 <= factor < 1:
-            raise ValueError(f"{factor_name} is a factor per step, 0 <= {factor_name} < 1, got {factor}")
-        return float(factor)
-    assert tau is not None
-    steps = _in_steps(tau, dt, tau_name)
-    if decay == "exact":
-        return math.exp(-1.0 / steps)
-    if steps <= 1:
-        raise ValueError(
-            f"{tau_name} of {tau} is not longer than one step ({dt or 1} {'ms' if dt else 'step'}), which decay: euler"
-            " cannot follow; use decay: exact, a longer time constant or a shorter dt"
-        )
-    return 1.0 - 1.0 / steps
 
+    tau_name: str
+    factor_name: str
+    tau: TimeConstant | None
+    factor: float | None
+    dt: float | None
+    decay: Decay
 
-def _in_steps(tau: TimeConstant, dt: float | None, name: str) -> float:
-    if isinstance(tau, str):
-        match = _STEPS.fullmatch(tau)
-        if not match:
-            raise ValueError(f"{name} is a number in ms or 'N steps' such as '2 steps', got '{tau}'")
-        steps = float(match[1])
-    else:
-        if not tau > 0:
-            raise ValueError(f"{name} must be > 0 ms, got {tau}")
-        if dt is None:
-            raise ValueError(f"{name} is in ms, but these steps have no length in ms; write '{name}: N steps'")
-        if not dt > 0:
-            raise ValueError(f"dt must be > 0 ms, got {dt}")
-        steps = tau / dt
-        if steps < FORGOTTEN:
+    @property
+    def given(self) -> str:
+        """Which of the two names the user gave, and so the one that can be learned."""
+        return self.factor_name if self.tau is None else self.tau_name
+
+    def per_step(self) -> float:
+        """Return a, the factor of one step, in double precision.
+
+        Raises:
+            ValueError: if not exactly one of the two is given, or it is out of its range.
+        """
+        if (self.tau is None) == (self.factor is None):
             raise ValueError(
-                f"{name} of {tau} ms is far shorter than a step ({dt:g} ms), so that nothing is remembered; if it is"
-                f" in seconds, write {1000 * tau:g}"
+                f"give exactly one of {self.tau_name} (ms, or 'N steps') and {self.factor_name} (factor per step)"
             )
-    if not (steps > 0 and math.isfinite(steps)):
-        raise ValueError(f"{name} must be > 0, got {tau}")
-    return steps
+        if self.factor is not None:
+            if not 0 <= self.factor < 1:
+                raise ValueError(
+                    f"{self.factor_name} is a factor per step, 0 <= {self.factor_name} < 1, got {self.factor}"
+                )
+            return float(self.factor)
+        steps = self._steps()
+        if self.decay == "exact":
+            return math.exp(-1.0 / steps)
+        if steps <= 1:
+            raise ValueError(
+                f"{self.tau_name} of {self.tau} is not longer than one step ({self.dt or 1} "
+                f"{'ms' if self.dt else 'step'}), which decay: euler cannot follow; use decay: exact, a longer time"
+                " constant or a shorter dt"
+            )
+        return 1.0 - 1.0 / steps
+
+    def learned_per_step(self, value: Tensor) -> Tensor:
+        """Return a, where `value` is what training has made of the one that was given."""
+        if self.tau is None:
+            return value
+        return torch.exp(-self._unit / value) if self.decay == "exact" else 1.0 - self._unit / value
+
+    def range(self) -> Range:
+        """Return the legal values of the one that was given: of a time constant those that `decay` can follow."""
+        if self.tau is None:
+            return Fraction()
+        return Above(self._unit if self.decay == "euler" else 0.0)
+
+    def start(self) -> float:
+        """Return the one that was given as a number, ms, steps or a factor."""
+        return self.per_step() if self.tau is None else self._steps() * self._unit
+
+    def constant(self, factor: Number | None = None) -> Constant:
+        """Return the time constant in every unit; `factor` is what training has made of it, its mean is shown."""
+        a = self.per_step() if factor is None else float(torch.as_tensor(factor).detach().mean())
+        if factor is None and self.tau is not None:
+            steps = self._steps()
+        elif self.decay == "euler":
+            steps = 1.0 / (1.0 - a)
+        else:
+            steps = -1.0 / math.log(a) if a > 0 else 0.0
+        given = "factor" if self.tau is None else "steps" if isinstance(self.tau, str) else "ms"
+        ms = None if self.dt is None else steps * self.dt
+        return Constant(self.tau_name, given, ms, steps, a, self.decay)
+
+    @property
+    def _unit(self) -> float:
+        """One step in the unit of the time constant: ms, or steps."""
+        if isinstance(self.tau, str):
+            return 1.0
+        assert self.dt is not None
+        return self.dt
+
+    def _steps(self) -> float:
+        tau, name = self.tau, self.tau_name
+        if isinstance(tau, str):
+            match = _STEPS.fullmatch(tau)
+            if not match:
+                raise ValueError(f"{name} is a number in ms or 'N steps' such as '2 steps', got '{tau}'")
+            steps = float(match[1])
+        else:
+            assert tau is not None
+            if not tau > 0:
+                raise ValueError(f"{name} must be > 0 ms, got {tau}")
+            if self.dt is None:
+                raise ValueError(f"{name} is in ms, but these steps have no length in ms; write '{name}: N steps'")
+            if not self.dt > 0:
+                raise ValueError(f"dt must be > 0 ms, got {self.dt}")
+            steps = tau / self.dt
+            if steps < FORGOTTEN:
+                raise ValueError(
+                    f"{name} of {tau} ms is far shorter than a step ({self.dt:g} ms), so that nothing is remembered; if"
+                    f" it is in seconds, write {1000 * tau:g}"
+                )
+        if not (steps > 0 and math.isfinite(steps)):
+            raise ValueError(f"{name} must be > 0, got {tau}")
+        return steps

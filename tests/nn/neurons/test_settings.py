@@ -44,7 +44,7 @@ def test_the_membrane_has_20_ms_by_default(kind: Any) -> None:
 def test_the_synapse_has_10_ms_by_default_and_filters_its_input() -> None:
     k = CubaLIF(1.0).coefficients()
     assert k.b == math.exp(-0.1)
-    assert k.membrane.g == 1 - k.membrane.a
+    assert k.g == 1 - k.a
     assert CubaLIF(1.0, alpha=0.25).coefficients().b == 0.25
 
 

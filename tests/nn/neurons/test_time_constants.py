@@ -5,21 +5,21 @@ import math
 import pytest
 
 from snnlab.nn import LIF, CubaLIF
-from snnlab.nn.neurons.time_constants import Constant, time_constant
+from snnlab.nn.neurons.time_constants import Constant, Decay, Leak
 
-NAMES = ("tau_mem", "beta")
+
+def time_constant(tau: float | str | None, factor: float | None, dt: float | None, decay: Decay) -> Constant:
+    return Leak("tau_mem", "beta", tau, factor, dt, decay).constant()
 
 
 def test_a_constant_in_ms_is_told_in_steps_and_as_factor() -> None:
-    assert time_constant(20.0, None, 10.0, "exact", NAMES) == Constant(
-        "tau_mem", "ms", 20.0, 2.0, math.exp(-0.5), "exact"
-    )
-    assert time_constant(20.0, None, 5.0, "euler", NAMES)[2:5] == (20.0, 4.0, 0.75)
+    assert time_constant(20.0, None, 10.0, "exact") == Constant("tau_mem", "ms", 20.0, 2.0, math.exp(-0.5), "exact")
+    assert time_constant(20.0, None, 5.0, "euler")[2:5] == (20.0, 4.0, 0.75)
 
 
 def test_a_constant_in_steps_has_its_ms_where_steps_have_a_length() -> None:
-    assert time_constant("2 steps", None, 10.0, "exact", NAMES)[1:4] == ("steps", 20.0, 2.0)
-    assert time_constant("2 steps", None, None, "exact", NAMES)[1:4] == ("steps", None, 2.0)
+    assert time_constant("2 steps", None, 10.0, "exact")[1:4] == ("steps", 20.0, 2.0)
+    assert time_constant("2 steps", None, None, "exact")[1:4] == ("steps", None, 2.0)
 
 
 @pytest.mark.parametrize("decay", ["exact", "euler"])
@@ -31,8 +31,8 @@ def test_a_factor_and_the_length_that_is_told_for_it_are_the_same_neuron(decay: 
 
 
 def test_a_factor_of_zero_is_no_time_at_all() -> None:
-    assert time_constant(None, 0.0, 10.0, "exact", NAMES)[2:5] == (0.0, 0.0, 0.0)
-    assert time_constant(None, 0.0, 10.0, "euler", NAMES)[2:5] == (10.0, 1.0, 0.0)
+    assert time_constant(None, 0.0, 10.0, "exact")[2:5] == (0.0, 0.0, 0.0)
+    assert time_constant(None, 0.0, 10.0, "euler")[2:5] == (10.0, 1.0, 0.0)
 
 
 def test_a_neuron_with_a_synapse_has_two() -> None:

@@ -1,0 +1,71 @@
+"""The leaky integrator behind a current-based synapse, a readout that never spikes."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.synapse import Synapse, Synaptic
+from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+
+
+class CubaLIState(NamedTuple):
+    """Membrane potential v and synaptic current i, each `[B, ...]`."""
+
+    v: Tensor
+    i: Tensor
+
+
+@NEURONS.register("cuba_li")
+class CubaLI(Synaptic):
+    """Leaky integrator whose input jumps onto a decaying synaptic current; its output is its membrane.
+
+        j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
+        v[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak
+
+    The arguments are those of `Synaptic` and `LeakyMembrane`.
+
+    Args:
+        input_gain: g: `1-a`, which filters the current, or a number.
+        decay: `exact` or `euler`, for both time constants.
+
+    Shape:
+        x: `[T, B, ...]`; state: `CubaLIState(v, i)`, each `[B, ...]`; returns the membrane, `[T, B, ...]`, and the
+        state.
+    """
+
+    spiking: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
+        alpha: float | None = None,
+        synapse: Synapse = "jump_first",
+        input_gain: InputGain = "1-a",
+        v_leak: float = 0.0,
+        decay: Decay = "exact",
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
+        self.set_synapse(tau_syn, alpha, synapse)
+        self.start(learn, in_shape)
+
+    def initial_state(self, x: Tensor) -> CubaLIState:
+        """Return v = v_leak, i = 0."""
+        return CubaLIState(self.rest(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: CubaLIState, coefficients: Coefficients) -> tuple[Tensor, CubaLIState]:
+        """Return the membrane after one step, and the state."""
+        j = self.current(state.i, x, coefficients)
+        v = self.integrate(state.v, j, coefficients)
+        return v, CubaLIState(v, j)

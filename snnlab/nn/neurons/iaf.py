@@ -1,0 +1,84 @@
+"""The integrate-and-fire neuron without a leak."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import Coefficients
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
+
+
+class IAFState(NamedTuple):
+    """Membrane potential v, `[B, ...]`."""
+
+    v: Tensor
+
+
+@NEURONS.register("iaf")
+class IAF(SpikingMembrane):
+    """Integrate-and-fire neuron that forgets nothing between spikes.
+
+        u[t] = v[t-1] + g * x[t],   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]
+
+    The resets are those of `SpikingMembrane`.
+
+    Args:
+        dt: Not used, since nothing decays; taken as all neurons take it.
+        input_gain: g, a number.
+        learn: What training changes: `[v_threshold]`, and v_reset where `reset` is `value`.
+        in_shape: See `LeakyMembrane`.
+
+    Shape:
+        x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
+    """
+
+    leaks: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+        input_gain: float = 1.0,
+        reset: Reset = "subtract",
+        reset_delay: bool = False,
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=None,
+            beta=None,
+            v_leak=0.0,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay="exact",
+            input_gain=input_gain,
+            reset=reset,
+            reset_delay=reset_delay,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.start(learn, in_shape)
+
+    def initial_state(self, x: Tensor) -> IAFState:
+        """Return v = 0."""
+        return IAFState(self.rest(x))
+
+    def step(self, x: Tensor, state: IAFState, coefficients: Coefficients) -> tuple[Tensor, IAFState]:
+        """Return the spikes of one step and the state after it."""
+        s, v = self.fire(state.v, x, coefficients)
+        return s, IAFState(v)
+
+    def extra_repr(self) -> str:
+        """Return the threshold that `print(network)` shows."""
+        return f"v_threshold={self.v_threshold:g}"

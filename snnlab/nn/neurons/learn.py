@@ -1,0 +1,127 @@
+"""Quantities of a neuron that training may change; what is stored in their place keeps them within their range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import did_you_mean, listing
+
+Number = float | Tensor
+Shape = tuple[int, ...]
+Per = Literal["layer", "channel", "neuron"]
+Learn = Sequence[str] | Mapping[str, Per]
+
+
+class Range(Protocol):
+    """A one-to-one map between a quantity's legal values and all numbers, one of which is stored."""
+
+    def stored(self, value: float) -> float:
+        """Return the number that stands for a legal value."""
+        ...
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return the legal value that a number stands for."""
+        ...
+
+
+class Anywhere(NamedTuple):
+    """Any number: value = stored."""
+
+    def stored(self, value: float) -> float:
+        """Return the value."""
+        return value
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return what is stored."""
+        return stored
+
+
+class Fraction(NamedTuple):
+    """Between 0 and 1: value = 1 / (1 + exp(-stored))."""
+
+    def stored(self, value: float) -> float:
+        """Return the logit."""
+        return math.log(value) - math.log1p(-value)
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return the logistic function."""
+        return torch.sigmoid(stored)
+
+
+class Above(NamedTuple):
+    """Above a floor: value = floor + exp(stored)."""
+
+    floor: float = 0.0
+
+    def stored(self, value: float) -> float:
+        """Return the logarithm of the distance from the floor."""
+        return math.log(value - self.floor)
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return floor + exp(stored)."""
+        return self.floor + stored.exp()
+
+
+class Below(NamedTuple):
+    """Below a ceiling: value = ceiling - exp(stored)."""
+
+    ceiling: float
+
+    def stored(self, value: float) -> float:
+        """Return the logarithm of the distance from the ceiling."""
+        return math.log(self.ceiling - value)
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return ceiling - exp(stored)."""
+        return self.ceiling - stored.exp()
+
+
+def as_learn(learn: Learn) -> dict[str, Per]:
+    """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`.
+
+    Raises:
+        ValueError: if it is neither a list of names nor a mapping from names to layer, channel or neuron.
+    """
+    if isinstance(learn, str) or not isinstance(learn, Sequence | Mapping):
+        raise ValueError(f"learn is a list such as [tau_mem], or a mapping such as {{tau_mem: channel}}, got {learn!r}")
+    wanted: dict[str, Any] = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, "layer")
+    for name, per in wanted.items():
+        if per not in get_args(Per):
+            raise ValueError(f"learn: {name} is learned per layer, channel or neuron, not per {per!r}")
+    return wanted
+
+
+def require_learnable(name: Any, learnable: Collection[str]) -> None:
+    """Raise a ValueError if `name` is not among the quantities that a neuron can learn."""
+    if name not in learnable:
+        there = f"only real quantities are learned: {listing(learnable)}" if learnable else "this neuron learns nothing"
+        raise ValueError(f"learn: '{name}' cannot be learned; {there}.{did_you_mean(str(name), learnable)}")
+
+
+def parameter(name: str, value: float, within: Range, per: Per, in_shape: Shape | None) -> nn.Parameter:
+    """Return the parameter that is stored for a quantity, at `value` everywhere.
+
+    Args:
+        name: What the user calls the quantity.
+        value: Where it starts.
+        within: Its legal values.
+        per: Whether one is shared by the layer, or each channel or each neuron has its own.
+        in_shape: Shape of one sample at one step; needed for channels and neurons.
+
+    Raises:
+        ValueError: if the shape is needed and not known.
+    """
+    if isinstance(within, Fraction) and not value > 0:
+        raise ValueError(f"learn: {name} must be above 0 to be learned, got {value:g}")
+    if per == "layer":
+        shape: Shape = ()
+    elif not in_shape:
+        raise ValueError(f"learn: {name} per {per} needs in_shape, the shape of one sample at one step")
+    else:
+        shape = in_shape if per == "neuron" else (in_shape[0], *[1] * (len(in_shape) - 1))
+    return nn.Parameter(torch.full(shape, within.stored(value)))

@@ -1,0 +1,225 @@
+"""Neurons that see their own last output: any neuron, with a dense or convolutional feedback."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnlab.errors import ConfigError
+from snnlab.nn.layers.checks import per_axis, short, split_channels
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.learn import Shape
+from snnlab.nn.neurons.time_constants import Constant
+from snnlab.registry import Registry
+
+FEEDBACKS = Registry("feedback")
+
+Init = Literal["uniform", "norse", "orthogonal"]
+
+CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+class Weights(NamedTuple):
+    """A feedback's weight, without the autapses that it does not have, and its bias."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class Feedback(nn.Module, ABC):
+    """What a layer's outputs of one step add to its own input at the next.
+
+    Args:
+        shape: Shape of the weight.
+        fan_in: Number of neurons that reach each neuron.
+        autapse: Which weights join a neuron to itself, `shape`.
+        autapses: Whether there are such weights.
+        bias: Shape of the bias, or None.
+        init: `uniform` within +-1/sqrt(fan_in), as torch's layers; `norse`: normal, standard deviation
+            sqrt(2 / fan_in); `orthogonal`.
+    """
+
+    autapse: Tensor
+
+    def __init__(
+        self, shape: Shape, fan_in: int, autapse: Tensor, autapses: bool, bias: Shape | None, init: Init
+    ) -> None:
+        super().__init__()
+        self.autapses = autapses
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.zeros(bias)) if bias is not None else None
+        self.register_buffer("autapse", autapse, persistent=False)
+        with torch.no_grad():
+            if init == "orthogonal":
+                nn.init.orthogonal_(self.weight)
+            elif init == "norse":
+                self.weight.normal_(0.0, (2.0 / fan_in) ** 0.5)
+            else:
+                self.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5)
+                if self.bias is not None:
+                    self.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5)
+            self.weight.copy_(self.weights().weight)
+
+    def weights(self) -> Weights:
+        """Return weight and bias, once a forward."""
+        weight = self.weight if self.autapses else self.weight.masked_fill(self.autapse, 0.0)
+        return Weights(weight, self.bias)
+
+    @abstractmethod
+    def forward(self, s: Tensor, weights: Weights) -> Tensor:
+        """Return what the outputs `s` of one step, `[B, ...]`, send back."""
+
+
+@FEEDBACKS.register("dense")
+class DenseFeedback(Feedback):
+    """Every neuron reaches every other: W s[t-1].
+
+    Args:
+        in_shape: Shape of the layer, of one sample at one step; all its axes are flattened.
+        autapses: Whether a neuron reaches itself.
+        bias: Whether a bias is added at each step.
+        init: `uniform`: as torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
+    """
+
+    def __init__(self, in_shape: Shape, *, autapses: bool = True, bias: bool = False, init: Init = "uniform") -> None:
+        size = torch.Size(in_shape).numel()
+        super().__init__(
+            (size, size), size, torch.eye(size, dtype=torch.bool), autapses, (size,) if bias else None, init
+        )
+
+    def forward(self, s: Tensor, weights: Weights) -> Tensor:
+        """Return W s + b."""
+        return functional.linear(s.flatten(1), *weights).view_as(s)
+
+
+@FEEDBACKS.register("conv")
+class ConvFeedback(Feedback):
+    """Neurons reach those near by in all channels: a convolution that keeps the layer's size.
+
+    Args:
+        in_shape: Shape of the layer, `[C, *size]` with one to three axes of size.
+        kernel_size: Odd size of the window, one number or one for each axis.
+        autapses: Whether a neuron reaches itself: the window's centre, from a channel to the same.
+        bias: Whether each channel has a bias, added at each step.
+        init: `uniform`: as torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
+
+    Raises:
+        ValueError: if the layer has no axes behind its channels, or the kernel's size is even.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        kernel_size: int | Sequence[int] = 3,
+        autapses: bool = True,
+        bias: bool = False,
+        init: Init = "uniform",
+    ) -> None:
+        dims = len(in_shape) - 1
+        if dims not in CONVOLVE:
+            raise ValueError(f"conv needs a layer of shape [C, W], [C, H, W] or [C, D, H, W], got {list(in_shape)}")
+        channels, _ = split_channels("conv", in_shape, dims)
+        kernel = per_axis("kernel_size", kernel_size, dims)
+        if any(k % 2 == 0 for k in kernel):
+            odd = short(tuple(k + 1 - k % 2 for k in kernel))
+            raise ValueError(
+                f"kernel_size must be odd, so that the feedback has the layer's own size, got {short(kernel)};"
+                f" take {odd}"
+            )
+        shape = (channels, channels, *kernel)
+        autapse = torch.zeros(shape, dtype=torch.bool)
+        centre = tuple(k // 2 for k in kernel)
+        diagonal = torch.arange(channels)
+        autapse[(diagonal, diagonal, *centre)] = True
+        fan_in = channels * torch.Size(kernel).numel()
+        super().__init__(shape, fan_in, autapse, autapses, (channels,) if bias else None, init)
+        self.padding, self.convolve = centre, CONVOLVE[dims]
+
+    def forward(self, s: Tensor, weights: Weights) -> Tensor:
+        """Return the convolution of s."""
+        return self.convolve(s, *weights, padding=self.padding)
+
+
+FeedbackSetting = bool | Mapping[str, Any] | Feedback
+
+
+def feedback(given: bool | Mapping[str, Any], in_shape: Shape | None) -> Feedback:
+    """Return the feedback of a YAML's `recurrent`: `true` is dense over features and a 3x3 convolution over images.
+
+    Raises:
+        ConfigError: if a setting is wrong, or the layer's shape is not known.
+    """
+    if not in_shape:
+        raise ConfigError("recurrent: needs in_shape, the shape of one sample at one step, with at least 1 axis")
+    settings = dict(given) if isinstance(given, Mapping) else {}
+    default = "dense" if len(in_shape) == 1 else "conv"
+    return FEEDBACKS.build(settings.pop("type", default), settings, "recurrent", in_shape=in_shape)
+
+
+class RecurrentState(NamedTuple):
+    """The layer's last output s, `[B, ...]`, and the state of its neurons."""
+
+    s: Tensor
+    neuron: Any
+
+
+class Recurrent(Neuron):
+    """Neurons whose input at each step holds what their own last output sends back.
+
+        (y[t], state[t]) = neuron(x[t] + feedback(y[t-1]), state[t-1]),   y[-1] = 0
+
+    It has the name of its neurons wherever a network is described. For a feedback over several layers see `loop`.
+
+    Args:
+        neuron: The neurons.
+        feedback: What they send back.
+
+    Shape:
+        x: `[T, B, ...]`; state: `RecurrentState(s, neuron)`; returns what the neurons return.
+    """
+
+    def __init__(self, neuron: Neuron, feedback: Feedback) -> None:
+        super().__init__()
+        self.neuron, self.feedback = neuron, feedback
+        self.spiking = neuron.spiking  # type: ignore[misc]
+
+    @property
+    def dt(self) -> float | None:
+        """Length of a step, ms; None where steps have no length."""
+        return getattr(self.neuron, "dt", None)
+
+    def coefficients(self) -> tuple[Any, Weights]:
+        """Return the neurons' coefficients and the feedback's weights."""
+        return self.neuron.coefficients(), self.feedback.weights()
+
+    def initial_state(self, x: Tensor) -> RecurrentState:
+        """Return the neurons at rest, and no output before the first."""
+        return RecurrentState(torch.zeros_like(x), self.neuron.initial_state(x))
+
+    def step(
+        self, x: Tensor, state: RecurrentState, coefficients: tuple[Any, Weights]
+    ) -> tuple[Tensor, RecurrentState]:
+        """Return the neurons' output of one step, and the state after it."""
+        own, weights = coefficients
+        y, after = self.neuron.step(x + self.feedback(state.s, weights), state.neuron, own)
+        return y, RecurrentState(y, after)
+
+    def constants(self) -> list[Constant]:
+        """Return the neurons' time constants."""
+        return self.neuron.constants()
+
+    def dialect(self) -> Dialect:
+        """Return the neurons' dialect, and the feedback."""
+        own = self.neuron.dialect()
+        size = "x".join(map(str, self.feedback.weight.shape[2:]))
+        kind = f"{size} convolution" if size else "dense"
+        words = {**own.words, "feedback": kind + ("" if self.feedback.autapses else ", no autapses")}
+        late = Remark("its feedback comes one step later, however long that is", "keep dt, or train again")
+        return own._replace(words=words, remarks=(*own.remarks, late))

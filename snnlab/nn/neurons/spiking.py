@@ -1,0 +1,138 @@
+"""The spike and the reset of the canonical family, in every library's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.learn import Above, Below, Range
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane, is_number, require_finite, require_words
+from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
+
+SurrogateSetting = Surrogate | Mapping[str, Any]
+Reset = Literal["subtract", "value", "none"]
+Threshold = Literal["inclusive", "strict"]
+
+
+class SpikingMembrane(LeakyMembrane):
+    """A membrane that spikes at its threshold and is reset.
+
+        s[t] = H(u[t] - v_threshold)
+        v[t] = u - s * v_threshold           reset "subtract"
+             | (1 - s) * u + s * v_reset     reset "value"
+             | u                             reset "none"
+
+    With `reset_delay` the reset of step t-1 enters u[t] instead, and v[t] = u[t]:
+
+        subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - v_threshold * s[t-1]
+        value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
+
+    Args:
+        dt: See `LeakyMembrane`, as `tau_mem`, `beta`, `v_leak`, `decay`, `input_gain` and `learn`.
+        v_threshold: Firing threshold, dimensionless, > 0.
+        v_reset: Potential after a spike where `reset` is `value`.
+        reset: `subtract`, `value` or `none`.
+        reset_delay: Whether the reset acts one step after its spike.
+        detach_reset: Whether the gradient leaves the reset out.
+        threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
+        surrogate: A `Surrogate`, or its YAML node.
+
+    Raises:
+        ValueError: if a value is out of its range or cannot be learned, or a delay is asked for where nothing is reset.
+    """
+
+    def __init__(
+        self,
+        dt: float | None,
+        *,
+        tau_mem: TimeConstant | None,
+        beta: float | None,
+        v_leak: float,
+        v_threshold: float,
+        v_reset: float,
+        decay: Decay,
+        input_gain: InputGain,
+        reset: Reset,
+        reset_delay: bool,
+        detach_reset: bool,
+        threshold: Threshold,
+        surrogate: SurrogateSetting | None,
+    ) -> None:
+        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
+        require_words(reset=(reset, Reset), threshold=(threshold, Threshold))
+        require_finite(v_threshold=v_threshold, v_reset=v_reset)
+        if v_threshold <= max(v_leak, 0.0):
+            raise ValueError(f"v_threshold must be > 0 and above v_leak ({v_leak}), got {v_threshold}")
+        if reset == "value" and v_reset >= v_threshold:
+            raise ValueError(f"v_reset must be below v_threshold ({v_threshold}), got {v_reset}")
+        if reset == "none" and reset_delay:
+            raise ValueError("reset_delay needs a reset; set reset: subtract or value, or reset_delay: false")
+        self.v_threshold, self.v_reset = float(v_threshold), float(v_reset)
+        self.reset, self.reset_delay, self.detach_reset = reset, reset_delay, detach_reset
+        self.threshold: Threshold = threshold
+        self.strict = threshold == "strict"
+        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
+
+    def learnable(self) -> dict[str, tuple[float, Range]]:
+        """Return what can be learned; threshold above and leak and reset below a line between them stay legal."""
+        resets = self.reset == "value"
+        below = max(self.v_leak, self.v_reset) if resets else self.v_leak
+        line = max(0.0, (below + self.v_threshold) / 2)
+        levels: dict[str, tuple[float, Range]] = {"v_threshold": (self.v_threshold, Above(line))}
+        own = super().learnable()
+        if "v_leak" in own:
+            levels["v_leak"] = (self.v_leak, Below(line))
+        if resets:
+            levels["v_reset"] = (self.v_reset, Below(line))
+        return own | levels
+
+    def coefficients(self) -> Coefficients:
+        """Return the membrane's coefficients, threshold and reset."""
+        return super().coefficients()._replace(v_threshold=self.value("v_threshold"), v_reset=self.value("v_reset"))
+
+    def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
+        """Return the spikes of one step and the membrane after it."""
+        if not self.reset_delay:
+            u = self.integrate(v, j, k)
+            s = self._spike(u, k)
+            return s, self._reset(u, s, k)
+        s_before = self._spike(v, k)
+        if self.reset == "value":
+            u = self.integrate(self._reset(v, s_before, k), j, k)
+        else:
+            u = self._reset(self.integrate(v, j, k), s_before, k)
+        return self._spike(u, k), u
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold and reset in words."""
+        own = super().dialect()
+        resets = {"subtract": f"subtract {self.v_threshold:g}", "value": f"to {self.v_reset:g}", "none": "none"}
+        words = {
+            **own.words,
+            "threshold": f"{'u >' if self.strict else 'u ≥'} {self.v_threshold:g}",
+            "reset": resets[self.reset] + (", a step later" if self.reset_delay else ""),
+        }
+        remarks = []
+        if self.reset == "none":
+            remarks.append(
+                Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: subtract")
+            )
+        if self.reset_delay:
+            remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
+        return own._replace(words=words, remarks=tuple(remarks))
+
+    def _spike(self, u: Tensor, k: Coefficients) -> Tensor:
+        return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)
+
+    def _reset(self, u: Tensor, s: Tensor, k: Coefficients) -> Tensor:
+        if self.reset == "none":
+            return u
+        s = s.detach() if self.detach_reset else s
+        if self.reset == "subtract":
+            return u - s * k.v_threshold
+        kept = (1.0 - s) * u
+        return kept if is_number(k.v_reset, 0.0) else kept + s * k.v_reset

@@ -1,0 +1,64 @@
+"""The current-based synapse of the canonical family."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.learn import Range
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, require_words
+from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+
+Synapse = Literal["jump_first", "decay_first"]
+
+DEFAULT_TAU_SYN = 10.0
+
+
+class Synaptic(LeakyMembrane):
+    """A membrane whose input jumps onto a decaying current; a base beside `LeakyMembrane` or `SpikingMembrane`.
+
+        j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
+
+    Args:
+        tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
+        alpha: The factor b itself, in place of `tau_syn`.
+        synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`).
+    """
+
+    def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
+        """Keep the synapse's settings, which the membrane's constructor does not know."""
+        require_words(synapse=(synapse, Synapse))
+        if tau_syn is None and alpha is None:
+            tau_syn = DEFAULT_TAU_SYN
+        self.tau_syn, self.alpha, self.synapse = tau_syn, alpha, synapse
+        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
+
+    def learnable(self) -> dict[str, tuple[float, Range]]:
+        """Return what can be learned."""
+        leak = self.leak_of_synapse
+        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+
+    def coefficients(self) -> Coefficients:
+        """Return the membrane's coefficients and b."""
+        return super().coefficients()._replace(b=self.factor(self.leak_of_synapse))
+
+    def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
+        """Return j, the current after the jump."""
+        return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
+
+    def constants(self) -> list[Constant]:
+        """Return the time constants of membrane and synapse."""
+        return [*super().constants(), self.constant(self.leak_of_synapse)]
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold, reset and synapse in words."""
+        own = super().dialect()
+        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        power = None if own.drive_power is None else own.drive_power + 1
+        words = {**own.words, "synapse": self.synapse.replace("_", " ")}
+        if self.synapse == "jump_first":
+            return own._replace(words=words, drive_power=power)
+        weaker = Remark("jumps decay before they act, the more the longer a step", "synapse: jump_first")
+        return own._replace(words=words, drive_power=power, remarks=(*own.remarks, weaker))
