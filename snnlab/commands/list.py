@@ -22,6 +22,7 @@ List what there is to choose from.
   snnlab list                    the kinds
   snnlab list layers             the layers, a line each
   snnlab list layers conv2d      its settings
+  snnlab list neurons            types and presets, and which depend on the length of a step
   snnlab list models conv_lif    the YAML file
 """
 
@@ -49,6 +50,10 @@ def main(arguments: list[str], started: float) -> int:
     with until_nobody_reads():
         if kind is None:
             print_kinds(files, own)
+        elif kind == "neurons" and name is None:
+            from snnlab.commands.list_neurons import print_neurons
+
+            print_neurons(own)
         elif kind in REGISTRIES:
             list_registry(kind, name)
         elif kind in files:

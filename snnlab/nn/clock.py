@@ -89,8 +89,8 @@ def _drive(dialect: Dialect, source: str) -> Remark | None:
     if power == 0:
         return None
     arrives = f"the level of {source}, which comes once a step" if source else "impulses (spikes or events)"
-    gain = "1-a" if dialect.filters else dialect.words["gain"]
-    cure = {(-1, True): "input_gain: 1", (1, False): "input_gain: 1-a"}.get((power, dialect.filters), "keep dt")
+    gain = dialect.words["gain"].split(" = ")[0]
+    cure = dialect.cures.get(power, "keep dt")
     return Remark(f"an input_gain of {gain} does not suit {arrives}: twice the bins, {_DRIVES[power]}", cure)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from snnlab.console import table_console
@@ -41,8 +42,10 @@ def settings_table(settings: dict[str, Setting], texts: dict[str, str]) -> Table
     for column in ("type", "unit", "default", "meaning"):
         table.add_column(column)
     for setting in settings.values():
-        default = "required" if setting.required else as_yaml(setting.default)
-        table.add_row(setting.name, describe_type(setting.annotation), setting.unit, default, texts.get(setting.name))
+        default = "required" if setting.required else escape(as_yaml(setting.default))
+        table.add_row(
+            setting.name, describe_type(setting.annotation), setting.unit, default, escape(texts.get(setting.name, ""))
+        )
     return table
 
 
@@ -50,4 +53,6 @@ def as_yaml(value: Any) -> str:
     """Return a default as a YAML writes it."""
     if value is None:
         return "null"
+    if value == ():
+        return "[]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -62,8 +62,14 @@ def test_a_gain_for_levels_is_warned_of_where_impulses_arrive_and_the_other_way_
         ({"tau_mem": 5.0}, "tau_mem is 0.5 steps long, so that what happens within a step is lost", "more bins"),
         ({"reset": "none"}, "spikes at each step above its threshold", "reset: subtract"),
         ({"reset_delay": True}, "the reset waits for the next step", "reset_delay: false"),
-        ({"type": "cuba_lif", "synapse": "decay_first"}, "jumps decay before they act", "synapse: jump_first"),
-        ({"type": "cuba_lif", "input_gain": 0.5}, "an input_gain of 0.5 does not suit impulses", "input_gain: 1-a"),
+        ({"reset": "value"}, "what is above the threshold is lost at a spike", "reset: subtract"),
+        (
+            {"type": "cuba_lif", "synapse": "decay_first", "input_gain": "1-a"},
+            "jumps decay before they act",
+            "synapse: jump_first with input_gain: average",
+        ),
+        ({"type": "cuba_lif", "input_gain": "1-a"}, "a jump is there for the whole of its step", "input_gain: average"),
+        ({"type": "cuba_lif", "input_gain": 0.5}, "an input_gain of 0.5 does not suit impulses", "input_gain: average"),
         ({"type": "cuba_lif", "alpha": 0.5}, "tau_syn is given as a factor, 0.5 a step", "tau_syn: 14.43"),
     ],
 )
@@ -74,7 +80,7 @@ def test_each_dialect_that_depends_on_dt_is_named_with_its_cure(settings: dict[s
     assert proposed == cure
 
 
-@pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}, {"reset": "value"}])
+@pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}])
 def test_what_is_long_enough_is_not_warned_of(settings: dict[str, Any]) -> None:
     assert warned(fc=FC, lif={"type": "lif", **settings}) == []
 
@@ -105,7 +111,9 @@ def test_a_neuron_that_says_nothing_of_itself_is_not_judged() -> None:
         lambda dt: LIF(dt, tau_mem=40.0, v_threshold=1e9),
         lambda dt: LIF(dt, tau_mem=40.0, v_threshold=1e9, input_gain="1-a"),
         lambda dt: LI(dt, tau_mem=40.0),
+        lambda dt: LIF(dt, tau_mem=40.0, v_threshold=1e9, input_gain="average"),
         lambda dt: CubaLIF(dt, tau_mem=40.0, tau_syn=20.0, v_threshold=1e9),
+        lambda dt: CubaLIF(dt, tau_mem=40.0, tau_syn=20.0, v_threshold=1e9, input_gain="1-a"),
         lambda dt: CubaLIF(dt, tau_mem=40.0, tau_syn=20.0, v_threshold=1e9, input_gain=0.5),
     ],
 )

@@ -30,10 +30,6 @@ class CubaLI(Synaptic):
 
     The arguments are those of `Synaptic` and `LeakyMembrane`.
 
-    Args:
-        input_gain: g: `1-a`, which filters the current, or a number.
-        decay: `exact` or `euler`, for both time constants.
-
     Shape:
         x: `[T, B, ...]`; state: `CubaLIState(v, i)`, each `[B, ...]`; returns the membrane, `[T, B, ...]`, and the
         state.
@@ -50,7 +46,7 @@ class CubaLI(Synaptic):
         tau_syn: Annotated[TimeConstant | None, "ms"] = None,
         alpha: float | None = None,
         synapse: Synapse = "jump_first",
-        input_gain: InputGain = "1-a",
+        input_gain: InputGain = "average",
         v_leak: float = 0.0,
         decay: Decay = "exact",
         learn: Learn = (),

@@ -31,10 +31,6 @@ class CubaLIF(Synaptic, SpikingMembrane):
 
     The arguments are those of `Synaptic`, `SpikingMembrane` and `LeakyMembrane`.
 
-    Args:
-        input_gain: g: `1-a`, which filters the current, or a number.
-        decay: `exact` or `euler`, for both time constants.
-
     Shape:
         x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
@@ -49,7 +45,7 @@ class CubaLIF(Synaptic, SpikingMembrane):
         tau_syn: Annotated[TimeConstant | None, "ms"] = None,
         alpha: float | None = None,
         synapse: Synapse = "jump_first",
-        input_gain: InputGain = "1-a",
+        input_gain: InputGain = "average",
         v_leak: float = 0.0,
         v_threshold: float = 1.0,
         v_reset: float = 0.0,

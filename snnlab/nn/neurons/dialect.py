@@ -20,11 +20,11 @@ class Dialect(NamedTuple):
         words: Gain, threshold, reset and the like, by their name.
         drive_power: k, where impulses of the same total drive the neuron n^k times as strongly in n times the steps;
             0 suits spikes and events, -1 a level that is there at each step. None: not known.
-        filters: Whether `input_gain` is `1-a`; a number in its place makes k one more.
+        cures: By a k that does not suit what arrives, the setting that makes up for it.
         remarks: What else in its dialect depends on dt.
     """
 
     words: Mapping[str, str] = {}
     drive_power: int | None = None
-    filters: bool = False
+    cures: Mapping[int, str] = {}
     remarks: tuple[Remark, ...] = ()

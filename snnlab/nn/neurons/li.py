@@ -40,7 +40,7 @@ class LI(LeakyMembrane):
         beta: float | None = None,
         v_leak: float = 0.0,
         decay: Decay = "exact",
-        input_gain: InputGain = 1.0,
+        input_gain: InputGain = "average",
         learn: Learn = (),
         in_shape: Shape | None = None,
     ) -> None:

@@ -20,7 +20,7 @@ from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_le
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
 from snnlab.settings import type_problem
 
-InputGain = float | Literal["1-a"]
+InputGain = float | Literal["1-a", "average"]
 TauMem = Annotated[TimeConstant | None, "ms"]
 
 DEFAULT_TAU_MEM = 20.0
@@ -35,6 +35,7 @@ class Coefficients(NamedTuple):
         c: (1 - a) * v_leak.
         b: Factor of the synapse in one step; 0 where there is none.
         v_threshold: Firing threshold; infinite where nothing spikes.
+        r: What a reset by subtraction takes away: the threshold, or what is left of it at the step's end on average.
         v_reset: Potential after a spike, where it is reset to a value.
     """
 
@@ -43,6 +44,7 @@ class Coefficients(NamedTuple):
     c: Number
     b: Number = 0.0
     v_threshold: Number = math.inf
+    r: Number = math.inf
     v_reset: Number = 0.0
 
 
@@ -57,7 +59,8 @@ class LeakyMembrane(Neuron):
         beta: The factor a itself, in place of `tau_mem`.
         v_leak: Resting potential, dimensionless.
         decay: `exact`: a = exp(-dt / tau_mem); `euler`: a = 1 - dt / tau_mem.
-        input_gain: g: a number (1 for impulses: each spike or event is a jump), or `1-a` (for a filtered current).
+        input_gain: g: a number (1 for impulses: each spike or event is a jump); `average`: what an impulse at any
+            moment of a step leaves at its end, (1 - a) * tau_mem / dt; `1-a` (for a filtered current).
         learn: What training changes: `[tau_mem, v_leak]`, or with whose own it is, `{tau_mem: channel}` (layer,
             channel or neuron).
         in_shape: Shape of one sample at one step; needed where channels or neurons learn their own.
@@ -84,7 +87,9 @@ class LeakyMembrane(Neuron):
         self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
         self.decay: Decay = decay
         self.v_leak, self.input_gain = float(v_leak), input_gain
-        require_finite(v_leak=v_leak, input_gain=1.0 if input_gain == "1-a" else input_gain)
+        require_finite(v_leak=v_leak, input_gain=1.0 if isinstance(input_gain, str) else input_gain)
+        if input_gain == "average" and beta == 0:
+            raise ValueError("input_gain: average needs a membrane that remembers; beta is 0, so set input_gain: 1")
         self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
         self.learn_per: dict[str, str] = {}
         self._ranges: dict[str, Range] = {}
@@ -124,7 +129,10 @@ class LeakyMembrane(Neuron):
     def coefficients(self) -> Coefficients:
         """Return a, g and c in double precision."""
         a = self.factor(self.leak_of_membrane) if self.leaks else 1.0
-        g = 1.0 - a if self.input_gain == "1-a" else float(self.input_gain)
+        if self.input_gain == "1-a":
+            g = 1.0 - a
+        else:
+            g = average_left(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
         v_leak = self.value("v_leak")
         return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
@@ -147,18 +155,29 @@ class LeakyMembrane(Neuron):
         return leak.constant(self.factor(leak) if leak.given in self._ranges else None)
 
     def dialect(self) -> Dialect:
-        """Return the gain in words; `1-a` treats the input as a level, a number treats it as impulses."""
+        """Return the gain in words; `1-a` treats the input as a level, the others treat it as impulses."""
         filters = self.input_gain == "1-a"
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
-        words = {"gain": f"{'1-a = ' if filters else ''}{g:.4g}"}
+        words = {"gain": f"{f'{self.input_gain} = ' if isinstance(self.input_gain, str) else ''}{g:.4g}"}
         if self.learn_per:
             words["learns"] = ", ".join(f"{name} per {per}" for name, per in self.learn_per.items())
-        return Dialect(words, drive_power=-1 if filters else 0, filters=filters)
+        cures = {-1: "input_gain: 1"} if filters else {1: "input_gain: 1-a"}
+        return Dialect(words, drive_power=-1 if filters else 0, cures=cures)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
         tau = f"beta={self.beta}" if self.tau_mem is None else f"tau_mem={self.tau_mem}"
         return f"{tau}, dt={self.dt}"
+
+
+def average_left(a: Number, decay: Decay) -> Number:
+    """Return what is left at a step's end, on average, of an impulse that comes at any moment of it.
+
+    exact: (1 - a) / -ln(a) = (1 - a) * tau / dt        euler: 1, since a sum of its impulses has the right mean
+    """
+    if decay == "euler":
+        return 1.0
+    return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
 
 
 def is_number(value: Number, number: float) -> bool:

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.learn import Above, Below, Range
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane, is_number, require_finite, require_words
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    InputGain,
+    LeakyMembrane,
+    average_left,
+    is_number,
+    require_finite,
+    require_words,
+)
 from snnlab.nn.neurons.time_constants import Decay, TimeConstant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
 
@@ -22,13 +30,14 @@ class SpikingMembrane(LeakyMembrane):
     """A membrane that spikes at its threshold and is reset.
 
         s[t] = H(u[t] - v_threshold)
-        v[t] = u - s * v_threshold           reset "subtract"
+        v[t] = u - s * r                     reset "subtract", r = v_threshold
              | (1 - s) * u + s * v_reset     reset "value"
              | u                             reset "none"
 
-    With `reset_delay` the reset of step t-1 enters u[t] instead, and v[t] = u[t]:
+    With `input_gain: average` the reset is averaged as the input is, r = v_threshold * (1 - a) * tau_mem / dt: it came
+    at any moment of its step too. With `reset_delay` the reset of step t-1 enters u[t] instead, and v[t] = u[t]:
 
-        subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - v_threshold * s[t-1]
+        subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - r * s[t-1]
         value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
 
     Args:
@@ -92,7 +101,9 @@ class SpikingMembrane(LeakyMembrane):
 
     def coefficients(self) -> Coefficients:
         """Return the membrane's coefficients, threshold and reset."""
-        return super().coefficients()._replace(v_threshold=self.value("v_threshold"), v_reset=self.value("v_reset"))
+        own, v_threshold = super().coefficients(), self.value("v_threshold")
+        r = average_left(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
+        return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
 
     def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
         """Return the spikes of one step and the membrane after it."""
@@ -121,6 +132,10 @@ class SpikingMembrane(LeakyMembrane):
             remarks.append(
                 Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: subtract")
             )
+        if self.reset == "value":
+            remarks.append(
+                Remark("what is above the threshold is lost at a spike, the more the longer a step", "reset: subtract")
+            )
         if self.reset_delay:
             remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
         return own._replace(words=words, remarks=tuple(remarks))
@@ -133,6 +148,6 @@ class SpikingMembrane(LeakyMembrane):
             return u
         s = s.detach() if self.detach_reset else s
         if self.reset == "subtract":
-            return u - s * k.v_threshold
+            return u - s * k.r
         kept = (1.0 - s) * u
         return kept if is_number(k.v_reset, 0.0) else kept + s * k.v_reset

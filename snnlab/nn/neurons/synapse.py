@@ -8,12 +8,22 @@ from torch import Tensor
 
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.learn import Range
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, require_words
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left, require_words
 from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
 
 Synapse = Literal["jump_first", "decay_first"]
 
 DEFAULT_TAU_SYN = 10.0
+
+
+_UNEVEN = {
+    "jump_first": Remark(
+        "a jump is there for the whole of its step, which is the more the longer a step", "input_gain: average"
+    ),
+    "decay_first": Remark(
+        "jumps decay before they act, the more the longer a step", "synapse: jump_first with input_gain: average"
+    ),
+}
 
 
 class Synaptic(LeakyMembrane):
@@ -25,6 +35,9 @@ class Synaptic(LeakyMembrane):
         tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
         alpha: The factor b itself, in place of `tau_syn`.
         synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`).
+        input_gain: g: `average`: of a jump at any moment of a step what it is at its end, as the membrane filters it,
+            (1 - a) * (1 - b) * tau_syn / dt; `1-a`, which filters the current; or a number.
+        decay: `exact` or `euler`, for both time constants.
     """
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
@@ -32,6 +45,8 @@ class Synaptic(LeakyMembrane):
         require_words(synapse=(synapse, Synapse))
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
+        if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
+            raise ValueError("input_gain: average needs alpha > 0 and synapse: jump_first; set input_gain: 1-a instead")
         self.tau_syn, self.alpha, self.synapse = tau_syn, alpha, synapse
         self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
@@ -41,8 +56,11 @@ class Synaptic(LeakyMembrane):
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 
     def coefficients(self) -> Coefficients:
-        """Return the membrane's coefficients and b."""
-        return super().coefficients()._replace(b=self.factor(self.leak_of_synapse))
+        """Return the membrane's coefficients and b; an averaged gain is that of a jump on the current."""
+        own, b = super().coefficients(), self.factor(self.leak_of_synapse)
+        if self.input_gain == "average":
+            own = own._replace(g=(1.0 - own.a) * average_left(b, self.decay))
+        return own._replace(b=b)
 
     def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
         """Return j, the current after the jump."""
@@ -55,10 +73,10 @@ class Synaptic(LeakyMembrane):
     def dialect(self) -> Dialect:
         """Return gain, threshold, reset and synapse in words."""
         own = super().dialect()
-        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
-        power = None if own.drive_power is None else own.drive_power + 1
         words = {**own.words, "synapse": self.synapse.replace("_", " ")}
-        if self.synapse == "jump_first":
-            return own._replace(words=words, drive_power=power)
-        weaker = Remark("jumps decay before they act, the more the longer a step", "synapse: jump_first")
-        return own._replace(words=words, drive_power=power, remarks=(*own.remarks, weaker))
+        if self.input_gain == "average" or own.drive_power is None:
+            return own._replace(words=words, cures={})
+        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        power = own.drive_power + 1
+        remarks = own.remarks if power else (*own.remarks, _UNEVEN[self.synapse])
+        return own._replace(words=words, drive_power=power, cures={1: "input_gain: average"}, remarks=remarks)

@@ -131,7 +131,7 @@ def test_gradients_are_those_of_the_written_out_neuron(reset: Any, detach: bool,
         detach_reset=detach,
         reset_delay=delay,
         surrogate=Atan(WIDTH, HEIGHT),
-        learn={name: per for name in names},
+        learn=dict.fromkeys(names, per),  # pyright: ignore[reportArgumentType]
         in_shape=SHAPE,
     ).double()
     x = drive() * 2

@@ -41,10 +41,11 @@ def test_the_membrane_has_20_ms_by_default(kind: Any) -> None:
     assert kind(1.0, beta=0.5).tau_mem is None
 
 
-def test_the_synapse_has_10_ms_by_default_and_filters_its_input() -> None:
+def test_the_synapse_has_10_ms_by_default_and_averages_its_input_over_the_step() -> None:
     k = CubaLIF(1.0).coefficients()
     assert k.b == math.exp(-0.1)
-    assert k.g == 1 - k.a
+    assert k.g == pytest.approx((1 - k.a) * (1 - k.b) * 10, rel=1e-12)
+    assert CubaLIF(1.0, input_gain="1-a").coefficients().g == 1 - k.a
     assert CubaLIF(1.0, alpha=0.25).coefficients().b == 0.25
 
 
@@ -102,7 +103,7 @@ ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor pe
         ),
         (LI, {"v_leak": INF}, "v_leak must be a finite number, got inf"),
         (LI, {"input_gain": NAN}, "input_gain must be a finite number, got nan"),
-        (LI, {"input_gain": "2"}, "input_gain: expected a number or one of 1-a, got '2'"),
+        (LI, {"input_gain": "2"}, "input_gain: expected a number or one of 1-a, average, got '2'"),
         (LI, {"decay": "Euler"}, "decay: expected one of exact, euler, got 'Euler'"),
         (LIF, {"v_threshold": NAN}, "v_threshold must be a finite number, got nan"),
         (LIF, {"v_threshold": 0.0}, "v_threshold must be > 0 and above v_leak (0.0), got 0.0"),
@@ -147,7 +148,7 @@ def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], message: 
         ({"tau_mem": [1]}, "lif1.tau_mem: expected a number or text or null, got [1]"),
         ({"reset": "zero"}, "lif1.reset: expected one of subtract, value, none, got 'zero'"),
         ({"surrogate": {"type": "atn"}}, "lif1.surrogate.type: there is no surrogate 'atn'. Did you mean 'atan'?"),
-        ({"surrogate": {"width": "x"}}, "lif1.surrogate.width: expected a number, got 'x'"),
+        ({"surrogate": {"width": "x"}}, "lif1.surrogate.width: expected a number or null, got 'x'"),
         ({"beta": 2.0}, "lif1: beta is a factor per step, 0 <= beta < 1, got 2.0"),
     ],
 )

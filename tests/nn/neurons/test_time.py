@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF, CubaLIFState, LIFState, LIState, Neuron
+from snnlab.nn.neurons import CubaLI
 from snnlab.nn.temporal import OWN
 
 T, B, SHAPE = 12, 3, (2, 5, 3)
@@ -148,7 +149,7 @@ def test_exact_decay_is_the_exponential() -> None:
     dt, tau = 0.5, 7.0
     x = torch.zeros(20, 1, 1, dtype=torch.float64)
     x[0] = 3.0
-    y, _ = LI(dt, tau_mem=tau, v_leak=0.0)(x)
+    y, _ = LI(dt, tau_mem=tau, input_gain=1.0)(x)
     expected = [3.0 * math.exp(-t * dt / tau) for t in range(20)]
     assert y.flatten().tolist() == pytest.approx(expected, rel=1e-13)
 
@@ -162,7 +163,7 @@ def test_exact_current_and_membrane_have_the_closed_form_of_two_exponentials() -
     dt, tau_mem, tau_syn = 1.0, 20.0, 5.0
     x = torch.zeros(30, 1, 1, dtype=torch.float64)
     x[0] = 1.0
-    neuron = CubaLIF(dt, tau_mem=tau_mem, tau_syn=tau_syn, reset="none")
+    neuron = CubaLIF(dt, tau_mem=tau_mem, tau_syn=tau_syn, reset="none", input_gain="1-a")
     a, b = math.exp(-dt / tau_mem), math.exp(-dt / tau_syn)
     membrane, state = [], None
     for x_t in x.split(1):
@@ -188,3 +189,27 @@ def test_halving_dt_changes_nothing_at_the_common_times() -> None:
 def test_every_neuron_of_the_registry_is_a_layer_that_runs_over_time() -> None:
     for name in NEURONS:
         assert isinstance(NEURONS.build(name, {}, "neuron", dt=1.0), Neuron)
+
+
+def test_the_averaged_gain_is_the_mean_over_impulses_at_all_moments_of_a_step() -> None:
+    """Fine steps are the truth: one impulse at every moment of the first step, each seen at that step's end."""
+    dt, fine = 10.0, 2000
+    moments = torch.zeros(fine, fine, 1, dtype=torch.float64)
+    moments[torch.arange(fine), torch.arange(fine)] = 1.0  # sample m gets its impulse at moment m
+    for coarse, exact in (
+        (LI(dt, tau_mem=20.0), LI(dt / fine, tau_mem=20.0, input_gain=1.0)),
+        (LI(dt, tau_mem=4.0, decay="exact"), LI(dt / fine, tau_mem=4.0, input_gain=1.0)),
+    ):
+        y, _ = coarse(torch.ones(1, 1, 1, dtype=torch.float64))
+        truth, _ = exact(moments)
+        assert y.item() == pytest.approx(truth[-1].mean().item(), rel=1e-3)
+
+
+def test_the_averaged_gain_leaves_the_mean_membrane_the_same_at_any_dt() -> None:
+    for kind in (LI, CubaLI):
+        means = []
+        for num_bins in (3, 30, 300):
+            x = torch.zeros(100 * num_bins, 1, 1, dtype=torch.float64)
+            x[:num_bins] = 30 / num_bins
+            means.append(kind(300 / num_bins)(x)[0].sum().item() * 300 / num_bins)
+        assert means == pytest.approx([30 * 20.0] * 3 if kind is LI else [30 * 10.0] * 3, rel=1e-9)
