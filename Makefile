@@ -8,6 +8,7 @@ ARGS =
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
@@ -20,12 +21,12 @@ help: ## list the commands
 train: $(STAMP) ## set everything up and train; ARGS are overrides
 	@$(VENV)/bin/snnlab train $(ARGS)
 
-test: $(STAMP) ## set everything up and run the tests; ARGS go to pytest
+test: $(PEERS) ## set everything up and run the tests; ARGS go to pytest
 	@$(RUN) pytest $(ARGS)
 
 check: lint test ## what must pass before a change lands: lint, then the tests
 
-lint: $(STAMP) ## formatting, ruff, pyright
+lint: $(PEERS) ## formatting, ruff, pyright
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
@@ -34,7 +35,7 @@ format: $(STAMP) ## rewrite files to the house's format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-slow: $(STAMP) ## run the tests marked slow
+slow: $(PEERS) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
 
 clean: ## remove the environment and what tools left; runs in outputs/ stay
@@ -60,4 +61,10 @@ $(STAMP): pyproject.toml
 	fi
 	@echo 'Installing snnlab into $(VENV): about a minute and 1.4 GB, more where pip takes a CUDA build of torch.'
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The libraries that neurons are compared with: for tests only, so that training is set up without them.
+$(PEERS): $(STAMP)
+	@echo 'Installing Norse, snnTorch, SpikingJelly and Sinabs, which the tests compare with.'
+	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	@touch $@

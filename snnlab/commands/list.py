@@ -31,6 +31,8 @@ REGISTRIES = {
     "layers": ("snnlab.nn", "LAYERS", "model.layers.NAME.type"),
     "neurons": ("snnlab.nn", "NEURONS", "neuron.type, model.layers.NAME.type"),
     "surrogates": ("snnlab.nn", "SURROGATES", "neuron.surrogate.type"),
+    "encoders": ("snnlab.nn", "ENCODERS", "snnlab.nn.ENCODERS, in Python"),
+    "initialisations": ("snnlab.nn", "INITS", "model.init.type"),
     "losses": ("snnlab.training.losses", "LOSSES", "loss.type"),
     "datasets": ("snnlab.data.settings", "DATASETS", "data.type"),
 }

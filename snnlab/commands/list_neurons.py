@@ -41,7 +41,7 @@ def neuron_lines(own: Path | None) -> list[Line]:
 def print_neurons(own: Path | None) -> None:
     """Print a line for each neuron."""
     lines = neuron_lines(own)
-    names, kinds = (max(len(line[column]) for line in lines) for column in (0, 1))
+    names, kinds = max(len(line.name) for line in lines), max(len(line.kind) for line in lines)
     for line in lines:
         mark = " " if line.dt_invariant else "*"
         print(f"{line.name:{names}} {mark}  {line.kind:{kinds}}   {line.text}".rstrip())

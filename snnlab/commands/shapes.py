@@ -79,8 +79,8 @@ def layers_passed(network: Network, batch: Batch) -> Iterator[Passed]:
 def shapes_table(passed: list[Passed]) -> Table:
     """Return a row a layer; shapes are those of one sample at one step, figures those of the whole output."""
     table = Table(box=None, pad_edge=False)
-    for column in ("layer", "in", "out", "dtype", "channels", "min", "mean", "max", "not 0"):
-        left = column in ("layer", "in", "out", "dtype", "channels")
+    for column in ("layer", "in", "out", "dtype", "order", "min", "mean", "max", "not 0"):
+        left = column in ("layer", "in", "out", "dtype", "order")
         table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for name, x, y, lead in passed:
         figures = (f"{float(f):.3g}" for f in (y.min(), y.float().mean(), y.max()))

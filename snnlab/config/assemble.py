@@ -19,7 +19,7 @@ from snnlab.data.settings import DataSettings, build_dataset, read_settings
 from snnlab.data.splits import make_split, one_batch
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
-from snnlab.nn import NEURONS, BuiltNetwork, build_network
+from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings, takes
 
@@ -64,10 +64,13 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     if experiment.neuron is not None:  # on its own first, so that a mistake is named where the user made it
         settings = {key: value for key, value in experiment.neuron.items() if key != "type"}
         kind = experiment.neuron.get("type")
-        NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
+        with torch.device("meta"):  # for the checks alone: the feedback of so many neurons would fill the memory
+            NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
-    built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms)
+    built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
+    if experiment.model.get("init") is not None:
+        _initialise(built, experiment.model["init"], data)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
@@ -76,6 +79,21 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
             f" for [{data.num_classes}]; {hint or f'set its out_features to {data.num_classes}'}"
         )
     return built
+
+
+def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"model.init: expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
+    settings = dict(node)
+    initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
+    try:
+        done = initialise(built.network)
+    except ValueError as error:
+        raise ConfigError(f"model.init: {error}") from error
+    if not done:
+        raise ConfigError(
+            "model.init: no layer with weights stands before a spiking neuron, so there is nothing to set"
+        )
 
 
 def store(recordings: Dataset, data: DataSettings) -> Store:

@@ -69,8 +69,8 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
     if resolved["seed"] < 0:
         raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
-    if set(resolved["model"]) != {"layers"}:
-        raise ConfigError(f"model: takes only layers, got {', '.join(sorted(set(resolved['model']) - {'layers'}))}")
+    if unknown := resolved["model"].keys() - {"layers", "init"}:
+        raise ConfigError(f"model: takes layers and init, got {', '.join(sorted(unknown))}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.config.overrides import NEURON_RIVALS
+from snnlab.config.overrides import NEURON_RIVALS, SURROGATE_RIVALS, Rivals
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 Nodes = dict[str, dict[str, Any]]
@@ -14,11 +14,39 @@ Nodes = dict[str, dict[str, Any]]
 def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str = "model.layers") -> Nodes:
     """Return the layers in the order of computation, `after` resolved and `{type: neuron}` merged with the neuron.
 
+    So are the layers within blocks: those under `layers` and `shortcut`, in each of `branches`, and in `feedback`.
+
     Raises:
         ConfigError: naming the layer, if it is no mapping, has no type, or follows a layer that is not there.
     """
     nodes = {name: _checked(name, node, layers, place) for name, node in layers.items()}
-    return {name: _with_neuron(nodes[name], neuron, f"{place}.{name}") for name in _order(nodes, place)}
+    expanded = {}
+    for name in _order(nodes, place):
+        node = _with_neuron(nodes[name], neuron, f"{place}.{name}")
+        expanded[name] = _expand_within(node, neuron, f"{place}.{name}")
+    return expanded
+
+
+def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
+    """Return a node with the layers within it expanded; what is no mapping is left to the layer's own checks."""
+    expanded = dict(node)
+    for key in ("layers", "shortcut"):
+        if isinstance(node.get(key), Mapping):
+            expanded[key] = expand_layers(node[key], neuron, f"{place}.{key}")
+    if isinstance(node.get("branches"), Mapping):
+        expanded["branches"] = {
+            name: expand_layers(layers, neuron, f"{place}.branches.{name}") if isinstance(layers, Mapping) else layers
+            for name, layers in node["branches"].items()
+        }
+    feedback = node.get("feedback")
+    if isinstance(feedback, Mapping):
+        expanded["feedback"] = _expand_within(feedback, neuron, f"{place}.feedback")
+    elif isinstance(feedback, list):
+        expanded["feedback"] = [
+            _expand_within(way, neuron, f"{place}.feedback.{number}") if isinstance(way, Mapping) else way
+            for number, way in enumerate(feedback)
+        ]
+    return expanded
 
 
 def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -26,7 +54,7 @@ def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dic
         raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: relu}}, got {node!r}")
     if node.get("type") is None:
         others = [other for other in layers if other != name and isinstance(layers[other], Mapping)]
-        hint = did_you_mean(name, others) or f"\n  layers: {listing(others)}"
+        hint = did_you_mean(name, others) or (f"\n  layers: {listing(others)}" if others else "")
         raise ConfigError(f"{place}.{name}: there is no layer of this name; a new one needs a type.{hint}")
     return dict(node)
 
@@ -58,20 +86,25 @@ def _with_neuron(node: dict[str, Any], neuron: Mapping[str, Any] | None, place: 
     return merge(without_rivals(neuron), {key: value for key, value in node.items() if key != "type"})
 
 
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Rivals = NEURON_RIVALS) -> dict[str, Any]:
     """Return `base` with `changes`: mappings are merged unless they change their type, a rival is replaced."""
     merged = dict(base)
     for key, value in changes.items():
-        if value is not None and NEURON_RIVALS.get(key) in merged and NEURON_RIVALS[key] not in changes:
-            del merged[NEURON_RIVALS[key]]
+        if value is not None:
+            for rival in set(rivals.get(key, ())) - set(changes):
+                merged.pop(rival, None)
         before = merged.get(key)
         same_kind = isinstance(before, Mapping) and isinstance(value, Mapping)
         if same_kind and value.get("type", before.get("type")) == before.get("type"):  # type: ignore[union-attr]
-            value = merge(before, value)  # type: ignore[arg-type]
+            within = SURROGATE_RIVALS if key == "surrogate" else rivals
+            value = merge(before, value, within)  # type: ignore[arg-type]
         merged[key] = value
-    return without_rivals(merged)
+    return without_rivals(merged, rivals)
 
 
-def without_rivals(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node without the nulls that an override left in place of a rival."""
-    return {key: value for key, value in node.items() if not (value is None and NEURON_RIVALS.get(key) in node)}
+def without_rivals(node: Mapping[str, Any], rivals: Rivals = NEURON_RIVALS) -> dict[str, Any]:
+    """Return a node, and its surrogate, without the nulls that an override left in place of a rival."""
+    kept = {k: v for k, v in node.items() if v is not None or not any(rival in node for rival in rivals.get(k, ()))}
+    if isinstance(surrogate := kept.get("surrogate"), Mapping):
+        kept["surrogate"] = without_rivals(surrogate, SURROGATE_RIVALS)
+    return kept

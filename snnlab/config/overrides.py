@@ -7,13 +7,29 @@ marked `++`, and whoever builds the object finds the typos, with the place and t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from snnlab.errors import ConfigError
 
+Rivals = Mapping[str, Collection[str]]
+
 # Two ways to say one thing: an override of one takes the place of the other where a file has that.
-TIME_RIVALS = {"num_bins": "dt", "dt": "num_bins"}
-NEURON_RIVALS = {"tau_mem": "beta", "beta": "tau_mem", "tau_syn": "alpha", "alpha": "tau_syn"}
+TIME_RIVALS: Rivals = {"num_bins": ["dt"], "dt": ["num_bins"]}
+NEURON_RIVALS: Rivals = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
+
+# The ways to say the size of a surrogate, of every kind; what shares no way are rivals.
+SURROGATE_WAYS = (
+    ("width", "height"),
+    ("alpha", "scale"),
+    ("slope",),
+    ("sigma", "scale"),
+    ("tau", "scale"),
+    ("grad_width", "grad_scale"),
+)
+_SIZES = list(dict.fromkeys(name for way in SURROGATE_WAYS for name in way))
+SURROGATE_RIVALS: Rivals = {
+    name: [other for other in _SIZES if not any({name, other} <= set(way) for way in SURROGATE_WAYS)] for name in _SIZES
+}
 
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 
@@ -29,27 +45,35 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     Raises:
         ConfigError: if both of two rivals are given.
     """
-    keys = {match["key"] for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))}
-    marked = [_mark(text, groups) for text in overrides]
+    matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
+    keys = {match["key"] for match in matches if match["value"] != "null"}
+    marked = [part for text in overrides for part in _mark(text, groups)]
+    unset: dict[str, None] = {}
     for key in sorted(keys):
-        rival = _rival(key)
-        if rival in keys:
-            raise ConfigError(f"{key}: give either this or {rival}, not both")
-        if rival:
-            marked.append(f"++{rival}=null")
-    return marked
+        for rival in _rivals(key):
+            if rival in keys:
+                raise ConfigError(f"{key}: give either this or {rival}, not both")
+            unset[f"++{rival}=null"] = None
+    return [*marked, *unset]
 
 
-def _mark(text: str, groups: Collection[str]) -> str:
+def _mark(text: str, groups: Collection[str]) -> list[str]:
     match = _ASSIGNMENT.match(text)
     if not match or match["key"].startswith("hydra."):
-        return text
+        return [text]
     if match["key"] in groups:
-        return f"~{match['key']}" if match["value"] == "null" else text
-    return f"++{text}"
+        return [f"~{match['key']}" if match["value"] == "null" else text]
+    if match["key"].endswith(".surrogate") and match["value"].startswith("{"):
+        # Hydra merges a mapping into the file's, and would leave the size of another formula there.
+        return [f"++{match['key']}=null", f"++{text}"]
+    return [f"++{text}"]
 
 
-def _rival(key: str) -> str | None:
+def _rivals(key: str) -> list[str]:
     head, _, leaf = key.rpartition(".")
-    table = TIME_RIVALS if head == "data" else NEURON_RIVALS if head.split(".")[0] in ("neuron", "model") else {}
-    return f"{head}.{table[leaf]}" if leaf in table else None
+    table: Rivals = {}
+    if head == "data":
+        table = TIME_RIVALS
+    elif head.split(".")[0] in ("neuron", "model"):
+        table = SURROGATE_RIVALS if head.endswith(".surrogate") else NEURON_RIVALS
+    return [f"{head}.{rival}" for rival in table.get(leaf, ())]

@@ -14,7 +14,7 @@ from snnlab.errors import ConfigError, DataError
 from snnlab.settings import check_known, settings_of
 
 # What a dataset's constructor may ask for, out of the settings that all share.
-SHARED = ("root", "download")
+SHARED = ("root", "download", "sensor_size", "num_classes")
 
 # More steps than any network is unrolled over at once: a slip of the unit.
 MANY_STEPS = 20_000
@@ -57,8 +57,8 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if len(self.sensor_size) != 3 or min(self.sensor_size) < 1 or self.sensor_size[2] > 2:
-            raise ValueError(f"sensor_size is [W, H, P] with P of 1 or 2, got {list(self.sensor_size)}")
+        if len(self.sensor_size) != 3 or min(self.sensor_size) < 1:
+            raise ValueError(f"sensor_size is [W, H, P] of 1 or more, got {list(self.sensor_size)}")
         limits = {"num_classes": 2, "batch_size": 1, "num_workers": 0, "split_seed": 0}
         for name, least in limits.items():
             if getattr(self, name) < least:
@@ -148,7 +148,8 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
         DataError: if recordings are missing, or contradict `num_classes` or `sensor_size`.
     """
     common, kind, own = read_settings(node)
-    dataset: Dataset = DATASETS.build(kind, own, "data", root=common.root, download=common.download)
+    context = {name: getattr(common, name) for name in SHARED}
+    dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:
         raise DataError(f"data.num_classes: {common.num_classes}, but {kind} has {dataset.num_classes} classes")
     if tuple(dataset.sensor_size) != common.size:

@@ -106,8 +106,8 @@ def _cells(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
     if batch.y is not None:
         cell.mul_(height).add_(batch.y)
     cell.mul_(width).add_(batch.x)
-    if polarities == 2:
-        cell.mul_(2).add_(batch.p)
+    if polarities > 1:
+        cell.mul_(polarities).add_(batch.p)
     return cell.long()
 
 

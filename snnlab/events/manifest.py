@@ -18,6 +18,11 @@ ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "
 CURE = "delete this folder, the next run packs the recordings again"
 
 
+def column_types(polarities: int) -> dict[str, str]:
+    """Return the types of the events' columns; of more than two polarities, as colours are, each has a number."""
+    return COLUMNS if polarities <= 2 else COLUMNS | {"p": "|u1"}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a store holds, and from what it was made.

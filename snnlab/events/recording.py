@@ -38,13 +38,13 @@ def check_sensor_size(sensor_size: SensorSize) -> None:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Raises:
-        DataError: If it is not three integers, W or H outside 1..32767, P not 1 or 2.
+        DataError: If it is not three integers, W or H outside 1..32767, P outside 1..255.
     """
     if len(sensor_size) == 3:
         width, height, polarities = sensor_size
-        if 1 <= width <= 32767 and 1 <= height <= 32767 and polarities in (1, 2):
+        if 1 <= width <= 32767 and 1 <= height <= 32767 and 1 <= polarities <= 255:
             return
-    raise DataError(f"sensor_size {list(sensor_size)}: needs [W, H, P], W and H in 1..32767, P 1 or 2")
+    raise DataError(f"sensor_size {list(sensor_size)}: needs [W, H, P], W and H in 1..32767, P in 1..255")
 
 
 def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
@@ -59,29 +59,37 @@ def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
         Columns of equal length `[N]`; N may be 0.
 
     Raises:
-        DataError: If a column has the wrong shape or type, t is negative or not sorted, a coordinate is
-            outside the sensor, or y does not go with the sensor's height.
+        DataError: If a column has the wrong shape or type (p: bool, or uint8 for more than two polarities), t is
+            negative or not sorted, a coordinate is outside the sensor, or y does not go with the sensor's height.
     """
     check_sensor_size(sensor_size)
     width, height, _ = sensor_size
     if (events.y is None) != (height == 1):
         given = "no y" if events.y is None else "y"
         raise DataError(f"{name}: has {given}, but sensor_size is {list(sensor_size)}; y goes with H > 1")
-    _check_columns(events, name)
+    _check_columns(events, sensor_size[2], name)
     _check_times(events.t, name)
     _check_inside(events.x, "x", width, name)
+    if sensor_size[2] > 2:
+        _check_inside(events.p, "p", sensor_size[2], name)
     if events.y is not None:
         _check_inside(events.y, "y", height, name)
 
 
-def _check_columns(events: Events, name: str) -> None:
+def polarity_dtype(polarities: int) -> type[np.generic]:
+    """Return the type of the column p: whether ON, or which of more than two."""
+    return np.bool_ if polarities <= 2 else np.uint8
+
+
+def _check_columns(events: Events, polarities: int, name: str) -> None:
     for key, column in events._asdict().items():
         if column is None:
             continue
         if column.shape != (events.t.size,):
             raise DataError(f"{name}: {key} has shape {column.shape}, t has {events.t.size} events")
-        if key == "p" and column.dtype != np.bool_:
-            raise DataError(f"{name}: p is {column.dtype}; it must be bool, True for ON (p > 0)")
+        if key == "p" and column.dtype != polarity_dtype(polarities):
+            wanted = "bool, True for ON (p > 0)" if polarities <= 2 else "uint8, the number of the polarity"
+            raise DataError(f"{name}: p is {column.dtype}; it must be {wanted}")
         if key != "p" and not np.issubdtype(column.dtype, np.integer):
             unit = "microseconds" if key == "t" else "pixels"
             raise DataError(f"{name}: {key} is {column.dtype}; it must be integer {unit}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.errors import StoreError
-from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, content_hash
+from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
 
 
@@ -188,7 +188,7 @@ def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
 
 
 def _map_column(path: Path, key: str, manifest: Manifest) -> np.ndarray:
-    file, dtype = path / f"{key}.bin", np.dtype(COLUMNS[key])
+    file, dtype = path / f"{key}.bin", np.dtype(column_types(manifest.sensor_size[2])[key])
     expected = manifest.events * dtype.itemsize
     found = file.stat().st_size if file.is_file() else None
     if found != expected:

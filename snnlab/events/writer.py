@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snnlab import __version__
-from snnlab.events.manifest import ARRAYS, COLUMNS, FORMAT, Manifest, content_hash
+from snnlab.events.manifest import ARRAYS, FORMAT, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
 
 
@@ -26,7 +26,8 @@ class StoreWriter:
     def __init__(self, folder: Path, sensor_size: SensorSize) -> None:
         self.folder = folder
         self.sensor_size = sensor_size
-        keys = [key for key in COLUMNS if key != "y" or sensor_size[1] > 1]
+        self._types = column_types(sensor_size[2])
+        keys = [key for key in self._types if key != "y" or sensor_size[1] > 1]
         self._files = {key: (folder / f"{key}.bin").open("wb") for key in keys}
         self._hashes = {key: hashlib.sha256() for key in keys}
         self._sizes: list[int] = []
@@ -46,7 +47,7 @@ class StoreWriter:
     def append(self, events: Events) -> None:
         """Write one checked recording."""
         for key, file in self._files.items():
-            column = np.ascontiguousarray(getattr(events, key), dtype=COLUMNS[key])
+            column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
             file.write(column.data)
             self._hashes[key].update(column.data)
         self._sizes.append(events.t.size)
@@ -74,7 +75,7 @@ class StoreWriter:
             recordings=len(self._sizes),
             events=sum(self._sizes),
             sensor_size=list(self.sensor_size),
-            dtypes={key: (COLUMNS | ARRAYS)[key] for key in sha256},
+            dtypes={key: (self._types | ARRAYS)[key] for key in sha256},
             sha256=sha256,
             content=content_hash(sha256),
             versions={"snnlab": __version__, "numpy": np.__version__},

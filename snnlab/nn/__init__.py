@@ -1,8 +1,26 @@
 """Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic."""
 
+from snnlab.nn import blocks as blocks
 from snnlab.nn import layers as layers
+from snnlab.nn.blocks import (
+    FeedbackState as FeedbackState,
+)
+from snnlab.nn.blocks import (
+    Loop as Loop,
+)
+from snnlab.nn.blocks import (
+    LoopFeedback as LoopFeedback,
+)
+from snnlab.nn.blocks import (
+    Parallel as Parallel,
+)
+from snnlab.nn.blocks import (
+    Residual as Residual,
+)
 from snnlab.nn.build import BuiltNetwork as BuiltNetwork
 from snnlab.nn.build import build_network as build_network
+from snnlab.nn.encoders import ENCODERS as ENCODERS
+from snnlab.nn.init import INITS as INITS
 from snnlab.nn.layers.registry import LAYERS as LAYERS
 from snnlab.nn.network import Network as Network
 from snnlab.nn.neurons import (

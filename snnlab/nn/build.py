@@ -12,6 +12,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
+from snnlab.settings import takes
 
 Shape = tuple[int, ...]
 
@@ -23,17 +24,22 @@ class BuiltNetwork(NamedTuple):
         network: The network itself.
         shapes: Output shape of each layer, by name.
         spiking: Shape of each spiking layer's neurons, by the key of its counts.
-        kinds: What each layer is called in the registry, by name.
+        num_steps: Steps of an input with which every layer can be tried: a layer may insist on a number of them.
     """
 
     network: Network
     shapes: dict[str, Shape]
     spiking: dict[str, Shape]
-    kinds: dict[str, str]
+    num_steps: int
 
 
 def build_network(
-    layers: Mapping[str, Mapping[str, Any]], *, in_shape: Shape, dt: float | None, place: str = "model.layers"
+    layers: Mapping[str, Mapping[str, Any]],
+    *,
+    in_shape: Shape,
+    dt: float | None,
+    num_steps: int | None = None,
+    place: str = "model.layers",
 ) -> BuiltNetwork:
     """Build layers in order, inferring shapes, and check that each fits what it is given.
 
@@ -41,6 +47,7 @@ def build_network(
         layers: A node `{type: ..., settings}` for each name.
         in_shape: Shape of one sample at one step, for instance (P, H, W).
         dt: Length of a step, ms; None where steps have no length.
+        num_steps: Steps of a recording, for the layers that keep something for each; None where it is not known.
         place: Where the layers stand in the YAML.
 
     Raises:
@@ -50,25 +57,27 @@ def build_network(
     shapes: dict[str, Shape] = {}
     spiking: dict[str, Shape] = {}
     kinds: dict[str, str] = {}
-    shape = in_shape
+    shape, most_tried = in_shape, 1
     for name, node in layers.items():
         if not isinstance(node, Mapping):
             raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: lif}}, got {node!r}")
         settings = dict(node)
         kind = settings.pop("type", None)
-        layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt)
-        shape, counts = _probe(layer, shape, f"{place}.{name}", str(kind))
+        layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt, num_steps=num_steps)
+        tried = num_steps or 1 if takes(LAYERS.get(kind, place), "num_steps") else 1
+        shape, counts = _probe(layer, shape, tried, f"{place}.{name}", str(kind))
         built[name], shapes[name], kinds[name] = layer, shape, str(kind)
         spiking.update({name if key == OWN else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()})
+        most_tried = max(most_tried, tried)
     try:
-        return BuiltNetwork(Network(built), shapes, spiking, kinds)
+        return BuiltNetwork(Network(built, kinds=kinds), shapes, spiking, most_tried)
     except ValueError as error:
         raise ConfigError(f"{place}: {error}") from error
 
 
-def _probe(layer: nn.Module, in_shape: Shape, place: str, kind: str) -> tuple[Shape, Counts]:
-    """Run one silent step through a layer; return the shape that comes out, and its counts."""
-    x = torch.zeros(1, 1, *in_shape)
+def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:
+    """Run silent steps through a layer; return the shape that comes out, and its counts."""
+    x = torch.zeros(num_steps, 1, *in_shape)
     counts: Counts = {}
     training = layer.training
     layer.eval()

@@ -5,7 +5,7 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,10 +20,12 @@ class Network(TemporalLayer):
     """Apply named layers in order; a temporal layer itself, so networks nest.
 
     A layer without time sees all T*B steps as one batch; a temporal layer sees `[T, B, ...]` and its part of the
-    state.
+    state. Blocks are networks whose layers are connected in another way.
 
     Args:
         layers: Layers by name; the names are the keys of the state dict, of the state and of the counts.
+        kinds: What layers are called in the registry, by name, for `snnlab show`.
+        beside: Further layers, which are not among those applied in order: a block's own way around them.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
@@ -32,12 +34,28 @@ class Network(TemporalLayer):
         ValueError: if a name cannot be used, or the state holds a name that is no layer.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        *,
+        kinds: Mapping[str, str] | None = None,
+        beside: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        for name, layer in layers.items():
-            if not name.isidentifier() or hasattr(self, name):
+        self.kinds = dict(kinds or {})
+        self._beside = frozenset(beside or ())
+        for name, layer in (*layers.items(), *(beside or {}).items()):
+            if not str(name).isidentifier() or hasattr(self, name):
                 raise ValueError(f"'{name}' cannot be a layer's name; use letters, digits and _, such as '{name}1'")
             self.add_module(name, layer)
+
+    def connection(self) -> str:
+        """Return how the layers are connected, in words for `snnlab show`; nothing where one follows the other."""
+        return ""
+
+    def line(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the layers that are applied in order, with their names."""
+        return ((name, layer) for name, layer in self.named_children() if name not in self._beside)
 
     def forward(
         self,
@@ -48,19 +66,59 @@ class Network(TemporalLayer):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps through each layer in turn."""
-        before = state or {}
-        if unknown := before.keys() - self._modules.keys():
+        before, after = self.known(state), NetworkState()
+        lengths = None if valid_steps(lengths, x.shape[0], x) is None else lengths
+        x = run_line(self.line(), x, before, after, lengths, counts)
+        return zero_past_end(x, lengths), after
+
+    def known(self, state: NetworkState | None) -> NetworkState:
+        """Return the state by layer name, empty at rest, or raise a ValueError for a name that is no layer."""
+        if state is None:
+            return {}
+        if unknown := state.keys() - self._modules.keys():
             raise ValueError(f"the state holds {sorted(unknown)}, which are no layers of this network")
-        after: NetworkState = {}
-        valid = valid_steps(lengths, x.shape[0], x)
-        lengths = None if valid is None else lengths
-        for name, layer in self.named_children():
-            if not isinstance(layer, TemporalLayer):
-                x = fold_time(layer, x)
-                continue
-            own: Counts | None = None if counts is None else {}
-            x, after[name] = layer(x, before.get(name), lengths=lengths, counts=own)
-            if counts is not None:
-                counts.update({f"{name}.{key}" if key != OWN else name: n for key, n in (own or {}).items()})
-        valid = valid_steps(lengths, x.shape[0], x)
-        return (x if valid is None else torch.where(valid, x, 0)), {k: v for k, v in after.items() if v is not None}
+        return state
+
+
+def run_line(
+    layers: Iterable[tuple[str, nn.Module]],
+    x: Tensor,
+    before: NetworkState,
+    after: NetworkState,
+    lengths: Tensor | None,
+    counts: Counts | None,
+) -> Tensor:
+    """Run all steps through named layers in turn and return the output of the last.
+
+    Args:
+        layers: The layers with their names.
+        x: Input of the first.
+        before: State before the first step, by layer.
+        after: A dict to fill with the state after the last step.
+        lengths: See `TemporalLayer`, as `counts`.
+        counts: A dict to fill, or None.
+    """
+    for name, layer in layers:
+        x, state = run_layer(name, layer, x, before.get(name), lengths, counts)
+        if state is not None:
+            after[name] = state
+    return x
+
+
+def run_layer(
+    name: str, layer: nn.Module, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
+) -> tuple[Tensor, Any]:
+    """Run all steps through one layer, with or without time; its counts stand under its name."""
+    if not isinstance(layer, TemporalLayer):
+        return fold_time(layer, x), None
+    own: Counts | None = None if counts is None else {}
+    y, after = layer(x, state, lengths=lengths, counts=own)
+    if counts is not None:
+        counts.update({f"{name}.{key}" if key != OWN else name: n for key, n in (own or {}).items()})
+    return y, after
+
+
+def zero_past_end(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return x with zeros at the steps past each sample's length."""
+    valid = valid_steps(lengths, x.shape[0], x)
+    return x if valid is None else torch.where(valid, x, 0)

@@ -76,9 +76,25 @@ def evaluation(module: nn.Module) -> Iterator[None]:
 
 
 def _variables(state: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield each layer's dotted name and its variables; a layer's state is a NamedTuple, a network's a dict."""
+    """Yield each layer's dotted name and its variables.
+
+    The state of a network is a dict by layer name; that of a layer is a NamedTuple, and may hold those of its parts:
+    a NamedTuple, whose variables are the layer's too, or the dict of a network within it.
+    """
     for name, value in state.items():
         if isinstance(value, Mapping):
             yield from _variables(value, f"{within}{name}.")
         elif hasattr(value, "_asdict"):  # a plugin may carry anything; only what has names can be looked at
-            yield within + name, {key: part for key, part in value._asdict().items() if isinstance(part, Tensor)}
+            yield within + name, dict(_fields(value))
+            for part in value:
+                if isinstance(part, Mapping):
+                    yield from _variables(part, f"{within}{name}.")
+
+
+def _fields(state: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a NamedTuple by name, also those of the NamedTuples in it."""
+    for key, part in state._asdict().items():
+        if isinstance(part, Tensor):
+            yield key, part
+        elif hasattr(part, "_asdict"):
+            yield from _fields(part)

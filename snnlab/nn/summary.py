@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS, Warned, clock_warnings
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.network import Network
+from snnlab.nn.neurons.base import Neuron, named_neurons
+from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Constant
+from snnlab.nn.record import evaluation
+from snnlab.nn.temporal import TemporalLayer
 
 
 class LayerRow(NamedTuple):
     """One layer.
 
     Attributes:
-        name: Its name.
-        kind: Its type in the YAML.
-        family: `weights`, `spiking`, `integrator`, `pooling`, `norm` or `other`.
+        name: Its name; that of a layer within a block is dotted.
+        kind: Its type in the YAML; the name of its class, where it comes from no YAML.
+        family: `weights`, `spiking`, `integrator`, `pooling`, `norm`, `block` or `other`.
         shape: Output of one sample at one step.
         parameters: Number of trainable numbers.
         operations: Dense operations of one sample at one step; None where it has weights whose use is not known.
+        follows: Whether its input is what the layer above it gives; not so for what a block has beside its layers.
+        connection: How the layers of a block are connected, in words; nothing where one follows the other.
     """
 
     name: str
@@ -34,6 +42,13 @@ class LayerRow(NamedTuple):
     shape: Shape
     parameters: int
     operations: int | None
+    follows: bool = True
+    connection: str = ""
+
+    @property
+    def depth(self) -> int:
+        """In how many blocks it stands."""
+        return self.name.count(".")
 
 
 class NeuronRow(NamedTuple):
@@ -49,7 +64,7 @@ class Summary(NamedTuple):
 
     Attributes:
         in_shape: Input of one sample at one step.
-        layers: All layers, in order.
+        layers: All layers, in order; behind a block, whose row has the sums, stand the layers within it.
         neurons: The neurons among them, those within blocks too.
         warnings: What depends on the length of a step, where it should not.
         parameters: Number of trainable numbers, shared ones counted once.
@@ -71,61 +86,96 @@ def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
         built: The network and its shapes.
         in_shape: Input of one sample at one step.
     """
-    costs = dense_operations(built.network, in_shape)
-    layers = [
-        LayerRow(name, built.kinds[name], family(layer), built.shapes[name], _size(layer), costs[name])
-        for name, layer in built.network.named_children()
-    ]
-    neurons = [
-        NeuronRow(name, layer.constants(), layer.dialect().words)
-        for name, layer in built.network.named_modules()
-        if isinstance(layer, Neuron)
-    ]
-    known = sum(row.operations or 0 for row in layers)
+    passed = pass_once(built.network, in_shape, built.num_steps)
+    layers = [_row(place, passed[place.name]) for place in _places(built.network)]
+    neurons = [NeuronRow(name, n.constants(), n.dialect().words) for name, n in named_neurons(built.network)]
+    known = sum(row.operations or 0 for row in layers if row.family != "block")  # whose own are sums
     return Summary(in_shape, layers, neurons, clock_warnings(built.network), _size(built.network), known)
 
 
-def dense_operations(network: nn.Module, in_shape: Shape) -> dict[str, int | None]:
-    """Return the multiply-accumulates of inputs with weights, of one sample at one step, by layer.
+def _row(place: _Place, passed: Passed) -> LayerRow:
+    name, kind, layer, follows = place
+    words = layer.connection() if isinstance(layer, Network) else ""
+    return LayerRow(name, kind, family(layer), passed.shape, _size(layer), passed.operations, follows, words)
 
-    Every input counts, the zeros and the padding too; biases, pools, norms and neurons count nothing. Spikes need
-    fewer: only those that are there.
+
+class Passed(NamedTuple):
+    """What comes out of a layer, and what it costs, of one sample at one step; see `LayerRow`."""
+
+    shape: Shape
+    operations: int | None
+
+
+def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str, Passed]:
+    """Return the shapes and the dense operations of all layers, by dotted name.
+
+    The operations are multiply-accumulates of inputs with weights. Every input counts, the zeros and the padding too;
+    biases, pools, norms and neurons count nothing. Spikes need fewer: only those that are there.
 
         convolution: outputs * (input channels / groups) * kernel
         transposed:  inputs * (output channels / groups) * kernel
-        linear:      outputs * input features
+        linear:      outputs * input features, as the feedback of recurrent neurons
+        gru, lstm:   the size of all matrices
 
     Args:
         network: The layers, its children.
         in_shape: Input of one sample at one step.
-
-    Returns:
-        The count of each child; None where one has weights whose use is not known.
+        num_steps: Steps with which the network is tried.
     """
-    counted: dict[str, int | None] = {name: 0 for name, _ in network.named_children()}
-
-    def counter(layer: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            before, more = counted[layer], _operations(module, inputs, output)
-            counted[layer] = None if before is None or more is None else before + more
-
-        return count
-
-    hooks = [
-        module.register_forward_hook(counter(name))
-        for name, child in network.named_children()
-        for module in child.modules()
-        if any(True for _ in module.parameters(recurse=False)) and not isinstance(module, (Neuron, *NORMS))
-    ]
-    training = network.training
+    shapes: dict[str, Shape] = {}
+    counted: dict[str, int | None] = {}
+    hooks = []
+    for name, _, layer, _ in _places(network):
+        counted[name] = 0
+        hooks.append(layer.register_forward_hook(partial(_note_shape, shapes, name)))
+        hooks += [
+            module.register_forward_hook(partial(_add_operations, counted, name))
+            for module in layer.modules()
+            if _has_weights(module)
+        ]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            network.eval()(torch.zeros(1, 1, *in_shape))
+        with evaluation(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            network(torch.zeros(num_steps, 1, *in_shape))
     finally:
-        network.train(training)
         for hook in hooks:
             hook.remove()
-    return counted
+    return {name: Passed(shape, _of_a_step(counted[name], num_steps)) for name, shape in shapes.items()}
+
+
+class _Place(NamedTuple):
+    name: str
+    kind: str
+    layer: nn.Module
+    follows: bool
+
+
+def _places(network: Network, within: str = "") -> Iterator[_Place]:
+    """Yield all layers by dotted name, behind each block those within it."""
+    in_line = {name for name, _ in network.line()}
+    for name, layer in network.named_children():
+        yield _Place(within + name, network.kinds.get(name, type(layer).__name__), layer, name in in_line)
+        if isinstance(layer, Network):
+            yield from _places(layer, f"{within}{name}.")
+
+
+def _note_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    shapes[name] = tuple(output[0].shape[2:] if isinstance(module, TemporalLayer) else output.shape[1:])
+
+
+def _add_operations(counted: dict[str, int | None], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    before, more = counted[name], _operations(module, inputs, output)
+    counted[name] = None if before is None or more is None else before + more
+
+
+def _of_a_step(operations: int | None, num_steps: int) -> int | None:
+    return None if operations is None else operations // num_steps
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Return whether a module has parameters of its own that inputs are multiplied with."""
+    if isinstance(module, (Neuron, *NORMS, nn.ParameterDict, ParametrizationList)):
+        return False
+    return is_parametrized(module) or any(True for _ in module.parameters(recurse=False))
 
 
 def _operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int | None:
@@ -135,11 +185,17 @@ def _operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int 
         return output.numel() * (module.in_channels // module.groups) * prod(module.kernel_size)
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
+    if isinstance(module, Feedback):
+        return output.numel() * module.weight[0].numel()
+    if isinstance(module, nn.RNNBase):
+        return inputs[0].shape[:2].numel() * sum(part.numel() for part in module.parameters() if part.dim() == 2)
     return None
 
 
 def family(layer: nn.Module) -> str:
     """Return what sort of layer it is, as `LayerRow` names them."""
+    if isinstance(layer, Network):
+        return "block"
     if isinstance(layer, Neuron):
         return "spiking" if layer.spiking else "integrator"
     if isinstance(layer, NORMS):

@@ -1,4 +1,4 @@
-"""A network as a picture: a box for each layer, in reading order, coloured by family.
+"""A network as a picture: a box for each layer, in reading order, coloured by family; below it each block's own.
 
 Units are inches; y grows downwards.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snnlab.errors import ConfigError, listing
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.nn.summary import Summary, shape_text
+from snnlab.nn.summary import LayerRow, Summary, shape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ DPI = 160
 WIDTH, HEIGHT = 1.55, 1.02  # of a box
 ACROSS, DOWN = 0.34, 0.42  # between boxes
 MARGIN, HEAD, FOOT = 0.25, 0.62, 0.42
+TITLE = 0.3  # over the boxes of a block
 MOST_ACROSS = 6
 INK, FAINT = "#1c2733", "#46535f"
 
@@ -33,6 +34,7 @@ FAMILIES = {
     "spiking": ("#ffd9a8", "#d9730d", "spiking neurons"),
     "integrator": ("#ecd3ea", "#a1478f", "leaky integrator"),
     "pooling": ("#cdeee0", "#1f8f6a", "pooling"),
+    "block": ("#cfd3f2", "#4b4fa8", "block, drawn below"),
     "norm": ("#f8f0b5", "#a8920b", "normalisation"),
     "other": ("#e6e9ec", "#87929d", "other"),
 }
@@ -42,6 +44,14 @@ class _Box(NamedTuple):
     name: str
     family: str
     lines: tuple[str, ...]
+    follows: bool = True
+
+
+class _Chain(NamedTuple):
+    """Boxes one after the other, and what stands over them; nothing over the network's own."""
+
+    title: str
+    boxes: list[_Box]
 
 
 def check_target(path: str) -> None:
@@ -81,37 +91,66 @@ def _figure(name: str, summary: Summary, time: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    boxes = _boxes(summary)
+    chains = _chains(summary)
+    boxes = [box for chain in chains for box in chain.boxes]
     families = [family for family in FAMILIES if any(box.family == family for box in boxes)]
     words = f"{time} · {summary.parameters:,} parameters"
-    columns = _columns(len(boxes))
-    rows = -(-len(boxes) // columns)
-    across = max(columns * (WIDTH + ACROSS) - ACROSS, _legend_width(families), 0.13 * len(name), 0.08 * len(words))
-    wide, high = 2 * MARGIN + across, HEAD + rows * (HEIGHT + DOWN) - DOWN + FOOT
+    columns = max(_columns(len(chain.boxes)) for chain in chains)
+    texts = (0.13 * len(name), 0.08 * len(words), *(0.09 * len(chain.title) for chain in chains))
+    across = max(columns * (WIDTH + ACROSS) - ACROSS, _legend_width(families), *texts)
+    wide, high = 2 * MARGIN + across, HEAD + sum(map(_height, chains)) - DOWN + FOOT
     figure = Figure(figsize=(wide, high), facecolor="white")
     FigureCanvasAgg(figure)  # needs no display
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, wide), ylim=(high, 0))
     axes.axis("off")
     _head(axes, name, words)
-    corners = [_corner(number, columns) for number in range(len(boxes))]
-    for before, after in pairwise(corners):
-        _arrow(axes, before, after)
-    for box, corner in zip(boxes, corners, strict=True):
-        _draw_box(axes, box, corner)
+    top = HEAD
+    for chain in chains:
+        _draw_chain(axes, chain, top)
+        top += _height(chain)
     _legend(axes, families, high)
     return figure
 
 
-def _boxes(summary: Summary) -> list[_Box]:
-    constants = {row.name: row.constants for row in summary.neurons}
-    boxes = [_Box("input", "input", ("frames", shape_text(summary.in_shape), ""))]
+def _chains(summary: Summary) -> list[_Chain]:
+    """Return the network's layers, then those of each block, outer ones first."""
+    rows: dict[str, list[LayerRow]] = {"": []}
     for row in summary.layers:
-        note = ", ".join(map(_constant, constants.get(row.name, [])))
-        if row.parameters and not note:
-            note = f"{row.parameters:,} parameters"
-        boxes.append(_Box(row.name, row.family, (row.kind, shape_text(row.shape), note)))
-    return boxes
+        rows.setdefault(row.name.rpartition(".")[0], []).append(row)
+    constants = {row.name: row.constants for row in summary.neurons}
+    kinds = {row.name: f"{row.kind}, {row.connection}" if row.connection else row.kind for row in summary.layers}
+    chains = []
+    for block in sorted(rows, key=lambda name: name.count(".") + bool(name)):
+        of_block = [_box(row, constants.get(row.name, [])) for row in rows[block]]
+        frames = _Box("input", "input", ("frames", shape_text(summary.in_shape), ""))
+        chains.append(_Chain(f"{block}: {kinds[block]}", of_block) if block else _Chain("", [frames, *of_block]))
+    return chains
+
+
+def _box(row: LayerRow, constants: list[Constant]) -> _Box:
+    note = ", ".join(map(_constant, constants))
+    if row.parameters and not note:
+        note = f"{row.parameters:,} parameters"
+    return _Box(row.name.rpartition(".")[2], row.family, (row.kind, shape_text(row.shape), note), row.follows)
+
+
+def _height(chain: _Chain) -> float:
+    rows = -(-len(chain.boxes) // _columns(len(chain.boxes)))
+    return (TITLE if chain.title else 0) + rows * (HEIGHT + DOWN)
+
+
+def _draw_chain(axes: Axes, chain: _Chain, top: float) -> None:
+    if chain.title:
+        axes.text(MARGIN, top + 0.06, chain.title, fontsize=10, weight="bold", color=INK, va="center", parse_math=False)
+        top += TITLE
+    columns = _columns(len(chain.boxes))
+    corners = [_corner(number, columns, top) for number in range(len(chain.boxes))]
+    for (before, after), box in zip(pairwise(corners), chain.boxes[1:], strict=True):
+        if box.follows:
+            _arrow(axes, before, after)
+    for box, corner in zip(chain.boxes, corners, strict=True):
+        _draw_box(axes, box, corner)
 
 
 def _constant(constant: Constant) -> str:
@@ -124,9 +163,9 @@ def _columns(count: int) -> int:
     return count if count <= MOST_ACROSS else min((5, 6, 4), key=lambda columns: -count % columns)
 
 
-def _corner(number: int, columns: int) -> tuple[float, float]:
+def _corner(number: int, columns: int, top: float) -> tuple[float, float]:
     row, column = divmod(number, columns)
-    return MARGIN + column * (WIDTH + ACROSS), HEAD + row * (HEIGHT + DOWN)
+    return MARGIN + column * (WIDTH + ACROSS), top + row * (HEIGHT + DOWN)
 
 
 def _head(axes: Axes, name: str, words: str) -> None:

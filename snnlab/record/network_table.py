@@ -7,7 +7,7 @@ from rich.table import Table
 
 from snnlab.console import table_console
 from snnlab.nn.clock import Warned
-from snnlab.nn.summary import NeuronRow, Summary, shape_text
+from snnlab.nn.summary import LayerRow, NeuronRow, Summary, shape_text
 
 
 def print_summary(head: str, summary: Summary, steps: int) -> None:
@@ -31,7 +31,7 @@ def print_summary(head: str, summary: Summary, steps: int) -> None:
 
 
 def layer_table(summary: Summary) -> Table:
-    """Return the layers with their shapes and costs."""
+    """Return the layers with their shapes and costs, those within a block indented below it."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("layer")
     table.add_column("type")
@@ -39,8 +39,8 @@ def layer_table(summary: Summary) -> Table:
         table.add_column(column, justify="right")
     table.add_row("input", "", shape_text(summary.in_shape), "", "", style="dim")
     for row in summary.layers:
-        operations = "?" if row.operations is None else _count(row.operations)
-        table.add_row(row.name, row.kind, shape_text(row.shape), _count(row.parameters), operations)
+        name, kind = row.name.rpartition(".")[2], f"{row.kind}, {row.connection}" if row.connection else row.kind
+        table.add_row("  " * row.depth + name, kind, shape_text(row.shape), *_costs(row))
     table.add_section()
     more = "+ ?" if any(row.operations is None for row in summary.layers) else ""
     table.add_row("total", "", "", f"{summary.parameters:,}", f"{summary.operations:,}{more}")
@@ -87,6 +87,13 @@ def short_count(number: int) -> str:
         if number >= size:
             return f"{number / size:.3g} {word}"
     return f"{number:,}"
+
+
+def _costs(row: LayerRow) -> tuple[str, str]:
+    """Return parameters and operations; none for a block, so that each number stands in its column once."""
+    if row.family == "block":
+        return "", ""
+    return _count(row.parameters), "?" if row.operations is None else _count(row.operations)
 
 
 def _count(number: int) -> str:

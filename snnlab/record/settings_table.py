@@ -14,7 +14,7 @@ from snnlab.docstrings import argument_texts, first_sentence
 from snnlab.settings import Setting, describe_type, settings_of
 
 # What snnlab passes itself where a signature asks for it.
-GIVEN = ("in_shape", "dt")
+GIVEN = ("in_shape", "dt", "num_steps")
 
 
 def print_settings(name: str, factory: Callable[..., Any], shared: Callable[..., Any] | None = None) -> None:

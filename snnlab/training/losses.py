@@ -6,20 +6,22 @@ Axes: T steps, B samples, K classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snnlab.errors import listing
+from snnlab.errors import ConfigError, listing
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts, valid_steps
 from snnlab.registry import Registry
 
 LOSSES = Registry("loss")
 
-OverTime = Literal["mean", "sum", "last", "max", "per_step"]
+OverTime = Literal["mean", "sum", "last", "max", "first_spike", "per_step"]
 
 
 class Loss(nn.Module, ABC):
@@ -49,10 +51,11 @@ class CrossEntropy(Loss):
         loss = -log softmax(mean_t y[t])[target];   per_step: the mean over t of -log softmax(y[t])[target]
 
     Args:
-        over_time: How the steps become one readout; `per_step` reads out the mean and averages each step's own loss.
+        over_time: How the steps become one readout; `first_spike` counts the steps since an output's first spike;
+            `per_step` reads out the mean and averages each step's own loss.
 
     Raises:
-        ValueError: if over_time is another word.
+        ValueError: if over_time is another word; later, if `first_spike` is given other values than spikes.
 
     Source: per_step: Deng et al., Temporal Efficient Training, ICLR 2022.
     """
@@ -75,11 +78,13 @@ class CrossEntropy(Loss):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
-        return self._reduce(y, lengths)
+        with _named():
+            return self._reduce(y, lengths)
 
     def answers(self, y: Tensor) -> Tensor:
         """Return the largest output of the reduction up to each step."""
-        return self._so_far(y).argmax(-1)
+        with _named():
+            return self._so_far(y).argmax(-1)
 
     def _of_readout(self, y: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
         return functional.cross_entropy(self.readout(y, lengths), targets)
@@ -91,3 +96,12 @@ class CrossEntropy(Loss):
         valid = valid_steps(lengths, y.shape[0], each)
         each = each if valid is None else torch.where(valid, each, 0)
         return (each.sum(0) / lengths).mean()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Put the setting's place before what a reduction says of a network whose output it cannot read."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"loss.over_time: {error}") from error

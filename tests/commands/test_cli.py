@@ -44,7 +44,11 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str], monk
 def test_train_help_shows_groups_and_examples():
     done = run("train", "--help")
     assert done.returncode == 0
-    for words in ("snnlab train model=conv_lif data=nmnist", "neuron: cuba_lif, lif", "selection: lowest_val_loss"):
+    for words in (
+        "snnlab train model=conv_lif data=nmnist",
+        "neuron: adlif, alif, cuba_li, cuba_lif",
+        "selection: lowest_val_loss",
+    ):
         assert words in done.stdout
 
 

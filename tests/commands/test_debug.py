@@ -97,7 +97,7 @@ def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: S
     assert not (workplace / "outputs").exists()
     title, head, *rows = done.out.splitlines()
     assert title.startswith("8 steps of 4 samples through the network, ")
-    assert head.split()[:5] == ["layer", "in", "out", "dtype", "channels"]
+    assert head.split()[:5] == ["layer", "in", "out", "dtype", "order"]
     cells = {row.split()[0]: row.split()[1:] for row in rows}
     assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]
     assert cells["conv1"][:4] == ["2x34x34", "12x30x30", "float32", "last"]

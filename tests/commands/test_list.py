@@ -38,7 +38,6 @@ def test_alone_it_lists_the_kinds_with_their_numbers(snnlab: Snnlab):
     ("kind", "name", "words"),
     [
         ("layers", "conv2d", "Convolve the axes behind the channels."),
-        ("neurons", "li", "Leaky integrator: its output is its membrane."),
         ("surrogates", "triangle", "A triangle: max(0, 1 - z / 2), zero beyond two half widths."),
         ("losses", "cross_entropy", "Cross-entropy of the output's mean (sum, last, max) over the valid steps."),
         ("datasets", "saccade_digits", "1,797 digits of 8x8 pixels"),
@@ -52,6 +51,13 @@ def test_a_kind_is_listed_with_a_sentence_for_each(snnlab: Snnlab, kind: str, na
     done = snnlab("list", kind)
     assert done.status == 0, done.err
     assert rows(done.out)[name][0].startswith(words)
+
+
+def test_neurons_are_types_and_presets_and_those_that_depend_on_dt_are_marked(snnlab: Snnlab):
+    out = snnlab("list", "neurons").out
+    assert re.search(r"^lif +lif +Leaky integrate-and-fire;", out, re.MULTILINE)
+    assert re.search(r"^norse_lif +\* +cuba_lif +Norse's LIF", out, re.MULTILINE)
+    assert "* its constants or its rate depend on dt" in out
 
 
 def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):

@@ -47,7 +47,10 @@ MISTAKES = [
     (["data.batchsize=3"], "data: unknown setting 'batchsize'", "Did you mean 'batch_size'?"),
     (["data.val_fraction=1.5"], "val_fraction is a part of the training recordings"),
     (["data=nmnist", "data.root=nowhere", "data.download=false"], "data.root: no recordings in nowhere/NMNIST/Train"),
-    (["loss.over_time=median"], "loss.over_time: expected one of mean, sum, last, max, per_step, got 'median'"),
+    (
+        ["loss.over_time=median"],
+        "loss.over_time: expected one of mean, sum, last, max, first_spike, per_step, got 'median'",
+    ),
     (["optimizer=adm"], "optimizer=adm: there is no such file", "Did you mean 'adam'?"),
     (["optimizer.lr=fast"], "optimizer.lr: expected a number, got 'fast'"),
     (["optimizer.lr=-1"], "optimizer: Adam: Invalid learning rate: -1"),

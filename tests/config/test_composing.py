@@ -53,7 +53,7 @@ def test_a_layers_setting_that_the_file_does_not_spell_out_can_be_overridden():
 def test_the_neuron_is_replaced_whole():
     layers = compose("neuron=cuba_lif").model["layers"]
     assert layers["lif1"]["type"] == "cuba_lif"
-    assert layers["lif1"]["input_gain"] == "1-a"
+    assert layers["lif1"]["input_gain"] == "average"
 
 
 def test_a_model_can_bring_its_own_neuron_and_the_command_line_still_wins():
@@ -123,7 +123,7 @@ def test_a_program_with_its_own_hydra_keeps_it():
         ("name=${nope}", r"refers to \$\{nope\}, which is not there"),
         ("neuron=null", "the experiment has no neuron"),
         ("model.layers=[1,2]", r"^model\.layers"),
-        ("model.depth=3", "^model: takes only layers, got depth"),
+        ("model.depth=3", "^model: takes layers and init, got depth"),
     ],
 )
 def test_a_mistake_is_said_in_one_or_two_lines(override: str, message: str):

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from snnlab.config import assemble
+from snnlab.config.composing import compose_once
 from snnlab.config.layers import expand_layers, merge
+from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
 
 LIF = {"type": "lif", "tau_mem": 20.0, "surrogate": {"type": "atan", "width": 0.3}}
@@ -76,3 +79,74 @@ def test_a_null_left_by_an_override_makes_way_for_the_rival():
 
 def test_a_mapping_of_another_type_is_replaced_whole():
     assert merge(LIF, {"surrogate": {"type": "triangle"}})["surrogate"] == {"type": "triangle"}
+
+
+def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
+    own, lif = {"type": "neuron", "tau_mem": 5}, {"type": "neuron"}
+    layers = {
+        "block": {
+            "type": "residual",
+            "layers": {
+                "lif": lif,
+                "deep": {"type": "repeat", "times": 2, "layers": {"a": own, "b": {"type": "relu"}}},
+                "norm": {"type": "batch_norm", "after": "lif"},
+            },
+            "shortcut": {"lif": own},
+        },
+        "ways": {"type": "parallel", "branches": {"a": {"lif": own}, "b": {"lif": lif}}},
+        "loop": {"type": "loop", "layers": {"lif": lif}, "feedback": {"from": "lif", "layers": {"back": own}}},
+        "loops": {"type": "loop", "layers": {"lif": lif}, "feedback": [{"to": "lif"}, {"layers": {"back": own}}]},
+    }
+    expanded = expand_layers(layers, LIF)
+    assert list(expanded["block"]["layers"]) == ["lif", "norm", "deep"]
+    assert expanded["block"]["layers"]["lif"] == LIF
+    changed = [
+        expanded["block"]["layers"]["deep"]["layers"]["a"],
+        expanded["block"]["shortcut"]["lif"],
+        expanded["ways"]["branches"]["a"]["lif"],
+        expanded["loop"]["feedback"]["layers"]["back"],
+        expanded["loops"]["feedback"][1]["layers"]["back"],
+    ]
+    assert changed == [{**LIF, "tau_mem": 5}] * 5
+    assert expanded["ways"]["branches"]["b"] == {"lif": LIF}
+    assert expanded["loop"]["feedback"]["from"] == "lif"
+    assert layers["block"]["layers"]["norm"]["after"] == "lif"  # what was given is left alone
+
+
+@pytest.mark.parametrize(
+    ("node", "place"),
+    [
+        ({"layers": {"b": 3}}, "a.layers.b"),
+        ({"layers": {"b": {"layers": {"c": {}}}}}, "a.layers.b"),
+        ({"layers": {"b": {"type": "repeat", "layers": {"c": {"tau_mem": 5}}}}}, "a.layers.b.layers.c"),
+        ({"shortcut": {"b": {"type": "relu", "after": "c"}}}, "a.shortcut.b.after"),
+        ({"branches": {"b": {"c": {"tau_mem": 5}}}}, "a.branches.b.c"),
+        ({"feedback": {"layers": {"b": {"tau_mem": 5}}}}, "a.feedback.layers.b"),
+        ({"feedback": [{}, {"layers": {"b": {"tau_mem": 5}}}]}, "a.feedback.1.layers.b"),
+    ],
+)
+def test_a_mistake_within_a_block_names_its_place(node: dict, place: str):
+    with pytest.raises(ConfigError) as caught:
+        expand_layers({"a": {"type": "x", **node}}, LIF)
+    assert str(caught.value).startswith(f"model.layers.{place}: ")
+
+
+def test_what_is_no_mapping_of_layers_is_left_to_the_layer_that_takes_it():
+    node = {"type": "mine", "layers": 3, "shortcut": "conv", "branches": [1, 2], "feedback": None}
+    assert expand_layers({"a": node}, LIF) == {"a": node}
+
+
+def test_a_layer_within_a_block_is_set_on_the_command_line_and_typos_in_it_are_named():
+    def composed(*overrides: str):
+        return compose_once(["model=sew_resnet", *overrides], None)[0]
+
+    def network(experiment: Experiment):
+        return assemble.network(experiment, assemble.data_settings(experiment)).network
+
+    place = "model.layers.block1.layers.lif1"
+    built = network(composed(f"{place}.tau_mem=5", "neuron.tau_mem=7"))
+    assert [built.get_submodule(f"block1.{name}").tau_mem for name in ("lif1", "lif2")] == [5, 7]
+    with pytest.raises(ConfigError, match=rf"^{place}: unknown setting 'tau_men'; .*Did you mean 'tau_mem'"):
+        network(composed(f"{place}.tau_men=5"))
+    with pytest.raises(ConfigError, match=r"^model\.layers\.block1\.layers\.lif9: there is no layer of this name"):
+        composed("model.layers.block1.layers.lif9.tau_mem=5")

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.overrides import mark_overrides
+from snnlab.config.composing import compose_once
+from snnlab.config.layers import merge
+from snnlab.config.overrides import SURROGATE_WAYS, mark_overrides
 from snnlab.errors import ConfigError
+from snnlab.nn import SURROGATES
+from snnlab.nn.surrogate import LibrarySurrogate
 
 GROUPS = {"neuron", "model", "data", "scheduler"}
 
@@ -49,3 +53,82 @@ def test_the_same_word_elsewhere_has_no_rival():
 def test_two_rivals_at_once_are_refused():
     with pytest.raises(ConfigError, match=r"data\.dt: give either this or data\.num_bins"):
         mark_overrides(["data.num_bins=32", "data.dt=5"], GROUPS)
+
+
+def test_null_sets_nothing_and_leaves_the_rival_alone():
+    assert mark_overrides(["neuron.beta=null"], GROUPS) == ["++neuron.beta=null"]
+    assert mark_overrides(["data.num_bins=null", "data.dt=5"], GROUPS)[-1] == "++data.num_bins=null"
+
+
+def test_the_rivals_within_a_surrogate_are_the_ways_to_say_the_size_of_any_kind():
+    kinds = [SURROGATES.get(kind, "") for kind in SURROGATES]
+    ways = {way for kind in kinds if issubclass(kind, LibrarySurrogate) for way in kind.ways}  # type: ignore[arg-type]
+    for way in ways:
+        assert any(set(way) <= set(known) for known in SURROGATE_WAYS)
+    assert {name for way in ways for name in way} == {name for way in SURROGATE_WAYS[1:] for name in way}
+
+
+@pytest.mark.parametrize(
+    ("given", "unset"),
+    [
+        ("alpha=5", {"width", "height", "slope", "sigma", "tau", "grad_width", "grad_scale"}),
+        ("width=0.5", {"alpha", "slope", "sigma", "tau", "scale", "grad_width", "grad_scale"}),
+        ("scale=0.4", {"width", "height", "slope", "grad_width", "grad_scale"}),
+    ],
+)
+@pytest.mark.parametrize("head", ["neuron.surrogate", "model.layers.lif1.surrogate"])
+def test_a_size_of_a_surrogate_unsets_the_other_ways_to_say_it(head: str, given: str, unset: set[str]):
+    marked = mark_overrides([f"{head}.{given}"], GROUPS)
+    assert marked[0] == f"++{head}.{given}"
+    assert set(marked[1:]) == {f"++{head}.{name}=null" for name in unset}
+
+
+def test_a_size_of_a_surrogate_in_two_ways_is_refused():
+    with pytest.raises(ConfigError, match=r"surrogate\.alpha: give either this or neuron\.surrogate\.width, not both"):
+        mark_overrides(["neuron.surrogate.width=0.5", "neuron.surrogate.alpha=5"], GROUPS)
+
+
+def test_two_settings_of_one_way_go_together():
+    marked = mark_overrides(["neuron.surrogate.alpha=5", "neuron.surrogate.scale=0.4"], GROUPS)
+    assert len(marked) == len(set(marked))
+    assert not {"++neuron.surrogate.alpha=null", "++neuron.surrogate.scale=null"} & set(marked)
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "merged"),
+    [
+        ({"width": 0.3, "height": 1.0}, {"alpha": 5}, {"alpha": 5}),
+        ({"alpha": 5}, {"width": 0.5}, {"width": 0.5}),
+        ({"width": 0.3, "height": 1.0}, {"width": 0.5}, {"width": 0.5, "height": 1.0}),
+        ({"alpha": 5, "scale": 0.4}, {"tau": 0.2}, {"tau": 0.2, "scale": 0.4}),
+        ({"width": 0.3}, {"alpha": 5, "width": None, "slope": None}, {"alpha": 5}),
+        ({"width": 0.3}, {"alpha": 5, "width": 0.5}, {"alpha": 5, "width": 0.5}),  # for the surrogate to refuse
+    ],
+)
+def test_a_layer_that_says_the_size_of_its_surrogate_replaces_the_neurons(base: dict, changes: dict, merged: dict):
+    neuron = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **base}}
+    expected = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **merged}}
+    assert merge(neuron, {"surrogate": changes}) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "surrogate"),
+    [
+        (["neuron.surrogate.alpha=5"], {"type": "atan", "alpha": 5}),
+        (["neuron.surrogate.width=0.5"], {"type": "atan", "width": 0.5, "height": 1.0}),
+        (["neuron.surrogate.type=superspike"], {"type": "superspike", "width": 0.3, "height": 1.0}),
+        (["neuron.surrogate.type=superspike", "neuron.surrogate.slope=25"], {"type": "superspike", "slope": 25}),
+        (["neuron.surrogate={type: triangle}"], {"type": "triangle"}),
+        (
+            ["neuron.surrogate={type: exponential, alpha: 5, scale: 0.4}"],
+            {"type": "exponential", "alpha": 5, "scale": 0.4},
+        ),
+        (["neuron.surrogate={type: atan, alpha: 5}", "neuron.surrogate.width=0.5"], {"type": "atan", "width": 0.5}),
+        (["model.layers.lif1.surrogate.alpha=5"], {"type": "atan", "alpha": 5}),
+        (["neuron.surrogate.alpha=5", "model.layers.lif1.surrogate.height=2"], {"type": "atan", "height": 2}),
+        (["model.layers.lif1.surrogate={type: triangle, alpha: 0.3}"], {"type": "triangle", "alpha": 0.3}),
+    ],
+)
+def test_the_surrogate_of_a_composed_layer_is_what_was_asked_for(overrides: list[str], surrogate: dict):
+    experiment, _ = compose_once(["model=mlp_lif", "neuron=lif", *overrides], None)
+    assert experiment.model["layers"]["lif1"]["surrogate"] == surrogate

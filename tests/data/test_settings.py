@@ -40,8 +40,8 @@ def toy() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sensor_size": [34, 34]}, r"sensor_size is \[W, H, P\] with P of 1 or 2, got \[34, 34\]"),
-        ({"sensor_size": [34, 34, 3]}, "sensor_size is"),
+        ({"sensor_size": [34, 34]}, r"sensor_size is \[W, H, P\] of 1 or more, got \[34, 34\]"),
+        ({"sensor_size": [34, 34, 0]}, "sensor_size is"),
         ({"sensor_size": [34, 0, 2]}, "sensor_size is"),
         ({"sensor_size": []}, "sensor_size is"),
         ({"num_classes": 1}, "num_classes must be 2 or more, got 1"),

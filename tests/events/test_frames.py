@@ -11,7 +11,7 @@ from snnlab.errors import DataError
 from snnlab.events import Packed, SensorSize, open_or_build
 from snnlab.events.frames import Batch, EventBatch, to_frames
 
-SENSORS: list[SensorSize] = [(5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 1)]
+SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 1)]
 
 
 def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) -> Packed:
@@ -28,7 +28,8 @@ def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) ->
     x = rng.integers(0, sensor_size[0], count).astype(np.int16)
     y = rng.integers(0, sensor_size[1], count).astype(np.int16) if sensor_size[1] > 1 else None
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return Packed(np.concatenate(columns), x, y, rng.random(count) < 0.5, offsets, np.arange(4), np.arange(4) + 10)
+    p = rng.random(count) < 0.5 if sensor_size[2] < 3 else rng.integers(0, sensor_size[2], count).astype(np.uint8)
+    return Packed(np.concatenate(columns), x, y, p, offsets, np.arange(4), np.arange(4) + 10)
 
 
 def _naive(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSize) -> np.ndarray:
@@ -40,7 +41,7 @@ def _naive(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSize
             t = int(packed.t[i])
             if 0 <= t < duration:
                 row = 0 if packed.y is None else packed.y[i]
-                polarity = int(packed.p[i]) if polarities == 2 else 0
+                polarity = int(packed.p[i]) if polarities > 1 else 0
                 frames[t * num_bins // duration, b, polarity, row, packed.x[i]] += 1
     return frames
 

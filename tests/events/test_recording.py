@@ -42,7 +42,16 @@ def test_y_on_a_sensor_of_one_row_is_refused(recording: Events) -> None:
         check_events(recording, (4, 1, 2), "a.bin")
 
 
-@pytest.mark.parametrize("sensor_size", [(4, 3, 3), (4, 3, 0), (0, 3, 2), (40000, 3, 2), (4, 3)])
+@pytest.mark.parametrize("sensor_size", [(4, 3, 256), (4, 3, 0), (0, 3, 2), (40000, 3, 2), (4, 3)])
 def test_an_impossible_sensor_is_refused(recording: Events, sensor_size: tuple) -> None:
     with pytest.raises(DataError, match="sensor_size"):
         check_events(recording, sensor_size, "a.bin")
+
+
+def test_more_than_two_polarities_are_numbers_within_the_sensor(recording: Events) -> None:
+    colours = recording._replace(p=np.arange(recording.t.size, dtype=np.uint8) % 3)
+    check_events(colours, (*SENSOR[:2], 3), "a.bin")
+    with pytest.raises(DataError, match=r"a\.bin: p is bool; it must be uint8, the number of the polarity"):
+        check_events(recording, (*SENSOR[:2], 3), "a.bin")
+    with pytest.raises(DataError, match="p"):
+        check_events(colours._replace(p=colours.p + np.uint8(1)), (*SENSOR[:2], 3), "a.bin")

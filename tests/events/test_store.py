@@ -16,7 +16,7 @@ def _equal(one: Events, other: Events) -> bool:
     return all(a is b if a is None or b is None else np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 1, 1)])
+@pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 5, 3), (7, 1, 1)])
 def test_what_was_packed_comes_back(tmp_path: Path, sensor_size: tuple[int, int, int]) -> None:
     source = ToySource(sensor_size=sensor_size)
     store = open_or_build(source, tmp_path)

@@ -52,8 +52,9 @@ class ToySource:
         if self.failing is not None and index == self.failing[0]:
             raise self.failing[1]
         rng = np.random.default_rng([self.version, index])
-        width, height, _ = self.sensor_size
+        width, height, polarities = self.sensor_size
         count = 0 if self.empty or index % 4 == 3 else int(rng.integers(1, 200))
         t = np.sort(rng.integers(0, 1000, count))
         y = rng.integers(0, height, count) if height > 1 else None
-        return Events(t, rng.integers(0, width, count), y, rng.random(count) < 0.5)
+        p = rng.random(count) < 0.5 if polarities < 3 else rng.integers(0, polarities, count).astype(np.uint8)
+        return Events(t, rng.integers(0, width, count), y, p)

@@ -15,13 +15,20 @@ MEANINGS = {
     "sum": lambda y: y.sum(0),
     "max": lambda y: y.max(0).values,
     "last": lambda y: y[-1],
+    "first_spike": lambda y: torch.stack([steps_since_first_spike(spikes) for spikes in y.T]),
 }
 
 
+def steps_since_first_spike(spikes: Tensor) -> Tensor:
+    steps = spikes.tolist()
+    return torch.tensor(float(len(steps) - steps.index(1)) if 1 in steps else 0.0)
+
+
 @pytest.fixture
-def y() -> Tensor:
-    """Outputs that are all negative, so that a zero or an infinity from the padding would show."""
-    return -1 - torch.rand(T, B, K, generator=torch.Generator().manual_seed(0))
+def y(name: str) -> Tensor:
+    """Outputs that are all negative, so that a zero or an infinity from the padding would show; or spikes."""
+    chance = torch.rand(T, B, K, generator=torch.Generator().manual_seed(0))
+    return (chance < 0.3).float() if name == "first_spike" else -1 - chance
 
 
 def test_every_reduction_has_a_meaning_here() -> None:
@@ -55,3 +62,42 @@ def test_the_running_value_is_the_reduction_of_the_recording_cut_there(y: Tensor
     for t in range(T):
         expected = REDUCTIONS[name][0](y[: t + 1], torch.full((B,), t + 1))
         torch.testing.assert_close(so_far[t], expected)
+
+
+def score(*spikes: float) -> tuple[float, list[float]]:
+    """Return the first-spike score of one output and its gradient."""
+    s = torch.tensor(spikes, dtype=torch.float32)[:, None, None].requires_grad_()
+    result = REDUCTIONS["first_spike"][0](s, torch.tensor([len(spikes)]))
+    result.sum().backward()
+    assert s.grad is not None
+    return result.item(), s.grad.flatten().tolist()
+
+
+def test_first_spike_scores_by_hand() -> None:
+    assert score(0, 0, 1, 0, 1)[0] == 3
+    assert score(1, 1, 1, 1, 1)[0] == 5
+    assert score(0, 0, 0, 0, 1)[0] == 1
+    assert score(0, 0, 0, 0, 0)[0] == 0
+
+
+def test_the_gradient_of_first_spike_is_the_score_that_one_spike_more_would_add() -> None:
+    assert score(0, 0, 0, 0)[1] == [4, 3, 2, 1]
+    assert score(0, 0, 1, 0)[1] == [2, 1, 2, 0]  # before it: how much earlier; its own: all that it is worth
+    assert score(0, 1, 0, 1)[1] == [1, 2, 0, 0]
+
+
+def test_votes_between_0_and_1_are_chances_of_a_spike() -> None:
+    assert score(0.5, 0.5, 0.0)[0] == pytest.approx(0.5 + 0.75 + 0.75)
+
+
+@pytest.mark.parametrize("values", [[0.0, -0.1], [1.5, 0.0]])
+def test_first_spike_refuses_what_are_no_spikes(values: list[float]) -> None:
+    membrane = torch.tensor(values)[:, None, None]
+    message = rf"first_spike reads spikes, 0 or 1, got values from {min(values)} to {max(values)}".replace("0.0", "0")
+    for call in (lambda: REDUCTIONS["first_spike"][0](membrane, torch.tensor([2])), lambda: so_far(membrane)):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def so_far(y: Tensor) -> Tensor:
+    return REDUCTIONS["first_spike"][1](y)

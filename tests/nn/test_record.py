@@ -100,3 +100,34 @@ def test_a_network_without_neurons_has_an_output_only() -> None:
     assert recording.y.shape == (T, B, 2)
     assert not recording.spikes
     assert not recording.states
+
+
+def test_layers_within_blocks_and_loops_are_told_by_their_dotted_names(x: Tensor) -> None:
+    fc, lif = {"type": "linear", "out_features": 4}, {"type": "lif", "v_threshold": 0.2}
+    layers = {
+        "block": {"type": "residual", "layers": {"fc": fc, "lif": lif}, "shortcut": {"rest": lif}},
+        "loop": {
+            "type": "loop",
+            "layers": {"fc": fc, "a": lif, "b": {**lif, "recurrent": True}},
+            "feedback": {"from": "b", "to": "a", "layers": {"fc": fc, "back": {"type": "cuba_lif"}}},
+        },
+    }
+    network = build_network(layers, in_shape=(4,), dt=1.0).network.double()
+    recording, counts = record(network, x), {}
+    y, _ = network(x, counts=counts)
+    torch.testing.assert_close(recording.y, y)
+    assert recording.spikes.keys() == counts.keys()
+    for name, spikes in recording.spikes.items():
+        assert torch.equal(spikes.sum(0), counts[name])
+        assert network.get_submodule(name)
+    assert recording.spikes.keys() == {"block.lif", "block.shortcut.rest", "loop.a", "loop.b", "loop.b_to_a.back"}
+    assert {name: list(of) for name, of in recording.states.items()} == {
+        "block.lif": ["v"],
+        "block.shortcut.rest": ["v"],
+        "loop.a": ["v"],
+        "loop.b": ["s", "v"],
+        "loop.b_to_a": ["y"],
+        "loop.b_to_a.back": ["v", "i"],
+    }
+    assert torch.equal(recording.states["loop.b"]["s"], recording.spikes["loop.b"])
+    assert torch.equal(recording.states["loop.b_to_a"]["y"], recording.spikes["loop.b"])

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
-from snnlab.nn import LI, LIF, Network, build_network
-from snnlab.nn.summary import Summary, dense_operations, family, shape_text, summarize
+from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network
+from snnlab.nn.layers.rnn import GRU, LSTM
+from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
+from snnlab.nn.summary import Summary, family, pass_once, shape_text, summarize
 
 
 def summary(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34)) -> Summary:
@@ -17,17 +20,17 @@ def summary(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34)) -> 
 CONV_LIF: dict[str, dict[str, Any]] = {
     "conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5},
     "norm1": {"type": "batch_norm"},
-    "lif1": {"type": "cuba_lif"},
+    "lif1": {"type": "cuba_lif", "input_gain": "1-a"},
     "pool1": {"type": "sum_pool", "kernel_size": 2},
     "flatten": {"type": "flatten"},
     "out": {"type": "linear", "out_features": 10},
-    "readout": {"type": "li", "tau_mem": 30.0},
+    "readout": {"type": "li", "tau_mem": 30.0, "input_gain": 1.0},
 }
 
 
 def test_a_row_a_layer_with_name_type_family_shape_parameters_and_operations() -> None:
     told = summary(CONV_LIF)
-    assert [tuple(row) for row in told.layers] == [
+    assert [row[:6] for row in told.layers] == [
         ("conv1", "conv2d", "weights", (12, 30, 30), 12 * 2 * 25 + 12, 12 * 30 * 30 * 2 * 25),
         ("norm1", "batch_norm", "norm", (12, 30, 30), 24, 0),
         ("lif1", "cuba_lif", "spiking", (12, 30, 30), 0, 0),
@@ -62,6 +65,11 @@ def test_the_neurons_tell_their_constants_and_dialect() -> None:
         (nn.GroupNorm(1, 4), (4, 3), 0),
         (nn.PReLU(), (4,), None),
         (Network({"a": nn.Linear(4, 5), "lif": LIF(1.0), "b": nn.Linear(5, 2)}), (4,), 30),
+        (Recurrent(LIF(1.0), DenseFeedback((7,))), (7,), 49),
+        (Recurrent(LIF(1.0), ConvFeedback((3, 5, 5))), (3, 5, 5), 75 * 3 * 9),
+        (weight_norm(nn.Linear(7, 3, bias=False)), (7,), 21),
+        (GRU(7, 3, 2), (7,), 3 * (3 * 7 + 3 * 3) + 3 * (3 * 3 + 3 * 3)),
+        (LSTM(7, 3), (7,), 4 * (3 * 7 + 3 * 3)),
         (nn.Sequential(nn.Linear(4, 5), nn.PReLU()), (4,), None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
@@ -69,7 +77,8 @@ def test_the_neurons_tell_their_constants_and_dialect() -> None:
 def test_dense_operations_are_those_counted_by_hand(
     layer: nn.Module, in_shape: tuple[int, ...], operations: int | None
 ) -> None:
-    assert dense_operations(Network({"layer": layer}), in_shape) == {"layer": operations}
+    for num_steps in (1, 3):
+        assert pass_once(Network({"layer": layer}), in_shape, num_steps)["layer"].operations == operations
 
 
 def test_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,13 +110,89 @@ def test_looking_leaves_the_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in built.network.modules())
 
 
-def test_neurons_within_a_block_are_told_with_its_name() -> None:
+def test_a_network_from_python_is_told_by_its_classes() -> None:
     network = Network({"block": Network({"fc": nn.Linear(2, 2), "lif": LIF(1.0)}), "li": LI(1.0)})
-    built = build_network({}, in_shape=(2,), dt=1.0)
-    built = built._replace(network=network, kinds={"block": "mine", "li": "li"}, shapes={"block": (2,), "li": (2,)})
-    told = summarize(built, (2,))
+    told = summarize(build_network({}, in_shape=(2,), dt=1.0)._replace(network=network), (2,))
     assert [row.name for row in told.neurons] == ["block.lif", "li"]
-    assert [row.family for row in told.layers] == ["weights", "integrator"]
+    assert [(row.name, row.kind, row.family, row.depth) for row in told.layers] == [
+        ("block", "Network", "block", 0),
+        ("block.fc", "Linear", "weights", 1),
+        ("block.lif", "LIF", "spiking", 1),
+        ("li", "LI", "integrator", 0),
+    ]
+
+
+FC: dict[str, Any] = {"type": "linear", "out_features": 4, "bias": False}
+
+
+def test_a_block_has_the_sums_and_its_layers_rows_of_their_own() -> None:
+    told = summary(
+        {
+            "twice": {"type": "repeat", "times": 2, "layers": {"fc": FC}},
+            "block": {"type": "residual", "connect": "iand", "layers": {"fc": FC}, "shortcut": {"fc": FC}},
+            "ways": {"type": "parallel", "branches": {"a": {"fc": FC}, "b": {"fc": FC}}},
+            "loop": {
+                "type": "loop",
+                "layers": {"fc": FC, "lif": {"type": "lif"}},
+                "feedback": {"from": "lif", "to": "lif", "layers": {"fb": FC}},
+            },
+        },
+        (3,),
+    )
+    assert [tuple(row) for row in told.layers] == [
+        ("twice", "repeat", "block", (4,), 28, 28, True, ""),
+        ("twice.copy1", "copy", "block", (4,), 12, 12, True, ""),
+        ("twice.copy1.fc", "linear", "weights", (4,), 12, 12, True, ""),
+        ("twice.copy2", "copy", "block", (4,), 16, 16, True, ""),
+        ("twice.copy2.fc", "linear", "weights", (4,), 16, 16, True, ""),
+        ("block", "residual", "block", (4,), 32, 32, True, "iand"),
+        ("block.fc", "linear", "weights", (4,), 16, 16, True, ""),
+        ("block.shortcut", "shortcut", "block", (4,), 16, 16, False, ""),
+        ("block.shortcut.fc", "linear", "weights", (4,), 16, 16, True, ""),
+        ("ways", "parallel", "block", (8,), 32, 32, True, "concat"),
+        ("ways.a", "branch", "block", (4,), 16, 16, False, ""),
+        ("ways.a.fc", "linear", "weights", (4,), 16, 16, True, ""),
+        ("ways.b", "branch", "block", (4,), 16, 16, False, ""),
+        ("ways.b.fc", "linear", "weights", (4,), 16, 16, True, ""),
+        ("loop", "loop", "block", (4,), 48, 48, True, "lif → lif"),
+        ("loop.fc", "linear", "weights", (4,), 32, 32, True, ""),
+        ("loop.lif", "lif", "spiking", (4,), 0, 0, True, ""),
+        ("loop.lif_to_lif", "feedback", "block", (4,), 16, 16, False, ""),
+        ("loop.lif_to_lif.fb", "linear", "weights", (4,), 16, 16, True, ""),
+    ]
+    assert told.parameters == told.operations == 28 + 32 + 32 + 48
+    assert [row.name for row in told.neurons] == ["loop.lif"]
+
+
+def test_a_block_with_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snnlab.nn import LAYERS
+
+    monkeypatch.setitem(LAYERS._entries, "prelu", nn.PReLU)
+    told = summary({"block": {"type": "sequential", "layers": {"fc": FC, "prelu": {"type": "prelu"}}}}, (3,))
+    assert [row.operations for row in told.layers] == [None, 12, None]
+    assert told.operations == 12
+
+
+def test_a_layer_that_insists_on_the_number_of_steps_is_tried_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class PerStep(TemporalLayer):
+        def __init__(self, num_steps: int | None) -> None:
+            super().__init__()
+            self.num_steps = num_steps
+
+        def forward(
+            self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Any = None
+        ) -> tuple[Tensor, None]:
+            if x.shape[0] != self.num_steps:
+                raise ValueError(f"made for {self.num_steps} steps, got {x.shape[0]}")
+            return x, None
+
+    from snnlab.nn import LAYERS
+
+    monkeypatch.setitem(LAYERS._entries, "per_step", PerStep)
+    layers = {"fc": FC, "norm": {"type": "per_step"}}
+    for nodes in (layers, {"block": {"type": "sequential", "layers": layers}}):
+        built = build_network(nodes, in_shape=(3,), dt=1.0, num_steps=5)
+        assert [row.operations for row in summarize(built, (3,)).layers][-2:] == [12, 0]
 
 
 def test_families_and_shapes_in_words() -> None:

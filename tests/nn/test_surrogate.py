@@ -10,87 +10,269 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
-from snnlab.nn.surrogate import Atan, Sigmoid, SuperSpike, Surrogate, Triangle, as_surrogate, spike
+from snnlab.nn.surrogate import (
+    Atan,
+    Circ,
+    Erfc,
+    Exponential,
+    Gaussian,
+    MultiGaussian,
+    Rectangular,
+    Sigmoid,
+    StraightThrough,
+    SuperSpike,
+    Surrogate,
+    Tanh,
+    Triangle,
+    as_surrogate,
+    spike,
+)
+from snnlab.settings import settings_of
 
-X = torch.linspace(-3, 3, 61, dtype=torch.float64)
-K = math.sqrt(2) - 1
-LN = 2 * math.log(1 + math.sqrt(2))
+Formula = Callable[[Tensor, float], Tensor]
+
+X = torch.arange(-30, 31, dtype=torch.float64) / 10.3  # 0 is among them, no edge of a box is
+BELLS = [kind for kind in SURROGATES if kind != "straight_through"]
+PI = math.pi
+
+
+def density(x: Tensor, mu: float, sigma: float) -> Tensor:
+    return torch.exp(-((x - mu) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * PI))
+
+
+# What each library's parameter means, at any threshold: the gradient over x = u - v_threshold.
+LIBRARY: list[tuple[Callable[[float], Surrogate], Formula]] = [
+    (lambda a: Atan(alpha=a), lambda x, a: (a / 2) / (1 + (PI / 2 * a * x) ** 2)),
+    (lambda a: SuperSpike(alpha=a), lambda x, a: 1 / (a * x.abs() + 1) ** 2),
+    (lambda a: SuperSpike(slope=a), lambda x, a: 1 / (a * x.abs() + 1) ** 2),
+    (lambda a: Sigmoid(alpha=a), lambda x, a: a * torch.sigmoid(a * x) * torch.sigmoid(-a * x)),
+    (lambda a: Sigmoid(slope=a), lambda x, a: a * torch.sigmoid(a * x) * torch.sigmoid(-a * x)),
+    (lambda a: Tanh(alpha=a), lambda x, a: torch.cosh(a * x) ** -2),
+    (lambda a: Circ(alpha=a), lambda x, a: a**3 / (a**2 + x**2) ** 1.5),
+    (lambda a: Triangle(alpha=a), lambda x, a: a * (1 - x.abs()).clamp(min=0)),
+    (lambda a: Rectangular(alpha=a), lambda x, a: a * (x.abs() < 0.5 / a)),
+    (lambda a: Gaussian(sigma=a), lambda x, a: density(x, 0.0, a)),
+    (lambda a: Gaussian(sigma=a, scale=0.3), lambda x, a: 0.3 * density(x, 0.0, a)),
+    (lambda a: Gaussian(alpha=a, scale=0.3), lambda x, a: 0.3 * a / math.sqrt(PI) * torch.exp(-((a * x) ** 2))),
+    (lambda a: Erfc(alpha=a), lambda x, a: 2 / math.sqrt(PI) * torch.exp(-((a * x) ** 2))),
+    (lambda a: Exponential(alpha=a), lambda x, a: a / 2 * torch.exp(-a * x.abs())),
+    (lambda a: Exponential(alpha=a, scale=0.4), lambda x, a: 0.4 * a / (2 * torch.exp(a * x.abs()))),
+    (lambda a: Exponential(tau=a), lambda x, a: 1 / (2 * a) * torch.exp(-x.abs() / a)),
+    (lambda a: Exponential(tau=a, scale=0.1), lambda x, a: 0.1 / (2 * a) * torch.exp(-x.abs() / a)),
+    (
+        lambda a: MultiGaussian(sigma=a),
+        lambda x, a: 1.15 * density(x, 0.0, a) - 0.15 * (density(x, a, 6 * a) + density(x, -a, 6 * a)),
+    ),
+    (
+        lambda a: MultiGaussian(sigma=a, scale=0.5, h=0.4, s=3.0),
+        lambda x, a: 0.5 * (1.4 * density(x, 0.0, a) - 0.4 * (density(x, a, 3 * a) + density(x, -a, 3 * a))),
+    ),
+]
+
+# The sigmoid of which a surrogate with `alpha` is the derivative, times a factor.
+PRIMITIVE: list[tuple[type[Surrogate], Formula, Callable[[float], float]]] = [
+    (Atan, lambda x, a: torch.arctan(PI / 2 * a * x) / PI, lambda a: 1.0),
+    (SuperSpike, lambda x, a: x / (1 + a * x.abs()), lambda a: 1.0),
+    (Sigmoid, lambda x, a: torch.sigmoid(a * x), lambda a: 1.0),
+    (Tanh, lambda x, a: torch.tanh(a * x), lambda a: 1 / a),
+    (Circ, lambda x, a: x / (a**2 + x**2).sqrt(), lambda a: a),
+    (Gaussian, lambda x, a: torch.erf(a * x) / 2, lambda a: 1.0),
+    (Erfc, lambda x, a: torch.erf(a * x), lambda a: 1 / a),
+    (Exponential, lambda x, a: x.sign() * (1 - torch.exp(-a * x.abs())) / 2, lambda a: 1.0),
+]
+
+
+def double(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", BELLS)
+def test_every_bell_has_its_peak_and_its_half_width(kind: str):
+    bell = SURROGATES.build(kind, {"width": 0.5, "height": 0.7}, "surrogate")
+    torch.testing.assert_close(bell.shape(double(0, 1, -1)), double(1, 0.5, 0.5), rtol=1e-12, atol=0)
+    at = bell.derivative(double(0, 1, -1), 2.0)
+    torch.testing.assert_close(at, double(0.7, 0.35, 0.35), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("kind", list(SURROGATES))
-def test_every_bell_has_its_peak_and_its_half_width(kind: str) -> None:
-    bell = SURROGATES.build(kind, {"width": 0.4, "height": 0.7}, "surrogate")
-    at = bell.derivative(torch.tensor([0.0, 0.4 * 1.5, -0.4 * 1.5], dtype=torch.float64), 1.5)
-    torch.testing.assert_close(at, torch.tensor([0.7, 0.35, 0.35], dtype=torch.float64))
-
-
-@pytest.mark.parametrize("kind", list(SURROGATES))
-def test_every_bell_falls_from_its_centre(kind: str) -> None:
-    at = SURROGATES.get(kind, "").shape(X[X >= 0])  # pyright: ignore[reportFunctionMemberAccess]
+def test_every_bell_is_even_and_falls_from_its_centre_to_its_half_width(kind: str):
+    bell = SURROGATES.build(kind, {}, "surrogate")
+    at = bell.shape(torch.linspace(0, 1, 50, dtype=torch.float64))
     assert (at.diff() <= 0).all()
+    assert torch.equal(bell.shape(X), bell.shape(-X))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SURROGATES if kind != "multi_gaussian"])
+def test_a_bell_is_nowhere_negative_and_nowhere_lost_in_single_precision(kind: str):
+    at = SURROGATES.build(kind, {}, "surrogate").derivative(torch.tensor([-1e30, -40.0, 40.0, 1e30]), 1.0)
+    assert torch.isfinite(at).all()
     assert (at >= 0).all()
 
 
-@pytest.mark.parametrize("alpha", [0.5, 2.0, 4.0, 25.0])
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (
-            lambda a: Atan(2 / (math.pi * a), a / 2),
-            lambda x, a: (a / 2) / (1 + (math.pi / 2 * a * x) ** 2),  # snnTorch's and SpikingJelly's ATan
-        ),
-        (lambda a: SuperSpike(K / a, 1.0), lambda x, a: 1 / (a * x.abs() + 1) ** 2),  # Norse; fast_sigmoid
-        (
-            lambda a: Sigmoid(LN / a, a / 4),
-            lambda x, a: a * torch.sigmoid(a * x) * (1 - torch.sigmoid(a * x)),  # SpikingJelly's Sigmoid
-        ),
-        (lambda a: Triangle(0.5, a), lambda x, a: a * (1 - x.abs()).clamp(min=0)),  # Norse's triangle
-    ],
-)
-def test_the_libraries_formulas_are_met(
-    ours: Callable[[float], Surrogate], theirs: Callable[[Tensor, float], Tensor], alpha: float
-) -> None:
-    torch.testing.assert_close(ours(alpha).derivative(X, 1.0), theirs(X, alpha), rtol=1e-12, atol=1e-12)
+def test_the_tail_of_the_sigmoid_keeps_its_digits_on_both_sides():
+    at = Sigmoid(alpha=1.0).derivative(torch.tensor([-30.0, 30.0]), 1.0).double()
+    torch.testing.assert_close(at, torch.full_like(at, math.exp(-30)), rtol=1e-5, atol=0)
+
+
+def test_the_straight_gradient_is_the_same_at_every_distance_and_threshold():
+    assert StraightThrough(0.3).derivative(X, 7.0).eq(0.3).all()
+    assert list(settings_of(StraightThrough)) == ["height"]
+
+
+def test_the_lobes_of_the_multi_gaussian_are_negative_and_h_is_their_depth():
+    lobe = double(3.0)
+    shallow, deep = MultiGaussian(h=0.15).shape(lobe), MultiGaussian(h=0.3).shape(lobe)
+    assert deep < shallow < 0
+    torch.testing.assert_close(MultiGaussian(h=0.0).shape(X), Gaussian().shape(X))
+
+
+@pytest.mark.parametrize("v_threshold", [1.0, 0.5, 4.0])
+@pytest.mark.parametrize("alpha", [0.5, 2.0, 25.0])
+@pytest.mark.parametrize(("ours", "formula"), LIBRARY)
+def test_a_librarys_parameter_has_its_meaning_at_every_threshold(
+    ours: Callable[[float], Surrogate], formula: Formula, alpha: float, v_threshold: float
+):
+    at = ours(alpha).derivative(X, v_threshold)
+    torch.testing.assert_close(at, formula(X, alpha).double(), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("v_threshold", [1.0, 0.5, 4.0])
+def test_sinabs_exponential_follows_the_threshold(v_threshold: float):
+    w = 0.25 * v_threshold
+    expected = 0.8 / w * torch.exp(-X.abs() / w)
+    at = Exponential(grad_width=0.25, grad_scale=0.8).derivative(X, v_threshold)
+    torch.testing.assert_close(at, expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize(("kind", "primitive", "factor"), PRIMITIVE)
+def test_the_bell_is_the_derivative_of_its_sigmoid(
+    kind: Callable[..., Surrogate], primitive: Formula, factor: Callable[[float], float], alpha: float
+):
+    x, step = X[X != 0], 1e-5  # at 0 the fast sigmoid and the exponential have a corner in their derivative
+    slope = (primitive(x + step, alpha) - primitive(x - step, alpha)) / (2 * step) * factor(alpha)
+    torch.testing.assert_close(kind(alpha=alpha).derivative(x, 0.5), slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", list(SURROGATES))
+def test_the_width_is_in_units_of_the_threshold(kind: str):
+    bell = SURROGATES.build(kind, {}, "surrogate")
+    torch.testing.assert_close(bell.derivative(X * 4, 4.0), bell.derivative(X, 1.0), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": 3.0}, {"grad_width": 0.5}])
+def test_a_tensor_of_thresholds_gives_each_channel_its_own_width(settings: dict[str, float]):
+    bell = Exponential(**settings)
+    thresholds = double(0.5, 1.0, 2.0)
+    x = X.expand(3, -1)
+    at = bell.derivative(x, thresholds[:, None])
+    torch.testing.assert_close(at, torch.stack([bell.derivative(X, float(v)) for v in thresholds]), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("strict", "at_threshold"), [(False, 1.0), (True, 0.0)])
-def test_a_spike_is_a_step_and_passes_the_bell_back(strict: bool, at_threshold: float) -> None:
-    distance = torch.tensor([-0.5, 0.0, 0.5], dtype=torch.float64, requires_grad=True)
-    s = spike(distance, Atan(0.25, 2.0), 2.0, strict=strict)
+@pytest.mark.parametrize("v_threshold", [2.0, torch.tensor(2.0, dtype=torch.float64)])
+def test_a_spike_is_a_step_and_passes_the_bell_back(v_threshold: float | Tensor, strict: bool, at_threshold: float):
+    distance = double(-0.5, 0.0, 0.5).requires_grad_()
+    s = spike(distance, Atan(0.25, 2.0), v_threshold, strict=strict)
     assert s.tolist() == [0.0, at_threshold, 1.0]
-    s.backward(torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64))
+    assert s.dtype == distance.dtype
+    s.backward(double(1.0, 1.0, 3.0))
     assert distance.grad is not None
-    torch.testing.assert_close(distance.grad, torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(distance.grad, double(1.0, 2.0, 3.0))
 
 
-@pytest.mark.parametrize("name", ["width", "height"])
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
-def test_sizes_must_be_positive(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be > 0, got {value}"):
+def test_a_learned_threshold_gets_its_gradient_through_the_distance_alone():
+    u = double(0.2, 0.9, 1.3, 2.0).reshape(2, 2)
+    v_threshold = double(0.8, 1.5).requires_grad_()
+    spike(u - v_threshold, Atan(0.3), v_threshold).sum().backward()
+    bell = 1 / (1 + ((u - v_threshold) / (0.3 * v_threshold)) ** 2)
+    assert v_threshold.grad is not None
+    torch.testing.assert_close(v_threshold.grad, -bell.sum(0).detach())
+
+
+def test_a_learned_threshold_scales_the_width_as_a_number_does_in_the_second_derivative_too():
+    u, v_threshold = double(0.2, 0.9, 1.3), double(0.8).requires_grad_()
+    (first,) = torch.autograd.grad(spike(u - v_threshold, Atan(0.3), v_threshold).sum(), v_threshold, create_graph=True)
+    (second,) = torch.autograd.grad(first, v_threshold)
+    x = ((u - v_threshold) / 0.24).detach()
+    torch.testing.assert_close(second, (-2 * x / 0.24 / (1 + x**2) ** 2).sum().reshape(1))
+
+
+@pytest.mark.parametrize("kind", BELLS)
+@pytest.mark.parametrize("v_threshold", [0.5, torch.tensor(0.5, dtype=torch.float64)])
+def test_a_second_derivative_is_the_slope_of_the_bell(kind: str, v_threshold: float | Tensor):
+    bell = SURROGATES.build(kind, {"height": 0.7}, "surrogate")
+    x = double(-0.41, -0.07, 0.03, 0.28).requires_grad_()
+    (first,) = torch.autograd.grad(spike(x, bell, v_threshold).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((first * first.detach()).sum(), x)
+    step = 1e-6
+    with torch.no_grad():
+        slope = (bell.derivative(x + step, v_threshold) - bell.derivative(x - step, v_threshold)) / (2 * step)
+    torch.testing.assert_close(second, first.detach() * slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["width", "height", "alpha"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_sizes_must_be_positive(name: str, value: float):
+    with pytest.raises(ValueError, match=f"^{name} must be > 0, got {value}"):
         Atan(**{name: value})
 
 
-def test_a_yaml_node_becomes_a_surrogate() -> None:
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Atan(0.3, alpha=2.0), "give either width and height or alpha, got alpha, width"),
+        (lambda: Atan(height=1.0, alpha=2.0), "give either width and height or alpha, got alpha, height"),
+        (lambda: Sigmoid(alpha=1.0, slope=1.0), "give either width and height or alpha or slope, got alpha, slope"),
+        (lambda: Exponential(scale=0.4), r"or alpha \(with scale\) or tau \(with scale\) or grad_width .*, got scale$"),
+        (lambda: Exponential(alpha=2.0, grad_scale=0.4), "got alpha, grad_scale$"),
+        (lambda: Exponential(alpha=2.0, tau=0.4), "got alpha, tau$"),
+        (lambda: MultiGaussian(h=-0.1), "h must be >= 0, got -0.1"),
+        (lambda: MultiGaussian(s=0.5), "s must be >= 1, got 0.5"),
+        (lambda: MultiGaussian(h=8.0, s=1.0), "lobes with h = 8.0 and s = 1.0 leave no peak; lower h or raise s"),
+    ],
+)
+def test_a_size_is_said_in_one_way(build: Callable[[], Surrogate], message: str):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_a_surrogate_says_its_size_and_in_what():
+    assert repr(Atan()) == "Atan(width=0.3, height=1)"
+    assert repr(Triangle(alpha=0.3)) == "Triangle(width=0.5 in units of u, height=0.3)"
+    assert repr(Exponential(grad_width=1.0)) == "Exponential(width=0.693147, height=1 / v_threshold)"
+    assert repr(MultiGaussian()) == "MultiGaussian(width=0.3, height=1, h=0.15, s=6)"
+    assert repr(StraightThrough()) == "StraightThrough(height=1)"
+
+
+def test_a_yaml_node_becomes_a_surrogate():
     built = as_surrogate({"type": "triangle", "width": 0.5})
     assert repr(built) == "Triangle(width=0.5, height=1)"
     assert type(as_surrogate({"width": 0.5})) is Atan
     assert as_surrogate(built) is built
 
 
+def test_a_null_in_the_node_counts_as_not_given():
+    node = {"type": "superspike", "alpha": 100.0, "width": None, "height": None, "sigma": None}
+    assert as_surrogate(node).size == SuperSpike(alpha=100.0).size
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"type": "atn"}, r"^surrogate\.type: there is no surrogate 'atn'. Did you mean 'atan'\?"),
-        ({"alpha": 2.0}, r"^surrogate: unknown setting 'alpha'; atan takes width \(thresholds\), height\."),
+        ({"slope": 2.0}, r"^surrogate: unknown setting 'slope'; atan takes width \(thresholds\), height, alpha\."),
+        ({"type": "straight_through", "width": 2.0}, r"unknown setting 'width'; straight_through takes height\."),
         ({"width": -1.0}, r"^surrogate: width must be > 0, got -1.0"),
+        ({"width": 0.5, "alpha": 1.0}, r"^surrogate: give either width and height or alpha, got alpha, width"),
     ],
 )
-def test_mistakes_in_the_node_are_named(given: dict[str, Any], message: str) -> None:
+def test_mistakes_in_the_node_are_named(given: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         as_surrogate(given)
 
 
 @pytest.mark.parametrize("given", ["atan", 5])
-def test_what_is_no_node_is_refused(given: Any) -> None:
+def test_what_is_no_node_is_refused(given: Any):
     with pytest.raises(ValueError, match=r"surrogate is a mapping such as {type: atan, width: 0\.3}, got"):
         as_surrogate(given)

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.summary import Summary, summarize
-from snnlab.record.network_figure import check_target, draw
+from snnlab.record.network_figure import _chains, check_target, draw
 
 
 def summary(layers: int) -> Summary:
@@ -31,6 +31,24 @@ def test_any_name_can_be_drawn_and_time_constants_are_formulas(tmp_path: Path) -
     text = (tmp_path / "net.svg").read_text()
     assert "costs $5 and $6_{" in text
     assert r"$\tau_{\mathrm{mem}}$ 20 ms, $\tau_{\mathrm{syn}}$ 10 ms" in text
+
+
+def test_a_blocks_layers_stand_under_its_name_below_the_others(tmp_path: Path) -> None:
+    lif = {"type": "lif"}
+    layers = {
+        "block": {"type": "residual", "layers": {"inner": lif}, "shortcut": {"way": lif}},
+        "last": lif,
+    }
+    told = summarize(build_network(layers, in_shape=(4,), dt=1.0), (4,))
+    chains = _chains(told)
+    assert [(chain.title, [box.name for box in chain.boxes]) for chain in chains] == [
+        ("", ["input", "block", "last"]),
+        ("block: residual, add", ["inner", "shortcut"]),
+        ("block.shortcut: shortcut", ["way"]),
+    ]
+    assert [box.follows for box in chains[1].boxes] == [True, False]
+    draw(str(tmp_path / "net.svg"), "net", told, "3 steps of 1 ms")
+    assert "block: residual, add" in (tmp_path / "net.svg").read_text()
 
 
 @pytest.mark.parametrize("name", ["net", "net.gif", "nowhere/net.png", ""])

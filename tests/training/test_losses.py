@@ -11,19 +11,21 @@ from snnlab.training.losses import LOSSES, CrossEntropy
 T, B, K = 7, 4, 3
 TARGETS = torch.tensor([2, 0, 1, 1])
 LENGTHS = [[7, 7, 7, 7], [7, 1, 4, 6]]
-OVER_TIME = ["mean", "sum", "last", "max", "per_step"]
+OVER_TIME = ["mean", "sum", "last", "max", "first_spike", "per_step"]
 
 
 @pytest.fixture
-def y() -> Tensor:
-    return torch.randn(T, B, K, generator=torch.Generator().manual_seed(0)) * 2
+def y(over_time: str) -> Tensor:
+    values = torch.randn(T, B, K, generator=torch.Generator().manual_seed(0)) * 2
+    return (values > 1).float() if over_time == "first_spike" else values
 
 
 def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
     """Return the loss of one sample `[L, K]` without padding."""
     if over_time == "per_step":
         return torch.stack([functional.cross_entropy(step, target) for step in y]).mean()
-    readout = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0)}[over_time]
+    since = (y.cumsum(0) > 0).float().sum(0)
+    readout = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0), "first_spike": since}[over_time]
     return functional.cross_entropy(readout, target)
 
 
@@ -63,7 +65,28 @@ def test_the_default_is_the_mean() -> None:
 
 
 def test_an_unknown_reduction_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^loss\.over_time: expected one of mean, sum, last, max, per_step"):
+    with pytest.raises(
+        ConfigError, match=r"^loss\.over_time: expected one of mean, sum, last, max, first_spike, per_step"
+    ):
         LOSSES.build("cross_entropy", {"over_time": "median"}, "loss")
-    with pytest.raises(ValueError, match="over_time is one of mean, sum, last, max, per_step, got 'median'"):
+    with pytest.raises(
+        ValueError, match="over_time is one of mean, sum, last, max, first_spike, per_step, got 'median'"
+    ):
         CrossEntropy("median")  # type: ignore[arg-type]
+
+
+def test_a_membrane_is_refused_where_first_spikes_are_read() -> None:
+    loss, membrane = CrossEntropy("first_spike"), torch.full((T, B, K), -0.5)
+    with pytest.raises(ConfigError, match=r"^loss\.over_time: first_spike reads spikes, 0 or 1, got values from -0\.5"):
+        loss(membrane, TARGETS, torch.tensor(LENGTHS[0]), {})
+    with pytest.raises(ConfigError, match=r"^loss\.over_time: first_spike reads spikes"):
+        loss.answers(membrane)
+
+
+def test_the_class_that_spikes_first_is_the_answer() -> None:
+    spikes = torch.zeros(T, 1, K)
+    spikes[3, 0, 0] = spikes[1, 0, 2] = 1
+    spikes[4:, 0, 0] = 1  # more spikes, but later
+    loss = CrossEntropy("first_spike")
+    assert loss.readout(spikes, torch.tensor([T])).tolist() == [[T - 3, 0, T - 1]]
+    assert loss.answers(spikes).flatten().tolist()[1:] == [2] * (T - 1)

@@ -2,3 +2,4 @@
 
 from snnlab.data.sources import nmnist as nmnist
 from snnlab.data.sources import saccade_digits as saccade_digits
+from snnlab.data.sources import spike_patterns as spike_patterns

@@ -19,6 +19,7 @@ from snnlab.nn.layers.checks import (
     split_channels,
 )
 from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.layers.weights import normed_weight
 
 Module = Callable[..., nn.Module]
 
@@ -41,6 +42,7 @@ def _conv(dims: int) -> Module:
         groups: int = 1,
         bias: bool = True,
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        weight_norm: bool = False,
     ) -> nn.Module:
         """Convolve the axes behind the channels.
 
@@ -54,6 +56,7 @@ def _conv(dims: int) -> Module:
             groups: Groups of channels that do not see each other.
             bias: Whether each filter has an offset.
             padding_mode: What is in the added cells.
+            weight_norm: Whether each filter is trained as its length and its direction.
 
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
@@ -70,7 +73,8 @@ def _conv(dims: int) -> Module:
         if pad != "same":
             require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, spread)
         module = _CONV[dims](in_channels, out_channels, kernel, step, pad, spread, groups, bias, padding_mode)
-        return _channels_last(module, dims)
+        module = _channels_last(module, dims)
+        return normed_weight(module, dim=0) if weight_norm else module
 
     build.__name__ = kind
     return build
@@ -91,6 +95,7 @@ def _conv_transpose(dims: int) -> Module:
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
+        weight_norm: bool = False,
     ) -> nn.Module:
         """Convolve the axes behind the channels with the transpose of a convolution, which enlarges them.
 
@@ -104,6 +109,7 @@ def _conv_transpose(dims: int) -> Module:
             dilation: Distance between the window's cells.
             groups: Groups of channels that do not see each other.
             bias: Whether each filter has an offset.
+            weight_norm: Whether each filter is trained as its length and its direction; for one group only.
 
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
@@ -115,6 +121,8 @@ def _conv_transpose(dims: int) -> Module:
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_positive(out_channels=out_channels)
         require_groups(groups, in_channels, out_channels)
+        if weight_norm and groups > 1:  # the weight's axis of outputs is that of one group
+            raise ValueError(f"weight_norm needs groups: 1 in a transposed convolution, got {groups}")
         kernel, step, spread = _window(dims, kernel_size, stride, dilation)
         pad = per_axis("padding", padding, dims, least=0)
         extra = per_axis("output_padding", output_padding, dims, least=0)
@@ -127,7 +135,8 @@ def _conv_transpose(dims: int) -> Module:
         if min(out_size) < 1:
             raise ValueError(f"padding {short(pad)} leaves nothing of its output: {out_size}")
         module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
-        return _channels_last(module, dims)
+        module = _channels_last(module, dims)
+        return normed_weight(module, dim=1) if weight_norm else module
 
     build.__name__ = kind
     return build

@@ -1,11 +1,16 @@
-"""Normalisations; that over the batch knows time, because it must leave out what is past a sample's end."""
+"""Normalisations; those over the batch know time, because they must leave out what is past a sample's end.
+
+Axes: T steps, B samples, C channels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snnlab.nn.layers.checks import Shape, first_axis, require_fraction, require_positive
@@ -53,25 +58,153 @@ class BatchNorm(TemporalLayer, _BatchNorm):
             raise ValueError(f"batch_norm needs an input of at least 1 axis, got {list(input.shape[1:])}")
 
 
+class PerStepState(NamedTuple):
+    """How many steps of each sample were normalised, int64 `[B]`."""
+
+    step: Tensor
+
+
+class PerStepBatchNorm(TemporalLayer, _BatchNorm):
+    """Batch normalisation of each step by itself, with its own statistics, weight and bias.
+
+        y[t] = weight[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + bias[t]
+
+    In training mean and variance are those of the samples for which step t is valid, for each channel; in evaluation
+    the running ones of that step. A step of which, past the samples' lengths, a single value a channel is left has no
+    variance: it is normalised by the running statistics, which stay. BNTT is this without the bias.
+
+    Args:
+        num_features: Channels, the first axis of a sample.
+        num_steps: Steps of a whole recording.
+        eps: Added to the variance.
+        momentum: How far the running statistics move at once; None makes them the mean of all.
+        affine: Whether there are a weight and a bias.
+
+    Shape:
+        x: `[T, B, C, ...]` with T = num_steps; in evaluation also T = 1, the first of single steps, and with a state
+        any number that is left; state: `PerStepState(step [B])`; returns the same shape, with zeros past a sample's
+        length, and the state.
+
+    Raises:
+        ValueError: if it is given another number of steps, or in training a single value for each channel.
+
+    Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
+    """
+
+    running_mean: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
+    running_var: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
+    num_batches_tracked: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        num_features: int,
+        num_steps: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine)
+        self.num_steps = num_steps
+        for name, one in self.named_parameters():
+            self.register_parameter(name, nn.Parameter(one.detach().expand(num_steps, num_features).clone()))
+        for name, one in self.named_buffers():
+            self.register_buffer(name, one.expand(num_steps, *one.shape).clone())
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x: Tensor,
+        state: PerStepState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
+    ) -> tuple[Tensor, PerStepState]:
+        """Run all steps; see `TemporalLayer`."""
+        num_steps, batch = x.shape[:2]
+        if self.training and x[0].numel() == self.num_features:
+            raise ValueError(f"batch_norm in training needs more than 1 value for each channel, got {list(x.shape)}")
+        if state is None and num_steps != self.num_steps and (self.training or num_steps != 1):
+            raise self._misfit(num_steps)
+        before = torch.zeros(batch, dtype=torch.int64, device=x.device) if state is None else state.step
+        valid = valid_steps(lengths, num_steps, before.expand(num_steps, -1))
+        samples = x.flatten(0, 1)
+        if state is None and valid is None:
+            # Splitting and joining along the folded axis keeps channels-last memory.
+            y = torch.cat([self._normalise(x_t, t) for t, x_t in enumerate(samples.split(max(batch, 1)))])
+            return y.unflatten(0, x.shape[:2]), PerStepState(before + num_steps)
+        at = before + torch.arange(num_steps, device=x.device)[:, None]
+        own = num_steps if lengths is None else lengths.clamp(max=num_steps)
+        y = self._each_at(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
+        return y.unflatten(0, x.shape[:2]), PerStepState(before + own)
+
+    def _each_at(self, samples: Tensor, at: Tensor) -> Tensor:
+        """Normalise each sample as one of step `at`; -1 makes it zero."""
+        order = at.argsort(stable=True)
+        past, *sizes = torch.bincount(at + 1, minlength=self.num_steps + 1).tolist()
+        if len(sizes) > self.num_steps:
+            raise self._misfit(len(sizes))
+        order = order[past:]
+        parts = [self._normalise(part, t) for t, part in enumerate(samples[order].split(sizes))]
+        return torch.zeros_like(samples).index_put((order,), torch.cat(parts))
+
+    def _normalise(self, samples: Tensor, t: int) -> Tensor:
+        """Normalise samples `[N, C, ...]` of step t."""
+        mean, var = self.running_mean[t], self.running_var[t]
+        weight, bias = (None, None) if self.weight is None else (self.weight[t], self.bias[t])
+        if not self.training or samples.numel() <= self.num_features:
+            return F.batch_norm(samples, mean, var, weight, bias, False, 0.0, self.eps)
+        seen = self.num_batches_tracked[t].add_(1)
+        momentum = 1.0 / float(seen) if self.momentum is None else self.momentum
+        return F.batch_norm(samples, mean, var, weight, bias, True, momentum, self.eps)
+
+    def _misfit(self, num_steps: int) -> ValueError:
+        return ValueError(
+            f"batch_norm per_step was built for {self.num_steps} steps, got {num_steps}; build the network for as many,"
+            " or, to go on in pieces, give it the state (PerStepState)"
+        )
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept any number of axes behind the channels."""
+
+    def extra_repr(self) -> str:
+        """Return the settings that `print(network)` shows."""
+        return f"{super().extra_repr()}, num_steps={self.num_steps}"
+
+
 @LAYERS.register("batch_norm")
-def batch_norm(in_shape: Shape, *, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> BatchNorm:
-    """Normalise each channel over all valid steps and samples together.
+def batch_norm(
+    in_shape: Shape,
+    num_steps: int | None = None,
+    *,
+    eps: float = 1e-5,
+    momentum: float | None = 0.1,
+    affine: bool = True,
+    per_step: bool = False,
+) -> BatchNorm | PerStepBatchNorm:
+    """Normalise each channel over all valid steps and samples together, or at each step by itself.
 
     Args:
         in_shape: Shape of one sample at one step.
+        num_steps: Steps of a recording; None where that is not known.
         eps: Added to the variance.
         momentum: How far the running statistics move at once, 0 to 1; null makes them the mean of all.
         affine: Whether there are a weight and a bias.
+        per_step: Whether each step has its own statistics, weight and bias; then no other number of steps can be run.
 
     Shape:
         `[T, B, C, ...]` to the same.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: if a setting is out of its range, or `per_step` is on and the number of steps is not known.
     """
     require_positive(eps=eps)
     require_fraction(momentum=0.0 if momentum is None else momentum)
-    return BatchNorm(first_axis("batch_norm", in_shape), eps, momentum, affine)
+    channels = first_axis("batch_norm", in_shape)
+    if not per_step:
+        return BatchNorm(channels, eps, momentum, affine)
+    if num_steps is None:
+        raise ValueError("per_step needs the number of steps, which is not known here; leave per_step out")
+    require_positive(num_steps=num_steps)
+    return PerStepBatchNorm(channels, num_steps, eps, momentum, affine)
 
 
 @LAYERS.register("layer_norm")

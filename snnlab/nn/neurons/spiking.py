@@ -138,7 +138,7 @@ class SpikingMembrane(LeakyMembrane):
             )
         if self.reset_delay:
             remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
-        return own._replace(words=words, remarks=tuple(remarks))
+        return own._replace(words=words, remarks=(*own.remarks, *remarks))
 
     def _spike(self, u: Tensor, k: Coefficients) -> Tensor:
         return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)

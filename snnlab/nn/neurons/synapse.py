@@ -17,9 +17,7 @@ DEFAULT_TAU_SYN = 10.0
 
 
 _UNEVEN = {
-    "jump_first": Remark(
-        "a jump is there for the whole of its step, which is the more the longer a step", "input_gain: average"
-    ),
+    "jump_first": Remark("a jump is there for the whole of its step, however long that is", "input_gain: average"),
     "decay_first": Remark(
         "jumps decay before they act, the more the longer a step", "synapse: jump_first with input_gain: average"
     ),

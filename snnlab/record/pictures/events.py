@@ -24,6 +24,7 @@ def draw_events(events: Events, sensor_size: SensorSize, duration_ms: float, nam
         name: What the recording is called.
     """
     width, height, polarities = sensor_size
+    polarities = 2 if polarities == 2 else 1  # of more than two, as of one, all events are drawn together
     window = Window.of(events, duration_ms, polarities)
     if window.y is None:
         across, up = Cells.of_time(duration_ms, CELLS), Cells.of_pixels(width, CELLS)

@@ -181,3 +181,93 @@ def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], place: s
     with pytest.raises(ConfigError) as caught:
         build("conv2d", (2, 8, 8), **settings)
     assert str(caught.value).startswith(place)
+
+
+WEIGHTED = [f"{kind}{dims}d" for kind in ("conv", "conv_transpose") for dims in (1, 2, 3)]
+
+
+def twins(kind: str, **settings: Any) -> tuple[nn.Module, nn.Module]:
+    """Return the layer without and with weight norm, from the same seed."""
+    made = []
+    for weight_norm in (False, True):
+        torch.manual_seed(3)
+        made.append(build(kind, (4, *SIZES[int(kind[-2])][1:]), **OK, weight_norm=weight_norm, **settings))
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_weight_norm_changes_nothing_at_first(kind: str) -> None:
+    plain, normed = twins(kind)
+    x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:])
+    torch.testing.assert_close(normed(x), plain(x))
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_weight_norm_has_a_length_for_each_filter(kind: str) -> None:
+    plain, normed = twins(kind)
+    by_filter = plain.get_parameter("weight").transpose(0, 1 if "transpose" in kind else 0).flatten(1)
+    lengths = normed.get_parameter("parametrizations.weight.original0")
+    torch.testing.assert_close(lengths.flatten(), by_filter.norm(dim=1))
+    with torch.no_grad():
+        lengths.mul_(torch.arange(1.0, 7.0).reshape(lengths.shape))
+        plain.get_parameter("bias").zero_()
+        normed.get_parameter("bias").zero_()
+    x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:])
+    factors = torch.arange(1.0, 7.0).reshape(6, *[1] * (x.dim() - 2))
+    torch.testing.assert_close(normed(x), plain(x) * factors, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_weight_norm_goes_through_a_state_dict(kind: str) -> None:
+    normed = twins(kind)[1]
+    other = build(kind, (4, *SIZES[int(kind[-2])][1:]), **OK, weight_norm=True)
+    x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:])
+    assert not torch.equal(other(x), normed(x))
+    other.load_state_dict(normed.state_dict())
+    assert torch.equal(other(x), normed(x))
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_the_gradient_of_weight_norm_is_that_of_its_formula(kind: str) -> None:
+    plain, normed = (layer.double() for layer in twins(kind))
+    x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:], dtype=torch.float64)
+    for layer in (plain, normed):
+        layer(x).pow(2).sum().backward()
+    weight, axis = plain.get_parameter("weight"), 1 if "transpose" in kind else 0
+    assert weight.grad is not None
+    others = [d for d in range(weight.dim()) if d != axis]
+    unit = weight / weight.square().sum(others, keepdim=True).sqrt()
+    along = (weight.grad * unit).sum(others, keepdim=True)
+    length, direction = (normed.get_parameter(f"parametrizations.weight.original{i}") for i in (0, 1))
+    torch.testing.assert_close(length.grad, along, rtol=1e-6, atol=1e-6)
+    # The length was measured in single precision.
+    torch.testing.assert_close(direction.grad, weight.grad - along * unit, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+def test_weight_norm_keeps_channels_last_memory(kind: str) -> None:
+    normed = twins(kind)[1]
+    assert normed.get_parameter("parametrizations.weight.original1").is_contiguous(memory_format=torch.channels_last)
+    assert normed.weight.is_contiguous(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    assert normed(torch.randn(2, 4, 11, 9)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weight_norm_of_groups_is_by_filter_too() -> None:
+    normed = build("conv2d", (4, 8, 8), **OK, groups=2, weight_norm=True)
+    assert normed.get_parameter("parametrizations.weight.original0").shape == (6, 1, 1, 1)
+    with pytest.raises(ConfigError) as caught:
+        build("conv_transpose2d", (4, 8, 8), **OK, groups=2, weight_norm=True)
+    assert str(caught.value) == "layers.a: weight_norm needs groups: 1 in a transposed convolution, got 2"
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_a_weight_that_is_assigned_sets_length_and_direction(kind: str) -> None:
+    plain, normed = twins(kind)
+    with torch.no_grad():
+        weight = torch.randn_like(plain.get_parameter("weight"), memory_format=torch.contiguous_format) * 3
+        plain.get_parameter("weight").copy_(weight)
+        normed.weight = weight
+    x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:])
+    torch.testing.assert_close(normed(x), plain(x))
+    direction = normed.get_parameter("parametrizations.weight.original1")
+    assert weight.dim() != 4 or direction.is_contiguous(memory_format=torch.channels_last)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn import LAYERS
-from snnlab.nn.layers.norm import BatchNorm
+from snnlab.nn import LAYERS, build_network
+from snnlab.nn.layers.norm import BatchNorm, PerStepBatchNorm, PerStepState
 
 T, B, C = 5, 3, 4
 LENGTHS = torch.tensor([5, 2, 3])
@@ -17,6 +17,11 @@ TORCHS: dict[int, Any] = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2
 
 def build(kind: str, in_shape: tuple[int, ...], **settings: Any) -> Any:
     return LAYERS.build(kind, settings, "layers.a", in_shape=in_shape, dt=1.0)
+
+
+def per_step(channels: int = C, num_steps: int = T, **settings: Any) -> PerStepBatchNorm:
+    context = {"in_shape": (channels, 3, 3), "num_steps": num_steps}
+    return LAYERS.build("batch_norm", {"per_step": True, **settings}, "layers.a", **context)
 
 
 def valid_samples(x: Tensor) -> Tensor:
@@ -154,3 +159,174 @@ def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict
 def test_batch_norm_refuses_samples_without_an_axis() -> None:
     with pytest.raises(ValueError, match=r"batch_norm needs an input of at least 1 axis, got \[\]"):
         BatchNorm(C)(torch.zeros(T, B))
+
+
+def tensors_of(norm: nn.Module) -> dict[str, Tensor]:
+    return dict(norm.state_dict())
+
+
+@pytest.mark.parametrize("dims", [0, 1, 2, 3])
+@pytest.mark.parametrize("settings", [{}, {"momentum": None, "eps": 1e-3}, {"affine": False}])
+def test_per_step_is_torchs_batch_norm_of_each_step(dims: int, settings: dict[str, Any]) -> None:
+    ours, theirs = per_step(**settings), [TORCHS[dims](C, **settings) for _ in range(T)]
+    assert tensors_of(ours).keys() == theirs[0].state_dict().keys()
+    x = torch.randn(T, B, *(C, 3, 2, 4)[: dims + 1])
+    for _ in range(2):
+        x = x * torch.arange(1, T + 1).reshape(-1, *[1] * (x.dim() - 1)) + 1
+        y, state = ours(x)
+        torch.testing.assert_close(y, torch.stack([norm(x_t) for norm, x_t in zip(theirs, x, strict=True)]))
+        assert state.step.tolist() == [T] * B
+    for name, tensor in tensors_of(ours).items():
+        assert torch.equal(tensor, torch.stack([norm.state_dict()[name] for norm in theirs]))
+    ours.eval()
+    expected = torch.stack([norm.eval()(x_t) for norm, x_t in zip(theirs, x, strict=True)])
+    torch.testing.assert_close(ours(x)[0], expected)
+
+
+def test_per_step_leaves_samples_past_their_end_out_of_each_steps_statistics() -> None:
+    norm, x = per_step(), torch.randn(T, B, C, 3, 3)
+    dirty = torch.where((torch.arange(T)[:, None] >= LENGTHS)[..., None, None, None], torch.nan, x)
+    y, state = norm(dirty, lengths=LENGTHS)
+    for t in range(T):
+        theirs, kept = nn.BatchNorm2d(C), t < LENGTHS
+        torch.testing.assert_close(y[t, kept], theirs(x[t, kept]))
+        assert (y[t, ~kept] == 0).all()
+        torch.testing.assert_close(norm.running_var[t], theirs.running_var)
+    assert torch.equal(state.step, LENGTHS)
+
+
+def test_per_step_keeps_the_running_statistics_where_one_value_is_left() -> None:
+    norm, x = PerStepBatchNorm(C, T), torch.randn(T, B, C) + 3
+    y, _ = norm(x, lengths=LENGTHS)  # from step 3 on there is one sample
+    torch.testing.assert_close(y[3:, 0], x[3:, 0] / (1 + norm.eps) ** 0.5)
+    assert (norm.running_mean[3:] == 0).all()
+    assert norm.num_batches_tracked.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_per_step_passes_the_gradient_of_each_step() -> None:
+    norm, x = per_step(channels=2, num_steps=3).double(), torch.randn(3, B, 2, 2, dtype=torch.float64)
+    lengths = torch.tensor([3, 1, 2])
+    assert torch.autograd.gradcheck(lambda x: norm(x)[0], x.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: norm(x, lengths=lengths)[0], x)
+    norm(x)[0].pow(3).sum().backward()
+    assert norm.weight.grad is not None
+    assert (norm.weight.grad != 0).all()
+    assert norm.weight.grad.shape == (3, 2)
+
+
+def trained(num_steps: int = T) -> PerStepBatchNorm:
+    """Return one in evaluation, which does something else at each step."""
+    norm = per_step(num_steps=num_steps)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    return norm.eval()
+
+
+def test_per_step_in_single_steps_and_pieces_equals_the_whole() -> None:
+    norm, x = trained(), torch.randn(T, B, C, 3, 3)
+    whole, end = norm(x, lengths=LENGTHS)
+    for sizes in ([1] * T, [1, 3, 1]):
+        pieces, state, begun = [], None, 0
+        for part in x.split(sizes):
+            y, state = norm(part, state, lengths=(LENGTHS - begun).clamp(min=0))
+            pieces.append(y)
+            begun += len(part)
+        torch.testing.assert_close(torch.cat(pieces), whole)
+        assert state is not None
+        assert torch.equal(state.step, end.step)
+
+
+def test_per_step_follows_samples_that_are_at_different_steps() -> None:
+    norm, x = trained(), torch.randn(T, B, C, 3, 3)
+    whole, _ = norm(x)
+    step = torch.tensor([0, 3, 2])
+    y, state = norm(x[step, torch.arange(B)][None], PerStepState(step))
+    torch.testing.assert_close(y[0], whole[step, torch.arange(B)])
+    assert state.step.tolist() == [1, 4, 3]
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_per_step_keeps_channels_last_memory(lengths: Tensor | None) -> None:
+    x = torch.randn(T * B, C, 3, 3).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    y, _ = per_step()(x, lengths=lengths)
+    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("steps", [2, T - 1, T + 1, 2 * T])
+def test_per_step_refuses_another_number_of_steps(training: bool, steps: int) -> None:
+    with pytest.raises(ValueError, match=rf"batch_norm per_step was built for {T} steps, got {steps}; build the netw"):
+        per_step().train(training)(torch.randn(steps, B, C, 3, 3))
+
+
+def test_per_step_trains_on_no_single_step_and_goes_on_no_further_than_its_last() -> None:
+    norm, x = per_step(), torch.randn(T, B, C, 3, 3)
+    with pytest.raises(ValueError, match=f"was built for {T} steps, got 1"):
+        norm(x[:1])
+    _, state = norm(x)
+    with pytest.raises(ValueError, match=f"was built for {T} steps, got {T + 1}"):
+        norm(x[:1], state)
+    _, again = norm(x[:1], state, lengths=torch.zeros(B, dtype=torch.int64))  # nothing valid: nothing to refuse
+    assert torch.equal(again.step, state.step)
+
+
+def test_per_step_refuses_to_train_on_one_value_for_each_channel() -> None:
+    with pytest.raises(ValueError, match="needs more than 1 value for each channel"):
+        PerStepBatchNorm(C, T)(torch.randn(T, 1, C), lengths=torch.tensor([2]))
+
+
+@pytest.mark.parametrize("lengths", [None, torch.zeros(0, dtype=torch.int64)])
+def test_per_step_takes_an_empty_batch(lengths: Tensor | None) -> None:
+    norm = per_step()
+    y, state = norm(torch.zeros(T, 0, C, 3, 3), lengths=lengths)
+    assert y.shape == (T, 0, C, 3, 3)
+    assert state.step.shape == (0,)
+    assert (norm.running_var == 1).all()
+
+
+def test_per_step_needs_to_know_the_number_of_steps() -> None:
+    with pytest.raises(ConfigError) as caught:
+        LAYERS.build("batch_norm", {"per_step": True}, "layers.a", in_shape=(C,), num_steps=None)
+    message = "layers.a: per_step needs the number of steps, which is not known here; leave per_step out"
+    assert str(caught.value) == message
+
+
+def test_per_step_weights_of_another_number_of_steps_do_not_load() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch for running_mean"):
+        per_step(num_steps=T).load_state_dict(per_step(num_steps=T + 1).state_dict())
+
+
+def test_a_network_tells_per_step_its_steps() -> None:
+    layers = {"norm1": {"type": "batch_norm", "per_step": True}, "lif1": {"type": "lif"}}
+    network = build_network(layers, in_shape=(C, 3, 3), dt=1.0, num_steps=T).network
+    norm = network.get_submodule("norm1")
+    assert isinstance(norm, PerStepBatchNorm)
+    assert norm.num_steps == T
+    assert repr(norm).endswith(f"num_steps={T})")
+    network(torch.randn(T, B, C, 3, 3))
+    assert norm.num_batches_tracked.tolist() == [1] * T
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("dims", [1, 2])
+def test_per_step_without_its_bias_is_snntorchs_bntt(dims: int) -> None:
+    snntorch = pytest.importorskip("snntorch")
+    make = snntorch.BatchNormTT1d if dims == 1 else snntorch.BatchNormTT2d
+    theirs, ours = make(C, T), PerStepBatchNorm(C, T)
+    with torch.no_grad():
+        for t, norm in enumerate(theirs):
+            norm.weight.normal_()
+            ours.weight[t] = norm.weight
+    x = torch.randn(T, B, *(C, 3, 3)[: 2 * dims - 1])
+    for _ in range(3):
+        x = x * 1.5 + 1
+        expected = torch.stack([norm(x_t) for norm, x_t in zip(theirs, x, strict=True)])
+        torch.testing.assert_close(ours(x)[0], expected)
+    for t, norm in enumerate(theirs):
+        torch.testing.assert_close(ours.running_mean[t], norm.running_mean)
+        torch.testing.assert_close(ours.running_var[t], norm.running_var)
+    ours.eval()
+    expected = torch.stack([norm.eval()(x_t) for norm, x_t in zip(theirs, x, strict=True)])
+    torch.testing.assert_close(ours(x)[0], expected)

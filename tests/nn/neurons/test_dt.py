@@ -1,4 +1,4 @@
-"""Physical time: the same events in other bins drive a neuron alike, where it says so; where it does not, it says why."""
+"""Physical time: the same events in other bins drive a neuron alike, where it says so; else it says why."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rate_hz(name: str, num_bins: int, counts: Tensor, weight: float) -> float:
 def tuned_weight(name: str, counts: Tensor) -> float:
     """Return a weight of the events at which the neuron fires at about 60 Hz in 60 bins."""
     low, high = 0.0, 20.0
-    for _ in range(30):
+    for _ in range(16):
         middle = (low + high) / 2
         low, high = (middle, high) if rate_hz(name, 60, counts, middle) < 60.0 else (low, middle)
     return high

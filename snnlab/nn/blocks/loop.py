@@ -1,0 +1,223 @@
+"""Layers with feedback from later to earlier ones, run step by step.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError, listing
+from snnlab.nn.blocks.feedback import FeedbackState, LoopFeedback, as_nodes, build_feedback
+from snnlab.nn.blocks.within import Context, Layers, children
+from snnlab.nn.build import Shape
+from snnlab.nn.layers.norm import PerStepBatchNorm
+from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.network import Network, NetworkState, run_layer, run_line, zero_past_end
+from snnlab.nn.temporal import Counts
+
+
+class _Way(NamedTuple):
+    """One feedback, as the loop keeps it: its module is among the loop's own."""
+
+    name: str
+    source: str
+    target: str
+    shape: Shape
+
+
+class _Stage(NamedTuple):
+    """A layer within the feedback, and the ways that end at its input and begin at its output."""
+
+    name: str
+    layer: nn.Module
+    ends: list[tuple[str, nn.Module]]
+    begins: list[str]
+
+
+class Loop(Network):
+    """Add what a layer gave at the step before to the input of the same or an earlier layer.
+
+        input of `target` at t = (output of the layer before it at t) + feedback(output of `source` at t-1)
+
+    The output before the first step is 0. This is feedback around one or more layers; `recurrent: true` of a neuron is
+    the feedback of one population on itself, through weights of its own. What lies between target and source
+    is computed step by step, each layer with T = 1, so that a normalisation over the batch sees single steps there; the
+    layers before and behind see all steps at once.
+
+    Args:
+        layers: Layers by name.
+        feedback: The ways back.
+        kinds: See `Network`.
+
+    Shape:
+        x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name; that of a feedback is a
+        `FeedbackState` under the name `source_to_target`.
+
+    Raises:
+        ValueError: if a name cannot be used or is no layer, there is no feedback, or one does not lead back.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        feedback: Sequence[LoopFeedback],
+        *,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(layers, kinds=kinds, beside={way.name: way.layer for way in feedback})
+        names = list(layers)
+        ends = [(names.index(way.target), names.index(way.source)) for way in feedback]
+        if not ends or any(target > source for target, source in ends):
+            raise ValueError("a loop needs feedback, and each must lead to the same or an earlier layer")
+        self.ways = tuple(_Way(way.name, way.source, way.target, way.shape) for way in feedback)
+        self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
+
+    def connection(self) -> str:
+        """Return which layers feed back to which."""
+        return listing(f"{way.source} → {way.target}" for way in self.ways)
+
+    def stepped(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the layers that are run step by step, with their names: those that feedback spans, and its own."""
+        yield from list(self.line())[self._first : self._last + 1]
+        yield from ((way.name, self.get_submodule(way.name)) for way in self.ways)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: NetworkState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
+    ) -> tuple[Tensor, NetworkState]:
+        """Run all steps; see `TemporalLayer`."""
+        line, before, after = list(self.line()), self.known(state), NetworkState()
+        x = run_line(line[: self._first], x, before, after, lengths, counts)
+        x, inner = self._run_steps(line[self._first : self._last + 1], x, before, lengths, counts)
+        after |= inner
+        x = run_line(line[self._last + 1 :], x, before, after, lengths, counts)
+        return zero_past_end(x, lengths), after
+
+    def _run_steps(
+        self,
+        line: list[tuple[str, nn.Module]],
+        x: Tensor,
+        before: NetworkState,
+        lengths: Tensor | None,
+        counts: Counts | None,
+    ) -> tuple[Tensor, NetworkState]:
+        """Run the layers within the feedback one step after another; return their output and state."""
+        stages = self._stages(line)
+        state = {name: before[name] for name, _ in line if name in before}
+        for way in self.ways:
+            rest = FeedbackState(x.new_zeros(x.shape[1], *way.shape), None)
+            state[way.name] = before.get(way.name, rest)
+        outputs = []
+        for x_t, valid in zip(x.split(1), _valid_in_step(lengths, x.shape[0]), strict=False):
+            own: Counts | None = None if counts is None else {}
+            outputs.append(_run_step(stages, x_t, state, valid, own)[0])
+            if counts is not None:
+                counts.update({key: counts[key] + n if key in counts else n for key, n in (own or {}).items()})
+        outputs += [torch.zeros_like(outputs[0])] * (len(x) - len(outputs))  # past the end of all samples
+        # Joining along the folded axis keeps channels-last memory.
+        return torch.cat(outputs).unflatten(0, x.shape[:2]), state
+
+    def _stages(self, line: list[tuple[str, nn.Module]]) -> list[_Stage]:
+        """Return the layers within the feedback, each with the ways that end and begin at it."""
+        return [
+            _Stage(
+                name,
+                layer,
+                [(way.name, self.get_submodule(way.name)) for way in self.ways if way.target == name],
+                [way.name for way in self.ways if way.source == name],
+            )
+            for name, layer in line
+        ]
+
+
+def _run_step(
+    stages: list[_Stage], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
+) -> Tensor:
+    """Run one step `[1, B, ...]` through the stages, and replace the parts of the state by those after it."""
+    for name, layer, ends, begins in stages:
+        for way, module in ends:
+            last: FeedbackState = state[way]
+            back, inner = run_layer(way, module, last.y[None], last.layers, valid, counts)
+            x, state[way] = x + back, last._replace(layers=inner)
+        x, after = run_layer(name, layer, x, state.get(name), valid, counts)
+        if after is not None:
+            state[name] = after
+        for way in begins:
+            state[way] = state[way]._replace(y=_kept(x[0], state[way].y, valid))
+    return x
+
+
+def _kept(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the new output, or the old one of the samples whose steps are over."""
+    return new if valid is None else torch.where(valid.bool().reshape(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def _valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]:
+    """Return for each step, up to the longest sample's last, its lengths of 0 or 1, or None where all are valid.
+
+    Shape:
+        lengths: `[B]`; returns at least 1 and at most `num_steps`, `[B]` each.
+    """
+    if lengths is None:
+        return [None] * num_steps
+    ends = [min(end, num_steps) for end in lengths.tolist()]
+    steps = torch.arange(min(ends), max(1, *ends), device=lengths.device)
+    return [None] * min(ends) + list((lengths - steps[:, None]).clamp(0, 1))
+
+
+@LAYERS.register("loop")
+def loop(
+    in_shape: Shape,
+    dt: float | None,
+    num_steps: int | None,
+    *,
+    layers: Layers,
+    feedback: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+) -> Loop:
+    """Add what a layer gave at the step before to the input of the same or an earlier layer.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
+        num_steps: Steps of a recording.
+        layers: Named layers, as those of a model.
+        feedback: `{from: lif2, to: lif1, layers: {...}}`, or a list of such; from the last layer to the first by
+            default, through no layers.
+
+    Raises:
+        ConfigError: naming the place, if a layer or a feedback is wrong or does not fit its input.
+        ValueError: if a layer that takes only whole recordings would be run step by step.
+    """
+    context = Context(dt, num_steps)
+    built = context.build(layers, in_shape)
+    ways: dict[str, LoopFeedback] = {}
+    if feedback == []:
+        raise ConfigError("feedback: needs at least one, such as {from: lif2, to: lif1}")
+    for place, node in as_nodes(feedback):
+        way = build_feedback(node, place, built, in_shape, context)
+        if way.name in ways:
+            raise ConfigError(f"{place}: there is a feedback from {way.source} to {way.target} already; keep one")
+        ways[way.name] = way
+    kinds = {**built.network.kinds, **dict.fromkeys(ways, "feedback")}
+    made = Loop(children(built), list(ways.values()), kinds=kinds)
+    _require_single_steps(made)
+    return made
+
+
+def _require_single_steps(made: Loop) -> None:
+    """Raise a ValueError if a layer that is run step by step takes only whole recordings in training."""
+    for name, layer in made.stepped():
+        if any(isinstance(module, PerStepBatchNorm) for module in layer.modules()):
+            raise ValueError(
+                f"per_step of batch_norm needs all steps at once, and {name} is run step by step; put it before or"
+                " behind the layers that the feedback spans, or leave per_step out"
+            )

@@ -1,0 +1,192 @@
+"""From values to spikes over time, for data that are no events.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.layers.checks import require_fraction, require_positive
+from snnlab.nn.neurons.time_constants import Leak, TimeConstant
+from snnlab.registry import Registry
+
+ENCODERS = Registry("encoder")
+
+Code = Literal["linear", "logarithmic"]
+
+
+@ENCODERS.register("constant_current")
+class ConstantCurrent:
+    """The same value at each step, for a spiking layer to integrate.
+
+        y[t] = x
+
+    Shape:
+        x: `[B, ...]`; returns `[T, B, ...]`, a view.
+    """
+
+    def __call__(self, x: Tensor, num_steps: int) -> Tensor:
+        """Return x for `num_steps` steps."""
+        require_positive(num_steps=num_steps)
+        return x.expand(num_steps, *x.shape)
+
+
+@ENCODERS.register("poisson")
+class Poisson:
+    """Spikes at random and independent steps, the more the larger the value.
+
+        P(y[t] = 1) = x * max_rate_hz * dt / 1000        or, without `max_rate_hz`: x
+
+    The draws come from a generator of its own: the same x, seed and kind of device give the same spikes at every call.
+    For other ones, at each epoch for instance, give another seed.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        max_rate_hz: Spikes in a second where x is 1, Hz; at most one a step. Without it, x is itself the probability.
+        seed: Which spikes.
+
+    Shape:
+        x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
+
+    Raises:
+        ValueError: if there would be more than one spike a step, the rate has no dt, or a value is out of its range.
+    """
+
+    def __init__(
+        self, dt: float | None = None, *, max_rate_hz: Annotated[float | None, "Hz"] = None, seed: int = 0
+    ) -> None:
+        self.max_probability = 1.0 if max_rate_hz is None else _spikes_a_step(max_rate_hz, dt)
+        self.seed = seed
+
+    def __call__(self, x: Tensor, num_steps: int) -> Tensor:
+        """Return the spikes of `num_steps` steps."""
+        require_positive(num_steps=num_steps)
+        _require_unit("poisson", x)
+        dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would be too coarse for small rates
+        generator = torch.Generator(x.device).manual_seed(self.seed)
+        draws = torch.rand(num_steps, *x.shape, generator=generator, device=x.device, dtype=dtype)
+        return (draws < self.max_probability * x.to(dtype)).to(_spike_dtype(x))
+
+
+@ENCODERS.register("latency")
+class Latency:
+    """At most one spike, the earlier the larger the value.
+
+        linear:       t = tau * (1 - x)
+        logarithmic:  t = tau * log(x / (x - threshold)), when a leaky membrane with input x reaches the threshold
+
+    The spike is at the step nearest to t. There is none where x is below the threshold (logarithmic: not above it), or
+    where t is past the last step.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        code: `linear` or `logarithmic`.
+        tau: Time constant, ms, or `"5 steps"`; linear: the whole length by default, so that 0 would be the last step.
+        threshold: The least value that spikes, between 0 and 1.
+
+    Shape:
+        x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
+
+    Raises:
+        ValueError: if a value is out of its range, or `tau` is missing for the logarithmic code.
+
+    Source: Van Rullen and Thorpe, Rate coding versus temporal order coding, Neural Computation 2001.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        code: Code = "linear",
+        tau: Annotated[TimeConstant | None, "ms"] = None,
+        threshold: float = 0.01,
+    ) -> None:
+        require_fraction(threshold=threshold)
+        if code not in ("linear", "logarithmic"):
+            raise ValueError(f"code is linear or logarithmic, got '{code}'")
+        if code == "logarithmic" and tau is None:
+            raise ValueError("code: logarithmic needs tau, in ms or as 'N steps'")
+        if code == "logarithmic":
+            require_positive(threshold=threshold)
+        self.code, self.threshold = code, threshold
+        self.tau_steps = None if tau is None else Leak("tau", "", tau, None, dt, "exact").constant().steps
+
+    def __call__(self, x: Tensor, num_steps: int) -> Tensor:
+        """Return the spikes of `num_steps` steps."""
+        require_positive(num_steps=num_steps)
+        _require_unit("latency", x)
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
+        tau = num_steps - 1 if self.tau_steps is None else self.tau_steps
+        if self.code == "linear":
+            spikes, time = values >= self.threshold, tau * (1 - values)
+        else:
+            spikes = values > self.threshold
+            time = tau * (values / (values - self.threshold).where(spikes, 1)).log()
+        steps = torch.arange(num_steps, device=x.device).reshape(-1, *[1] * x.dim())
+        return ((time.round() == steps) & spikes).to(_spike_dtype(x))
+
+
+@ENCODERS.register("delta")
+class Delta:
+    """A spike at each step at which a changing input has moved by the threshold or more since the step before.
+
+        y[t] = +1 if x[t] - x[t-1] >= threshold;  -1 if x[t] - x[t-1] <= -threshold;  else 0
+
+    Slower changes are lost, however far they lead: the reference is the step before, not the last spike.
+
+    Args:
+        threshold: The least change, > 0.
+        before: What stands before the first step: `zero`, or `first`, the first step itself, which then has no spike.
+        off_spikes: Whether there are -1; without them only increases are seen.
+
+    Shape:
+        x: `[T, B, ...]`; returns -1, 0 and 1, `[T, B, ...]`.
+
+    Raises:
+        ValueError: if the threshold is not positive, `before` is another word, or x is not finite.
+    """
+
+    def __init__(
+        self, *, threshold: float = 0.1, before: Literal["zero", "first"] = "zero", off_spikes: bool = True
+    ) -> None:
+        require_positive(threshold=threshold)
+        if before not in ("zero", "first"):
+            raise ValueError(f"before is zero or first, got '{before}'")
+        self.threshold, self.before, self.off_spikes = threshold, before, off_spikes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the spikes of the steps of x."""
+        if not bool(x.isfinite().all()):
+            raise ValueError("delta takes finite values, got NaN or infinity")
+        values = x.to(_spike_dtype(x))
+        first = values[:1] if self.before == "first" else torch.zeros_like(values[:1])
+        change = values.diff(dim=0, prepend=first)
+        on = (change >= self.threshold).to(values.dtype)
+        return on - (change <= -self.threshold).to(values.dtype) if self.off_spikes else on
+
+
+def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
+    require_positive(max_rate_hz=max_rate_hz)
+    if dt is None:
+        raise ValueError("max_rate_hz needs steps with a length; without it, x is the probability of a spike at a step")
+    require_positive(dt=dt)
+    if max_rate_hz * dt > 1000:
+        raise ValueError(
+            f"max_rate_hz of {max_rate_hz:g} is {max_rate_hz * dt / 1000:g} spikes in a step of {dt:g} ms, where one is"
+            f" the most; give at most {1000 / dt:g} Hz, or a shorter dt"
+        )
+    return max_rate_hz * dt / 1000
+
+
+def _require_unit(kind: str, x: Tensor) -> None:
+    # Written so that a NaN is refused too.
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise ValueError(f"{kind} takes values from 0 to 1, got {x.min():.3g} to {x.max():.3g}; divide by the largest")
+
+
+def _spike_dtype(x: Tensor) -> torch.dtype:
+    return x.dtype if x.is_floating_point() else torch.get_default_dtype()

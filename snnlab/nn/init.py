@@ -1,0 +1,235 @@
+"""Initial weights for spiking layers: as large as the neurons behind them need at the firing rate that is expected.
+
+torch's own initial weights keep the variance of real-valued activations. Spikes are rare, so that with those a deep
+spiking network is silent; these say how much input, or how much membrane, a layer is to start with.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
+
+from snnlab.nn.layers.checks import require_positive
+from snnlab.nn.layers.pool import SumPool
+from snnlab.nn.neurons.base import Neuron, named_neurons
+from snnlab.registry import Registry
+
+INITS = Registry("initialisation")
+
+# A membrane's answer to an impulse is followed until so little of it is left.
+FORGOTTEN = 1e-5
+LONGEST = 10_000
+
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, SumPool)
+
+
+class Activity(NamedTuple):
+    """Mean and mean square of one input at one step."""
+
+    mean: float
+    square: float
+
+    @property
+    def variance(self) -> float:
+        """Mean square of the distance from the mean."""
+        return self.square - self.mean**2
+
+
+class Initialisation(ABC):
+    """Normal weights without a mean, whose deviation follows from what arrives and from the neuron behind them.
+
+    Only weights that reach spiking neurons are set; those of a readout, and biases, stay as they are.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        rate_hz: Firing rate that is expected of every layer, and of each channel of the input, Hz.
+        per_step: The same as spikes a step, in place of `rate_hz`.
+
+    Raises:
+        ValueError: if a rate is out of its range, or is given in Hz where steps have no length.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        rate_hz: Annotated[float, "Hz"] = 10.0,
+        per_step: Annotated[float | None, "spikes a step"] = None,
+    ) -> None:
+        if per_step is None:
+            if dt is None:
+                raise ValueError("rate_hz needs steps with a length in ms; give per_step, the spikes a step")
+            require_positive(rate_hz=rate_hz)
+            per_step = rate_hz * dt / 1000.0
+        if not 0 < per_step <= 1:
+            raise ValueError(f"a neuron has between 0 and 1 spikes a step, got {per_step:g}; lower the rate")
+        self.rate = per_step
+
+    def __call__(self, network: nn.Module) -> list[str]:
+        """Set the weights in place, from torch's random state; return the names of the layers that were set."""
+        done = []
+        for name, layer, neuron, arriving in _weighted(network, self.rate):
+            fan_in = layer.weight[0].numel()
+            if isinstance(layer, _ConvTransposeNd):
+                fan_in = layer.weight[:, 0].numel() // math.prod(layer.stride)
+            _set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, arriving)))
+            done.append(name)
+        return done
+
+    @abstractmethod
+    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+        """Return the standard deviation of a neuron's `fan_in` weights, at each of which `arriving` comes in."""
+
+
+@INITS.register("variance_preserving")
+class VariancePreserving(Initialisation):
+    """Every layer's input at a step has the same deviation, whatever its size and the rate before it.
+
+        std(w) = std * v_threshold / sqrt(n * E[s^2]),   n inputs; of binary spikes E[s^2] is their rate a step
+
+    Args:
+        dt: See `Initialisation`, as `rate_hz` and `per_step`.
+        std: Deviation of the input at one step, in thresholds.
+
+    Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        rate_hz: Annotated[float, "Hz"] = 10.0,
+        per_step: Annotated[float | None, "spikes a step"] = None,
+        std: Annotated[float, "thresholds"] = 0.5,
+    ) -> None:
+        super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
+        require_positive(std=std)
+        self.std = std
+
+    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+        """Return std * v_threshold / sqrt(n E[s^2])."""
+        return self.std * threshold_of(neuron) / math.sqrt(fan_in * arriving.square)
+
+
+@INITS.register("fluctuation_driven")
+class FluctuationDriven(Initialisation):
+    """Every membrane fluctuates so that its threshold is `xi` deviations away: it fires now and then.
+
+        std(u) = v_threshold / xi,   std(w) = std(u) / sqrt(n * Var[s] * sum_t e[t]^2)
+
+    std(u) is the membrane's deviation over time, and e its answer to an impulse, of the neuron as it is: its time
+    constants, gain and dt.
+
+    Args:
+        dt: See `Initialisation`, as `rate_hz` and `per_step`.
+        xi: Distance of the threshold in deviations of the membrane; 1 to 3 in the source.
+
+    Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        rate_hz: Annotated[float, "Hz"] = 10.0,
+        per_step: Annotated[float | None, "spikes a step"] = None,
+        xi: Annotated[float, "deviations"] = 1.0,
+    ) -> None:
+        super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
+        require_positive(xi=xi)
+        self.xi = xi
+
+    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+        """Return std(u) / sqrt(n Var[s] sum of e^2)."""
+        answer = impulse_response(neuron).square().sum().item()
+        return threshold_of(neuron) / self.xi / math.sqrt(fan_in * arriving.variance * answer)
+
+
+def _set_weight(layer: Any, weight: Tensor) -> None:
+    with torch.no_grad():
+        if is_parametrized(layer, "weight"):  # weight_norm keeps other tensors in its place, and follows an assignment
+            layer.weight = weight
+        else:
+            layer.weight.copy_(weight)
+
+
+def threshold_of(neuron: Neuron) -> float:
+    """Return the firing threshold, the mean of those that are learned.
+
+    Raises:
+        ValueError: if the neuron has none.
+    """
+    value = neuron.value("v_threshold") if hasattr(neuron, "value") else getattr(neuron, "v_threshold", None)
+    if value is None:
+        raise ValueError(f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
+    return float(torch.as_tensor(value).detach().mean())
+
+
+def impulse_response(neuron: Neuron) -> Tensor:
+    """Return what an impulse of 1 leaves on the membrane, far below the threshold, at each step.
+
+    Raises:
+        ValueError: if the neuron's state has no membrane v, or it forgets nothing.
+    """
+    learned = [p.shape for p in neuron.parameters()]
+    shape = torch.broadcast_shapes((1,), *learned)
+    x = torch.zeros(1, *shape, dtype=torch.float64)
+    tiny = 1e-6
+    with torch.no_grad():
+        coefficients, state = neuron.coefficients(), neuron.initial_state(x)
+        if not hasattr(state, "v"):
+            raise ValueError(f"{type(neuron).__name__} has no membrane v, so that its answer to a spike is not known")
+        quiet = neuron.initial_state(x)
+        answer: list[float] = []
+        peak = 0.0
+        for t in range(LONGEST):
+            _, state = neuron.step(x + tiny if t == 0 else x, state, coefficients)
+            _, quiet = neuron.step(x, quiet, coefficients)
+            answer.append((state.v - quiet.v).mean().item() / tiny)
+            peak = max(peak, abs(answer[-1]))
+            if t > 2 and max(map(abs, answer[-3:])) < FORGOTTEN * peak:
+                return torch.tensor(answer, dtype=torch.float64)
+    raise ValueError(f"{type(neuron).__name__} forgets nothing in {LONGEST:,} steps; use variance_preserving")
+
+
+def _weighted(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:
+    """Yield the layers with weights that reach a spiking neuron, with that neuron and what arrives at the weights."""
+    neurons = dict(named_neurons(network))
+    waiting: list[tuple[str, Any, Activity]] = []
+    arriving = Activity(rate, rate + rate**2)  # events are counted: a Poisson number of them
+    for name, layer in network.named_modules():
+        if name in neurons:
+            yield from ((*found[:2], _inner(layer), found[2]) for found in waiting if layer.spiking)
+            waiting, arriving = [], Activity(rate, rate)
+        elif any(name.startswith(f"{neuron}.") for neuron in neurons):
+            continue
+        elif isinstance(layer, (nn.Linear, _ConvNd)):
+            waiting = [(name, layer, arriving)]  # of several without a neuron between, the last one drives it
+        elif isinstance(layer, _POOLS):
+            arriving = _pooled(layer, arriving)
+
+
+def _inner(neuron: Any) -> Neuron:
+    """Return the neurons themselves, without their feedback."""
+    return getattr(neuron, "neuron", neuron)
+
+
+def _pooled(pool: Any, arriving: Activity) -> Activity:
+    """Return the activity behind a pool of independent inputs."""
+    kernel = pool.kernel_size
+    dims = int(type(pool).__name__[-2]) if not isinstance(pool, SumPool) else len(kernel)
+    size = math.prod(kernel) if isinstance(kernel, tuple) else kernel**dims
+    mean = arriving.mean
+    if "Max" in type(pool).__name__:
+        any_spike = 1.0 - (1.0 - min(mean, 1.0)) ** size
+        return Activity(any_spike, any_spike)
+    scale = 1.0 if isinstance(pool, SumPool) else 1.0 / size
+    variance = arriving.variance * size * scale**2
+    return Activity(mean * size * scale, variance + (mean * size * scale) ** 2)

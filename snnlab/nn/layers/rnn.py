@@ -1,0 +1,112 @@
+"""Recurrent layers that do not spike, to compare with: torch's GRU and LSTM.
+
+Axes: T steps, B samples, F features, L layers, H hidden units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from snnlab.nn.layers.checks import Shape, require_fraction, require_positive
+from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+
+
+class GRUState(NamedTuple):
+    """Hidden state of each layer, `[B, L, H]`."""
+
+    h: Tensor
+
+
+class LSTMState(NamedTuple):
+    """Hidden state and cell of each layer, `[B, L, H]`."""
+
+    h: Tensor
+    c: Tensor
+
+
+class Recurrent(TemporalLayer, nn.RNNBase):
+    """What torch's recurrent modules need to be temporal layers; the state dict stays torch's.
+
+    Shape:
+        x: `[T, B, F]`; state: a NamedTuple of `[B, L, H]`; returns `[T, B, H]` and the state.
+    """
+
+    State: ClassVar[type[GRUState] | type[LSTMState]]
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+    ) -> tuple[Tensor, Any]:
+        """Run all steps; see `TemporalLayer`."""
+        if state is None:
+            rest = x.new_zeros(x.shape[1], self.num_layers, self.hidden_size)
+            state = self.State(*(rest for _ in self.State._fields))
+        valid = valid_steps(lengths, x.shape[0], x)
+        if lengths is None or valid is None:
+            return self._run(x, state)
+        # A packed sequence needs one step of each sample, also of those that have none; theirs is taken back below.
+        packed = pack_padded_sequence(x, lengths.clamp(1, x.shape[0]).cpu(), enforce_sorted=False)
+        outputs, after = self._run(packed, state)
+        y, _ = pad_packed_sequence(outputs, total_length=x.shape[0])
+        empty = (lengths == 0)[:, None, None]
+        kept = (torch.where(empty, old, new) for old, new in zip(state, after, strict=True))
+        return torch.where(valid, y, 0), self.State(*kept)
+
+    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """Call torch's module, whose state has the layers first and, where it has one part only, is no tuple."""
+        before: tuple[Tensor, ...] = tuple(part.transpose(0, 1).contiguous() for part in state)
+        y, after = super().forward(x, before[0] if len(before) == 1 else before)
+        parts = after if isinstance(after, tuple) else (after,)
+        return y, self.State(*(part.transpose(0, 1) for part in parts))
+
+
+class GRU(Recurrent, nn.GRU):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Gated recurrent units; the arguments are those of torch's."""
+
+    State = GRUState
+
+
+class LSTM(Recurrent, nn.LSTM):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Long short-term memory; the arguments are those of torch's."""
+
+    State = LSTMState
+
+
+def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recurrent]:
+    @LAYERS.register(kind)
+    def build(
+        in_shape: Shape, *, hidden_size: int, num_layers: int = 1, bias: bool = True, dropout: float = 0.0
+    ) -> Recurrent:
+        """Run torch's recurrent layers of this name over all steps: a baseline, which does not spike.
+
+        Args:
+            in_shape: Shape of one sample at one step.
+            hidden_size: Units of each layer.
+            num_layers: Layers, each of which sees the one before.
+            bias: Whether the gates have offsets.
+            dropout: Probability of a zero between two layers in training, new at each step.
+
+        Shape:
+            `[T, B, F]` to `[T, B, hidden_size]`.
+
+        Raises:
+            ValueError: if a setting is out of its range, or the input has not one axis.
+        """
+        if len(in_shape) != 1:
+            raise ValueError(f"{kind} needs an input of 1 axis [F], got {list(in_shape)}; put a flatten before it")
+        require_positive(hidden_size=hidden_size, num_layers=num_layers)
+        require_fraction(dropout=dropout)
+        if dropout and num_layers == 1:
+            raise ValueError("dropout acts between layers, and num_layers is 1; put a dropout layer behind it")
+        return module(in_shape[0], hidden_size, num_layers, bias, dropout=dropout)
+
+    build.__name__ = kind
+    return build
+
+
+gru, lstm = _recurrent("gru", GRU), _recurrent("lstm", LSTM)

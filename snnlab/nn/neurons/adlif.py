@@ -1,0 +1,201 @@
+"""The leaky integrate-and-fire neuron with an adaptation current."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.adaptation import Adaptive, TauAdapt
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem, is_number, require_finite, require_words
+from snnlab.nn.neurons.ranges import Init, Ranges, as_ranges, require_between, scatter, within_ranges
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
+from snnlab.nn.neurons.time_constants import Decay
+
+Coupling = Literal["before_reset", "after_reset"]
+AdaptationGain = float | Literal["1-rho"]
+
+# Bittar and Garner 2022.
+DEFAULT_RANGES: Ranges = {"a": (-1.0, 1.0), "b": (0.0, 2.0)}
+
+
+class AdLIFState(NamedTuple):
+    """Membrane potential v and adaptation current w, each `[B, ...]`."""
+
+    v: Tensor
+    w: Tensor
+
+
+class AdLIFCoefficients(NamedTuple):
+    """The numbers of the update; those that a neuron learns are tensors.
+
+    Attributes:
+        membrane: Those of the canonical recurrence.
+        pull: 1 - a, the gain of w on the membrane.
+        rho: Factor of w in one step.
+        a: Gain of the membrane on w.
+        b: Jump of w with a spike.
+    """
+
+    membrane: Coefficients
+    pull: Number
+    rho: Number
+    a: Number
+    b: Number
+
+    @property
+    def g(self) -> Number:
+        """Gain of the membrane's drive, of which `LeakyMembrane.dialect` tells."""
+        return self.membrane.g
+
+
+@NEURONS.register("adlif")
+class AdLIF(Adaptive):
+    """Leaky integrate-and-fire neuron with a slow current against which it fires, driven by potential and spikes.
+
+        u[t] = beta * v[t-1] + g * x[t] - (1 - beta) * w[t-1],   s[t] = H(u[t] - v_threshold)
+        v[t] = u[t] reset by s[t],   y[t] = v[t]   (coupling "after_reset")   or   u[t]   ("before_reset")
+        w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])
+
+    with h_a the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is measured from rest. The
+    defaults are dw/dt = (a v - w) / tau_adapt with a jump b at each spike, which hardly depends on dt. As published:
+
+    - RadLIF (`neuron=radlif`): `before_reset`, both gains 1, `input_gain: 1-a`. That is sparch's code, which takes u
+      and s of step t-1 into w, and that w into u[t]; the paper prints u[t] with the w before it.
+    - SE-adLIF (`neuron=se_adlif`), the symplectic Euler method: `after_reset`, reset to 0, both gains 1-rho, q = 120.
+    - Norse's `ada_lif_step` behind its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
+
+    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
+
+    Args:
+        tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
+        rho: The factor of w in one step itself, in place of `tau_adapt`.
+        a: How strongly the potential drives w; below zero it drives the neuron on.
+        b: How strongly a spike drives w.
+        coupling: Whether w sees the potential before or after the reset.
+        a_gain: h_a: `1-rho`, so that w comes to a * v, or a number.
+        b_gain: h_b: a number, 1 for a jump of b, or `1-rho`.
+        q: Factor of a and b, by which they can be given in numbers near 1.
+        ranges: Ends between which a quantity stays while it is learned, `{tau_mem: [5, 25], a: [0, 1]}`, in its own
+            unit; of a and b [-1, 1] and [0, 2] where nothing else is said.
+        init: Where learned quantities that have a range start: at their `value`, or `uniform` between the ends, each
+            channel or neuron by itself.
+
+    Shape:
+        x: `[T, B, ...]`; state: `AdLIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        state.
+
+    Raises:
+        ValueError: if a value is out of its range or cannot be learned, or a range is none.
+
+    Source: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition, Frontiers in
+    Neuroscience 16, 2022, and its code, sparch; Baronig et al., Advancing spatio-temporal processing in spiking neural
+    networks through adaptation, 2024.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        tau_adapt: TauAdapt = None,
+        rho: float | None = None,
+        a: float = 0.1,
+        b: float = 0.1,
+        coupling: Coupling = "after_reset",
+        a_gain: AdaptationGain = "1-rho",
+        b_gain: AdaptationGain = 1.0,
+        q: float = 1.0,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+        decay: Decay = "exact",
+        input_gain: InputGain = 1.0,
+        reset: Reset = "subtract",
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        ranges: Ranges | None = None,
+        init: Init = "value",
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=0.0,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset=reset,
+            reset_delay=False,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.set_adaptation(tau_adapt, rho)
+        words = {"a_gain": (a_gain, AdaptationGain), "b_gain": (b_gain, AdaptationGain)}
+        require_words(coupling=(coupling, Coupling), init=(init, Init), **words)
+        numbers = {name: gain for name, gain in (("a_gain", a_gain), ("b_gain", b_gain)) if gain != "1-rho"}
+        require_finite(a=a, b=b, q=q, **numbers)  # type: ignore[arg-type]
+        self.a, self.b, self.q = float(a), float(b), float(q)
+        self.coupling, self.a_gain, self.b_gain = coupling, a_gain, b_gain
+        self.init: Init = init
+        leaks = (self.leak_of_membrane, self.leak_of_adaptation)
+        self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, leaks, ("a", "b"))
+        require_between(as_learn(learn), self.learnable())
+        self.start(learn, in_shape)
+        if init == "uniform":
+            for name in [n for n in self.learn_per if n in self.ranges]:
+                scatter(self.learned[name])
+
+    def learnable(self) -> dict[str, tuple[float, Range]]:
+        """Return what can be learned; what has a range stays within it."""
+        own = super().learnable()
+        own.pop("v_leak")
+        driven: dict[str, tuple[float, Range]] = {"a": (self.a, Anywhere()), "b": (self.b, Anywhere())}
+        return within_ranges(own | driven, self.ranges, self.init)
+
+    def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the membrane's coefficients and the adaptation's in double precision."""
+        membrane, rho = super().coefficients(), self.factor(self.leak_of_adaptation)
+        h_a, h_b = (1.0 - rho if gain == "1-rho" else float(gain) for gain in (self.a_gain, self.b_gain))
+        a, b = self.value("a"), self.value("b")
+        return AdLIFCoefficients(membrane, 1.0 - membrane.a, rho, self.q * h_a * a, self.q * h_b * b)
+
+    def initial_state(self, x: Tensor) -> AdLIFState:
+        """Return v = 0, w = 0."""
+        return AdLIFState(self.rest(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: AdLIFState, coefficients: AdLIFCoefficients) -> tuple[Tensor, AdLIFState]:
+        """Return the spikes of one step and the state after it."""
+        k = coefficients
+        u = self.integrate(state.v, x, k.membrane) - k.pull * state.w
+        s = self._spike(u, k.membrane)
+        v = self._reset(u, s, k.membrane)
+        seen = v if self.coupling == "after_reset" else u
+        return s, AdLIFState(v, k.rho * state.w + (k.a * seen + k.b * s))
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold, reset and adaptation in words."""
+        own = super().dialect()
+        seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
+        words = {**own.words, "adaptation": f"w, by {self.a:g} {seen} + {self.b:g} s"}
+        remarks = list(own.remarks)
+        if self.a_gain != "1-rho" and not self._never("a"):
+            remarks.append(
+                Remark("w adds the potential up at each step: twice the bins, twice its pull", "a_gain: 1-rho")
+            )
+        if self.b_gain == "1-rho" and not self._never("b"):
+            remarks.append(Remark("a spike moves w by (1 - rho) q b: twice the bins, half the jump", "b_gain: 1"))
+        return own._replace(words=words, remarks=tuple(remarks))
+
+    def _never(self, name: str) -> bool:
+        """Return whether a or b is zero and stays so."""
+        return name not in self.learn_per and is_number(getattr(self, name), 0.0)

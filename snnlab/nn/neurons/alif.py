@@ -1,0 +1,130 @@
+"""The leaky integrate-and-fire neuron with an adaptive threshold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients
+from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
+from snnlab.nn.neurons.time_constants import Decay
+
+
+class ALIFState(NamedTuple):
+    """Membrane potential v and adaptation w, the decaying sum of the neuron's own spikes, each `[B, ...]`."""
+
+    v: Tensor
+    w: Tensor
+
+
+@NEURONS.register("alif")
+class ALIF(AdaptiveThreshold):
+    """Leaky integrate-and-fire neuron whose threshold rises with each of its spikes and comes back slowly.
+
+        u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak
+        A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])
+        v[t] = u[t] - s[t] * v_threshold            reset "subtract"
+             | u[t] - s[t] * A[t]                   the same with `adapted_reset`
+             | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"
+        w[t] = rho * w[t-1] + s[t]
+
+    A jump of w is 1, whatever dt is, and the reset takes v_threshold away: so do Bellec et al. 2020, one step later.
+    Bellec et al. 2018 take the threshold that the membrane has reached, which is `adapted_reset`, and add
+    (1 - rho) * s[t] to w, which shrinks with dt: their beta is adaptation / (1 - rho). Sinabs' ALIF with SingleSpike is
+    that of 2018: `input_gain: 1-a`, `adapted_reset: true`, adaptation = adapt_scale * (1 - rho), times in steps; its
+    gradient leaves the threshold out. Norse's `ada_lif_step` has an adaptation current: see `adlif`.
+
+    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
+
+    Args:
+        tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
+        rho: The factor of w in one step itself, in place of `tau_adapt`.
+        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is, >= 0.
+        adapted_reset: Whether reset `subtract` takes away A, what the membrane has reached, and not v_threshold.
+        detach_reset: Whether the gradient leaves the reset out; it flows through the threshold anyhow.
+
+    Shape:
+        x: `[T, B, ...]`; state: `ALIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        state.
+
+    Raises:
+        ValueError: if a value is out of its range or cannot be learned, or `adapted_reset` has nothing to subtract.
+
+    Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018;
+    Bellec et al., A solution to the learning dilemma for recurrent networks of spiking neurons, Nature Communications
+    11, 2020.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        tau_adapt: TauAdapt = None,
+        rho: float | None = None,
+        adaptation: float = 0.1,
+        v_leak: float = 0.0,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+        decay: Decay = "exact",
+        input_gain: InputGain = 1.0,
+        reset: Reset = "subtract",
+        adapted_reset: bool = False,
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=v_leak,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset=reset,
+            reset_delay=False,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        if adapted_reset and reset != "subtract":
+            raise ValueError(f"adapted_reset needs reset: subtract, got reset: {reset}")
+        self.adapted_reset = adapted_reset
+        self.set_threshold(tau_adapt, rho, adaptation, learn)
+        self.start(learn, in_shape)
+
+    def initial_state(self, x: Tensor) -> ALIFState:
+        """Return v = v_leak, w = 0."""
+        return ALIFState(self.rest(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: ALIFState, coefficients: ThresholdCoefficients) -> tuple[Tensor, ALIFState]:
+        """Return the spikes of one step and the state after it."""
+        k = coefficients
+        u = self.integrate(state.v, x, k.membrane)
+        threshold = k.adaptation * state.w + k.membrane.v_threshold
+        s = self.spike_at(threshold, u, k.membrane)
+        v = self._reset(u, s, self._lowering(threshold, k.membrane) if self.adapted_reset else k.membrane)
+        return s, ALIFState(v, k.rho * state.w + s)
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold and reset in words."""
+        own = super().dialect()
+        words = {**own.words, "threshold": f"{own.words['threshold']} + {self.adaptation:g} w"}
+        if self.adapted_reset:
+            words["reset"] = "subtract the adapted threshold"
+        return own._replace(words=words)
+
+    def _lowering(self, threshold: Tensor, k: Coefficients) -> Coefficients:
+        """Return coefficients by which a reset takes the adapted threshold, or of it what `average` has it take."""
+        return k._replace(r=threshold if self.input_gain != "average" else threshold * (k.r / k.v_threshold))

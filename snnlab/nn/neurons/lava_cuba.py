@@ -1,0 +1,184 @@
+"""lava-dl's CUBA: the current-based neuron of Loihi, in its integers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.membrane import TauMem, require_finite
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import SurrogateSetting
+from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.surrogate import Exponential, as_surrogate, spike
+
+# The decays have 12 bits: a factor is a whole number of 4096ths.
+DECAY_SCALE = 1 << 12
+# The states have 6 bits more behind the point than threshold and weights.
+STATE_BITS = 1 << 6
+
+DEFAULT_ALPHA, DEFAULT_BETA = 0.5, 0.8
+
+
+class LavaCubaState(NamedTuple):
+    """Membrane potential v after its reset and synaptic current i, `[B, ...]` each."""
+
+    v: Tensor
+    i: Tensor
+
+
+class Coefficients(NamedTuple):
+    """What is left of membrane and current after one step, in 4096ths."""
+
+    v: int
+    i: int
+
+
+@NEURONS.register("lava_cuba")
+class LavaCuba(Neuron):
+    """lava-dl's CUBA neuron, with decays of 12 bits and states that are whole numbers of 1 / (64 * scale).
+
+        i[t] = (1 - d_i) * i[t-1] + x[t],   u[t] = (1 - d_v) * v[t-1] + i[t]
+        s[t] = H(u[t] - v_threshold),       v[t] = (1 - s[t]) * u[t]
+
+    d = round(4096 * (1 - a)) / 4096 with a = beta or alpha; v_threshold is cut to a whole number of 1 / scale. Each
+    product and each input is cut towards zero, and H is strict: lava-dl writes u >= v_threshold + 0.01 / (64 * scale),
+    the same in its integers. Gradients are those of the linear recurrence: cuts and resets are left out.
+    In single precision the integers are exact for |v| < 2^24 / (64 * scale), 4096 at a scale of 64.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        tau_mem: Membrane time constant of a = exp(-1 / tau), `"2 steps"` or ms, in place of `beta`.
+        beta: 1 - voltage_decay; 0.8 where neither it nor `tau_mem` is given.
+        tau_syn: Synaptic time constant, likewise, in place of `alpha`.
+        alpha: 1 - current_decay; 0.5 where neither it nor `tau_syn` is given.
+        v_threshold: Firing threshold, dimensionless, at least 1 / scale.
+        scale: Steps of a threshold of 1, a whole number; the states have 64 times as many.
+        surrogate: A `Surrogate`, or its YAML node. lava-dl's gradient is scale_rho / (2 tau_rho) *
+            exp(-|u - v_threshold| / tau_rho), tau_rho = 100 * tau_grad * v_threshold, scale_rho = scale_grad / 10:
+            `{type: exponential, grad_width: 100 * tau_grad, grad_scale: scale_grad / 20}`; that of tau_grad = 1 and
+            scale_grad = 1, the library's defaults, where it is not given.
+
+    Shape:
+        x: `[T, B, ...]`; state: `LavaCubaState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
+        the state.
+
+    Raises:
+        ValueError: if a value is out of its range, or finer than the integers.
+
+    Source: lava-nc/lava-dl, lava.lib.dl.slayer.neuron.cuba and dynamics.leaky_integrator; Shrestha and Orchard,
+    SLAYER, NeurIPS 2018.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
+        alpha: float | None = None,
+        v_threshold: float = 1.0,
+        scale: int = 64,
+        surrogate: SurrogateSetting | None = None,
+    ) -> None:
+        super().__init__()
+        if tau_mem is None and beta is None:
+            beta = DEFAULT_BETA
+        if tau_syn is None and alpha is None:
+            alpha = DEFAULT_ALPHA
+        if scale < 1:
+            raise ValueError(f"scale must be >= 1, got {scale}")
+        require_finite(v_threshold=v_threshold)
+        if v_threshold * scale < 1:
+            raise ValueError(f"v_threshold must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
+        self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
+        self.scale = scale
+        self.v_threshold = int(v_threshold * scale) / scale
+        self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, "exact")
+        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
+        self.surrogate = (
+            Exponential(grad_width=100.0, grad_scale=0.05) if surrogate is None else as_surrogate(surrogate)
+        )
+        self.coefficients()
+
+    def coefficients(self) -> Coefficients:
+        """Return the factors of one step in 4096ths."""
+        return Coefficients(_kept(self.leak_of_membrane), _kept(self.leak_of_synapse))
+
+    def initial_state(self, x: Tensor) -> LavaCubaState:
+        """Return v = 0, i = 0."""
+        return LavaCubaState(torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: LavaCubaState, coefficients: Coefficients) -> tuple[Tensor, LavaCubaState]:
+        """Return the spikes of one step and the state after it."""
+        scale = self.scale * STATE_BITS
+        i = integrate(state.i, x, coefficients.i, scale)
+        u = integrate(state.v, i, coefficients.v, scale)
+        s = spike(u - self.v_threshold, self.surrogate, self.v_threshold, strict=True)
+        return s, LavaCubaState(u - (s * u).detach(), i)
+
+    def constants(self) -> list[Constant]:
+        """Return the time constants of membrane and synapse, as their 12 bits have them."""
+        kept = self.coefficients()
+        return [
+            self.leak_of_membrane.constant(kept.v / DECAY_SCALE),
+            self.leak_of_synapse.constant(kept.i / DECAY_SCALE),
+        ]
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold, reset and arithmetic in words."""
+        words = {
+            "gain": "1",
+            "threshold": f"u > {self.v_threshold:g}",
+            "reset": "to 0",
+            "integers": f"1/{self.scale * STATE_BITS}",
+        }
+        stays = Remark(
+            "a jump drives the membrane at each step that it stays: twice the bins, twice the drive", "keep dt"
+        )
+        return Dialect(words, remarks=(stays,))
+
+    def extra_repr(self) -> str:
+        """Return the constants that `print(network)` shows."""
+        tau = f"beta={self.beta}" if self.tau_mem is None else f"tau_mem={self.tau_mem}"
+        return f"{tau}, dt={self.dt}"
+
+
+def _kept(leak: Leak) -> int:
+    """Return what is left after one step, in 4096ths; a decay that rounds to none is refused."""
+    decay = round(DECAY_SCALE * (1.0 - leak.per_step()))
+    if decay == 0:
+        given = leak.factor if leak.tau is None else leak.tau
+        raise ValueError(
+            f"{leak.given} of {given} decays by less than 12 bits can say, 1/{DECAY_SCALE} a step; take"
+            f" {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less"
+        )
+    return DECAY_SCALE - decay
+
+
+class _Integrate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
+        ctx.factor = kept / DECAY_SCALE
+        # Doubles hold these products exactly, so that cutting them is lava-dl's shift of 64-bit integers.
+        left = torch.trunc(torch.round(y.double() * scale) * ctx.factor)
+        return ((left + torch.trunc(x * scale)) / scale).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        return grads[0] * ctx.factor, grads[0], None, None
+
+
+def integrate(y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
+    """Return kept / 4096 * y + x in whole numbers of 1 / scale, both terms cut towards zero.
+
+    The gradient is that of the sum without the cuts.
+
+    Shape:
+        y, x: `[B, ...]`; returns the same.
+    """
+    return _Integrate.apply(y, x, kept, scale)  # type: ignore[no-any-return]

@@ -1,0 +1,128 @@
+"""Norse's neuron of long short-term memory spiking networks."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import InputGain, TauMem
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
+from snnlab.nn.neurons.synapse import Synaptic
+from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+
+
+class LSNNState(NamedTuple):
+    """Membrane potential v, synaptic current i and the adapted threshold b, each `[B, ...]`."""
+
+    v: Tensor
+    i: Tensor
+    b: Tensor
+
+
+@NEURONS.register("lsnn")
+class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Leaky integrate-and-fire neuron with an adaptive threshold, in the order of Norse's LSNN.
+
+        u[t] = a * v[t-1] + g * i[t-1] + (1 - a) * v_leak       the current of the step before
+        A[t] = b[t-1] + (1 - rho) * (v_threshold - b[t-1]),     s[t] = H(u[t] - A[t])
+        v[t] = u[t] reset by s[t],   i[t] = alpha * i[t-1] + x[t],   b[t] = A[t] + adaptation * s[t]
+
+    With `neuron=norse_lsnn` it is Norse's LSNN and LSNNCell, and with `recurrent: {autapses: false, init: norse}` and
+    `detach_reset: true` Norse's LSNNRecurrent. Their clock is seconds, so that their tau_adapt_inv of 1/800 with
+    dt = 0.001 is 800,000 steps: in a trial of a second the threshold hardly comes back. Norse's docstring has the
+    spike at v - v_th + b, its code, as here, at v - b.
+
+    The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
+
+    Args:
+        tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
+        alpha: The factor of the synapse in one step itself, in place of `tau_syn`.
+        tau_adapt: Time constant of the threshold, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
+        rho: The factor of the threshold in one step itself, in place of `tau_adapt`.
+        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is, >= 0; Norse's beta.
+        input_gain: g: `average`, `1-a`, which filters the current, or a number; see `Synaptic`.
+        decay: `exact` or `euler`, for all three time constants.
+        detach_reset: Whether the gradient leaves out what a spike does to its own neuron: reset and threshold.
+
+    Shape:
+        x: `[T, B, ...]`; state: `LSNNState(v, i, b)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        state.
+
+    Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018;
+    Norse 1.1.0.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
+        alpha: float | None = None,
+        tau_adapt: TauAdapt = None,
+        rho: float | None = None,
+        adaptation: float = 0.1,
+        input_gain: InputGain = "average",
+        v_leak: float = 0.0,
+        v_threshold: float = 1.0,
+        v_reset: float = 0.0,
+        decay: Decay = "exact",
+        reset: Reset = "value",
+        detach_reset: bool = False,
+        threshold: Threshold = "strict",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=v_leak,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset=reset,
+            reset_delay=False,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.set_synapse(tau_syn, alpha, "jump_first")
+        self.set_threshold(tau_adapt, rho, adaptation, learn)
+        self.start(learn, in_shape)
+
+    def initial_state(self, x: Tensor) -> LSNNState:
+        """Return v = v_leak, i = 0, b = v_threshold."""
+        b = self.value("v_threshold")
+        at_rest = b.to(x.dtype).expand_as(x) if isinstance(b, Tensor) else torch.full_like(x, b)
+        return LSNNState(self.rest(x), torch.zeros_like(x), at_rest)
+
+    def step(self, x: Tensor, state: LSNNState, coefficients: ThresholdCoefficients) -> tuple[Tensor, LSNNState]:
+        """Return the spikes of one step and the state after it."""
+        k = coefficients
+        u = self.integrate(state.v, state.i, k.membrane)
+        b = state.b + k.relaxation * (k.membrane.v_threshold - state.b)
+        s = self.spike_at(b, u, k.membrane)
+        v = self._reset(u, s, k.membrane)
+        risen = b + k.adaptation * (s.detach() if self.detach_reset else s)
+        return s, LSNNState(v, self.current(state.i, x, k.membrane), risen)
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold, reset and synapse in words."""
+        own = super().dialect()
+        words = {
+            **own.words,
+            "threshold": f"u {'>' if self.strict else '≥'} b, + {self.adaptation:g} a spike",
+            "synapse": "a step later",
+        }
+        late = Remark("its membrane sees a current one step later, however long that is", "neuron=alif, or keep dt")
+        return own._replace(words=words, remarks=(*own.remarks, late))

@@ -1,0 +1,94 @@
+"""Ends between which a quantity stays while it is learned, where a publication or a user names them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import did_you_mean, listing
+from snnlab.nn.neurons.learn import Range
+from snnlab.nn.neurons.time_constants import Leak
+
+Init = Literal["value", "uniform"]
+Ranges = Mapping[str, Sequence[float]]
+
+# A place at an end itself is infinitely far, and one close to it learns nothing.
+MARGIN = 1e-3
+
+
+class Between(NamedTuple):
+    """Between two ends: value = low + (high - low) / (1 + exp(-stored))."""
+
+    low: float
+    high: float
+
+    def stored(self, value: float) -> float:
+        """Return the logit of the value's place between the ends."""
+        return math.log(value - self.low) - math.log(self.high - value)
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return the value at the logistic function's place between the ends."""
+        return self.low + (self.high - self.low) * torch.sigmoid(stored)
+
+
+def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) -> dict[str, Between]:
+    """Return the ranges of time constants, in the unit in which each is given, and of other quantities.
+
+    Raises:
+        ValueError: if a range is no pair of ends in order, of something else, or beyond what a decay can follow.
+    """
+    by_name = {leak.given: leak for leak in leaks}
+    known = [*by_name, *others]
+    for name, ends in ranges.items():
+        if name not in known:
+            raise ValueError(
+                f"ranges: '{name}' takes no range; only these do: {listing(known)}.{did_you_mean(str(name), known)}"
+            )
+        if not _are_ends(ends):
+            raise ValueError(f"ranges: {name} needs [low, high], two numbers, low < high, got {ends!r}")
+        if name in by_name:
+            for end in ends:
+                _require_legal(by_name[name], end)
+    return {name: Between(float(low), float(high)) for name, (low, high) in ranges.items()}
+
+
+def within_ranges(
+    legal: Mapping[str, tuple[float, Range]], ranges: Mapping[str, Between], init: Init
+) -> dict[str, tuple[float, Range]]:
+    """Return what can be learned, with its start and its legal values, where some of it has a range of its own."""
+    starts = {n: (low + high) / 2 if init == "uniform" else legal[n][0] for n, (low, high) in ranges.items()}
+    return {**legal, **{name: (starts[name], ranges[name]) for name in ranges}}
+
+
+def require_between(learned: Collection[str], legal: Mapping[str, tuple[float, Range]]) -> None:
+    """Raise a ValueError for the first learned quantity that starts beyond its range, or at its end."""
+    for name, (start, within) in legal.items():
+        if name in learned and isinstance(within, Between) and not within.low < start < within.high:
+            raise ValueError(
+                f"{name} of {start:g} is learned between {within.low:g} and {within.high:g}; start it between them, or"
+                f" set ranges: {{{name}: [low, high]}}"
+            )
+
+
+@torch.no_grad()
+def scatter(parameter: nn.Parameter) -> None:
+    """Draw what is stored for a quantity so that its values are uniform between its ends."""
+    parameter.copy_(torch.logit(torch.rand_like(parameter), eps=MARGIN))
+
+
+def _are_ends(ends: Any) -> bool:
+    if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:
+        return False
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
+    return numbers and ends[0] < ends[1]
+
+
+def _require_legal(leak: Leak, end: float) -> None:
+    """Raise a ValueError if a time constant, or a factor, could not have this value."""
+    in_steps = isinstance(leak.tau, str)
+    changed = {"factor": end} if leak.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
+    leak._replace(**changed).per_step()

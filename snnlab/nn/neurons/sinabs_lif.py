@@ -1,0 +1,168 @@
+"""Sinabs' LIF, which spikes as often in a step as its membrane holds the threshold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.learn import Learn, Range, Shape
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, TauMem, require_finite, require_words
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import SurrogateSetting
+from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
+
+InputGain = float | Literal["1-a"]
+
+DEFAULT_TAU_MEM = "2 steps"
+
+
+class SinabsLIFState(NamedTuple):
+    """Membrane potential v and synaptic current i, `[B, ...]` each; i stays 0 where there is no synapse."""
+
+    v: Tensor
+    i: Tensor
+
+
+@NEURONS.register("sinabs_lif")
+class SinabsLIF(LeakyMembrane):
+    """Sinabs' leaky integrate-and-fire neuron: several spikes a step, each of which subtracts the threshold.
+
+        j[t] = b * (i[t-1] + x[t]),   i[t] = j[t]          with a synapse, else j = x
+        u[t] = a * v[t-1] + g * j[t]
+        s[t] = trunc(u[t] / v_threshold) where u > 0, else 0
+        v[t] = max(u[t] - s[t] * v_threshold, min_v_mem)
+
+    a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset, and ds/du is one
+    bell around v_threshold, however many spikes there are: Sinabs' SingleExponential is no periodic surrogate.
+    With one spike a step at most (SingleSpike) it is `cuba_lif` or `lif`.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        tau_mem: Membrane time constant, `"2 steps"` as in Sinabs, or ms; 2 steps where neither it nor `beta` is given.
+        beta: The factor a itself, in place of `tau_mem`.
+        tau_syn: Synaptic time constant, `"2 steps"` or ms; no synapse where neither it nor `alpha` is given.
+        alpha: The factor b itself, in place of `tau_syn`.
+        v_threshold: Firing threshold, dimensionless, > 0.
+        min_v_mem: The least that the membrane falls to, <= 0; None lets it fall.
+        input_gain: g: `1-a`, Sinabs' norm_input, or a number, 1 without it.
+        surrogate: A `Surrogate`, or its YAML node; Sinabs' `{type: exponential, grad_width: 0.5}` where not given.
+        learn: What training changes: `[tau_mem, tau_syn]`, or the factors that were given in their place.
+        in_shape: See `LeakyMembrane`.
+
+    Shape:
+        x: `[T, B, ...]`; state: `SinabsLIFState(v, i)`, each `[B, ...]`; returns whole numbers of spikes >= 0,
+        `[T, B, ...]`, and the state.
+
+    Raises:
+        ValueError: if a value is out of its range, or cannot be learned.
+
+    Source: Sinabs 3.1.3, sinabs.layers.LIF.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: float | None = None,
+        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
+        alpha: float | None = None,
+        v_threshold: float = 1.0,
+        min_v_mem: float | None = None,
+        input_gain: InputGain = "1-a",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        if tau_mem is None and beta is None:
+            tau_mem = DEFAULT_TAU_MEM
+        require_words(input_gain=(input_gain, InputGain))
+        super().__init__(dt, tau_mem, beta, 0.0, "exact", input_gain)
+        require_finite(v_threshold=v_threshold, min_v_mem=0.0 if min_v_mem is None else min_v_mem)
+        if v_threshold <= 0:
+            raise ValueError(f"v_threshold must be > 0, got {v_threshold}")
+        if min_v_mem is not None and min_v_mem > 0:
+            raise ValueError(f"min_v_mem must be <= 0, where the membrane rests, or null, got {min_v_mem}")
+        self.tau_syn, self.alpha = tau_syn, alpha
+        self.v_threshold, self.min_v_mem = float(v_threshold), min_v_mem
+        no_synapse = tau_syn is None and alpha is None
+        self.leak_of_synapse = None if no_synapse else Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
+        self.surrogate = Exponential(grad_width=0.5) if surrogate is None else as_surrogate(surrogate)
+        self.start(learn, in_shape)
+
+    def learnable(self) -> dict[str, tuple[float, Range]]:
+        """Return what can be learned: the two decays, as in Sinabs."""
+        leaks = [leak for leak in (self.leak_of_membrane, self.leak_of_synapse) if leak is not None]
+        return {leak.given: (leak.start(), leak.range()) for leak in leaks}
+
+    def coefficients(self) -> Coefficients:
+        """Return the membrane's coefficients, b and the threshold."""
+        b = 0.0 if self.leak_of_synapse is None else self.factor(self.leak_of_synapse)
+        return super().coefficients()._replace(b=b, v_threshold=self.v_threshold)
+
+    def initial_state(self, x: Tensor) -> SinabsLIFState:
+        """Return v = 0, i = 0."""
+        return SinabsLIFState(torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: SinabsLIFState, coefficients: Coefficients) -> tuple[Tensor, SinabsLIFState]:
+        """Return the spikes of one step and the state after it."""
+        if self.leak_of_synapse is None:
+            j, i = x, state.i
+        else:
+            j = i = coefficients.b * (state.i + x)
+        u = self.integrate(state.v, j, coefficients)
+        s = multi_spike(u, self.surrogate, self.v_threshold)
+        v = u - s * self.v_threshold
+        if self.min_v_mem is not None:
+            # Not clamp: as in Sinabs, a membrane exactly at the bound has no gradient.
+            v = torch.relu(v - self.min_v_mem) + self.min_v_mem
+        return s, SinabsLIFState(v, i)
+
+    def constants(self) -> list[Constant]:
+        """Return the time constants of membrane and synapse."""
+        synapse = [] if self.leak_of_synapse is None else [self.constant(self.leak_of_synapse)]
+        return [*super().constants(), *synapse]
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold, reset, bound and synapse in words."""
+        own = super().dialect()
+        words = {
+            **own.words,
+            "threshold": f"trunc(u / {self.v_threshold:g})",
+            "reset": f"subtract {self.v_threshold:g} a spike",
+        }
+        if self.min_v_mem is not None:
+            words["bound"] = f"v ≥ {self.min_v_mem:g}"
+        if self.leak_of_synapse is None:
+            return own._replace(words=words)
+        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        power = None if own.drive_power is None else own.drive_power + 1
+        weaker = Remark("jumps decay before they act, the more the longer a step", "keep dt")
+        words["synapse"] = "decay first"
+        return own._replace(words=words, drive_power=power, cures={1: "input_gain: 1-a"}, remarks=(weaker,))
+
+
+class _MultiSpike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.surrogate, ctx.v_threshold = surrogate, v_threshold
+        return torch.trunc(u.clamp(min=0.0) / v_threshold)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (u,) = ctx.saved_tensors
+        return grads[0] * ctx.surrogate.derivative(u - ctx.v_threshold, ctx.v_threshold), None, None
+
+
+def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
+    """Return how often u > 0 holds the threshold, with the surrogate around its first multiple as the gradient.
+
+    Shape:
+        u: any; returns whole numbers >= 0, as u.
+    """
+    return _MultiSpike.apply(u, surrogate, v_threshold)  # type: ignore[no-any-return]

@@ -1,0 +1,160 @@
+"""snnTorch's Alpha: a membrane that is the difference of two currents, so that it rises late and falls again."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.membrane import TauMem, require_finite, require_words
+from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.spiking import Reset, SurrogateSetting
+from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.surrogate import Atan, as_surrogate, spike
+
+DEFAULT_ALPHA, DEFAULT_BETA = 0.95, 0.9
+
+
+class SnntorchAlphaState(NamedTuple):
+    """Membrane potential v, excitatory and inhibitory current, `[B, ...]` each."""
+
+    v: Tensor
+    i_exc: Tensor
+    i_inh: Tensor
+
+
+class Coefficients(NamedTuple):
+    """Factors of the two currents in one step, and tau, the gain that makes of their sum the membrane."""
+
+    alpha: float
+    beta: float
+    tau: float
+
+
+@NEURONS.register("snntorch_alpha")
+class SnntorchAlpha(Neuron):
+    """snnTorch's Alpha, whose input jumps onto two opposite currents that decay at different rates.
+
+        r = H(v[t-1] - v_threshold)
+        e[t] = alpha * e[t-1] + x[t],   h[t] = beta * h[t-1] - x[t]
+        v[t] = tau * (e[t] + h[t]),     tau = ln(alpha) / (ln(beta) - ln(alpha)) + 1
+        s[t] = H(v[t] - v_threshold)
+
+    H is strict, and the reset acts a step after its spike:
+
+        value:    e, h and v are 0 where r is 1                                     snnTorch's "zero", its default
+        subtract: e[t] - v_threshold * r,   (1 - r) * h[t],   v[t] + h[t-1] * r
+        none
+
+    An impulse does not move v in its own step, then by tau * (alpha^t - beta^t). No gradient flows through the reset.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        alpha: Factor of the excitatory current in one step, above beta; 0.95 where neither it nor `tau_syn` is given.
+        tau_syn: Time constant of alpha = exp(-1 / tau_syn), `"20 steps"` or ms, in its place.
+        beta: Factor of the inhibitory current in one step; 0.9 where neither it nor `tau_mem` is given.
+        tau_mem: Time constant of beta, likewise, in its place.
+        v_threshold: Firing threshold, dimensionless, > 0.
+        reset: `value` (to 0), `subtract` or `none`.
+        surrogate: A `Surrogate`, or its YAML node; snnTorch's `{type: atan, alpha: 2.0}` where it is not given.
+
+    Shape:
+        x: `[T, B, ...]`; state: `SnntorchAlphaState(v, i_exc, i_inh)`, each `[B, ...]`; returns spikes in {0, 1},
+        `[T, B, ...]`, and the state.
+
+    Raises:
+        ValueError: if a value is out of its range, or alpha is not above beta.
+
+    Source: Eshraghian et al., Training spiking neural networks using lessons from deep learning, 2023; snnTorch 1.0.0.
+    """
+
+    def __init__(
+        self,
+        dt: float | None = None,
+        *,
+        alpha: float | None = None,
+        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
+        beta: float | None = None,
+        tau_mem: TauMem = None,
+        v_threshold: float = 1.0,
+        reset: Reset = "value",
+        surrogate: SurrogateSetting | None = None,
+    ) -> None:
+        super().__init__()
+        require_words(reset=(reset, Reset))
+        require_finite(v_threshold=v_threshold)
+        if v_threshold <= 0:
+            raise ValueError(f"v_threshold must be > 0, got {v_threshold}")
+        self.dt, self.v_threshold, self.reset = dt, float(v_threshold), reset
+        if tau_syn is None and alpha is None:
+            alpha = DEFAULT_ALPHA
+        if tau_mem is None and beta is None:
+            beta = DEFAULT_BETA
+        self.leaks = (
+            Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact"),
+            Leak("tau_mem", "beta", tau_mem, beta, dt, "exact"),
+        )
+        self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
+        above, below = (leak.per_step() for leak in self.leaks)
+        if above <= below:
+            raise ValueError(f"alpha must be above beta, got alpha {above:g} and beta {below:g}")
+
+    def coefficients(self) -> Coefficients:
+        """Return alpha, beta and tau in double precision."""
+        alpha, beta = (leak.per_step() for leak in self.leaks)
+        # Without an inhibitory current to remember, tau is at its limit.
+        tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
+        return Coefficients(alpha, beta, tau)
+
+    def initial_state(self, x: Tensor) -> SnntorchAlphaState:
+        """Return all at 0."""
+        return SnntorchAlphaState(*(torch.zeros_like(x) for _ in range(3)))
+
+    def step(
+        self, x: Tensor, state: SnntorchAlphaState, coefficients: Coefficients
+    ) -> tuple[Tensor, SnntorchAlphaState]:
+        """Return the spikes of one step and the state after it."""
+        k = coefficients
+        i_exc, i_inh = k.alpha * state.i_exc + x, k.beta * state.i_inh - x
+        integrated = SnntorchAlphaState(k.tau * (i_exc + i_inh), i_exc, i_inh)
+        after = self._reset(integrated, state)
+        s = spike(after.v - self.v_threshold, self.surrogate, self.v_threshold, strict=True)
+        return s, after
+
+    def constants(self) -> list[Constant]:
+        """Return the time constants of the two currents."""
+        return [leak.constant() for leak in self.leaks]
+
+    def dialect(self) -> Dialect:
+        """Return gain, threshold and reset in words."""
+        resets = {"subtract": f"excitatory - {self.v_threshold:g}", "value": "to 0", "none": "none"}
+        words = {
+            "gain": f"{self.coefficients().tau:.4g}",
+            "threshold": f"v > {self.v_threshold:g}",
+            "reset": resets[self.reset] + (", a step later" if self.reset != "none" else ""),
+        }
+        remark = (
+            Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: value")
+            if self.reset == "none"
+            else Remark("the reset waits for the next step, however long that is", "keep dt")
+        )
+        return Dialect(words, drive_power=0, remarks=(remark,))
+
+    def extra_repr(self) -> str:
+        """Return the factors that `print(network)` shows."""
+        factors = self.coefficients()
+        return f"alpha={factors.alpha:g}, beta={factors.beta:g}, dt={self.dt}"
+
+    def _reset(self, now: SnntorchAlphaState, before: SnntorchAlphaState) -> SnntorchAlphaState:
+        """Return the state after the reset by the spikes that `before` has left."""
+        if self.reset == "none":
+            return now
+        r = (before.v > self.v_threshold).to(now.v.dtype)
+        kept = 1.0 - r
+        if self.reset == "value":
+            return SnntorchAlphaState(kept * now.v, kept * now.i_exc, kept * now.i_inh)
+        return SnntorchAlphaState(now.v + before.i_inh * r, now.i_exc - self.v_threshold * r, kept * now.i_inh)

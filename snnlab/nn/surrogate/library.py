@@ -1,0 +1,79 @@
+"""Surrogates that also take the parameter of a library in place of width and height."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from snnlab.errors import listing
+from snnlab.nn.surrogate.base import Size, Surrogate, Width, positive
+
+
+class LibrarySurrogate(Surrogate):
+    """A bell whose size can be said in the words of other libraries, translated once at construction.
+
+    Args:
+        width: Half width at half maximum, in units of the threshold; 0.3 where it is not given.
+        height: The peak; 1 where it is not given.
+        library: What the libraries call it, by name.
+
+    Raises:
+        ValueError: if a value is not positive, or the size is said in two ways.
+    """
+
+    # The ways to say the size in place of width and height: a way's first name is needed, the others may go with it.
+    ways: ClassVar[tuple[tuple[str, ...], ...]] = (("alpha",),)
+
+    def __init__(self, width: Width, height: float | None, **library: float | None) -> None:
+        super().__init__(width, height)
+        given = {name: positive(name, value) for name, value in library.items() if value is not None}
+        if given:
+            own = [name for name, value in (("width", width), ("height", height)) if value is not None]
+            self._require_one_way([*given, *own])
+            self.size = self.translate(given)
+
+    @abstractmethod
+    def translate(self, given: Mapping[str, float]) -> Size:
+        """Return the size of the bell with a library's parameters, which are in units of u."""
+
+    def _require_one_way(self, names: list[str]) -> None:
+        if not any(way[0] in names and set(names) <= set(way) for way in self.ways):
+            ways = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in self.ways]
+            raise ValueError(f"give either width and height or {' or '.join(ways)}, got {listing(names)}")
+
+
+class AlphaSurrogate(LibrarySurrogate):
+    """A bell that the libraries give by one number, alpha.
+
+    Args:
+        width: See `LibrarySurrogate`, as `height`.
+        height: See `LibrarySurrogate`.
+        alpha: The libraries' parameter, in place of width and height.
+    """
+
+    def __init__(self, width: Width = None, height: float | None = None, *, alpha: float | None = None) -> None:
+        super().__init__(width, height, alpha=alpha)
+
+
+class SlopeSurrogate(LibrarySurrogate):
+    """A bell that the libraries give by one number, which snnTorch calls slope and the others alpha.
+
+    Args:
+        width: See `LibrarySurrogate`, as `height`.
+        height: See `LibrarySurrogate`.
+        alpha: The libraries' parameter, in place of width and height.
+        slope: snnTorch's word for alpha.
+    """
+
+    ways = (("alpha",), ("slope",))
+
+    def __init__(
+        self,
+        width: Width = None,
+        height: float | None = None,
+        *,
+        alpha: float | None = None,
+        slope: float | None = None,
+    ) -> None:
+        super().__init__(width, height, alpha=alpha, slope=slope)

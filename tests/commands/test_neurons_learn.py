@@ -1,0 +1,55 @@
+"""Every neuron learns the embedded digits: `snnlab train model=conv_lif neuron=NAME`, a third of the default's epochs.
+
+The runs print their validation accuracy; pytest -s shows them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from snnlab import train
+from snnlab.config.folders import config_folder
+from snnlab.nn import NEURONS
+
+pytestmark = pytest.mark.slow
+
+FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
+
+
+def spikes(name: str) -> bool:
+    settings = dict(FILES[name])
+    return NEURONS.build(settings.pop("type"), settings, name, dt=10.0, in_shape=(4, 8, 8)).spiking
+
+
+SPIKING = [name for name in FILES if spikes(name)]
+READOUTS = [name for name in FILES if name not in SPIKING]
+
+
+def accuracy(workplace: Path, *overrides: str) -> float:
+    result = train(
+        *overrides, "model=conv_lif", "trainer.max_epochs=4", "trainer.accelerator=cpu", "test=false", "pictures=null"
+    )
+    found = result.metrics["val/accuracy"]
+    print(f"{' '.join(overrides[1:])}: val/accuracy {found:.4f} in {result.folder}")
+    return found
+
+
+@pytest.mark.parametrize("name", SPIKING)
+def test_a_spiking_neuron_learns(name: str, workplace: Path, digits_store: str) -> None:
+    assert accuracy(workplace, digits_store, f"neuron={name}") > 0.9
+
+
+def test_recurrent_neurons_learn(workplace: Path, digits_store: str) -> None:
+    assert accuracy(workplace, digits_store, "neuron=lif", "neuron.recurrent=true") > 0.9
+
+
+def test_learned_time_constants_and_thresholds_learn(workplace: Path, digits_store: str) -> None:
+    assert accuracy(workplace, digits_store, "neuron.learn={tau_mem: channel, v_threshold: layer}") > 0.9
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_an_integrator_reads_out(name: str, workplace: Path, digits_store: str) -> None:
+    assert accuracy(workplace, digits_store, f"+neuron@model.layers.readout={name}") > 0.9

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.settings import build_dataset
+from snnlab.data.sources.spike_patterns import SpikePatterns
+from snnlab.errors import ConfigError
+from snnlab.events import Events, check_events, open_or_build
+
+NODE: dict[str, Any] = {"type": "spike_patterns", "duration_ms": 1000.0, "num_bins": 100}
+
+
+def _source(**changes: Any) -> SpikePatterns:
+    return SpikePatterns(**{"sensor_size": [60, 1, 1], "num_classes": 4, "num_recordings": 40, **changes})
+
+
+def _same(one: Events, other: Events) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None)
+
+
+@pytest.mark.parametrize(("sensor", "classes"), [([700, 1, 1], 10), ([28, 28, 1], 5), ([16, 8, 2], 20)])
+def test_the_yaml_says_size_and_classes_once(sensor: list[int], classes: int) -> None:
+    dataset = build_dataset({**NODE, "sensor_size": sensor, "num_classes": classes})
+    assert dataset.sensor_size == tuple(sensor)
+    assert dataset.num_classes == classes
+    assert set(dataset.targets) == set(range(classes))
+    events = dataset.read(3)
+    check_events(events, dataset.sensor_size, dataset.name(3))
+    assert events.x.max() == sensor[0] - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 121}, r"^data: num_classes is at most 120, the orders of 5 motifs, got 121$"),
+        ({"num_recordings": 19}, r"^data: num_recordings must be 20 or more, two a class, got 19$"),
+        ({"simulation_seed": -1}, r"^data: simulation_seed must be 0 or more, got -1$"),
+        ({"recipe": {}}, r"^data: unknown setting 'recipe'"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_dataset({**NODE, "sensor_size": [60, 1, 1], "num_classes": 10, **changes})
+
+
+def test_it_says_that_it_is_simulated() -> None:
+    assert "simulated" in _source().label
+    assert "simulated" in _source().name(0)
+
+
+def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:
+    source = _source()
+    first = source.read(5)
+    source.read(6)
+    assert _same(source.read(5), first)
+    assert _same(_source(num_recordings=400).read(5), first)
+    assert not _same(source.read(9), first)  # of the same class
+    check_events(first, source.sensor_size, source.name(5))
+
+
+def test_another_seed_makes_other_motifs_orders_and_recordings() -> None:
+    one, other = _source(), _source(simulation_seed=1)
+    assert not np.array_equal(one._motifs.time, other._motifs.time)
+    assert not np.array_equal(one._orders, other._orders)
+    assert not _same(one.read(0), other.read(0))
+
+
+def test_a_fifth_of_each_class_is_for_testing_and_the_same_for_everyone() -> None:
+    source = SpikePatterns([700, 1, 1], 10, simulation_seed=9)
+    assert len(source) == 2000
+    for k in range(10):
+        assert source.split[source.targets == k].tolist().count(1) == 40
+    # Of all published results on it: must never change.
+    assert hashlib.sha256(source.split.tobytes()).hexdigest().startswith("09feab5ed63ba167")
+
+
+def test_the_first_recording_is_the_same_for_everyone() -> None:
+    events = SpikePatterns([700, 1, 1], 10).read(0)
+    # Whoever changes the generator changes the recipe too, else old stores would pass for new ones.
+    assert hashlib.sha256(events.t.tobytes() + events.x.tobytes()).hexdigest().startswith("fca3e20b1ec4c747")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"simulation_seed": 1}, {"sensor_size": [30, 2, 1]}, {"num_classes": 5}, {"num_recordings": 41}]
+)
+def test_the_fingerprint_follows_everything_that_decides_the_recordings(changes: dict[str, Any]) -> None:
+    assert _source().fingerprint() == _source().fingerprint()
+    assert _source(**changes).fingerprint() != _source().fingerprint()
+
+
+def test_it_packs_without_rows_and_opens_again(store_dir: Path) -> None:
+    source = _source()
+    store = open_or_build(source, store_dir)
+    assert _same(store[7], source.read(7))
+    assert store[7].y is None
+    assert open_or_build(_source(), store_dir).path == store.path

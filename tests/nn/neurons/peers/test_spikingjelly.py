@@ -1,0 +1,72 @@
+"""The presets named after SpikingJelly, beside SpikingJelly 2.0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from comparison import agree_on_ties, compare
+from presets import Drive, Run, build, dyadic, library, noise, run
+from torch import Tensor
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture(scope="module")
+def neurons() -> Any:
+    return library("spikingjelly.activation_based.neuron")
+
+
+def node(neuron: Any, drive: Drive, learned: tuple[Tensor, ...] = ()) -> Run:
+    """Run a node of SpikingJelly, all steps at once."""
+    neuron.train()
+    neuron.reset()
+    neuron.v = drive.v
+    y = neuron(drive.x)
+    return Run(y, torch.cat([neuron.v_seq[:-1].detach(), neuron.v[None]]), learned=learned)
+
+
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "defaults": ({}, {}),
+    "decay_input=False": ({"input_gain": 1.0}, {"decay_input": False}),
+    "v_reset=None": ({"reset": "subtract"}, {"v_reset": None}),
+    "v_reset=-0.2": ({"v_reset": -0.2, "v_leak": -0.2}, {"v_reset": -0.2}),
+    "detach_reset=True": ({"detach_reset": True}, {"detach_reset": True}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_spikingjelly_lif(neurons: Any, dtype: torch.dtype, way: str) -> None:
+    changes, settings = WAYS[way]
+    drive = noise(dtype, 0.4, 0.8)
+    theirs = node(neurons.LIFNode(step_mode="m", store_v_seq=True, **settings), drive)
+    compare(f"spikingjelly_lif {way}", run(build("spikingjelly_lif", dtype, **changes), drive), theirs, drive)
+
+
+def test_spikingjelly_plif(neurons: Any, dtype: torch.dtype) -> None:
+    drive = noise(dtype, 0.4, 0.8)
+    ours = build("spikingjelly_plif", dtype)
+    plif = neurons.ParametricLIFNode(step_mode="m", store_v_seq=True).to(dtype)
+    theirs = node(plif, drive, (plif.w,))
+    # We store log(tau - 1), SpikingJelly w = -log(tau - 1).
+    compare("spikingjelly_plif", run(ours, drive, learned=(ours.learned["tau_mem"],)), theirs, drive, factors=(-1.0,))
+
+
+def test_spikingjelly_plif_stores_the_negative_of_w(neurons: Any) -> None:
+    ours = build("spikingjelly_plif", torch.float32, tau_mem="3 steps").learned["tau_mem"]
+    assert ours.item() == pytest.approx(-neurons.ParametricLIFNode(init_tau=3.0).w.item())
+
+
+def test_spikingjelly_if(neurons: Any, dtype: torch.dtype) -> None:
+    drive = noise(dtype, 0.05, 0.3)
+    theirs = node(neurons.IFNode(step_mode="m", store_v_seq=True), drive)
+    compare("spikingjelly_if", run(build("spikingjelly_if", dtype), drive), theirs, drive)
+
+
+def test_spikingjelly_lets_neurons_at_the_threshold_spike(neurons: Any) -> None:
+    drive = dyadic()
+    settings = {"step_mode": "m", "store_v_seq": True}
+    agree_on_ties("spikingjelly_lif", node(neurons.LIFNode(**settings), drive), drive)
+    agree_on_ties("spikingjelly_plif", node(neurons.ParametricLIFNode(**settings).double(), drive), drive)
+    agree_on_ties("spikingjelly_if", node(neurons.IFNode(**settings), drive), drive)

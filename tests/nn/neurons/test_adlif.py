@@ -1,0 +1,369 @@
+"""The adaptation current: RadLIF and SE-adLIF by loops of their own, physical time, ranges, and Norse's ada_lif_step.
+
+Axes: T steps, B samples, N neurons.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from snnlab.config.folders import config_folder
+from snnlab.errors import ConfigError
+from snnlab.nn import NEURONS
+from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
+from snnlab.nn.surrogate import Atan
+from snnlab.nn.temporal import OWN
+
+T, B, N = 30, 3, 8
+LENGTHS = torch.tensor([T, 1, 9])
+
+
+def drive(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    torch.manual_seed(0)
+    return (torch.rand(T, B, *(shape or (N,)), dtype=torch.float64) * 5 - 1).to(dtype)
+
+
+def preset(name: str, **changes: Any) -> Any:
+    """Return the neuron of `configs/neuron/NAME.yaml` in double precision, with `changes` to its settings."""
+    settings = yaml.safe_load((config_folder() / "neuron" / f"{name}.yaml").read_text(encoding="utf-8")) | changes
+    return NEURONS.build(settings.pop("type"), settings, name, dt=1.0, in_shape=(N,)).double()
+
+
+def values(neuron: AdLIF, *names: str) -> list[Tensor]:
+    """Return what training would have made of these quantities by now, as leaves of their own."""
+    return [torch.as_tensor(neuron.value(name)).detach().clone().requires_grad_() for name in names]
+
+
+def straight(gap: Tensor, slope: Tensor) -> Tensor:
+    """Return the strict step of gap, with `slope` as its derivative."""
+    return (gap > 0).to(gap.dtype) + slope.detach() * (gap - gap.detach())
+
+
+def radlif(x: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    """Bittar and Garner's RadLIF in the order of sparch, which starts from random states; here from zero."""
+    u = w = s = torch.zeros_like(x[0])
+    spikes, feedback = [], weight * (1 - torch.eye(N, dtype=x.dtype))
+    for x_t in x:
+        w = beta * w + a * u + b * s
+        u = alpha * (u - s) + (1 - alpha) * (x_t + s @ feedback.T - w)
+        s = straight(u - 1.0, ((u - 1.0).abs() < 0.5).to(x.dtype))
+        spikes.append(s)
+    # What it would take into w at the next step, and the potential after the reset that it would then apply.
+    return torch.stack(spikes), u - s, beta * w + a * u + b * s
+
+
+def se_adlif(x: Tensor, weight: Tensor, tau_u: Tensor, tau_w: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    """Baronig et al.'s symplectic Euler update with an early reset."""
+    alpha, beta, q = torch.exp(-1 / tau_u), torch.exp(-1 / tau_w), 120.0
+    u = w = z = torch.zeros_like(x[0])
+    spikes = []
+    for x_t in x:
+        u = alpha * u + (1 - alpha) * (x_t + z @ weight.T - w)
+        z = straight(u - 1.0, 0.4 * 5.0 / 2.0 * torch.exp(-5.0 * (u - 1.0).abs()))
+        u = u * (1 - z.detach())
+        w = beta * w + (1 - beta) * q * (a * u + b * z)
+        spikes.append(z)
+    return torch.stack(spikes), u, w
+
+
+@pytest.mark.parametrize(
+    ("name", "oracle", "quantities"),
+    [
+        ("radlif", radlif, ("beta", "rho", "a", "b")),
+        ("se_adlif", se_adlif, ("tau_mem", "tau_adapt", "a", "b")),
+    ],
+)
+def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantities: tuple[str, ...]) -> None:
+    neuron, x = preset(name), drive() * 6
+    inner = neuron.neuron
+    weight, leaves = neuron.feedback.weight.detach().clone().requires_grad_(), values(inner, *quantities)
+    s, (_, state) = neuron(x)
+    expected = oracle(x, weight, *leaves)
+    assert 30 < s.sum() < s.numel() - 30
+    for result, other in zip((s, *state), expected, strict=True):
+        torch.testing.assert_close(result, other, rtol=1e-10, atol=1e-10)
+
+    weights = [torch.randn_like(result) for result in expected]
+    ours, theirs = ([(y * k).sum() for y, k in zip(side, weights, strict=True)] for side in ((s, *state), expected))
+    stored = [inner.learned[quantity] for quantity in quantities]
+    grads = torch.autograd.grad(ours, [neuron.feedback.weight, *stored])
+    others = list(torch.autograd.grad(theirs, [weight, *leaves]))
+    for n, quantity in enumerate(quantities, start=1):  # from the value to the logit that is stored for it
+        low, high = inner.ranges[quantity]
+        others[n] = others[n] * (leaves[n - 1] - low) * (high - leaves[n - 1]) / (high - low)
+    for grad, other in zip(grads, others, strict=True):
+        assert other.abs().max() > 1e-3
+        torch.testing.assert_close(grad, other, rtol=1e-7, atol=1e-7 * other.abs().max().item())
+
+
+def test_every_neuron_of_a_preset_starts_anywhere_in_the_published_ranges() -> None:
+    ends = {
+        "radlif": {
+            "beta": (math.exp(-1 / 5), math.exp(-1 / 25)),
+            "rho": (math.exp(-1 / 30), math.exp(-1 / 120)),
+            "a": (-1.0, 1.0),
+            "b": (0.0, 2.0),
+        },
+        "se_adlif": {"tau_mem": (5.0, 25.0), "tau_adapt": (60.0, 300.0), "a": (0.0, 1.0), "b": (0.0, 2.0)},
+    }
+    for name, ranges in ends.items():
+        neuron = NEURONS.build("adlif", _without_recurrence(name), name, dt=1.0, in_shape=(4000,))
+        for quantity, (low, high) in ranges.items():
+            place = (torch.as_tensor(neuron.value(quantity)).detach() - low) / (high - low)
+            assert place.shape == (4000,)
+            assert 0 < place.min() < 0.01
+            assert 0.99 < place.max() < 1
+            assert place.mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def _without_recurrence(name: str) -> dict[str, Any]:
+    settings = yaml.safe_load((config_folder() / "neuron" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return {key: value for key, value in settings.items() if key not in ("type", "recurrent")}
+
+
+def test_over_images_a_preset_learns_for_each_channel() -> None:
+    neuron = NEURONS.build("adlif", _without_recurrence("radlif"), "n", dt=1.0, in_shape=(3, 5, 5))
+    assert {tuple(parameter.shape) for parameter in neuron.parameters()} == {(3, 1, 1)}
+
+
+@pytest.mark.parametrize("coupling", ["before_reset", "after_reset"])
+@pytest.mark.parametrize("reset", ["subtract", "value", "none"])
+@pytest.mark.parametrize("detach", [False, True])
+def test_spikes_states_and_gradients_are_those_of_the_equations(coupling: Any, reset: Any, detach: bool) -> None:
+    leaves = drive() * 2, torch.rand(B, N).double(), torch.rand(B, N).double()
+    x, *start = ours = [leaf.clone().requires_grad_() for leaf in leaves]
+    x2, v, w = theirs = [leaf.clone().requires_grad_() for leaf in leaves]
+    neuron = AdLIF(
+        beta=0.75, rho=0.875, a=0.5, b=0.25, q=2.0, a_gain="1-rho", b_gain=0.5, coupling=coupling, reset=reset,
+        v_threshold=1.5, v_reset=-0.25, input_gain=0.5, detach_reset=detach, surrogate=Atan(0.4, 0.8),
+    )  # fmt: skip
+    s, state = neuron(x, AdLIFState(*start))
+    spikes = []
+    for x_t in x2:
+        u = 0.75 * v + 0.5 * x_t - 0.25 * w
+        gap = u - 1.5
+        z = (gap >= 0).double() + (0.8 / (1 + (gap / 0.6) ** 2)).detach() * (gap - gap.detach())
+        felt = z.detach() if detach else z
+        v = {"subtract": u - 1.5 * felt, "value": u + felt * (-0.25 - u), "none": u}[reset]
+        w = 0.875 * w + 2.0 * (0.125 * 0.5 * (u if coupling == "before_reset" else v) + 0.5 * 0.25 * z)
+        spikes.append(z)
+    expected = (torch.stack(spikes), v, w)
+    assert 30 < s.sum() < s.numel() - 30
+    for result, other in zip((s, *state), expected, strict=True):
+        torch.testing.assert_close(result, other, rtol=0, atol=1e-12)
+    weights = [torch.randn_like(result) for result in expected]
+    grads = [
+        torch.autograd.grad([(y * k).sum() for y, k in zip(side, weights, strict=True)], inputs)
+        for side, inputs in (((s, *state), ours), (expected, theirs))
+    ]
+    for grad, other in zip(*grads, strict=True):
+        assert grad.any()
+        torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
+
+
+def test_without_adaptation_it_is_lif() -> None:
+    x = drive(dtype=torch.float32)
+    s, state = AdLIF(2.0, a=0.0, b=0.0)(x)
+    expected, membrane = LIF(2.0)(x)
+    assert torch.equal(s, expected)
+    assert torch.equal(state.v, membrane.v)
+
+
+def test_the_current_comes_to_a_times_a_constant_potential_and_jumps_by_b() -> None:
+    neuron = AdLIF(1.0, tau_mem=5.0, tau_adapt=50.0, a=0.5, b=0.25, input_gain="1-a")
+    _, state = neuron(torch.full((2000, 1, 1), 0.6, dtype=torch.float64))
+    # v = x - w and w = a v.
+    assert state.v.item() == pytest.approx(0.6 / 1.5, rel=1e-6)
+    assert state.w.item() == pytest.approx(0.5 * 0.6 / 1.5, rel=1e-6)
+    jumping = AdLIF(1.0, a=0.0, b=0.25)
+    _, state = jumping(torch.full((1, 1, 1), 1.5))
+    assert state.w.item() == 0.25
+
+
+def test_halving_dt_hardly_changes_the_current() -> None:
+    impulses = torch.rand(40, B, N, dtype=torch.float64) * 0.3
+    ends = []
+    for parts in (1, 2, 4, 8):
+        x = torch.zeros(40 * parts, B, N, dtype=torch.float64)
+        x[parts - 1 :: parts] = impulses
+        ends.append(AdLIF(4.0 / parts, a=0.5, b=0.3)(x)[1].w.mean().item())
+    steps = [abs(one - other) for one, other in itertools.pairwise(ends)]
+    assert steps[2] < steps[1] < steps[0] < 0.25 * ends[-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "invariant"),
+    [
+        ({}, True),
+        ({"a_gain": 1.0}, False),
+        ({"a_gain": 1.0, "a": 0.0}, True),
+        ({"a_gain": 1.0, "a": 0.0, "learn": ["a"]}, False),
+        ({"b_gain": "1-rho"}, False),
+        ({"b_gain": "1-rho", "b": 0.0}, True),
+        ({"input_gain": "1-a"}, False),
+        ({"rho": 0.9}, False),
+    ],
+)
+def test_it_says_what_depends_on_dt(settings: dict[str, Any], invariant: bool) -> None:
+    assert AdLIF(1.0, **settings).dt_invariant is invariant
+
+
+def test_the_published_forms_say_that_they_depend_on_dt() -> None:
+    for name in ("radlif", "se_adlif"):
+        assert not preset(name).dt_invariant
+    assert any("adds the potential up" in remark.text for remark in preset("radlif").dialect().remarks)
+    assert any("(1 - rho) q b" in remark.text for remark in preset("se_adlif").dialect().remarks)
+
+
+def test_its_dialect_is_told() -> None:
+    assert AdLIF(1.0, b=0.5).dialect().words["adaptation"] == "w, by 0.1 v + 0.5 s"
+    assert AdLIF(1.0, coupling="before_reset").dialect().words["adaptation"] == "w, by 0.1 u + 0.1 s"
+    assert [(c.name, c.ms) for c in AdLIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dtype) -> None:
+    neuron = AdLIF(2.0, learn=["a", "b", "tau_adapt"]).to(dtype)
+    x = drive(2, 5, 3, dtype=dtype)
+    whole, last = neuron(x)
+    outputs, state = [], neuron.initial_state(x[0])
+    for piece in x.split(size):
+        y, state = neuron(piece, state)
+        outputs.append(y)
+    assert torch.equal(torch.cat(outputs), whole)
+    assert whole.dtype == dtype
+    for part, other in zip(state, last, strict=True):
+        assert part.dtype == dtype
+        assert part.isfinite().all()
+        assert torch.equal(part, other)
+
+
+def test_past_its_end_a_sample_rests_and_only_valid_spikes_count() -> None:
+    neuron, x, counts = AdLIF(2.0), drive(2, 5, 3), {}
+    y, state = neuron(x, lengths=LENGTHS, counts=counts)
+    for b, n in enumerate(LENGTHS.tolist()):
+        short, last = neuron(x[:n, b : b + 1])
+        assert torch.equal(y[:n, b : b + 1], short)
+        assert not y[n:, b].any()
+        assert torch.equal(counts[OWN][b], short.sum((0, 1)))
+        assert all(torch.equal(part[b : b + 1], other) for part, other in zip(state, last, strict=True))
+
+
+def test_channels_last_memory_is_kept() -> None:
+    x = drive(2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    y, state = AdLIF(2.0)(x)
+    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
+
+
+def test_an_empty_batch_and_a_single_step_run() -> None:
+    y, state = AdLIF(2.0)(torch.rand(1, 0, 4))
+    assert y.shape == (1, 0, 4)
+    assert state.w.shape == (0, 4)
+
+
+def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() -> None:
+    ranges = {"tau_mem": [5.0, 25.0], "tau_adapt": [60.0, 300.0]}
+    names = ["tau_mem", "tau_adapt", "a", "b"]
+    neuron = AdLIF(1.0, a=0.2, b=0.3, learn=dict.fromkeys(names, "neuron"), ranges=ranges, in_shape=(N,))
+    starts = {"tau_mem": 20.0, "tau_adapt": 200.0, "a": 0.2, "b": 0.3}
+    ends = {"tau_mem": (5, 25), "tau_adapt": (60, 300), "a": (-1, 1), "b": (0, 2)}
+    for name in names:
+        assert torch.as_tensor(neuron.value(name))[0].item() == pytest.approx(starts[name], rel=1e-6)
+        for n, far in enumerate((-9.0, 9.0)):
+            with torch.no_grad():
+                neuron.learned[name].fill_(far)
+            assert torch.as_tensor(neuron.value(name))[0].item() == pytest.approx(ends[name][n], abs=0.1)
+
+
+def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn() -> None:
+    with pytest.raises(ValueError, match="'v_leak' cannot be learned"):
+        AdLIF(1.0, learn=["v_leak"])
+
+
+def test_recurrence_is_a_setting() -> None:
+    neuron = preset("radlif")
+    assert isinstance(neuron, Recurrent)
+    weight = neuron.feedback.weight.detach()
+    assert not weight.diagonal().any()
+    y, state = neuron(drive())
+    assert isinstance(state, RecurrentState)
+    assert torch.equal(state.s, y[-1])
+
+
+TAKES = "ranges: '{}' takes no range; only these do: tau_mem, tau_adapt, a, b."
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"a": math.inf}, "a must be a finite number, got inf"),
+        ({"q": math.nan}, "q must be a finite number, got nan"),
+        ({"b_gain": math.nan}, "b_gain must be a finite number, got nan"),
+        ({"a_gain": "1-a"}, "a_gain: expected a number or one of 1-rho, got '1-a'"),
+        ({"coupling": "late"}, "coupling: expected one of before_reset, after_reset, got 'late'"),
+        ({"init": "normal"}, "init: expected one of value, uniform, got 'normal'"),
+        ({"ranges": {"v_threshold": [1, 2]}}, TAKES.format("v_threshold")),
+        ({"ranges": {"beta": [0.1, 0.2]}}, TAKES.format("beta")),
+        ({"ranges": {"a": [1, 0]}}, "ranges: a needs [low, high], two numbers, low < high, got [1, 0]"),
+        ({"ranges": {"a": [1]}}, "ranges: a needs [low, high], two numbers, low < high, got [1]"),
+        ({"ranges": {"a": 1}}, "ranges: a needs [low, high], two numbers, low < high, got 1"),
+        ({"ranges": {"tau_mem": [-5, 25]}}, "tau_mem must be > 0 ms, got -5"),
+        (
+            {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
+            "beta is a factor per step, 0 <= beta < 1, got 1.5",
+        ),
+        (
+            {"a": 1.5, "learn": ["a"]},
+            "a of 1.5 is learned between -1 and 1; start it between them, or set ranges: {a: [low, high]}",
+        ),
+    ],
+)
+def test_refused_settings_say_why(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        AdLIF(1.0, **settings)
+    assert str(caught.value).split(" Did you")[0] == message
+
+
+def test_a_mistake_in_the_yaml_has_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"^lif1\.ranges: expected a mapping or null, got \[1\]"):
+        NEURONS.build("adlif", {"ranges": [1]}, "lif1", dt=1.0)
+
+
+@pytest.mark.peers
+def test_it_is_norses_ada_lif_step_behind_a_synapse() -> None:
+    pytest.importorskip("norse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit.script, at its import
+        from norse.torch.functional.lsnn import LSNNParameters, LSNNState, ada_lif_step
+
+    steps, batch, neurons = 200, 100, 200
+    x = torch.randn(steps, batch, neurons, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 + 1
+    defaults = LSNNParameters(tau_adapt_inv=torch.tensor(20.0))
+    p = defaults._replace(**{n: part.double() for n, part in defaults._asdict().items() if isinstance(part, Tensor)})
+    zero = torch.zeros(batch, neurons, dtype=torch.float64)
+    state, outputs, membranes, currents = LSNNState(zero, zero, zero, zero), [], [], []
+    for x_t in x:
+        currents.append(state.i)
+        z, state = ada_lif_step(x_t, state, torch.eye(neurons).double(), torch.zeros(neurons, neurons).double(), p)
+        outputs.append(z)
+        membranes.append(state.v)
+    settings = yaml.safe_load((config_folder() / "neuron" / "adlif.yaml").read_text(encoding="utf-8"))
+    changes = {"tau_mem": "10 steps", "tau_adapt": "50 steps", "a": 0.0, "b": 1.8, "decay": "euler"}
+    changes |= {"input_gain": "1-a", "threshold": "strict", "detach_reset": False}
+    del settings["type"]
+    neuron = NEURONS.build("adlif", settings | changes, "n")
+    s, (v, w) = neuron(torch.stack(currents))
+    assert s.sum() > 50_000
+    assert torch.equal(s, torch.stack(outputs))
+    for given, expected in ((v, membranes[-1]), (w, state.b)):
+        torch.testing.assert_close(given, expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,271 @@
+"""What every neuron of the registry keeps to, and every preset, with feedback and without."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from snnlab.config.folders import config_folder
+from snnlab.nn import NEURONS, Neuron
+from snnlab.nn.neurons import Recurrent
+from snnlab.nn.surrogate import Atan
+from snnlab.nn.surrogate.spike import _Spike
+from snnlab.nn.temporal import OWN
+from snnlab.settings import takes
+
+T, B, SHAPE = 9, 3, (4, 3, 5)
+FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
+NAMES = sorted({*FILES, *NEURONS})
+KINDS = [*NAMES, *(f"{name}-recurrent" for name in NEURONS)]
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+# Their gradients are no derivatives of anything: what the library leaves out of them on purpose, they leave out.
+NOT_A_DERIVATIVE = {
+    "lava_cuba": "quantised states; its backward passes resets by",
+    "snntorch_alpha": "its reset is detached",
+    "sinabs_lif": "several spikes a step, each with the same bell",
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small tensors are slower on more, by far where other work is done beside them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build(kind: str, dt: float = 2.0, in_shape: tuple[int, ...] = SHAPE, **changes: Any) -> Neuron:
+    name, _, recurrent = kind.partition("-")
+    settings = yaml.safe_load(FILES[name].read_text(encoding="utf-8")) if name in FILES else {"type": name}
+    settings |= changes | ({"recurrent": True} if recurrent else {})
+    torch.manual_seed(0)
+    return NEURONS.build(settings.pop("type"), settings, name, dt=dt, in_shape=in_shape)
+
+
+def drive(steps: int = T, batch: int = B, dtype: torch.dtype = torch.float32, scale: float = 12.0) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return ((torch.rand(steps, batch, *SHAPE, generator=generator) * 1.4 - 0.4) * scale).to(dtype)
+
+
+def leaves(state: Any) -> list[Tensor]:
+    return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves(part)]
+
+
+def assert_same(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        assert torch.equal(a, b)
+
+
+def pieces(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
+    outputs, state = [], None
+    for piece in x.split(size):
+        y, state = neuron(piece, state)
+        outputs.append(y)
+    return torch.cat(outputs), state
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dtype) -> None:
+    neuron = build(kind)
+    y, state = neuron(drive(dtype=dtype))
+    assert y.shape == (T, B, *SHAPE)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+    assert (y != 0).any()
+    for leaf in leaves(state):
+        assert leaf.shape == (B, *SHAPE)
+        assert leaf.dtype == dtype
+        assert leaf.isfinite().all()
+
+
+@every_kind
+@pytest.mark.parametrize("size", [1, 4])
+def test_pieces_and_single_steps_equal_the_whole_bit_for_bit(kind: str, size: int) -> None:
+    neuron, x = build(kind), drive()
+    whole, last = neuron(x)
+    parts, state = pieces(neuron, x, size)
+    assert torch.equal(parts, whole)
+    assert_same(state, last)
+
+
+@every_kind
+def test_a_state_that_is_given_is_where_it_starts_and_is_not_changed(kind: str) -> None:
+    neuron, x = build(kind), drive()
+    with torch.no_grad():
+        _, state = neuron(x)
+    kept = copy.deepcopy(state)
+    y, _ = neuron(x, state)
+    assert_same(state, kept)
+    assert torch.equal(neuron(x, neuron.initial_state(x[0]))[0], neuron(x)[0])
+    assert not torch.equal(y, neuron(x)[0])
+
+
+@every_kind
+def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(kind: str) -> None:
+    neuron, x, lengths = build(kind).double(), drive(dtype=torch.float64), [T, 1, 5]
+    y, state = neuron(x, lengths=torch.tensor(lengths))
+    for b, n in enumerate(lengths):
+        short, last = neuron(x[:n, b : b + 1])
+        assert torch.equal(y[:n, b : b + 1], short)
+        assert (y[n:, b] == 0).all()
+        for part, expected in zip(leaves(state), leaves(last), strict=True):
+            assert torch.equal(part[b : b + 1], expected)
+
+
+@every_kind
+def test_counts_are_the_spikes_of_the_valid_steps_of_spiking_neurons_alone(kind: str) -> None:
+    neuron = build(kind)
+    counts: dict[str, Tensor] = {}
+    y, _ = neuron(drive(), lengths=torch.tensor([T, 2, 4]), counts=counts)
+    if neuron.spiking:
+        assert torch.equal(counts[OWN], y.sum(0))
+        assert (y == y.round()).all()
+    else:
+        assert counts == {}
+
+
+@every_kind
+def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str) -> None:
+    neuron, x = build(kind), drive().requires_grad_()
+    y, _ = neuron(x)
+    (y * torch.randn_like(y)).sum().backward()
+    for tensor in (x, *neuron.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.any()
+
+
+def smooth(ctx: Any, distance: Tensor, surrogate: Any, v_threshold: Any, strict: bool) -> Tensor:
+    """Return the function whose derivative is the arctangent's bell, in the spike's place."""
+    ctx.save_for_backward(distance)
+    ctx.surrogate, ctx.v_threshold = surrogate, v_threshold.item() if isinstance(v_threshold, Tensor) else v_threshold
+    width = 0.4 * ctx.v_threshold
+    return 0.5 + 0.8 * width * torch.atan(distance / width)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
+def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = kind.partition("-")[0]
+    if name in NOT_A_DERIVATIVE:
+        pytest.skip(NOT_A_DERIVATIVE[name])
+    factory = NEURONS.get(name, name)
+    changes: dict[str, Any] = {"detach_reset": False} if takes(factory, "detach_reset") else {}
+    if takes(factory, "surrogate"):
+        changes["surrogate"] = Atan(0.4, 0.8)
+    neuron = build(kind, in_shape=(3,), **changes).double()
+    monkeypatch.setattr(_Spike, "forward", staticmethod(smooth))
+    x = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2
+    _, start = neuron(x)
+    given = [leaf.detach().clone().requires_grad_() for leaf in leaves(start)]
+
+    def run(x: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+        y, state = neuron(x, refilled(start, list(parts)))
+        return y, *leaves(state)
+
+    assert torch.autograd.gradcheck(run, (x.requires_grad_(), *given), eps=1e-6, atol=1e-7)
+
+
+def refilled(state: Any, parts: list[Tensor]) -> Any:
+    if isinstance(state, Tensor):
+        return parts.pop(0)
+    return type(state)(*(refilled(part, parts) for part in state))
+
+
+@every_kind
+def test_nothing_of_a_forward_is_left_in_the_module(kind: str) -> None:
+    neuron = build(kind)
+    before = {id(module): dict(vars(module)) for module in neuron.modules()}
+    saved = copy.deepcopy(neuron.state_dict())
+    first, _ = neuron(drive(), counts={})
+    for module in neuron.modules():
+        assert vars(module) == before[id(module)]
+    torch.testing.assert_close(dict(neuron.state_dict()), dict(saved), rtol=0, atol=0)
+    assert torch.equal(neuron(drive())[0], first)
+
+
+@every_kind
+def test_a_state_dict_makes_another_the_same_neuron(kind: str) -> None:
+    one, other = build(kind), build(kind)
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.add_(0.1)
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other(drive())[0], one(drive())[0])
+    assert torch.equal(copy.deepcopy(one)(drive())[0], one(drive())[0])
+
+
+@every_kind
+def test_it_moves_to_another_precision_as_modules_do(kind: str) -> None:
+    neuron = build(kind).to(torch.float64)
+    assert all(tensor.dtype != torch.float32 for tensor in (*neuron.parameters(), *neuron.buffers()))
+    assert neuron(drive(dtype=torch.float64))[0].dtype == torch.float64
+
+
+@every_kind
+@pytest.mark.parametrize(("steps", "batch"), [(T, 0), (1, B), (1, 1), (T, 1)])
+def test_an_empty_batch_a_last_small_one_and_a_single_step_are_taken(kind: str, steps: int, batch: int) -> None:
+    y, state = build(kind)(drive(steps)[:, :batch])
+    assert y.shape == (steps, batch, *SHAPE)
+    assert all(leaf.shape[0] == batch for leaf in leaves(state))
+
+
+@every_kind
+def test_silence_stays_silent(kind: str) -> None:
+    y, state = build(kind)(torch.zeros(T, B, *SHAPE))
+    if not any(name.endswith("bias") for name, _ in build(kind).named_parameters()):
+        assert (y == 0).all()
+    assert all(leaf.isfinite().all() for leaf in leaves(state))
+
+
+@every_kind
+@pytest.mark.parametrize("level", [1e4, -1e4])
+def test_input_far_out_of_range_leaves_numbers_that_are_finite(kind: str, level: float) -> None:
+    x = torch.full((T, B, *SHAPE), level, requires_grad=True)
+    neuron = build(kind)
+    y, state = neuron(x)
+    assert y.isfinite().all()
+    assert all(leaf.isfinite().all() for leaf in leaves(state))
+    if neuron.spiking and level < 0 and not isinstance(neuron, Recurrent):
+        assert (y == 0).all()
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient.isfinite().all()
+
+
+# torch's own compiler makes an instance of the class that it then warns of.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
+def test_the_plain_loop_can_be_compiled(kind: str) -> None:
+    neuron, x = build(kind), drive(3).requires_grad_()
+    torch._dynamo.reset()
+    expected, last = neuron(x)
+    y, state = torch.compile(neuron, backend="eager")(x)
+    assert torch.equal(y, expected)
+    assert_same(state, last)
+    ours, theirs = (torch.autograd.grad(out.sum(), x)[0] for out in (y, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@every_kind
+def test_channels_last_memory_is_kept(kind: str) -> None:
+    x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    y, _ = build(kind)(x)
+    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_it_says_of_itself_what_show_prints(kind: str) -> None:
+    neuron = build(kind)
+    assert all(constant.factor < 1 for constant in neuron.constants())
+    assert neuron.dialect().words
+    assert repr(neuron).startswith(type(neuron).__name__)

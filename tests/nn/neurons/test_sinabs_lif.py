@@ -1,0 +1,313 @@
+"""Sinabs' LIF: several spikes a step, against hand values, Sinabs' own traces and Sinabs itself.
+
+Axes: T steps, B samples, N neurons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from snnlab.config.folders import config_folder
+from snnlab.errors import ConfigError
+from snnlab.nn import NEURONS
+from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
+from snnlab.nn.temporal import OWN
+
+DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64) * 0.4
+T, B, SHAPE = 12, 3, (2, 5, 3)
+LENGTHS = torch.tensor([12, 1, 7])
+DIALECTS: list[dict[str, Any]] = [
+    {"input_gain": 1.0},
+    {"input_gain": "1-a", "tau_syn": "3 steps"},
+    {"input_gain": 1.0, "beta": 0.8, "alpha": 0.5, "min_v_mem": -0.25, "v_threshold": 0.7},
+]
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let the small tensors of each step stay on one thread: on a busy machine several wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def drive(dtype: torch.dtype = torch.float32) -> Tensor:
+    torch.manual_seed(0)
+    return (torch.rand(T, B, *SHAPE) * 5.0 - 1.5).to(dtype)
+
+
+def trace(neuron: SinabsLIF, x: Tensor) -> tuple[Tensor, SinabsLIFState]:
+    """Return the spikes and the states of all steps, `[T, ...]`."""
+    outputs, states, state = [], [], None
+    for x_t in x.split(1):
+        y, state = neuron(x_t, state)
+        outputs.append(y[0])
+        states.append(state)
+    return torch.stack(outputs), SinabsLIFState(*map(torch.stack, zip(*states, strict=True)))
+
+
+# Sinabs 2.0.3 and 3.1.3 printed these.
+GOLDEN = [
+    (
+        {"tau_mem": "10 steps"},
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0.038065, 0.224768, 0.393703, 0.356238, 0.512662, 0.654201, 0.782271, 0.707828],
+    ),
+    (
+        {"tau_mem": "10 steps", "input_gain": 1.0},
+        [0, 2, 2, 0, 2, 2, 2, 0],
+        [0.4, 0.361935, 0.327492, 0.296327, 0.268128, 0.242612, 0.219525, 0.198634],
+    ),
+    (
+        {"tau_mem": "10 steps", "tau_syn": "5 steps", "input_gain": 1.0},
+        [0, 2, 3, 2, 4, 5, 5, 5],
+        [0.327492, 0.201917, 0.380328, 0.96213, 0.651466, 0.322467, 0.804292, 0.241016],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "spikes", "membrane"), GOLDEN)
+def test_it_has_sinabs_traces(settings: dict[str, Any], spikes: list[int], membrane: list[float]) -> None:
+    outputs, states = trace(SinabsLIF(**settings), DRIVE.reshape(-1, 1, 1))
+    assert outputs.flatten().tolist() == spikes
+    assert states.v.flatten().tolist() == pytest.approx(membrane, abs=2e-6)
+
+
+def test_the_current_is_kept_after_its_decay_and_stays_zero_without_a_synapse() -> None:
+    x = torch.tensor([1.0, 0.5]).reshape(2, 1, 1)
+    assert trace(SinabsLIF(alpha=0.5), x)[1].i.flatten().tolist() == [0.5, 0.5]
+    assert trace(SinabsLIF(), x)[1].i.flatten().tolist() == [0.0, 0.0]
+
+
+# Halves and quarters are exact: u is 3.5, then 0.25 + 0.75, then 0 - 2, then -1 + 1.5.
+def test_it_spikes_as_often_as_the_membrane_holds_the_threshold_and_subtracts_each() -> None:
+    x = torch.tensor([3.5, 0.75, -2.0, 1.5]).reshape(-1, 1, 1)
+    outputs, states = trace(SinabsLIF(beta=0.5, input_gain=1.0), x)
+    assert outputs.flatten().tolist() == [3, 1, 0, 0]
+    assert states.v.flatten().tolist() == [0.5, 0.0, -2.0, 0.5]
+
+
+def test_the_membrane_falls_no_lower_than_its_bound() -> None:
+    x = torch.tensor([-2.0, 0.5, 2.5]).reshape(-1, 1, 1)
+    _, states = trace(SinabsLIF(beta=0.5, input_gain=1.0, min_v_mem=-0.5), x)
+    assert states.v.flatten().tolist() == [-0.5, 0.25, 0.625]
+    _, state = SinabsLIF(beta=0.5, min_v_mem=-0.5)(torch.full((3, 1, 1), 0.0), SinabsLIFState(*[-torch.ones(1, 1)] * 2))
+    assert state.v.item() == -0.125
+
+
+def test_a_membrane_at_its_bound_has_no_gradient() -> None:
+    x = torch.tensor([0.0, 0.5]).reshape(1, 1, 2).requires_grad_()
+    _, state = SinabsLIF(input_gain=1.0, min_v_mem=0.0, surrogate={"width": 0.01, "height": 1e-9})(x)
+    (gradient,) = torch.autograd.grad(state.v.sum(), x)
+    assert gradient.flatten().tolist() == pytest.approx([0.0, 1.0])
+
+
+# The bell stands around the first threshold alone: Sinabs' SingleExponential is 2 / thr * exp(-2 |u - thr| / thr).
+@pytest.mark.parametrize("threshold", [1.0, 0.5])
+@pytest.mark.parametrize("u", [-1.0, 0.75, 1.0, 2.0, 3.25])
+def test_the_gradient_of_any_number_of_spikes_is_one_exponential(u: float, threshold: float) -> None:
+    x = torch.full((1, 1, 1), u, dtype=torch.float64, requires_grad=True)
+    y, _ = SinabsLIF(input_gain=1.0, v_threshold=threshold)(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient.item() == pytest.approx(2 / threshold * math.exp(-2 * abs(u - threshold) / threshold), rel=1e-14)
+
+
+def test_the_gradient_flows_through_the_reset() -> None:
+    x = torch.full((1, 1, 1), 1.5, dtype=torch.float64, requires_grad=True)
+    _, state = SinabsLIF(input_gain=1.0)(x)
+    (gradient,) = torch.autograd.grad(state.v.sum(), x)
+    assert gradient.item() == pytest.approx(1 - 2 * math.exp(-1), rel=1e-14)
+
+
+@every_dialect
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_pieces_equal_the_whole_bit_for_bit(dialect: dict[str, Any], size: int, dtype: torch.dtype) -> None:
+    neuron, x = SinabsLIF(**dialect), drive(dtype)
+    whole, state = neuron(x)
+    outputs, last = [], None
+    for piece in x.split(size):
+        y, last = neuron(piece, last)
+        outputs.append(y)
+    assert whole.dtype == dtype
+    assert whole.max() > 1
+    assert whole.isfinite().all()
+    assert torch.equal(whole, whole.round())
+    assert (whole >= 0).all()
+    assert torch.equal(torch.cat(outputs), whole)
+    assert isinstance(last, SinabsLIFState)
+    assert all(torch.equal(a, b) and a.dtype == dtype for a, b in zip(last, state, strict=True))
+
+
+@every_dialect
+def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(dialect: dict[str, Any]) -> None:
+    neuron, x, counts = SinabsLIF(**dialect), drive(), {}
+    y, state = neuron(x, lengths=LENGTHS, counts=counts)
+    for b, n in enumerate(LENGTHS.tolist()):
+        short, last = neuron(x[:n, b : b + 1])
+        assert torch.equal(y[:n, b : b + 1], short)
+        assert (y[n:, b] == 0).all()
+        assert torch.equal(counts[OWN][b], short.sum((0, 1)))
+        assert all(torch.equal(part[b : b + 1], whole) for part, whole in zip(state, last, strict=True))
+
+
+@every_dialect
+def test_channels_last_memory_is_kept(dialect: dict[str, Any]) -> None:
+    x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    for lengths in (None, LENGTHS):
+        y, state = SinabsLIF(**dialect)(x, lengths=lengths)
+        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+        assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(1, B), (T, 0), (1, 0)])
+def test_one_step_and_an_empty_batch_run(steps: int, batch: int) -> None:
+    y, state = SinabsLIF(tau_syn="2 steps")(torch.ones(steps, batch, *SHAPE))
+    assert y.shape == (steps, batch, *SHAPE)
+    assert all(part.shape == (batch, *SHAPE) for part in state)
+
+
+def test_it_starts_at_rest() -> None:
+    neuron, x = SinabsLIF(alpha=0.5), drive()
+    rest = SinabsLIFState(torch.zeros(B, *SHAPE), torch.zeros(B, *SHAPE))
+    assert torch.equal(neuron(x)[0], neuron(x, rest)[0])
+    assert all(torch.equal(a, b) for a, b in zip(neuron.initial_state(x[0]), rest, strict=True))
+
+
+def test_its_clock_is_that_of_its_steps_unless_it_is_given_in_ms() -> None:
+    assert SinabsLIF(1.0).coefficients() == SinabsLIF(7.0).coefficients()
+    assert not SinabsLIF(1.0).dt_invariant
+    assert not SinabsLIF(1.0, tau_mem=20.0).dt_invariant  # the gain 1-a
+    assert not SinabsLIF(1.0, tau_mem=20.0, input_gain="1-a", tau_syn=10.0).dt_invariant  # jumps decay first
+    assert SinabsLIF(1.0, tau_mem=20.0, input_gain=1.0).dt_invariant
+    assert [c.name for c in SinabsLIF(1.0, tau_syn=10.0).constants()] == ["tau_mem", "tau_syn"]
+
+
+def test_it_learns_the_decays_that_it_was_given() -> None:
+    neuron = SinabsLIF(tau_mem="4 steps", alpha=0.5, learn=["tau_mem", "alpha"])
+    k: Any = neuron.coefficients()
+    assert k.a.item() == pytest.approx(math.exp(-0.25), rel=1e-6)
+    assert k.b.item() == pytest.approx(0.5, rel=1e-6)
+    neuron(drive())[0].sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in neuron.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"v_threshold": 0.0}, "v_threshold must be > 0, got 0.0"),
+        ({"v_threshold": math.nan}, "v_threshold must be a finite number, got nan"),
+        ({"min_v_mem": -math.inf}, "min_v_mem must be a finite number, got -inf"),
+        ({"min_v_mem": 0.5}, "min_v_mem must be <= 0, where the membrane rests, or null, got 0.5"),
+        ({"input_gain": math.inf}, "input_gain must be a finite number, got inf"),
+        ({"tau_mem": "2 steps", "beta": 0.5}, "give exactly one of tau_mem (ms, or 'N steps') and beta"),
+        ({"tau_syn": "2 steps", "alpha": 0.5}, "give exactly one of tau_syn (ms, or 'N steps') and alpha"),
+        ({"alpha": 1.0}, "alpha is a factor per step, 0 <= alpha < 1, got 1.0"),
+        (
+            {"learn": ["v_threshold"]},
+            "learn: 'v_threshold' cannot be learned; only real quantities are learned: tau_mem.",
+        ),
+    ],
+)
+def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        NEURONS.build("sinabs_lif", settings, "lif1", dt=1.0)
+    assert str(caught.value).startswith(f"lif1: {message}")
+
+
+def packaged(**changed: Any) -> SinabsLIF:
+    settings: Any = OmegaConf.to_container(OmegaConf.load(config_folder() / "neuron" / "sinabs_lif.yaml"))
+    return NEURONS.build(settings.pop("type"), settings | changed, "neuron", dt=10.0)
+
+
+PEERS: list[tuple[dict[str, Any], dict[str, Any], float]] = [
+    ({}, {}, 4.0),
+    ({"input_gain": 1.0, "tau_syn": "5 steps"}, {"norm_input": False, "tau_syn": 5.0}, 0.5),
+    (
+        {"input_gain": 1.0, "tau_syn": "5 steps", "min_v_mem": -0.5, "v_threshold": 0.7},
+        {"norm_input": False, "tau_syn": 5.0, "min_v_mem": -0.5, "spike_threshold": torch.tensor(0.7)},
+        0.5,
+    ),
+]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("ours", "theirs", "strength"), PEERS)
+def test_it_is_sinabs(ours: dict[str, Any], theirs: dict[str, Any], strength: float) -> None:
+    layers = pytest.importorskip("sinabs.layers")
+    neuron = packaged(**ours)
+    steps, neurons = 200, 20_000
+    x = (torch.randn(steps, 1, neurons) + 0.4).mul(strength).requires_grad_()
+    weights = torch.randn(steps, 1, neurons)
+
+    # Step by step, since (B, T, N) and [T, B, N] are the same where T = B = 1.
+    peer = layers.LIF(tau_mem=neuron.constants()[0].steps, record_states=True, **theirs)
+    outputs, recordings = [], []
+    for x_t in x.split(1):
+        outputs.append(peer(x_t))
+        recordings.append(peer.recordings)
+    their_spikes = torch.cat(outputs)
+    their_states = {name: torch.cat([recording[name] for recording in recordings]).detach() for name in recordings[0]}
+    (their_gradient,) = torch.autograd.grad((their_spikes * weights).sum(), x)
+    spikes, _ = neuron(x)
+    (gradient,) = torch.autograd.grad((spikes * weights).sum(), x)
+    with torch.no_grad():
+        traced, states = trace(neuron, x)
+    assert torch.equal(traced, spikes)
+
+    threshold = neuron.v_threshold
+    agree = (spikes == their_spikes).cumprod(0).bool()
+    for name, mine in {"v_mem": states.v, "i_syn": states.i}.items():
+        if name in their_states:
+            other = their_states[name]
+            error = ((mine - other).abs() / other.abs().clamp(min=threshold))[agree].max().item()
+            print(f"{name}: {error:.1e}")
+            assert error < 1e-5
+    # Where they first differ, the membrane before its reset was at a multiple of the threshold, within the tolerance.
+    first = ~agree & torch.cat([torch.ones_like(agree[:1]), agree[:-1]])
+    u = (states.v + spikes * threshold)[first]
+    assert ((u / threshold - (u / threshold).round()).abs() * threshold <= 1e-5 * u.abs().clamp(min=threshold)).all()
+    left_out = ~agree[-1]
+    print(f"{left_out.sum().item()} of {neurons} neurons left out, {spikes.sum().item():.0f} spikes")
+    assert left_out.sum() < 50
+    assert spikes.max() > 2
+    assert spikes.sum() > 1e5
+    error = (gradient - their_gradient).abs()[:, ~left_out].max() / their_gradient.abs().max()
+    print(f"gradient: {error.item():.1e}")
+    assert error < 1e-4
+
+
+@pytest.mark.peers
+def test_the_gradients_of_its_time_constants_are_sinabs() -> None:
+    layers = pytest.importorskip("sinabs.layers")
+    neuron = packaged(tau_syn="5 steps", input_gain=1.0, learn=["tau_mem", "tau_syn"])
+    x, weights = torch.randn(30, 1, 50), torch.randn(30, 1, 50)
+    peer = layers.LIF(tau_mem=neuron.constants()[0].steps, tau_syn=5.0, norm_input=False)
+    (peer(x.transpose(0, 1)).transpose(0, 1) * weights).sum().backward()
+    (neuron(x)[0] * weights).sum().backward()
+    for name in ("tau_mem", "tau_syn"):
+        # What is stored is the logarithm of the time constant.
+        steps = neuron.learned[name].detach().exp()
+        expected = getattr(peer, name).grad * steps
+        torch.testing.assert_close(neuron.learned[name].grad, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("settings", "spikes", "membrane"), GOLDEN)
+def test_the_installed_sinabs_has_the_same_traces(
+    settings: dict[str, Any], spikes: list[int], membrane: list[float]
+) -> None:
+    layers = pytest.importorskip("sinabs.layers")
+    syn = 5.0 if "tau_syn" in settings else None
+    peer = layers.LIF(tau_mem=10.0, tau_syn=syn, norm_input="input_gain" not in settings, record_states=True)
+    assert peer(DRIVE.float().reshape(1, -1, 1)).flatten().tolist() == spikes
+    assert peer.recordings["v_mem"].flatten().tolist() == pytest.approx(membrane, abs=2e-6)

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn import LIF, Network, Parallel, Residual, build_network
+
+T, B = 6, 3
+FC: dict[str, Any] = {"type": "linear", "out_features": 9}
+LIF_NODE: dict[str, Any] = {"type": "lif", "v_threshold": 0.02}
+LAYERS = {"fc": FC, "lif": LIF_NODE}
+WRONG: dict[str, Any] = {"type": "lif", "beta": 3}
+# Every block, with states at every depth.
+DEEP: dict[str, Any] = {
+    "seq": {"type": "sequential", "layers": {"first": LIF_NODE, "inner": {"type": "sequential", "layers": LAYERS}}},
+    "twice": {"type": "repeat", "times": 2, "layers": LAYERS},
+    "block": {"type": "residual", "layers": LAYERS, "shortcut": LAYERS},
+    "ways": {"type": "parallel", "branches": {"a": LAYERS, "b": {"fc": FC, "li": {"type": "li"}}}},
+}
+DEEP_NEURONS = ["seq.first", "seq.inner.lif", "twice.copy1.lif", "twice.copy2.lif", "block.lif", "block.shortcut.lif"]
+DEEP_NEURONS += ["ways.a.lif"]
+
+
+def build(layers: dict[str, Any], in_shape: tuple[int, ...] = (4,), dt: float | None = 1.0) -> Network:
+    return build_network(layers, in_shape=in_shape, dt=dt).network
+
+
+def mistake(node: dict[str, Any], in_shape: tuple[int, ...] = (4,)) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build({"block": node}, in_shape)
+    return str(caught.value)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(T, B, 4, dtype=torch.float64) * 4
+
+
+def test_sequential_is_its_layers_under_one_name(x: Tensor) -> None:
+    torch.manual_seed(1)
+    flat = build({**LAYERS, "out": FC}).double()
+    torch.manual_seed(1)
+    network = build({"block": {"type": "sequential", "layers": LAYERS}, "out": FC}).double()
+    counts: dict[str, Tensor] = {}
+    y, state = network(x, counts=counts)
+    assert torch.equal(y, flat(x)[0])
+    assert list(counts) == ["block.lif"]
+    assert list(state["block"]) == ["lif"]
+    assert list(network.state_dict()) == ["block.fc.weight", "block.fc.bias", "out.weight", "out.bias"]
+
+
+def test_repeat_makes_copies_with_their_own_weights_for_the_shapes_that_reach_them() -> None:
+    conv = {"type": "conv2d", "out_channels": 3, "kernel_size": 3}
+    node = {"type": "repeat", "times": 3, "layers": {"conv": conv, "lif": LIF_NODE}}
+    built = build_network({"block": node}, in_shape=(2, 9, 8), dt=1.0)
+    assert built.spiking == {
+        "block.copy1.lif": (3, 7, 6),
+        "block.copy2.lif": (3, 5, 4),
+        "block.copy3.lif": (3, 3, 2),
+    }
+    weights = [built.network.get_parameter(f"block.copy{k}.conv.weight") for k in (1, 2, 3)]
+    assert [tuple(w.shape) for w in weights] == [(3, 2, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)]
+    assert not torch.equal(weights[1], weights[2])
+    assert built.shapes == {"block": (3, 3, 2)}
+
+
+@pytest.mark.parametrize("with_shortcut", [True, False])
+@pytest.mark.parametrize("connect", ["add", "and", "iand", "concat"])
+def test_residual_joins_the_input_with_what_the_layers_make_of_it(connect: Any, with_shortcut: bool, x: Tensor) -> None:
+    branch, way = nn.Linear(4, 4).double(), nn.Linear(4, 4).double()
+    y, _ = Residual({"fc": branch}, connect, way if with_shortcut else None)(x)
+    side = way(x) if with_shortcut else x
+    expected = {
+        "add": side + branch(x),
+        "and": side * branch(x),
+        "iand": side * (1 - branch(x)),
+        "concat": torch.cat([side, branch(x)], -1),
+    }
+    torch.testing.assert_close(y, expected[connect])
+
+
+def test_residual_of_spikes_follows_the_truth_tables() -> None:
+    x, branch = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), torch.tensor([0.0, 1.0, 0.0, 1.0])
+
+    class Given(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return branch.expand_as(x)
+
+    tables = {"add": [0, 1, 1, 2], "and": [0, 0, 0, 1], "iand": [0, 0, 1, 0]}
+    for connect, table in tables.items():
+        y, _ = Residual({"given": Given()}, connect)(x)  # pyright: ignore[reportArgumentType]
+        assert y.flatten().tolist() == table
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("connect", ["add", "and", "iand"])
+def test_residual_joins_as_spikingjellys_sew_function(connect: Any, x: Tensor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sew = pytest.importorskip("spikingjelly.activation_based.model.sew_resnet")
+    fc, lif = nn.Linear(4, 4).double(), LIF(1.0, v_threshold=0.2)
+    spikes = (x > 1).double()
+    y, _ = Residual({"fc": fc, "lif": lif}, connect)(spikes)
+    assert torch.equal(y, sew.sew_function(spikes, lif(fc(spikes))[0], connect.upper()))
+    assert y.any()
+    assert lif(fc(spikes))[0].any()
+
+
+@pytest.mark.parametrize("join", ["concat", "add"])
+def test_parallel_joins_what_the_branches_make_of_one_input(join: Any, x: Tensor) -> None:
+    a, b = nn.Linear(4, 5).double(), nn.Linear(4, 5).double()
+    y, _ = Parallel({"a": a, "b": b}, join)(x)
+    torch.testing.assert_close(y, torch.cat([a(x), b(x)], -1) if join == "concat" else a(x) + b(x))
+
+
+def test_images_are_joined_along_their_channels_and_stay_channels_last() -> None:
+    conv = {"type": "conv2d", "kernel_size": 3, "padding": "same"}
+    layers = {
+        "ways": {
+            "type": "parallel",
+            "branches": {"a": {"conv": {**conv, "out_channels": 2}}, "b": {"conv": {**conv, "out_channels": 5}}},
+        },
+        "dense": {"type": "residual", "connect": "concat", "layers": {"conv": {**conv, "out_channels": 3}}},
+    }
+    built = build_network(layers, in_shape=(2, 6, 5), dt=1.0)
+    assert built.shapes == {"ways": (7, 6, 5), "dense": (10, 6, 5)}
+    x = torch.rand(T * B, 2, 6, 5).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    for lengths in (None, torch.tensor([T, 2, 3])):
+        y, _ = built.network(x, lengths=lengths)
+        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_names_are_dotted_and_the_modules_own() -> None:
+    built = build_network(DEEP, in_shape=(4,), dt=2.0)
+    assert list(built.spiking) == DEEP_NEURONS
+    assert list(built.shapes) == list(DEEP)
+    for name in DEEP_NEURONS:
+        lif = built.network.get_submodule(name)
+        assert isinstance(lif, LIF)
+        assert lif.dt == 2.0
+
+
+def test_whole_pieces_and_steps_agree_with_their_counts(x: Tensor) -> None:
+    network = build(DEEP).double().eval()
+    whole, last = network(x, counts=(total := {}))
+    for size in (1, 4):
+        pieces, state, counts = [], None, {name: torch.zeros_like(n) for name, n in total.items()}
+        for piece in x.split(size):
+            y, state = network(piece, state, counts=(own := {}))
+            pieces.append(y)
+            counts = {name: counts[name] + own[name] for name in counts}
+        torch.testing.assert_close(torch.cat(pieces), whole)
+        torch.testing.assert_close(state, last)
+        assert all(torch.equal(counts[name], total[name]) for name in total)
+    assert all(total[name].any() for name in DEEP_NEURONS)
+
+
+def test_samples_of_other_lengths_do_not_disturb_each_other(x: Tensor) -> None:
+    network, lengths = build(DEEP).double().eval(), torch.tensor([T, 2, 4])
+    y, state = network(x, lengths=lengths, counts=(counts := {}))
+    for b, n in enumerate(lengths.tolist()):
+        short, last = network(x[:n, b : b + 1], counts=(alone := {}))
+        torch.testing.assert_close(y[:n, b : b + 1], short)
+        assert not y[n:, b].any()
+        torch.testing.assert_close(state["ways"]["b"]["li"].v[b : b + 1], last["ways"]["b"]["li"].v)
+        assert all(torch.equal(counts[name][b : b + 1], alone[name]) for name in alone)
+
+
+@pytest.mark.parametrize("block", ["block", "ways", "seq"])
+def test_steps_past_the_end_are_zero_though_a_block_is_not_within_a_network(block: str, x: Tensor) -> None:
+    layer = build({block: DEEP[block]}).double().get_submodule(block)
+    y, _ = layer(x, lengths=torch.tensor([T, 2, 4]))
+    assert not y[2:, 1].any()
+    assert y[:2, 1].any()
+
+
+def test_an_unknown_name_in_a_blocks_state_is_refused(x: Tensor) -> None:
+    network = build(DEEP).double()
+    for block in DEEP:
+        with pytest.raises(ValueError, match=r"the state holds \['zzz'\]"):
+            network(x, {block: {"zzz": 1}})
+
+
+def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snnlab.nn import LAYERS as KINDS
+
+    seen: list[tuple[int | None, int]] = []
+
+    class Telling(nn.Module):
+        def __init__(self, num_steps: int | None) -> None:
+            super().__init__()
+            self.num_steps = num_steps
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((self.num_steps, x.shape[0]))
+            return x
+
+    monkeypatch.setitem(KINDS._entries, "telling", Telling)
+    inner: dict[str, Any] = {"t": {"type": "telling"}}
+    inner = {"p": {"type": "parallel", "branches": {"a": inner}}}
+    inner = {"r": {"type": "residual", "layers": {"i": {"type": "identity"}}, "shortcut": inner}}
+    inner = {"s": {"type": "sequential", "layers": {"n": {"type": "repeat", "times": 1, "layers": inner}}}}
+    built = build_network(inner, in_shape=(4,), dt=1.0, num_steps=7)
+    assert set(seen) == {(7, 7)}
+    assert built.num_steps == 7
+    assert build_network({"fc": FC}, in_shape=(4,), dt=1.0, num_steps=7).num_steps == 1
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"type": "sequential"}, "block: sequential needs layers"),
+        ({"type": "sequential", "layers": {}}, "block.layers: needs at least one layer, such as {fc: "),
+        ({"type": "sequential", "layers": [LAYERS]}, "block.layers: expected a mapping"),
+        ({"type": "sequential", "layers": {"a": 3}}, "block.layers.a: expected a mapping such as"),
+        ({"type": "sequential", "layers": {"train": FC}}, "block.layers: 'train' cannot be a layer's name"),
+        ({"type": "sequential", "layers": {1: FC}}, "block.layers: '1' cannot be a layer's name"),
+        ({"type": "sequential", "layers": {"a": {"type": "lfi"}}}, "block.layers.a.type: there is no layer 'lfi'. Did"),
+        (
+            {"type": "sequential", "layers": {"lif": {"type": "lif", "tau_men": 1}}},
+            "block.layers.lif: unknown setting 'tau_men'; lif takes",
+        ),
+        (
+            {"type": "sequential", "layers": {"a": {"type": "repeat", "times": 2, "layers": {"b": WRONG}}}},
+            "block.layers.a.layers.b: beta",
+        ),
+        ({"type": "repeat", "times": 0, "layers": LAYERS}, "block: times must be > 0, got 0"),
+        ({"type": "repeat", "times": 1.5, "layers": LAYERS}, "block.times: expected a whole number, got 1.5"),
+        (
+            {"type": "repeat", "times": 3, "layers": {"p": {"type": "max_pool", "kernel_size": 2}}},
+            "block.layers.p: kernel_size 2 is larger than its input [1] (padding 0) (copy 3)",
+        ),
+        ({"type": "residual", "layers": LAYERS, "connect": "or"}, "block.connect: expected one of add, and, iand"),
+        ({"type": "residual", "layers": {"shortcut": FC}, "shortcut": LAYERS}, "block: 'shortcut' cannot be a layer"),
+        ({"type": "residual", "layers": LAYERS, "shortcut": {"b": WRONG}}, "block.shortcut.b: beta"),
+        ({"type": "parallel", "branches": {}}, "block.branches: needs at least one, such as {a: "),
+        ({"type": "parallel", "branches": {"a": FC}}, "block.branches.a.type: expected a mapping such as"),
+        ({"type": "parallel", "branches": {"a": 3}}, "block.branches.a: expected named layers, such as"),
+        ({"type": "parallel", "branches": {"a": {"b": WRONG}}}, "block.branches.a.b: beta"),
+        ({"type": "parallel", "branches": {"line": LAYERS}}, "block: 'line' cannot be a layer's name"),
+    ],
+)
+def test_a_mistake_is_named_by_its_place(node: dict[str, Any], message: str) -> None:
+    assert mistake(node, (2, 4)).startswith(f"model.layers.{message}")
+
+
+@pytest.mark.parametrize("connect", ["add", "and", "iand"])
+def test_sides_that_do_not_fit_are_refused_with_the_cure(connect: str) -> None:
+    node = {"type": "residual", "connect": connect, "layers": {"fc": {"type": "linear", "out_features": 6}}}
+    cure = {"fc": {"type": "linear", "out_features": 6}}
+    assert mistake(node) == (
+        f"model.layers.block: connect: {connect} cannot join x of shape [4] with layers that give [6];"
+        " set a shortcut that ends with [6], such as {fc: {type: linear, out_features: 6}}"
+    )
+    assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(4,), dt=1.0).shapes == {"block": (6,)}
+
+
+def test_images_that_do_not_fit_are_offered_a_convolution() -> None:
+    conv = {"type": "conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1, "stride": 2}
+    node = {"type": "residual", "layers": {"conv": conv}}
+    assert mistake(node, (2, 9, 7)).endswith(
+        "set a shortcut that ends with [8, 5, 4], such as"
+        " {conv: {type: conv2d, out_channels: 8, kernel_size: 1, stride: 2}}"
+    )
+    cure = {"conv": {"type": "conv2d", "out_channels": 8, "kernel_size": 1, "stride": 2}}
+    assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(2, 9, 7), dt=1.0).shapes == {
+        "block": (8, 5, 4)
+    }
+    node = {"type": "residual", "layers": {"conv": {**conv, "stride": 1, "padding": 0}}}
+    assert mistake(node, (8, 9, 7)).endswith(
+        "[8, 7, 5], or layers that keep the size, such as those with padding: same"
+    )
+
+
+def test_concatenation_needs_the_same_size_but_not_the_same_channels() -> None:
+    conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3}
+    node = {"type": "residual", "connect": "concat", "layers": {"conv": conv}}
+    assert "set a shortcut that ends with [2, 7, 5]" in mistake(node, (2, 9, 7))
+    node["layers"] = {"conv": {**conv, "padding": "same"}}
+    assert build_network({"block": node}, in_shape=(2, 9, 7), dt=1.0).shapes == {"block": (7, 9, 7)}
+
+
+@pytest.mark.parametrize(("join", "alike"), [("concat", "all axes but the first"), ("add", "all axes")])
+def test_branches_that_do_not_fit_are_refused(join: str, alike: str) -> None:
+    conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3}
+    node = {"type": "parallel", "join": join, "branches": {"a": {"conv": conv}, "b": {"i": {"type": "identity"}}}}
+    assert mistake(node, (2, 9, 7)) == (
+        f"model.layers.block: join: {join} needs branches alike in {alike}; a gives [5, 7, 5], b gives [2, 9, 7]"
+    )

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn import LIF, FeedbackState, Loop, LoopFeedback, Network, build_network
+from snnlab.nn.layers.norm import BatchNorm
+from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
+
+T, B = 6, 3
+LIF_NODE: dict[str, Any] = {"type": "lif", "v_threshold": 0.05}
+LAYERS: dict[str, Any] = {
+    "fc1": {"type": "linear", "out_features": 9},
+    "lif1": LIF_NODE,
+    "fc2": {"type": "linear", "out_features": 7},
+    "lif2": LIF_NODE,
+    "out": {"type": "linear", "out_features": 2},
+}
+BACK: dict[str, Any] = {"from": "lif2", "to": "lif1", "layers": {"fb": {"type": "linear", "out_features": 9}}}
+
+
+def build(feedback: Any = None, layers: dict[str, Any] = LAYERS, in_shape: tuple[int, ...] = (4,)) -> Network:
+    node = {"type": "loop", "layers": layers, "feedback": feedback}
+    return build_network({"loop": node}, in_shape=in_shape, dt=1.0).network
+
+
+def mistake(feedback: Any, layers: dict[str, Any] = LAYERS, in_shape: tuple[int, ...] = (4,)) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build(feedback, layers, in_shape)
+    return str(caught.value)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(T, B, 4, dtype=torch.float64) * 4
+
+
+def test_without_weights_the_last_output_is_added_to_the_next_input() -> None:
+    x = torch.randn(T, B, 4, dtype=torch.float64)
+    same = {"a": {"type": "identity"}, "b": {"type": "identity"}}
+    torch.testing.assert_close(build({}, same)(x)[0], x.cumsum(0))
+
+
+def test_values_by_hand() -> None:
+    half = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(half.weight, 0.5)
+    loop = Loop({"a": nn.Identity(), "b": nn.ReLU()}, [LoopFeedback("b", "a", (1,), half)])
+    y, state = loop(torch.tensor([2.0, 1.0, -3.0, 1.0], dtype=torch.float64).reshape(4, 1, 1))
+    assert y.flatten().tolist() == [2.0, 2.0, 0.0, 1.0]
+    assert state["b_to_a"].y.tolist() == [[1.0]]
+
+
+def test_the_equation_of_the_docstring_step_by_step(x: Tensor) -> None:
+    network = build(BACK).double()
+    fc1, lif1, fc2, lif2, out = (network.get_submodule(f"loop.{name}") for name in LAYERS)
+    fb = network.get_submodule("loop.lif2_to_lif1.fb")
+    last, state1, state2, expected = x.new_zeros(B, 7), None, None, []
+    for x_t in x:
+        spikes, state1 = lif1((fc1(x_t) + fb(last))[None], state1)
+        spikes, state2 = lif2(fc2(spikes), state2)
+        last = spikes[0]
+        expected.append(out(last))
+    y, state = network(x)
+    torch.testing.assert_close(y, torch.stack(expected))
+    assert torch.equal(state["loop"]["lif2_to_lif1"].y, last)
+    assert last.any()
+
+
+def test_a_loop_around_one_neuron_is_a_recurrent_neuron(x: Tensor) -> None:
+    feedback = DenseFeedback((4,)).double()
+    dense = nn.Linear(4, 4, bias=False).double()
+    dense.load_state_dict({"weight": feedback.weight})
+    y, _ = Recurrent(LIF(1.0, v_threshold=0.7), feedback)(x)
+    other, _ = Loop({"lif": LIF(1.0, v_threshold=0.7)}, [LoopFeedback("lif", "lif", (4,), dense)])(x)
+    assert torch.equal(y, other)
+    assert 0 < y.mean() < 1
+
+
+@pytest.mark.peers
+def test_a_loop_gives_the_spikes_of_spikingjellys_recurrent_container(x: Tensor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = pytest.importorskip("spikingjelly.activation_based")
+        from spikingjelly.activation_based import layer, neuron
+    assert peer
+    container = layer.LinearRecurrentContainer(neuron.LIFNode(tau=2.0), in_features=4, out_features=4).double()
+    lif = LIF(tau_mem="2 steps", decay="euler", input_gain="1-a", reset="value")
+    fc, fb = nn.Linear(4, 4).double(), nn.Linear(4, 4, bias=False).double()
+    from_input, from_output = container.rc.weight.split(4, dim=1)
+    fc.load_state_dict({"weight": from_input, "bias": container.rc.bias})
+    fb.load_state_dict({"weight": from_output})
+    y, _ = Loop({"fc": fc, "lif": lif}, [LoopFeedback("lif", "lif", (4,), fb)])(x * 3)
+    assert torch.equal(y, torch.stack([container(x_t * 3) for x_t in x]))
+    assert 0 < y.mean() < 1
+
+
+def test_by_default_the_last_layer_feeds_back_to_the_first(x: Tensor) -> None:
+    layers = {"lif1": LIF_NODE, "lif2": LIF_NODE}
+    for feedback in (None, {}, {"from": None}, [{}]):
+        network = build(feedback, layers).double()
+        assert torch.equal(network(x)[0], build({"from": "lif2", "to": "lif1"}, layers).double()(x)[0])
+        assert isinstance(network.loop, Loop)
+        assert network.loop.connection() == "lif2 → lif1"
+
+
+def test_several_feedbacks_add_up() -> None:
+    x = torch.randn(T, B, 4, dtype=torch.float64)
+    same = {name: {"type": "identity"} for name in "abc"}
+    y, state = build([{"from": "c", "to": "a"}, {"from": "b", "to": "a"}, {"from": "b", "to": "b"}], same)(x)
+    last, expected = torch.zeros(B, 4, dtype=torch.float64), []
+    for x_t in x:  # b and c are alike
+        last = x_t + 3 * last
+        expected.append(last)
+    torch.testing.assert_close(y, torch.stack(expected))
+    assert list(state["loop"]) == ["c_to_a", "b_to_a", "b_to_b"]
+
+
+def test_names_are_dotted_and_the_modules_own(x: Tensor) -> None:
+    feedback = {**BACK, "layers": {**BACK["layers"], "back": {"type": "lif", "v_threshold": 0.1}}}
+    node = {"type": "loop", "layers": LAYERS, "feedback": feedback}
+    built = build_network({"loop": node}, in_shape=(4,), dt=1.0)
+    assert built.spiking == {"loop.lif1": (9,), "loop.lif2": (7,), "loop.lif2_to_lif1.back": (9,)}
+    assert all(isinstance(built.network.get_submodule(name), LIF) for name in built.spiking)
+    assert "loop.lif2_to_lif1.fb.weight" in built.network.state_dict()
+    _, state = built.network.double()(x)
+    assert list(state["loop"]) == ["lif2_to_lif1", "lif1", "lif2"]
+    assert list(state["loop"]["lif2_to_lif1"].layers) == ["back"]
+
+
+@pytest.mark.parametrize(
+    "feedback", [BACK, [BACK, {"from": "lif1", "to": "lif1"}, {"from": "fc2", "to": "fc2", "layers": BACK["layers"]}]]
+)
+def test_whole_pieces_and_steps_agree_with_their_counts(feedback: Any, x: Tensor) -> None:
+    network = build(feedback).double()
+    whole, last = network(x, counts=(total := {}))
+    for size in (1, 4):
+        pieces, state, counts = [], None, {name: torch.zeros_like(n) for name, n in total.items()}
+        for piece in x.split(size):
+            y, state = network(piece, state, counts=(own := {}))
+            pieces.append(y)
+            counts = {name: counts[name] + own[name] for name in counts}
+        torch.testing.assert_close(torch.cat(pieces), whole)
+        torch.testing.assert_close(state, last)
+        assert all(torch.equal(counts[name], total[name]) for name in total)
+    assert all(total[name].any() for name in ("loop.lif1", "loop.lif2"))
+
+
+@pytest.mark.parametrize("lengths", [[T, 2, 4], [3, 1, 2], [2, 0, 9]])
+def test_samples_of_other_lengths_do_not_disturb_each_other(lengths: list[int], x: Tensor) -> None:
+    network = build(BACK).double()
+    y, state = network(x, lengths=torch.tensor(lengths), counts=(counts := {}))
+    assert y.shape == (T, B, 2)
+    for b, n in enumerate(lengths):
+        assert not y[n:, b].any()
+        if n:
+            short, last = network(x[:n, b : b + 1], counts=(alone := {}))
+            torch.testing.assert_close(y[:n, b : b + 1], short)
+            torch.testing.assert_close(state["loop"]["lif1"].v[b : b + 1], last["loop"]["lif1"].v)
+            assert torch.equal(state["loop"]["lif2_to_lif1"].y[b : b + 1], last["loop"]["lif2_to_lif1"].y)
+            assert all(torch.equal(counts[name][b : b + 1], alone[name]) for name in alone)
+        else:
+            assert not any(n[b].any() for n in counts.values())
+
+
+@torch.no_grad()
+def test_the_state_is_explicit_and_nothing_is_left_in_the_module(x: Tensor) -> None:
+    network = build(BACK).double()
+    first, state = network(x)
+    assert torch.equal(network(x)[0], first)
+    assert torch.equal(copy.deepcopy(network)(x)[0], first)
+    assert not torch.equal(network(x, state)[0], first)
+    assert isinstance(state["loop"]["lif2_to_lif1"], FeedbackState)
+    before = copy.deepcopy(state)
+    network(x, state)
+    torch.testing.assert_close(state, before, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"the state holds \['lif9'\]"):
+        network(x, {"loop": {"lif9": None}})
+
+
+def test_gradients_flow_back_through_the_feedback_in_time(x: Tensor) -> None:
+    network = build(BACK).double()
+    x.requires_grad_()
+    network(x)[0][-1].sum().backward()
+    assert x.grad is not None
+    assert x.grad[0].any()
+    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
+def test_a_gradient_by_hand() -> None:
+    weight = torch.tensor(0.5, dtype=torch.float64)
+    fb = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(fb.weight, weight.item())
+    loop = Loop({"a": nn.Identity()}, [LoopFeedback("a", "a", (1,), fb)])
+    x = torch.tensor([3.0, 0.0, 0.0], dtype=torch.float64).reshape(3, 1, 1).requires_grad_()
+    loop(x)[0][-1].sum().backward()  # y[2] = w^2 x[0] + w x[1] + x[2]
+    assert x.grad is not None
+    assert fb.weight.grad is not None
+    assert x.grad.flatten().tolist() == [0.25, 0.5, 1.0]
+    assert fb.weight.grad.item() == 2 * 0.5 * 3.0
+
+
+def test_layers_before_and_behind_the_feedback_see_all_steps_at_once(x: Tensor) -> None:
+    layers = {"norm1": BatchNorm(4), "lif1": LIF(1.0), "norm2": BatchNorm(4), "lif2": LIF(1.0), "norm3": BatchNorm(4)}
+    Loop(layers, [LoopFeedback("lif2", "lif1", (4,), nn.Identity())]).double()(x)
+    tracked = {name: int(layers[name].num_batches_tracked) for name in ("norm1", "norm2", "norm3")}
+    assert tracked == {"norm1": 1, "norm2": T, "norm3": 1}
+
+
+def test_a_shared_dropout_mask_within_is_drawn_once(x: Tensor) -> None:
+    layers = {"drop": {"type": "dropout"}, "same": {"type": "identity"}}
+    y, _ = build({}, layers)(torch.ones(T, B, 4))
+    dropped = y == 0
+    assert torch.equal(dropped, dropped[:1].expand_as(dropped))
+    assert 0 < dropped.double().mean() < 1
+
+
+def test_a_loop_within_a_loop() -> None:
+    x = torch.randn(T, B, 4, dtype=torch.float64)
+    same = {"a": {"type": "identity"}}
+    y, _ = build({}, {"inner": {"type": "loop", "layers": same}})(x)
+    last, expected = torch.zeros(B, 4, dtype=torch.float64), []
+    for x_t in x:
+        last = x_t + 2 * last
+        expected.append(last)
+    torch.testing.assert_close(y, torch.stack(expected))
+
+
+def test_images_feed_back_through_a_convolution_and_stay_channels_last() -> None:
+    conv = {"type": "conv2d", "kernel_size": 3, "padding": "same"}
+    layers = {
+        "conv": {**conv, "out_channels": 5},
+        "lif1": LIF_NODE,
+        "conv2": {**conv, "out_channels": 6},
+        "l": LIF_NODE,
+    }
+    network = build({"to": "lif1", "layers": {"fb": {**conv, "out_channels": 5}}}, layers, (2, 6, 5))
+    x = torch.rand(T * B, 2, 6, 5).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    for lengths in (None, torch.tensor([4, 2, 3])):
+        y, _ = network(x, lengths=lengths)
+        assert y.shape == (T, B, 6, 6, 5)
+        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("feedback", "message"),
+    [
+        ({"from": "lif9"}, "feedback.from: there is no layer 'lif9' in this loop. Did you mean 'lif2'?"),
+        ({"to": "zzz"}, "feedback.to: there is no layer 'zzz' in this loop.\n  layers: fc1, lif1, fc2, lif2, out"),
+        ([BACK, {"from": "fc"}], "feedback.1.from: there is no layer 'fc' in this loop."),
+        (
+            {"from": "lif1", "to": "fc2"},
+            "feedback: fc2 comes after lif1, so this leads forward; turn it round (from: fc2, to: lif1),"
+            " or use a residual block",
+        ),
+        ([BACK, BACK], "feedback.1: there is a feedback from lif2 to lif1 already; keep one"),
+        ({"form": "lif1"}, "feedback: unknown setting 'form'; feedback takes from, to, layers. Did you mean 'from'?"),
+        ({"from": 3}, "feedback.from: expected text or null, got 3"),
+        ({**BACK, "layers": 3}, "feedback.layers: expected a mapping or null, got 3"),
+        ({**BACK, "layers": {"fb": {"type": "lnear"}}}, "feedback.layers.fb.type: there is no layer 'lnear'."),
+        ([BACK, {**BACK, "layers": {"fb": {"type": "linear"}}}], "feedback.1.layers.fb: linear needs out_features"),
+        (
+            {"from": "lif2", "to": "lif1"},
+            "feedback: shape [7] comes back from lif2, but the input of lif1 is [9]; add feedback layers that end with"
+            " it, such as {fc: {type: linear, out_features: 9}}",
+        ),
+        ({"from": "lif2"}, "feedback: shape [7] comes back from lif2, but the input of fc1 is [4]; add feedback"),
+        (3, "feedback: expected a mapping or a list of mappings or null, got 3"),
+        ([], "feedback: needs at least one, such as {from: lif2, to: lif1}"),
+    ],
+)
+def test_a_mistake_is_named_by_its_place_with_the_cure(feedback: Any, message: str) -> None:
+    expected = f"model.layers.loop.{message}"
+    assert mistake(feedback).startswith(expected)
+
+
+def test_the_cure_for_images_is_a_convolution() -> None:
+    conv = {"type": "conv2d", "kernel_size": 2, "stride": 2, "out_channels": 4}
+    layers = {"up": {"type": "conv_transpose2d", "kernel_size": 2, "stride": 2, "out_channels": 3}, "lif": LIF_NODE}
+    assert mistake({}, layers, (2, 5, 4)).endswith(
+        "such as {conv: {type: conv2d, out_channels: 2, kernel_size: 1, stride: 2}}"
+    )
+    assert mistake({}, {"conv": conv}, (2, 6, 4)).endswith("is [2, 6, 4]; add feedback layers that end with it")
+
+
+def test_a_layer_with_the_name_of_a_feedback_is_refused() -> None:
+    layers = {"a": {"type": "identity"}, "a_to_a": {"type": "identity"}}
+    assert mistake({"from": "a"}, layers).startswith("model.layers.loop: 'a_to_a' cannot be a layer's name")
+
+
+def test_a_normalisation_of_each_step_is_taken_only_where_it_sees_all_steps() -> None:
+    norm = {"type": "batch_norm", "per_step": True}
+    layers = {"a": LIF_NODE, "norm": norm, "b": LIF_NODE}
+    for name, feedback in (("norm", {}), ("a_to_a", {"from": "a", "to": "a", "layers": {"norm": norm}})):
+        node = {"type": "loop", "layers": layers, "feedback": feedback}
+        with pytest.raises(ConfigError, match=rf"^model\.layers\.loop: per_step of .* and {name} is run step"):
+            build_network({"loop": node}, in_shape=(4,), dt=1.0, num_steps=T)
+    node = {"type": "loop", "layers": {"norm": norm, "a": LIF_NODE}, "feedback": {"to": "a"}}
+    network = build_network({"loop": node}, in_shape=(4,), dt=1.0, num_steps=T).network
+    assert network(torch.randn(T, B, 4))[0].shape == (T, B, 4)
+
+
+def test_python_is_told_too_that_feedback_leads_back() -> None:
+    layers = {"a": nn.Identity(), "b": nn.Identity()}
+    for feedback in ([], [LoopFeedback("a", "b", (1,), nn.Identity())]):
+        with pytest.raises(ValueError, match="a loop needs feedback, and each must lead to the same or an earlier"):
+            Loop(layers, feedback)

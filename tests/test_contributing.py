@@ -1,0 +1,56 @@
+"""The neuron that CONTRIBUTING.md adds is added to a copy of this checkout, and run there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```\w+\n(# ([\w/]+\.(?:py|yaml))\n.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+TRAIN = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "test=false"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of package, configurations and contract tests, with the example's three files."""
+    folder = tmp_path_factory.mktemp("contributing")
+    for part in ("snnlab", "configs", "tests/nn"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "peers"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for text, path in BLOCKS:
+        assert not (folder / path).exists()
+        (folder / path).write_text(text.partition("\n")[2])  # its first line is its path
+    return folder
+
+
+def run(checkout: Path, *command: str) -> str:
+    """Run Python in the copy, which comes before the installed package, and return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_it_takes_one_file_one_yaml_and_one_test():
+    assert [path for _, path in BLOCKS] == [
+        "snnlab/nn/neurons/refractory_lif.py",
+        "configs/neuron/refractory_lif.yaml",
+        "tests/nn/neurons/test_refractory_lif.py",
+    ]
+
+
+def test_its_test_passes_and_so_do_those_for_all_neurons(checkout: Path):
+    tests = ("tests/nn/neurons/test_refractory_lif.py", "tests/nn/neurons/test_contract.py")
+    said = run(checkout, "-m", "pytest", "-q", "-k", "refractory_lif", *tests)
+    assert re.search(r"\d\d passed", said)
+
+
+def test_it_is_listed_and_trains(checkout: Path):
+    assert re.search(r"^refractory_lif +refractory_lif +Leaky", run(checkout, "-m", "snnlab", "list", "neurons"), re.M)
+    run(checkout, "-m", "snnlab", "train", "model=mlp_lif", "neuron=refractory_lif", *TRAIN)
