@@ -20,12 +20,13 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.nn import Network, build_network
 from snnlab.nn.encoders import ConstantCurrent
 
 STEPS = 32
+IMAGE = (3, 28, 28)
+DT = 1.0  # ms, Norse's own
 
 
 class Lesson(NamedTuple):
@@ -63,7 +64,7 @@ def main() -> None:
 def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     """Go through the introduction; print what there is to see, return it."""
     torch.manual_seed(seed)
-    data = torch.randn(8, 3, 28, 28)
+    data = torch.randn(8, *IMAGE)
     network = build(overrides or [])
     print(network)
 
@@ -92,9 +93,7 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
 def build(overrides: list[str]) -> Network:
     """Build the network from the experiment's model, from torch's present random state."""
     experiment, _ = compose_once(["experiment=norse_intro", *overrides], None)
-    data = assemble.data_settings(experiment)
-    layers = experiment.model["layers"]
-    return build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps).network
+    return build_network(experiment.model["layers"], in_shape=IMAGE, dt=DT).network
 
 
 def draw(lesson: Lesson, folder: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
 
 USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [OVERRIDES]
 
@@ -62,9 +66,14 @@ def _folder(arguments: list[str]) -> tuple[Path, list[str]]:
 def _text(name: str, overrides: list[str], command: str, folder: Path) -> str:
     from omegaconf import OmegaConf
 
+    from snnlab.config.composing import compose_once
     from snnlab.config.folders import config_folder, groups
+    from snnlab.config.overrides import rivals_of
 
-    known = groups(config_folder(), folder if folder.is_dir() else None)
+    own = folder if folder.is_dir() else None
+    known = groups(config_folder(), own)
+    files = [text for text, (key, _) in zip(overrides, map(_parsed, overrides), strict=True) if key in known]
+    chosen = compose_once(files, own)[0]
     values = OmegaConf.create({"name": name})
     choices: list[Any] = []
     for key, value in map(_parsed, overrides):
@@ -72,10 +81,22 @@ def _text(name: str, overrides: list[str], command: str, folder: Path) -> str:
             choices.append({f"override /{key}": value})
         else:
             OmegaConf.update(values, key, value, merge=True, force_add=True)
+            for rival in rivals_of(key) if value is not None else ():
+                if _is_set(chosen, rival):
+                    OmegaConf.update(values, rival, None, force_add=True)
     text = HEADER.format(command=command, words=f"As snnlab train {' '.join(overrides)}".rstrip())
     if choices:
         text += OmegaConf.to_yaml(OmegaConf.create({"defaults": choices})) + "\n"
     return text + OmegaConf.to_yaml(values)
+
+
+def _is_set(experiment: Experiment, key: str) -> bool:
+    """Return whether the chosen files say something under this key."""
+    first, *names = key.split(".")
+    node: Any = getattr(experiment, first, None)
+    for name in names:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node is not None
 
 
 def _parsed(override: str) -> tuple[str, Any]:

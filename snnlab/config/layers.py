@@ -80,7 +80,7 @@ def _order(nodes: Nodes, place: str) -> list[str]:
 
 def _with_neuron(node: dict[str, Any], neuron: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
     if node["type"] != "neuron":
-        return node
+        return without_rivals(node)
     if not neuron or "type" not in neuron:
         raise ConfigError(f"{place}: the experiment has no neuron for {{type: neuron}}; choose one, such as neuron=lif")
     return merge(without_rivals(neuron), {key: value for key, value in node.items() if key != "type"})

@@ -50,7 +50,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     marked = [part for text in overrides for part in _mark(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
-        for rival in _rivals(key):
+        for rival in rivals_of(key):
             if rival in keys:
                 raise ConfigError(f"{key}: give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
@@ -69,7 +69,8 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
     return [f"++{text}"]
 
 
-def _rivals(key: str) -> list[str]:
+def rivals_of(key: str) -> list[str]:
+    """Return the settings that say what `key` says in other words, and that it therefore takes the place of."""
     head, _, leaf = key.rpartition(".")
     table: Rivals = {}
     if head == "data":

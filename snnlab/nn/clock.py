@@ -12,8 +12,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnlab.nn.blocks.loop import Loop
 from snnlab.nn.neurons.base import Neuron, named_neurons
-from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect, Remark
 from snnlab.nn.neurons.time_constants import Constant
 
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -51,6 +52,8 @@ def _remarks(network: nn.Module) -> Iterator[tuple[str, Remark]]:
         if isinstance(layer, Neuron):
             yield from _of_neuron(name, layer, source, biased, normed)
             source, biased, normed = "" if layer.spiking else name, [], []
+        elif isinstance(layer, Loop):
+            yield name, LATE_FEEDBACK
         elif isinstance(layer, NORMS):
             normed, biased = [name], []  # an earlier bias is among what it normalises
         elif isinstance(getattr(layer, "bias", None), Tensor):

@@ -19,6 +19,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from snnlab.nn.layers.checks import require_positive
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
+from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.registry import Registry
 
 INITS = Registry("initialisation")
@@ -166,7 +167,8 @@ def threshold_of(neuron: Neuron) -> float:
     Raises:
         ValueError: if the neuron has none.
     """
-    value = neuron.value("v_threshold") if hasattr(neuron, "value") else getattr(neuron, "v_threshold", None)
+    learns = isinstance(neuron, LeakyMembrane)
+    value = neuron.value("v_threshold") if learns else getattr(neuron, "v_threshold", None)
     if value is None:
         raise ValueError(f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
     return float(torch.as_tensor(value).detach().mean())

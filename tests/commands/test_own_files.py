@@ -48,7 +48,8 @@ def test_cp_overwrites_nothing_and_says_what_is_wrong(arguments: list, message: 
 
 
 def test_new_writes_an_experiment_that_composes_to_the_same(workplace: Path, snnlab: Snnlab):
-    overrides = ["model=mlp_lif", "neuron=cuba_lif", "neuron.tau_mem=10", "model.layers.lif1.tau_syn=5", "data.dt=20"]
+    overrides = ["model=mlp_lif", "neuron=cuba_lif", "neuron.beta=0.9", "model.layers.lif1.tau_syn=5", "data.dt=20"]
+    overrides.append("neuron.surrogate.alpha=2")
     done = snnlab("new", "experiment", "fast", *overrides)
     assert (done.status, done.out) == (0, "snnlab train --config-dir mine experiment=fast\n")
     written = compose_once(["experiment=fast"], workplace / "mine")[0]

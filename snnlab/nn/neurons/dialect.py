@@ -13,6 +13,9 @@ class Remark(NamedTuple):
     cure: str
 
 
+LATE_FEEDBACK = Remark("its feedback comes one step later, however long that is", "keep dt, or train again")
+
+
 class Dialect(NamedTuple):
     """A neuron's dialect in words.
 

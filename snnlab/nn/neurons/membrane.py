@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, parameter, require_learnable
@@ -135,6 +136,10 @@ class LeakyMembrane(Neuron):
             g = average_left(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
         v_leak = self.value("v_leak")
         return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
+
+    def rule(self) -> Rule:
+        """Return the dialect as the kernels of the canonical recurrence take it."""
+        return Rule("none", reset_delay=False, detach_reset=True, strict=False, synapse="none", surrogate=None)
 
     def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from snnlab.errors import ConfigError
 from snnlab.nn.layers.checks import per_axis, short, split_channels
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.registry import Registry
@@ -221,5 +221,4 @@ class Recurrent(Neuron):
         size = "x".join(map(str, self.feedback.weight.shape[2:]))
         kind = f"{size} convolution" if size else "dense"
         words = {**own.words, "feedback": kind + ("" if self.feedback.autapses else ", no autapses")}
-        late = Remark("its feedback comes one step later, however long that is", "keep dt, or train again")
-        return own._replace(words=words, remarks=(*own.remarks, late))
+        return own._replace(words=words, remarks=(*own.remarks, LATE_FEEDBACK))

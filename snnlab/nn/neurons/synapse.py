@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.learn import Range
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left, require_words
@@ -45,7 +46,8 @@ class Synaptic(LeakyMembrane):
             tau_syn = DEFAULT_TAU_SYN
         if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
             raise ValueError("input_gain: average needs alpha > 0 and synapse: jump_first; set input_gain: 1-a instead")
-        self.tau_syn, self.alpha, self.synapse = tau_syn, alpha, synapse
+        self.tau_syn, self.alpha = tau_syn, alpha
+        self.synapse: Synapse = synapse
         self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Range]]:
@@ -59,6 +61,10 @@ class Synaptic(LeakyMembrane):
         if self.input_gain == "average":
             own = own._replace(g=(1.0 - own.a) * average_left(b, self.decay))
         return own._replace(b=b)
+
+    def rule(self) -> Rule:
+        """Return the dialect as the kernels of the canonical recurrence take it."""
+        return super().rule()._replace(synapse=self.synapse)
 
     def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
         """Return j, the current after the jump."""
