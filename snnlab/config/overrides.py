@@ -31,6 +31,9 @@ SURROGATE_RIVALS: Rivals = {
     name: [other for other in _SIZES if not any({name, other} <= set(way) for way in SURROGATE_WAYS)] for name in _SIZES
 }
 
+# Settings that a mapping replaces whole.
+_WHOLE = (".surrogate", ".learn")
+
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 
 
@@ -63,8 +66,9 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
         return [text]
     if match["key"] in groups:
         return [f"~{match['key']}" if match["value"] == "null" else text]
-    if match["key"].endswith(".surrogate") and match["value"].startswith("{"):
-        # Hydra merges a mapping into the file's, and would leave the size of another formula there.
+    if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_WHOLE)):
+        # Hydra merges a mapping into the file's, so that the size of another formula would stay there, and puts no
+        # list in a mapping's place, nor a mapping in a list's.
         return [f"++{match['key']}=null", f"++{text}"]
     return [f"++{text}"]
 

@@ -55,6 +55,21 @@ def test_two_rivals_at_once_are_refused():
         mark_overrides(["data.num_bins=32", "data.dt=5"], GROUPS)
 
 
+@pytest.mark.parametrize(
+    "text", ["neuron.learn={tau_mem: channel}", "neuron.learn=[tau_mem]", "model.layers.loop1.feedback=[conv2]"]
+)
+def test_a_list_and_what_is_learned_replace_what_the_file_has_whole(text: str):
+    assert mark_overrides([text], GROUPS) == [f"++{text.partition('=')[0]}=null", f"++{text}"]
+
+
+@pytest.mark.parametrize("learn", ["[v_threshold]", "{tau_mem: channel}"])
+@pytest.mark.parametrize("neuron", ["lif", "spikingjelly_plif", "radlif"])
+def test_what_is_learned_may_be_a_list_or_a_mapping_whatever_the_file_has(neuron: str, learn: str):
+    experiment, _ = compose_once([f"neuron={neuron}", f"neuron.learn={learn}"], None)
+    assert experiment.neuron is not None
+    assert experiment.neuron["learn"] == ({"tau_mem": "channel"} if learn[0] == "{" else ["v_threshold"])
+
+
 def test_null_sets_nothing_and_leaves_the_rival_alone():
     assert mark_overrides(["neuron.beta=null"], GROUPS) == ["++neuron.beta=null"]
     assert mark_overrides(["data.num_bins=null", "data.dt=5"], GROUPS)[-1] == "++data.num_bins=null"

@@ -14,7 +14,7 @@ from snnlab.errors import did_you_mean, listing
 Number = float | Tensor
 Shape = tuple[int, ...]
 Per = Literal["layer", "channel", "neuron"]
-Learn = Sequence[str] | Mapping[str, Per]
+Learn = Sequence[str] | Mapping[str, Per] | None
 
 
 class Range(Protocol):
@@ -82,11 +82,13 @@ class Below(NamedTuple):
 
 
 def as_learn(learn: Learn) -> dict[str, Per]:
-    """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`.
+    """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
 
     Raises:
         ValueError: if it is neither a list of names nor a mapping from names to layer, channel or neuron.
     """
+    if learn is None:
+        return {}
     if isinstance(learn, str) or not isinstance(learn, Sequence | Mapping):
         raise ValueError(f"learn is a list such as [tau_mem], or a mapping such as {{tau_mem: channel}}, got {learn!r}")
     wanted: dict[str, Any] = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, "layer")

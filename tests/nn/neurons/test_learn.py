@@ -216,8 +216,8 @@ def test_show_is_told_the_present_value_and_what_is_learned() -> None:
             {"learn": ["tau_mem"]},
             "lif1: learn: 'tau_mem' cannot be learned; only real quantities are learned: v_threshold.",
         ),
-        ("lif", {"learn": "tau_mem"}, "lif1.learn: expected a list of texts or a mapping, got 'tau_mem'"),
-        ("lif", {"learn": 1}, "lif1.learn: expected a list of texts or a mapping, got 1"),
+        ("lif", {"learn": "tau_mem"}, "lif1.learn: expected a list of texts or a mapping or null, got 'tau_mem'"),
+        ("lif", {"learn": 1}, "lif1.learn: expected a list of texts or a mapping or null, got 1"),
         (
             "lif",
             {"learn": {"tau_mem": "pixel"}},
