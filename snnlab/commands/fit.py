@@ -26,6 +26,7 @@ from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
+from snnlab.training.heap import keep_heap
 from snnlab.training.module import SpikingModule
 
 
@@ -58,6 +59,8 @@ def fit_and_test(
     ]
     callbacks = [*told, MetricsCSV(folder / "metrics.csv"), selection]
     trainer = assemble.trainer(experiment, folder, callbacks)
+    backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
+    first_layer = assemble.first_layer(experiment, built, data, backend)
     config_text = create_run_folder(folder, experiment.record or {})
     result = Result(folder, "failed", experiment.seed)
     try:
@@ -68,6 +71,9 @@ def fit_and_test(
                 data_fingerprint=data.store.fingerprint,
                 split_hash=data.split.hash,
                 device=trainer.strategy.root_device,
+                backend=backend,
+                first_layer=first_layer,
+                heap_kept=heap_kept,
             )
             trainer.fit(module, datamodule=data)
             result.selection = _selection(selection, trainer, data)

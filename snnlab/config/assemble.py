@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from snnlab.data.splits import make_split, one_batch
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
+from snnlab.nn.fusion import take_events
+from snnlab.nn.kernels.ops import resolve
+from snnlab.nn.neurons.membrane import set_backend
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings, takes
 
@@ -38,6 +42,8 @@ OVERFIT_STEPS = 20
 LIGHTNING = ("lightning.pytorch",)
 # A window that leaves out this part of all events is a slip of the unit.
 NEARLY_ALL = 0.95
+# Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
+SPARSE = 0.06
 
 
 def set_threads(threads: int | None) -> None:
@@ -69,6 +75,7 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
+    set_backend(built.network, experiment.backend, fuse=experiment.fuse)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
     name, shape = next(reversed(built.shapes.items()))
@@ -94,6 +101,42 @@ def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
         raise ConfigError(
             "model.init: no layer with weights stands before a spiking neuron, so there is nothing to set"
         )
+
+
+def backend(experiment: Experiment, device: torch.device) -> str:
+    """Return what runs the neurons on a device.
+
+    Raises:
+        ConfigError: if the backend that is asked for cannot.
+    """
+    try:
+        return resolve(experiment.backend, device, torch.float32)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: str) -> str:
+    """Decide how the first layer sees the data, and return it: `frames` or `events`.
+
+    Raises:
+        ConfigError: if events are asked for where they cannot be.
+    """
+    wanted = experiment.first_layer
+    if wanted == "frames" or (wanted == "auto" and density(data) > SPARSE):
+        return "frames"
+    able = backend == "numba" and experiment.fuse and take_events(built.network)
+    if wanted == "events" and not able:
+        raise ConfigError(
+            "first_layer: events needs backend: numba, fuse: true and a network that begins with a convolution of"
+            " stride 1 and spiking neurons; set first_layer: auto"
+        )
+    return "events" if able else "frames"
+
+
+def density(data: EventDataModule) -> float:
+    """Return which part of a frame's cells hold events on average, at most: those in one cell are counted apart."""
+    cells = math.prod(data.settings.frame_shape) * data.settings.steps
+    return data.store.manifest.events / (data.store.manifest.recordings * cells)
 
 
 def store(recordings: Dataset, data: DataSettings) -> Store:

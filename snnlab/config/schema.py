@@ -12,6 +12,9 @@ from snnlab.errors import ConfigError
 
 Node = Mapping[str, Any]
 Mode = Literal["train", "overfit", "profile", "shapes"]
+# Those of snnlab.nn.kernels.ops, which would bring torch with it.
+Backend = Literal["auto", "reference", "eager", "numba", "triton"]
+FirstLayer = Literal["auto", "frames", "events"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
@@ -37,6 +40,9 @@ class Experiment:
         output_dir: Where runs go.
         plugins: Modules to import first.
         threads: CPU threads of torch; null leaves its own choice.
+        backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
+        fuse: Whether a neuron does the pooling behind it on the way.
+        first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
         record: This experiment as the run's `config.yaml` will hold it.
@@ -59,6 +65,9 @@ class Experiment:
     output_dir: str = "outputs"
     plugins: Sequence[str] = ()
     threads: int | None = None
+    backend: Backend = "auto"
+    fuse: bool = True
+    first_layer: FirstLayer = "auto"
     selection: Selection = "lowest_val_loss"
     test: bool = True
     record: Node | None = None

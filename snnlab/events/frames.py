@@ -73,15 +73,38 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
         x float32 `[T, B, P, H, W]`; without y `[T, B, P, W]`, or `[T, B, W]` for P = 1.
 
     Raises:
-        DataError: If y does not go with H, or a coordinate is outside the sensor. Coordinates are looked at
-            on the CPU only, where that is free; the store has checked them when it was built.
+        DataError: If y does not go with H, or an event of the window is outside the sensor. Events are looked at on
+            the CPU only, where that is free; the store has checked them when it was built.
         ValueError: If num_bins or duration_us is not positive.
     """
     _check(batch, num_bins, duration_us, sensor_size)
+    on_cpu = batch.t.device.type == "cpu"
+    x = (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
+    lengths = torch.full((batch.targets.numel(),), num_bins, dtype=torch.int64, device=x.device)
+    return Batch(_channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+
+
+def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as `_scattered` on a CPU."""
+    # Here, because numba takes a second to import, which only who makes frames should wait for.
+    from snnlab.events.counting import count
+
+    _check_offsets(batch)
     width, height, polarities = sensor_size
-    device, num_recordings = batch.t.device, batch.targets.numel()
     rows = () if batch.y is None else (height,)
-    x = torch.zeros((num_bins, num_recordings, *rows, width, polarities), device=device)
+    x = torch.empty((num_bins, batch.targets.numel(), *rows, width, polarities))
+    y = None if batch.y is None else batch.y.numpy()
+    t, columns, p, offsets = (column.numpy() for column in (batch.t, batch.x, batch.p, batch.offsets))
+    if not count(x.flatten(2).numpy(), t, columns, y, p, offsets, duration_us, (width, height, polarities)):
+        _refuse_outside(batch, sensor_size)
+    return x
+
+
+def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the same, by operations of which a GPU does many at once."""
+    width, height, polarities = sensor_size
+    rows = () if batch.y is None else (height,)
+    x = torch.zeros((num_bins, batch.targets.numel(), *rows, width, polarities), device=batch.t.device)
     t = batch.t.clamp(0, duration_us - 1)
     # Weights of 0 instead of a selection: a selection's size would make a GPU wait for the CPU.
     inside = (t == batch.t).float()
@@ -89,8 +112,7 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
     integer = torch.int32 if max(num_bins * duration_us, x.numel()) < 2**31 else torch.int64
     step = t.to(integer).mul_(num_bins).div_(duration_us, rounding_mode="floor")
     x.view(-1).scatter_add_(0, _cells(batch, step, sensor_size), inside)
-    lengths = torch.full((num_recordings,), num_bins, dtype=torch.int64, device=device)
-    return Batch(_channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+    return x
 
 
 def _cells(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
@@ -121,14 +143,22 @@ def _check(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Sens
     if num_bins < 1 or duration_us < 1:
         raise ValueError(f"num_bins ({num_bins}) and duration_us ({duration_us}) must be positive")
     check_sensor_size(sensor_size)
-    width, height, _ = sensor_size
+    height = sensor_size[1]
     if (batch.y is None) != (height == 1):
         given = "no y" if batch.y is None else "y"
         raise DataError(f"the recordings have {given}, sensor_size is {list(sensor_size)}; y goes with H > 1")
-    if batch.x.device.type != "cpu" or not batch.x.numel():
-        return
-    for key, column, size in (("x", batch.x, width), ("y", batch.y, height)):
-        if column is None:
+
+
+def _check_offsets(batch: EventBatch) -> None:
+    """Refuse what the compiled pass, which checks no bounds, would read past the end of."""
+    lengths, ends = {len(column) for column in batch[:4] if column is not None}, batch.offsets.numpy()
+    if lengths != {ends[-1]} or ends[0] != 0 or ends.size != len(batch.targets) + 1 or (ends[1:] < ends[:-1]).any():
+        raise ValueError(f"offsets {ends.tolist()} do not divide columns of {sorted(lengths)} events among recordings")
+
+
+def _refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
+    for key, column, size in zip("xyp", (batch.x, batch.y, batch.p), sensor_size, strict=True):
+        if column is None or (key == "p" and size == 1):
             continue
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= size:

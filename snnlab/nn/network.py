@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab.nn.fusion import Fused, fuse
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time, valid_steps
 
 NetworkState = dict[str, Any]
@@ -98,7 +99,8 @@ def run_line(
         lengths: See `TemporalLayer`, as `counts`.
         counts: A dict to fill, or None.
     """
-    for name, layer in layers:
+    # The compiler sees through the layers, and fuses by itself.
+    for name, layer in layers if torch.compiler.is_compiling() else fuse(layers):
         x, state = run_layer(name, layer, x, before.get(name), lengths, counts)
         if state is not None:
             after[name] = state
@@ -106,10 +108,10 @@ def run_line(
 
 
 def run_layer(
-    name: str, layer: nn.Module, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
+    name: str, layer: nn.Module | Fused, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
 ) -> tuple[Tensor, Any]:
     """Run all steps through one layer, with or without time; its counts stand under its name."""
-    if not isinstance(layer, TemporalLayer):
+    if not isinstance(layer, TemporalLayer | Fused):
         return fold_time(layer, x), None
     own: Counts | None = None if counts is None else {}
     y, after = layer(x, state, lengths=lengths, counts=own)

@@ -14,7 +14,16 @@ import torch
 PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
 
 
-def provenance(*, config_text: str, data_fingerprint: str, split_hash: str, device: torch.device) -> dict[str, Any]:
+def provenance(
+    *,
+    config_text: str,
+    data_fingerprint: str,
+    split_hash: str,
+    device: torch.device,
+    backend: str,
+    first_layer: str,
+    heap_kept: bool,
+) -> dict[str, Any]:
     """Return the `provenance` part of a result.
 
     Args:
@@ -22,6 +31,9 @@ def provenance(*, config_text: str, data_fingerprint: str, split_hash: str, devi
         data_fingerprint: Checksum of the packed recordings.
         split_hash: Hash of the lists of recordings.
         device: Where the network was trained.
+        backend: What ran its neurons.
+        first_layer: Whether its first layer saw frames or events.
+        heap_kept: Whether freed memory was kept.
     """
     return {
         "git": git_state(Path.cwd()),
@@ -35,6 +47,9 @@ def provenance(*, config_text: str, data_fingerprint: str, split_hash: str, devi
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "mkldnn": torch.backends.mkldnn.is_available(),
+            "backend": backend,
+            "first_layer": first_layer,
+            "heap_kept": heap_kept,
         },
         "config_hash": hashlib.sha256(config_text.encode()).hexdigest(),
         "data_fingerprint": data_fingerprint,

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnlab import train
+from snnlab.errors import ConfigError
 
 from .conftest import FAST, Outcome
 
@@ -181,3 +182,43 @@ def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab
     assert done.status == 0, done.err
     assert "a partial copy, 700 of 60,000 recordings" in done.err
     assert "629 recordings to train, 71 to validate, 100 to test" in done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"), [((), "events"), (("first_layer=frames",), "frames"), (("backend=eager",), "frames")]
+)
+def test_the_record_says_what_ran_and_how_the_first_layer_saw_the_data(
+    given: tuple[str, ...], seen: str, workplace: Path, digits_store: str
+) -> None:
+    conv = (
+        "model=conv_lif",
+        "model.layers.conv1.out_channels=2",
+        "model.layers.conv2.out_channels=2",
+        "data.num_bins=40",
+    )
+    result = train(
+        *(text for text in FAST if "mlp" not in text and "fc1" not in text and "num_bins" not in text),
+        *conv,
+        *given,
+        digits_store,
+    )
+    numerics = result.provenance["numerics"]
+    assert numerics["first_layer"] == seen
+    assert numerics["backend"] == ("eager" if given == ("backend=eager",) else "numba")
+
+
+@pytest.mark.parametrize("given", [("model=mlp_lif",), ("model=conv_lif", "fuse=false")])
+def test_events_are_refused_where_the_first_layer_cannot_take_them(
+    given: tuple[str, ...], workplace: Path, digits_store: str
+) -> None:
+    with pytest.raises(ConfigError, match="first_layer: events needs backend: numba, fuse: true and a network that"):
+        train(*given, "first_layer=events", "trainer.accelerator=cpu", digits_store)
+    assert not (workplace / "outputs").exists()
+
+
+def test_a_backend_that_cannot_run_here_says_so(workplace: Path, digits_store: str) -> None:
+    with pytest.raises(
+        ConfigError, match="backend: triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"
+    ):
+        train("backend=triton", "trainer.accelerator=cpu", digits_store)
+    assert not (workplace / "outputs").exists()

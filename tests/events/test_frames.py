@@ -8,10 +8,17 @@ import torch
 from toy_source import ToySource
 
 from snnlab.errors import DataError
-from snnlab.events import Packed, SensorSize, open_or_build
+from snnlab.events import Packed, SensorSize, frames, open_or_build
 from snnlab.events.frames import Batch, EventBatch, to_frames
 
 SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 1)]
+
+
+@pytest.fixture(params=["as on a CPU", "as on a GPU"])
+def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the frames as they are made on either kind of device."""
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(frames, "_counted", frames._scattered)
 
 
 def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) -> Packed:
@@ -51,6 +58,7 @@ def _frames(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSiz
     return to_frames(batch, num_bins=num_bins, duration_us=duration, sensor_size=sensor_size)
 
 
+@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("sensor_size", SENSORS)
 @pytest.mark.parametrize(("num_bins", "duration"), [(1, 1), (10, 1000), (7, 1000), (30, 100), (3, 2)])
 def test_every_event_of_the_window_is_in_its_frame_once(sensor_size: SensorSize, num_bins: int, duration: int) -> None:
@@ -61,6 +69,7 @@ def test_every_event_of_the_window_is_in_its_frame_once(sensor_size: SensorSize,
     np.testing.assert_array_equal(x.numpy().reshape(expected.shape), expected)
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_the_last_microsecond_is_in_and_the_next_is_out() -> None:
     one = np.zeros(2, np.int16)
     packed = Packed(np.array([999, 1000]), one, one, np.ones(2, bool), np.array([0, 2]), np.array([0]), np.array([0]))
@@ -69,12 +78,14 @@ def test_the_last_microsecond_is_in_and_the_next_is_out() -> None:
     assert x[9, 0, 1, 0, 0] == 1
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_negative_times_are_left_out() -> None:
     packed = _packed(0, (5, 4, 2), 1000, 10)
     shifted = packed._replace(t=packed.t - 300)
     assert int(_frames(shifted, 10, 1000, (5, 4, 2)).x.sum()) == int(((shifted.t >= 0) & (shifted.t < 1000)).sum())
 
 
+@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize(
     ("sensor_size", "shape", "memory"),
     [
@@ -98,6 +109,7 @@ def test_shapes_are_channels_first_and_memory_is_channels_last(
     assert batch.index.tolist() == [10, 11, 12, 13]
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_counts_beyond_16_bits_are_exact() -> None:
     count = 70_001
     zero = np.zeros(count, np.int16)
@@ -113,6 +125,7 @@ def test_counts_beyond_16_bits_are_exact() -> None:
     assert _frames(packed, 2, 10, (5, 4, 2)).x[0, 0, 1, 0, 0] == count
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_long_windows_in_many_bins_do_not_overflow() -> None:
     one = np.ones(1, np.int16)
     duration = 3_600_000_000
@@ -122,6 +135,7 @@ def test_long_windows_in_many_bins_do_not_overflow() -> None:
     assert _frames(packed, 1000, duration, (5, 4, 2)).x[999, 0, 1, 1, 1] == 1
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_no_recordings_make_an_empty_batch() -> None:
     nothing = np.empty(0, np.int16)
     packed = Packed(
@@ -136,6 +150,7 @@ def test_no_recordings_make_an_empty_batch() -> None:
     assert _frames(packed, 3, 10, (5, 4, 2)).x.shape == (3, 0, 2, 4, 5)
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_deterministic_mode_gives_the_same_frames() -> None:
     packed = _packed(1, (5, 4, 2), 1000, 10)
     expected = _frames(packed, 10, 1000, (5, 4, 2)).x
@@ -161,6 +176,29 @@ def test_frames_of_a_gathered_store_leave_the_events_as_they_were(tmp_path: Path
 def test_a_sensor_that_does_not_fit_is_refused(sensor_size: SensorSize) -> None:
     with pytest.raises(DataError, match="sensor"):
         _frames(_packed(0, (5, 4, 2), 1000, 10), 10, 1000, sensor_size)
+
+
+def test_a_polarity_that_does_not_fit_is_refused() -> None:
+    packed = _packed(0, (5, 4, 3), 1000, 10)
+    with pytest.raises(DataError, match=r"p spans 0\.\.2, the sensor has 0\.\.1"):
+        _frames(packed, 10, 1000, (5, 4, 2))
+
+
+@pytest.mark.usefixtures("_either_way")
+def test_the_order_of_events_does_not_matter() -> None:
+    packed = _packed(0, (5, 4, 2), 1000, 10)
+    order = np.concatenate([np.arange(b, a)[::-1] for b, a in zip(packed.offsets, packed.offsets[1:], strict=False)])
+    assert packed.y is not None
+    turned = packed._replace(t=packed.t[order], x=packed.x[order], y=packed.y[order], p=packed.p[order])
+    assert torch.equal(_frames(turned, 10, 1000, (5, 4, 2)).x, _frames(packed, 10, 1000, (5, 4, 2)).x)
+
+
+@pytest.mark.parametrize("wrong", [[0], [0, 9, 8, 9], [-1, 7, 8, 9], [0, 7, 8, 9, 9], []])
+def test_offsets_that_do_not_fit_the_columns_are_refused(wrong: list[int]) -> None:
+    packed = _packed(0, (5, 4, 2), 1000, 10)
+    offsets = [*wrong, len(packed.t)] if wrong else [0, 7, 8, 9, len(packed.t) + 1]
+    with pytest.raises(ValueError, match="offsets"):
+        _frames(packed._replace(offsets=np.array(offsets)), 10, 1000, (5, 4, 2))
 
 
 @pytest.mark.parametrize(("num_bins", "duration"), [(0, 10), (10, 0), (-1, 10)])

@@ -87,7 +87,13 @@ def test_it_says_code_versions_machine_configuration_and_data(
 ) -> None:
     monkeypatch.chdir(repository)
     record = provenance(
-        config_text="seed: 0\n", data_fingerprint="of data", split_hash="of split", device=torch.device("cpu")
+        config_text="seed: 0\n",
+        data_fingerprint="of data",
+        split_hash="of split",
+        device=torch.device("cpu"),
+        backend="numba",
+        first_layer="events",
+        heap_kept=True,
     )
     assert set(record) == {
         *("git", "python", "packages", "platform", "device", "threads", "numerics"),
@@ -100,5 +106,7 @@ def test_it_says_code_versions_machine_configuration_and_data(
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["threads"] == torch.get_num_threads()
     assert record["numerics"]["default_dtype"] == "float32"
+    numerics = record["numerics"]
+    assert (numerics["backend"], numerics["first_layer"], numerics["heap_kept"]) == ("numba", "events", True)
     assert record["device"]
     json.dumps(record)  # plain values alone

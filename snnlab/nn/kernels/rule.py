@@ -41,8 +41,10 @@ class Run(NamedTuple):
         y: Spikes, or the membrane of an integrator, `[T, B, ...]`; zeros past a sample's length.
         v: Membrane after the last valid step, `[B, ...]`.
         i: Current after the last valid step, `[B, ...]`; None without a synapse.
+        n: Spikes of each neuron, summed over the valid steps, `[B, ...]`; None where nobody asks or nothing spikes.
     """
 
     y: Tensor
     v: Tensor
     i: Tensor | None
+    n: Tensor | None

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from snnlab.nn.kernels.reference import unroll
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer
+
+HALF = (torch.bfloat16, torch.float16)
 
 
 class Neuron(TemporalLayer, ABC):
@@ -61,12 +64,21 @@ class Neuron(TemporalLayer, ABC):
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
         """Run all steps; see `TemporalLayer`."""
+        x = exact(x)
         if state is None:
             state = self.initial_state(x[0])
         y, state = unroll(self.step, x, state, rounded(self.coefficients(), x), lengths)
         if self.spiking and counts is not None:
             counts[OWN] = y.sum(0)
         return y, state
+
+
+def exact(x: Tensor) -> Tensor:
+    """Return an input as neurons take it: under autocast, which has made it half as precise, in single precision.
+
+    A membrane sums over all steps, and what it loses in one it never gets back.
+    """
+    return x.float() if torch.is_autocast_enabled(x.device.type) and x.dtype in HALF else x
 
 
 def rounded(coefficients: Any, like: Tensor) -> Any:

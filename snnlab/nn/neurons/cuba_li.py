@@ -36,6 +36,7 @@ class CubaLI(Synaptic):
     """
 
     spiking: ClassVar[bool] = False
+    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class IAF(SpikingMembrane):
     """
 
     leaks: ClassVar[bool] = False
+    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class LI(LeakyMembrane):
     """
 
     spiking: ClassVar[bool] = False
+    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

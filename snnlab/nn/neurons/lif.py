@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -32,6 +32,8 @@ class LIF(SpikingMembrane):
 
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
+
+    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

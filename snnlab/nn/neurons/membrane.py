@@ -9,16 +9,19 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import listing
+from snnlab.nn.kernels.ops import Backend, Kernel, kernel_for
 from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, parameter, require_learnable
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
+from snnlab.nn.temporal import OWN, Counts
 from snnlab.settings import type_problem
 
 InputGain = float | Literal["1-a", "average"]
@@ -71,6 +74,12 @@ class LeakyMembrane(Neuron):
     """
 
     leaks: ClassVar[bool] = True
+    canonical: ClassVar[bool] = False
+    backend: Backend = "auto"
+    # Whether it may pool its spikes on the way and work in its input's memory; see `fusion`.
+    fuses: bool = True
+    # Whether it and the convolution before it, a network's first, run on events; see `fusion.take_events`.
+    on_events: bool = False
 
     def __init__(
         self,
@@ -137,6 +146,32 @@ class LeakyMembrane(Neuron):
         v_leak = self.value("v_leak")
         return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
+    @property
+    def canonical_itself(self) -> bool:
+        """Whether this is the canonical recurrence, which kernels know; a class made from one has to say so again."""
+        return bool(type(self).__dict__.get("canonical", False))
+
+    def forward(
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+    ) -> tuple[Tensor, Any]:
+        """Run all steps, by the kernel of the neuron's backend; see `TemporalLayer`."""
+        x = exact(x)
+        run = kernel_for(self.backend, x) if self.canonical_itself else None
+        if run is None:
+            return super().forward(x, state, lengths=lengths, counts=counts)
+        return self.run_kernel(run, x, state, lengths, counts)
+
+    def run_kernel(
+        self, run: Kernel, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
+    ) -> tuple[Tensor, Any]:
+        """Run all steps by a kernel."""
+        state = self.initial_state(x[0]) if state is None else state
+        k, count = rounded(self.coefficients(), x), self.spiking and counts is not None
+        done = run(x, state.v, getattr(state, "i", None), k, self.rule(), lengths, count)
+        if counts is not None and done.n is not None:
+            counts[OWN] = done.n
+        return done.y, type(state)(done.v) if done.i is None else type(state)(done.v, done.i)
+
     def rule(self) -> Rule:
         """Return the dialect as the kernels of the canonical recurrence take it."""
         return Rule("none", reset_delay=False, detach_reset=True, strict=False, synapse="none", surrogate=None)
@@ -183,6 +218,25 @@ def average_left(a: Number, decay: Decay) -> Number:
     if decay == "euler":
         return 1.0
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
+
+
+def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> None:
+    """Let all canonical neurons of a network run with one backend.
+
+    Args:
+        network: The network, changed in place.
+        backend: `auto`; `reference`, the plain loop; `eager`, PyTorch alone with a backward pass written by hand;
+            `numba`, compiled loops for the CPU; `triton`, compiled loops for NVIDIA's GPUs.
+        fuse: Whether a neuron may do the pooling behind it on the way, and work in the memory of its input.
+
+    Raises:
+        ValueError: if there is no such backend.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend is one of {listing(get_args(Backend))}, got '{backend}'")
+    for module in network.modules():
+        if isinstance(module, LeakyMembrane):
+            module.backend, module.fuses = backend, fuse
 
 
 def is_number(value: Number, number: float) -> bool:

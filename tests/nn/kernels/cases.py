@@ -6,16 +6,15 @@ Axes: T steps, B samples, then the layer's own.
 from __future__ import annotations
 
 import itertools
-import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.nn import surrogate as surrogates
-from snnlab.nn.neurons import CubaLI, CubaLIF, IAF, LI, LIF
+from snnlab.nn.neurons import IAF, LI, LIF, CubaLI, CubaLIF
 from snnlab.nn.neurons.membrane import LeakyMembrane
 
 Axes = Mapping[str, Sequence[Any]]
@@ -57,7 +56,7 @@ LAYOUTS: Axes = {
     "learn": ["none", "layer", "channel", "neuron", "mixed"],
     "gain": [1.0, 0.7, "1-a", "average"],
     "leak": [0.1, 0.0],
-    "through": ["yvi", "y", "vi"],
+    "through": ["yvin", "y", "vi"],
     "asks": ["all", "x", "numbers"],
 }
 
@@ -69,6 +68,7 @@ SPIKING: Axes = {
     "v_reset": [-0.2, 0.0],
     "surrogate": list(SURROGATES),
     **LAYOUTS,
+    "through": ["yvin", "y", "vi", "n"],
 }
 
 INTEGRATING: Axes = {"kind": ["li", "li_jump", "li_decay"], **LAYOUTS}
@@ -76,7 +76,14 @@ INTEGRATING: Axes = {"kind": ["li", "li_jump", "li_decay"], **LAYOUTS}
 # Numbers that no order of operations rounds, so that membranes meet the threshold exactly.
 EXACT: dict[str, Any] = {
     **{"T": 9, "shape": "flat", "dtype": torch.float64, "ragged": True, "given": True, "learn": "none"},
-    **{"gain": 0.5, "leak": 0.25, "v_reset": -0.25, "through": "yvi", "asks": "all", "surrogate": "Atan"},
+    **{"gain": 0.5, "leak": 0.25, "v_reset": -0.25, "through": "yvin", "asks": "all", "surrogate": "Atan"},
+}
+
+# Everything that can be learned, by a layer, channel or neuron in turn.
+LEARNED: dict[str, Any] = {
+    **{"T": 9, "shape": "image", "dtype": torch.float64, "ragged": True, "given": True, "learn": "mixed"},
+    **{"gain": 0.7, "leak": 0.1, "v_reset": -0.2, "through": "yvin", "asks": "all", "surrogate": "Atan"},
+    "threshold": "inclusive",
 }
 
 
@@ -89,7 +96,7 @@ class Case(NamedTuple):
         v: Membrane before it, `[B, ...]`.
         i: Current before it, or None without a synapse.
         lengths: Valid steps of each sample, `[B]`, or None.
-        through: The outputs through which gradients flow.
+        through: The outputs through which gradients flow; spikes are counted if n is among them.
         asks: Whether all inputs ask for gradients, or only x, or only the coefficients.
     """
 

@@ -10,13 +10,13 @@ Axes: T steps, B samples, then the layer's own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from cases import EXACT, INTEGRATING, SPIKING, Case, build, pairwise
+from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
 from torch import Tensor
 
 from snnlab.nn.kernels.reference import unroll
@@ -24,7 +24,7 @@ from snnlab.nn.kernels.rule import Rule, Run
 from snnlab.nn.neurons.base import rounded
 from snnlab.nn.neurons.membrane import Coefficients
 
-Kernel = Callable[[Tensor, Tensor, Tensor | None, Coefficients, Rule, Tensor | None], Run]
+Kernel = Callable[[Tensor, Tensor, Tensor | None, Coefficients, Rule, Tensor | None, bool], Run]
 
 # Errors of a gradient, in the largest entry of it.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -39,16 +39,15 @@ class Outcome(NamedTuple):
 
 def check(run: Kernel, case: Case) -> None:
     """Require that a kernel gives what the plain loop gives, leaves its input alone and keeps its layout."""
-    before, layout = case.x.clone(), case.x.flatten(0, 1).is_contiguous(memory_format=_format(case.x))
     expected, found = outcome(plain(case.neuron), case), outcome(run, case)
     for name, one, other in zip(Run._fields, found.run, expected.run, strict=True):
         assert (one is None) == (other is None), name
         if one is not None and other is not None:
             assert one.dtype == other.dtype, name
             assert torch.equal(one, other), f"{name} differs in {int((one != other).sum())} of {one.numel()}"
-    assert torch.equal(case.x, before), "x was changed"
-    if layout:
-        assert found.run.y.flatten(0, 1).is_contiguous(memory_format=_format(case.x)), "y lies otherwise than x"
+    if _channels_last(case.x.flatten(0, 1)):
+        for name, part in (("y", found.run.y.flatten(0, 1)), ("v", found.run.v), ("i", found.run.i)):
+            assert part is None or _channels_last(part), f"{name} lies otherwise than x"
     tolerance = TOLERANCES[case.x.dtype]
     assert found.gradients.keys() == expected.gradients.keys()
     for name, gradient in expected.gradients.items():
@@ -67,7 +66,7 @@ def gradient_error(found: Tensor, expected: Tensor) -> float:
 
 def outcome(run: Kernel, case: Case) -> Outcome:
     """Run a kernel on leaves of its own, and take the gradients of a weighted sum of its outputs."""
-    k, rule = rounded(case.neuron.coefficients(), case.x), rule_of(case.neuron)
+    k, rule = rounded(case.neuron.coefficients(), case.x), case.neuron.rule()
     numbers = {f"k.{name}": leaf(value) for name, value in k._asdict().items() if isinstance(value, Tensor)}
     states = {name: leaf(value) for name, value in (("v0", case.v), ("i0", case.i)) if value is not None}
     inputs = {"x": leaf(case.x), **states, **numbers}
@@ -75,11 +74,13 @@ def outcome(run: Kernel, case: Case) -> Outcome:
     for value in asked.values():
         value.requires_grad_()
     k = k._replace(**{name[2:]: value for name, value in numbers.items()})
-    result = run(inputs["x"], inputs["v0"], inputs.get("i0"), k, rule, case.lengths)
-    # Where nothing reaches the outputs, as in a batch of none, there may still be no error.
-    loss = torch.stack([(part * weights).sum() for part, weights in weighted(result, case.through)]).sum()
-    gradients = torch.autograd.grad(loss, list(asked.values()), materialize_grads=True)
-    return Outcome(Run(*map(_detached, result)), dict(zip(asked, gradients, strict=True)))
+    result = run(inputs["x"], inputs["v0"], inputs.get("i0"), k, rule, case.lengths, "n" in case.through)
+    # An input that reaches no output, as a threshold without a reset does not reach v, has the gradient zero.
+    parts = [(part * weights).sum() for part, weights in weighted(result, case.through)]
+    loss = torch.stack([*parts, *(value.sum() * 0.0 for value in asked.values())]).sum()
+    gradients = torch.autograd.grad(loss, list(asked.values()))
+    assert torch.equal(inputs["x"], case.x), "x was changed"
+    return Outcome(result, dict(zip(asked, gradients, strict=True)))
 
 
 def weighted(run: Run, through: str) -> Iterator[tuple[Tensor, Tensor]]:
@@ -100,38 +101,32 @@ def leaf(value: Tensor) -> Tensor:
 def plain(neuron: Any) -> Kernel:
     """Return the plain loop over a neuron's step as a kernel."""
 
-    def run(x: Tensor, v0: Tensor, i0: Tensor | None, k: Coefficients, rule: Rule, lengths: Tensor | None) -> Run:
+    def run(
+        x: Tensor,
+        v0: Tensor,
+        i0: Tensor | None,
+        k: Coefficients,
+        rule: Rule,
+        lengths: Tensor | None,
+        count: bool = False,
+    ) -> Run:
         start = neuron.initial_state(x[0])._replace(v=v0, **({} if i0 is None else {"i": i0}))
         y, state = unroll(neuron.step, x, start, k, lengths)
-        return Run(y, state.v, getattr(state, "i", None))
+        return Run(y, state.v, getattr(state, "i", None), y.sum(0) if count and rule.spikes else None)
 
     return run
 
 
-def rule_of(neuron: Any) -> Rule:
-    """Return what a kernel is told of a neuron besides its numbers."""
-    spikes = neuron.spiking
-    return Rule(
-        reset=neuron.reset if spikes else "none",
-        reset_delay=spikes and neuron.reset_delay,
-        detach_reset=spikes and neuron.detach_reset,
-        strict=spikes and neuron.strict,
-        synapse=getattr(neuron, "synapse", "none"),
-        surrogate=neuron.surrogate if spikes else None,
-    )
+def dialects(numbers: Mapping[str, Any], **axes: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield all resets with all synapses, and the options of further axes, on these numbers."""
+    axes = {"kind": ["lif", "jump", "decay"], "reset": SPIKING["reset"], "detach": SPIKING["detach"], **axes}
+    for options in itertools.product(*axes.values()):
+        yield {**numbers, **dict(zip(axes, options, strict=True))}
 
 
-def dialects() -> Iterator[Mapping[str, Any]]:
-    """Yield all resets with all synapses, where nothing is rounded."""
-    axes = ("kind", "reset", "detach", "threshold")
-    kinds = [kind for kind in SPIKING["kind"] if kind != "iaf"]
-    for options in itertools.product(kinds, *(SPIKING[name] for name in axes[1:])):
-        yield EXACT | dict(zip(axes, options, strict=True))
-
-
-def title(choice: Mapping[str, Any]) -> str:
+def title(choice: Mapping[str, Any], axes: Iterable[str]) -> str:
     """Return a choice in one word."""
-    return "-".join(_word(name, value) for name, value in choice.items() if _word(name, value))
+    return "-".join(filter(None, (_word(name, choice[name]) for name in axes)))
 
 
 def _word(name: str, value: Any) -> str:
@@ -144,21 +139,20 @@ def _word(name: str, value: Any) -> str:
     return f"{name}{value:g}" if isinstance(value, int | float) else value
 
 
-def _detached(part: Tensor | None) -> Tensor | None:
-    return part if part is None else part.detach()
-
-
-def _format(x: Tensor) -> torch.memory_format:
-    return torch.contiguous_format if x.dim() != 5 or x.is_contiguous() else torch.channels_last
+def _channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _params() -> Iterator[Any]:
-    for choice in dialects():
-        yield pytest.param(partial(build, choice, exact=True), id="exact-" + title(dict(list(choice.items())[-3:])))
+    for choice in dialects(EXACT, threshold=SPIKING["threshold"]):
+        yield pytest.param(partial(build, choice, exact=True), id="exact-" + title(choice, tuple(choice)[-4:]))
+    for choice in dialects(LEARNED):
+        yield pytest.param(partial(build, choice), id="learned-" + title(choice, tuple(choice)[-3:]))
     for axes in (SPIKING, INTEGRATING):
         for choice in pairwise(axes):
-            yield pytest.param(partial(build, choice), id=title(choice))
+            yield pytest.param(partial(build, choice), id=title(choice, choice))
 
 
-# Every reset with every synapse on exact numbers; then choices in which any two options of two axes meet.
+# Every reset with every synapse, on exact numbers and with all that can be learned.
+# Then choices in which any two options of two axes meet.
 CASES = list(_params())

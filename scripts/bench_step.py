@@ -1,0 +1,82 @@
+"""What a training step costs in snnlab, in other libraries, in the ReLU network, and in the convolutions alone.
+
+    python scripts/bench_step.py
+    python scripts/bench_step.py --steps 10 30 100 300 --batch 1 32 128 --pool avg max
+    python scripts/bench_step.py --kind dense --arms snnlab_numba spikingjelly snntorch
+
+A step is forward, loss, backward and Adam on the same frames. First each arm's outputs and gradients are compared with
+those of snnlab's plain loop on the same weights: if one differs, nothing is timed. Then each arm stays in a process of
+its own, with the heap kept, and the arms take turns; of the ways to write an arm and of its orders in memory the
+fastest is kept. bench_step.json (with every measured second) and bench_step.png are written, a table is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Before anything imports torch, numba or JAX.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC")
+
+
+def parser() -> argparse.ArgumentParser:
+    about, _, _ = (__doc__ or "").rpartition("\n")
+    made = argparse.ArgumentParser("bench_step.py", description=about, formatter_class=argparse.RawTextHelpFormatter)
+    add = made.add_argument
+    add(
+        "--kind",
+        nargs="+",
+        default=["conv"],
+        choices=["conv", "dense"],
+        help="conv: 2 convolutions with neurons and\n"
+        "pooling, a readout; dense: a linear layer with neurons, the open benchmark's work (default conv)",
+    )
+    add("--steps", nargs="+", type=positive, metavar="T", help="steps in time (default 30; dense 500)")
+    add("--batch", nargs="+", type=positive, metavar="B", help="samples (default 32; dense 16)")
+    add("--pool", nargs="+", default=["avg"], choices=["avg", "max"], help="pooling of conv (default avg)")
+    add(
+        "--inputs",
+        type=positive,
+        default=512,
+        help="inputs of dense (default 512; the open benchmark has as many as\n"
+        "neurons, 16384, whose matrix product takes minutes on a CPU)",
+    )
+    add("--neurons", type=positive, default=16_384, help="neurons of dense (default 16384)")
+    add("--arms", nargs="+", metavar="ARM", help="who runs (default: all that can)")
+    add("--rounds", type=positive, default=7, help="turns of each arm, of 3 measured steps (default 7)")
+    add("--threads", type=positive, default=2, help="CPU threads of each arm (default 2)")
+    add(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="(default cpu); SpikingJelly 2 then picks its native or\n"
+        "its Triton kernels by itself; the JSON says which",
+    )
+    add("--out", type=Path, default=Path("outputs/bench_step"), metavar="FOLDER", help="(default outputs/bench_step)")
+    return made
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text}")
+    return int(text)
+
+
+def main() -> None:
+    settings = parser().parse_args()
+    os.environ.update(dict.fromkeys(THREADS, str(settings.threads)))
+    # Here: it takes seconds to import, and each arm's process imports this file.
+    from stepbench.bench import run
+    from stepbench.work import BenchError, UsageError
+
+    try:
+        run(settings)
+    except BenchError as error:
+        print(f"bench_step: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The arms: who trains the network, in which forms, and what our neuron of the same equations is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple, cast, get_args
+
+import torch
+from omegaconf import OmegaConf
+from stepbench import peers
+from stepbench.work import UsageError, Work, modules, nodes
+from torch import Tensor, nn
+
+from snnlab.config.folders import find_file
+from snnlab.nn import build_network
+from snnlab.nn.kernels.ops import Backend, resolve
+from snnlab.nn.neurons.membrane import set_backend
+
+DT = 10.0  # ms
+BACKENDS: tuple[Backend, ...] = tuple(name for name in get_args(Backend) if name != "auto")
+LAYOUTS = ("channels-last", "contiguous")
+
+
+class Variant(NamedTuple):
+    """A form and an order in memory."""
+
+    form: str
+    layout: str
+
+    def __str__(self) -> str:
+        """Return both in words."""
+        return ", ".join(word for word in self if word)
+
+
+class Arm(NamedTuple):
+    """Someone who trains the network.
+
+    Attributes:
+        make: Builds it for a work and a form; it maps frames to the mean output over time. None: Spyx, which does not
+            train with PyTorch.
+        neuron: The node of our neuron that is its neuron, if it has one.
+        backend: Our backend, if it is ours.
+        forms: Ways to write it, of which the fastest is kept.
+        layouts: Orders in memory, likewise.
+        requires: The library, as pip is told.
+    """
+
+    make: Callable[[Work, str], nn.Module] | None
+    neuron: dict[str, Any] | None = None
+    backend: Backend | None = None
+    forms: tuple[str, ...] = ("",)
+    layouts: tuple[str, ...] = LAYOUTS
+    requires: str | None = None
+
+    def variants(self, work: Work) -> list[Variant]:
+        """Return all ways to run it; a network without places has one order in memory."""
+        layouts = self.layouts if work.kind == "conv" else ("contiguous",)
+        return [Variant(form, layout) for form in self.forms for layout in layouts]
+
+
+class Ours(nn.Module):
+    """The network as snnlab has it."""
+
+    def __init__(self, work: Work, form: str, neuron: dict[str, Any], backend: Backend, fuse: bool) -> None:
+        super().__init__()
+        self.network = build_network(nodes(work, neuron), in_shape=work.in_shape, dt=DT).network
+        set_backend(self.network, backend, fuse=fuse)
+
+    def forward(self, x: Tensor, counts: dict[str, Tensor] | None = None) -> Tensor:
+        """Return the mean output over time, `[B, K]`."""
+        return self.network(x, counts=counts)[0].mean(0)
+
+
+def preset(neuron: str, **changes: Any) -> dict[str, Any]:
+    """Return a preset as a layer's node."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(find_file(f"neuron/{neuron}")))) | changes
+
+
+def ours(neuron: dict[str, Any], backend: Backend, fuse: bool = True) -> Arm:
+    """Return an arm of ours; its frames are in channels-last memory, as snnlab makes them."""
+    return Arm(partial(Ours, neuron=neuron, backend=backend, fuse=fuse), neuron, backend, layouts=LAYOUTS[:1])
+
+
+def plain(work: Work, form: str, activation: Callable[[], nn.Module]) -> nn.Module:
+    """Return the network with an activation in place of neurons."""
+    return peers.Folded(modules(work, activation))
+
+
+jelly = partial(Arm, neuron=preset("spikingjelly_lif"), requires="spikingjelly==2.0.0")
+ARMS: dict[str, Arm] = {
+    **{f"snnlab_{backend}": ours(preset("lif"), backend) for backend in BACKENDS},
+    "snnlab_numba_unfused": ours(preset("lif"), "numba", fuse=False),
+    "spikingjelly": jelly(peers.spikingjelly),
+    "spikingjelly_compiled": jelly(partial(peers.spikingjelly, compiled=True)),
+    "snntorch": Arm(peers.snntorch, preset("snntorch_leaky"), forms=peers.CELL_FORMS, requires="snntorch==1.0.0"),
+    # The gradient that Norse 1.1.0 computes, whatever alpha it is told.
+    "norse": Arm(
+        peers.norse,
+        preset("norse_lif_box", surrogate={"type": "superspike", "alpha": 1.0}),
+        forms=peers.CELL_FORMS,
+        requires="norse==1.1.0",
+    ),
+    "sinabs": Arm(peers.sinabs, preset("sinabs_lif_single"), forms=peers.SINABS_FORMS, requires="sinabs==3.1.3"),
+    # Its LIF is snnTorch's Leaky with another gradient, and gives its spikes one step later.
+    "spyx": Arm(
+        None,
+        preset("snntorch_leaky", detach_reset=False, surrogate={"type": "superspike", "alpha": 25.0}),
+        forms=peers.CELL_FORMS,
+        layouts=LAYOUTS[:1],
+        requires="spyx==1.0.0",
+    ),
+    "relu": Arm(partial(plain, activation=nn.ReLU)),
+    "convs": Arm(partial(plain, activation=nn.Identity)),
+}
+
+
+def choose(names: list[str] | None, device: str) -> tuple[list[str], dict[str, str]]:
+    """Return the arms to run, and why others are left out; what is named must be able to run.
+
+    Raises:
+        UsageError: if a named arm does not exist or cannot run.
+    """
+    if unknown := set(names or ()) - ARMS.keys():
+        raise UsageError(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
+    hindered = {name: why for name in names or ARMS if (why := hindrance(ARMS[name], device)) is not None}
+    if names and hindered:
+        raise UsageError("; ".join(f"{name}: {why}" for name, why in hindered.items()))
+    return [name for name in dict.fromkeys(names or ARMS) if name not in hindered], hindered
+
+
+def hindrance(arm: Arm, device: str) -> str | None:
+    """Return why an arm cannot run here, or None."""
+    if arm.requires is not None and installed(arm.requires) is None:
+        return f"not installed (pip install {arm.requires})"
+    if arm.backend is not None:
+        try:
+            resolve(arm.backend, torch.device(device), torch.float32)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def installed(requirement: str) -> str | None:
+    """Return the version of a library, if it is here."""
+    try:
+        return version(requirement.partition("==")[0])
+    except PackageNotFoundError:
+        return None

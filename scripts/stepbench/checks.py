@@ -1,0 +1,69 @@
+"""Equality before speed: an arm's outputs and gradients beside those of our plain loop of the same neuron."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from stepbench.arms import ARMS, Arm, Ours, ours
+from stepbench.training import Answer, Training, training
+from stepbench.work import BenchError, Work
+
+STEPS, BATCH = 10, 4
+# Errors relative to the largest value; so large a share of the values must keep to them.
+OUTPUT, GRADIENT, SHARE = 1e-4, 1e-3, 0.999
+LEAST_RATE = 0.01  # spikes of a neuron in a step: silent networks agree on anything
+
+
+def check(name: str, work: Work, device: str) -> list[dict[str, Any]]:
+    """Compare an arm with the plain loop on a small input; return the errors of each of its variants.
+
+    Raises:
+        BenchError: if they differ by more than rounding does.
+    """
+    arm, small = ARMS[name], work._replace(steps=STEPS, batch=BATCH)
+    if arm.neuron is None:
+        return []
+    reference = ours(arm.neuron, "reference")
+    expected, found = expect(reference, small, device), []
+    for variant in arm.variants(small):
+        given = training(arm, variant, small, device).answer()
+        if arm.backend is not None and not torch.equal(given.outputs, expected.outputs):
+            raise BenchError(f"{name}: its outputs are not those of the plain loop; nothing was timed")
+        found.append({"arm": name, "variant": str(variant), "errors": compare(f"{name} ({variant})", given, expected)})
+    return found
+
+
+def expect(reference: Arm, work: Work, device: str) -> Answer:
+    """Return what the plain loop makes of the frames, in which all layers must spike."""
+    plain = Training(reference, reference.variants(work)[0], work, device)
+    assert isinstance(plain.network, Ours)
+    counts: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        plain.network(plain.x, counts=counts)
+    rates = [round(n.mean().item() / work.steps, 4) for n in counts.values()]
+    if min(rates) < LEAST_RATE:
+        raise BenchError(f"the network is silent, {rates} spikes a step: nothing could be compared, nothing was timed")
+    return plain.answer()
+
+
+def compare(name: str, given: Answer, expected: Answer) -> dict[str, float]:
+    """Return the largest errors of outputs and gradients, relative to the largest value.
+
+    Raises:
+        BenchError: if too many of them are too large.
+    """
+    pairs = [("outputs", given.outputs, expected.outputs, OUTPUT)]
+    for n, (theirs, plain) in enumerate(zip(given.gradients, expected.gradients, strict=True), 1):
+        pairs.append((f"gradient {n}", theirs, plain, GRADIENT))
+    errors = {}
+    for what, theirs, plain, most in pairs:
+        error = (theirs - plain).abs() / plain.abs().max()
+        errors[what] = error.max().item()
+        share = (error <= most).float().mean().item()  # of what is no number, nothing is within
+        if share < SHARE:
+            raise BenchError(
+                f"{name} is not our network: {share:.2%} of the {what} are within {most:g} of the largest,"
+                f" the largest error is {errors[what]:.2g}; nothing was timed"
+            )
+    return errors

@@ -1,0 +1,98 @@
+"""The machine and the versions in words, the table, the picture."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from stepbench.arms import ARMS, installed
+from stepbench.peers import library
+
+from snnlab.record.provenance import git_state
+
+PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "jax", "triton")
+COLOURS = {"snnlab": "tab:blue", "libraries": "tab:orange", "no neurons": "0.6"}
+
+
+def about(settings: argparse.Namespace) -> dict[str, Any]:
+    """Return when, where and with what it was measured."""
+    wanted = (*PACKAGES, *{arm.requires for arm in ARMS.values() if arm.requires})
+    found = {name.partition("==")[0]: installed(name) for name in sorted(wanted)}
+    about = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "git": git_state(Path.cwd())}
+    about |= {"machine": machine(settings.device), "python": platform.python_version(), "versions": found}
+    if found["spikingjelly"]:
+        functional = library("spikingjelly.activation_based.functional")
+        about["spikingjelly_runs"] = functional.neuron_implementation("lif", torch.device(settings.device))
+    return about | {"settings": {name: value for name, value in vars(settings).items() if name != "out"}}
+
+
+def machine(device: str) -> str:
+    """Return the processor's name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(case: dict[str, Any]) -> str:
+    """Return a case in Markdown, the fastest arm first."""
+    lines = [
+        f"\n{case['title']}\n",
+        "| arm | how | ms a step | x ReLU network | x fastest library | peak memory, MB |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for name, found in by_time(case):
+        ratios = " | ".join(number(found[key], 2) for key in ("to_relu", "to_fastest_library"))
+        memory = number(found["peak_mb"], 0)
+        lines.append(f"| {name} | {found['variant']} | {found['median_ms']:.1f} | {ratios} | {memory} |")
+    return "\n".join(lines)
+
+
+def draw(cases: list[dict[str, Any]], path: Path) -> None:
+    """Draw a row of bars for each case: the step's time, and the memory."""
+    figure = Figure(figsize=(11, len(cases) * (0.32 * len(cases[0]["arms"]) + 1.1)), layout="constrained")
+    for (times, memories), case in zip(figure.subplots(len(cases), 2, squeeze=False), cases, strict=True):
+        arms = by_time(case)
+        names, colours = [name for name, _ in arms], [COLOURS[family(name)] for name, _ in arms]
+        ms = [found["median_ms"] for _, found in arms]
+        bar = times.barh(names, ms, color=colours)
+        times.bar_label(bar, [f" {t:.4g} ms" + times_word(found) for t, (_, found) in zip(ms, arms, strict=True)])
+        times.set(
+            title=case["title"], xlabel="a training step, ms (x: to the fastest library)", xlim=(0, 1.5 * max(ms))
+        )
+        mb = [found["peak_mb"] or 0.0 for _, found in arms]
+        memories.bar_label(memories.barh(names, mb, color=colours), fmt=" %.0f")
+        memories.set(title="memory at its peak", xlabel="MB more than before the first step")
+        memories.set_xlim(0, 1.2 * max(*mb, 1.0))
+        for axes in (times, memories):
+            axes.invert_yaxis()
+            axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def by_time(case: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return a case's arms, the fastest first."""
+    return sorted(case["arms"].items(), key=lambda arm: arm[1]["median_ms"])
+
+
+def family(name: str) -> str:
+    """Return the colour's meaning."""
+    if ARMS[name].backend is not None:
+        return "snnlab"
+    return "no neurons" if ARMS[name].neuron is None else "libraries"
+
+
+def times_word(found: dict[str, Any]) -> str:
+    """Return the ratio to the fastest library, if there is one."""
+    return "" if found["to_fastest_library"] is None else f", {found['to_fastest_library']:.2f} x"
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,81 @@
+"""An arm's network with its frames and its optimizer; `training` says which class trains which arm."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import torch
+from stepbench.arms import DT, Arm, Variant
+from stepbench.work import Work, frames, set_weights, targets
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snnlab.nn import NEURONS
+from snnlab.nn.neurons.membrane import LeakyMembrane
+
+
+class Answer(NamedTuple):
+    """What a network makes of the frames: mean outputs `[B, K]`, and the gradient of each weight."""
+
+    outputs: Tensor
+    gradients: list[Tensor]
+
+
+class Training:
+    """A network of PyTorch, with the weights that all are given."""
+
+    def __init__(self, arm: Arm, variant: Variant, work: Work, device: str) -> None:
+        assert arm.make is not None
+        network, x = arm.make(work, variant.form), frames(work)
+        set_weights(weights_of(network), input_scale(arm), work)
+        if variant.layout == "channels-last":
+            x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
+            network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.network, self.x, self.targets = network.to(device).train(), x.to(device), targets(work).to(device)
+        self.optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad])
+
+    def step(self) -> float:
+        """Train one step and return its seconds."""
+        started = time.perf_counter()
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.network(self.x), self.targets).backward()
+        self.optimizer.step()
+        if self.x.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    def answer(self) -> Answer:
+        """Return outputs and gradients, without changing the weights."""
+        y = self.network(self.x)
+        F.cross_entropy(y, self.targets).backward()
+        return Answer(y.detach(), [weight.grad for weight in weights_of(self.network) if weight.grad is not None])
+
+
+def training(arm: Arm, variant: Variant, work: Work, device: str) -> Training:
+    """Return an arm that is ready to train."""
+    if arm.make is None:
+        from stepbench.jax_training import JaxTraining  # here, because JAX may be missing
+
+        return JaxTraining(arm, variant, work, device)
+    return Training(arm, variant, work, device)
+
+
+def weights_of(network: nn.Module) -> list[nn.Parameter]:
+    """Return the weights of the layers, in order."""
+    return [parameter for parameter in network.parameters() if parameter.dim() > 1]
+
+
+def input_scale(arm: Arm) -> float:
+    """Return the deviation of a white input with which the membrane, not reset, deviates by its threshold, 1.
+
+    sqrt(1 - a^2) / g, from the impulse's answer g * a^t
+    """
+    if arm.neuron is None:
+        return 1.0
+    settings = {name: value for name, value in arm.neuron.items() if name != "type"}
+    neuron = NEURONS.build(arm.neuron["type"], settings, "neuron", dt=DT)
+    assert isinstance(neuron, LeakyMembrane)
+    k = neuron.coefficients()
+    return math.sqrt(1 - float(k.a) ** 2) / float(k.g)

@@ -1,0 +1,125 @@
+"""What is trained: the network as each library has it, its weights and its frames, the same for all.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+SENSOR, CLASSES = (2, 34, 34), 10
+DENSITY = 0.05  # of events in the frames
+LATER_DENSITY = {"max": 0.3, "avg": 0.03}  # mean square of what the second convolution is given, roughly
+# Weights are whole parts of 1: sums of them are then exact in any order, in TF32 too, so that two libraries on the
+# same weights can only differ in their neurons.
+GRID = 128
+SEED = 0
+
+
+class BenchError(Exception):
+    """What ends the bench; its text is the one line that the user reads."""
+
+
+class UsageError(BenchError):
+    """What was asked for cannot be done here."""
+
+
+class Work(NamedTuple):
+    """A network and the size of a training step.
+
+    Attributes:
+        kind: `conv`: two convolutions, each with neurons and pooling, and a linear readout; `dense`: a linear layer and
+            its neurons.
+        steps: T.
+        batch: B.
+        pool: What the convolutions' spikes go through.
+        inputs: Inputs of the dense layer.
+        neurons: Its neurons.
+    """
+
+    kind: Literal["conv", "dense"]
+    steps: int
+    batch: int
+    pool: Literal["max", "avg"] = "avg"
+    inputs: int = 512
+    neurons: int = 16_384
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one sample at one step."""
+        return SENSOR if self.kind == "conv" else (self.inputs,)
+
+    @property
+    def title(self) -> str:
+        """The work in words."""
+        what = f"conv, {self.pool} pooling" if self.kind == "conv" else f"linear {self.inputs} to {self.neurons}"
+        return f"{what}, T = {self.steps}, batch {self.batch}"
+
+
+def modules(work: Work, neuron: Callable[[], nn.Module], of: Any = nn, **settings: Any) -> list[nn.Module]:
+    """Return the layers in order.
+
+    Args:
+        work: What is trained.
+        neuron: Makes what stands behind each weight layer but the readout.
+        of: Where the other layers' classes are.
+        settings: What all of them are told.
+    """
+    if work.kind == "dense":
+        return [of.Linear(work.inputs, work.neurons, bias=False, **settings), neuron()]
+    pool = of.MaxPool2d if work.pool == "max" else of.AvgPool2d
+    return [
+        of.Conv2d(2, 12, 5, bias=False, **settings),
+        neuron(),
+        pool(2, **settings),
+        of.Conv2d(12, 32, 5, bias=False, **settings),
+        neuron(),
+        pool(2, **settings),
+        of.Flatten(**settings),
+        of.Linear(800, CLASSES, bias=False, **settings),
+    ]
+
+
+def nodes(work: Work, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the same layers as snnlab's YAML has them: those of `model=conv_lif` up to its readout."""
+    if work.kind == "dense":
+        return {"linear": {"type": "linear", "out_features": work.neurons, "bias": False}, "neuron": neuron}
+    pool = {"type": f"{work.pool}_pool", "kernel_size": 2}
+    conv = {"type": "conv2d", "kernel_size": 5, "bias": False}
+    return {
+        "conv1": conv | {"out_channels": 12},
+        "neuron1": neuron,
+        "pool1": pool,
+        "conv2": conv | {"out_channels": 32},
+        "neuron2": neuron,
+        "pool2": pool,
+        "flatten": {"type": "flatten"},
+        "out": {"type": "linear", "out_features": CLASSES, "bias": False},
+    }
+
+
+def frames(work: Work) -> Tensor:
+    """Return random binary events, `[T, B, ...]`."""
+    generator = torch.Generator().manual_seed(SEED)
+    return (torch.rand(work.steps, work.batch, *work.in_shape, generator=generator) < DENSITY).float()
+
+
+def targets(work: Work) -> Tensor:
+    """Return random classes, `[B]`."""
+    outputs = CLASSES if work.kind == "conv" else work.neurons
+    return torch.randint(outputs, (work.batch,), generator=torch.Generator().manual_seed(SEED))
+
+
+@torch.no_grad()
+def set_weights(weights: Sequence[Tensor], scale: float, work: Work) -> None:
+    """Fill weights, in the order of their layers, so that the input of a neuron deviates by `scale`."""
+    generator = torch.Generator().manual_seed(SEED)
+    for n, weight in enumerate(weights):
+        fan_in = weight[0].numel() * (DENSITY if n == 0 else LATER_DENSITY[work.pool])
+        size = (1.0 if n == 2 else scale) / math.sqrt(fan_in)
+        weight.copy_((torch.randn(weight.shape, generator=generator) * size * GRID).round() / GRID)

@@ -1,0 +1,90 @@
+"""An arm in a process of its own, which trains as many steps as it is told and waits."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from stepbench.arms import ARMS, Variant
+from stepbench.training import training
+from stepbench.work import BenchError, Work
+
+from snnlab.training.heap import keep_heap
+
+TINY = (2, 1)  # T, B
+
+
+class Worker:
+    """The parent's side of an arm's process."""
+
+    def __init__(self, arm: str, variant: Variant, work: Work, device: str) -> None:
+        self.arm, self.variant = arm, variant
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        arguments = (other, arm, variant, work, device)
+        self._process = context.Process(target=obey, args=arguments, name=arm, daemon=True)
+        self._process.start()
+        other.close()
+
+    def run(self, steps: int) -> tuple[list[float], float | None]:
+        """Train some steps, after one that is not measured; return their seconds and the peak of memory, MB.
+
+        Raises:
+            BenchError: if the process has ended.
+        """
+        try:
+            self._pipe.send(steps)
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise BenchError(
+                f"the process of {self.arm} ({self.variant}) ended with {self._process.exitcode}: what it said is"
+                " above; -9 is most often a lack of memory"
+            ) from None
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join()
+
+
+def obey(pipe: Connection, arm: str, variant: Variant, work: Work, device: str) -> None:
+    """Run as many steps as the parent asks for, until it hangs up."""
+    # What is loaded or compiled once is no part of a step's memory.
+    training(ARMS[arm], variant, work._replace(steps=TINY[0], batch=TINY[1]), device).step()
+    trained = training(ARMS[arm], variant, work, device)
+    # What compiling and making the frames have freed goes back first: a step that found it would seem to need less.
+    lend_memory(device)
+    keep_heap()
+    before = memory_mb(device, peak=False)
+    while True:
+        try:
+            wanted = pipe.recv()
+        except EOFError:
+            return
+        seconds = [trained.step() for _ in range(1 + wanted)][1:]
+        pipe.send((seconds, None if before is None else (memory_mb(device, peak=True) or 0.0) - before))
+        lend_memory(device)
+
+
+def lend_memory(device: str) -> None:
+    """Give free memory back until the next turn, whose first step is not measured: together the arms may have more."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def memory_mb(device: str, *, peak: bool) -> float | None:
+    """Return the memory of this process, on the device where that has its own, MB of 2^20 bytes."""
+    if device == "cuda":
+        return (torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()) / 2**20
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    wanted = "VmHWM:" if peak else "VmRSS:"
+    return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith(wanted))

@@ -1,0 +1,68 @@
+"""Events counted into frames on a CPU, in one compiled pass.
+
+Axes: T steps, B recordings, C cells of a frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def count(
+    frames: np.ndarray,
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray | None,
+    p: np.ndarray,
+    offsets: np.ndarray,
+    duration: int,
+    sensor_size: tuple[int, int, int],
+) -> bool:
+    """Fill frames, whatever they held, and return whether all events of the window are inside the sensor.
+
+    A frame is set to zero when its first event comes, so that it is still in the nearest cache: events are sorted by
+    time as a rule, though they need not be.
+
+    Args:
+        frames: Where to count; what is there after an event outside the sensor is undefined.
+        t: Time (us).
+        x: Column.
+        y: Row; None where there is one row.
+        p: Polarity; it is not looked at where there is one.
+        offsets: Recording b is `[offsets[b], offsets[b + 1])`.
+        duration: Length of the window (us).
+        sensor_size: `[W, H, P]`.
+
+    Shape:
+        frames `[T, B, C]`, a frame's cells as `[H, W, P]`; t, x, y, p `[N]`; offsets `[B + 1]`.
+    """
+    width, height, polarities = sensor_size
+    steps = frames.shape[0]
+    for b in range(frames.shape[1]):
+        cleared = 0
+        e, last = offsets[b], offsets[b + 1]
+        while e < last:
+            if not 0 <= t[e] < duration:
+                e += 1
+                continue
+            # A division takes as long as all the rest: one for each step, and not for each event.
+            step = t[e] * steps // duration
+            first, end = -(-step * duration // steps), -(-(step + 1) * duration // steps)
+            while cleared <= step:
+                frames[cleared, b] = 0
+                cleared += 1
+            frame = frames[step, b]
+            while e < last and first <= t[e] < end:
+                row = 0 if y is None else np.int64(y[e])
+                column = np.int64(x[e])
+                polarity = np.int64(p[e]) if polarities > 1 else 0
+                if not (0 <= column < width and 0 <= row < height and 0 <= polarity < polarities):
+                    return False
+                frame[(row * width + column) * polarities + polarity] += np.float32(1)
+                e += 1
+        while cleared < steps:
+            frames[cleared, b] = 0
+            cleared += 1
+    return True

@@ -1,0 +1,192 @@
+"""Neurons that do a neighbour's work on the way: the pooling behind them, and the convolution of events before them.
+
+Nothing of a network changes: names, modules and state dict stay as they are, the counts are those before the pooling,
+and all numbers are the same bit for bit, but for the rounding of a convolution of events. A layer with a hook runs by
+itself, and so do its neighbours.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as of_all_modules
+
+from snnlab.nn.kernels.ops import fusing_kernel
+from snnlab.nn.kernels.pool import Pool
+from snnlab.nn.kernels.rule import Run
+from snnlab.nn.neurons.base import exact
+from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.nn.temporal import Counts, fold_time
+
+if TYPE_CHECKING:
+    from snnlab.nn.network import Network
+
+log = logging.getLogger(__name__)
+
+# Layers whose output is a tensor of its own that their backward pass does not need.
+_GIVES_AWAY = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
+
+
+class Fused(NamedTuple):
+    """A neuron that also pools its spikes, works in the memory of its input, or convolves the events that drive it.
+
+    Attributes:
+        neuron: The neuron.
+        pooling: The pooling layer that follows, or None.
+        pool: What that does.
+        overwrites: Whether the input's memory may be used.
+        convolution: The convolution before it, whose input are events, or None.
+    """
+
+    neuron: LeakyMembrane
+    pooling: nn.Module | None
+    pool: Pool | None
+    overwrites: bool
+    convolution: nn.Conv2d | None = None
+
+    def __call__(
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+    ) -> tuple[Tensor, Any]:
+        """Run all steps; see `TemporalLayer`."""
+        if self.convolution is not None:
+            if fusing_kernel(self.neuron.backend, x) is not None and self._takes_events(x):
+                return self._on_events(self.convolution, x, state, lengths, counts)
+            x = fold_time(self.convolution, x)
+        x = exact(x)
+        run, pool = fusing_kernel(self.neuron.backend, x), self.pool
+        if pool is not None and not pool.fits(x):
+            _say(type(self.pooling).__name__, f"an input of {list(x.shape[1:])} does not lie channels-last")
+            pool = None
+        if run is None:
+            y, after = self.neuron(x, state, lengths=lengths, counts=counts)
+            pool = None
+        else:
+            run = partial(run, pool=pool, overwrite=self.overwrites)
+            y, after = self.neuron.run_kernel(run, x, state, lengths, counts)
+        return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
+
+    def _takes_events(self, x: Tensor) -> bool:
+        k, rule = self.neuron.coefficients(), self.neuron.rule()
+        # Their gradients need the convolution's output, which is nowhere.
+        needs_drive = isinstance(k.g, Tensor) and rule.synapse == "none"
+        needs_drive |= isinstance(k.b, Tensor) and rule.synapse == "decay_first"
+        return not (needs_drive or x.requires_grad or torch.is_autocast_enabled(x.device.type)) and x.dim() == 5
+
+    def _on_events(
+        self, convolution: nn.Conv2d, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
+    ) -> tuple[Tensor, Any]:
+        from snnlab.nn.kernels.numba_cpu import run_events
+        from snnlab.nn.kernels.numba_events import Convolution
+
+        padding = convolution.padding
+        assert not isinstance(padding, str)
+        layer = Convolution(convolution.weight, convolution.bias, (padding[0], padding[1]))
+        image = layer.image(x.shape[2:])
+        pool = self.pool if self.pool is not None and min(image[1:]) >= self.pool.size else None
+
+        def run(like: Tensor, *arguments: Any) -> Run:
+            return run_events(x, layer, *arguments, pool=pool)
+
+        like = x.new_empty(1, x.shape[1], *image)
+        y, after = self.neuron.run_kernel(run, like, state, lengths, counts)
+        return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
+
+
+def take_events(network: Network) -> bool:
+    """Let a network's first layer, if it is a convolution with neurons behind it, sum its input event by event.
+
+    That is the faster way where few cells of a frame hold events, and differs from the usual one in its rounding.
+    Returns whether the network begins with such a layer.
+    """
+    (_, first), (_, second) = [*network.line(), ("", nn.Identity()), ("", nn.Identity())][:2]
+    fits = _convolves(first) and isinstance(second, LeakyMembrane) and _may_fuse(second)
+    if fits and isinstance(second, LeakyMembrane):
+        second.on_events = True
+    return fits
+
+
+def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module | Fused]]:
+    """Yield what runs in the place of layers that are applied in order, with the name of the first of each group."""
+    line = list(layers)
+    at = 0
+    while at < len(line):
+        name, layer = line[at]
+        before = line[at - 1][1] if at else None
+        if at == 0 and len(line) > 1 and _begins_on_events(layer, line[1][1]):
+            at += 1
+            continue
+        if not isinstance(layer, LeakyMembrane) or not _may_fuse(layer):
+            yield name, layer
+            at += 1
+            continue
+        pool = _pooling(line[at + 1 :])
+        pooling = None if pool is None else line[at + 1][1]
+        overwrites = before is not None and _gives_away(before)
+        convolution = before if at == 1 and before is not None and _begins_on_events(before, layer) else None
+        yield name, Fused(layer, pooling, pool, overwrites, convolution)
+        at += 1 if pool is None else 2
+
+
+def _may_fuse(neuron: LeakyMembrane) -> bool:
+    return neuron.fuses and neuron.canonical_itself and neuron.spiking and _bare(neuron)
+
+
+def _pooling(behind: Sequence[tuple[str, nn.Module]]) -> Pool | None:
+    """Return the pooling right behind a neuron, if there is one that can be done on the way."""
+    if not behind or not isinstance(behind[0][1], nn.MaxPool2d | nn.AvgPool2d):
+        return None
+    name, layer = behind[0]
+    size: Any = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size, layer.kernel_size)
+    square = size[0] == size[1] and layer.stride in (size, size[0]) and layer.padding in (0, (0, 0))
+    if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or not _bare(layer):
+        _say(name, "it has a hook, or is of a class of its own")
+    elif not square or layer.ceil_mode or getattr(layer, "dilation", 1) not in (1, (1, 1)):
+        _say(name, "its windows are not squares beside one another")
+    elif isinstance(layer, nn.MaxPool2d) and layer.return_indices:
+        _say(name, "it returns where the maxima are")
+    elif getattr(layer, "divisor_override", None) is not None:
+        _say(name, "it has a divisor of its own")
+    else:
+        return Pool("max" if isinstance(layer, nn.MaxPool2d) else "average", size[0])
+    return None
+
+
+def _begins_on_events(first: nn.Module, second: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(second, LeakyMembrane) and second.on_events and _may_fuse(second) and _convolves(first)
+
+
+def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return (
+        type(layer) is nn.Conv2d
+        and _bare(layer)
+        and layer.stride == layer.dilation == (1, 1)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+    )
+
+
+def _gives_away(layer: nn.Module) -> bool:
+    return type(layer) in _GIVES_AWAY and _bare(layer)
+
+
+def _bare(layer: nn.Module) -> bool:
+    """Return whether nobody looks at what goes into a layer or comes out of it."""
+    return not any(getattr(layer, name) for name in _HOOKS) and not any(
+        getattr(of_all_modules, name) for name in _GLOBAL_HOOKS
+    )
+
+
+@cache  # once, and not at each training step
+def _say(name: str, why: str) -> None:
+    log.debug("%s is not fused with the neuron before it: %s", name, why)

@@ -1,0 +1,578 @@
+"""The compiled backward walk of the canonical recurrence on CPUs, from the last step to the first.
+
+What a step needs of the forward is computed again from u. Tasks and rows are as in `numba_forward`; the surrogate's
+derivative is a row of its own, so that a new bell adds a loop and multiplies nothing. Written by hand, with d the
+derivative at u, gs and gu what arrives at the spikes and at u, gv and gi what arrives at v[t] and i[t], late what
+arrives at s[t] from a delayed reset, v' and i' the state before the step, and [...] what a detached reset leaves out:
+
+    gs = gy[t] + late [- r * gv]              gu = gv + gs * d              reset "subtract"
+    gs = gy[t] + late [+ (v_reset - u) * gv]  gu = (1 - s) * gv + gs * d    reset "value"
+    gs = gy[t] + late                         gu = gv + gs * d              "none", or delayed
+    gv = a * gu                               late = 0                      not delayed
+    gv = a * gu                               late = [-r * gu]              "subtract", delayed
+    gv = a * (1 - s') * gu                    late = [a * (v_reset - v') * gu]  "value", delayed
+    gj = g * gu + gi;   jump first: dx = gj, gi = b * gj;   decay first: dx = gi = b * gj
+
+Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what pooling leaves of them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+Rows = tuple[np.ndarray, ...]
+
+# Rows of the table of coefficients and of their gradients: those of the recurrence, then the surrogate's factors.
+A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)
+
+NONE, SUBTRACT, VALUE = range(3)
+JUMP_FIRST, DECAY_FIRST = 1, 2
+MAX, AVERAGE = 1, 2
+
+# Rows of a task's memory: the derivative, what arrives at the spikes and at the membrane, the spikes, what arrives at
+# them from a delayed reset, the membrane before a step, what arrives at the input.
+D, GS, GU, S, LATE, V, TO_X = range(7)
+
+GIVEN, ATAN, SUPERSPIKE, LOGISTIC, CIRC, TRIANGLE, BOX, EXPONENTIAL, GAUSSIAN, LOBES, FLAT = range(11)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def backward(
+    gy: np.ndarray,
+    gcounts: np.ndarray,
+    gv: np.ndarray,
+    gi: np.ndarray,
+    u: np.ndarray,
+    j: np.ndarray,
+    x: np.ndarray,
+    v0: np.ndarray,
+    i0: np.ndarray,
+    given: np.ndarray,
+    table: np.ndarray,
+    uniform: bool,
+    lengths: np.ndarray,
+    dx: np.ndarray,
+    sums: np.ndarray,
+    slots: np.ndarray,
+    events: Rows,
+    reach: tuple[int, int, int, int, int, int],
+    dkernel: np.ndarray,
+    dbias: np.ndarray,
+    piece: int,
+    pool: tuple[int, int, int],
+    reset: int,
+    delayed: bool,
+    attached: bool,
+    strict: bool,
+    synapse: int,
+    bell: int,
+    lobes: tuple[float, float, float],
+    first: int,
+    last: int,
+) -> None:
+    """Run the tasks from `first` to before `last`.
+
+    Args:
+        gy: Gradient of the outputs, if it has any.
+        gcounts: Gradient of the counts, if it has any.
+        gv: Gradient of the membrane at the end, and in its place of the one before.
+        gi: Gradient of the current at the end, and in its place of the one before.
+        u: Membrane before the reset, if anything depends on it.
+        j: Current, if a coefficient's gradient needs it.
+        x: Input, if a coefficient's gradient needs it.
+        v0: Membrane before the first step.
+        i0: Current before the first step.
+        given: Derivative of the spike before the first step and at each, where the bell is GIVEN.
+        table: Coefficients, a row each; a single piece where no neuron has its own.
+        uniform: Whether none has.
+        lengths: Valid steps, at most T.
+        dx: Gradient of the input, written if it has room; it may be u itself.
+        sums: Gradients of coefficients for each sample, added to.
+        slots: Which of the sums is a coefficient's, by the row of the table; -1 where none is asked for.
+        events: See `numba_forward`.
+        reach: See `numba_forward`.
+        dkernel: Gradient of the kernel for each equal part of the tasks, added to; without room where there is none.
+        dbias: Gradient of the input, summed over the steps, added to if it has room.
+        piece: Neurons of a task.
+        pool: 0, MAX or AVERAGE; height of a window; channels.
+        reset: NONE, SUBTRACT or VALUE.
+        delayed: Whether the reset acts one step later.
+        attached: Whether the gradient goes through the reset.
+        strict: Whether a membrane exactly at the threshold stays silent.
+        synapse: NONE, JUMP_FIRST or DECAY_FIRST.
+        bell: The surrogate's formula; -1 where nothing spikes.
+        lobes: Numbers of the bell with LOBES.
+        first: The first task.
+        last: The one behind the last.
+
+    Shape:
+        u, j, x, dx: `[T, B, n]`; gy: `[T, B, m]`; gcounts, gv, gi, v0, i0: `[B, n]`; given: `[T + 1, B, n]`; table:
+        `[9, n]` or `[9, piece]`; lengths: `[B]`; sums: `[asked for, B, n]`, float64; slots: `[9]`.
+    """
+    out, neurons = gy.shape[2], gv.shape[1]
+    pieces = (neurons + piece - 1) // piece
+    kind, size, channels = pool
+    outputs = piece if kind == 0 else piece // (size * channels) // size * channels
+    memory = np.empty((7, piece), gv.dtype)
+    fires = bell >= 0
+    resets_at_once = reset != NONE and not delayed
+    needs_s = fires and (kind == MAX or (resets_at_once and (attached or reset == VALUE or slots[R] >= 0)))
+    alike = uniform and bell > GIVEN and sums.size == 0 and not delayed and reset != VALUE
+    alike = alike and (reset == NONE or not attached)
+    kept = u, j, x, v0, given
+    flags = reset, delayed, attached, strict, synapse, bell
+    for task in range(first, last):
+        sample, start = task // pieces, task % pieces * piece
+        stop = min(start + piece, neurons)
+        long = stop - start
+        at = 0 if uniform else start
+        numbers = _rows_of_table(table, at, at + long)
+        scratch = _rows_of_memory(memory, long)
+        gs, s, late, spare = scratch[GS], scratch[S], scratch[LATE], scratch[V]
+        gv_now = gv[sample, start:stop]
+        gi_now = gi[sample, start:stop] if synapse else gv_now
+        late[:] = 0
+        begin = task % pieces * outputs
+        end = min(begin + outputs, out)
+        for t in range(lengths[sample], dx.shape[0]):
+            dx[t, sample, start:stop] = 0
+        to_x = scratch[TO_X]
+        for t in range(lengths[sample] - 1, -1, -1):
+            where = t, sample, start, stop
+            if dx.size:
+                to_x = dx[t, sample, start:stop]
+            if needs_s:
+                _fire(s, u[t, sample, start:stop], numbers[THRESHOLD], strict)
+            _copy(gs, late)
+            if kind and gy.size and end > begin:
+                _spread(gs, gy[t, sample, begin:end], s, spare, kind, size, channels)
+            elif kind == 0 and gy.size:
+                _add(gs, gy[t, sample, start:stop])
+            if gcounts.size:
+                _add(gs, gcounts[sample, start:stop])
+            if alike:
+                _derivative(scratch[D], u[t, sample, start:stop], numbers, bell, lobes)
+                _settle(gv_now, to_x, gs, scratch[D], numbers[HEIGHT][0], numbers[A][0], numbers[G][0])
+            else:
+                _through_spike(gv_now, scratch, numbers, kept, sums, slots, where, flags, lobes)
+                _to_step_before(gv_now, to_x, scratch, numbers, kept, sums, slots, where, flags)
+            if synapse:
+                _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
+            if dkernel.size:
+                part = task * dkernel.shape[0] // (gv.shape[0] * pieces)
+                _correlate(dkernel[part], to_x, events, reach, t * gv.shape[0] + sample, task % pieces)
+            if dbias.size:
+                _add(dbias[sample, start:stop], to_x)
+        if delayed and attached and lengths[sample] > 0:
+            _through_first(gv_now, scratch, numbers, kept, sums, slots, (-1, sample, start, stop), bell, lobes)
+
+
+# Rows one by one: as rows of a part of a table they would not be known to be contiguous, and a third as fast.
+@njit(nogil=True, error_model="numpy")
+def _rows_of_table(table: np.ndarray, at: int, to: int) -> Rows:
+    return (
+        table[0, at:to],
+        table[1, at:to],
+        table[2, at:to],
+        table[3, at:to],
+        table[4, at:to],
+        table[5, at:to],
+        table[6, at:to],
+        table[7, at:to],
+        table[8, at:to],
+    )
+
+
+@njit(nogil=True, error_model="numpy")
+def _rows_of_memory(memory: np.ndarray, to: int) -> Rows:
+    return (
+        memory[0, :to],
+        memory[1, :to],
+        memory[2, :to],
+        memory[3, :to],
+        memory[4, :to],
+        memory[5, :to],
+        memory[6, :to],
+    )
+
+
+@njit(nogil=True, error_model="numpy")
+def _through_spike(
+    gv: np.ndarray,
+    scratch: Rows,
+    numbers: Rows,
+    kept: Rows,
+    sums: np.ndarray,
+    slots: np.ndarray,
+    where: tuple[int, int, int, int],
+    flags: tuple[int, bool, bool, bool, int, int],
+    lobes: tuple[float, float, float],
+) -> None:
+    """Go from what arrives at s[t] and v[t] to what arrives at u[t], through the spike and a reset at once."""
+    u, _, _, _, given = kept
+    t, sample, start, stop = where
+    reset, delayed, attached, _, _, bell = flags
+    gs, gu, s, d = scratch[GS], scratch[GU], scratch[S], scratch[D]
+    if bell < 0:
+        _add_to(gu, gs, gv)
+        return
+    u_now = u[t, sample, start:stop]
+    if not delayed and reset == SUBTRACT:
+        _sum_product(sums, slots[R], sample, start, s, gv, -1.0)
+        if attached:
+            _add_product(gs, numbers[R], gv, -1.0)
+    elif not delayed and reset == VALUE:
+        _sum_product(sums, slots[V_RESET], sample, start, s, gv, 1.0)
+        if attached:
+            _add_above(gs, numbers[V_RESET], u_now, gv)
+    if bell == GIVEN:
+        _copy(d, given[t + 1, sample, start:stop])
+    else:
+        _derivative(d, u_now, numbers, bell, lobes)
+    _times(gs, d, numbers[HEIGHT])
+    _sum(sums, slots[THRESHOLD], sample, start, gs, -1.0)
+    if not delayed and reset == VALUE:
+        _add_kept(gu, gs, gv, s)
+    else:
+        _add_to(gu, gs, gv)
+
+
+@njit(nogil=True, error_model="numpy")
+def _to_step_before(
+    gv: np.ndarray,
+    to_x: np.ndarray,
+    scratch: Rows,
+    numbers: Rows,
+    kept: Rows,
+    sums: np.ndarray,
+    slots: np.ndarray,
+    where: tuple[int, int, int, int],
+    flags: tuple[int, bool, bool, bool, int, int],
+) -> None:
+    """Go from what arrives at u[t] to what arrives at v[t-1] and at the drive, through a delayed reset."""
+    u, j, x, v0, _ = kept
+    t, sample, start, stop = where
+    reset, delayed, attached, strict, synapse, bell = flags
+    gu, s, late, v = scratch[GU], scratch[S], scratch[LATE], scratch[V]
+    if delayed or slots[A] >= 0:
+        _copy(v, u[t - 1, sample, start:stop] if t else v0[sample, start:stop])
+        if bell >= 0 and (delayed or (t and reset != NONE)):
+            _fire(s, v, numbers[THRESHOLD], strict)
+            if not delayed and reset == SUBTRACT:
+                _subtract(v, s, numbers[R])
+            elif not delayed:
+                _to_value(v, s, numbers[V_RESET])
+    if delayed and reset == SUBTRACT:
+        _sum_product(sums, slots[R], sample, start, s, gu, -1.0)
+        if attached:
+            _product(late, numbers[R], gu, -1.0)
+    elif delayed:
+        if attached:
+            _late_value(late, numbers[V_RESET], v, numbers[A], gu)
+        _to_value(v, s, numbers[V_RESET])
+    _sum_product(sums, slots[A], sample, start, gu, v, 1.0)
+    _sum(sums, slots[C], sample, start, gu, 1.0)
+    if slots[G] >= 0:
+        drive = j[t, sample, start:stop] if synapse else x[t, sample, start:stop]
+        _sum_product(sums, slots[G], sample, start, gu, drive, 1.0)
+    _two_products(gv, numbers[A], to_x, numbers[G], gu)
+    if delayed and reset == VALUE:
+        _sum_product(sums, slots[V_RESET], sample, start, s, gv, 1.0)
+        _kept(gv, s)
+
+
+@njit(nogil=True, error_model="numpy")
+def _through_synapse(
+    gi: np.ndarray,
+    to_x: np.ndarray,
+    b: np.ndarray,
+    i0: np.ndarray,
+    kept: Rows,
+    sums: np.ndarray,
+    slots: np.ndarray,
+    where: tuple[int, int, int, int],
+    synapse: int,
+) -> None:
+    """Go from what arrives at the drive, in to_x, and at i[t] to what arrives at x[t] and at i[t-1]."""
+    _, j, x, _, _ = kept
+    t, sample, start, stop = where
+    _add(gi, to_x)
+    if slots[B] >= 0:
+        _sum_product(
+            sums, slots[B], sample, start, gi, j[t - 1, sample, start:stop] if t else i0[sample, start:stop], 1.0
+        )
+        if synapse == DECAY_FIRST:
+            _sum_product(sums, slots[B], sample, start, gi, x[t, sample, start:stop], 1.0)
+    if synapse == JUMP_FIRST:
+        _copy(to_x, gi)
+        _product(gi, b, gi, 1.0)
+    else:
+        _product(to_x, b, gi, 1.0)
+        _copy(gi, to_x)
+
+
+@njit(nogil=True, error_model="numpy")
+def _through_first(
+    gv: np.ndarray,
+    scratch: Rows,
+    numbers: Rows,
+    kept: Rows,
+    sums: np.ndarray,
+    slots: np.ndarray,
+    where: tuple[int, int, int, int],
+    bell: int,
+    lobes: tuple[float, float, float],
+) -> None:
+    """Go through the spike that the membrane before the first step stands for, which a delayed reset still sees."""
+    _, _, _, v0, given = kept
+    _, sample, start, stop = where
+    late, d = scratch[LATE], scratch[D]
+    if bell == GIVEN:
+        _copy(d, given[0, sample, start:stop])
+    else:
+        _derivative(d, v0[sample, start:stop], numbers, bell, lobes)
+    _times(late, d, numbers[HEIGHT])
+    _sum(sums, slots[THRESHOLD], sample, start, late, -1.0)
+    _add(gv, late)
+
+
+@njit(nogil=True, error_model="numpy")
+def _settle(gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, d: np.ndarray, height: float, a: float, g: float) -> None:
+    """Go back a step of neurons that share their numbers, with nothing through the reset, in one loop."""
+    for n in range(gv.size):
+        gu = gv[n] + gs[n] * (d[n] * height)
+        gv[n] = a * gu
+        dx[n] = g * gu
+
+
+@njit(nogil=True, error_model="numpy")
+def _derivative(d: np.ndarray, u: np.ndarray, numbers: Rows, bell: int, lobes: tuple[float, float, float]) -> None:
+    """Write bell(slope * (u - v_threshold))."""
+    v_threshold, slope = numbers[THRESHOLD], numbers[SLOPE]
+    one, half = d.dtype.type(1), d.dtype.type(0.5)
+    for n in range(d.size):
+        d[n] = slope[n] * (u[n] - v_threshold[n])
+    if bell == ATAN:
+        for n in range(d.size):
+            d[n] = one / (one + d[n] * d[n])
+    elif bell == SUPERSPIKE:
+        for n in range(d.size):
+            far = one + abs(d[n])
+            d[n] = one / (far * far)
+    elif bell == LOGISTIC:
+        for n in range(d.size):
+            e = math.exp(-abs(d[n]))
+            d[n] = 4 * e / ((one + e) * (one + e))
+    elif bell == CIRC:
+        for n in range(d.size):
+            q = one + d[n] * d[n]
+            d[n] = one / (q * math.sqrt(q))
+    elif bell == TRIANGLE:
+        for n in range(d.size):
+            d[n] = max(one - abs(d[n]), one - one)
+    elif bell == BOX:
+        for n in range(d.size):
+            within = one - abs(d[n])
+            d[n] = half * (within > 0) + half * (within >= 0)
+    elif bell == EXPONENTIAL:
+        for n in range(d.size):
+            d[n] = math.exp(-abs(d[n]))
+    elif bell == GAUSSIAN:
+        for n in range(d.size):
+            d[n] = math.exp(-d[n] * d[n])
+    elif bell == LOBES:
+        narrow, wide, weight = lobes
+        for n in range(d.size):
+            x = d[n]
+            sides = math.exp((x - one) * (x - one) * wide) + math.exp((x + one) * (x + one) * wide)
+            d[n] = math.exp(-half * x * x) * narrow - sides * weight
+    else:
+        d[:] = 1
+
+
+@njit(nogil=True, error_model="numpy")
+def _fire(s: np.ndarray, u: np.ndarray, v_threshold: np.ndarray, strict: bool) -> None:
+    if strict:
+        for n in range(s.size):
+            s[n] = u[n] - v_threshold[n] > 0
+    else:
+        for n in range(s.size):
+            s[n] = u[n] - v_threshold[n] >= 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _spread(
+    gs: np.ndarray, gy: np.ndarray, s: np.ndarray, found: np.ndarray, kind: int, size: int, channels: int
+) -> None:
+    """Add the gradient of pooled spikes to theirs: to all of a window alike, or to its first spike, else its first."""
+    width = gs.size // size
+    if kind == AVERAGE:
+        _repeat(found[:width], gy, size, channels)
+        for line in range(size):
+            _add(gs[line * width : (line + 1) * width], found[:width])
+        return
+    one = gs.dtype.type(1)
+    for n in range(gy.size):
+        found[n] = 0
+    for line in range(size):
+        for w in range(gy.size // channels):
+            g, over = gy[w * channels : (w + 1) * channels], found[w * channels : (w + 1) * channels]
+            for k in range(size):
+                at = line * width + (w * size + k) * channels
+                to, fired = gs[at : at + channels], s[at : at + channels]
+                for n in range(channels):
+                    to[n] += g[n] * (fired[n] * (one - over[n]))
+                for n in range(channels):
+                    over[n] = max(over[n], fired[n])
+    for w in range(gy.size // channels):
+        g, over = gy[w * channels : (w + 1) * channels], found[w * channels : (w + 1) * channels]
+        to = gs[w * size * channels : (w * size + 1) * channels]
+        for n in range(channels):
+            to[n] += g[n] * (one - over[n])
+
+
+@njit(nogil=True, error_model="numpy")
+def _repeat(to: np.ndarray, gy: np.ndarray, size: int, channels: int) -> None:
+    """Write the share of each cell in one row of the windows; what they leave over has none."""
+    many = to.dtype.type(size * size)
+    for w in range(gy.size // channels):
+        g = gy[w * channels : (w + 1) * channels]
+        for k in range(size):
+            row = to[(w * size + k) * channels : (w * size + k + 1) * channels]
+            for n in range(channels):
+                row[n] = g[n] / many
+    for n in range(gy.size * size, to.size):
+        to[n] = 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _correlate(
+    to: np.ndarray,
+    row: np.ndarray,
+    events: Rows,
+    reach: tuple[int, int, int, int, int, int],
+    frame: int,
+    place: int,
+) -> None:
+    """Add to the kernel's gradient what the neurons of a piece, whole rows of the image, have from a frame's events."""
+    offsets, columns, channels, values, kernel, _ = events
+    height, width, lines, pad_y, pad_x, features = reach
+    taps = kernel.shape[2] // features
+    for line in range(row.size // (width * features)):
+        for down in range(kernel.shape[0]):
+            y = place * lines + line + down - pad_y
+            if y < 0 or y >= height:
+                continue
+            for e in range(offsets[frame * height + y], offsets[frame * height + y + 1]):
+                left = columns[e] + pad_x - taps + 1
+                low, high = max(0, -left), min(taps, width - left)
+                part, value = to[down, channels[e]], values[e]
+                # Unsigned, because numba would look at each index whether it counts from the end.
+                at, of = np.uintp((line * width + left + low) * features), np.uintp(low * features)
+                for n in range(np.uintp((high - low) * features)):
+                    part[of + n] += value * row[at + n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _copy(to: np.ndarray, row: np.ndarray) -> None:
+    for n in range(to.size):
+        to[n] = row[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _add(to: np.ndarray, row: np.ndarray) -> None:
+    for n in range(to.size):
+        to[n] += row[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _times(to: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
+    for n in range(to.size):
+        to[n] *= one[n] * other[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _two_products(one: np.ndarray, a: np.ndarray, other: np.ndarray, g: np.ndarray, row: np.ndarray) -> None:
+    for n in range(row.size):
+        one[n] = a[n] * row[n]
+        other[n] = g[n] * row[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_to(to: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
+    for n in range(to.size):
+        to[n] = one[n] + other[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _product(to: np.ndarray, one: np.ndarray, other: np.ndarray, sign: float) -> None:
+    sign = to.dtype.type(sign)
+    for n in range(to.size):
+        to[n] = sign * (one[n] * other[n])
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_product(to: np.ndarray, one: np.ndarray, other: np.ndarray, sign: float) -> None:
+    sign = to.dtype.type(sign)
+    for n in range(to.size):
+        to[n] += sign * (one[n] * other[n])
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_above(gs: np.ndarray, v_reset: np.ndarray, u: np.ndarray, gv: np.ndarray) -> None:
+    for n in range(gs.size):
+        gs[n] += (v_reset[n] - u[n]) * gv[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_kept(gu: np.ndarray, gs: np.ndarray, gv: np.ndarray, s: np.ndarray) -> None:
+    one = gu.dtype.type(1)
+    for n in range(gu.size):
+        gu[n] = (one - s[n]) * gv[n] + gs[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _kept(gv: np.ndarray, s: np.ndarray) -> None:
+    one = gv.dtype.type(1)
+    for n in range(gv.size):
+        gv[n] *= one - s[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _late_value(late: np.ndarray, v_reset: np.ndarray, v: np.ndarray, a: np.ndarray, gu: np.ndarray) -> None:
+    for n in range(late.size):
+        late[n] = a[n] * (v_reset[n] - v[n]) * gu[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _subtract(v: np.ndarray, s: np.ndarray, r: np.ndarray) -> None:
+    for n in range(v.size):
+        v[n] -= s[n] * r[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _to_value(v: np.ndarray, s: np.ndarray, v_reset: np.ndarray) -> None:
+    one = v.dtype.type(1)
+    for n in range(v.size):
+        v[n] = (one - s[n]) * v[n] + s[n] * v_reset[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _sum(sums: np.ndarray, slot: int, sample: int, start: int, row: np.ndarray, sign: float) -> None:
+    if slot >= 0:
+        to = sums[slot, sample, start : start + row.size]
+        for n in range(row.size):
+            to[n] += sign * row[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _sum_product(
+    sums: np.ndarray, slot: int, sample: int, start: int, one: np.ndarray, other: np.ndarray, sign: float
+) -> None:
+    if slot >= 0:
+        to = sums[slot, sample, start : start + one.size]
+        for n in range(one.size):
+            to[n] += sign * (one[n] * other[n])

@@ -1,0 +1,182 @@
+"""The canonical recurrence in compiled loops for CPUs: what is kept between the walks, and their way into autograd.
+
+Axes: T steps, B samples, n neurons as they lie in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.kernels.derivative import refuse_second_derivative
+from snnlab.nn.kernels.layout import Layout
+from snnlab.nn.kernels.numba_events import Convolution, find
+from snnlab.nn.kernels.numba_job import Job
+from snnlab.nn.kernels.numba_walks import Drive, Kept, go_back, go_forward
+from snnlab.nn.kernels.pool import Pool
+from snnlab.nn.kernels.rule import Rule, Run
+from snnlab.nn.neurons.membrane import Coefficients
+
+CHANNELS_LAST = Layout((1, 2, 0))
+
+_INPUTS = ("x", "v0", "i0", "weight", "bias", *Coefficients._fields)
+
+
+def run(
+    x: Tensor,
+    v0: Tensor,
+    i0: Tensor | None,
+    k: Coefficients,
+    rule: Rule,
+    lengths: Tensor | None,
+    count: bool = False,
+    pool: Pool | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Run all steps; outputs and states are those of the plain loop, bit for bit.
+
+    Args:
+        x: Input.
+        v0: Membrane before it.
+        i0: Current before it; None without a synapse.
+        k: Numbers of the recurrence; gradients reach those that are tensors.
+        rule: The neuron's dialect.
+        lengths: Valid steps of each sample, or None where all are.
+        count: Whether to count spikes.
+        pool: A pooling of the output to do on the way; x is an image then, and lies channels-last.
+        overwrite: Whether what is kept for the gradient may be written in x's place, because nobody looks at x again.
+
+    Shape:
+        x: `[T, B, ...]`; v0, i0: `[B, ...]`; lengths: `[B]`; members of k: broadcast to one sample.
+    """
+    layout = Layout.of(x) if pool is None else CHANNELS_LAST
+    if layout is None:
+        x = x.contiguous()
+        layout = Layout(tuple(range(x.dim() - 2)))
+    job = Job(rule, lengths, count and rule.spikes, pool, layout, x.shape, overwrite, None)
+    return _run(job, x, v0, i0, None, None, k)
+
+
+def run_events(
+    frames: Tensor,
+    convolution: Convolution,
+    v0: Tensor,
+    i0: Tensor | None,
+    k: Coefficients,
+    rule: Rule,
+    lengths: Tensor | None,
+    count: bool = False,
+    pool: Pool | None = None,
+) -> Run:
+    """Run all steps on a convolution of events, which is summed event by event and is nowhere as a whole.
+
+    Outputs are those of the convolution and then the neurons up to the rounding of the convolution's sums. Gradients
+    reach its kernel and bias, and not the frames.
+
+    Args:
+        frames: Frames of events, few of whose cells are not zero.
+        convolution: What brings them to the neurons.
+        v0: See `run`, as the rest.
+        i0: See `run`.
+        k: See `run`; neither g without a synapse nor b of a synapse that decays first may be learned.
+        rule: See `run`.
+        lengths: See `run`.
+        count: See `run`.
+        pool: See `run`.
+
+    Shape:
+        frames: `[T, B, P, H, W]`; v0, i0: `[B, features, H', W']`.
+    """
+    shape = torch.Size((*frames.shape[:2], *convolution.image(frames.shape[2:])))
+    job = Job(rule, lengths, count, pool, CHANNELS_LAST, shape, False, convolution.padding)
+    return _run(job, frames, v0, i0, convolution.weight, convolution.bias, k)
+
+
+def _run(
+    job: Job,
+    x: Tensor,
+    v0: Tensor,
+    i0: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    k: Coefficients,
+) -> Run:
+    if torch.is_grad_enabled():
+        return Run(*_Recurrence.apply(job, x, v0, i0, weight, bias, *k))
+    return go_forward(job, _drive(job, x, weight, bias), v0, i0, k, u=None, j=None)
+
+
+def _drive(job: Job, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Drive:
+    if weight is None or job.padding is None:
+        return Drive(x, None, None, x.shape[2:])
+    return Drive(None, find(x), Convolution(weight, bias, job.padding), x.shape[2:])
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        job: Job,
+        x: Tensor,
+        v0: Tensor,
+        i0: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        *k: Any,
+    ) -> Any:
+        wanted = {name for name, needed in zip(_INPUTS, ctx.needs_input_grad[1:], strict=True) if needed}
+        keeps = _Keeps.of(job, wanted, i0 is not None)
+        drive = _drive(job, x, weight, bias)
+        num_steps, batch = job.shape[:2]
+        j = job.room(v0, num_steps, batch) if keeps.j else None
+        u = None
+        if keeps.u:
+            over = job.overwrite and not keeps.x
+            u = torch.from_numpy(job.layout.rows(x)) if over else job.room(v0, num_steps, batch)
+        done = go_forward(job, drive, v0, i0, Coefficients(*k), u, j)
+        if not job.rule.spikes and "a" in wanted:
+            u = done.y
+        tensors = [number for number in k if isinstance(number, Tensor)]
+        ctx.save_for_backward(u, j, x if keeps.x else None, v0, i0, weight, bias, *tensors)
+        ctx.numbers = [None if isinstance(number, Tensor) else number for number in k]
+        ctx.job, ctx.wanted, ctx.events, ctx.frame = job, wanted, drive.events, drive.frame
+        ctx.set_materialize_grads(False)
+        return tuple(done)
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor | None
+    ) -> tuple[Any, ...]:
+        refuse_second_derivative()
+        u, j, x, v0, i0, weight, bias, *tensors = ctx.saved_tensors
+        given = iter(tensors)
+        k = Coefficients(*(next(given) if number is None else number for number in ctx.numbers))
+        convolution = None if weight is None else Convolution(weight, bias, ctx.job.padding)
+        drive = Drive(x, ctx.events, convolution, ctx.frame)
+        found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again=_may_come_again())
+        return (None, *(found.get(name) for name in _INPUTS))
+
+
+def _may_come_again() -> bool:
+    """Return whether the graph outlives the backward pass that runs, as with `retain_graph`."""
+    # Where torch does not say, it may.
+    keeps = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
+    return keeps is None or keeps()
+
+
+class _Keeps(NamedTuple):
+    """What the backward walk needs of the forward one."""
+
+    u: bool
+    j: bool
+    x: bool
+
+    @classmethod
+    def of(cls, job: Job, wanted: set[str], synapse: bool) -> _Keeps:
+        return cls(
+            u=job.rule.spikes and bool(wanted),
+            j=synapse and bool(wanted & {"g", "b"}),
+            x=("g" in wanted and not synapse) or ("b" in wanted and job.rule.synapse == "decay_first"),
+        )

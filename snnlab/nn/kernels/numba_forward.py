@@ -1,0 +1,301 @@
+"""The compiled forward walk of the canonical recurrence on CPUs.
+
+A task is one sample and one piece of its neurons. It walks through all steps with its part of the state, which stays in
+the first-level cache, and is the same whichever thread runs it. Each row function is one plain loop over a piece: no
+branch, no more arrays than LLVM's vectoriser can tell apart at run time (8 pairs), and the operations of the plain loop
+in its order; without fastmath nothing is contracted, so the bits are the same.
+
+Where pooling follows, a piece is as many rows of the image as a window is high, and only what is pooled is written.
+Where the input is a convolution of events, it is computed for a piece on the way: each event adds a line of the kernel
+to the neurons that it reaches.
+
+numba's cache looks at the file of the function that is called and not at those of the functions in it: what is compiled
+together stays in one file, and imports nothing that is compiled.
+
+Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what pooling leaves of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# Rows of the table of coefficients: those of the recurrence, then the surrogate's factors.
+A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)
+
+NONE, SUBTRACT, VALUE = range(3)
+JUMP_FIRST, DECAY_FIRST = 1, 2
+MAX, AVERAGE = 1, 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def forward(
+    x: np.ndarray,
+    v: np.ndarray,
+    i: np.ndarray,
+    table: np.ndarray,
+    uniform: bool,
+    lengths: np.ndarray,
+    y: np.ndarray,
+    u: np.ndarray,
+    j: np.ndarray,
+    counts: np.ndarray,
+    events: tuple[np.ndarray, ...],
+    reach: tuple[int, int, int, int, int, int],
+    piece: int,
+    pool: tuple[int, int, int],
+    reset: int,
+    delayed: bool,
+    strict: bool,
+    synapse: int,
+    spikes: bool,
+    first: int,
+    last: int,
+) -> None:
+    """Run the tasks from `first` to before `last`.
+
+    Args:
+        x: Input; without room where it comes from events.
+        v: Membrane before, and in its place after.
+        i: Current before, and in its place after.
+        table: Coefficients, a row each; a single piece where no neuron has its own.
+        uniform: Whether none has.
+        lengths: Valid steps, at most T.
+        y: Spikes, pooled or not, or the membrane of an integrator, written.
+        u: Membrane before the reset, written if it has room; it may be x itself.
+        j: Current, written if it has room.
+        counts: Spikes of each neuron, added to if it has room.
+        events: Where the events of each row of each frame begin, their columns, channels and values, and the kernel,
+            `[height, channels, width * features]`, its columns from the last to the first, and bias that they meet.
+        reach: Height of a frame, width of the image, its rows in a task, rows and columns of padding, features.
+        piece: Neurons of a task.
+        pool: 0, MAX or AVERAGE; height of a window; channels.
+        reset: NONE, SUBTRACT or VALUE.
+        delayed: Whether the reset acts one step later.
+        strict: Whether a membrane exactly at the threshold stays silent.
+        synapse: NONE, JUMP_FIRST or DECAY_FIRST.
+        spikes: Whether the output is spikes.
+        first: The first task.
+        last: The one behind the last.
+
+    Shape:
+        x, u, j: `[T, B, n]`; y: `[T, B, m]`; v, i, counts: `[B, n]`; table: `[9, n]` or `[9, piece]`; lengths: `[B]`.
+    """
+    num_steps, out, neurons = y.shape[0], y.shape[2], v.shape[1]
+    pieces = (neurons + piece - 1) // piece
+    kind, size, channels = pool
+    outputs = piece if kind == 0 else piece // (size * channels) // size * channels
+    rows = np.empty((5, piece), v.dtype)
+    at_once = uniform and spikes and reset == SUBTRACT and not delayed
+    for task in range(first, last):
+        sample, start = task // pieces, task % pieces * piece
+        stop = min(start + piece, neurons)
+        at = 0 if uniform else start
+        to = at + stop - start
+        a, g, c, b = table[A, at:to], table[G, at:to], table[C, at:to], table[B, at:to]
+        v_threshold, r, v_reset = table[THRESHOLD, at:to], table[R, at:to], table[V_RESET, at:to]
+        u_now, s, s_before = rows[0, : stop - start], rows[1, : stop - start], rows[2, : stop - start]
+        v_now = v[sample, start:stop]
+        i_now = i[sample, start:stop] if synapse else v_now
+        begin = task % pieces * outputs
+        end = min(begin + outputs, out)
+        for t in range(lengths[sample]):
+            drive = rows[4, : stop - start]
+            if x.size:
+                drive = x[t, sample, start:stop]
+            else:
+                _convolve(drive, events, reach, t * v.shape[0] + sample, task % pieces)
+            if synapse:
+                _current(i_now, drive, b, synapse)
+                drive = i_now
+                if j.size:
+                    _copy(j[t, sample, start:stop], i_now)
+            if at_once:
+                _step(u_now, s, v_now, drive, a[0], g[0], c[0], v_threshold[0], r[0], strict)
+            else:
+                _walk(
+                    u_now, s, s_before, v_now, drive, (a, g, c, v_threshold, r, v_reset), reset, delayed, strict, spikes
+                )
+            if u.size:
+                _copy(u[t, sample, start:stop], u_now)
+            if counts.size:
+                _add(counts[sample, start:stop], s)
+            if kind == 0:
+                _copy(y[t, sample, begin:end], s)
+            elif end > begin:
+                _pool(y[t, sample, begin:end], s, rows[3], kind, size, channels)
+        for t in range(lengths[sample], num_steps):
+            y[t, sample, begin:end] = 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _step(
+    u: np.ndarray,
+    s: np.ndarray,
+    v: np.ndarray,
+    j: np.ndarray,
+    a: float,
+    g: float,
+    c: float,
+    v_threshold: float,
+    r: float,
+    strict: bool,
+) -> None:
+    """Do a step of neurons that share their numbers, reset by subtraction at once: one loop, twice as fast as three."""
+    zero, one = v.dtype.type(0), v.dtype.type(1)
+    if strict:
+        for n in range(v.size):
+            u_n = a * v[n] + (g * j[n] + c)
+            s_n = one if u_n - v_threshold > zero else zero
+            u[n] = u_n
+            s[n] = s_n
+            v[n] = u_n - s_n * r
+    else:
+        for n in range(v.size):
+            u_n = a * v[n] + (g * j[n] + c)
+            s_n = one if u_n - v_threshold >= zero else zero
+            u[n] = u_n
+            s[n] = s_n
+            v[n] = u_n - s_n * r
+
+
+@njit(nogil=True, error_model="numpy")
+def _walk(
+    u: np.ndarray,
+    s: np.ndarray,
+    s_before: np.ndarray,
+    v: np.ndarray,
+    j: np.ndarray,
+    numbers: tuple[np.ndarray, ...],
+    reset: int,
+    delayed: bool,
+    strict: bool,
+    spikes: bool,
+) -> None:
+    """Do a step of any neurons."""
+    a, g, c, v_threshold, r, v_reset = numbers
+    if delayed:
+        _fire(s_before, v, v_threshold, strict)
+    if delayed and reset == VALUE:
+        _to_value(v, v, s_before, v_reset)
+    _integrate(u, v, j, a, g, c)
+    if delayed and reset == SUBTRACT:
+        _subtract(u, u, s_before, r)
+    if spikes:
+        _fire(s, u, v_threshold, strict)
+    else:
+        _copy(s, u)
+    if reset == NONE or delayed:
+        _copy(v, u)
+    elif reset == SUBTRACT:
+        _subtract(v, u, s, r)
+    else:
+        _to_value(v, u, s, v_reset)
+
+
+@njit(nogil=True, error_model="numpy")
+def _convolve(
+    to: np.ndarray, events: tuple[np.ndarray, ...], reach: tuple[int, int, int, int, int, int], frame: int, place: int
+) -> None:
+    """Write what the events of a frame bring to the neurons of a piece, which are whole rows of the image."""
+    offsets, columns, channels, values, kernel, bias = events
+    height, width, lines, pad_y, pad_x, features = reach
+    taps = kernel.shape[2] // features
+    _copy(to, bias)
+    for line in range(to.size // (width * features)):
+        for down in range(kernel.shape[0]):
+            y = place * lines + line + down - pad_y
+            if y < 0 or y >= height:
+                continue
+            for e in range(offsets[frame * height + y], offsets[frame * height + y + 1]):
+                left = columns[e] + pad_x - taps + 1
+                low, high = max(0, -left), min(taps, width - left)
+                row, value = kernel[down, channels[e]], values[e]
+                # Unsigned, because numba would look at each index whether it counts from the end.
+                at, of = np.uintp((line * width + left + low) * features), np.uintp(low * features)
+                for n in range(np.uintp((high - low) * features)):
+                    to[at + n] += value * row[of + n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _current(i: np.ndarray, x: np.ndarray, b: np.ndarray, synapse: int) -> None:
+    if synapse == JUMP_FIRST:
+        for n in range(i.size):
+            i[n] = b[n] * i[n] + x[n]
+    else:
+        for n in range(i.size):
+            i[n] = b[n] * (i[n] + x[n])
+
+
+@njit(nogil=True, error_model="numpy")
+def _integrate(u: np.ndarray, v: np.ndarray, j: np.ndarray, a: np.ndarray, g: np.ndarray, c: np.ndarray) -> None:
+    for n in range(u.size):
+        u[n] = a[n] * v[n] + (g[n] * j[n] + c[n])
+
+
+@njit(nogil=True, error_model="numpy")
+def _fire(s: np.ndarray, u: np.ndarray, v_threshold: np.ndarray, strict: bool) -> None:
+    if strict:
+        for n in range(s.size):
+            s[n] = u[n] - v_threshold[n] > 0
+    else:
+        for n in range(s.size):
+            s[n] = u[n] - v_threshold[n] >= 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _subtract(v: np.ndarray, u: np.ndarray, s: np.ndarray, r: np.ndarray) -> None:
+    for n in range(v.size):
+        v[n] = u[n] - s[n] * r[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _to_value(v: np.ndarray, u: np.ndarray, s: np.ndarray, v_reset: np.ndarray) -> None:
+    one = v.dtype.type(1)
+    for n in range(v.size):
+        v[n] = (one - s[n]) * u[n] + s[n] * v_reset[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _copy(to: np.ndarray, row: np.ndarray) -> None:
+    for n in range(to.size):
+        to[n] = row[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _add(to: np.ndarray, row: np.ndarray) -> None:
+    for n in range(to.size):
+        to[n] += row[n]
+
+
+@njit(nogil=True, error_model="numpy")
+def _pool(y: np.ndarray, s: np.ndarray, column: np.ndarray, kind: int, size: int, channels: int) -> None:
+    """Pool the rows of a piece: first what is below one another, in long loops, then what is side by side."""
+    width = s.size // size
+    for n in range(width):
+        column[n] = s[n]
+    for line in range(1, size):
+        row = s[line * width : (line + 1) * width]
+        if kind == MAX:
+            for n in range(width):
+                column[n] = max(column[n], row[n])
+        else:
+            for n in range(width):
+                column[n] += row[n]
+    many = y.dtype.type(size * size)
+    for w in range(y.size // channels):
+        to = y[w * channels : (w + 1) * channels]
+        for k in range(size):
+            row = column[(w * size + k) * channels : (w * size + k + 1) * channels]
+            if k == 0:
+                for n in range(channels):
+                    to[n] = row[n]
+            elif kind == MAX:
+                for n in range(channels):
+                    to[n] = max(to[n], row[n])
+            else:
+                for n in range(channels):
+                    to[n] += row[n]
+    if kind == AVERAGE:
+        for n in range(y.size):
+            y[n] /= many

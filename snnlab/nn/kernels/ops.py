@@ -1,0 +1,74 @@
+"""Which kernel runs a canonical neuron: chosen by name, or from the device and the precision, never from timing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.kernels.rule import Run
+
+Backend = Literal["auto", "reference", "eager", "numba", "triton"]
+Kernel = Callable[..., Run]
+
+# The precisions in which a kernel's spikes are those of the plain loop, bit for bit.
+EXACT = (torch.float32, torch.float64)
+
+
+def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
+    """Return the backend that runs: itself, or for `auto` the fastest that this device and precision have.
+
+    Raises:
+        ValueError: if the one that is named cannot run there.
+    """
+    if backend == "auto":
+        if dtype not in EXACT:
+            return "reference"
+        if device.type == "cpu":
+            return "numba"
+        return "triton" if device.type == "cuda" and _has_triton() else "eager"
+    if backend == "numba" and device.type != "cpu":
+        raise ValueError(f"backend: numba runs on the CPU, and this is on {device}; set backend: auto or eager")
+    if backend == "triton" and device.type != "cuda":
+        raise ValueError(f"backend: triton runs on NVIDIA's GPUs, and this is on {device}; set backend: auto or eager")
+    if backend == "triton" and not _has_triton():
+        raise ValueError("backend: triton needs Triton: pip install triton; or set backend: auto or eager")
+    if backend != "reference" and dtype not in EXACT:
+        raise ValueError(f"backend: {backend} runs in float32 and float64, not in {dtype}; set backend: auto")
+    return backend
+
+
+def kernel_for(backend: Backend, x: Tensor) -> Kernel | None:
+    """Return the kernel that runs an input, or None for the plain loop."""
+    if backend == "auto" and torch.compiler.is_compiling():
+        return None  # the compiler sees through the plain loop, and not through a kernel
+    chosen = resolve(backend, x.device, x.dtype)
+    if chosen == "numba":
+        # Here, because numba takes a second to import, which only who runs a network should wait for.
+        from snnlab.nn.kernels.numba_cpu import run
+
+        return run
+    if chosen == "triton":
+        from snnlab.nn.kernels.triton_cuda import run
+
+        return run
+    if chosen == "eager":
+        from snnlab.nn.kernels.eager import run
+
+        return run
+    return None
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def fusing_kernel(backend: Backend, x: Tensor) -> Kernel | None:
+    """Return the kernel that runs an input, if it is one that pools and works in its input's memory."""
+    run = kernel_for(backend, x)
+    return run if x.device.type == "cpu" and backend in ("auto", "numba") else None

@@ -1,0 +1,146 @@
+"""A first convolution that is summed event by event is the same convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn import Network, build_network
+from snnlab.nn.fusion import Fused, fuse, take_events
+from snnlab.nn.neurons.membrane import set_backend
+
+Node = Mapping[str, Any]
+
+SHAPE = (2, 13, 11)
+STEPS, BATCH = 7, 5
+
+CONVOLUTIONS: dict[str, Node] = {
+    "plain": {"kernel_size": 3},
+    "bias": {"kernel_size": 5, "bias": True},
+    "padded": {"kernel_size": 5, "padding": 2},
+    "uneven": {"kernel_size": (2, 4), "padding": (0, 3), "bias": True},
+    "wide": {"kernel_size": 1, "out_channels": 40},
+}
+POOLS: dict[str, Node | None] = {
+    "no pool": None,
+    "max": {"type": "max_pool", "kernel_size": 2},
+    "average of 3": {"type": "avg_pool", "kernel_size": 3},
+    "another": {"type": "max_pool", "kernel_size": 3, "stride": 2},
+}
+NEURONS: dict[str, Node] = {
+    "lif": {"type": "lif", "tau_mem": 20.0},
+    "late": {"type": "lif", "reset_delay": True, "detach_reset": False},
+    "cuba": {"type": "cuba_lif", "input_gain": 1.0, "learn": ["tau_syn", "v_threshold"]},
+    "learned": {"type": "lif", "learn": {"tau_mem": "channel"}},
+    # Their gradients need what the convolution gives, which is there then.
+    "filter": {"type": "lif", "input_gain": "1-a", "learn": ["tau_mem"]},
+    "decay": {"type": "cuba_lif", "synapse": "decay_first", "input_gain": 1.0, "learn": ["tau_syn"]},
+}
+
+
+def network(convolution: Node, neuron: Node, pool: Node | None, *, events: bool) -> Network:
+    """Return a network whose sums nothing rounds: its weights are a few eighths."""
+    torch.manual_seed(0)
+    layers: dict[str, Node] = {"conv1": {"type": "conv2d", "out_channels": 6, "bias": False, **convolution}}
+    layers |= {"n1": neuron} | ({} if pool is None else {"pool1": pool})
+    built = build_network(layers, in_shape=SHAPE, dt=5.0).network
+    with torch.no_grad():
+        for parameter in built.get_submodule("conv1").parameters():
+            parameter.copy_((torch.randn(parameter.shape) * 8).round() / 8)
+    set_backend(built, "numba")
+    if events:
+        assert take_events(built)
+    return built
+
+
+def frames() -> Tensor:
+    """Return frames of few events, some of which are several in one cell, or negative."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randint(-1, 4, (STEPS, BATCH, *SHAPE), generator=generator).float()
+    return values * (torch.rand(values.shape, generator=generator) < 0.1)
+
+
+def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return output, counts and state, and the gradients of what depends on all of them."""
+    counts: dict[str, Tensor] = {}
+    y, state = net(frames(), lengths=lengths, counts=counts)
+    parts = [y, *counts.values(), *state["n1"]]
+    weights = (torch.randn(part.shape, generator=torch.Generator().manual_seed(2)) for part in parts)
+    torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum().backward()
+    return parts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([7, 0, 3, 1, 9])], ids=["full", "ragged"])
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_it_is_the_same_convolution(convolution: Node, neuron: Node, pool: Node | None, lengths: Tensor | None) -> None:
+    parts, gradients = answer(network(convolution, neuron, pool, events=True), lengths)
+    expected, of_expected = answer(network(convolution, neuron, pool, events=False), lengths)
+    assert parts[0].count_nonzero() > 50
+    assert all(torch.equal(a, b) for a, b in zip(parts, expected, strict=True))
+    assert gradients.keys() == of_expected.keys()
+    for name, gradient in of_expected.items():
+        error = (gradients[name] - gradient).abs().max() / gradient.abs().max()
+        assert error < 1e-4, f"{name} is off by {error:.1e}"
+
+
+def test_without_gradients_it_is_the_same_too() -> None:
+    with torch.no_grad():
+        pair = [
+            network(CONVOLUTIONS["bias"], NEURONS["cuba"], POOLS["max"], events=e)(frames())[0] for e in (True, False)
+        ]
+    assert torch.equal(*pair)
+
+
+def test_convolution_neuron_and_pooling_are_one() -> None:
+    net = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True)
+    ways = dict(fuse(net.line()))
+    assert list(ways) == ["n1"]
+    assert isinstance(ways["n1"], Fused)
+    assert ways["n1"].convolution is net.get_submodule("conv1")
+    assert ways["n1"].pooling is net.get_submodule("pool1")
+
+
+def test_frames_that_ask_for_gradients_get_them() -> None:
+    x = frames().requires_grad_()
+    network(CONVOLUTIONS["plain"], NEURONS["lif"], None, events=True)(x)[0].sum().backward()
+    assert x.grad is not None
+    assert x.grad.count_nonzero()
+
+
+def test_a_hook_on_the_convolution_sees_its_output() -> None:
+    net = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True)
+    expected = net(frames())[0]
+    seen: list[Tensor] = []
+
+    def see(_: nn.Module, __: Any, y: Tensor) -> None:
+        seen.append(y)
+
+    net.get_submodule("conv1").register_forward_hook(see)
+    assert torch.equal(net(frames())[0], expected)
+    assert seen[0].shape == (STEPS * BATCH, 6, 11, 9)
+
+
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 3, "dilation": 2},
+        {"kernel_size": 3, "groups": 2},
+    ],
+)
+def test_a_convolution_of_another_kind_is_none_for_events(convolution: Node) -> None:
+    net = build_network(
+        {"conv1": {"type": "conv2d", "out_channels": 6, **convolution}, "n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0
+    )
+    assert not take_events(net.network)
+
+
+def test_a_network_of_one_layer_is_none_for_events() -> None:
+    net = build_network({"n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0).network
+    assert not take_events(net)

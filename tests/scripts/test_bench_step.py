@@ -1,0 +1,122 @@
+"""The bench of training steps: what it writes, what it refuses, and that nothing wrong is timed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_step.py"
+TINY = ["--steps", "4", "--batch", "2", "--rounds", "1", "--threads", "1"]
+
+
+def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True)
+
+
+def results(folder: Path) -> Any:
+    assert {path.name for path in folder.iterdir()} == {"bench_step.json", "bench_step.png"}
+    assert (folder / "bench_step.png").read_bytes().startswith(b"\x89PNG")
+    return json.loads((folder / "bench_step.json").read_text())
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Return the bench's parts, which are imported by the name that they have beside the script."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    yield importlib.import_module("stepbench")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "stepbench"]:
+        del sys.modules[name]
+
+
+def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Path) -> None:
+    arms = ["relu", "convs", "snnlab_reference"]
+    done = bench(*TINY, "--arms", *arms, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "out")
+    (case,) = found["cases"]
+    assert (case["work"]["steps"], case["work"]["batch"], case["work"]["pool"]) == (4, 2, "avg")
+    assert list(case["arms"]) == arms
+    for name, arm in case["arms"].items():
+        assert [len(turn) for turn in arm["seconds"]] == [3]
+        assert arm["median_ms"] == pytest.approx(1e3 * sorted(arm["seconds"][0])[1])
+        assert arm["to_relu"] == pytest.approx(arm["median_ms"] / case["arms"]["relu"]["median_ms"])
+        assert arm["to_fastest_library"] is None
+        assert f"| {name} |" in done.stdout
+    assert set(case["arms"]["relu"]["tried"]) == {"channels-last", "contiguous"}
+    assert [line["arm"] for line in found["equality"]] == ["snnlab_reference"]
+    assert found["versions"]["torch"]
+    assert found["machine"]
+
+
+@pytest.mark.peers
+def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> None:
+    pytest.importorskip("spikingjelly")
+    done = bench(*TINY, "--pool", "max", "--arms", "spikingjelly", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "out")
+    assert {line["variant"] for line in found["equality"]} == {"channels-last", "contiguous"}
+    assert max(error for line in found["equality"] for error in line["errors"].values()) < 1e-3
+    (case,) = found["cases"]
+    assert case["arms"]["spikingjelly"]["to_fastest_library"] == 1.0
+    assert case["arms"]["spikingjelly"]["to_relu"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--arms", "nengo"], "bench_step: there is no arm nengo; there are snnlab_reference, "),
+        (["--arms", "relu", "--rounds", "0"], "argument --rounds: must be a whole number from 1 on, got 0"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = bench(*arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_left_out_unless_it_was_named(parts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms, work = importlib.import_module("stepbench.arms"), importlib.import_module("stepbench.work")
+    monkeypatch.setitem(arms.ARMS, "norse", arms.ARMS["norse"]._replace(requires="no-such-library==1.0"))
+    names, left_out = arms.choose(None, "cpu")
+    assert "norse" not in names
+    assert {"relu", "snnlab_reference"} <= set(names)
+    assert left_out["norse"] == "not installed (pip install no-such-library==1.0)"
+    with pytest.raises(work.UsageError, match=r"^norse: not installed"):
+        arms.choose(["relu", "norse"], "cpu")
+
+
+def test_nothing_is_timed_where_one_arm_is_another_network(
+    parts: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arms, of_bench, work = (importlib.import_module(f"stepbench.{name}") for name in ("arms", "bench", "work"))
+    wrong = arms.ours(arms.preset("lif", v_threshold=1.05), "reference")
+    wrong = wrong._replace(neuron=arms.preset("lif"), backend=None)  # as a library that claims to be our neuron
+    monkeypatch.setitem(arms.ARMS, "wrong", wrong)
+    monkeypatch.setattr(of_bench, "Worker", lambda *_: pytest.fail("an arm was about to be timed"))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC"):
+        monkeypatch.setenv(name, "2")  # so that what the script sets is undone
+    monkeypatch.setattr(
+        sys, "argv", ["bench_step.py", *TINY, "--arms", "relu", "wrong", "--out", str(tmp_path / "out")]
+    )
+    spec = importlib.util.spec_from_file_location("bench_step", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    with pytest.raises(SystemExit) as stopped:
+        script.main()
+    assert stopped.value.code == 1
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(work.BenchError, match=r"wrong .* is not our network: .* nothing was timed"):
+        of_bench.check("wrong", work.Work("conv", 4, 2), "cpu")
+    of_bench.check("snnlab_reference", work.Work("conv", 4, 2), "cpu")
