@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from snnlab.config.folders import find_file
 from snnlab.nn import build_network
+from snnlab.nn.fusion import take_events
 from snnlab.nn.kernels.ops import Backend, resolve
 from snnlab.nn.neurons.membrane import set_backend
 
@@ -63,10 +64,14 @@ class Arm(NamedTuple):
 class Ours(nn.Module):
     """The network as snnlab has it."""
 
-    def __init__(self, work: Work, form: str, neuron: dict[str, Any], backend: Backend, fuse: bool) -> None:
+    def __init__(
+        self, work: Work, form: str, neuron: dict[str, Any], backend: Backend, fuse: bool, events: bool
+    ) -> None:
         super().__init__()
         self.network = build_network(nodes(work, neuron), in_shape=work.in_shape, dt=DT).network
         set_backend(self.network, backend, fuse=fuse)
+        if events:
+            take_events(self.network)
 
     def forward(self, x: Tensor, counts: dict[str, Tensor] | None = None) -> Tensor:
         """Return the mean output over time, `[B, K]`."""
@@ -78,9 +83,10 @@ def preset(neuron: str, **changes: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(find_file(f"neuron/{neuron}")))) | changes
 
 
-def ours(neuron: dict[str, Any], backend: Backend, fuse: bool = True) -> Arm:
+def ours(neuron: dict[str, Any], backend: Backend, fuse: bool = True, events: bool = False) -> Arm:
     """Return an arm of ours; its frames are in channels-last memory, as snnlab makes them."""
-    return Arm(partial(Ours, neuron=neuron, backend=backend, fuse=fuse), neuron, backend, layouts=LAYOUTS[:1])
+    make = partial(Ours, neuron=neuron, backend=backend, fuse=fuse, events=events)
+    return Arm(make, neuron, backend, layouts=LAYOUTS[:1])
 
 
 def plain(work: Work, form: str, activation: Callable[[], nn.Module]) -> nn.Module:
@@ -90,6 +96,9 @@ def plain(work: Work, form: str, activation: Callable[[], nn.Module]) -> nn.Modu
 
 jelly = partial(Arm, neuron=preset("spikingjelly_lif"), requires="spikingjelly==2.0.0")
 ARMS: dict[str, Arm] = {
+    # What `snnlab train` runs on data as sparse as these frames; the others say what each part of it is worth.
+    "snnlab": ours(preset("lif"), "auto", events=True),
+    "snnlab_cuba": ours(preset("cuba_lif"), "auto", events=True),
     **{f"snnlab_{backend}": ours(preset("lif"), backend) for backend in BACKENDS},
     "snnlab_numba_unfused": ours(preset("lif"), "numba", fuse=False),
     "spikingjelly": jelly(peers.spikingjelly),

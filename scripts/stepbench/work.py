@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 SENSOR, CLASSES = (2, 34, 34), 10
-DENSITY = 0.05  # of events in the frames
+DENSITY = 0.035  # of events in the frames: that of N-MNIST in 32 bins
 LATER_DENSITY = {"max": 0.3, "avg": 0.03}  # mean square of what the second convolution is given, roughly
 # Weights are whole parts of 1: sums of them are then exact in any order, in TF32 too, so that two libraries on the
 # same weights can only differ in their neurons.
