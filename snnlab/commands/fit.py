@@ -14,7 +14,7 @@ from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
-from snnlab.errors import RecordError
+from snnlab.errors import ConfigError, RecordError
 from snnlab.nn import BuiltNetwork
 from snnlab.record.files import write_json, write_npz
 from snnlab.record.metrics_csv import MetricsCSV
@@ -27,6 +27,7 @@ from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.heap import keep_heap
+from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
 
 
@@ -87,6 +88,8 @@ def fit_and_test(
         result.error = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
             raise RecordError(f"{folder}: {error.strerror or error}; the run is incomplete") from error
+        if is_out_of_memory(error):
+            raise ConfigError(smaller(data.settings.batch_size, data.settings.steps)) from error
         raise
     finally:
         result.timing = timing.summary()

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from snnlab.training.module import SpikingModule
 
 from .conftest import FAST, Outcome
 
@@ -160,3 +163,18 @@ def test_the_traceback_is_there_when_asked_for(snnlab: Snnlab, monkeypatch: pyte
     done = snnlab("train", "seed=one")
     assert done.status == 2
     assert "Traceback" in done.err
+
+
+def test_too_little_memory_names_the_settings_that_need_less_and_the_run_is_recorded_as_failed(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(SpikingModule, "training_step", fail)
+    done = snnlab("train", *FAST, digits_store)
+    assert done.status == 2
+    assert "out of memory with a batch of 8 in 4 steps; set data.batch_size=4, or fewer steps" in done.err
+    assert "Traceback" not in done.err
+    (result,) = workplace.glob("outputs/*/*/result.json")
+    assert json.loads(result.read_text())["status"] == "failed"
