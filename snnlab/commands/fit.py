@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, RecordError
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.kernels.ops import compiles_first
 from snnlab.record.files import write_json, write_npz
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.predictions import Predictions, layer_names
@@ -29,6 +31,8 @@ from snnlab.training.callbacks.timing import Timing
 from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
+
+_log = logging.getLogger(__name__)
 
 
 @ctrl_c_comes_back()
@@ -62,6 +66,8 @@ def fit_and_test(
     trainer = assemble.trainer(experiment, folder, callbacks)
     backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
     first_layer = assemble.first_layer(experiment, built, data, backend)
+    if compiles_first(backend):
+        _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
     config_text = create_run_folder(folder, experiment.record or {})
     result = Result(folder, "failed", experiment.seed)
     try:

@@ -22,7 +22,7 @@ from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.fusion import take_events
-from snnlab.nn.kernels.ops import resolve
+from snnlab.nn.kernels.ops import Backend, resolve
 from snnlab.nn.neurons.membrane import set_backend
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings, takes
@@ -103,7 +103,7 @@ def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
         )
 
 
-def backend(experiment: Experiment, device: torch.device) -> str:
+def backend(experiment: Experiment, device: torch.device) -> Backend:
     """Return what runs the neurons on a device.
 
     Raises:
@@ -115,7 +115,7 @@ def backend(experiment: Experiment, device: torch.device) -> str:
         raise ConfigError(str(error)) from error
 
 
-def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: str) -> str:
+def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend) -> str:
     """Decide how the first layer sees the data, and return it: `frames` or `events`.
 
     Raises:

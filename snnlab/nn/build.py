@@ -11,6 +11,7 @@ from torch import nn
 from snnlab.errors import ConfigError
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.membrane import plain_loops
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
 from snnlab.settings import takes
 
@@ -82,7 +83,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
     training = layer.training
     layer.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), plain_loops(layer), torch.random.fork_rng(devices=[]):
             y = layer(x, counts=counts)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -16,6 +16,7 @@ from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS, Warned, clock_warnings
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, named_neurons
+from snnlab.nn.neurons.membrane import plain_loops
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.record import evaluation
@@ -134,7 +135,7 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
             if _has_weights(module)
         ]
     try:
-        with evaluation(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with evaluation(network), plain_loops(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
             network(torch.zeros(num_steps, 1, *in_shape))
     finally:
         for hook in hooks:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -61,6 +64,14 @@ def kernel_for(backend: Backend, x: Tensor) -> Kernel | None:
 
         return run
     return None
+
+
+def compiles_first(backend: Backend) -> bool:
+    """Return whether a backend's loops have not been compiled for this installation yet, which takes some 20 s."""
+    room = Path(__file__).parent
+    if backend != "numba" or not os.access(room, os.W_OK):  # numba compiles into another folder then
+        return False
+    return not any(room.glob(f"__pycache__/numba_backward.*.py{sys.version_info[0]}{sys.version_info[1]}.nbi"))
 
 
 @cache

@@ -9,6 +9,8 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
@@ -237,6 +239,20 @@ def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> N
     for module in network.modules():
         if isinstance(module, LeakyMembrane):
             module.backend, module.fuses = backend, fuse
+
+
+@contextmanager
+def plain_loops(module: nn.Module) -> Iterator[None]:
+    """Let the neurons in a module run by the plain loop for a while, which has nothing to compile for a few steps."""
+    neurons = [part for part in module.modules() if isinstance(part, LeakyMembrane)]
+    before: list[Backend] = [neuron.backend for neuron in neurons]
+    try:
+        for neuron in neurons:
+            neuron.backend = "reference"
+        yield
+    finally:
+        for neuron, backend in zip(neurons, before, strict=True):
+            neuron.backend = backend
 
 
 def is_number(value: Number, number: float) -> bool:
