@@ -24,6 +24,7 @@ from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.fusion import take_events
 from snnlab.nn.kernels.ops import Backend, resolve
 from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.recompute import recompute
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings, takes
 
@@ -76,6 +77,10 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     set_backend(built.network, experiment.backend, fuse=experiment.fuse)
+    if experiment.recompute < 0:
+        raise ConfigError(f"recompute: must be a number of pieces of time, or 0, got {experiment.recompute}")
+    if experiment.recompute:
+        recompute(built.network, experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
     name, shape = next(reversed(built.shapes.items()))

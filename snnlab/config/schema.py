@@ -42,6 +42,7 @@ class Experiment:
         threads: CPU threads of torch; null leaves its own choice.
         backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way.
+        recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
@@ -68,6 +69,7 @@ class Experiment:
     backend: Backend = "auto"
     fuse: bool = True
     first_layer: FirstLayer = "auto"
+    recompute: int = 0
     selection: Selection = "lowest_val_loss"
     test: bool = True
     record: Node | None = None

@@ -5,7 +5,7 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,9 @@ from snnlab.nn.fusion import Fused, fuse
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time, valid_steps
 
 NetworkState = dict[str, Any]
+RunLine = Callable[
+    [Iterable[tuple[str, nn.Module]], Tensor, NetworkState, NetworkState, Tensor | None, Counts | None], Tensor
+]
 
 
 class Network(TemporalLayer):
@@ -44,6 +47,8 @@ class Network(TemporalLayer):
     ) -> None:
         super().__init__()
         self.kinds = dict(kinds or {})
+        # What takes all steps through the layers; see `recompute` for another way.
+        self.run: RunLine = run_line
         self._beside = frozenset(beside or ())
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
@@ -69,7 +74,7 @@ class Network(TemporalLayer):
         """Run all steps through each layer in turn."""
         before, after = self.known(state), NetworkState()
         lengths = None if valid_steps(lengths, x.shape[0], x) is None else lengths
-        x = run_line(self.line(), x, before, after, lengths, counts)
+        x = self.run(self.line(), x, before, after, lengths, counts)
         return zero_past_end(x, lengths), after
 
     def known(self, state: NetworkState | None) -> NetworkState:

@@ -14,11 +14,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def smaller(batch_size: int, steps: int) -> str:
-    """Return in words the settings that need half of the memory of a training step, which grows with both."""
+    """Return in words the settings that need half of the memory of a training step or less; it grows with both."""
     fewer = f"data.num_bins={max(steps // 2, 1)}"
     if batch_size == 1:
-        return f"out of memory with a batch of 1 in {steps} steps; set {fewer}"
+        return f"out of memory with a batch of 1 in {steps} steps; set {fewer}, or recompute=10"
     return (
         f"out of memory with a batch of {batch_size} in {steps} steps; "
-        f"set data.batch_size={batch_size // 2}, or fewer steps: {fewer}"
+        f"set data.batch_size={batch_size // 2}, fewer steps: {fewer}, or recompute=10"
     )

@@ -174,7 +174,7 @@ def test_too_little_memory_names_the_settings_that_need_less_and_the_run_is_reco
     monkeypatch.setattr(SpikingModule, "training_step", fail)
     done = snnlab("train", *FAST, digits_store)
     assert done.status == 2
-    assert "out of memory with a batch of 8 in 4 steps; set data.batch_size=4, or fewer steps" in done.err
+    assert "out of memory with a batch of 8 in 4 steps; set data.batch_size=4, fewer steps: data.num_bins=2" in done.err
     assert "Traceback" not in done.err
     (result,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(result.read_text())["status"] == "failed"

@@ -216,6 +216,13 @@ def test_events_are_refused_where_the_first_layer_cannot_take_them(
     assert not (workplace / "outputs").exists()
 
 
+def test_a_network_that_computes_again_learns_the_same(workplace: Path, digits_store: str) -> None:
+    kept, again = (train(*FAST, f"recompute={n}", digits_store).metrics for n in (0, 2))
+    assert again["val/loss"] == pytest.approx(kept["val/loss"], rel=1e-5)
+    with pytest.raises(ConfigError, match="recompute: must be a number of pieces of time, or 0, got -1"):
+        train(*FAST, "recompute=-1", digits_store)
+
+
 def test_a_backend_that_cannot_run_here_says_so(workplace: Path, digits_store: str) -> None:
     with pytest.raises(
         ConfigError, match="backend: triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"

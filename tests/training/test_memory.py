@@ -17,7 +17,10 @@ def test_what_torch_raises_on_a_cpu_and_on_a_gpu_is_out_of_memory() -> None:
 
 @pytest.mark.parametrize(
     ("batch_size", "cure"),
-    [(32, "set data.batch_size=16, or fewer steps: data.num_bins=50"), (1, "set data.num_bins=50")],
+    [
+        (32, "set data.batch_size=16, fewer steps: data.num_bins=50, or recompute=10"),
+        (1, "set data.num_bins=50, or recompute=10"),
+    ],
 )
 def test_half_of_the_memory_is_suggested(batch_size: int, cure: str) -> None:
     assert smaller(batch_size, 100).endswith(cure)

@@ -1,0 +1,147 @@
+"""Less memory for more time: what the backward pass needs is computed again, layer by layer and in pieces of time.
+
+A network keeps, for each weight layer with its neurons, what goes in and the neurons' states between the pieces. All
+else is there for one layer and one piece at a time. Batch norm, and whatever else sees all steps at once, is computed
+again for all of them.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from snnlab.nn.network import Network, NetworkState, run_line
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.temporal import Counts, TemporalLayer
+
+Line = Sequence[tuple[str, nn.Module]]
+
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+
+
+class Segment(NamedTuple):
+    """Layers that are computed again together.
+
+    Attributes:
+        layers: The layers with their names, applied in order.
+        in_pieces: Whether each of them sees one step after another, so that time can be cut.
+    """
+
+    layers: Line
+    in_pieces: bool
+
+
+def recompute(network: Network, pieces: int) -> None:
+    """Let a network compute again what its backward pass needs.
+
+    Args:
+        network: The network, changed in place; its parameters, names and results stay.
+        pieces: Pieces of time, at least 1; memory falls with their number, and a third more time is needed with any.
+
+    Raises:
+        ValueError: if pieces is not positive.
+    """
+    if pieces < 1:
+        raise ValueError(f"pieces of time are at least 1, got {pieces}")
+    network.run = partial(run_again, pieces=pieces)
+
+
+def run_again(
+    layers: Iterable[tuple[str, nn.Module]],
+    x: Tensor,
+    before: NetworkState,
+    after: NetworkState,
+    lengths: Tensor | None,
+    counts: Counts | None,
+    *,
+    pieces: int,
+) -> Tensor:
+    """Run layers as `run_line` does, and keep only what comes between the segments; see `run_line`."""
+    if not torch.is_grad_enabled():
+        return run_line(layers, x, before, after, lengths, counts)
+    for segment in segments(list(layers)):
+        state: NetworkState = {name: before[name] for name, _ in segment.layers if name in before}
+        outputs = []
+        length = -(-x.shape[0] // pieces) if segment.in_pieces else x.shape[0]
+        for number, part in enumerate(x.split(length)):
+            left = None if lengths is None else (lengths - number * length).clamp(0, part.shape[0])
+            y, state, own = checkpoint(
+                _run,
+                segment.layers,
+                part,
+                state,
+                left,
+                counts is not None,
+                use_reentrant=False,
+                context_fn=partial(_contexts, segment.layers),
+            )
+            outputs.append(y)
+            for key, n in own.items():
+                _add(counts, key, n)
+        after.update(state)
+        # Joined along the folded axis, because that keeps channels-last memory.
+        x = torch.cat([y.flatten(0, 1) for y in outputs]).unflatten(0, (x.shape[0], x.shape[1]))
+    return x
+
+
+def segments(line: Line) -> Iterator[Segment]:
+    """Yield the layers up to each group of neurons and the pooling behind it, and the rest."""
+    begin = 0
+    for place, (_, layer) in enumerate(line):
+        pooled = place + 1 < len(line) and isinstance(line[place + 1][1], _POOLS)
+        if (isinstance(layer, Neuron) and not pooled) or (
+            isinstance(layer, _POOLS) and place and isinstance(line[place - 1][1], Neuron)
+        ):
+            yield _segment(line[begin : place + 1])
+            begin = place + 1
+    if begin < len(line):
+        yield _segment(line[begin:])
+
+
+def _segment(layers: Line) -> Segment:
+    return Segment(layers, all(_sees_one_step(layer) for _, layer in layers))
+
+
+def _sees_one_step(layer: nn.Module) -> bool:
+    if type(layer) is Network:
+        return all(_sees_one_step(inner) for _, inner in layer.line())
+    return isinstance(layer, Neuron) or not isinstance(layer, TemporalLayer)
+
+
+def _run(
+    layers: Line, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
+) -> tuple[Tensor, NetworkState, Counts]:
+    after, counts = NetworkState(), Counts()
+    y = run_line(layers, x, state, after, lengths, counts if counted else None)
+    return y, after, counts
+
+
+def _add(counts: Counts | None, key: str, n: Tensor) -> None:
+    if counts is not None:
+        counts[key] = counts[key] + n if key in counts else n
+
+
+def _contexts(layers: Line) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    return nullcontext(), _statistics_kept([layer for _, layer in layers])
+
+
+@contextmanager
+def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Leave buffers as they were: running means have seen the batch once already."""
+    owners = [module for layer in layers for module in layer.modules() if module._buffers]
+    before = [dict(owner._buffers) for owner in owners]
+    try:
+        for owner, buffers in zip(owners, before, strict=True):
+            owner._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
+        yield
+    finally:
+        for owner, buffers in zip(owners, before, strict=True):
+            owner._buffers.update(buffers)

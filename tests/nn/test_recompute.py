@@ -1,0 +1,132 @@
+"""A network that computes again what its backward pass needs is the same network, in less memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.nn import Network, build_network
+from snnlab.nn.recompute import recompute, segments
+
+Layers = Mapping[str, Mapping[str, Any]]
+
+SHAPE = (2, 13, 11)
+STEPS, BATCH = 11, 5
+
+CONV = {"type": "conv2d", "out_channels": 6, "kernel_size": 3}
+LIF = {"type": "lif", "tau_mem": 20.0}
+POOL = {"type": "max_pool", "kernel_size": 2}
+END = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 10}, "readout": {"type": "li"}}
+NETWORKS: dict[str, Layers] = {
+    "conv": {"conv1": CONV, "n1": LIF, "pool1": POOL, "conv2": CONV, "n2": {"type": "cuba_lif"}, **END},
+    "norm": {"conv1": CONV, "norm1": {"type": "batch_norm"}, "n1": LIF, "pool1": POOL, **END},
+    "dropout": {"conv1": CONV, "n1": LIF, "drop1": {"type": "dropout", "p": 0.3}, "conv2": CONV, "n2": LIF, **END},
+    "recurrent": {"flatten1": {"type": "flatten"}, "fc": {"type": "linear", "out_features": 20}}
+    | {"n1": {"type": "alif", "recurrent": True}, "out": END["out"], "readout": END["readout"]},
+    "block": {"block1": {"type": "sequential", "layers": {"conv1": CONV, "n1": LIF}}, "pool1": POOL, **END},
+    "unpooled": {"conv1": CONV, "n1": {"type": "lif", "learn": ["tau_mem"]}, **END},
+}
+
+
+def network(layers: Layers, pieces: int | None) -> Network:
+    """Return a network, always with the same weights."""
+    torch.manual_seed(0)
+    built = build_network(layers, in_shape=SHAPE, dt=5.0).network
+    with torch.no_grad():
+        for name, parameter in built.named_parameters():
+            parameter.mul_(3.0 if name.startswith("conv2") else 1.0)
+    if pieces is not None:
+        recompute(built, pieces)
+    return built
+
+
+def answer(net: Network, lengths: Tensor | None) -> dict[str, Tensor]:
+    """Return output, counts, states, gradients and buffers after a step of training."""
+    counts: dict[str, Tensor] = {}
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(STEPS, BATCH, *SHAPE, generator=generator) * 3
+    torch.manual_seed(2)
+    y, state = net(x, lengths=lengths, counts=counts)
+    weights = torch.randn(y.shape, generator=generator)
+    ((y * weights).sum() + sum(n.square().mean() for n in counts.values())).backward()
+    found = {"y": y.detach()} | {f"counts {name}": n.detach() for name, n in counts.items()}
+    found |= {f"state {name}": part.v.detach() for name, part in state.items() if hasattr(part, "v")}
+    found |= {f"gradient {name}": p.grad for name, p in net.named_parameters() if p.grad is not None}
+    return found | {f"buffer {name}": b.double() for name, b in net.named_buffers()}
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 3, 8, 4])], ids=["full", "ragged"])
+@pytest.mark.parametrize("pieces", [1, 4, 50])
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
+def test_it_is_the_same_network(layers: Layers, pieces: int, lengths: Tensor | None) -> None:
+    found, expected = answer(network(layers, pieces), lengths), answer(network(layers, None), lengths)
+    assert found.keys() == expected.keys()
+    assert any(name.startswith("counts") and n.mean() > 0.05 for name, n in expected.items())
+    for name, part in expected.items():
+        largest = part.abs().max().clamp(min=1e-2)  # the gradient of a bias before batch norm is none but rounding
+        assert float((found[name] - part).abs().max() / largest) < 1e-4, name
+
+
+def test_a_segment_ends_behind_neurons_and_their_pooling() -> None:
+    names = [[name for name, _ in s.layers] for s in segments(list(network(NETWORKS["conv"], None).line()))]
+    assert names == [["conv1", "n1", "pool1"], ["conv2", "n2"], ["flatten", "out", "readout"]]
+
+
+@pytest.mark.parametrize(("name", "cut"), [("norm", [False, True]), ("dropout", [True, False, True])])
+def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]) -> None:
+    assert [segment.in_pieces for segment in segments(list(network(NETWORKS[name], None).line()))] == cut
+
+
+def test_no_piece_is_refused() -> None:
+    with pytest.raises(ValueError, match="pieces of time are at least 1, got 0"):
+        recompute(network(NETWORKS["conv"], None), 0)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from snnlab.nn import build_network
+from snnlab.nn.recompute import recompute
+from snnlab.training.heap import keep_heap
+
+keep_heap()
+torch.set_num_threads(1)
+layers = {"conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5}, "n1": {"type": "lif"},
+          "pool1": {"type": "max_pool", "kernel_size": 2}, "flatten": {"type": "flatten"},
+          "out": {"type": "linear", "out_features": 10}, "readout": {"type": "li"}}
+net = build_network(layers, in_shape=(2, 34, 34), dt=1.0).network
+pieces = int(sys.argv[1])
+if pieces:
+    recompute(net, pieces)
+
+def peak(key):
+    return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith(key))
+
+net(torch.zeros(2, 1, 2, 34, 34))[0].sum().backward()
+x = torch.zeros(200, 8, 2, 34, 34)
+before = peak("VmRSS:")
+net(x)[0].sum().backward()
+print(peak("VmHWM:") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
+def test_memory_falls_with_the_pieces() -> None:
+    def megabytes(pieces: int) -> float:
+        arguments = [sys.executable, "-c", PROGRAM, str(pieces)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return float(subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    whole, in_pieces = megabytes(0), megabytes(20)
+    # 200 * 8 * 12 * 30 * 30 membranes are 66 MB, a quarter of that is pooled spikes, which stay.
+    assert whole > 80
+    assert in_pieces < 0.7 * whole
