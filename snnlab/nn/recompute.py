@@ -1,8 +1,8 @@
 """Less memory for more time: what the backward pass needs is computed again, layer by layer and in pieces of time.
 
-A network keeps, for each weight layer with its neurons, what goes in and the neurons' states between the pieces. All
-else is there for one layer and one piece at a time. Batch norm, and whatever else sees all steps at once, is computed
-again for all of them.
+A network keeps, for each weight layer with its neurons, what goes in, spikes as bytes, and the neurons' states between
+the pieces. All else is there for one layer and one piece at a time. Batch norm, and whatever else sees all steps at
+once, is computed again for all of them.
 
 Axes: T steps, B samples.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snnlab.nn.network import Network, NetworkState, run_line
 from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.spike_bytes import kept_as_bytes, levels_behind
 from snnlab.nn.temporal import Counts, TemporalLayer
 
 Line = Sequence[tuple[str, nn.Module]]
@@ -44,7 +46,8 @@ def recompute(network: Network, pieces: int) -> None:
 
     Args:
         network: The network, changed in place; its parameters, names and results stay.
-        pieces: Pieces of time, at least 1; memory falls with their number, and a third more time is needed with any.
+        pieces: Pieces of time, at least 1; memory falls with their number, until the neurons' states between them
+            take more; a step takes half as long again with any.
 
     Raises:
         ValueError: if pieces is not positive.
@@ -67,26 +70,22 @@ def run_again(
     """Run layers as `run_line` does, and keep only what comes between the segments; see `run_line`."""
     if not torch.is_grad_enabled():
         return run_line(layers, x, before, after, lengths, counts)
-    for segment in segments(list(layers)):
-        state: NetworkState = {name: before[name] for name, _ in segment.layers if name in before}
+    known = dict(before)
+    for in_pieces, stretch in groupby(_with_levels(layers), key=lambda each: each[0].in_pieces):
+        part_of_line = list(stretch)
+        length = -(-x.shape[0] // pieces) if in_pieces else x.shape[0]
         outputs = []
-        length = -(-x.shape[0] // pieces) if segment.in_pieces else x.shape[0]
-        for number, part in enumerate(x.split(length)):
-            left = None if lengths is None else (lengths - number * length).clamp(0, part.shape[0])
-            y, state, own = checkpoint(
-                _run,
-                segment.layers,
-                part,
-                state,
-                left,
-                counts is not None,
-                use_reentrant=False,
-                context_fn=partial(_contexts, segment.layers),
-            )
+        # Each piece goes through all layers before the next one: no layer's output is there for all steps at once.
+        for number, y in enumerate(x.split(length)):
+            left = None if lengths is None else (lengths - number * length).clamp(0, y.shape[0])
+            for segment, levels in part_of_line:
+                state = {name: known[name] for name, _ in segment.layers if name in known}
+                y, own_state, own_counts = _kept_small(segment.layers, levels, y, state, left, counts is not None)
+                known.update(own_state)
+                after.update(own_state)
+                for key, n in own_counts.items():
+                    _add(counts, key, n)
             outputs.append(y)
-            for key, n in own.items():
-                _add(counts, key, n)
-        after.update(state)
         # Joined along the folded axis, because that keeps channels-last memory.
         x = torch.cat([y.flatten(0, 1) for y in outputs]).unflatten(0, (x.shape[0], x.shape[1]))
     return x
@@ -114,6 +113,24 @@ def _sees_one_step(layer: nn.Module) -> bool:
     if type(layer) is Network:
         return all(_sees_one_step(inner) for _, inner in layer.line())
     return isinstance(layer, Neuron) or not isinstance(layer, TemporalLayer)
+
+
+def _with_levels(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[Segment, int | None]]:
+    """Yield the segments with what is known of their inputs; see `levels_behind`."""
+    levels: int | None = None
+    for segment in segments(list(layers)):
+        yield segment, levels
+        levels = levels_behind([layer for _, layer in segment.layers], levels)
+
+
+def _kept_small(
+    layers: Line, levels: int | None, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
+) -> tuple[Tensor, NetworkState, Counts]:
+    """Run layers of which only the input is kept, as bytes where these hold it."""
+    with nullcontext() if levels is None else kept_as_bytes(x, levels):
+        return checkpoint(
+            _run, layers, x, state, lengths, counted, use_reentrant=False, context_fn=partial(_contexts, layers)
+        )
 
 
 def _run(
