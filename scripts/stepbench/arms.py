@@ -18,6 +18,7 @@ from snnlab.nn import build_network
 from snnlab.nn.fusion import take_events
 from snnlab.nn.kernels.ops import Backend, resolve
 from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.recompute import recompute
 
 DT = 10.0  # ms
 BACKENDS: tuple[Backend, ...] = tuple(name for name in get_args(Backend) if name != "auto")
@@ -35,6 +36,17 @@ class Variant(NamedTuple):
         return ", ".join(word for word in self if word)
 
 
+class Tolerance(NamedTuple):
+    """Errors relative to the largest value, and how many of the values must keep to them."""
+
+    outputs: float = 1e-4
+    gradients: float = 1e-3
+    share: float = 0.999
+
+
+BF16 = Tolerance(outputs=0.05, gradients=0.2, share=0.99)
+
+
 class Arm(NamedTuple):
     """Someone who trains the network.
 
@@ -46,6 +58,7 @@ class Arm(NamedTuple):
         forms: Ways to write it, of which the fastest is kept.
         layouts: Orders in memory, likewise.
         requires: The library, as pip is told.
+        tolerance: How far it may be from our plain loop.
     """
 
     make: Callable[[Work, str], nn.Module] | None
@@ -54,6 +67,7 @@ class Arm(NamedTuple):
     forms: tuple[str, ...] = ("",)
     layouts: tuple[str, ...] = LAYOUTS
     requires: str | None = None
+    tolerance: Tolerance = Tolerance()
 
     def variants(self, work: Work) -> list[Variant]:
         """Return all ways to run it; a network without places has one order in memory."""
@@ -65,11 +79,20 @@ class Ours(nn.Module):
     """The network as snnlab has it."""
 
     def __init__(
-        self, work: Work, form: str, neuron: dict[str, Any], backend: Backend, fuse: bool, events: bool
+        self,
+        work: Work,
+        form: str,
+        neuron: dict[str, Any],
+        backend: Backend,
+        fuse: bool = True,
+        events: bool = False,
+        pieces: int = 0,
     ) -> None:
         super().__init__()
         self.network = build_network(nodes(work, neuron), in_shape=work.in_shape, dt=DT).network
         set_backend(self.network, backend, fuse=fuse)
+        if pieces:
+            recompute(self.network, pieces)
         if events:
             take_events(self.network)
 
@@ -83,10 +106,30 @@ def preset(neuron: str, **changes: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(find_file(f"neuron/{neuron}")))) | changes
 
 
-def ours(neuron: dict[str, Any], backend: Backend, fuse: bool = True, events: bool = False) -> Arm:
+class Half(nn.Module):
+    """A network whose convolutions and linear layers run in bfloat16."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean output over time, `[B, K]`."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.network(x).float()
+
+
+def ours(neuron: dict[str, Any], backend: Backend, **settings: Any) -> Arm:
     """Return an arm of ours; its frames are in channels-last memory, as snnlab makes them."""
-    make = partial(Ours, neuron=neuron, backend=backend, fuse=fuse, events=events)
+    make = partial(Ours, neuron=neuron, backend=backend, **settings)
     return Arm(make, neuron, backend, layouts=LAYOUTS[:1])
+
+
+def half(arm: Arm) -> Arm:
+    """Return an arm in bfloat16, whose spikes differ where a membrane comes near its threshold."""
+    make = arm.make
+    assert make is not None
+    return arm._replace(make=lambda work, form: Half(make(work, form)), tolerance=BF16)
 
 
 def plain(work: Work, form: str, activation: Callable[[], nn.Module]) -> nn.Module:
@@ -101,6 +144,8 @@ ARMS: dict[str, Arm] = {
     "snnlab_cuba": ours(preset("cuba_lif"), "auto", events=True),
     **{f"snnlab_{backend}": ours(preset("lif"), backend) for backend in BACKENDS},
     "snnlab_numba_unfused": ours(preset("lif"), "numba", fuse=False),
+    "snnlab_recompute": ours(preset("lif"), "auto", events=True, pieces=10),
+    "snnlab_bf16": half(ours(preset("lif"), "auto")),
     "spikingjelly": jelly(peers.spikingjelly),
     "spikingjelly_compiled": jelly(partial(peers.spikingjelly, compiled=True)),
     "snntorch": Arm(peers.snntorch, preset("snntorch_leaky"), forms=peers.CELL_FORMS, requires="snntorch==1.0.0"),
@@ -121,6 +166,7 @@ ARMS: dict[str, Arm] = {
         requires="spyx==1.0.0",
     ),
     "relu": Arm(partial(plain, activation=nn.ReLU)),
+    "relu_bf16": half(Arm(partial(plain, activation=nn.ReLU))),
     "convs": Arm(partial(plain, activation=nn.Identity)),
 }
 

@@ -1,56 +1,46 @@
-"""The machine and the versions in words, the table, the picture."""
+"""The versions, the table, the picture."""
 
 from __future__ import annotations
 
 import argparse
-import platform
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import surroundings
 import torch
 from matplotlib.figure import Figure
-from stepbench.arms import ARMS, installed
+from stepbench.arms import ARMS
 from stepbench.peers import library
 
-from snnlab.record.provenance import git_state
-
 PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "jax", "triton")
+HALF = "_bf16"  # behind an arm's name: the same arm in bfloat16
 COLOURS = {"snnlab": "tab:blue", "libraries": "tab:orange", "no neurons": "0.6"}
 
 
 def about(settings: argparse.Namespace) -> dict[str, Any]:
     """Return when, where and with what it was measured."""
-    wanted = (*PACKAGES, *{arm.requires for arm in ARMS.values() if arm.requires})
-    found = {name.partition("==")[0]: installed(name) for name in sorted(wanted)}
-    about = {"date": datetime.now().astimezone().isoformat(timespec="seconds"), "git": git_state(Path.cwd())}
-    about |= {"machine": machine(settings.device), "python": platform.python_version(), "versions": found}
-    if found["spikingjelly"]:
+    wanted = {*PACKAGES, *(arm.requires.partition("==")[0] for arm in ARMS.values() if arm.requires)}
+    found = surroundings.about(settings, sorted(wanted), settings.device)
+    if found["versions"]["spikingjelly"]:
         functional = library("spikingjelly.activation_based.functional")
-        about["spikingjelly_runs"] = functional.neuron_implementation("lif", torch.device(settings.device))
-    return about | {"settings": {name: value for name, value in vars(settings).items() if name != "out"}}
-
-
-def machine(device: str) -> str:
-    """Return the processor's name."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        found["spikingjelly_runs"] = functional.neuron_implementation("lif", torch.device(settings.device))
+    return found
 
 
 def table(case: dict[str, Any]) -> str:
     """Return a case in Markdown, the fastest arm first."""
     lines = [
         f"\n{case['title']}\n",
-        "| arm | how | ms a step | x ReLU network | x fastest library | peak memory, MB |",
-        "|---|---|---:|---:|---:|---:|",
+        "| arm | how | ms a step | x ReLU network | x fastest library | peak memory, MB | in bf16, ms |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for name, found in by_time(case):
+        if name.endswith(HALF):
+            continue
+        half = number(case["arms"].get(name + HALF, {}).get("median_ms"), 1)
         ratios = " | ".join(number(found[key], 2) for key in ("to_relu", "to_fastest_library"))
         memory = number(found["peak_mb"], 0)
-        lines.append(f"| {name} | {found['variant']} | {found['median_ms']:.1f} | {ratios} | {memory} |")
+        lines.append(f"| {name} | {found['variant']} | {found['median_ms']:.1f} | {ratios} | {memory} | {half} |")
     return "\n".join(lines)
 
 

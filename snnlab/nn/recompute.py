@@ -10,7 +10,7 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -147,18 +147,29 @@ def _add(counts: Counts | None, key: str, n: Tensor) -> None:
 
 
 def _contexts(layers: Line) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), _statistics_kept([layer for _, layer in layers])
+    return nullcontext(), _Again([layer for _, layer in layers])
 
 
-@contextmanager
-def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Leave buffers as they were: running means have seen the batch once already."""
-    owners = [module for layer in layers for module in layer.modules() if module._buffers]
-    before = [dict(owner._buffers) for owner in owners]
-    try:
-        for owner, buffers in zip(owners, before, strict=True):
-            owner._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
-        yield
-    finally:
-        for owner, buffers in zip(owners, before, strict=True):
+class _Again(AbstractContextManager[None]):
+    """Let layers run once more with the buffers that they had at first, and leave those that they have by now.
+
+    Running means have seen the batch already. A graph that is kept comes here for each of its backward passes.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.owners = [module for layer in layers for module in layer.modules() if module._buffers]
+        self.at_first = [_copied(owner) for owner in self.owners]
+
+    def __enter__(self) -> None:
+        self.now = [dict(owner._buffers) for owner in self.owners]
+        for owner, buffers in zip(self.owners, self.at_first, strict=True):
             owner._buffers.update(buffers)
+        self.at_first = [_copied(owner) for owner in self.owners]
+
+    def __exit__(self, *_: object) -> None:
+        for owner, buffers in zip(self.owners, self.now, strict=True):
+            owner._buffers.update(buffers)
+
+
+def _copied(owner: nn.Module) -> dict[str, Tensor | None]:
+    return {name: None if buffer is None else buffer.clone() for name, buffer in owner._buffers.items()}

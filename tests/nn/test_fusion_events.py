@@ -141,6 +141,26 @@ def test_a_convolution_of_another_kind_is_none_for_events(convolution: Node) -> 
     assert not take_events(net.network)
 
 
+@pytest.mark.parametrize(
+    ("frame", "dtype"),
+    [
+        ((3, 13, 11), torch.float32),
+        ((1, 13, 11), torch.float32),
+        ((2, 2, 2), torch.float32),
+        ((2, 13, 11), torch.float64),
+    ],
+    ids=["more channels", "fewer channels", "too small", "other precision"],
+)
+def test_frames_that_a_convolution_refuses_are_refused_in_its_words(frame: tuple[int, ...], dtype: torch.dtype) -> None:
+    def words(*, events: bool) -> str:
+        net = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=events)
+        with pytest.raises(RuntimeError) as error:
+            net(torch.ones(STEPS, BATCH, *frame, dtype=dtype))
+        return str(error.value)
+
+    assert words(events=True) == words(events=False)
+
+
 def test_a_network_of_one_layer_is_none_for_events() -> None:
     net = build_network({"n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0).network
     assert not take_events(net)

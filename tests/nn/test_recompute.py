@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrizations import spectral_norm
 
 from snnlab.nn import Network, build_network
+from snnlab.nn.kernels.ops import Backend
+from snnlab.nn.neurons.membrane import set_backend
 from snnlab.nn.recompute import recompute, segments
 
 Layers = Mapping[str, Mapping[str, Any]]
@@ -88,6 +91,40 @@ def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]
 def test_no_piece_is_refused() -> None:
     with pytest.raises(ValueError, match="pieces of time are at least 1, got 0"):
         recompute(network(NETWORKS["conv"], None), 0)
+
+
+@pytest.mark.parametrize("name", ["conv", "norm"])
+def test_a_graph_that_is_kept_gives_the_same_gradients_again(name: str) -> None:
+    net = network(NETWORKS[name], 4)
+    y, _ = net(torch.randn(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) * 3)
+    once, again, last = (
+        torch.autograd.grad(y.sum(), list(net.parameters()), retain_graph=keep) for keep in (True, True, False)
+    )
+    for gradients in zip(once, again, last, strict=True):
+        assert all(torch.equal(gradients[0], other) for other in gradients[1:])
+
+
+@pytest.mark.parametrize("backend", ["reference", "eager", "numba"])
+def test_all_kernels_run_again(backend: Backend) -> None:
+    def gradients(pieces: int | None) -> dict[str, Tensor]:
+        net = network(NETWORKS["conv"], pieces)
+        set_backend(net, backend)
+        return answer(net, None)
+
+    found, expected = gradients(4), gradients(None)
+    assert all(torch.allclose(found[name], part, rtol=1e-3, atol=1e-4) for name, part in expected.items())
+
+
+def test_what_a_layer_reads_from_its_buffers_is_what_it_read_at_first() -> None:
+    def gradient(pieces: int | None) -> Tensor:
+        net = network(NETWORKS["unpooled"], pieces)
+        torch.manual_seed(3)
+        spectral_norm(net.get_submodule("conv1"))  # its buffers, from which it makes the weight, change in each forward
+        found = answer(net, None)
+        return found["gradient conv1.parametrizations.weight.original"]
+
+    expected = gradient(None)
+    assert float((gradient(1) - expected).abs().max() / expected.abs().max()) < 1e-4
 
 
 PROGRAM = """

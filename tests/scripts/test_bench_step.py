@@ -33,7 +33,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Return the bench's parts, which are imported by the name that they have beside the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield importlib.import_module("stepbench")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "stepbench"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("stepbench", "surroundings")]:
         del sys.modules[name]
 
 
@@ -73,7 +73,7 @@ def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--arms", "nengo"], "bench_step: there is no arm nengo; there are snnlab_reference, "),
+        (["--arms", "nengo"], "bench_step: there is no arm nengo; there are snnlab, "),
         (["--arms", "relu", "--rounds", "0"], "argument --rounds: must be a whole number from 1 on, got 0"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab.nn.kernels.checks import require_lengths, require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.eager_adjoint import Arriving, adjoint
 from snnlab.nn.kernels.eager_forward import Tape, forward
@@ -43,7 +44,12 @@ def run(
 
     Shape:
         x: `[T, B, ...]`; v0, i0: `[B, ...]`; lengths: `[B]`; members of k: broadcast to one sample.
+
+    Raises:
+        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
     """
+    require_states(x.shape[1:], x.dtype, v=v0, i=i0)
+    require_lengths(lengths, x.shape[1])
     ends = [x.shape[0]] * x.shape[1] if lengths is None else lengths.clamp(0, x.shape[0]).tolist()
     if torch.is_grad_enabled():
         y, v, i = _Recurrence.apply(x, v0, i0, rule, ends, *k)
@@ -68,7 +74,8 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_second_derivative()
         parts = len(Tape._fields)
-        tape, tensors = Tape(*ctx.saved_tensors[:parts]), iter(ctx.saved_tensors[parts:])
+        saved = ctx.saved_tensors  # once: where they are computed again, they are there for one look
+        tape, tensors = Tape(*saved[:parts]), iter(saved[parts:])
         k = Coefficients(*(next(tensors) if number is None else number for number in ctx.numbers))
         (shape, strides), v0, (gy, gv, gi) = ctx.layout, tape.v0, gradients
         dx = v0.new_empty_strided(shape, strides) if "x" in ctx.wanted else None

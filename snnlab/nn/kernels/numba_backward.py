@@ -23,6 +23,8 @@ import math
 import numpy as np
 from numba import njit
 
+from snnlab.compiled import compiled
+
 Rows = tuple[np.ndarray, ...]
 
 # Rows of the table of coefficients and of their gradients: those of the recurrence, then the surrogate's factors.
@@ -39,7 +41,7 @@ D, GS, GU, S, LATE, V, TO_X = range(7)
 GIVEN, ATAN, SUPERSPIKE, LOGISTIC, CIRC, TRIANGLE, BOX, EXPONENTIAL, GAUSSIAN, LOBES, FLAT = range(11)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def backward(
     gy: np.ndarray,
     gcounts: np.ndarray,
@@ -168,6 +170,52 @@ def backward(
                 _add(dbias[sample, start:stop], to_x)
         if delayed and attached and lengths[sample] > 0:
             _through_first(gv_now, scratch, numbers, kept, sums, slots, (-1, sample, start, stop), bell, lobes)
+
+
+@compiled(nogil=True, error_model="numpy")
+def derive(
+    gaps: np.ndarray,
+    table: np.ndarray,
+    uniform: bool,
+    lengths: np.ndarray,
+    d: np.ndarray,
+    piece: int,
+    bell: int,
+    lobes: tuple[float, float, float],
+    first: int,
+    last: int,
+) -> None:
+    """Run the tasks from `first` to before `last` of what other walks call, which have no bells of their own.
+
+    Args:
+        gaps: Membrane before the reset less the threshold.
+        table: See `backward`; that of the thresholds is 0.
+        uniform: See `backward`, as the rest.
+        lengths: Valid steps, at most T.
+        d: Derivative of the spike, written.
+        piece: Neurons of a task.
+        bell: The surrogate's formula, which is not GIVEN.
+        lobes: Numbers of the bell with LOBES.
+        first: The first task.
+        last: The one behind the last.
+
+    Shape:
+        gaps, d: `[T, B, n]`; table: `[9, n]` or `[9, piece]`; lengths: `[B]`.
+    """
+    neurons = d.shape[2]
+    pieces = (neurons + piece - 1) // piece
+    memory = np.empty(piece, d.dtype)
+    for task in range(first, last):
+        sample, start = task // pieces, task % pieces * piece
+        stop = min(start + piece, neurons)
+        at = 0 if uniform else start
+        numbers = _rows_of_table(table, at, at + stop - start)
+        spare, height = memory[: stop - start], numbers[HEIGHT]
+        for t in range(lengths[sample]):
+            row = d[t, sample, start:stop]
+            _derivative(row, gaps[t, sample, start:stop], spare, numbers, bell, lobes)
+            for n in range(row.size):
+                row[n] *= height[n]
 
 
 # Rows one by one: as rows of a part of a table they would not be known to be contiguous, and a third as fast.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.nn.kernels.checks import require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_events import Convolution, find
@@ -50,6 +51,9 @@ def run(
 
     Shape:
         x: `[T, B, ...]`; v0, i0: `[B, ...]`; lengths: `[B]`; members of k: broadcast to one sample.
+
+    Raises:
+        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
     """
     layout = Layout.of(x) if pool is None else CHANNELS_LAST
     if layout is None:
@@ -88,6 +92,9 @@ def run_events(
 
     Shape:
         frames: `[T, B, P, H, W]`; v0, i0: `[B, features, H', W']`.
+
+    Raises:
+        ValueError: see `run`.
     """
     shape = torch.Size((*frames.shape[:2], *convolution.image(frames.shape[2:])))
     job = Job(rule, lengths, count, pool, CHANNELS_LAST, shape, False, convolution.padding)
@@ -103,6 +110,7 @@ def _run(
     bias: Tensor | None,
     k: Coefficients,
 ) -> Run:
+    require_states(job.shape[1:], x.dtype, v=v0, i=i0)
     if torch.is_grad_enabled():
         return Run(*_Recurrence.apply(job, x, v0, i0, weight, bias, *k))
     return go_forward(job, _drive(job, x, weight, bias), v0, i0, k, u=None, j=None)
@@ -143,7 +151,8 @@ class _Recurrence(torch.autograd.Function):
         ctx.numbers = [None if isinstance(number, Tensor) else number for number in k]
         ctx.job, ctx.wanted, ctx.events, ctx.frame = job, wanted, drive.events, drive.frame
         ctx.set_materialize_grads(False)
-        return tuple(done)
+        # Not as the views that they are: torch lets nobody change views out of here in place.
+        return tuple(None if part is None else part.detach() for part in done)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]

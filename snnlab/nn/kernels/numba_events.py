@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from snnlab.compiled import compiled
 from snnlab.nn.kernels.threads import share
 
 Arrays = tuple[np.ndarray, ...]
@@ -83,7 +83,7 @@ def find(frames: Tensor) -> Arrays:
     return offsets, columns, channels, values
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _count(rows: np.ndarray, offsets: np.ndarray, first: int, last: int) -> None:
     for n in range(first, last):
         many = 0
@@ -92,7 +92,7 @@ def _count(rows: np.ndarray, offsets: np.ndarray, first: int, last: int) -> None
         offsets[n + 1] = many
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fill(
     rows: np.ndarray,
     offsets: np.ndarray,

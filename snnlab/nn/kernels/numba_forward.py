@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from snnlab.compiled import compiled
+
 # Rows of the table of coefficients: those of the recurrence, then the surrogate's factors.
 A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)
 
@@ -28,7 +30,7 @@ JUMP_FIRST, DECAY_FIRST = 1, 2
 MAX, AVERAGE = 1, 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def forward(
     x: np.ndarray,
     v: np.ndarray,

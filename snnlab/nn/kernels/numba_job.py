@@ -5,20 +5,20 @@ Axes: T steps, B samples, n neurons as they lie in memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from snnlab.nn.kernels.bells import bell_of
+from snnlab.nn.kernels.checks import require_lengths
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_forward import AVERAGE, DECAY_FIRST, JUMP_FIRST, MAX, NONE, SUBTRACT, VALUE
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.kernels.threads import Part, share
 from snnlab.nn.neurons.learn import Number
-from snnlab.nn.neurons.membrane import Coefficients
 
 RESETS = {"none": NONE, "subtract": SUBTRACT, "value": VALUE}
 SYNAPSES = {"none": NONE, "jump_first": JUMP_FIRST, "decay_first": DECAY_FIRST}
@@ -82,10 +82,11 @@ class Job(NamedTuple):
         num_steps, batch = self.shape[:2]
         if self.lengths is None:
             return np.full(batch, num_steps, np.int64)
+        require_lengths(self.lengths, batch)
         return self.lengths.clamp(0, num_steps).numpy().astype(np.int64)
 
-    def table(self, k: Coefficients, dtype: torch.dtype) -> tuple[np.ndarray, bool]:
-        """Return the coefficients and the surrogate's factors, a row each, and whether all neurons share them."""
+    def table(self, k: Any, dtype: torch.dtype) -> tuple[np.ndarray, bool]:
+        """Return coefficients and the surrogate's factors, a row each, and whether all neurons share them."""
         slope, height = 0.0, 0.0
         numbers: list[Number] = [*k]
         if self.rule.surrogate is not None:

@@ -74,6 +74,17 @@ def compiles_first(backend: Backend) -> bool:
     return not any(room.glob(f"__pycache__/numba_backward.*.py{sys.version_info[0]}{sys.version_info[1]}.nbi"))
 
 
+def compiles(backend: Backend, x: Tensor) -> bool:
+    """Return whether loops compiled for the CPU run an input of neurons for which there are no others.
+
+    These are the neurons with an adaptive threshold and all that are recurrent; `eager` and `triton`, and `auto` on a
+    GPU, run them by the plain loop.
+    """
+    if backend == "auto" and torch.compiler.is_compiling():
+        return False
+    return resolve(backend, x.device, x.dtype) == "numba"
+
+
 @cache
 def _has_triton() -> bool:
     return find_spec("triton") is not None

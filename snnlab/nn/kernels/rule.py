@@ -13,7 +13,8 @@ class Rule(NamedTuple):
     """The dialect of a canonical neuron.
 
     Attributes:
-        reset: What a spike does to the membrane; none where nothing spikes, too.
+        reset: What a spike does to the membrane; none where nothing spikes, too. An adaptive threshold may be
+            subtracted as it is then: adapted.
         reset_delay: Whether it does so one step later.
         detach_reset: Whether the gradient leaves the reset out.
         strict: Whether a membrane exactly at the threshold stays silent.
@@ -21,7 +22,7 @@ class Rule(NamedTuple):
         surrogate: The spike's gradient; None for an integrator, whose output is its membrane.
     """
 
-    reset: Literal["subtract", "value", "none"]
+    reset: Literal["subtract", "adapted", "value", "none"]
     reset_delay: bool
     detach_reset: bool
     strict: bool

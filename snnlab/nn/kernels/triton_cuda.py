@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snnlab.nn.kernels import triton_backward, triton_forward
 from snnlab.nn.kernels.bells import GIVEN, bell_of
+from snnlab.nn.kernels.checks import require_lengths, require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.rule import Rule, Run
@@ -48,12 +49,10 @@ def run(
         x: `[T, B, ...]`; v0, i0: `[B, ...]`; lengths: `[B]`; members of k: broadcast to one sample.
 
     Raises:
-        ValueError: if the state has another shape or precision than a step of x.
+        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
     """
-    for name, state in (("v", v0), ("i", i0)):
-        if state is not None and (state.shape, state.dtype) != (x.shape[1:], x.dtype):
-            has, needs = f"{state.dtype} {tuple(state.shape)}", f"{x.dtype} {tuple(x.shape[1:])}"
-            raise ValueError(f"the state {name} has to be as a step of x, {needs}, and is {has}")
+    require_states(x.shape[1:], x.dtype, v=v0, i=i0)
+    require_lengths(lengths, x.shape[1])
     if torch.is_grad_enabled():
         return Run(*_Recurrence.apply(x, v0, i0, rule, lengths, count, *k))
     return _forward(x, v0, i0, k, rule, lengths, count, frozenset())[0]

@@ -78,7 +78,7 @@ def exact(x: Tensor) -> Tensor:
 
     A membrane sums over all steps, and what it loses in one it never gets back.
     """
-    return x.float() if torch.is_autocast_enabled(x.device.type) and x.dtype in HALF else x
+    return x.float() if x.dtype in HALF and torch.is_autocast_enabled(x.device.type) else x
 
 
 def rounded(coefficients: Any, like: Tensor) -> Any:

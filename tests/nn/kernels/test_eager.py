@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 from snnlab.errors import SnnlabError
 from snnlab.nn.kernels import eager_steps
@@ -96,6 +97,22 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again() -> None:
     y = _run(case).y
     first, second = (torch.autograd.grad(y.sum(), x, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_within_a_checkpoint_it_gives_the_same_gradients() -> None:
+    case = _case(kind="jump", learn="mixed")
+    x = case.x.requires_grad_()
+    expected, found = _run(case).y, checkpoint(lambda: _run(case).y, use_reentrant=False)
+    assert isinstance(found, Tensor)
+    assert torch.equal(*(torch.autograd.grad(y.sum(), x)[0] for y in (expected, found)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lengths": torch.tensor([4])}, {"lengths": torch.tensor([4.5] * 4)}, {"v": torch.zeros(4, 500)}], ids=str
+)
+def test_lengths_and_states_that_do_not_fit_are_refused(wrong: dict[str, Tensor]) -> None:
+    with pytest.raises(ValueError, match=r"ha(s|ve) to be"):
+        _run(_case()._replace(**wrong))
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from cases import Case
+import torch
+from cases import LEARNED, Case, build
 from equality import CASES, check
+from torch import Tensor
 
 from snnlab.nn.kernels.numba_cpu import run
+from snnlab.nn.kernels.rule import Run
+from snnlab.nn.neurons.base import rounded
+
+JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True, "learn": "none"}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
     check(run, case())
+
+
+@pytest.mark.parametrize("part", ["y", "v", "i", "n"])
+def test_its_outputs_may_be_changed_in_place(part: str) -> None:
+    def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
+        case = build(JUMP)
+        x = case.x.requires_grad_()
+        change(getattr(_run(case), part)).pow(2).sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    assert gradient(torch.Tensor.clone).any()
+    assert torch.equal(gradient(lambda y: y.mul_(2.0)), gradient(lambda y: y.mul(2.0)))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[4], [4, 5, 6], [4, 5, 6, 7, 8], [[4], [5], [6], [7]], [4.0, 5.0, 6.0, 7.5]], ids=str
+)
+def test_lengths_that_are_not_those_of_the_samples_are_refused(lengths: Any) -> None:
+    with pytest.raises(ValueError, match=r"lengths have to be whole numbers of shape \(4,\)"):
+        _run(build(JUMP)._replace(lengths=torch.tensor(lengths)))
+
+
+@pytest.mark.parametrize("part", ["v", "i"])
+def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
+    case = build(JUMP)
+    for state in (getattr(case, part).float(), getattr(case, part)[:1]):
+        with pytest.raises(ValueError, match=f"the state {part} has to be as a step of x, torch.float64"):
+            _run(case._replace(**{part: state}))
+
+
+def _run(case: Case) -> Run:
+    k = rounded(case.neuron.coefficients(), case.x)
+    return run(case.x, case.v, case.i, k, case.neuron.rule(), case.lengths, count=True)

@@ -165,6 +165,12 @@ def test_a_state_of_another_precision_is_refused(part: str) -> None:
 
 
 @interpreted
+def test_lengths_that_are_not_those_of_the_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="lengths have to be whole numbers"):
+        _run(build(BASE)._replace(lengths=torch.tensor([1])))
+
+
+@interpreted
 def test_a_neuron_first_run_for_inference_can_be_trained_later() -> None:
     triton_numbers._constants.cache_clear()
     case = build(BASE | {"learn": "none"})

@@ -1,0 +1,146 @@
+"""The arms: who makes frames, from the same recordings in the form that each wants.
+
+Axes: T steps, B recordings, P polarities, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.config import assemble
+from snnlab.config.composing import compose_once
+from snnlab.data.module import EventDataModule
+from snnlab.events import Packed
+from snnlab.events.frames import EventBatch, to_frames
+
+# Goes through all batches; who looks at one before the next is made lets go of it, as a training does.
+Turn = Callable[[], Iterator[Tensor]]
+
+
+class Work(NamedTuple):
+    """A dataset, and the recordings of each batch."""
+
+    data: EventDataModule
+    batches: list[np.ndarray]
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """What frames are made of: number of bins, length, sensor."""
+        settings = self.data.settings
+        return {"num_bins": settings.steps, "duration_us": settings.duration_us, "sensor_size": settings.size}
+
+    @property
+    def events(self) -> float:
+        """Mean events of a recording."""
+        store = self.data.store
+        return store.num_events / len(store)
+
+
+class Arm(NamedTuple):
+    """Someone who makes frames.
+
+    Attributes:
+        does: What is timed.
+        prepare: Brings the recordings into its form, and returns what makes frames of all batches.
+    """
+
+    does: str
+    prepare: Callable[[Work], Turn]
+
+
+def work(overrides: list[str], recordings: int, batch: int) -> Work:
+    """Return the recordings that training takes first."""
+    experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
+    settings = assemble.data_settings(experiment)
+    data = assemble.data_module(experiment, settings, assemble.store(assemble.dataset(experiment), settings))
+    return Work(data, list(islice(data.train_dataloader().sampler, max(1, recordings // batch))))
+
+
+def ours(work: Work) -> Turn:
+    store = work.data.store
+    return lambda: (to_frames(EventBatch.from_packed(store.gather(b)), **work.window).x for b in work.batches)
+
+
+def our_frames(work: Work) -> Turn:
+    events = [EventBatch.from_packed(packed) for packed in gathered(work)]
+    return lambda: (to_frames(batch, **work.window).x for batch in events)
+
+
+def our_loader(work: Work) -> Turn:
+    def turn() -> Iterator[Tensor]:
+        for batch in islice(work.data.train_dataloader(), len(work.batches)):
+            yield work.data.on_after_batch_transfer(batch, 0).x
+
+    return turn
+
+
+def tonic(work: Work) -> Turn:
+    from tonic.collation import PadTensors
+    from tonic.transforms import ToFrame
+
+    settings, collate = work.data.settings, PadTensors(batch_first=False)
+    step = settings.duration_us / settings.steps
+    make = ToFrame(settings.size, time_window=step, start_time=0, end_time=settings.duration_us)
+    batches = [[structured(work, place) for place in batch] for batch in work.batches]
+    return lambda: (collate([(make(events), 0) for events in batch])[0].float() for batch in batches)
+
+
+def structured(work: Work, place: int) -> np.ndarray:
+    """Return a recording as tonic's datasets do."""
+    recording = work.data.store[place]
+    events = np.empty(recording.t.size, np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
+    for name in "xytp":
+        events[name] = getattr(recording, name)
+    return events
+
+
+def numpy(work: Work, form: str) -> Turn:
+    """Return what counts with bincount: a recording, or a whole batch at once."""
+    num_bins, duration, (width, height, polarities) = work.window.values()
+    frame = height * width * polarities
+
+    def cells(t: np.ndarray, recording: np.ndarray | int, of: int, packed: Packed, piece: slice) -> np.ndarray:
+        inside = t < duration
+        assert packed.y is not None
+        pixel = (packed.y[piece].astype(np.int64) * width + packed.x[piece]) * polarities + packed.p[piece]
+        return (((t * num_bins // duration) * of + recording) * frame + pixel)[inside]
+
+    def of_batch(packed: Packed) -> Tensor:
+        B = packed.targets.size
+        if form == "batch":
+            recording = np.repeat(np.arange(B), np.diff(packed.offsets))
+            found = cells(packed.t, recording, B, packed, slice(None))
+            x = np.bincount(found, minlength=num_bins * B * frame).astype(np.float32)
+        else:
+            x = np.empty((num_bins, B, frame), np.float32)
+            for b, ends in enumerate(zip(packed.offsets[:-1], packed.offsets[1:], strict=True)):
+                found = cells(packed.t[slice(*ends)], 0, 1, packed, slice(*ends))
+                x[:, b] = np.bincount(found, minlength=num_bins * frame).reshape(num_bins, frame)
+        shaped = torch.from_numpy(x).view(num_bins, B, height, width, polarities)
+        return shaped.permute(0, 1, 4, 2, 3)
+
+    batches = gathered(work)
+    return lambda: (of_batch(packed) for packed in batches)
+
+
+def gathered(work: Work) -> list[Packed]:
+    """Return the batches' events, in memory."""
+    return [work.data.store.gather(batch) for batch in work.batches]
+
+
+ARMS = {
+    "snnlab": Arm("reading, collating, frames", ours),
+    "snnlab_loader": Arm("the same through its DataLoader", our_loader),
+    "snnlab_frames": Arm("frames", our_frames),
+    "tonic": Arm("frames (ToFrame), collating", tonic),
+    "numpy_recording": Arm("frames (bincount of a recording)", partial(numpy, form="recording")),
+    "numpy_batch": Arm("frames (bincount of a batch)", partial(numpy, form="batch")),
+}
+OURS, RIVAL = "snnlab", "tonic"

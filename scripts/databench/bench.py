@@ -1,0 +1,135 @@
+"""Equality first, then rounds in which the arms take turns, then table, JSON and picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import deque
+from statistics import median
+from typing import Any
+
+import torch
+from databench.arms import ARMS, OURS, RIVAL, Turn, Work, work
+from matplotlib.figure import Figure
+from stepbench.work import BenchError, UsageError
+from surroundings import about, load, real_recordings
+
+from snnlab.training.heap import keep_heap
+
+PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "tonic")
+
+
+def run(settings: argparse.Namespace, goal: int) -> None:
+    """Compare, measure, write and print.
+
+    Raises:
+        BenchError: if recordings that are asked for are missing, or an arm's frames are others.
+    """
+    torch.set_num_threads(1)
+    keep_heap()  # as training does
+    found = about(settings, PACKAGES) | {"goal": goal, "data": {}}
+    for name, overrides in datasets(settings.data).items():
+        todo = work(overrides, settings.recordings, settings.batch)
+        turns = {arm: ARMS[arm].prepare(todo) for arm in ARMS}
+        check(turns)
+        found["data"][name] = {
+            "recordings": sum(map(len, todo.batches)),
+            "events_a_recording": todo.events,
+            "arms": measure(name, todo, turns, settings.rounds),
+        }
+        print(table(name, found["data"][name], goal), flush=True)
+    found["load_after"] = load()
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / "bench_data.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found, goal).savefig(settings.out / "bench_data.png", dpi=120)
+    say(f"written: {settings.out / 'bench_data.json'}, {settings.out / 'bench_data.png'}")
+
+
+def datasets(wanted: list[str] | None) -> dict[str, list[str]]:
+    """Return the overrides that choose each dataset."""
+    found = {"saccade_digits": ["data=saccade_digits"]}
+    if folder := real_recordings():
+        found["nmnist"] = ["data=nmnist", "data.download=false", f"data.root={folder}"]
+    elif "nmnist" in (wanted or ()):
+        raise UsageError(
+            "--data nmnist: there is no NMNIST in ../shared/data, nor in the folder that SNNLAB_DATA names"
+        )
+    else:
+        say("nmnist is left out: SNNLAB_DATA names no folder with NMNIST in it")
+    return {name: found[name] for name in wanted or found}
+
+
+def check(turns: dict[str, Turn]) -> None:
+    """Compare all arms' frames cell by cell.
+
+    Raises:
+        BenchError: if they differ.
+    """
+    for name, turn in turns.items():
+        for x, y in zip(turns[OURS](), turn(), strict=True):
+            if not torch.equal(x, y):
+                raise BenchError(f"{name}: its frames are not those of {OURS}; nothing was timed")
+
+
+def measure(name: str, work: Work, turns: dict[str, Turn], rounds: int) -> dict[str, Any]:
+    """Return each arm's seconds and recordings a second; the order rotates."""
+    names, recordings = list(turns), sum(map(len, work.batches))
+    seconds: dict[str, list[float]] = {arm: [] for arm in names}
+    for n in range(rounds):
+        say(f"{name}: round {n + 1} of {rounds}")
+        first = n % len(names)
+        for arm in names[first:] + names[:first]:
+            # The process' own time: what others on this machine do is no part of a core's second.
+            started = time.process_time()
+            deque(turns[arm](), maxlen=0)
+            seconds[arm].append(time.process_time() - started)
+    rates = {arm: recordings / median(found) for arm, found in seconds.items()}
+    return {
+        arm: {
+            "does": ARMS[arm].does,
+            "per_s": rates[arm],
+            "best_per_s": recordings / min(seconds[arm]),
+            "to_tonic": rates[arm] / rates[RIVAL],
+            "seconds": seconds[arm],
+        }
+        for arm in names
+    }
+
+
+def table(name: str, found: dict[str, Any], goal: int) -> str:
+    """Return a dataset's results in Markdown, the fastest arm first."""
+    lines = [
+        f"\n{name}, {found['events_a_recording']:,.0f} events a recording\n",
+        "| arm | what | recordings a second a core | fastest turn | x tonic |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for arm, of in sorted(found["arms"].items(), key=lambda item: -item[1]["per_s"]):
+        speeds = f"{of['per_s']:,.0f} | {of['best_per_s']:,.0f} | {of['to_tonic']:.1f}"
+        lines.append(f"| {arm} | {of['does']} | {speeds} |")
+    reached = found["arms"][OURS]["per_s"]
+    verdict = "reached" if reached >= goal else "missed"
+    return "\n".join([*lines, f"\ngoal {goal:,} for {OURS}: {verdict}"])
+
+
+def draw(found: dict[str, Any], goal: int) -> Figure:
+    """Draw a row of bars for each dataset."""
+    figure = Figure(figsize=(8, 0.5 + 2.6 * len(found["data"])), layout="constrained")
+    for axes, (name, of) in zip(
+        figure.subplots(len(found["data"]), squeeze=False)[:, 0], found["data"].items(), strict=True
+    ):
+        rates = {arm: each["per_s"] for arm, each in of["arms"].items()}
+        colours = ["tab:blue" if arm.startswith(OURS) else "tab:orange" for arm in rates]
+        axes.bar_label(axes.barh(list(rates), list(rates.values()), color=colours), fmt=" {:,.0f}")
+        axes.axvline(goal, color="0.4", linestyle=":")
+        axes.set(title=name, xlabel=f"recordings a second a core (dotted: goal {goal:,})")
+        axes.set_xlim(0, 1.2 * max(*rates.values(), goal))
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def say(line: str) -> None:
+    """Tell how far it is."""
+    print(line, file=sys.stderr, flush=True)

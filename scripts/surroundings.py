@@ -1,0 +1,57 @@
+"""What every bench's JSON says of the machine and the versions that it ran with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from stepbench.arms import installed
+
+from snnlab.record.provenance import git_state
+
+
+def about(settings: argparse.Namespace, packages: Iterable[str], device: str = "cpu") -> dict[str, Any]:
+    """Return when, where and with what it is measured; `load` is the processes that wanted a core, over 1, 5, 15 min.
+
+    Args:
+        settings: What the command was told.
+        packages: Whose versions are wanted.
+        device: Where it runs: cpu or cuda.
+    """
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "git": git_state(Path.cwd()),
+        "machine": machine(device),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": load(),
+        "python": platform.python_version(),
+        "versions": {name: installed(name) for name in packages},
+        "settings": {name: value for name, value in vars(settings).items() if name != "out"},
+    }
+
+
+def machine(device: str) -> str:
+    """Return the processor's name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def load() -> list[float] | None:
+    """Return the mean number of processes that want a core, over 1, 5 and 15 minutes; None where nobody counts."""
+    return [round(mean, 2) for mean in os.getloadavg()] if hasattr(os, "getloadavg") else None
+
+
+def real_recordings() -> Path | None:
+    """Return the folder of real recordings, SNNLAB_DATA or ../shared/data, if N-MNIST is in it."""
+    folder = Path(os.environ.get("SNNLAB_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    return folder if (folder / "NMNIST").is_dir() else None

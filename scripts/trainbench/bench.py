@@ -1,0 +1,153 @@
+"""Each training in a process of its own, one at a time; then tables, JSON and picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stepbench.work import BenchError, UsageError
+from surroundings import about, load, real_recordings
+from trainbench.clock import EPOCHS
+from trainbench.jelly import ALPHA
+from trainbench.report import accuracy_table, draw, speed_table
+
+PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "lightning", "spikingjelly")
+
+
+class Task(NamedTuple):
+    """An experiment and what is asked of it.
+
+    Attributes:
+        overrides: What chooses it.
+        accuracy: The validation accuracy to be reached, 0..1.
+        goal_s: In how many seconds of training.
+    """
+
+    overrides: list[str]
+    accuracy: float
+    goal_s: float
+
+
+def run(settings: argparse.Namespace) -> None:
+    """Train, write and print.
+
+    Raises:
+        BenchError: if recordings that are asked for are missing, a training fails, or two are not the same.
+    """
+    found = about(settings, PACKAGES) | {"experiments": {}}
+    if found["versions"]["spikingjelly"] is None:
+        say("spikingjelly is left out: not installed (pip install spikingjelly==2.0.0)")
+    chosen = tasks(settings.experiments)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    for name, task in chosen.items():
+        overrides = [*task.overrides, "trainer.accelerator=cpu", f"threads={settings.threads}", *settings.overrides]
+        found["experiments"][name] = {
+            "target": task.accuracy,
+            "goal_s": task.goal_s,
+            "speed": speed(name, overrides, settings),
+            "accuracy": accuracy(name, overrides, settings, found["versions"]["spikingjelly"] is not None),
+        }
+        found["load_after"] = load()
+        (settings.out / "bench_train.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(found["experiments"]).savefig(settings.out / "bench_train.png", dpi=120)
+    print(speed_table(found["experiments"]))
+    print(accuracy_table(found["experiments"]), flush=True)
+    say(f"written: {settings.out / 'bench_train.json'}, {settings.out / 'bench_train.png'}")
+
+
+def tasks(wanted: list[str] | None) -> dict[str, Task]:
+    """Return the experiments.
+
+    Raises:
+        UsageError: if recordings that are asked for are missing.
+    """
+    known = {"saccade_digits": Task(["experiment=saccade_digits"], 0.97, 45.0)}
+    if folder := real_recordings():
+        chosen = ["experiment=nmnist", "data.download=false", f"data.root={folder}"]
+        known["nmnist"] = Task(chosen, 0.87, 30.0)
+    elif "nmnist" in (wanted or ()):
+        raise UsageError("nmnist: there is no NMNIST in ../shared/data, nor in the folder that SNNLAB_DATA names")
+    else:
+        say("nmnist is left out: SNNLAB_DATA names no folder with NMNIST in it")
+    return {name: known[name] for name in wanted or known}
+
+
+def speed(name: str, overrides: list[str], settings: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rounds: trainings with a bare epoch after each of theirs.
+
+    Raises:
+        BenchError: if the bare epochs train another network.
+    """
+    rounds = []
+    for n in range(settings.rounds):
+        say(f"{name}: speed, round {n + 1} of {settings.rounds}")
+        found = ours(overrides, settings.seeds[0], "BareClock")
+        if not all(epoch["same_weights"] for epoch in found["epochs"]):
+            raise BenchError(f"{name}: the bare epochs trained another network; no figures")
+        rounds.append(found)
+    return rounds
+
+
+def accuracy(name: str, overrides: list[str], settings: argparse.Namespace, peer: bool) -> list[dict[str, Any]]:
+    """Return for each seed the training here and the one in SpikingJelly, whose order alternates."""
+    # The surrogate of both: SpikingJelly's has no height of its own.
+    same = [*overrides, f"neuron.surrogate={{type: atan, alpha: {ALPHA}}}"]
+    found = []
+    for n, seed in enumerate(settings.seeds):
+        arms = {"snnlab": lambda seed=seed: ours(same, seed, "Clock")}
+        if peer:
+            arms["spikingjelly"] = lambda seed=seed: theirs(same, seed)
+        names, done = list(arms), {}
+        for arm in names if n % 2 == 0 else reversed(names):
+            say(f"{name}: accuracy, seed {seed}: {arm}")
+            done[arm] = arms[arm]()
+        found.append({"seed": seed} | {arm: done[arm] for arm in names})
+    return found
+
+
+def ours(overrides: list[str], seed: int, clock: str) -> dict[str, Any]:
+    """Run `snnlab train` and return its epochs, its record and the seconds from start to end."""
+    with tempfile.TemporaryDirectory() as folder:
+        added = ["plugins=[trainbench.clock]", f"+callbacks.clock._target_=trainbench.clock.{clock}"]
+        command = ["snnlab", "train", *overrides, f"seed={seed}", f"output_dir={folder}", *added]
+        wall_s, said = timed(command)
+        run_folder = Path(said.splitlines()[-1])
+        result = json.loads((run_folder / "result.json").read_text())
+        kept = {key: result[key] for key in ("selection", "timing", "metrics", "provenance")}
+        return {"wall_s": wall_s, "epochs": json.loads((run_folder / EPOCHS).read_text()), **kept}
+
+
+def theirs(overrides: list[str], seed: int) -> dict[str, Any]:
+    """Train in SpikingJelly and return the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / EPOCHS
+        wall_s, _ = timed(["trainbench.jelly", str(file), *overrides, f"seed={seed}"])
+        return {"wall_s": wall_s, **json.loads(file.read_text())}
+
+
+def timed(command: list[str]) -> tuple[float, str]:
+    """Run a module, which finds this folder's; return its seconds and what it said on stdout.
+
+    Raises:
+        BenchError: if it fails; its last lines are what it said.
+    """
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        kind = UsageError if done.returncode == 2 else BenchError
+        raise kind(f"{command[0]} failed: {' '.join(done.stderr.strip().splitlines()[-2:])}")
+    return time.perf_counter() - started, done.stdout
+
+
+def say(line: str) -> None:
+    """Tell how far it is."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,98 @@
+"""Callbacks that `snnlab train` is given as a plugin: what each epoch takes, and what its bare steps take."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from snnlab.events.frames import Batch
+from snnlab.seeds import Stream, derived_seed
+from snnlab.training.callbacks.timing import Timing
+from snnlab.training.module import SpikingModule
+
+EPOCHS = "epochs.json"
+
+
+class Clock(Checkpoint):
+    """Writes what each epoch took, and what it reached, beside the run's record.
+
+    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self._started = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch, with the seconds that the run itself measured."""
+        timing = next(callback for callback in callbacks(trainer) if isinstance(callback, Timing))
+        accuracy = trainer.callback_metrics["val/accuracy"].item()
+        self.epochs.append(epoch(timing.epoch_s, time.perf_counter() - self._started, accuracy))
+        self.add(trainer, pl_module)
+        (Path(trainer.default_root_dir) / EPOCHS).write_text(json.dumps(self.epochs))
+
+    def add(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add what else is to be known of an epoch."""
+
+
+class BareClock(Clock):
+    """Trains each epoch a second time, in a plain loop on frames that are there already."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start from the same weights."""
+        assert isinstance(pl_module, SpikingModule)
+        self.network = copy.deepcopy(pl_module.network)
+        self.optimizer = pl_module.make_optimizer(self.network.parameters())
+        schedule = pl_module.schedule
+        self.scheduler = schedule.make(self.optimizer) if schedule and schedule.interval == "epoch" else None
+        self._step = 0
+        super().on_train_start(trainer, pl_module)
+
+    def add(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Train the epoch that the run has just trained, and look whether the weights are the same."""
+        assert isinstance(pl_module, SpikingModule)
+        batches = self._frames(trainer)
+        started = time.perf_counter()
+        self._train(pl_module, batches)
+        self.epochs[-1]["bare_s"] = time.perf_counter() - started
+        if self.scheduler is not None:
+            self.scheduler.step()
+        pairs = zip(self.network.parameters(), pl_module.network.parameters(), strict=True)
+        self.epochs[-1]["same_weights"] = all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+    def _frames(self, trainer: L.Trainer) -> list[Batch]:
+        data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(trainer.current_epoch)
+        return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+    def _train(self, module: SpikingModule, batches: list[Batch]) -> None:
+        for n, batch in enumerate(batches):
+            torch.manual_seed(derived_seed(module.seed, Stream.DROPOUT, self._step, n))
+            self.optimizer.zero_grad()
+            y, _ = self.network(batch.x, lengths=batch.lengths)
+            loss, _ = module.loss(y, batch.targets, batch.lengths, {})
+            loss.backward()
+            self.optimizer.step()
+            self._step += 1
+
+
+def epoch(train_s: float, elapsed_s: float, val_accuracy: float) -> dict[str, Any]:
+    """Return an epoch's line: its training, s; all since the first began, validation too, s; what it reached."""
+    return {"train_s": train_s, "elapsed_s": elapsed_s, "val_accuracy": val_accuracy}
+
+
+def callbacks(trainer: L.Trainer) -> list[L.Callback]:
+    """Return a trainer's callbacks."""
+    return trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,42 @@
+"""Loops compiled by numba, and kept for the next start where there is a folder to keep them in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from numba import njit
+
+log = logging.getLogger(__name__)
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a function that numba shall compile, once for an installation if it can.
+
+    Where neither the package nor the user's cache can be written to, as in many a container, numba refuses to keep
+    anything; it then compiles anew at each start, and a warning says so.
+
+    Args:
+        options: Options of `numba.njit`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+            _say()
+            return njit(**options)(function)
+
+    return decorate
+
+
+@cache  # once, and not for each function
+def _say() -> None:
+    log.warning(
+        "compiled loops have no folder that can be written to and are compiled at each start, which takes some 20 s;"
+        " set the environment variable NUMBA_CACHE_DIR to one"
+    )

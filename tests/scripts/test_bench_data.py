@@ -1,0 +1,73 @@
+"""The bench of the data's way into frames: what it writes, what it refuses, and that nothing wrong is timed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_data.py"
+TINY = ["--recordings", "4", "--batch", "2", "--rounds", "2"]
+
+
+def bench(*arguments: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script where SNNLAB_DATA is a folder."""
+    surroundings = os.environ | {"SNNLAB_DATA": str(data)}
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=surroundings)
+
+
+@pytest.fixture
+def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Return the bench's module, which is imported by the name that it has beside the script."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    yield importlib.import_module("databench.bench")
+    parts = ("databench", "stepbench", "surroundings")
+    for name in [name for name in sys.modules if name.partition(".")[0] in parts]:
+        del sys.modules[name]
+
+
+def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = bench(*TINY, "--out", out, data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nmnist is left out" in done.stderr
+    assert {path.name for path in out.iterdir()} == {"bench_data.json", "bench_data.png"}
+    assert (out / "bench_data.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads((out / "bench_data.json").read_text())
+    assert found["threads"] == 1
+    assert found["versions"]["tonic"]
+    assert list(found["data"]) == ["saccade_digits"]
+    of_data = found["data"]["saccade_digits"]
+    assert of_data["recordings"] == 4
+    assert "snnlab" in of_data["arms"]
+    for name, arm in of_data["arms"].items():
+        assert len(arm["seconds"]) == 2
+        assert arm["per_s"] == pytest.approx(2 * 4 / sum(arm["seconds"]))  # of two, the median is the mean
+        assert arm["to_tonic"] == pytest.approx(arm["per_s"] / of_data["arms"]["tonic"]["per_s"])
+        assert f"| {name} |" in done.stdout
+
+
+def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_path: Path) -> None:
+    done = bench(*TINY, "--data", "nmnist", "--out", tmp_path / "out", data=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench_data: --data nmnist: there is no NMNIST in ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_timed_where_one_cell_differs(of_bench: ModuleType) -> None:
+    frames = torch.arange(8.0).view(2, 4)
+    wrong = frames.clone()
+    wrong[1, 3] += 1
+    turns = {"snnlab": lambda: iter([frames, frames]), "equal": lambda: iter([frames, frames])}
+    of_bench.check(turns)
+    with pytest.raises(of_bench.BenchError, match=r"^wrong: its frames are not those of snnlab; nothing was timed$"):
+        of_bench.check(turns | {"wrong": lambda: iter([frames, wrong])})
