@@ -6,10 +6,11 @@ Axes: T steps, B recordings, C cells of a frame.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from snnlab.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def count(
     frames: np.ndarray,
     t: np.ndarray,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
+from snnlab.compiled import compiled
 from snnlab.events.recording import Events, SensorSize
 
 SENSOR_SIZE: SensorSize = (34, 34, 2)
@@ -135,7 +135,7 @@ def _path(camera: Saccades, amplitude: float) -> np.ndarray:
     return place
 
 
-@njit(cache=True)
+@compiled()
 def _sample(canvas: np.ndarray, path: np.ndarray) -> np.ndarray:
     """Return the light on each pixel at each step, bilinearly, `[S + 1, H * W]`."""
     light = np.empty((len(path), _SIDE * _SIDE))
@@ -152,7 +152,7 @@ def _sample(canvas: np.ndarray, path: np.ndarray) -> np.ndarray:
     return light
 
 
-@njit(cache=True)
+@compiled()
 def _crossings(
     log_light: np.ndarray, thresholds: np.ndarray, step: float, hold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

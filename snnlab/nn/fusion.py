@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as of_all_modules
 
+from snnlab.nn.hooks import bare
 from snnlab.nn.kernels.ops import fusing_kernel
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Run
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 # Layers whose output is a tensor of its own that their backward pass does not need.
 _GIVES_AWAY = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 
 
 class Fused(NamedTuple):
@@ -59,7 +56,7 @@ class Fused(NamedTuple):
     ) -> tuple[Tensor, Any]:
         """Run all steps; see `TemporalLayer`."""
         if self.convolution is not None:
-            if fusing_kernel(self.neuron.backend, x) is not None and self._takes_events(x):
+            if fusing_kernel(self.neuron.backend, x) is not None and self._takes_events(self.convolution, x):
                 return self._on_events(self.convolution, x, state, lengths, counts)
             x = fold_time(self.convolution, x)
         x = exact(x)
@@ -75,12 +72,14 @@ class Fused(NamedTuple):
             y, after = self.neuron.run_kernel(run, x, state, lengths, counts)
         return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
 
-    def _takes_events(self, x: Tensor) -> bool:
+    def _takes_events(self, convolution: nn.Conv2d, x: Tensor) -> bool:
         k, rule = self.neuron.coefficients(), self.neuron.rule()
         # Their gradients need the convolution's output, which is nowhere.
         needs_drive = isinstance(k.g, Tensor) and rule.synapse == "none"
         needs_drive |= isinstance(k.b, Tensor) and rule.synapse == "decay_first"
-        return not (needs_drive or x.requires_grad or torch.is_autocast_enabled(x.device.type)) and x.dim() == 5
+        if needs_drive or x.requires_grad or torch.is_autocast_enabled(x.device.type):
+            return False
+        return _fits(convolution, x)
 
     def _on_events(
         self, convolution: nn.Conv2d, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
@@ -138,7 +137,7 @@ def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Modu
 
 
 def _may_fuse(neuron: LeakyMembrane) -> bool:
-    return neuron.fuses and neuron.canonical_itself and neuron.spiking and _bare(neuron)
+    return neuron.fuses and neuron.canonical_itself and neuron.spiking and bare(neuron)
 
 
 def _pooling(behind: Sequence[tuple[str, nn.Module]]) -> Pool | None:
@@ -148,7 +147,7 @@ def _pooling(behind: Sequence[tuple[str, nn.Module]]) -> Pool | None:
     name, layer = behind[0]
     size: Any = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size, layer.kernel_size)
     square = size[0] == size[1] and layer.stride in (size, size[0]) and layer.padding in (0, (0, 0))
-    if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or not _bare(layer):
+    if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or not bare(layer):
         _say(name, "it has a hook, or is of a class of its own")
     elif not square or layer.ceil_mode or getattr(layer, "dilation", 1) not in (1, (1, 1)):
         _say(name, "its windows are not squares beside one another")
@@ -168,7 +167,7 @@ def _begins_on_events(first: nn.Module, second: nn.Module) -> TypeGuard[nn.Conv2
 def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
         type(layer) is nn.Conv2d
-        and _bare(layer)
+        and bare(layer)
         and layer.stride == layer.dilation == (1, 1)
         and layer.groups == 1
         and layer.padding_mode == "zeros"
@@ -176,15 +175,16 @@ def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     )
 
 
+def _fits(convolution: nn.Conv2d, x: Tensor) -> bool:
+    """Return whether frames are what a convolution takes; others it refuses by itself, and in its own words."""
+    if x.dim() != 5 or x.shape[2] != convolution.in_channels or x.dtype != convolution.weight.dtype:
+        return False
+    sizes = zip(x.shape[3:], convolution.padding, convolution.kernel_size, strict=True)
+    return all(size + 2 * int(padding) >= kernel for size, padding, kernel in sizes)
+
+
 def _gives_away(layer: nn.Module) -> bool:
-    return type(layer) in _GIVES_AWAY and _bare(layer)
-
-
-def _bare(layer: nn.Module) -> bool:
-    """Return whether nobody looks at what goes into a layer or comes out of it."""
-    return not any(getattr(layer, name) for name in _HOOKS) and not any(
-        getattr(of_all_modules, name) for name in _GLOBAL_HOOKS
-    )
+    return type(layer) in _GIVES_AWAY and bare(layer)
 
 
 @cache  # once, and not at each training step

@@ -39,9 +39,13 @@ class Layout(NamedTuple):
 
     def rows(self, x: Tensor) -> np.ndarray:
         """Return x, `[T, B, ...]` or `[B, ...]`, with each sample in one row; shares memory where x lies so."""
+        return self.flat(x).detach().numpy()
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Return the same as a tensor, which knows of changes in place."""
         front = x.dim() - len(self.order)
         own = x.shape[front:].numel()  # -1 in its place would be ambiguous in an empty batch
-        return self.sorted(x).reshape(*x.shape[:front], own).detach().numpy()
+        return self.sorted(x).reshape(*x.shape[:front], own)
 
     def line(self, value: Tensor, shape: torch.Size) -> Tensor:
         """Return what belongs to each neuron, `[n]`, of a value that broadcasts to a sample's shape."""

@@ -27,6 +27,7 @@ from snnlab.nn.temporal import OWN, Counts
 from snnlab.settings import type_problem
 
 InputGain = float | Literal["1-a", "average"]
+CellKind = Literal["canonical", "adaptive"]
 TauMem = Annotated[TimeConstant | None, "ms"]
 
 DEFAULT_TAU_MEM = 20.0
@@ -152,6 +153,15 @@ class LeakyMembrane(Neuron):
     def canonical_itself(self) -> bool:
         """Whether this is the canonical recurrence, which kernels know; a class made from one has to say so again."""
         return bool(type(self).__dict__.get("canonical", False))
+
+    @property
+    def cell(self) -> CellKind | None:
+        """Which compiled loops take it through some steps; None where only the plain loop does."""
+        return "canonical" if self.canonical_itself else None
+
+    def numbers(self, k: Any) -> Any:
+        """Return coefficients as compiled loops take them, one after the other."""
+        return k
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from snnlab.errors import ConfigError
+from snnlab.nn.hooks import bare
+from snnlab.nn.kernels.ops import compiles
 from snnlab.nn.layers.checks import per_axis, short, split_channels
-from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect
 from snnlab.nn.neurons.learn import Shape
+from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.time_constants import Constant
+from snnlab.nn.temporal import OWN, Counts
 from snnlab.registry import Registry
 
 FEEDBACKS = Registry("feedback")
@@ -46,6 +50,8 @@ class Feedback(nn.Module, ABC):
     """
 
     autapse: Tensor
+    # Whether the class itself has `to_outputs` and `to_weights`; a class made from one has to say so again.
+    by_hand: ClassVar[bool] = False
 
     def __init__(
         self, shape: Shape, fan_in: int, autapse: Tensor, autapses: bool, bias: Shape | None, init: Init
@@ -75,6 +81,14 @@ class Feedback(nn.Module, ABC):
     def forward(self, s: Tensor, weights: Weights) -> Tensor:
         """Return what the outputs `s` of one step, `[B, ...]`, send back."""
 
+    def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
+        """Return the gradient of the outputs, where `g`, `[B, ...]`, is that of what they send back."""
+        raise NotImplementedError
+
+    def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+        """Return the gradients of weight and bias, summed over all outputs `s` and their `g`, `[T * B, ...]`."""
+        raise NotImplementedError
+
 
 @FEEDBACKS.register("dense")
 class DenseFeedback(Feedback):
@@ -87,6 +101,8 @@ class DenseFeedback(Feedback):
         init: `uniform`: as torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
     """
 
+    by_hand: ClassVar[bool] = True
+
     def __init__(self, in_shape: Shape, *, autapses: bool = True, bias: bool = False, init: Init = "uniform") -> None:
         size = torch.Size(in_shape).numel()
         super().__init__(
@@ -96,6 +112,15 @@ class DenseFeedback(Feedback):
     def forward(self, s: Tensor, weights: Weights) -> Tensor:
         """Return W s + b."""
         return functional.linear(s.flatten(1), *weights).view_as(s)
+
+    def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
+        """Return W^T g."""
+        return (g.flatten(1) @ weights.weight).view_as(g)
+
+    def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+        """Return the sum of g s^T, and that of g."""
+        g = g.flatten(1)
+        return g.T @ s.flatten(1), None if weights.bias is None else g.sum(0)
 
 
 @FEEDBACKS.register("conv")
@@ -112,6 +137,8 @@ class ConvFeedback(Feedback):
     Raises:
         ValueError: if the layer has no axes behind its channels, or the kernel's size is even.
     """
+
+    by_hand: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -145,6 +172,22 @@ class ConvFeedback(Feedback):
     def forward(self, s: Tensor, weights: Weights) -> Tensor:
         """Return the convolution of s."""
         return self.convolve(s, *weights, padding=self.padding)
+
+    def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
+        """Return the transposed convolution of g."""
+        return self._backward(g, g, weights, (True, False, False))[0]
+
+    def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+        """Return the correlation of g with s, and the sum of g."""
+        _, weight, bias = self._backward(g, s, weights, (False, True, weights.bias is not None))
+        return weight, bias
+
+    def _backward(self, g: Tensor, s: Tensor, weights: Weights, wanted: tuple[bool, bool, bool]) -> tuple[Any, ...]:
+        ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
+        size = None if weights.bias is None else list(weights.bias.shape)
+        return torch.ops.aten.convolution_backward(
+            g, s, weights.weight, size, ones, self.padding, ones, False, zeros, 1, wanted
+        )
 
 
 FeedbackSetting = bool | Mapping[str, Any] | Feedback
@@ -210,6 +253,28 @@ class Recurrent(Neuron):
         own, weights = coefficients
         y, after = self.neuron.step(x + self.feedback(state.s, weights), state.neuron, own)
         return y, RecurrentState(y, after)
+
+    def forward(
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+    ) -> tuple[Tensor, Any]:
+        """Run all steps, on a CPU by compiled ones where the neurons have them; see `TemporalLayer`."""
+        x, neuron = exact(x), self.neuron
+        if not isinstance(neuron, LeakyMembrane) or not self._compiles(neuron, x):
+            return super().forward(x, state, lengths=lengths, counts=counts)
+        # Here, because numba takes a second to import, which only who runs a network should wait for.
+        from snnlab.nn.kernels.numba_recurrent import run
+
+        s, own = self.initial_state(x[0]) if state is None else state
+        k, weights = rounded(self.coefficients(), x)
+        count, numbers = counts is not None, neuron.numbers(k)
+        done = run(x, s, own, self.feedback, weights, str(neuron.cell), numbers, neuron.rule(), lengths, count)
+        if counts is not None and done.n is not None:
+            counts[OWN] = done.n
+        return done.y, RecurrentState(done.s, type(own)(*done.states))
+
+    def _compiles(self, neuron: LeakyMembrane, x: Tensor) -> bool:
+        by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
+        return by_hand and neuron.cell is not None and compiles(neuron.backend, x)
 
     def constants(self) -> list[Constant]:
         """Return the neurons' time constants."""
