@@ -1,4 +1,4 @@
-"""Every neuron learns the embedded digits: `snnlab train model=conv_lif neuron=NAME`, a third of the default's epochs.
+"""Every neuron learns the embedded digits: `snnlab train model=conv_lif neuron=NAME`, half of the default's epochs.
 
 The runs print their validation accuracy; pytest -s shows them.
 """
@@ -30,7 +30,7 @@ READOUTS = [name for name in FILES if name not in SPIKING]
 
 def accuracy(workplace: Path, *overrides: str) -> float:
     result = train(
-        *overrides, "model=conv_lif", "trainer.max_epochs=4", "trainer.accelerator=cpu", "test=false", "pictures=null"
+        *overrides, "model=conv_lif", "trainer.max_epochs=6", "trainer.accelerator=cpu", "test=false", "pictures=null"
     )
     found = result.metrics["val/accuracy"]
     print(f"{' '.join(overrides[1:])}: val/accuracy {found:.4f} in {result.folder}")
