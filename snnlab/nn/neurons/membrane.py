@@ -233,7 +233,10 @@ def average_left(a: Number, decay: Decay) -> Number:
 
 
 def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> None:
-    """Let all canonical neurons of a network run with one backend.
+    """Let all neurons of a network that have kernels run with one backend.
+
+    For `alif` and for recurrent neurons there are compiled loops for the CPU; `eager` and `triton` run them by the
+    plain loop.
 
     Args:
         network: The network, changed in place.
