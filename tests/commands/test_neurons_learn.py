@@ -19,6 +19,10 @@ pytestmark = pytest.mark.slow
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 
 
+# With torch's initial weights it is silent, and its surrogate is too narrow to wake it.
+NEEDS = {"norse_lif_box": ["model.init={type: fluctuation_driven}"]}
+
+
 def spikes(name: str) -> bool:
     settings = dict(FILES[name])
     return NEURONS.build(settings.pop("type"), settings, name, dt=10.0, in_shape=(4, 8, 8)).spiking
@@ -39,7 +43,7 @@ def accuracy(workplace: Path, *overrides: str) -> float:
 
 @pytest.mark.parametrize("name", SPIKING)
 def test_a_spiking_neuron_learns(name: str, workplace: Path, digits_store: str) -> None:
-    assert accuracy(workplace, digits_store, f"neuron={name}") > 0.9
+    assert accuracy(workplace, digits_store, f"neuron={name}", *NEEDS.get(name, ())) > 0.9
 
 
 def test_recurrent_neurons_learn(workplace: Path, digits_store: str) -> None:
