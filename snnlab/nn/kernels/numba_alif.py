@@ -20,7 +20,7 @@ from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_backward import HEIGHT, SLOPE, derive
 from snnlab.nn.kernels.numba_cells import Cell
-from snnlab.nn.kernels.numba_job import Job, without_graph
+from snnlab.nn.kernels.numba_job import Job, valid_steps, without_graph
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.adaptation import ThresholdNumbers
 
@@ -75,7 +75,7 @@ def run(
     if layout is None:
         x = x.contiguous()
         layout = Layout(tuple(range(x.dim() - 2)))
-    job = Job(rule, lengths, count, None, layout, x.shape, False, None)
+    job = Job(rule, valid_steps(lengths, *x.shape[:2]), count, None, layout, x.shape, False, None)
     if torch.is_grad_enabled():
         return AdaptedRun(*_Adaptive.apply(job, x, v, w, *k))
     return AdaptedRun(*_forward(AdaptiveCell(job, k, x), x, v, w, set()))
@@ -171,7 +171,7 @@ def _forward(
     job, num_steps = cell.job, x.shape[0]
     cell.begin((v, w), wanted, num_steps)
     y = job.room(x, num_steps, x.shape[1])
-    cell.run(slice(num_steps), job.layout.rows(x), y.numpy(), job.steps())
+    cell.run(slice(num_steps), job.layout.rows(x), y.numpy(), job.steps)
     rows = {"x": job.layout.flat(x.detach()), "y": y}
     cell.keep({name: part for name, part in rows.items() if name in cell.keeping})
     v, w = cell.ends()
@@ -203,6 +203,6 @@ class _Adaptive(torch.autograd.Function):
         cell.resume(kept, (gv, gw), gn, ctx.wanted)
         dx = torch.empty_like(like)
         arrives = cell.nothing[3] if gy is None else np.ascontiguousarray(job.layout.rows(gy))
-        cell.back(slice(job.shape[0]), arrives, dx.numpy(), job.steps())
+        cell.back(slice(job.shape[0]), arrives, dx.numpy(), job.steps)
         found = {**cell.found(), "x": cell.spread(dx)}
         return (None, *(found.get(name) for name in _INPUTS))

@@ -14,7 +14,7 @@ from snnlab.nn.kernels.checks import require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_events import Convolution, find
-from snnlab.nn.kernels.numba_job import Job
+from snnlab.nn.kernels.numba_job import Job, valid_steps
 from snnlab.nn.kernels.numba_walks import Drive, Kept, go_back, go_forward
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule, Run
@@ -59,7 +59,8 @@ def run(
     if layout is None:
         x = x.contiguous()
         layout = Layout(tuple(range(x.dim() - 2)))
-    job = Job(rule, lengths, count and rule.spikes, pool, layout, x.shape, overwrite, None)
+    steps = valid_steps(lengths, *x.shape[:2])
+    job = Job(rule, steps, count and rule.spikes, pool, layout, x.shape, overwrite, None)
     return _run(job, x, v0, i0, None, None, k)
 
 
@@ -97,7 +98,7 @@ def run_events(
         ValueError: see `run`.
     """
     shape = torch.Size((*frames.shape[:2], *convolution.image(frames.shape[2:])))
-    job = Job(rule, lengths, count, pool, CHANNELS_LAST, shape, False, convolution.padding)
+    job = Job(rule, valid_steps(lengths, *shape[:2]), count, pool, CHANNELS_LAST, shape, False, convolution.padding)
     return _run(job, frames, v0, i0, convolution.weight, convolution.bias, k)
 
 

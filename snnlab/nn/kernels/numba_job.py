@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
     Attributes:
         rule: The dialect.
-        lengths: Valid steps of each sample, or None where all are.
+        steps: Valid steps of each sample, `[B]`.
         counts: Whether spikes are counted.
         pool: The pooling that follows, or None.
         layout: How the neurons lie.
@@ -43,7 +43,7 @@ class Job(NamedTuple):
     """
 
     rule: Rule
-    lengths: Tensor | None
+    steps: np.ndarray
     counts: bool
     pool: Pool | None
     layout: Layout
@@ -77,14 +77,6 @@ class Job(NamedTuple):
         """Return the pooling as the walks take it."""
         return (NONE, 1, 1) if self.pool is None else (POOLS[self.pool.kind], self.pool.size, self.sample[-3])
 
-    def steps(self) -> np.ndarray:
-        """Return the valid steps of each sample."""
-        num_steps, batch = self.shape[:2]
-        if self.lengths is None:
-            return np.full(batch, num_steps, np.int64)
-        require_lengths(self.lengths, batch)
-        return self.lengths.clamp(0, num_steps).numpy().astype(np.int64)
-
     def table(self, k: Any, dtype: torch.dtype) -> tuple[np.ndarray, bool]:
         """Return coefficients and the surrogate's factors, a row each, and whether all neurons share them."""
         slope, height = 0.0, 0.0
@@ -94,11 +86,11 @@ class Job(NamedTuple):
             slope = slope * bell_of(self.rule.surrogate).stretch
         numbers += [slope, height]
         own = any(isinstance(number, Tensor) and number.numel() > 1 for number in numbers)
-        table = torch.empty(len(numbers), self.sample.numel() if own else self.piece, dtype=dtype)
+        table = torch.empty(len(numbers), self.sample.numel() if own else self.piece, dtype=dtype).numpy()
         for row, number in zip(table, numbers, strict=True):
             number = without_graph(number)
             row[:] = self.layout.line(number, self.sample) if own and isinstance(number, Tensor) else float(number)
-        return table.numpy(), not own
+        return table, not own
 
     def share(self, run: Part) -> None:
         """Run a walk's tasks."""
@@ -112,6 +104,18 @@ class Job(NamedTuple):
     def room(self, like: Tensor, *front: int) -> Tensor:
         """Return memory for rows of neurons."""
         return like.new_empty(*front, self.sample.numel())
+
+
+def valid_steps(lengths: Tensor | None, num_steps: int, batch: int) -> np.ndarray:
+    """Return how many steps of each sample are valid, a copy: the way back needs it as it was.
+
+    Raises:
+        ValueError: if lengths are not whole numbers, one for each sample.
+    """
+    if lengths is None:
+        return np.full(batch, num_steps, np.int64)
+    require_lengths(lengths, batch)
+    return lengths.clamp(0, num_steps).numpy().astype(np.int64)
 
 
 def without_graph(number: Number) -> Number:

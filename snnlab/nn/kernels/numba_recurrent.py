@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.nn.kernels.checks import require_lengths, require_states
+from snnlab.nn.kernels.checks import require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_alif import AdaptiveCell
 from snnlab.nn.kernels.numba_canonical import CanonicalCell
 from snnlab.nn.kernels.numba_cells import Cell
-from snnlab.nn.kernels.numba_job import Job
+from snnlab.nn.kernels.numba_job import Job, valid_steps
 from snnlab.nn.kernels.rule import Rule
 
 CELLS: dict[str, type[Cell]] = {"canonical": CanonicalCell, "adaptive": AdaptiveCell}
@@ -51,8 +51,7 @@ class Layer(NamedTuple):
         feedback: What they send back.
         weights: The type of its weights.
         states: How many variables the state of a neuron has.
-        job: What the walks are told; its steps are one.
-        lengths: Valid steps of each sample, or None where all are.
+        job: What the walks are told; its shape is that of one step.
         num_steps: T.
     """
 
@@ -62,17 +61,15 @@ class Layer(NamedTuple):
     weights: Callable[..., Any]
     states: int
     job: Job
-    lengths: Tensor | None
     num_steps: int
 
     def valid(self) -> tuple[np.ndarray, list[Tensor] | None]:
         """Return how many steps of each one are valid, 0 or 1, `[T, B]`, and which, as far as they differ."""
-        batch = self.job.shape[1]
-        if self.lengths is None:
-            return np.ones((self.num_steps, batch), np.int64), None
-        valid = torch.arange(self.num_steps)[:, None] < self.lengths
+        valid = np.arange(self.num_steps)[:, None] < self.job.steps
+        if valid.all():
+            return valid.astype(np.int64), None
         ones = [1] * len(self.job.sample)
-        return valid.long().numpy(), list(valid.reshape(self.num_steps, batch, *ones).unbind())
+        return valid.astype(np.int64), list(torch.from_numpy(valid).reshape(*valid.shape, *ones).unbind())
 
 
 class RecurrentRun(NamedTuple):
@@ -124,13 +121,13 @@ def run(
         ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
     """
     require_states(x.shape[1:], x.dtype, s=s, **dict(zip(CELLS[cell].states, states, strict=False)))
-    require_lengths(lengths, x.shape[1])
     layout = Layout.of(x)
     if layout is None:
         x = x.contiguous()
         layout = Layout(tuple(range(x.dim() - 2)))
-    job = Job(rule, None, count and rule.spikes, None, layout, torch.Size((1, *x.shape[1:])), False, None)
-    layer = Layer(cell, type(k), feedback, type(weights), len(states), job, lengths, len(x))
+    steps = valid_steps(lengths, *x.shape[:2])
+    job = Job(rule, steps, count and rule.spikes, None, layout, torch.Size((1, *x.shape[1:])), False, None)
+    layer = Layer(cell, type(k), feedback, type(weights), len(states), job, len(x))
     if torch.is_grad_enabled():
         y, s, n, *states = _Recurrence.apply(layer, x, s, *weights, *states, *k)
     else:
