@@ -18,6 +18,7 @@ from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, RecordError
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
+from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.record.files import write_json, write_npz
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.predictions import Predictions, layer_names
@@ -66,7 +67,7 @@ def fit_and_test(
     trainer = assemble.trainer(experiment, folder, callbacks)
     backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
     first_layer = assemble.first_layer(experiment, built, data, backend)
-    if compiles_first(backend):
+    if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
         _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
     config_text = create_run_folder(folder, experiment.record or {})
     result = Result(folder, "failed", experiment.seed)

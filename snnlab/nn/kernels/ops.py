@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,10 @@ from snnlab.nn.kernels.rule import Run
 
 Backend = Literal["auto", "reference", "eager", "numba", "triton"]
 Kernel = Callable[..., Run]
+
+# Compiled loops that take neurons through some steps, and the file of those that a training compiles last.
+CellKind = Literal["canonical", "adaptive"]
+_LOOPS: dict[CellKind, str] = {"canonical": "numba_backward", "adaptive": "numba_adaptive"}
 
 # The precisions in which a kernel's spikes are those of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)
@@ -66,12 +70,19 @@ def kernel_for(backend: Backend, x: Tensor) -> Kernel | None:
     return None
 
 
-def compiles_first(backend: Backend) -> bool:
-    """Return whether a backend's loops have not been compiled for this installation yet, which takes some 20 s."""
+def compiles_first(backend: Backend, kinds: Iterable[CellKind | None]) -> bool:
+    """Return whether loops have not been compiled for this installation yet, which takes some 20 s.
+
+    Args:
+        backend: What runs the neurons.
+        kinds: Which compiled loops each of them has.
+    """
     room = Path(__file__).parent
     if backend != "numba" or not os.access(room, os.W_OK):  # numba compiles into another folder then
         return False
-    return not any(room.glob(f"__pycache__/numba_backward.*.py{sys.version_info[0]}{sys.version_info[1]}.nbi"))
+    python = f"py{sys.version_info[0]}{sys.version_info[1]}"
+    files = {_LOOPS[kind] for kind in kinds if kind is not None}
+    return not all(any(room.glob(f"__pycache__/{file}.*.{python}.nbi")) for file in files)
 
 
 def compiles(backend: Backend, x: Tensor) -> bool:

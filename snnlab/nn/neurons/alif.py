@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.kernels.ops import compiles
+from snnlab.nn.kernels.ops import CellKind, compiles
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients, ThresholdNumbers
 from snnlab.nn.neurons.base import exact, rounded
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import CellKind, Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
 from snnlab.nn.neurons.time_constants import Decay

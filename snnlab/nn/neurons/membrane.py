@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import listing
-from snnlab.nn.kernels.ops import Backend, Kernel, kernel_for
+from snnlab.nn.kernels.ops import Backend, CellKind, Kernel, kernel_for
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.neurons.dialect import Dialect
@@ -27,7 +27,6 @@ from snnlab.nn.temporal import OWN, Counts
 from snnlab.settings import type_problem
 
 InputGain = float | Literal["1-a", "average"]
-CellKind = Literal["canonical", "adaptive"]
 TauMem = Annotated[TimeConstant | None, "ms"]
 
 DEFAULT_TAU_MEM = 20.0
@@ -83,6 +82,8 @@ class LeakyMembrane(Neuron):
     fuses: bool = True
     # Whether it and the convolution before it, a network's first, run on events; see `fusion.take_events`.
     on_events: bool = False
+    # What runs in its kernel's place, where one wants to know something of a kernel without running it.
+    stand_in: Kernel | None = None
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class LeakyMembrane(Neuron):
     ) -> tuple[Tensor, Any]:
         """Run all steps, by the kernel of the neuron's backend; see `TemporalLayer`."""
         x = exact(x)
-        run = kernel_for(self.backend, x) if self.canonical_itself else None
+        run = (self.stand_in or kernel_for(self.backend, x)) if self.canonical_itself else None
         if run is None:
             return super().forward(x, state, lengths=lengths, counts=counts)
         return self.run_kernel(run, x, state, lengths, counts)

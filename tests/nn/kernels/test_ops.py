@@ -71,9 +71,11 @@ def test_a_network_is_built_without_compiling(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_first_compilation_is_known_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "__file__", str(tmp_path / "ops.py"))
-    assert ops.compiles_first("numba")
-    assert not ops.compiles_first("eager")
+    assert ops.compiles_first("numba", {"canonical", None})
+    assert not ops.compiles_first("eager", {"canonical"})
+    assert not ops.compiles_first("numba", {None})
     (tmp_path / "__pycache__").mkdir()
     version = f"{ops.sys.version_info[0]}{ops.sys.version_info[1]}"
     (tmp_path / "__pycache__" / f"numba_backward.backward-40.py{version}.nbi").touch()
-    assert not ops.compiles_first("numba")
+    assert not ops.compiles_first("numba", {"canonical"})
+    assert ops.compiles_first("numba", {"canonical", "adaptive"})
