@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from snnlab.commands.options import split_options
 
 if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
     from snnlab.data.settings import DataSettings
+    from snnlab.nn import BuiltNetwork
 
 USAGE = """usage: snnlab show [--figure FILE] [--config-dir DIR] [OVERRIDES]
 
-Show a network without reading data: its layers with shapes, parameters and operations, its neurons' constants at this
-dt, and what in it depends on dt. The overrides are those of snnlab train.
+Show a network without reading data: its layers with shapes, parameters and operations, the memory of a training step,
+its neurons' constants at this dt, and what in it depends on dt. The overrides are those of snnlab train.
 
   snnlab show
   snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
@@ -41,19 +43,34 @@ def main(arguments: list[str], started: float) -> int:
     experiment, _ = compose_once(overrides, options.get("--config-dir"))
     import_plugins(experiment.plugins)
     settings = assemble.data_settings(experiment)
-    summary = summarize(assemble.network(experiment, settings), settings.frame_shape)
+    built = assemble.network(experiment, settings)
+    summary = summarize(built, settings.frame_shape)
     if figure is None:
         from snnlab.record.network_table import print_summary
 
         with until_nobody_reads():
             head = f"{experiment.name}: {experiment.data['type']}, {frames_text(settings)}"
-            print_summary(head, summary, settings.steps)
+            print_summary(head, summary, settings.steps, memory_text(experiment, settings, built))
     else:
         from snnlab.record.network_figure import draw
 
         draw(figure, experiment.name, summary, f"{settings.steps} steps of {settings.step_ms:g} ms")
         print(figure)
     return 0
+
+
+def memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetwork) -> str:
+    """Return what a training step on the CPU takes, in words, or why that is not known."""
+    from snnlab.nn.footprint import footprint, held_by
+    from snnlab.record.network_table import footprint_text
+
+    target = str(experiment.optimizer.get("_target_"))
+    held = held_by(target, experiment.optimizer)
+    try:
+        found = footprint(built, settings.frame_shape, settings.steps, settings.batch_size, held)
+    except (RuntimeError, ValueError) as error:
+        return f"Training step: its memory is not known: {str(error).splitlines()[0]}"
+    return footprint_text(found, settings.batch_size, settings.steps, None if held else target)
 
 
 def frames_text(settings: DataSettings) -> str:

@@ -60,7 +60,7 @@ class Fused(NamedTuple):
                 return self._on_events(self.convolution, x, state, lengths, counts)
             x = fold_time(self.convolution, x)
         x = exact(x)
-        run, pool = fusing_kernel(self.neuron.backend, x), self.pool
+        run, pool = self.neuron.stand_in or fusing_kernel(self.neuron.backend, x), self.pool
         if pool is not None and not pool.fits(x):
             _say(type(self.pooling).__name__, f"an input of {list(x.shape[1:])} does not lie channels-last")
             pool = None

@@ -7,21 +7,24 @@ from rich.table import Table
 
 from snnlab.console import table_console
 from snnlab.nn.clock import Warned
+from snnlab.nn.footprint import Footprint
 from snnlab.nn.summary import LayerRow, NeuronRow, Summary, shape_text
 
 
-def print_summary(head: str, summary: Summary, steps: int) -> None:
+def print_summary(head: str, summary: Summary, steps: int, memory: str) -> None:
     """Print a network to stdout.
 
     Args:
         head: What the experiment is called, and what its input is.
         summary: The network.
         steps: Steps of a recording.
+        memory: What a training step takes.
     """
     console = table_console()
     print(head)
     console.print(layer_table(summary))
     print(f"  {operations_text(summary, steps)}")
+    print(f"  {memory}")
     if summary.neurons:
         console.print(neuron_table(summary.neurons))
     if summary.warnings:
@@ -81,6 +84,25 @@ def operations_text(summary: Summary, steps: int) -> str:
     )
 
 
+def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None = None) -> str:
+    """Return what a training step takes, in two lines.
+
+    Args:
+        found: Its bytes.
+        batch: Recordings at once.
+        steps: Steps of a recording.
+        unknown: The optimizer, if what it holds is not known and not counted.
+    """
+    about = "very roughly" if found.rough else "about"
+    optimizer = "and optimizer" if unknown is None else f"(what {unknown} keeps is not known)"
+    return (
+        f"Training step on a CPU, batch of {batch}, {steps} steps: {about} {_mb(found.peak)} of tensors at its peak;"
+        " gaps between them can add two thirds.\n"
+        f"    kept for the backward pass {_mb(found.kept)}, frames {_mb(found.frames)}, weights {optimizer}"
+        f" {_mb(found.learning)}, what comes and goes {_mb(found.passing)}"
+    )
+
+
 def short_count(number: int) -> str:
     """Return `612`, `54.7 million`."""
     for size, word in ((10**9, "billion"), (10**6, "million")):
@@ -94,6 +116,11 @@ def _costs(row: LayerRow) -> tuple[str, str]:
     if row.family == "block":
         return "", ""
     return _count(row.parameters), "?" if row.operations is None else _count(row.operations)
+
+
+def _mb(size: float) -> str:
+    mb = size / 1e6
+    return f"{mb:,.0f} MB" if mb >= 10 else f"{mb:.1g} MB" if mb < 0.1 else f"{mb:.1f} MB"
 
 
 def _count(number: int) -> str:

@@ -40,6 +40,31 @@ def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnl
     assert "    conv1, out: a bias acts once a step: twice the bins, twice the drive; cure: bias: false" in lines
 
 
+def test_it_says_what_a_training_step_takes(workplace: Path, snnlab: Snnlab):
+    told = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
+    (at,) = [number for number, line in enumerate(told) if line.startswith("  Training step")]
+    assert told[at] == (
+        "  Training step on a CPU, batch of 16, 64 steps: about 93 MB of tensors at its peak; gaps between them"
+        " can add two thirds."
+    )
+    parts = "kept for the backward pass 75 MB, frames 9.5 MB, weights and optimizer 0.2 MB, what comes and goes 7.6 MB"
+    assert told[at + 1] == f"    {parts}"
+
+
+def test_what_a_training_step_takes_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
+    told = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
+    assert "32 steps: about 3" in told
+    assert "weights (what torch.optim.LBFGS keeps is not known) 0.07 MB" in told
+
+
+def test_a_step_that_cannot_be_is_said_and_the_rest_is_shown(workplace: Path, snnlab: Snnlab):
+    norm = "+model.layers.norm={type: batch_norm, per_step: true, after: out}"
+    done = snnlab("show", norm, "data.batch_size=1")
+    assert done.status == 0, done.err
+    assert "Training step: its memory is not known: batch_norm in training needs more than 1 value" in done.out
+    assert cells(done.out, "norm")[1] == "batch_norm"
+
+
 def test_it_leaves_nothing_behind_and_needs_no_data(workplace: Path, snnlab: Snnlab):
     assert snnlab("show", "data=nmnist", "data.root=nowhere", "data.download=false").status == 0
     assert not list(workplace.iterdir())

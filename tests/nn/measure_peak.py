@@ -1,0 +1,74 @@
+"""Train a few steps of networks in a process of its own, and print what each took at its peak, bytes.
+
+Run with a JSON list of cases, as `test_footprint` does. Each block of memory is asked of the system by itself and given
+back at once, so that what the process has is what its tensors take, without the gaps of a heap.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from snnlab.nn import build_network
+from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.recompute import recompute
+
+M_MMAP_THRESHOLD = -3
+
+
+def main() -> None:
+    """Measure the cases of the command line."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, 2**16)
+    peaks: list[int] = []
+    for case in json.loads(sys.argv[1]):
+        train(**{**case, "steps": 2, "batch": 2})  # what is loaded once
+        gc.collect()
+        libc.malloc_trim(0)
+        before = resident("VmRSS:")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        train(**case)
+        peaks.append(resident("VmHWM:") - before)
+    print(json.dumps(peaks))
+
+
+def train(
+    layers: dict[str, Any],
+    in_shape: list[int],
+    steps: int,
+    batch: int,
+    pieces: int,
+    backend: Any,
+    optimizer: str,
+) -> None:
+    """Train three steps, in the order that Lightning has."""
+    network = build_network(layers, in_shape=tuple(in_shape), dt=10.0, num_steps=steps).network
+    set_backend(network, backend)
+    if pieces:
+        recompute(network, pieces)
+    x = torch.empty(steps, batch, *in_shape[1:], in_shape[0]).bernoulli_(0.035).movedim(-1, 2)
+    changing = getattr(torch.optim, optimizer)(network.parameters(), lr=1e-3)
+    for _ in range(3):
+        y = network(x, counts={})[0].sum(0)
+        loss = F.cross_entropy(y, torch.zeros(batch, dtype=torch.int64))
+        del y
+        changing.zero_grad()
+        loss.backward()
+        changing.step()
+
+
+def resident(wanted: str) -> int:
+    """Return what the process has in memory now or had at most, bytes."""
+    status = Path("/proc/self/status").read_text()
+    return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith(wanted))
+
+
+if __name__ == "__main__":
+    main()

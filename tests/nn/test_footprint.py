@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn import LAYERS, build_network
+from snnlab.nn.footprint import Footprint, Held, footprint, held_by
+from snnlab.nn.footprint.ledger import Ledger
+from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.recompute import recompute
+
+Layers = dict[str, Any]
+
+IMAGE = (2, 34, 34)
+ADAM = Held(2, 2)
+
+
+def conv(neuron: Layers, pool: str = "max_pool", norm: bool = False) -> Layers:
+    layers: Layers = {}
+    for number, channels in ((1, 12), (2, 32)):
+        layers[f"conv{number}"] = {"type": "conv2d", "out_channels": channels, "kernel_size": 5, "bias": False}
+        if norm:
+            layers[f"norm{number}"] = {"type": "batch_norm"}
+        layers[f"neuron{number}"] = neuron
+        layers[f"pool{number}"] = {"type": pool, "kernel_size": 2}
+    return {**layers, **END}
+
+
+def dense(neuron: Layers, features: int) -> Layers:
+    return {
+        "flatten": {"type": "flatten"},
+        "fc1": {"type": "linear", "out_features": features},
+        "neuron1": neuron,
+        "out": {"type": "linear", "out_features": 10},
+    }
+
+
+def residual() -> Layers:
+    inner: Layers = {}
+    for number in (1, 2):
+        inner[f"conv{number}"] = {"type": "conv2d", "out_channels": 16, "kernel_size": 3, "padding": "same"}
+        inner[f"norm{number}"] = {"type": "batch_norm"}
+        inner[f"lif{number}"] = LIF
+    first = {"type": "conv2d", "out_channels": 16, "kernel_size": 3, "padding": "same"}
+    pool = {"type": "max_pool", "kernel_size": 2}
+    return {"conv": first, "lif": LIF, "pool": pool, "block": {"type": "residual", "layers": inner}, **END}
+
+
+END: Layers = {
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": 10, "bias": False},
+    "readout": {"type": "li"},
+}
+LIF: Layers = {"type": "lif"}
+CUBA: Layers = {"type": "cuba_lif"}
+
+# Layers, T, B, and what differs from the usual.
+CASES: dict[str, tuple[Layers, int, int, Layers]] = {
+    "max pooling, 30 steps": (conv(LIF), 30, 32, {}),
+    "max pooling, 100 steps": (conv(LIF), 100, 10, {}),
+    "average pooling": (conv(LIF, "avg_pool"), 30, 32, {}),
+    "sum pooling, which is not fused": (conv(LIF, "sum_pool"), 30, 16, {}),
+    "a synapse": (conv(CUBA), 30, 32, {}),
+    "a synapse that learns": (conv(CUBA | {"learn": ["tau_mem", "tau_syn"]}), 30, 16, {}),
+    "batch norm": (conv(LIF, norm=True), 30, 16, {}),
+    "an adaptive threshold": (conv({"type": "alif"}), 30, 16, {}),
+    "recurrent": (dense(LIF | {"recurrent": True}, 512), 100, 32, {}),
+    "a wide layer": (dense(LIF, 2048), 10, 16, {}),
+    "a wide layer, SGD": (dense(LIF, 4096), 10, 16, {"optimizer": "SGD"}),
+    "recomputed in 10 pieces": (conv(LIF), 100, 20, {"pieces": 10}),
+    "a residual block": (residual(), 30, 16, {}),
+    "dropout": ({"drop": {"type": "dropout"}, **conv(LIF)}, 30, 16, {}),
+    "the eager kernel": (conv(LIF), 30, 8, {"backend": "eager"}),
+    "plain loops": (conv(LIF), 30, 8, {"backend": "reference"}),
+    "plain loops of many steps": (dense(LIF, 256), 100, 64, {"backend": "reference"}),
+}
+
+
+def predicted(
+    layers: Layers,
+    steps: int,
+    batch: int,
+    in_shape: tuple[int, ...] = IMAGE,
+    *,
+    pieces: int = 0,
+    backend: Any = "auto",
+    optimizer: str = "Adam",
+) -> Footprint:
+    built = build_network(layers, in_shape=in_shape, dt=10.0, num_steps=steps)
+    set_backend(built.network, backend)
+    if pieces:
+        recompute(built.network, pieces)
+    return footprint(built, in_shape, steps, batch, held_by(f"torch.optim.{optimizer}", {}))
+
+
+@pytest.fixture(scope="module")
+def taken() -> dict[str, int]:
+    usual = {"pieces": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE}
+    cases = [
+        {**usual, **differs, "layers": layers, "steps": steps, "batch": batch}
+        for layers, steps, batch, differs in CASES.values()
+    ]
+    script = Path(__file__).with_name("measure_peak.py")
+    done = subprocess.run([sys.executable, str(script), json.dumps(cases)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(CASES, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what a process has is read from Linux's /proc")
+@pytest.mark.parametrize("name", CASES)
+def test_the_peak_is_that_of_a_training_step(name: str, taken: dict[str, int]):
+    layers, steps, batch, differs = CASES[name]
+    found = predicted(layers, steps, batch, **differs)
+    assert not found.rough
+    assert taken[name] > 40e6
+    assert found.peak == pytest.approx(taken[name], rel=0.2)
+
+
+def test_its_parts_are_those_of_the_shapes():
+    found = predicted(conv(LIF), 30, 32)
+    weights = 4 * (12 * 2 * 25 + 32 * 12 * 25 + 800 * 10)
+    a_step = 12 * 30 * 30 + 12 * 15 * 15 + 32 * 11 * 11 + 800 + 800  # membranes, pooled spikes, and those flattened
+    assert found.frames == 4 * 30 * 32 * 2 * 34 * 34
+    assert found.learning == 3 * weights
+    assert found.kept == pytest.approx(4 * 30 * 32 * a_step, rel=0.05)
+    assert found.peak == pytest.approx(found.frames + found.learning + found.kept + found.passing)
+
+
+def test_the_peak_is_that_of_the_optimizer_where_weights_are_nearly_all():
+    weights = 4 * (2312 * 1024 + 1024 + 1024 * 10 + 10)
+    largest = 4 * 2312 * 1024
+    found = predicted(dense(LIF, 1024), 1, 1)
+    assert found.peak == found.frames + 4 * weights + 2 * largest
+    assert predicted(dense(LIF, 1024), 1, 1, optimizer="SGD").peak < found.peak / 2
+
+
+def test_many_steps_of_a_plain_loop_are_carried_on_from_fewer():
+    layers = dense(LIF, 16)
+    few, more, many = (predicted(layers, steps, 2, backend="reference") for steps in (40, 60, 400))
+    assert many.peak == pytest.approx(few.peak + 18 * (more.peak - few.peak), rel=0.05)
+
+
+def test_the_network_stays_as_it_was():
+    built = build_network(conv(LIF, norm=True), in_shape=IMAGE, dt=10.0)
+    built.network.eval()
+    state = copy.deepcopy(built.network.state_dict())
+    random = torch.get_rng_state()
+    footprint(built, IMAGE, 4, 2, ADAM)
+    assert torch.equal(random, torch.get_rng_state())
+    assert not built.network.training
+    assert all(torch.equal(part, state[name]) for name, part in built.network.state_dict().items())
+    assert all(weight.grad is None and weight.device.type == "cpu" for weight in built.network.parameters())
+    assert built.network(torch.zeros(2, 1, *IMAGE))[0].shape == (2, 1, 10)
+
+
+class _Looks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1.0 if float(x.sum()) >= 0 else 2.0)
+
+
+def test_a_layer_that_looks_at_values_is_carried_over_from_small_steps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(LAYERS._entries, "looks", _Looks)
+    layers = conv(LIF)
+    looking = predicted({"looks": {"type": "looks"}, **layers}, 30, 32)
+    assert looking.rough
+    usual = predicted(layers, 30, 32)
+    # What it gives is kept by the convolution.
+    assert looking.peak == pytest.approx(usual.peak + usual.frames, rel=0.1)
+
+
+def test_a_network_that_does_not_train_says_why():
+    layers: Layers = {"norm": {"type": "batch_norm", "per_step": True}, **dense(LIF, 8)}
+    built = build_network(layers, in_shape=(2,), dt=10.0, num_steps=3)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        footprint(built, (2,), 3, 1, ADAM)
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "held"),
+    [
+        ("torch.optim.Adam", {"lr": 1e-3}, Held(2, 2)),
+        ("torch.optim.Adam", {"amsgrad": True, "weight_decay": 0.1}, Held(3, 3)),
+        ("torch.optim.AdamW", {"weight_decay": 0.1}, Held(2, 2)),
+        ("torch.optim.SGD", {}, Held(0, 0)),
+        ("torch.optim.SGD", {"momentum": 0.9}, Held(1, 0)),
+        ("torch.optim.RMSprop", {}, Held(1, 1)),
+        ("torch.optim.LBFGS", {}, None),
+        ("mine.Adam", {}, None),
+    ],
+)
+def test_optimizers_hold_so_many_numbers_of_a_weight(target: str, settings: Layers, held: Held | None):
+    assert held_by(target, settings) == held
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta"])
+def test_they_hold_what_is_said_of_them(name: str):
+    held = held_by(f"torch.optim.{name}", {})
+    assert held is not None
+    weight = nn.Parameter(torch.ones(10_000))
+    weight.grad = torch.ones(10_000)
+    with Ledger() as ledger:
+        before = ledger.add([weight, weight.grad])
+        optimizer = getattr(torch.optim, name)([weight], lr=1e-3)
+        optimizer.step()
+        after = ledger.live - before
+        optimizer.step()
+    assert round(after / 40_000) == held.states
+    assert round((ledger.peak - before) / 40_000) == held.states + held.passing
+
+
+def test_a_ledger_adds_what_is_new_and_takes_off_what_is_gone():
+    with Ledger() as ledger:
+        x = torch.zeros(1000)
+        view = x.view(10, 100)
+        assert ledger.live == 4000
+        y = x + 1
+        assert ledger.live == 8000
+        del x, y
+        assert ledger.live == 4000
+        del view
+        assert (ledger.live, ledger.peak) == (0, 8000)
