@@ -44,6 +44,20 @@ def test_lengths_that_are_not_those_of_the_samples_are_refused(lengths: Any) -> 
         _run(build(JUMP)._replace(lengths=torch.tensor(lengths)))
 
 
+def test_lengths_may_be_changed_before_the_way_back() -> None:
+    def gradient(later: int) -> Tensor:
+        case, lengths = build(JUMP), torch.tensor([1, 2, 3, 2])
+        x = case.x.requires_grad_()
+        done = _run(case._replace(lengths=lengths))
+        lengths.fill_(later)
+        done.y.sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    assert gradient(1).any()
+    assert torch.equal(gradient(1), gradient(4))
+
+
 @pytest.mark.parametrize("part", ["v", "i"])
 def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
     case = build(JUMP)
