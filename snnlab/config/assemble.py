@@ -158,7 +158,7 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> Ev
     """
     from snnlab.data.module import EventDataModule
 
-    split = make_split(packed.targets, packed.split, data.val_fraction, data.split_seed)
+    split = make_split(packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups)
     if not split.train.size:
         raise ConfigError(
             f"data.val_fraction: of {split.val.size} training recordings none is left; lower {data.val_fraction}"

@@ -65,6 +65,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
             raw.pop(group, None)
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(raw.get("name"), choices)
+        _require_values(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
     if resolved["seed"] < 0:
@@ -73,6 +74,21 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raise ConfigError(f"model: takes layers and init, got {', '.join(sorted(unknown))}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
+
+
+def _require_values(raw: dict[str, Any]) -> None:
+    """Refuse a `???`, by which a file leaves a value to its user, before anything refers to it."""
+    if missing := sorted(_unset(raw)):
+        have = "has" if len(missing) == 1 else "have"
+        raise ConfigError(f"{', '.join(missing)} {have} no value; set {' '.join(f'{name}=...' for name in missing)}")
+
+
+def _unset(node: Any, place: str = "") -> Iterator[str]:
+    if node == "???":
+        yield place
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _unset(value, f"{place}.{name}" if place else str(name))
 
 
 def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:

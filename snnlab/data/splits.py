@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from snnlab.errors import DataError
 from snnlab.seeds import Stream, generator
 
 
@@ -42,18 +43,31 @@ class Split:
         return {"rule": self.rule, "hash": self.hash, **lists}
 
 
-def held_out(targets: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Choose a part of each class at random.
+def held_out(
+    targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Choose a part of each class at random, and of groups all or nothing.
 
     Each class gives its share rounded, so that the part is stratified; a class of two or more keeps at least one on
-    either side.
+    either side. Groups in random order are taken as long as each brings the classes nearer to their shares.
+
+    Args:
+        targets: Class of each recording.
+        fraction: The part, 0 <= f < 1.
+        rng: Draws the order.
+        groups: User, speaker or session of each recording, or None.
 
     Shape:
-        targets: `[R]`; returns a mask `[R]`, true where chosen.
+        targets, groups: `[R]`; returns a mask `[R]`, true where chosen.
+
+    Raises:
+        DataError: if all recordings are of one group.
     """
     chosen = np.zeros(targets.size, bool)
     if fraction == 0:
         return chosen
+    if groups is not None:
+        return np.isin(groups, _held_out_groups(targets, fraction, rng, groups))
     for label in np.unique(targets):
         members = np.flatnonzero(targets == label)
         share = round(fraction * members.size)
@@ -63,7 +77,31 @@ def held_out(targets: np.ndarray, fraction: float, rng: np.random.Generator) -> 
     return chosen
 
 
-def make_split(targets: np.ndarray, is_test: np.ndarray, val_fraction: float, split_seed: int) -> Split:
+def _held_out_groups(targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray) -> list[int]:
+    names, places = np.unique(groups, return_inverse=True)
+    if names.size < 2:
+        raise DataError(f"all {targets.size:,} recordings are of one group, of which no part can be held out")
+    classes = np.unique(targets, return_inverse=True)[1]
+    counts = np.zeros((names.size, classes.max() + 1))
+    np.add.at(counts, (places, classes), 1)
+    missing = fraction * counts.sum(0)
+    order = rng.permutation(names.size)
+    chosen: list[int] = []
+    for place in order[:-1].tolist():  # one at least stays
+        if np.abs(missing - counts[place]).sum() < np.abs(missing).sum():
+            chosen.append(place)
+            missing = missing - counts[place]
+    smallest = min(order.tolist(), key=lambda place: counts[place].sum())
+    return names[chosen or [smallest]].tolist()
+
+
+def make_split(
+    targets: np.ndarray,
+    is_test: np.ndarray,
+    val_fraction: float,
+    split_seed: int,
+    groups: np.ndarray | None = None,
+) -> Split:
     """Hold a stratified part of the training recordings out for validation.
 
     Args:
@@ -71,10 +109,18 @@ def make_split(targets: np.ndarray, is_test: np.ndarray, val_fraction: float, sp
         is_test: 1 for the dataset's test recordings.
         val_fraction: Part of the training recordings, 0 <= f < 1.
         split_seed: Seed of the choice.
+        groups: User, speaker or session of each recording, of which none is in two parts; or None.
+
+    Raises:
+        DataError: if the training recordings are of one group, or a group is in training and in test.
     """
     training = np.flatnonzero(is_test == 0)
-    val = held_out(targets[training], val_fraction, generator(split_seed, Stream.SPLIT))
-    rule = f"stratified {val_fraction:g} of the training recordings, split_seed {split_seed}"
+    own = None if groups is None else groups[training]
+    if own is not None and groups is not None and (both := np.intersect1d(own, groups[is_test == 1])).size:
+        raise DataError(f"{both.size:,} groups of recordings are in training and in test both")
+    val = held_out(targets[training], val_fraction, generator(split_seed, Stream.SPLIT), own)
+    whole = "" if groups is None else "whole groups, "
+    rule = f"stratified {val_fraction:g} of the training recordings, {whole}split_seed {split_seed}"
     return Split(training[~val], training[val], np.flatnonzero(is_test == 1), rule)
 
 

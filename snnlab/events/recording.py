@@ -30,6 +30,10 @@ class Events(NamedTuple):
     y: np.ndarray | None
     p: np.ndarray
 
+    def take(self, rows: slice | np.ndarray) -> Events:
+        """Return some of the events, by their places."""
+        return Events(self.t[rows], self.x[rows], None if self.y is None else self.y[rows], self.p[rows])
+
 
 def check_sensor_size(sensor_size: SensorSize) -> None:
     """Refuse a sensor that the columns' types cannot address.

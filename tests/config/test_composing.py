@@ -31,13 +31,6 @@ def test_the_default_is_conv_lif_on_saccade_digits():
     assert folder.name.endswith("_0")
 
 
-def test_every_packaged_file_of_every_group_composes():
-    files = [p for p in config_folder().rglob("*.yaml") if p.parent != config_folder()]
-    assert len(files) >= 20
-    for path in files:
-        compose(f"{path.parent.name}={path.stem}")
-
-
 def test_every_packaged_file_says_in_its_first_lines_how_to_run_it():
     for path in config_folder().rglob("*.yaml"):
         head = "".join(path.read_text().splitlines(keepends=True)[:2])

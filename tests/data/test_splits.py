@@ -7,6 +7,7 @@ import pytest
 
 from snnlab.data.sampler import BatchSampler
 from snnlab.data.splits import Split, held_out, make_split, one_batch
+from snnlab.errors import DataError
 
 TARGETS = np.arange(60) % 3
 IS_TEST = (np.arange(60) % 6 == 0).astype(np.uint8)
@@ -120,3 +121,44 @@ def test_one_batch_is_the_runs_first_for_training_and_validation() -> None:
     assert batch.train.tolist() == batch.val.tolist() == sorted(first)
     assert batch.test.size == 0
     assert "training batch itself" in batch.rule
+
+
+GROUPS = np.arange(60) // 6  # ten of six recordings, two of each class
+
+
+def test_groups_are_held_out_whole_and_as_many_as_the_fraction_says() -> None:
+    for seed in range(20):
+        chosen = held_out(TARGETS, 0.3, np.random.default_rng(seed), GROUPS)
+        assert [np.unique(chosen[group == GROUPS]).size for group in range(10)] == [1] * 10
+        assert np.bincount(TARGETS[chosen]).tolist() == [6, 6, 6]
+    first, second = (held_out(TARGETS, 0.3, np.random.default_rng(seed), GROUPS) for seed in (0, 1))
+    assert (first != second).any()
+
+
+def test_groups_that_hold_one_class_are_chosen_so_that_classes_have_their_shares() -> None:
+    targets, groups = np.repeat([0, 1], 20), np.arange(40) // 2
+    chosen = held_out(targets, 0.2, np.random.default_rng(0), groups)
+    assert np.bincount(targets[chosen]).tolist() == [4, 4]
+
+
+def test_one_group_at_least_is_on_either_side() -> None:
+    for fraction in (0.01, 0.5, 0.99):
+        chosen = held_out(np.zeros(4, int), fraction, np.random.default_rng(0), np.array([5, 5, 9, 9]))
+        assert chosen.sum() == 2
+
+
+def test_no_part_of_one_group_is_held_out() -> None:
+    with pytest.raises(DataError, match="all 4 recordings are of one group"):
+        held_out(np.arange(4), 0.5, np.random.default_rng(0), np.zeros(4, int))
+
+
+def test_validation_leaves_groups_out_and_says_so() -> None:
+    split = make_split(TARGETS, (GROUPS > 7).astype(np.uint8), 0.25, 0, GROUPS)
+    assert not np.intersect1d(GROUPS[split.train], GROUPS[split.val]).size
+    assert split.val.size == 12
+    assert split.rule == "stratified 0.25 of the training recordings, whole groups, split_seed 0"
+
+
+def test_a_group_in_training_and_in_test_is_refused() -> None:
+    with pytest.raises(DataError, match="10 groups of recordings are in training and in test both"):
+        make_split(TARGETS, IS_TEST, 0.25, 0, GROUPS)

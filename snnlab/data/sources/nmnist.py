@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from snnlab.data import tonic_adapter
+from snnlab.data.formats import Reading, read_file
 from snnlab.data.registry import DATASETS
 from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
 
 PARTS = (("Train", 60_000), ("Test", 10_000))
+READING = Reading(time_origin="zero")
 
 
 @DATASETS.register("nmnist")
@@ -77,13 +79,7 @@ class NMNIST:
         Raises:
             DataError: if the file is truncated.
         """
-        path, stat = self._files[index]
-        if stat.st_size % 5:
-            raise DataError(
-                f"{path}: truncated: {stat.st_size} bytes are not a whole number of 5-byte events;"
-                " fetch the file again, or remove it"
-            )
-        return tonic_adapter.read_nmnist_file(path)
+        return read_file(self._files[index][0], READING, self.sensor_size)
 
 
 def _find(folder: Path) -> list[tuple[Path, os.stat_result]]:

@@ -1,0 +1,161 @@
+"""Columns of events, under whatever names, types and units a file has them, made into a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from snnlab.errors import DataError, listing
+from snnlab.events import Events, SensorSize
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
+TimeOrigin = Literal["first", "zero"]
+
+# Under which names files have the columns; the first is ours.
+NAMES = {
+    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
+    "x": ("x", "xs", "col", "channel", "unit", "units"),
+    "y": ("y", "ys", "row"),
+    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
+}
+_PER_MICROSECOND = {"ns": 1000}
+_MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
+_LONGEST = 2**62  # us; beyond it sums of times would wrap
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the columns of a file are to be understood.
+
+    Args:
+        time_unit: Unit of the times: s, ms, us or ns.
+        time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
+        sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
+        columns: Names of the columns of files that name none, in their order: t, x, y, p, and `-` for one to leave out.
+            None: x, y, t, p, without y where the sensor has no rows, and without p where there is no fourth.
+
+    Raises:
+        ValueError: if a setting is none of these.
+    """
+
+    time_unit: str = "us"
+    time_origin: str = "first"
+    sort: bool = False
+    columns: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.time_unit not in TIME_UNITS:
+            raise ValueError(f"time_unit must be one of {listing(TIME_UNITS)}, got {self.time_unit}")
+        if self.time_origin not in get_args(TimeOrigin):
+            raise ValueError(f"time_origin must be first or zero, got {self.time_origin}")
+        named = [name for name in self.columns or NAMES if name != "-"]
+        if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
+            raise ValueError(f"columns are t, x and perhaps y and p, or - for others, got {list(self.columns or ())}")
+
+    def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
+        """Return the names of so many columns that have none in their file."""
+        if self.columns is not None:
+            return list(self.columns)
+        usual = ["x", "y", "t", "p"] if sensor_size[1] > 1 else ["x", "t", "p"]
+        return usual[:count] if count == len(usual) - 1 else usual
+
+
+def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str) -> Events:
+    """Return the recording that columns hold.
+
+    Args:
+        found: Columns under any of `NAMES`; others are left out.
+        reading: How they are to be understood.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        name: What a message calls the recording, such as its file.
+
+    Shape:
+        `[N]` each.
+
+    Raises:
+        DataError: if a column is missing, has another length, or holds what is no time, place or polarity.
+    """
+    columns = {ours: values for ours in NAMES if (values := _under(found, ours)) is not None}
+    _, height, polarities = sensor_size
+    if height == 1:
+        columns.pop("y", None)
+    needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
+    if missing := [ours for ours in needed if ours not in columns]:
+        has = f"; it has {listing(found)}" if found else ""
+        raise DataError(f"{name}: has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
+    sizes = {ours: len(values) for ours, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"{name}: its columns have different lengths: {sizes}")
+    t = _microseconds(columns["t"], reading.time_unit, name)
+    x, y = _places(columns["x"], "x", name), columns.get("y")
+    y = None if y is None else _places(y, "y", name)
+    p = _polarity(columns.get("p"), t.size, polarities, name)
+    return _in_order(Events(t, x, y, p), reading)
+
+
+def _under(found: Mapping[str, np.ndarray], ours: str) -> np.ndarray | None:
+    for name, values in found.items():
+        if name.strip().lower() in NAMES[ours]:
+            return np.asarray(values)
+    return None
+
+
+def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
+    _require_numbers(t, "t", name)
+    if t.dtype.kind == "f":
+        if not np.isfinite(t).all():
+            raise DataError(f"{name}: t is not finite at event {int(np.flatnonzero(~np.isfinite(t))[0])}")
+        t = t.astype(np.float64) * _MICROSECONDS.get(unit, 1) / _PER_MICROSECOND.get(unit, 1)
+        _require_below(t, 1, name)
+        return np.rint(t).astype(np.int64)
+    _require_below(t, _MICROSECONDS.get(unit, 1), name)
+    return t.astype(np.int64) * _MICROSECONDS.get(unit, 1) // _PER_MICROSECOND.get(unit, 1)
+
+
+def _require_below(t: np.ndarray, factor: int, name: str) -> None:
+    if t.size and float(np.abs(t).max()) * factor > _LONGEST:
+        raise DataError(f"{name}: t reaches {t.max()}, which is too long ago; check data.time_unit")
+
+
+def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
+    _require_numbers(column, key, name)
+    if column.dtype.kind == "f":
+        if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
+            raise DataError(f"{name}: {key} is not a whole number of pixels everywhere; check data.columns")
+        column = column.astype(np.int64)
+    # What a pixel's type does not hold stays as it is, for the check of the sensor to name.
+    fits = not column.size or (column.min() >= 0 and column.max() < 2**15)
+    return column.astype(np.int16) if fits else column
+
+
+def _polarity(p: np.ndarray | None, size: int, polarities: int, name: str) -> np.ndarray:
+    if p is None:
+        return np.zeros(size, bool)
+    if p.dtype.kind != "b":
+        _require_numbers(p, "p", name)
+    if polarities <= 2:
+        return p > 0
+    fits = not p.size or (p.min() >= 0 and p.max() < 256 and (p == np.rint(p)).all())
+    if not fits:
+        raise DataError(f"{name}: p spans {p.min()}..{p.max()}, the sensor has polarities 0..{polarities - 1}")
+    return p.astype(np.uint8)
+
+
+def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
+    if column.ndim != 1 or column.dtype.kind not in "iuf":
+        raise DataError(f"{name}: {key} is {column.dtype} {column.shape}, and not a row of numbers")
+
+
+def _in_order(events: Events, reading: Reading) -> Events:
+    if reading.sort and (events.t[1:] < events.t[:-1]).any():
+        order = np.argsort(events.t, kind="stable")
+        events = events.take(order)
+    if reading.time_origin == "first" and events.t.size:
+        # Of events that are not in order, which are refused later, the least.
+        events = events._replace(t=events.t - events.t.min())
+    return events

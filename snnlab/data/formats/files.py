@@ -1,0 +1,167 @@
+"""The kinds of files, and what reads each: a recording's columns by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from snnlab.data.formats.columns import Reading, events_of
+from snnlab.errors import DataError, listing
+from snnlab.events import Events, SensorSize
+
+Columns = Mapping[str, np.ndarray]
+
+
+def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
+    """Return the recording in a file, of the kind that the end of its name says.
+
+    Args:
+        path: The file.
+        reading: How its columns are to be understood; formats of cameras say themselves in what unit their times are.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+
+    Raises:
+        DataError: if it is of no known kind, damaged, or holds no events of this sensor.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(f"{path}: files of events end in {listing(SUFFIXES)}")
+    try:
+        columns = read(path, reading, sensor_size)
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read ({str(error) or type(error).__name__})") from error
+    if path.suffix.lower() in _IN_MICROSECONDS:
+        reading = Reading("us", reading.time_origin, reading.sort)
+    return events_of(columns, reading, sensor_size, str(path))
+
+
+def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    return _of_array(np.load(path, allow_pickle=False), path, reading, sensor_size)
+
+
+def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    if len(arrays) == 1:
+        return _of_array(next(iter(arrays.values())), path, reading, sensor_size)
+    return arrays
+
+
+def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    """Return the columns of a table of events: by its own names, or in their order."""
+    if array.dtype.names is not None:
+        return {name: array[name].reshape(-1) for name in array.dtype.names}
+    if array.size == 0:
+        return {name: np.empty(0, np.int64) for name in "txyp"}
+    names = reading.unnamed(sensor_size, array.shape[-1])
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise DataError(
+            f"{path}: is an array {array.shape}, and not a row for each event with {', '.join(names)};"
+            " set data.columns to its columns"
+        )
+    return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
+
+
+def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    with path.open(encoding="utf-8-sig") as file:
+        head = file.readline()
+        delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
+        words = [word.strip().strip('"') for word in head.split(delimiter)]
+        named = not all(_is_number(word) for word in words)
+        if not named:
+            file.seek(0)
+        rows = [line for line in file if line.strip()]
+    if not rows:
+        return {name: np.empty(0, np.int64) for name in "txyp"}
+    # Whole numbers as such: a double has not enough digits for nanoseconds since 1970.
+    whole = not any(mark in line for line in rows for mark in ".eE")
+    table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
+    if named and table.shape[1] == len(words):
+        return {word: table[:, number] for number, word in enumerate(words)}
+    return _of_array(table, path, reading, sensor_size)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        # In the file itself, or in the group in which cameras' tools put them.
+        group: Any = file.get("events", file.get("CD/events", file))
+        if isinstance(group, h5py.Dataset):
+            return _of_array(group[()], path, reading, sensor_size)
+        return {name: part[()] for name, part in group.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
+
+
+def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    from snnlab.data import tonic_adapter
+
+    size = path.stat().st_size
+    if size % 5:
+        raise DataError(
+            f"{path}: truncated: {size} bytes are not a whole number of 5-byte events;"
+            " fetch the file again, or remove it"
+        )
+    return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
+
+
+def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    from expelliarmus import Wizard
+
+    encoding = "dat" if path.suffix.lower() == ".dat" else _encoding(path)
+    array = Wizard(encoding=encoding).read(path)
+    if array is None:  # it says why on stderr
+        raise DataError(f"{path}: is no {encoding.upper()} file")
+    return {name: array[name] for name in array.dtype.names or ()}
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding that the head of a `.raw` file says."""
+    with path.open("rb") as file:
+        head = file.read(4096).lower()
+    for words, encoding in ((b"evt 3", "evt3"), (b"evt3", "evt3"), (b"evt 2", "evt2"), (b"evt2", "evt2")):
+        if words in head:
+            return encoding
+    raise DataError(f"{path}: its head names neither EVT2 nor EVT3, the encodings of .raw that can be read")
+
+
+def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    try:
+        import aedat  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise DataError(f"{path}: .aedat4 needs another package: pip install 'snnlab-train[aedat]'") from error
+    packets = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
+    if not packets:
+        raise DataError(f"{path}: holds no events")
+    array = np.concatenate(packets)
+    return {name: array[name] for name in array.dtype.names or ()}
+
+
+_READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
+    ".npy": _numpy,
+    ".npz": _numpy_archive,
+    ".csv": _text,
+    ".txt": _text,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".bin": _nmnist,
+    ".aedat4": _aedat4,
+    ".dat": _prophesee,
+    ".raw": _prophesee,
+}
+# Formats of cameras, whose times are in microseconds.
+_IN_MICROSECONDS = {".bin", ".aedat4", ".dat", ".raw"}
+SUFFIXES = tuple(_READERS)

@@ -1,0 +1,122 @@
+"""Which recordings a user's own folder holds: from a folder a class, or from a table of paths and labels."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from snnlab.data.formats import SUFFIXES
+from snnlab.errors import DataError, did_you_mean, listing
+
+PARTS = {"train": 0, "training": 0, "test": 1, "testing": 1}
+NEEDED = ("path", "label")
+COLUMNS = (*NEEDED, "start_ms", "end_ms", "group", "split")
+
+
+class Entry(NamedTuple):
+    """A recording, or a part of one.
+
+    Attributes:
+        path: Its file.
+        label: Its class, as the user calls it.
+        start_ms: Where the part begins, after the recording's time 0.
+        end_ms: Where it ends; infinite for the end of the recording.
+        group: Who or what must not be in training and in validation both, such as a person; or None.
+        test: Whether it is for testing; None where nothing says.
+    """
+
+    path: Path
+    label: str
+    start_ms: float = 0.0
+    end_ms: float = math.inf
+    group: str | None = None
+    test: bool | None = None
+
+
+def from_folders(root: Path) -> list[Entry]:
+    """List `root/CLASS/...`, or `root/train/CLASS/...` and `root/test/CLASS/...`, sorted by path.
+
+    Raises:
+        DataError: if there are no recordings.
+    """
+    parts = {folder: PARTS[folder.name.lower()] for folder in _folders(root) if folder.name.lower() in PARTS}
+    found = [
+        Entry(path, folder.name, test=None if part is None else bool(part))
+        for above, part in parts.items() or [(root, None)]
+        for folder in _folders(above)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    ]
+    if not found:
+        raise DataError(
+            f"data.root: no recordings in {root}; it should hold a folder for each class, {root}/CLASS/*.npy"
+            f" (or {listing(SUFFIXES)}), perhaps below train and test, or data.labels names a table of them"
+        )
+    return found
+
+
+def from_table(root: Path, table: Path) -> list[Entry]:
+    """List what a CSV names: path (from root), label, and perhaps start_ms, end_ms, group, split (train or test).
+
+    Raises:
+        DataError: naming the line that cannot be used.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            _check_head(table, [name.strip() for name in reader.fieldnames or ()])
+            entries = [_entry(root, f"{table}, line {reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"data.labels: {table} cannot be read ({error})") from error
+    if not entries:
+        raise DataError(f"data.labels: {table} names no recordings")
+    return entries
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"data.root: {root} cannot be read ({error.strerror or error})") from error
+
+
+def _check_head(table: Path, names: list[str]) -> None:
+    for name in NEEDED:
+        if name not in names:
+            raise DataError(
+                f"data.labels: {table} has no column {name}.{did_you_mean(name, names)}"
+                f" Its first line must name path and label, and may name {listing(COLUMNS[2:])}"
+            )
+    for name in names:
+        if name not in COLUMNS and (meant := did_you_mean(name, COLUMNS)):
+            raise DataError(f"data.labels: {table} has a column {name}.{meant}")
+
+
+def _entry(root: Path, place: str, row: dict[str, str | None]) -> Entry:
+    words = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    if not (words["path"] and words["label"]):
+        raise DataError(f"{place}: has no {'label' if words['path'] else 'path'}")
+    path = root / words["path"]
+    if not path.is_file():
+        raise DataError(f"{place}: there is no file {path}")
+    start, end = (_ms(place, name, words.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf)))
+    if not 0 <= start < end:
+        raise DataError(f"{place}: start_ms {start:g} must be 0 or more and before end_ms {end:g}")
+    part = words.get("split", "").lower()
+    if part and part not in PARTS:
+        raise DataError(f"{place}: split must be train or test, got {part}")
+    return Entry(path, words["label"], start, end, words.get("group") or None, bool(PARTS[part]) if part else None)
+
+
+def _ms(place: str, name: str, word: str | None, usual: float) -> float:
+    if not word:
+        return usual
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise DataError(f"{place}: {name} must be a number of milliseconds, got {word}")
+    return value

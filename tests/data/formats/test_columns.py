@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.formats.columns import Reading, events_of
+from snnlab.errors import DataError
+from snnlab.events import Events
+
+SENSOR = (10, 8, 2)
+
+
+def recording(reading: Reading | None = None, sensor: tuple[int, int, int] = SENSOR, **columns: Any) -> Events:
+    usual = {"t": [5, 7, 7], "x": [0, 9, 3], "y": [0, 7, 2], "p": [1, 0, 1]} | columns
+    found = {name: np.asarray(values) for name, values in usual.items() if values is not None}
+    return events_of(found, reading or Reading(), sensor, "a.npy")
+
+
+def test_columns_have_the_types_of_a_recording() -> None:
+    t, x, y, p = recording()
+    assert (t.tolist(), x.tolist(), p.tolist()) == ([0, 2, 2], [0, 9, 3], [True, False, True])
+    assert y is not None
+    assert (t.dtype, x.dtype, y.dtype, p.dtype) == (np.int64, np.int16, np.int16, np.bool_)
+
+
+@pytest.mark.parametrize(
+    ("unit", "given", "us"),
+    [
+        ("us", [3, 4], [3, 4]),
+        ("ms", [3, 4], [3000, 4000]),
+        ("s", [3, 4], [3_000_000, 4_000_000]),
+        ("ns", [3999, 4000], [3, 4]),
+        ("s", [0.25, 0.5000004], [250_000, 500_000]),
+        ("ms", np.array([0.5, 2.0], np.float32), [500, 2000]),
+        ("us", np.array([3, 2**32 - 1], np.uint32), [3, 2**32 - 1]),
+        ("ns", [1_764_000_000_000_000_001, 1_764_000_000_000_001_000], [1_764_000_000_000_000, 1_764_000_000_000_001]),
+    ],
+)
+def test_times_become_microseconds(unit: str, given: Any, us: list[int]) -> None:
+    reading = Reading(unit, time_origin="zero")
+    assert recording(reading, t=given, x=[1, 1], y=[1, 1], p=[1, 1]).t.tolist() == us
+
+
+def test_time_0_is_the_first_event_or_the_files_own() -> None:
+    assert recording(Reading(time_origin="first"), t=[100, 100, 130]).t.tolist() == [0, 0, 30]
+    assert recording(Reading(time_origin="zero"), t=[100, 100, 130]).t.tolist() == [100, 100, 130]
+
+
+def test_events_are_sorted_where_that_is_asked_for_and_equal_times_stay_as_they_are() -> None:
+    sorted_ = recording(Reading(sort=True), t=[9, 4, 4], x=[1, 2, 3])
+    assert (sorted_.t.tolist(), sorted_.x.tolist()) == ([0, 0, 5], [2, 3, 1])
+    assert recording(t=[9, 4, 4]).t.tolist() == [5, 0, 0]  # refused later, by the check of all recordings
+
+
+@pytest.mark.parametrize(
+    ("given", "on"), [([-1, 1, 0], [0, 1, 0]), ([True, False, True], [1, 0, 1]), ([0.0, 1.0, 1.0], [0, 1, 1])]
+)
+def test_a_polarity_is_on_above_0(given: Any, on: list[int]) -> None:
+    assert recording(p=given).p.tolist() == [bool(one) for one in on]
+
+
+def test_more_than_two_polarities_keep_their_number() -> None:
+    p = recording(sensor=(10, 8, 5), p=[4, 0, 2]).p
+    assert (p.tolist(), p.dtype) == ([4, 0, 2], np.uint8)
+    with pytest.raises(DataError, match=r"p spans -1\.\.2, the sensor has polarities 0\.\.4"):
+        recording(sensor=(10, 8, 5), p=[-1, 0, 2])
+
+
+def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:
+    t, x, y, p = recording(sensor=(10, 1, 1), y=None, p=None)
+    assert (t.size, x.size, y, p.tolist()) == (3, 3, None, [False] * 3)
+    assert recording(sensor=(10, 1, 1), y=[0, 0, 0]).y is None
+
+
+@pytest.mark.parametrize(
+    "names", [("ts", "xs", "ys", "ps"), ("Timestamp", "X", "Y", "Polarity"), ("t", "x", "y", "on")]
+)
+def test_other_names_are_known(names: tuple[str, ...]) -> None:
+    found = dict(zip(names, (np.arange(3), np.arange(3), np.arange(3), np.ones(3)), strict=True))
+    assert events_of(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
+
+
+def test_what_no_int16_holds_stays_for_the_check_of_the_sensor_to_name() -> None:
+    assert recording(x=[0, 40_000, 3]).x.tolist() == [0, 40_000, 3]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"y": None}, r"a.npy: has no column y for a sensor of \[10, 8, 2\]; it has"),
+        ({"x": None, "p": None}, "has no column x and no p"),
+        ({"x": [1, 2]}, "different lengths"),
+        ({"t": [0.0, np.nan, 1.0]}, "t is not finite at event 1"),
+        ({"t": [0.0, 1e30, 1.0]}, "too long ago; check data.time_unit"),
+        ({"x": [0.5, 1.0, 2.0]}, "x is not a whole number of pixels everywhere; check data.columns"),
+        ({"p": ["a", "b", "c"]}, "p is <U1"),
+        ({"t": [[1], [2], [3]]}, r"t is int64 \(3, 1\), and not a row of numbers"),
+    ],
+)
+def test_what_is_no_event_is_named(columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        recording(**columns)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"time_unit": "min"}, "time_unit must be one of"),
+        ({"time_origin": "last"}, "time_origin must be first or zero"),
+        ({"columns": ["x", "y"]}, "columns are t, x and perhaps y and p"),
+        ({"columns": ["t", "x", "q"]}, "columns are t, x"),
+        ({"columns": ["t", "x", "x"]}, "columns are t, x"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Reading(**settings)

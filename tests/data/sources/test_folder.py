@@ -1,0 +1,122 @@
+"""A user's own recordings: folders and tables of synthetic files."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.sources.folder import Folder
+from snnlab.errors import DataError
+from snnlab.events import open_or_build
+
+SENSOR = (16, 12, 2)
+
+
+def write(path: Path, seed: int, at: int = 0, ms: int = 100) -> None:
+    """Write 400 events in a band of rows that `at` says."""
+    rng = np.random.default_rng(seed)
+    t = np.sort(rng.integers(0, 1000 * ms, 400)) + 7_000_000
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.array([rng.integers(0, 16, 400), at + rng.integers(0, 4, 400), t, rng.integers(0, 2, 400)]).T)
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    for number in range(10):
+        for at, name in ((0, "up"), (8, "down")):
+            write(tmp_path / "mine" / name / f"{number}.npy", 2 * number + at, at)
+    return tmp_path / "mine"
+
+
+def table(root: Path, *lines: str) -> Path:
+    for number in range(4):
+        write(root / f"{number}.npy", number, ms=1000)
+    (root / "labels.csv").write_text("\n".join(["path,label,start_ms,end_ms,group,split", *lines]) + "\n")
+    return root
+
+
+def test_folders_become_classes_in_order_and_a_fifth_of_each_is_for_testing(classes: Path) -> None:
+    folder = Folder(str(classes), SENSOR)
+    assert (folder.class_names, folder.num_classes, len(folder)) == (["down", "up"], 2, 20)
+    assert np.bincount(folder.targets[folder.split == 1]).tolist() == [2, 2]
+    assert folder.groups is None
+    assert folder.notes == [f"folder: 20 recordings in {classes}, 4 for testing; classes: 0 down, 1 up"]
+    assert (Folder(str(classes), SENSOR).split == folder.split).all()
+
+
+def test_numbers_are_classes_in_the_order_of_their_values(tmp_path: Path) -> None:
+    for name in ("10", "9", "2"):
+        write(tmp_path / name / "a.npy", 0)
+        write(tmp_path / name / "b.npy", 1)
+    assert Folder(str(tmp_path), SENSOR).class_names == ["2", "9", "10"]
+
+
+def test_parts_of_a_recording_begin_at_0_and_hold_their_events_alone(tmp_path: Path) -> None:
+    lines = ("0.npy,a,0,250,,", "0.npy,b,250,,,", "1.npy,a,,,,", "2.npy,b,,,,", "3.npy,a,,,,")
+    folder = Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv", test_fraction=0.3)
+    first, second = folder.read(0), folder.read(1)
+    whole = np.load(tmp_path / "0.npy")[:, 2]
+    t = whole - whole[0]
+    assert first.t.tolist() == t[t < 250_000].tolist()
+    assert (second.t + 250_000).tolist() == t[t >= 250_000].tolist()
+    assert folder.name(1) == f"{tmp_path / '0.npy'} (250 to inf ms)"
+
+
+def test_parts_of_one_recording_and_members_of_a_group_stay_together(tmp_path: Path) -> None:
+    parts = [f"{n}.npy,{label},{50 * k},{50 * k + 50},," for n in range(4) for k, label in enumerate("abab")]
+    folder = Folder(str(table(tmp_path, *parts)), SENSOR, labels="labels.csv", test_fraction=0.25)
+    assert folder.groups is not None
+    assert [np.unique(folder.split[folder.groups == group]).size for group in range(4)] == [1, 1, 1, 1]
+    people = ["0.npy,a,,,anna,", "1.npy,b,,,anna,", "2.npy,a,,,ben,", "3.npy,b,,,ben,"]
+    folder = Folder(str(table(tmp_path, *people)), SENSOR, labels="labels.csv", test_fraction=0.5)
+    assert folder.groups is not None
+    assert folder.groups.tolist() == [0, 0, 1, 1]
+    assert sorted(folder.split.tolist()) == [0, 0, 1, 1]
+    assert folder.split[0] == folder.split[1]
+
+
+def test_a_tables_own_split_is_kept(tmp_path: Path) -> None:
+    lines = ["0.npy,a,,,,train", "1.npy,b,,,,train", "2.npy,a,,,,test", "3.npy,b,,,,test"]
+    assert Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv").split.tolist() == [0, 0, 1, 1]
+    lines[1] = "1.npy,b,,,,"
+    with pytest.raises(DataError, match="1 of 4 recordings have no split"):
+        Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv")
+
+
+def test_a_part_without_events_is_named_with_the_time_of_the_last_event(tmp_path: Path) -> None:
+    lines = ("0.npy,a,5000,6000,,", "1.npy,b,,,,", "2.npy,a,,,,")
+    folder = Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv", test_fraction=0)
+    with pytest.raises(DataError, match=r"0\.npy \(5000 to 6000 ms\): no events in this part; its last event is at 99"):
+        folder.read(0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: write(root / "up" / "0.npy", 99),
+        lambda root: write(root / "up" / "new.npy", 1),
+        lambda root: (root / "up" / "0.npy").rename(root / "down" / "x.npy"),
+    ],
+)
+def test_other_recordings_have_another_fingerprint(change: Callable[[Path], Any], classes: Path) -> None:
+    before = Folder(str(classes), SENSOR).fingerprint()
+    change(classes)
+    assert Folder(str(classes), SENSOR).fingerprint() != before
+
+
+@pytest.mark.parametrize("setting", [{"time_unit": "ms"}, {"sort": True}, {"time_origin": "zero"}])
+def test_another_reading_has_another_fingerprint(setting: dict[str, Any], classes: Path) -> None:
+    assert Folder(str(classes), SENSOR, **setting).fingerprint() != Folder(str(classes), SENSOR).fingerprint()
+
+
+def test_it_travels_to_reading_processes_and_packs_the_same_there(classes: Path, tmp_path: Path) -> None:
+    folder = Folder(str(classes), SENSOR)
+    folder.read(3)
+    assert pickle.loads(pickle.dumps(folder)).fingerprint() == folder.fingerprint()
+    here, there = (open_or_build(folder, tmp_path / str(workers), workers=workers) for workers in (0, 2))
+    assert here.fingerprint == there.fingerprint

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from snnlab.data.listing import Entry, from_folders, from_table
+from snnlab.errors import DataError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def table(root: Path, text: str) -> Path:
+    touch(root, "a.npy", "b.npy")
+    (root / "labels.csv").write_text(text)
+    return root / "labels.csv"
+
+
+def test_a_folder_is_a_class_and_its_files_are_recordings(tmp_path: Path) -> None:
+    touch(tmp_path, "wave/b.npy", "wave/deep/a.h5", "clap/1.NPY", "clap/notes.md", ".cache/x.npy", "README.txt")
+    assert from_folders(tmp_path) == [
+        Entry(tmp_path / "clap/1.NPY", "clap"),
+        Entry(tmp_path / "wave/b.npy", "wave"),
+        Entry(tmp_path / "wave/deep/a.h5", "wave"),
+    ]
+
+
+def test_folders_of_training_and_test_recordings_say_which_they_are(tmp_path: Path) -> None:
+    touch(tmp_path, "Train/0/a.npy", "Test/0/b.npy", "extra/c.npy")
+    found = {(entry.path.name, entry.label, entry.test) for entry in from_folders(tmp_path)}
+    assert found == {("a.npy", "0", False), ("b.npy", "0", True)}
+
+
+def test_a_folder_without_recordings_says_what_it_should_hold(tmp_path: Path) -> None:
+    touch(tmp_path, "a.npy")
+    with pytest.raises(DataError, match=r"data.root: no recordings in .*CLASS/\*\.npy"):
+        from_folders(tmp_path)
+    with pytest.raises(DataError, match="nowhere cannot be read"):
+        from_folders(tmp_path / "nowhere")
+
+
+def test_a_table_lists_recordings_and_parts_of_them(tmp_path: Path) -> None:
+    head = "path, label, start_ms, end_ms, group, split\n"
+    path = table(
+        tmp_path, head + "a.npy, wave, 0, 500, anna, train\na.npy, clap, 500.5,, anna, Train\nb.npy,wave,,,,test\n"
+    )
+    assert from_table(tmp_path, path) == [
+        Entry(tmp_path / "a.npy", "wave", 0.0, 500.0, "anna", False),
+        Entry(tmp_path / "a.npy", "clap", 500.5, math.inf, "anna", False),
+        Entry(tmp_path / "b.npy", "wave", test=True),
+    ]
+
+
+def test_a_table_may_have_columns_of_its_own(tmp_path: Path) -> None:
+    assert len(from_table(tmp_path, table(tmp_path, "camera,label,path\nleft,1,a.npy\n"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "has no column path"),
+        ("path,lable\na.npy,1\n", "has no column label. Did you mean 'lable'"),
+        ("path,label,start\na.npy,1,0\n", "has a column start. Did you mean 'start_ms'"),
+        ("path,label\n", "names no recordings"),
+        ("path,label\na.npy,1\nc.npy,1\n", r"labels.csv, line 3: there is no file .*c\.npy"),
+        ("path,label\n,1\n", "line 2: has no path"),
+        ("path,label\na.npy,\n", "line 2: has no label"),
+        ("path,label,end_ms\na.npy,1,soon\n", "line 2: end_ms must be a number of milliseconds, got soon"),
+        ("path,label,start_ms,end_ms\na.npy,1,5,5\n", "line 2: start_ms 5 must be 0 or more and before end_ms 5"),
+        ("path,label,split\na.npy,1,val\n", "line 2: split must be train or test, got val"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        from_table(tmp_path, table(tmp_path, text))
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data.labels: .*none\.csv cannot be read"):
+        from_table(tmp_path, tmp_path / "none.csv")
