@@ -44,7 +44,7 @@ def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the README's files and a tiny synthetic N-MNIST."""
+    """Return a folder with the README's files, a tiny synthetic N-MNIST and recordings of two classes."""
     folder = tmp_path_factory.mktemp("readme")
     for _, block in BLOCKS:
         named = re.match(r"# ([\w/]+\.(?:yaml|py))\b", block)
@@ -59,6 +59,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 t, (x, y) = np.sort(rng.integers(0, 300_000, 500)), rng.integers(0, 34, (2, 500))
                 path = folder / "FOLDER" / "NMNIST" / part / str(digit) / f"{k:05d}.bin"
                 path.write_bytes(encoded(t, x, y, rng.integers(0, 2, 500)))
+    for number in range(16):
+        path = folder / "mine" / ("wave", "clap")[number % 2] / f"{number:04d}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = (*rng.integers(0, 128, (2, 500)), np.sort(rng.integers(0, 10**6, 500)), rng.integers(0, 2, 500))
+        np.save(path, np.stack(columns, 1))
     return folder
 
 

@@ -17,7 +17,7 @@ from snnlab.config.targets import find_target, partial_target
 from snnlab.console import draws_bars
 from snnlab.data.registry import Dataset
 from snnlab.data.settings import DataSettings, build_dataset, read_settings
-from snnlab.data.splits import make_split, one_batch
+from snnlab.data.splits import Split, make_split, one_batch
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Store, open_or_build
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
@@ -146,8 +146,17 @@ def density(data: EventDataModule) -> float:
 
 def store(recordings: Dataset, data: DataSettings) -> Store:
     """Open the dataset's packed store, packing it first where there is none."""
-    folder = Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
-    return open_or_build(recordings, folder, progress=_packing_bar)
+    return open_or_build(recordings, store_folder(data), progress=_packing_bar)
+
+
+def store_folder(data: DataSettings) -> Path:
+    """Return the folder in which stores are kept."""
+    return Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
+
+
+def split(data: DataSettings, packed: Store) -> Split:
+    """Return which of the recordings are for what."""
+    return make_split(packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups)
 
 
 def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> EventDataModule:
@@ -158,15 +167,15 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> Ev
     """
     from snnlab.data.module import EventDataModule
 
-    split = make_split(packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups)
-    if not split.train.size:
+    parts = split(data, packed)
+    if not parts.train.size:
         raise ConfigError(
-            f"data.val_fraction: of {split.val.size} training recordings none is left; lower {data.val_fraction}"
+            f"data.val_fraction: of {parts.val.size} training recordings none is left; lower {data.val_fraction}"
         )
     if experiment.mode == "overfit":
-        split = one_batch(split, data.batch_size, experiment.seed)
-        return EventDataModule(packed, split, data, experiment.seed, repeats=OVERFIT_STEPS)
-    return EventDataModule(packed, split, data, experiment.seed)
+        parts = one_batch(parts, data.batch_size, experiment.seed)
+        return EventDataModule(packed, parts, data, experiment.seed, repeats=OVERFIT_STEPS)
+    return EventDataModule(packed, parts, data, experiment.seed)
 
 
 def data_notes(data: EventDataModule) -> list[str]:

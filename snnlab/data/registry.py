@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from snnlab.events import Source
@@ -16,6 +17,11 @@ class Dataset(Source, Protocol):
     @property
     def num_classes(self) -> int:
         """Number of classes."""
+        ...
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """What the classes are called, by number; None where the numbers are their names."""
         ...
 
     @property

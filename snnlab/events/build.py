@@ -101,6 +101,20 @@ def open_or_build(source: Source, store_dir: Path, *, progress: Progress | None 
     return store
 
 
+def remove(source: Source, store_dir: Path) -> Path | None:
+    """Delete the source's packed store and return where it was; None where there is none.
+
+    Raises:
+        StoreError: If the folder cannot be deleted.
+    """
+    path = store_path(source, store_dir)
+    if not path.exists():
+        return None
+    with _locked(path), _writable(path):
+        shutil.rmtree(path)
+    return path
+
+
 def _build(source: Source, path: Path, progress: Progress | None, workers: int) -> None:
     _check_source(source)
     beside = path.with_name(path.name + ".building")

@@ -105,6 +105,16 @@ class Store:
         return self.manifest.events
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Events of each recording, `[R]`."""
+        return np.diff(self._offsets)
+
+    @property
+    def last_t(self) -> np.ndarray:
+        """Time of each recording's last event, us, -1 where there is none, `[R]`."""
+        return self._arrays["last_t"]
+
+    @property
     def fingerprint(self) -> str:
         """Checksum of all values, for a run's record."""
         return self.manifest.content
@@ -140,7 +150,7 @@ class Store:
             IndexError: If a place is outside the store.
         """
         index = self._places(indices)
-        late = index[self._arrays["last_t"][index] >= duration_us]
+        late = index[self.last_t[index] >= duration_us]
         return sum(_count_from(self[place].t, duration_us) for place in late.tolist())
 
     def verify(self) -> None:

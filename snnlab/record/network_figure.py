@@ -6,6 +6,7 @@ Units are inches; y grows downwards.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,11 +55,11 @@ class _Chain(NamedTuple):
     boxes: list[_Box]
 
 
-def check_target(path: str) -> None:
+def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
     """Raise a ConfigError if a picture cannot be written there, before anything is computed."""
     target = Path(path)
-    if target.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--figure: {path} should end with {listing(FORMATS)}")
+    if target.suffix.lower() not in formats:
+        raise ConfigError(f"--figure: {path} should end with {listing(formats)}")
     if not target.absolute().parent.is_dir():
         raise ConfigError(f"--figure: there is no folder {target.parent}")
     if target.is_dir():

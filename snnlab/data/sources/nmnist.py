@@ -36,6 +36,7 @@ class NMNIST:
     sensor_size: SensorSize = (34, 34, 2)
     num_classes = 10
     groups = None
+    class_names = None
 
     def __init__(self, root: str | None, download: bool = True) -> None:
         self.folder = Path(root or "data").expanduser() / "NMNIST"

@@ -31,6 +31,7 @@ class SaccadeDigits:
     sensor_size: SensorSize = (34, 34, 2)
     num_classes = 10
     groups = None
+    class_names = None
 
     def __init__(self, simulation_seed: int = 0) -> None:
         if simulation_seed < 0:

@@ -41,6 +41,7 @@ class SpikePatterns:
 
     label = "simulated_spike_patterns"
     groups = None
+    class_names = None
     recipe = Recipe()
 
     def __init__(

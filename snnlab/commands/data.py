@@ -1,0 +1,170 @@
+"""`snnlab data`: the recordings of an experiment: packed, looked at, verified, found, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.commands.options import split_options
+from snnlab.errors import ConfigError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
+    from snnlab.data.registry import Dataset
+    from snnlab.data.settings import DataSettings
+    from snnlab.events import Store
+
+USAGE = """usage: snnlab data ACTION [--figure FILE] [--config-dir DIR] [OVERRIDES]
+
+  prepare   find or fetch the recordings, and pack them, as a training does when it begins
+  inspect   how many there are, how long, how dense, of which classes; what the binning leaves out; a picture
+  verify    read the packed copy and compare it with its checksums
+  where     where the packed copy is, and how large
+  clean     delete the packed copy; the recordings stay
+
+The overrides are those of snnlab train.
+
+  snnlab data inspect                                          the embedded digits
+  snnlab data inspect data=nmnist data.root=FOLDER --figure nmnist.png
+  snnlab data prepare data=folder data.root=FOLDER ...
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if not arguments or "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    action, *rest = arguments
+    if action not in ACTIONS:
+        raise ConfigError(
+            f"data: there is no action {action}.{did_you_mean(action, ACTIONS)} There are {listing(ACTIONS)}"
+        )
+    known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
+    options, overrides = split_options(f"data {action}", rest, known)
+    figure = options.get("--figure")
+    if figure is not None:
+        from snnlab.record.network_figure import check_target
+
+        check_target(figure, (".png",))
+
+    from snnlab.config import assemble
+    from snnlab.config.composing import compose_once
+    from snnlab.config.plugins import import_plugins
+    from snnlab.console import console_logging, until_nobody_reads
+
+    console_logging()
+    experiment, _ = compose_once(overrides, options.get("--config-dir"))
+    import_plugins(experiment.plugins)
+    with experiment.located_errors():
+        settings = assemble.data_settings(experiment)
+        dataset = assemble.dataset(experiment)
+        with until_nobody_reads():
+            for note in dataset.notes:
+                print(note)
+            ACTIONS[action](experiment, settings, dataset, figure)
+    return 0
+
+
+def prepare(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Pack the recordings."""
+    print(_size_text(_store(settings, dataset)))
+
+
+def inspect(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Print what the recordings are, and draw them."""
+    from snnlab.config import assemble
+    from snnlab.data.inspection import inspect as inspect_store
+    from snnlab.record.data_table import print_inspection
+
+    store = _store(settings, dataset)
+    found = inspect_store(store, assemble.split(settings, store), settings, dataset.class_names)
+    width, height, polarities = settings.size
+    kind = {1: "", 2: ", ON and OFF"}.get(polarities, f", {polarities} polarities")
+    head = f"{experiment.data['type']}: {_size_text(store)}; {width} x {height} pixels{kind}"
+    print_inspection(head, found, settings, [dataset.name(index) for index in found.empty])
+    target = Path(figure or f"outputs/data_{dataset.label}.png")
+    _draw(store, settings, dataset, [group.name for group in found.classes], target)
+    print(target)
+
+
+def verify(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Compare the packed copy with its checksums."""
+    from snnlab.config import assemble
+    from snnlab.errors import StoreError
+    from snnlab.events.build import store_path
+
+    if not store_path(dataset, assemble.store_folder(settings)).exists():
+        raise StoreError("data: these recordings are not packed yet; snnlab data prepare packs them")
+    store = _store(settings, dataset)
+    store.verify()
+    print(f"{_size_text(store)}: every value is as it was packed")
+
+
+def where(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Print where the packed copy is."""
+    from snnlab.config import assemble
+    from snnlab.events.build import store_path
+
+    path = store_path(dataset, assemble.store_folder(settings))
+    print(_size_text(_store(settings, dataset)) if path.exists() else f"{path}: not packed yet")
+
+
+def clean(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Delete the packed copy."""
+    from snnlab.config import assemble
+    from snnlab.events.build import remove, store_path
+
+    folder = assemble.store_folder(settings)
+    freed = _megabytes(store_path(dataset, folder))
+    path = remove(dataset, folder)
+    print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
+
+
+ACTIONS: dict[str, Callable[[Experiment, DataSettings, Dataset, str | None], None]] = {
+    "prepare": prepare,
+    "inspect": inspect,
+    "verify": verify,
+    "where": where,
+    "clean": clean,
+}
+
+
+def _store(settings: DataSettings, dataset: Dataset) -> Store:
+    from snnlab.config import assemble
+
+    return assemble.store(dataset, settings)
+
+
+def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[str], target: Path) -> None:
+    """Draw the classes, and below them a recording over time."""
+    import numpy as np
+    from matplotlib.image import imsave
+
+    from snnlab.record.pictures.classes import draw_classes
+    from snnlab.record.pictures.event_times import draw_event_times
+    from snnlab.record.pictures.style import default_style, render
+
+    some = int(np.argmax(store.sizes > 0))
+    name = f"{names[store.targets[some]]}, recording {some}"
+    with default_style():
+        figures = [
+            draw_classes(store, range(len(names)), names, settings.duration_ms),
+            draw_event_times(store[some], settings.size, settings.duration_ms, name),
+        ]
+        pixels = np.vstack([render(figure) for figure in figures])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        imsave(target, pixels)
+    except OSError as error:
+        raise ConfigError(f"--figure: {target} cannot be written ({error.strerror or error})") from error
+
+
+def _size_text(store: Store) -> str:
+    return f"{len(store):,} recordings, {store.num_events:,} events, {_megabytes(store.path)} in {store.path}"
+
+
+def _megabytes(path: Path) -> str:
+    size = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,139 @@
+"""What a packed dataset holds, and what a binning makes of it.
+
+Axes: R recordings, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split
+from snnlab.events import Store
+from snnlab.events.frames import EventBatch, to_frames
+
+# Recordings whose frames are looked at, spread over all.
+SAMPLE = 64
+
+
+class Range(NamedTuple):
+    """Mean, least and most."""
+
+    mean: float
+    least: float
+    most: float
+
+
+class Group(NamedTuple):
+    """Some of the recordings.
+
+    Attributes:
+        name: What they are called.
+        recordings: How many there are.
+        events: Events of a recording.
+        last_ms: Time of the last event, ms; None where none has events.
+        rate: Events per ms until the last event, on average.
+        on: Which part of the events is ON; None for sensors that do not tell ON from OFF.
+        parts: Recordings for training, validation and testing.
+    """
+
+    name: str
+    recordings: int
+    events: Range
+    last_ms: Range | None
+    rate: float
+    on: float | None
+    parts: tuple[int, int, int]
+
+
+class Binning(NamedTuple):
+    """What the frames hold.
+
+    Attributes:
+        outside: Events after the window, which are left out.
+        filled: Part of the cells that hold events.
+        many: Part of those cells that hold more than one.
+        most: The largest count of a cell.
+        sampled: Recordings of which the frames were made.
+    """
+
+    outside: int
+    filled: float
+    many: float
+    most: int
+    sampled: int
+
+
+class Inspection(NamedTuple):
+    """A dataset: its parts, its classes, its frames, and its recordings without events by their places."""
+
+    parts: list[Group]
+    classes: list[Group]
+    binning: Binning
+    empty: list[int]
+
+
+def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> Inspection:
+    """Count what a store holds, in memory that does not grow with it.
+
+    Args:
+        store: The packed recordings.
+        split: Which of them are for what.
+        settings: Window and bins.
+        names: What the classes are called; None: by their numbers.
+    """
+    on = _on(store) if store.sensor_size[2] == 2 else None
+    part_of = np.zeros(len(store), np.int64)
+    part_of[split.val], part_of[split.test] = 1, 2
+    everything = np.arange(len(store))
+    parts = (("train", split.train), ("validation", split.val), ("test", split.test), ("all", everything))
+    classes = (
+        (str(number) if names is None else names[number], np.flatnonzero(store.targets == number))
+        for number in range(settings.num_classes)
+    )
+    return Inspection(
+        [_group(name, chosen, store, on, part_of) for name, chosen in parts],
+        [_group(name, chosen, store, on, part_of) for name, chosen in classes],
+        _binning(store, settings),
+        np.flatnonzero(store.sizes == 0).tolist(),
+    )
+
+
+def _on(store: Store) -> np.ndarray:
+    """Return the number of ON events of each recording, `[R]`."""
+    return np.array([np.count_nonzero(store[index].p) for index in range(len(store))], np.int64)
+
+
+def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray) -> Group:
+    sizes, last_us = store.sizes[chosen], store.last_t[chosen]
+    last_ms = last_us[sizes > 0] / 1000
+    total = int(sizes.sum())
+    parts = np.bincount(part_of[chosen], minlength=3).tolist()
+    return Group(
+        name,
+        chosen.size,
+        _range(sizes) or Range(0.0, 0.0, 0.0),
+        _range(last_ms),
+        total / max(float(last_ms.sum()), 1e-3),
+        None if on is None else float(on[chosen].sum()) / max(total, 1),
+        (parts[0], parts[1], parts[2]),
+    )
+
+
+def _range(values: np.ndarray) -> Range | None:
+    return Range(float(values.mean()), float(values.min()), float(values.max())) if values.size else None
+
+
+def _binning(store: Store, settings: DataSettings) -> Binning:
+    outside = store.count_outside(np.arange(len(store)), settings.duration_us)
+    sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
+    cells, filled, many, most = 0, 0, 0, 0
+    for index in sample:  # one by one: frames of large sensors are large
+        packed = EventBatch.from_packed(store.gather(index[None]))
+        x = to_frames(packed, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size).x
+        cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
+        most = max(most, int(x.max()))
+    return Binning(outside, filled / max(cells, 1), many / max(filled, 1), most, sample.size)

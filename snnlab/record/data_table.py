@@ -1,0 +1,71 @@
+"""A dataset as tables on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from snnlab.console import table_console
+from snnlab.data.inspection import Group, Inspection, Range
+from snnlab.data.settings import DataSettings
+
+# Recordings without events that are named.
+FEW = 5
+
+
+def print_inspection(head: str, found: Inspection, settings: DataSettings, names: Sequence[str]) -> None:
+    """Print what a dataset holds to stdout.
+
+    Args:
+        head: What it is called, and its sensor.
+        found: What was counted.
+        settings: Window and bins.
+        names: What the recordings without events are called.
+    """
+    console = table_console()
+    print(head)
+    console.print(groups_table("part", found.parts, with_parts=False))
+    console.print(groups_table("class", found.classes, with_parts=True))
+    print(f"  {binning_text(found, settings)}")
+    if found.empty:
+        shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+        print(f"  {len(found.empty):,} recordings have no events: {shown}")
+
+
+def groups_table(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
+    """Return a line for each part or class."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(kind)
+    with_on = any(group.on is not None for group in groups)
+    columns = ["train / val / test" if with_parts else "recordings", "events", "", "until (ms)", "", "per ms"]
+    for column in [*columns, *(["ON"] if with_on else [])]:
+        table.add_column(column, justify="right")
+    for group in groups:
+        table.add_row(*_cells(group, with_parts), *([f"{group.on:.1%}"] if group.on is not None else []))
+    return table
+
+
+def binning_text(found: Inspection, settings: DataSettings) -> str:
+    """Return what the frames hold, in words."""
+    binning = found.binning
+    total = round(found.parts[-1].events.mean * found.parts[-1].recordings)
+    left = (
+        f"{binning.outside:,} of {total:,} events come later and are left out" if binning.outside else "no event later"
+    )
+    return (
+        f"{settings.steps} steps of {settings.step_ms:g} ms, {left}; of their cells {binning.filled:.2%} hold events,"
+        f" {binning.many:.0%} of those more than one, at most {binning.most:,} ({binning.sampled} recordings looked at)"
+    )
+
+
+def _cells(group: Group, with_parts: bool) -> list[str]:
+    number = " / ".join(f"{part:,}" for part in group.parts) if with_parts else f"{group.recordings:,}"
+    return [group.name, number, *_range(group.events), *_range(group.last_ms), f"{group.rate:.1f}"]
+
+
+def _range(values: Range | None) -> tuple[str, str]:
+    if values is None:
+        return "", ""
+    return f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}"
