@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
     from snnlab.data.registry import Dataset
     from snnlab.data.settings import DataSettings
+    from snnlab.data.splits import Split
     from snnlab.events import Store
 
 USAGE = """usage: snnlab data ACTION [--figure FILE] [--config-dir DIR] [OVERRIDES]
@@ -74,12 +75,11 @@ def prepare(experiment: Experiment, settings: DataSettings, dataset: Dataset, fi
 
 def inspect(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Print what the recordings are, and draw them."""
-    from snnlab.config import assemble
     from snnlab.data.inspection import inspect as inspect_store
     from snnlab.record.data_table import print_inspection
 
     store = _store(settings, dataset)
-    found = inspect_store(store, assemble.split(settings, store), settings, dataset.class_names)
+    found = inspect_store(store, _split(settings, store), settings, dataset.class_names)
     width, height, polarities = settings.size
     kind = {1: "", 2: ", ON and OFF"}.get(polarities, f", {polarities} polarities")
     head = f"{experiment.data['type']}: {_size_text(store)}; {width} x {height} pixels{kind}"
@@ -129,6 +129,19 @@ ACTIONS: dict[str, Callable[[Experiment, DataSettings, Dataset, str | None], Non
     "where": where,
     "clean": clean,
 }
+
+
+def _split(settings: DataSettings, store: Store) -> Split:
+    """Return the split, or where there can be none say why, and hold nothing out."""
+    from snnlab.config import assemble
+    from snnlab.data.splits import make_split
+    from snnlab.errors import DataError
+
+    try:
+        return assemble.split(settings, store)
+    except DataError as error:
+        print(f"data.val_fraction: {error}; a training needs another split")
+        return make_split(store.targets, store.split, 0.0, settings.split_seed)
 
 
 def _store(settings: DataSettings, dataset: Dataset) -> Store:

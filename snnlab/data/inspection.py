@@ -33,18 +33,18 @@ class Group(NamedTuple):
     Attributes:
         name: What they are called.
         recordings: How many there are.
-        events: Events of a recording.
-        last_ms: Time of the last event, ms; None where none has events.
+        events: Events of a recording; None where there is no recording, as the rest.
+        last_ms: Time of the last event, ms.
         rate: Events per ms until the last event, on average.
-        on: Which part of the events is ON; None for sensors that do not tell ON from OFF.
+        on: Which part of the events is ON; None too for sensors that do not tell ON from OFF.
         parts: Recordings for training, validation and testing.
     """
 
     name: str
     recordings: int
-    events: Range
+    events: Range | None
     last_ms: Range | None
-    rate: float
+    rate: float | None
     on: float | None
     parts: tuple[int, int, int]
 
@@ -53,13 +53,15 @@ class Binning(NamedTuple):
     """What the frames hold.
 
     Attributes:
-        outside: Events after the window, which are left out.
+        events: Events of all recordings.
+        outside: Those after the window, which are left out.
         filled: Part of the cells that hold events.
         many: Part of those cells that hold more than one.
         most: The largest count of a cell.
         sampled: Recordings of which the frames were made.
     """
 
+    events: int
     outside: int
     filled: float
     many: float
@@ -115,10 +117,10 @@ def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, p
     return Group(
         name,
         chosen.size,
-        _range(sizes) or Range(0.0, 0.0, 0.0),
+        _range(sizes),
         _range(last_ms),
-        total / max(float(last_ms.sum()), 1e-3),
-        None if on is None else float(on[chosen].sum()) / max(total, 1),
+        total / max(float(last_ms.sum()), 1e-3) if total else None,
+        float(on[chosen].sum()) / total if total and on is not None else None,
         (parts[0], parts[1], parts[2]),
     )
 
@@ -136,4 +138,4 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
         x = to_frames(packed, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
-    return Binning(outside, filled / max(cells, 1), many / max(filled, 1), most, sample.size)
+    return Binning(store.num_events, outside, filled / max(cells, 1), many / max(filled, 1), most, sample.size)

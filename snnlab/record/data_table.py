@@ -43,16 +43,17 @@ def groups_table(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
     for column in [*columns, *(["ON"] if with_on else [])]:
         table.add_column(column, justify="right")
     for group in groups:
-        table.add_row(*_cells(group, with_parts), *([f"{group.on:.1%}"] if group.on is not None else []))
+        table.add_row(*_cells(group, with_parts), *(["" if group.on is None else f"{group.on:.1%}"] if with_on else []))
     return table
 
 
 def binning_text(found: Inspection, settings: DataSettings) -> str:
     """Return what the frames hold, in words."""
     binning = found.binning
-    total = round(found.parts[-1].events.mean * found.parts[-1].recordings)
     left = (
-        f"{binning.outside:,} of {total:,} events come later and are left out" if binning.outside else "no event later"
+        f"{binning.outside:,} of {binning.events:,} events come later and are left out"
+        if binning.outside
+        else "no event later"
     )
     return (
         f"{settings.steps} steps of {settings.step_ms:g} ms, {left}; of their cells {binning.filled:.2%} hold events,"
@@ -62,7 +63,13 @@ def binning_text(found: Inspection, settings: DataSettings) -> str:
 
 def _cells(group: Group, with_parts: bool) -> list[str]:
     number = " / ".join(f"{part:,}" for part in group.parts) if with_parts else f"{group.recordings:,}"
-    return [group.name, number, *_range(group.events), *_range(group.last_ms), f"{group.rate:.1f}"]
+    return [
+        group.name,
+        number,
+        *_range(group.events),
+        *_range(group.last_ms),
+        "" if group.rate is None else f"{group.rate:.1f}",
+    ]
 
 
 def _range(values: Range | None) -> tuple[str, str]:

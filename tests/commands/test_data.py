@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 
@@ -89,3 +90,15 @@ def test_mistakes_are_named(call: list[str], words: str, workplace: Path, snnlab
     done = snnlab("data", *call)
     assert done.status == 2
     assert words in done.err
+
+
+def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(workplace: Path, snnlab: Snnlab) -> None:
+    folder = workplace / "DVSGesture" / "ibmGestureTrain" / "user01_fluorescent"
+    folder.mkdir(parents=True)
+    for gesture in range(3):
+        np.save(folder / f"{gesture}.npy", np.array([[gesture, 5, 1, 0], [7, gesture, 0, 900]]))
+    where = [f"data.root={workplace}", "data.download=false", f"data.store_dir={workplace / 'stores'}"]
+    done = snnlab("data", "inspect", "data=dvsgesture", *where)
+    assert done.status == 0, done.err
+    assert "data.val_fraction: all 3 recordings are of one group, of which no part can be held out" in done.out
+    assert "right hand wave" in done.out

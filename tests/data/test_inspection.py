@@ -47,6 +47,7 @@ def test_it_counts_events_durations_parts_and_frames(store: Store) -> None:
     found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["left", "right"])
     train, validation, test, everything = found.parts
     assert (train.recordings, validation.recordings, test.recordings) == (3, 0, 1)
+    assert validation.events is None
     assert everything.events == Range(1.5, 0, 3)
     assert everything.last_ms == Range(6.0, 1.0, 12.0)
     assert everything.rate == pytest.approx(6 / 18)
@@ -80,8 +81,9 @@ def test_the_genuine_recordings_of_nmnist_are_as_they_were_published(real_data: 
     found = inspect(packed, make_split(packed.targets, packed.split, 0.1, 0), settings, None)
     train, validation, test, everything = found.parts
     assert (everything.recordings, train.recordings + validation.recordings, test.recordings) == (800, 700, 100)
+    assert everything.events is not None
+    assert everything.last_ms is not None
     assert round(everything.events.mean) == 4101
     assert everything.events[1:] == (1112, 6960)
-    assert everything.last_ms is not None
     assert everything.last_ms.least == pytest.approx(297, abs=1)
     assert found.binning.many == pytest.approx(0.36, abs=0.02)  # of the cells with events, in 30 steps

@@ -1,5 +1,6 @@
 """Datasets, one file each."""
 
+from snnlab.data.sources import dvsgesture as dvsgesture
 from snnlab.data.sources import folder as folder
 from snnlab.data.sources import nmnist as nmnist
 from snnlab.data.sources import saccade_digits as saccade_digits

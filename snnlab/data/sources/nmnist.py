@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data import tonic_adapter
+from snnlab.data.fetching import fetch
 from snnlab.data.formats import Reading, read_file
 from snnlab.data.registry import DATASETS
 from snnlab.errors import DataError
@@ -42,7 +42,8 @@ class NMNIST:
         self.folder = Path(root or "data").expanduser() / "NMNIST"
         files = {part: _find(self.folder / part) for part, _ in PARTS}
         if download and any(len(files[part]) < full for part, full in PARTS):
-            _fetch(self.folder, files)
+            have = ", ".join(f"{len(files[part]):,} of {full:,} in {self.folder / part}" for part, full in PARTS)
+            fetch("NMNIST", self.folder, have)
             files = {part: _find(self.folder / part) for part, _ in PARTS}
         for part, _ in PARTS:
             if not files[part]:
@@ -93,14 +94,3 @@ def _find(folder: Path) -> list[tuple[Path, os.stat_result]]:
                 files = sorted((e.name, e.stat()) for e in entries if e.name.endswith(".bin"))
             found += [(below / name, stat) for name, stat in files]
     return found
-
-
-def _fetch(folder: Path, files: dict[str, list[Any]]) -> None:
-    try:
-        tonic_adapter.download("NMNIST", folder.parent)
-    except (OSError, RuntimeError) as error:
-        have = ", ".join(f"{len(files[part]):,} of {full:,} in {folder / part}" for part, full in PARTS)
-        raise DataError(
-            f"data.root: found {have}; fetching the rest failed ({error})\n"
-            "  data.download=false uses what is there; data.root=FOLDER names the folder that holds NMNIST"
-        ) from error

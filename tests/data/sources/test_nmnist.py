@@ -169,7 +169,7 @@ def test_listing_imports_neither_tonic_nor_torch(root: Path) -> None:
 def test_a_failing_download_says_what_is_there_and_what_to_do(
     root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(dataset: str, save_to: Path) -> None:
+    def fail(dataset: str, save_to: Path, _: object) -> None:
         raise error
 
     monkeypatch.setattr(tonic_adapter, "download", fail)
@@ -188,7 +188,7 @@ def test_a_failing_download_says_what_is_there_and_what_to_do(
 def test_what_was_fetched_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
     elsewhere = tmp_path_factory.mktemp("empty")
 
-    def fetch(dataset: str, save_to: Path) -> None:
+    def fetch(dataset: str, save_to: Path, _: object) -> None:
         assert (dataset, save_to) == ("NMNIST", elsewhere)
         (root / "NMNIST").rename(save_to / "NMNIST")
 
