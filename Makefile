@@ -9,10 +9,12 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
+STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
+MAIN_ARMS := snnlab snnlab_cuba snnlab_bf16 spikingjelly relu relu_bf16 convs
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check lint format slow clean
+.PHONY: help train test check lint format slow bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +39,15 @@ format: $(STAMP) ## rewrite files to the house's format
 
 slow: $(PEERS) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
+
+bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: about half an hour
+	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)
+	$(STEP) --steps 30 --out outputs/bench_step_all
+	$(STEP) --steps 30 --batch 1 128 --arms $(MAIN_ARMS) --out outputs/bench_step_batch
+	$(STEP) --steps 30 100 --pool max --arms $(MAIN_ARMS) --out outputs/bench_step_max
+	$(STEP) --kind dense --arms snnlab spikingjelly norse snntorch relu --out outputs/bench_step_dense
+	$(VENV)/bin/python scripts/bench_data.py
+	$(VENV)/bin/python scripts/bench_train.py
 
 clean: ## remove the environment and what tools left; runs in outputs/ stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

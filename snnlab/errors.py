@@ -2,6 +2,7 @@
 
     SnnlabError
     ├── ConfigError   a setting, a layer, an override, a plugin
+    │   └── UnsetError    a value that a file leaves to its user
     ├── DataError     recordings: missing, truncated, not what the YAML says
     │   └── StoreError    the packed copy of a dataset
     └── RecordError   a run's folder
@@ -23,6 +24,10 @@ class SnnlabError(Exception):
 
 class ConfigError(SnnlabError, ValueError):
     """A setting that cannot be used; the text starts with its place, such as `model.layers.lif1`."""
+
+
+class UnsetError(ConfigError):
+    """Settings that a file leaves to its user, `???`, and that have no value yet."""
 
 
 class DataError(SnnlabError, ValueError):

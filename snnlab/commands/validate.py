@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from snnlab.errors import ConfigError, SnnlabError
+from snnlab.errors import ConfigError, SnnlabError, UnsetError
+
+# Of a file: right, right as far as it can be told while values are left to its user, wrong.
+OK, OPEN, WRONG = "ok", "open", "WRONG"
 
 USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
 
 Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and say what is
-wrong. No data is read and nothing is trained. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
+wrong. No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides
+give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
   snnlab validate mine
   snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
@@ -32,10 +36,9 @@ def main(arguments: list[str], started: float) -> int:
     wrong = checked = 0
     for path in files(folder):
         checked += 1
-        problem = problem_of(path, folder, overrides)
-        wrong += problem is not None
-        name = path.relative_to(folder)
-        print(f"ok     {name}" if problem is None else f"WRONG  {name}\n       {problem}", flush=True)
+        word, text = finding(path, folder, overrides)
+        wrong += word == WRONG
+        print(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""), flush=True)
     if not checked:
         raise ConfigError(f"validate: no YAML files in {folder}")
     print(f"{checked - wrong} of {checked} files are right")
@@ -45,6 +48,15 @@ def main(arguments: list[str], started: float) -> int:
 def files(folder: Path) -> Iterator[Path]:
     """Yield the YAML files of a config folder in order."""
     yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
+
+
+def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
+    """Return whether a file is right, and what is wrong with it or left to its user."""
+    try:
+        problem = problem_of(path, folder, overrides)
+    except UnsetError as error:
+        return OPEN, str(error)
+    return (OK, None) if problem is None else (WRONG, problem)
 
 
 def problem_of(path: Path, folder: Path, overrides: list[str]) -> str | None:
@@ -78,6 +90,8 @@ def build_problem(overrides: list[str], folder: Path | None) -> str | None:
             assemble.loss(experiment)
             assemble.trainer_maker(experiment, place, [])
             assemble.optimizer(experiment, built)
+    except UnsetError:
+        raise
     except SnnlabError as error:
         return str(error)
     return None

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnsetError
 from snnlab.settings import ROOT, check_settings
 
 # References that stay in a run's config.yaml, so that a later change of what they point to is followed.
@@ -80,7 +80,7 @@ def _require_values(raw: dict[str, Any]) -> None:
     """Refuse a `???`, by which a file leaves a value to its user, before anything refers to it."""
     if missing := sorted(_unset(raw)):
         have = "has" if len(missing) == 1 else "have"
-        raise ConfigError(f"{', '.join(missing)} {have} no value; set {' '.join(f'{name}=...' for name in missing)}")
+        raise UnsetError(f"{', '.join(missing)} {have} no value; set {' '.join(f'{name}=...' for name in missing)}")
 
 
 def _unset(node: Any, place: str = "") -> Iterator[str]:

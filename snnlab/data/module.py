@@ -8,7 +8,8 @@ import lightning as L
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from snnlab.data.sampler import BatchSampler
+from snnlab.data.augment import Pipeline
+from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
@@ -16,13 +17,16 @@ from snnlab.events.frames import Batch, EventBatch, to_frames
 
 
 class _Recordings(Dataset[EventBatch]):
-    """A batch of packed recordings for an array of places in the store."""
+    """A batch of packed recordings for an array of places in the store, those for training augmented."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, pipeline: Pipeline | None, seed: int | None) -> None:
+        self.store, self.pipeline, self.seed = store, pipeline, seed
 
-    def __getitem__(self, indices: np.ndarray) -> EventBatch:
-        return EventBatch.from_packed(self.store.gather(indices))
+    def __getitem__(self, draw: Draw) -> EventBatch:
+        packed = self.store.gather(draw.indices)
+        if self.pipeline is not None and self.pipeline.steps and self.seed is not None:
+            packed = self.pipeline.packed(packed, self.seed, draw.epoch)
+        return EventBatch.from_packed(packed)
 
 
 class EventDataModule(L.LightningDataModule):
@@ -32,18 +36,27 @@ class EventDataModule(L.LightningDataModule):
         store: The packed recordings.
         split: Which of them are for what.
         settings: Window, bins, batch size, workers.
-        seed: The run's seed, for the order of the training recordings.
+        seed: The run's seed, for the order of the training recordings, and for what is done to them.
         repeats: How often an epoch goes through the training recordings.
+        pipeline: What is done to the training recordings.
     """
 
-    def __init__(self, store: Store, split: Split, settings: DataSettings, seed: int, repeats: int = 1) -> None:
+    def __init__(
+        self,
+        store: Store,
+        split: Split,
+        settings: DataSettings,
+        seed: int,
+        repeats: int = 1,
+        pipeline: Pipeline | None = None,
+    ) -> None:
         super().__init__()
-        self.repeats = repeats
+        self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, in a new order each epoch."""
-        return self._loader(self.split.train, self.seed, self.repeats)
+        return self._loader(self.split.train, self.seed, self.repeats, self.pipeline)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Return the validation batches, in the store's order; an empty list where nothing is held out."""
@@ -58,10 +71,12 @@ class EventDataModule(L.LightningDataModule):
         settings = self.settings
         return to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
 
-    def _loader(self, indices: np.ndarray, seed: int | None, repeats: int = 1) -> DataLoader[Any]:
+    def _loader(
+        self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
+    ) -> DataLoader[Any]:
         workers = self.settings.num_workers
         return DataLoader(
-            _Recordings(self.store),
+            _Recordings(self.store, pipeline, seed),
             sampler=BatchSampler(indices, self.settings.batch_size, seed, repeats),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,

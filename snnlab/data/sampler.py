@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -10,7 +11,14 @@ from torch.utils.data import Sampler
 from snnlab.seeds import Stream, generator
 
 
-class BatchSampler(Sampler[np.ndarray]):
+class Draw(NamedTuple):
+    """A batch to be made: places in the store, and in which epoch."""
+
+    indices: np.ndarray
+    epoch: int
+
+
+class BatchSampler(Sampler[Draw]):
     """Yield the batches of an epoch; the order is that of (seed, epoch), whatever happened before.
 
     Args:
@@ -31,9 +39,9 @@ class BatchSampler(Sampler[np.ndarray]):
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size) * self.repeats
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Draw]:
         order = self.indices
         if self.seed is not None:
             order = generator(self.seed, Stream.ORDER, self.epoch).permutation(order)
         for start in list(range(0, len(order), self.batch_size)) * self.repeats:
-            yield order[start : start + self.batch_size]
+            yield Draw(order[start : start + self.batch_size], self.epoch)

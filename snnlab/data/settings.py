@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any
 
 from snnlab.data import sources as sources  # registers the datasets
+from snnlab.data.augment import Pipeline, build_pipeline
 from snnlab.data.registry import DATASETS, Dataset
 from snnlab.errors import ConfigError, DataError
 from snnlab.settings import check_known, settings_of
@@ -37,6 +38,9 @@ class DataSettings:
         store_dir: Where packed recordings are kept; null: a folder of the user's cache.
         root: Folder of the original recordings, for datasets that have files.
         download: Whether missing files are fetched.
+        augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`.
+        labels_after: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
+            reverse); null where that is no class. What is not named leaves classes as they are.
 
     Raises:
         ValueError: naming the setting that is out of its range.
@@ -54,6 +58,8 @@ class DataSettings:
     store_dir: str | None = None
     root: str | None = None
     download: bool = True
+    augment: Sequence[Mapping[str, Any]] = ()
+    labels_after: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -75,6 +81,15 @@ class DataSettings:
             raise ValueError(f"num_bins must be 1 or more, got {self.num_bins}")
         if self.dt is not None:
             self._check_dt(self.dt)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What is done to training recordings.
+
+        Raises:
+            ConfigError: if `augment` or `labels_after` cannot be used.
+        """
+        return build_pipeline(self.augment, self.labels_after, self.num_classes, self.size)
 
     @property
     def steps(self) -> int:
@@ -137,6 +152,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
         common = DataSettings(**{name: value for name, value in settings.items() if name in shared})
     except ValueError as error:
         raise ConfigError(f"data: {error}") from error
+    _ = common.pipeline  # for its mistakes
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
 

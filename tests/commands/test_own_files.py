@@ -102,6 +102,7 @@ def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypat
     done = snnlab("validate")
     assert done.status == 0, done.out
     assert done.out.count("\nok ") >= 20
+    assert "open   data/folder.yaml\n       data.duration_ms, data.num_classes" in done.out
 
 
 def test_validate_takes_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from snnlab.data.module import EventDataModule
-from snnlab.data.sampler import BatchSampler
+from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
@@ -113,9 +113,9 @@ def test_the_trainer_gives_each_epoch_its_own_order(
 ) -> None:
     watcher = _Watcher()
     quiet_trainer(max_epochs=3).fit(watcher, datamodule=_module(tiny_store, tiny_split, num_workers=workers))
-    expected: Sampler[np.ndarray] = BatchSampler(tiny_split.train, 4, seed=3)
+    expected: Sampler[Draw] = BatchSampler(tiny_split.train, 4, seed=3)
     for epoch, order in enumerate(watcher.trained):
         expected.set_epoch(epoch)
-        assert order == np.concatenate(list(expected)).tolist()
+        assert order == np.concatenate([draw.indices for draw in expected]).tolist()
     assert len({tuple(order) for order in watcher.trained}) == 3
     assert watcher.validated == [tiny_split.val.tolist()] * 3

@@ -9,7 +9,9 @@ INDICES = np.array([40, 3, 17, 8, 25, 1, 30])
 
 def _epoch(sampler: BatchSampler, epoch: int) -> list[int]:
     sampler.set_epoch(epoch)
-    return np.concatenate(list(sampler)).tolist()
+    draws = list(sampler)
+    assert {draw.epoch for draw in draws} == {epoch}
+    return np.concatenate([draw.indices for draw in draws]).tolist()
 
 
 def test_the_order_is_that_of_seed_and_epoch_whatever_came_before() -> None:
@@ -33,7 +35,7 @@ def test_the_batch_size_does_not_change_the_order() -> None:
 def test_every_recording_comes_once_and_the_last_batch_is_what_is_left() -> None:
     for seed in (0, None):
         sampler = BatchSampler(INDICES, 3, seed)
-        batches = list(sampler)
+        batches = [draw.indices for draw in sampler]
         assert [batch.size for batch in batches] == [3, 3, 1]
         assert len(sampler) == 3
         assert sorted(np.concatenate(batches).tolist()) == sorted(INDICES.tolist())
@@ -58,7 +60,7 @@ def test_the_given_list_is_not_shuffled_in_place() -> None:
 
 def test_repeats_are_the_same_batches_again() -> None:
     sampler = BatchSampler(INDICES, 3, 0, repeats=2)
-    batches = [batch.tolist() for batch in sampler]
+    batches = [draw.indices.tolist() for draw in sampler]
     assert len(batches) == len(sampler) == 6
     assert batches[:3] == batches[3:]
-    assert batches[:3] == [batch.tolist() for batch in BatchSampler(INDICES, 3, 0)]
+    assert batches[:3] == [draw.indices.tolist() for draw in BatchSampler(INDICES, 3, 0)]

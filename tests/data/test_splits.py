@@ -118,7 +118,7 @@ def test_one_batch_is_the_runs_first_for_training_and_validation() -> None:
     split = _split()
     batch = one_batch(split, 8, seed=3)
     first = next(iter(BatchSampler(split.train, 8, 3)))
-    assert batch.train.tolist() == batch.val.tolist() == sorted(first)
+    assert batch.train.tolist() == batch.val.tolist() == sorted(first.indices)
     assert batch.test.size == 0
     assert "training batch itself" in batch.rule
 

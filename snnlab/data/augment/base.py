@@ -1,0 +1,56 @@
+"""What an augmentation is, and the registry of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from snnlab.events import Events
+from snnlab.registry import Registry
+
+AUGMENTATIONS = Registry("augmentation")
+
+
+class Augmentation(ABC):
+    """A change of a recording that leaves it sorted by time and within the sensor.
+
+    Args:
+        p: Probability that it is done, 0 < p <= 1.
+    """
+
+    # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
+    alters: ClassVar[str | None] = None
+
+    def __init__(self, p: float = 1.0) -> None:
+        if not 0 < p <= 1:
+            raise ValueError(f"p must be above 0 and at most 1, got {p}")
+        self.p = p
+
+    def happens(self, rng: np.random.Generator) -> bool:
+        """Return whether it is done this time."""
+        return self.p == 1 or rng.random() < self.p
+
+    @abstractmethod
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the changed recording; the one that is given stays as it is.
+
+        Args:
+            events: The recording.
+            rng: Where everything at random comes from.
+        """
+
+
+def in_order(events: Events) -> Events:
+    """Return events sorted by time, those of one time in the order that they have."""
+    if (events.t[1:] >= events.t[:-1]).all():
+        return events
+    return events.take(np.argsort(events.t, kind="stable"))
+
+
+def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
+    """Raise a ValueError unless `least <= given[0] <= given[1] <= most`."""
+    if len(given) != 2 or not least <= given[0] <= given[1] <= most:
+        raise ValueError(f"{name} must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")

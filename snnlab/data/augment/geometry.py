@@ -1,0 +1,113 @@
+"""Changes of where events are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, require_range
+from snnlab.events import Events
+
+
+@AUGMENTATIONS.register("affine")
+class Affine(Augmentation):
+    """Move, turn and resize a recording about the sensor's centre c; what leaves the sensor is gone.
+
+        x' = round(c + s R(angle) (x - c) + d)
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        shift: Largest |d| along each axis, pixels.
+        rotate: Largest |angle|, degrees; sensors without rows cannot turn.
+        scale: [from, to] of s.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        sensor_size: Sequence[int],
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        scale: Sequence[float] = (1.0, 1.0),
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p)
+        if shift < 0 or not 0 <= rotate <= 180:
+            raise ValueError(f"shift must be 0 or more and rotate 0 to 180, got {shift} and {rotate}")
+        require_range("scale", scale, 0.1, 10)
+        self.width, self.height, _ = sensor_size
+        if self.height == 1 and rotate:
+            raise ValueError("rotate: a sensor without rows cannot turn")
+        self.shift, self.rotate, self.scale = shift, rotate, scale
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the events where they then are."""
+        across, down, turn, size = rng.uniform(
+            [-self.shift, -self.shift, -self.rotate, self.scale[0]],
+            [self.shift, self.shift, self.rotate, self.scale[1]],
+        )
+        middle_x, middle_y = (self.width - 1) / 2, (self.height - 1) / 2
+        x = events.x - middle_x
+        y = 0.0 if events.y is None else events.y - middle_y
+        cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
+        new_x = np.rint(cosine * x - sine * y + (middle_x + across)).astype(np.int64)
+        inside = (new_x >= 0) & (new_x < self.width)
+        if events.y is None:
+            return events._replace(x=new_x.astype(events.x.dtype)).take(inside)
+        new_y = np.rint(sine * x + cosine * y + (middle_y + down)).astype(np.int64)
+        inside &= (new_y >= 0) & (new_y < self.height)
+        return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
+
+
+@AUGMENTATIONS.register("flip_x")
+class FlipX(Augmentation):
+    """Mirror left and right.
+
+        x' = W - 1 - x
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        p: Probability that it is done.
+    """
+
+    alters = "flip_x"
+
+    def __init__(self, sensor_size: Sequence[int], p: float = 0.5) -> None:
+        super().__init__(p)
+        self.last = sensor_size[0] - 1
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the mirrored events."""
+        return events._replace(x=self.last - events.x)
+
+
+@AUGMENTATIONS.register("flip_y")
+class FlipY(Augmentation):
+    """Mirror top and bottom.
+
+        y' = H - 1 - y
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if the sensor has no rows.
+    """
+
+    alters = "flip_y"
+
+    def __init__(self, sensor_size: Sequence[int], p: float = 0.5) -> None:
+        super().__init__(p)
+        if sensor_size[1] == 1:
+            raise ValueError("flip_y: the sensor has no rows")
+        self.last = sensor_size[1] - 1
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the mirrored events."""
+        return events if events.y is None else events._replace(y=self.last - events.y)

@@ -1,0 +1,111 @@
+"""Changes of when events are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order, require_range
+from snnlab.events import Events
+
+
+@AUGMENTATIONS.register("time_shift")
+class TimeShift(Augmentation):
+    """Let a recording begin later or earlier; events before time 0 are gone.
+
+        t' = t + d,   |d| <= most
+
+    Args:
+        most: Largest |d|, ms.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(self, most: Annotated[float, "ms"], p: float = 1.0) -> None:
+        super().__init__(p)
+        if most <= 0:
+            raise ValueError(f"most must be above 0 ms, got {most}")
+        self.most = most
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the events at their new times."""
+        t = events.t + round(1000 * rng.uniform(-self.most, self.most))
+        return events._replace(t=t).take(slice(int(np.searchsorted(t, 0)), None))
+
+
+@AUGMENTATIONS.register("time_scale")
+class TimeScale(Augmentation):
+    """Let a recording run slower or faster.
+
+        t' = floor(s t)
+
+    Args:
+        scale: [from, to] of s.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(self, scale: Sequence[float], p: float = 1.0) -> None:
+        super().__init__(p)
+        require_range("scale", scale, 0.1, 10)
+        self.least, self.most = scale
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the events at their new times."""
+        return events._replace(t=(events.t * rng.uniform(self.least, self.most)).astype(np.int64))
+
+
+@AUGMENTATIONS.register("time_jitter")
+class TimeJitter(Augmentation):
+    """Move every event a little in time; those that would be before time 0 are at 0.
+
+        t' = max(0, t + std e),   e ~ N(0, 1)
+
+    Args:
+        std: Standard deviation, ms.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(self, std: Annotated[float, "ms"], p: float = 1.0) -> None:
+        super().__init__(p)
+        if std <= 0:
+            raise ValueError(f"std must be above 0 ms, got {std}")
+        self.std = std
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the events at their new times, in their new order."""
+        moved = np.rint(rng.normal(0.0, 1000 * self.std, events.t.size)).astype(np.int64)
+        return in_order(events._replace(t=np.maximum(events.t + moved, 0)))
+
+
+@AUGMENTATIONS.register("reverse")
+class Reverse(Augmentation):
+    """Let a recording run backwards: what became brighter becomes darker.
+
+        t' = t_last - t,   ON and OFF change places
+
+    Args:
+        p: Probability that it is done.
+    """
+
+    alters = "reverse"
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the events from the last to the first."""
+        if not events.t.size:
+            return events
+        back = events.take(slice(None, None, -1))
+        p = ~back.p if back.p.dtype == np.bool_ else back.p
+        return back._replace(t=events.t[-1] - back.t, p=p)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.augment import build_pipeline
+from snnlab.errors import ConfigError
+from snnlab.events import Packed, Store
+
+NODES = [{"type": "affine", "shift": 1}, {"type": "flip_x"}, {"type": "drop_events", "most": 0.5}]
+
+
+def changed(store: Store, indices: list[int], seed: int = 0, epoch: int = 0, **labels: Any) -> Packed:
+    packed = store.gather(np.array(indices, np.int64))
+    return build_pipeline(NODES, labels, 4, store.sensor_size).packed(packed, seed, epoch)
+
+
+def pieces(packed: Packed) -> dict[int, list[Any]]:
+    columns = [column for column in (packed.t, packed.x, packed.y, packed.p) if column is not None]
+    return {
+        place: [column[start:stop].tolist() for column in columns]
+        for place, start, stop in zip(
+            packed.index.tolist(), packed.offsets[:-1].tolist(), packed.offsets[1:].tolist(), strict=True
+        )
+    }
+
+
+def test_a_recording_is_changed_alike_in_whatever_batch_it_comes(tiny_store: Store) -> None:
+    together, alone = pieces(changed(tiny_store, [3, 7, 5, 1])), pieces(changed(tiny_store, [5]))
+    assert together[5] == alone[5]
+    assert together[5] != pieces(tiny_store.gather(np.array([5])))[5]
+
+
+def test_another_epoch_or_seed_changes_it_in_another_way(tiny_store: Store) -> None:
+    found = [pieces(changed(tiny_store, [5, 6], seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    assert found[0] != found[1] != found[2] != found[0]
+
+
+def test_what_is_mirrored_has_the_class_of_its_mirror(tiny_store: Store) -> None:
+    everything = list(range(20))
+    plain, mapped = changed(tiny_store, everything), changed(tiny_store, everything, flip_x=[1, 0, 2, 3])
+    assert pieces(plain) == pieces(mapped)
+    assert plain.targets.tolist() == tiny_store.targets.tolist()
+    different = mapped.targets != plain.targets
+    assert 1 <= different.sum() < (plain.targets < 2).sum()
+    assert (mapped.targets[different] == 1 - plain.targets[different]).all()
+
+
+def test_no_recordings_stay_none(tiny_store: Store) -> None:
+    assert changed(tiny_store, []).offsets.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "labels", "words"),
+    [
+        (
+            [{"type": "flip_x"}],
+            {"flip_x": None},
+            r"data.augment\[0\]: flip_x would make these recordings of another",
+        ),
+        (NODES, {"flip_x": [0, 1]}, r"data.labels_after.flip_x: must be the class after it for each of 4 classes"),
+        (["flip_x"], {}, r"data.augment\[0\]: expected a mapping such as \{type: affine, shift: 2\}, got 'flip_x'"),
+    ],
+)
+def test_what_cannot_be_is_named(nodes: Any, labels: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_pipeline(nodes, labels, 4, (20, 14, 2))
