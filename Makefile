@@ -10,6 +10,7 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
+LIBRARIES := snnlab spikingjelly_compiled snntorch norse sinabs
 MAIN_ARMS := snnlab snnlab_cuba snnlab_bf16 spikingjelly relu relu_bf16 convs
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
@@ -40,9 +41,9 @@ format: $(STAMP) ## rewrite files to the house's format
 slow: $(PEERS) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
 
-bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: about half an hour
+bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: three quarters of an hour
 	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)
-	$(STEP) --steps 30 --out outputs/bench_step_all
+	$(STEP) --steps 10 30 100 --arms $(LIBRARIES) --out outputs/bench_step_libraries
 	$(STEP) --steps 30 --batch 1 128 --arms $(MAIN_ARMS) --out outputs/bench_step_batch
 	$(STEP) --steps 30 100 --pool max --arms $(MAIN_ARMS) --out outputs/bench_step_max
 	$(STEP) --kind dense --arms snnlab spikingjelly norse snntorch relu --out outputs/bench_step_dense
