@@ -60,7 +60,8 @@ def work(overrides: list[str], recordings: int, batch: int) -> Work:
     experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
     settings = assemble.data_settings(experiment)
     data = assemble.data_module(experiment, settings, assemble.store(assemble.dataset(experiment), settings))
-    return Work(data, list(islice(data.train_dataloader().sampler, max(1, recordings // batch))))
+    draws = islice(data.train_dataloader().sampler, max(1, recordings // batch))
+    return Work(data, [draw.indices for draw in draws])
 
 
 def ours(work: Work) -> Turn:
