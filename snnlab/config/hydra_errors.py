@@ -64,4 +64,6 @@ def _omegaconf(error: Exception) -> ConfigError:
     missing = re.search(r"Interpolation key '([^']+)' not found", message)
     if missing:
         return ConfigError(f"{key}: refers to ${{{missing[1]}}}, which is not there")
+    if "Cannot merge DictConfig with ListConfig" in message:
+        return ConfigError(f"{key}: expected a list, got a mapping; write [{{...}}, ...]")
     return ConfigError(f"{key}: {message}" if key else message)

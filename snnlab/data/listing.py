@@ -68,7 +68,9 @@ def from_table(root: Path, table: Path) -> list[Entry]:
             reader = csv.DictReader(file, skipinitialspace=True)
             _check_head(table, [name.strip() for name in reader.fieldnames or ()])
             entries = [_entry(root, f"{table}, line {reader.line_num}", row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(f"data.labels: {table} cannot be read ({error.strerror or error})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.labels: {table} cannot be read ({error})") from error
     if not entries:
         raise DataError(f"data.labels: {table} names no recordings")

@@ -36,6 +36,7 @@ MISTAKES = [
     (["model.layers.out.out_features=7"], "the network ends with shape [7]", "set its out_features to 10"),
     (["data=nmist"], "data=nmist: there is no such file", "Did you mean 'nmnist'?"),
     (["data.num_classes=11"], "data.num_classes: 11, but saccade_digits has 10 classes"),
+    (["data.augment={type: affine}"], "data.augment: expected a list, got a mapping; write [{...}, ...]"),
     (["data.sensor_size=[34,34,1]"], "data.sensor_size: [34, 34, 1], but saccade_digits's sensor is [34, 34, 2]"),
     (["data.dt=7"], "dt of 7 ms does not divide the window", "num_bins: 46"),
     (["neuron.tau_mem=0.02"], "neuron: tau_mem of 0.02 ms is far shorter than a step (10 ms)", "in seconds, write 20"),

@@ -108,16 +108,26 @@ class Folder:
         """Read one file, or a part of it.
 
         Raises:
-            DataError: if the file is damaged, or the part holds no events.
+            DataError: if the file is damaged or not in the order of time, or the part holds no events.
         """
         entry = self._entries[index]
         # Parts of one file follow one another, and it is read once for them.
         if self._last is None or self._last[0] != entry.path:
-            self._last = entry.path, read_file(entry.path, self.reading, self.sensor_size)
+            self._last = entry.path, self._file(entry.path)
         events = self._last[1]
         if entry.start_ms == 0 and math.isinf(entry.end_ms):
             return events
         return self._part(events, entry, index)
+
+    def _file(self, path: Path) -> Events:
+        """Read a whole file; its parts are found by time, and so it has to be in that order."""
+        events = read_file(path, self.reading, self.sensor_size)
+        if late := np.flatnonzero(events.t[1:] < events.t[:-1]).tolist():
+            raise DataError(
+                f"{path}: t falls at event {late[0] + 1}, and {len(late):,} times in all; data.sort=true puts events"
+                " into the order of time, data.columns names the columns of a table in another order"
+            )
+        return events
 
     def _part(self, events: Events, entry: Entry, index: int) -> Events:
         start = round(1000 * entry.start_ms)

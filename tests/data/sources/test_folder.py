@@ -120,3 +120,15 @@ def test_it_travels_to_reading_processes_and_packs_the_same_there(classes: Path,
     assert pickle.loads(pickle.dumps(folder)).fingerprint() == folder.fingerprint()
     here, there = (open_or_build(folder, tmp_path / str(workers), workers=workers) for workers in (0, 2))
     assert here.fingerprint == there.fingerprint
+
+
+@pytest.mark.parametrize("part", ["", "0,250"])
+def test_a_file_that_is_not_in_the_order_of_time_is_refused_with_the_cure(part: str, tmp_path: Path) -> None:
+    start, _, end = part.partition(",")
+    root = table(tmp_path, f"0.npy,a,{start},{end},,", "1.npy,b,,,,", "2.npy,a,,,,")
+    rows = np.load(root / "0.npy")
+    np.save(root / "0.npy", rows[::-1])
+    settings: dict[str, Any] = {"labels": "labels.csv", "test_fraction": 0}
+    with pytest.raises(DataError, match=r"0\.npy: t falls at event 1, .* data.sort=true .* data.columns"):
+        Folder(str(root), SENSOR, **settings).read(0)
+    assert Folder(str(root), SENSOR, sort=True, **settings).read(0).t[0] == 0
