@@ -140,7 +140,7 @@ def _split(settings: DataSettings, store: Store) -> Split:
     try:
         return assemble.split(settings, store)
     except DataError as error:
-        print(f"data.val_fraction: {error}; a training needs another split")
+        print(f"data.val_fraction: {error}")
         return make_split(store.targets, store.split, 0.0, settings.split_seed)
 
 
