@@ -45,11 +45,12 @@ def _read(path: Path, magic: int, axes: int) -> np.ndarray:
     head = 4 * (1 + axes)
     try:
         with path.open("rb") as file:
-            words = np.frombuffer(file.read(head), ">u4")
+            start = file.read(head)
         size = path.stat().st_size
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    if words.size != 1 + axes or words[0] != magic:
+    words = np.frombuffer(start[: len(start) // 4 * 4], ">u4")
+    if len(start) != head or words[0] != magic:
         raise DataError(f"{path}: is no idx file of {'images' if axes == 3 else 'labels'}")
     shape = tuple(int(word) for word in words[1:])
     expected = head + int(np.prod(shape, dtype=np.int64))
