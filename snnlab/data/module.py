@@ -9,11 +9,12 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
+from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
-from snnlab.events.frames import Batch, EventBatch, to_frames
+from snnlab.events.frames import Batch, EventBatch
 
 
 class _Recordings(Dataset[EventBatch]):
@@ -53,6 +54,8 @@ class EventDataModule(L.LightningDataModule):
         super().__init__()
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
+        self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
+        self.framing = settings.framing(self.hot)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, in a new order each epoch."""
@@ -67,9 +70,8 @@ class EventDataModule(L.LightningDataModule):
         return self._loader(self.split.test, None)
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
-        """Count the events into frames, on the device."""
-        settings = self.settings
-        return to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
+        """Make frames of the events, on the device."""
+        return self.framing(batch)
 
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
