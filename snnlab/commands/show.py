@@ -78,4 +78,7 @@ def frames_text(settings: DataSettings) -> str:
     width, height, polarities = settings.size
     sensor = f"{width} × {height} pixels" if height > 1 else f"{width} channels"
     signs = f"{polarities} polarities" if polarities > 1 else "1 polarity"
-    return f"{sensor}, {signs}, {settings.steps_text} in {settings.duration_ms:g} ms"
+    length = "" if settings.step_ms is None else f" = {settings.duration_ms:g} ms"
+    size = {(polarities, height, width), (polarities, width), (width,)}
+    frames = "" if settings.frame_shape in size else f"; frames {list(settings.frame_shape)}"
+    return f"{sensor}, {signs}, {settings.steps_text}{length}{frames}"
