@@ -36,6 +36,7 @@ REGISTRIES = {
     "losses": ("snnlab.training.losses", "LOSSES", "loss.type"),
     "datasets": ("snnlab.data.settings", "DATASETS", "data.type"),
     "augmentations": ("snnlab.data.augment", "AUGMENTATIONS", "data.augment[].type"),
+    "mixes": ("snnlab.data.mixing", "MIXES", "data.mix.type"),
 }
 
 

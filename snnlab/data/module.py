@@ -9,11 +9,13 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
+from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
 from snnlab.events.frames import Batch, EventBatch, to_frames
+from snnlab.seeds import Stream, generator
 
 
 class _Recordings(Dataset[EventBatch]):
@@ -39,6 +41,7 @@ class EventDataModule(L.LightningDataModule):
         seed: The run's seed, for the order of the training recordings, and for what is done to them.
         repeats: How often an epoch goes through the training recordings.
         pipeline: What is done to the training recordings.
+        mixing: How training recordings are mixed with each other.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class EventDataModule(L.LightningDataModule):
         seed: int,
         repeats: int = 1,
         pipeline: Pipeline | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
+        self.mixing, self._first = mixing, 0
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
 
@@ -66,10 +71,18 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
+    def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
+        """Remember the batch's first recording, for which the CPU would later have to wait."""
+        self._first = int(batch.index[0])
+        return batch
+
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
-        """Count the events into frames, on the device."""
-        settings = self.settings
-        return to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
+        """Count the events into frames, on the device, and mix those for training."""
+        settings, trainer = self.settings, self.trainer
+        frames = to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
+        if self.mixing is None or trainer is None or not trainer.training:
+            return frames
+        return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))
 
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
