@@ -59,7 +59,8 @@ def work(overrides: list[str], recordings: int, batch: int) -> Work:
     """Return the recordings that training takes first."""
     experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
     settings = assemble.data_settings(experiment)
-    data = assemble.data_module(experiment, settings, assemble.store(assemble.dataset(experiment), settings))
+    dataset = assemble.dataset(experiment)
+    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
     draws = islice(data.train_dataloader().sampler, max(1, recordings // batch))
     return Work(data, [draw.indices for draw in draws])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,12 +79,15 @@ def inspect(experiment: Experiment, settings: DataSettings, dataset: Dataset, fi
     from snnlab.data.inspection import inspect as inspect_store
     from snnlab.record.data_table import print_inspection
 
-    store = _store(settings, dataset)
-    found = inspect_store(store, _split(settings, store), settings, dataset.class_names)
+    # What cannot be used is among what one looks for here.
+    store = _store(replace(settings, on_bad_recording="skip"), dataset)
+    found = inspect_store(store, _split(settings, store, dataset), settings, dataset.class_names)
     width, height, polarities = settings.size
     kind = {1: "", 2: ", ON and OFF"}.get(polarities, f", {polarities} polarities")
     head = f"{experiment.data['type']}: {_size_text(store)}; {width} x {height} pixels{kind}"
     print_inspection(head, found, settings, [dataset.name(index) for index in found.empty])
+    if store.bad:
+        print("\n".join([f"{len(store.bad):,} recordings that cannot be used:", *store.bad.values()]))
     target = Path(figure or f"outputs/data_{dataset.label}.png")
     _draw(store, settings, dataset, [group.name for group in found.classes], target)
     print(target)
@@ -131,16 +135,16 @@ ACTIONS: dict[str, Callable[[Experiment, DataSettings, Dataset, str | None], Non
 }
 
 
-def _split(settings: DataSettings, store: Store) -> Split:
+def _split(settings: DataSettings, store: Store, dataset: Dataset) -> Split:
     """Return the split, or where there can be none say why, and hold nothing out."""
     from snnlab.config import assemble
     from snnlab.data.splits import make_split
     from snnlab.errors import DataError
 
     try:
-        return assemble.split(settings, store)
+        return assemble.split(settings, store, dataset)
     except DataError as error:
-        print(f"data.val_fraction: {error}")
+        print(f"these recordings have no split: {error}")
         return make_split(store.targets, store.split, 0.0, settings.split_seed)
 
 

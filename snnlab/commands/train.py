@@ -113,7 +113,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer)
     store = assemble.store(dataset, settings)
-    data = assemble.data_module(experiment, settings, store)
+    data = assemble.data_module(experiment, settings, store, dataset)
     for note in [*dataset.notes, *assemble.data_notes(data)]:
         _log.info(note)
     return module, data, built

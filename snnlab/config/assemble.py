@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ from torch.optim import Optimizer
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.console import draws_bars
+from snnlab.data.duplicates import without_duplicates
 from snnlab.data.registry import Dataset
 from snnlab.data.settings import DataSettings, build_dataset, read_settings
-from snnlab.data.splits import Split, make_split, one_batch
+from snnlab.data.split_file import read_split
+from snnlab.data.splits import Fold, Split, make_split, one_batch
 from snnlab.errors import ConfigError
-from snnlab.events import Events, Store, open_or_build
+from snnlab.events import Store, open_or_build
+from snnlab.events.build import Recordings
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.fusion import take_events
 from snnlab.nn.kernels.ops import Backend, resolve
@@ -146,7 +149,7 @@ def density(data: EventDataModule) -> float:
 
 def store(recordings: Dataset, data: DataSettings) -> Store:
     """Open the dataset's packed store, packing it first where there is none."""
-    return open_or_build(recordings, store_folder(data), progress=_packing_bar)
+    return open_or_build(recordings, store_folder(data), progress=_packing_bar, on_bad=data.on_bad_recording)
 
 
 def store_folder(data: DataSettings) -> Path:
@@ -154,12 +157,25 @@ def store_folder(data: DataSettings) -> Path:
     return Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
 
 
-def split(data: DataSettings, packed: Store) -> Split:
-    """Return which of the recordings are for what."""
-    return make_split(packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups)
+def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
+    """Return which of the recordings are for what.
+
+    Raises:
+        DataError: if the same recording is in two parts, or there can be no such split.
+    """
+    if data.split_file is not None:
+        names = [recordings.name(index) for index in range(len(packed))]
+        chosen = read_split(Path(data.split_file).expanduser(), names, packed.split, list(packed.bad))
+    else:
+        fold = None if data.folds is None else Fold(data.fold, data.folds)
+        bad = np.array(list(packed.bad), np.int64)
+        chosen = make_split(
+            packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups, fold=fold, bad=bad
+        )
+    return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
 
 
-def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> EventDataModule:
+def data_module(experiment: Experiment, data: DataSettings, packed: Store, recordings: Dataset) -> EventDataModule:
     """Split the recordings and build the data module.
 
     Raises:
@@ -167,7 +183,7 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store) -> Ev
     """
     from snnlab.data.module import EventDataModule
 
-    parts = split(data, packed)
+    parts = split(data, packed, recordings)
     if not parts.train.size:
         raise ConfigError(
             f"data.val_fraction: of {parts.val.size} training recordings none is left; lower {data.val_fraction}"
@@ -307,7 +323,7 @@ def _build(
     return partial_target(node, [kind], modules, place, extra=taken)()
 
 
-def _packing_bar(recordings: Iterable[Events], total: int, words: str) -> Iterable[Events]:
+def _packing_bar(recordings: Recordings, total: int, words: str) -> Recordings:
     from rich.console import Console
     from rich.progress import track
 

@@ -17,6 +17,7 @@ from snnlab.events.frames import EventBatch, to_frames
 
 # Recordings whose frames are looked at, spread over all.
 SAMPLE = 64
+PARTS = ("train", "validation", "test")
 
 
 class Range(NamedTuple):
@@ -88,19 +89,20 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         names: What the classes are called; None: by their numbers.
     """
     on = _on(store) if store.sensor_size[2] == 2 else None
-    part_of = np.zeros(len(store), np.int64)
-    part_of[split.val], part_of[split.test] = 1, 2
-    everything = np.arange(len(store))
-    parts = (("train", split.train), ("validation", split.val), ("test", split.test), ("all", everything))
+    part_of = np.full(len(store), len(PARTS))
+    for number, chosen in enumerate((split.train, split.val, split.test)):
+        part_of[chosen] = number
+    everything = np.setdiff1d(np.arange(len(store)), list(store.bad))
+    parts = [*zip(PARTS, (split.train, split.val, split.test), strict=True), ("all", everything)]
     classes = (
-        (str(number) if names is None else names[number], np.flatnonzero(store.targets == number))
+        (str(number) if names is None else names[number], everything[store.targets[everything] == number])
         for number in range(settings.num_classes)
     )
     return Inspection(
         [_group(name, chosen, store, on, part_of) for name, chosen in parts],
         [_group(name, chosen, store, on, part_of) for name, chosen in classes],
         _binning(store, settings),
-        np.flatnonzero(store.sizes == 0).tolist(),
+        everything[store.sizes[everything] == 0].tolist(),
     )
 
 
@@ -113,7 +115,7 @@ def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, p
     sizes, last_us = store.sizes[chosen], store.last_t[chosen]
     last_ms = last_us[sizes > 0] / 1000
     total = int(sizes.sum())
-    parts = np.bincount(part_of[chosen], minlength=3).tolist()
+    parts = np.bincount(part_of[chosen], minlength=len(PARTS)).tolist()
     return Group(
         name,
         chosen.size,

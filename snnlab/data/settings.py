@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from snnlab.data import sources as sources  # registers the datasets
 from snnlab.data.augment import Pipeline, build_pipeline
@@ -38,6 +38,12 @@ class DataSettings:
         num_workers: Processes that load; 0 loads in the main process.
         val_fraction: Part of the training recordings held out for validation, 0 <= f < 1.
         split_seed: Seed of that choice, apart from the run's seed.
+        folds: Deal the training recordings out to so many folds, of which `fold` is held out, instead of val_fraction.
+        fold: Which of them, 0 .. folds - 1.
+        split_file: A CSV of columns recording and split (train, val, test), or another run's split.json: which
+            recordings are for what.
+        on_bad_recording: What is done where recordings cannot be used: fail, or skip them.
+        on_duplicate: What is done where the same events are in two parts of the split: fail, or skip the copies.
         store_dir: Where packed recordings are kept; null: a folder of the user's cache.
         root: Folder of the original recordings, for datasets that have files.
         download: Whether missing files are fetched.
@@ -59,6 +65,11 @@ class DataSettings:
     num_workers: int = 0
     val_fraction: float = 0.1
     split_seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+    split_file: str | None = None
+    on_bad_recording: Literal["fail", "skip"] = "fail"
+    on_duplicate: Literal["fail", "skip"] = "fail"
     store_dir: str | None = None
     root: str | None = None
     download: bool = True
@@ -78,6 +89,15 @@ class DataSettings:
             raise ValueError(
                 f"val_fraction is a part of the training recordings, 0 to below 1, got {self.val_fraction}"
             )
+        if self.folds is not None and not 0 <= self.fold < self.folds >= 2:
+            raise ValueError(f"folds must be 2 or more and fold 0 to folds - 1, got {self.folds} and {self.fold}")
+        if self.folds is None and self.fold:
+            raise ValueError(f"fold: {self.fold} needs folds, how many there are")
+        if self.folds is not None and self.split_file is not None:
+            raise ValueError("give folds or split_file, not both")
+        for name in ("on_bad_recording", "on_duplicate"):
+            if getattr(self, name) not in ("fail", "skip"):
+                raise ValueError(f"{name} must be fail or skip, got {getattr(self, name)}")
         if not 0 < self.duration_ms < math.inf:
             raise ValueError(f"duration_ms must be > 0 ms and finite, got {self.duration_ms}")
         if (self.num_bins is None) == (self.dt is None):

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import filelock
 import numpy as np
@@ -17,13 +17,20 @@ import numpy as np
 from snnlab.errors import DataError, StoreError
 from snnlab.events.manifest import CURE, FORMAT, canonical_hash
 from snnlab.events.reading import read_all
-from snnlab.events.recording import Events, SensorSize, check_sensor_size
+from snnlab.events.recording import Events, SensorSize, Unusable, check_sensor_size
 from snnlab.events.store import Store
 from snnlab.events.writer import StoreWriter
 
+OnBad = Literal["fail", "skip"]
+# So many recordings and none that can be used: the rest is not tried.
+_HOPELESS = 20
+# Reasons that a message lists.
+_FEW = 10
+
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[Iterable[Events], int, str], Iterable[Events]]
+Recordings = Iterable[Events | Unusable]
+Progress = Callable[[Recordings, int, str], Recordings]
 """Wraps the recordings to show their passing, given how many there are and a few words."""
 
 
@@ -47,7 +54,7 @@ class Source(Protocol):
 
     @property
     def split(self) -> np.ndarray:
-        """0 for training, 1 for test, `[R]`, uint8."""
+        """0 for training, 1 for test, 2 for validation where the dataset says so itself, `[R]`, uint8."""
         ...
 
     @property
@@ -68,7 +75,7 @@ class Source(Protocol):
         ...
 
     def read(self, index: int) -> Events:
-        """Return one recording, sorted by time."""
+        """Return one recording, sorted by time; a DataError says why it cannot be used."""
         ...
 
 
@@ -78,18 +85,29 @@ def store_path(source: Source, store_dir: Path) -> Path:
     return store_dir / f"{source.label}-{key[:12]}"
 
 
-def open_or_build(source: Source, store_dir: Path, *, progress: Progress | None = None, workers: int = 0) -> Store:
+def open_or_build(
+    source: Source,
+    store_dir: Path,
+    *,
+    progress: Progress | None = None,
+    workers: int = 0,
+    on_bad: OnBad = "fail",
+) -> Store:
     """Open the source's packed store; pack the recordings first where there is none.
+
+    Recordings that cannot be used are packed without events, and the manifest says why: to leave them out after all,
+    nothing has to be packed again.
 
     Args:
         source: The dataset.
         store_dir: Where stores are kept.
         progress: Shows the packing, such as a function around tqdm.
         workers: Processes that read; 0 and 1 read here. The bytes are the same for any number.
+        on_bad: What is done where recordings cannot be used: `fail`, or `skip` them, which their splits then do.
 
     Raises:
         StoreError: If the store is damaged or belongs to something else, or the folder cannot be written.
-        DataError: If a recording cannot be used.
+        DataError: If recordings cannot be used.
     """
     path = store_path(source, store_dir)
     if not os.path.exists(path):
@@ -98,6 +116,8 @@ def open_or_build(source: Source, store_dir: Path, *, progress: Progress | None 
                 _build(source, path, progress, workers)
     store = Store.open(path)
     _check_same(source, store)
+    if store.bad and on_bad == "fail":
+        raise DataError(_bad_text(store))
     return store
 
 
@@ -133,13 +153,40 @@ def _build(source: Source, path: Path, progress: Progress | None, workers: int) 
 def _pack(source: Source, folder: Path, progress: Progress | None, workers: int) -> None:
     with _writable(folder):
         writer = StoreWriter(folder, source.sensor_size)
+    reasons: list[str] = []
     with writer, closing(read_all(source, workers)) as recordings:
         shown = progress(recordings, len(source), f"packing {source.label}") if progress else recordings
-        for events in shown:
+        for place, events in enumerate(shown):
             with _writable(folder):
-                writer.append(events)
+                if isinstance(events, Unusable):
+                    reasons.append(events.reason)
+                    writer.append_bad(events.reason)
+                else:
+                    writer.append(events)
+            if len(reasons) == place + 1 == min(_HOPELESS, len(source)):
+                raise DataError(f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
         with _writable(folder):
             writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
+
+
+def _bad_text(store: Store) -> str:
+    reasons = list(store.bad.values())
+    head = f"{len(reasons):,} of {len(store):,} recordings cannot be used:\n  " if len(reasons) > 1 else ""
+    more = f"\n  and {len(reasons) - _FEW:,} more; snnlab data inspect lists them" if len(reasons) > _FEW else ""
+    return (
+        head + "\n  ".join(reasons[:_FEW]) + more + "\n  data.on_bad_recording=skip leaves out what cannot be used;"
+        " files that were mended are read again, and all are after snnlab data clean"
+    )
+
+
+def _all_others(last: int, total: int) -> str:
+    if total == 1:
+        return "nothing else: there is no other recording"
+    return (
+        "all others"
+        if last + 1 == total
+        else f"the {last} after it, so that the other {total - last - 1:,} are not tried"
+    )
 
 
 @contextmanager
@@ -178,8 +225,8 @@ def _check_source(source: Source) -> None:
         if values.shape != (len(source),) or not np.issubdtype(values.dtype, np.integer):
             found = f"{values.dtype} {values.shape}"
             raise DataError(f"{source.label}: {key} is {found}, expected integers ({len(source)},)")
-    if not np.isin(source.split, (0, 1)).all():
-        raise DataError(f"{source.label}: split must be 0 (training) or 1 (test)")
+    if not np.isin(source.split, (0, 1, 2)).all():
+        raise DataError(f"{source.label}: split must be 0 (training), 1 (test) or 2 (validation)")
 
 
 def _check_same(source: Source, store: Store) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 from snnlab.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 COLUMNS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "|b1"}
 """Per event, in raw files `<key>.bin`."""
-ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8"}
+ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8", "hashes": "<u8"}
 """Per recording, in `<key>.npy`."""
+BY_EVENTS = ("last_t", "hashes")
+"""Arrays that follow from the columns."""
 CURE = "delete this folder, the next run packs the recordings again"
 
 
@@ -36,6 +38,7 @@ class Manifest:
         dtypes: NumPy type of each file's values, by key.
         sha256: Checksum of each file's values, by key.
         content: Checksum of all values: the data's fingerprint in a run's record.
+        bad: Place of each recording that could not be used, which is here without events, and the reason.
         versions: Of snnlab and NumPy when it was packed; for people, never compared.
     """
 
@@ -47,6 +50,7 @@ class Manifest:
     dtypes: dict[str, str]
     sha256: dict[str, str]
     content: str
+    bad: list[list[Any]]
     versions: dict[str, str]
 
     def write(self, folder: Path) -> None:
@@ -80,5 +84,5 @@ def canonical_hash(value: Any) -> str:
 
 
 def content_hash(sha256: dict[str, str]) -> str:
-    """Return one checksum of all files that say something of their own (`last_t` follows from t)."""
-    return canonical_hash({key: value for key, value in sha256.items() if key != "last_t"})
+    """Return one checksum of all files that say something of their own."""
+    return canonical_hash({key: value for key, value in sha256.items() if key not in BY_EVENTS})

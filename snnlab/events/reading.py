@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 from snnlab.errors import DataError
-from snnlab.events.recording import Events, check_events
+from snnlab.events.recording import Events, Unusable, check_events
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,15 +25,15 @@ _CHUNKS_IN_FLIGHT = 3
 _source: Source | None = None
 
 
-def read_all(source: Source, workers: int = 0) -> Generator[Events]:
-    """Yield every recording, checked, in the source's order.
+def read_all(source: Source, workers: int = 0) -> Generator[Events | Unusable]:
+    """Yield every recording, checked, in the source's order, or why it cannot be used.
 
     Args:
         source: The dataset.
         workers: Processes that read; 0 and 1 read here.
 
     Raises:
-        DataError: If a recording cannot be used, or a worker was killed.
+        DataError: If a worker was killed.
     """
     if workers <= 1:
         for index in range(len(source)):
@@ -54,8 +54,8 @@ def read_all(source: Source, workers: int = 0) -> Generator[Events]:
         pool.shutdown(cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, size: int, in_flight: int) -> Iterator[Events]:
-    pending: deque[Future[list[Events]]] = deque()
+def _in_order(pool: ProcessPoolExecutor, size: int, in_flight: int) -> Iterator[Events | Unusable]:
+    pending: deque[Future[list[Events | Unusable]]] = deque()
     for start in range(0, size, _CHUNK):
         pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, size)))
         if len(pending) == in_flight:
@@ -71,12 +71,15 @@ def _start_worker(source: Source) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _read_chunk(start: int, stop: int) -> list[Events]:
+def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:
     assert _source is not None
     return [_read(_source, index) for index in range(start, stop)]
 
 
-def _read(source: Source, index: int) -> Events:
-    events = source.read(index)
-    check_events(events, source.sensor_size, source.name(index))
+def _read(source: Source, index: int) -> Events | Unusable:
+    try:
+        events = source.read(index)
+        check_events(events, source.sensor_size, source.name(index))
+    except DataError as error:
+        return Unusable(str(error))
     return events

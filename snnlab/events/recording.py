@@ -35,6 +35,20 @@ class Events(NamedTuple):
         return Events(self.t[rows], self.x[rows], None if self.y is None else self.y[rows], self.p[rows])
 
 
+class Unusable(NamedTuple):
+    """Why a recording cannot be used."""
+
+    reason: str
+
+
+def empty_events(sensor_size: SensorSize) -> Events:
+    """Return a recording of this sensor without events."""
+    none = np.empty(0, np.int16)
+    return Events(
+        np.empty(0, np.int64), none, none if sensor_size[1] > 1 else None, np.empty(0, polarity_dtype(sensor_size[2]))
+    )
+
+
 def check_sensor_size(sensor_size: SensorSize) -> None:
     """Refuse a sensor that the columns' types cannot address.
 

@@ -46,7 +46,7 @@ class Store:
         path: The store's folder.
         manifest: Its page.
         columns: t, x, y, p of all recordings, `[N]` each.
-        arrays: offsets `[R + 1]`, and targets, split, groups, last_t `[R]`.
+        arrays: offsets `[R + 1]`, and targets, split, groups, last_t, hashes `[R]`.
     """
 
     def __init__(
@@ -113,6 +113,16 @@ class Store:
     def last_t(self) -> np.ndarray:
         """Time of each recording's last event, us, -1 where there is none, `[R]`."""
         return self._arrays["last_t"]
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Why recordings could not be used, by their places; they have no events."""
+        return {int(place): str(reason) for place, reason in self.manifest.bad}
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """Checksum of each recording's events, `[R]`, uint64."""
+        return self._arrays["hashes"]
 
     @property
     def fingerprint(self) -> str:

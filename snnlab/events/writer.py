@@ -12,7 +12,7 @@ import numpy as np
 
 from snnlab import __version__
 from snnlab.events.manifest import ARRAYS, FORMAT, Manifest, column_types, content_hash
-from snnlab.events.recording import Events, SensorSize
+from snnlab.events.recording import Events, SensorSize, empty_events
 
 
 class StoreWriter:
@@ -32,6 +32,8 @@ class StoreWriter:
         self._hashes = {key: hashlib.sha256() for key in keys}
         self._sizes: list[int] = []
         self._last_t: list[int] = []
+        self._contents: list[int] = []
+        self._bad: list[list[Any]] = []
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -46,12 +48,20 @@ class StoreWriter:
 
     def append(self, events: Events) -> None:
         """Write one checked recording."""
+        content = hashlib.blake2b(digest_size=8)
         for key, file in self._files.items():
             column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
             file.write(column.data)
             self._hashes[key].update(column.data)
+            content.update(column.data)
+        self._contents.append(int.from_bytes(content.digest(), "little"))
         self._sizes.append(events.t.size)
         self._last_t.append(int(events.t[-1]) if events.t.size else -1)
+
+    def append_bad(self, reason: str) -> None:
+        """Write a recording without events in the place of one that cannot be used."""
+        self._bad.append([len(self._sizes), reason])
+        self.append(empty_events(self.sensor_size))
 
     def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
         """Write what is known per recording, and the manifest last."""
@@ -63,6 +73,7 @@ class StoreWriter:
             "split": split,
             "groups": groups,
             "last_t": self._last_t,
+            "hashes": self._contents,
         }
         arrays = {key: np.asarray(value, ARRAYS[key]) for key, value in values.items() if value is not None}
         for key, array in arrays.items():
@@ -78,5 +89,6 @@ class StoreWriter:
             dtypes={key: (self._types | ARRAYS)[key] for key in sha256},
             sha256=sha256,
             content=content_hash(sha256),
+            bad=self._bad,
             versions={"snnlab": __version__, "numpy": np.__version__},
         ).write(self.folder)

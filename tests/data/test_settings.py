@@ -115,8 +115,10 @@ def test_a_node_is_divided_into_what_all_share_and_the_datasets_own() -> None:
 
 
 def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"^data: unknown setting 'btch_size'.*Did you mean 'batch_size'") as caught:
+    with pytest.raises(ConfigError, match=r"^data: unknown setting 'btch_size'.*Did you mean 'batch_size'"):
         read_settings({"type": "saccade_digits", "btch_size": 4, **GOOD})
+    with pytest.raises(ConfigError, match=r"^data: unknown setting 'zzz'") as caught:
+        read_settings({"type": "saccade_digits", "zzz": 4, **GOOD})
     for name in ("num_bins", "duration_ms (ms)", "val_fraction", "root", "simulation_seed"):
         assert name in str(caught.value)
     with pytest.raises(ConfigError, match=r"Did you mean 'simulation_seed'"):

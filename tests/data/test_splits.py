@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from snnlab.data.holding_out import held_out
 from snnlab.data.sampler import BatchSampler
-from snnlab.data.splits import Split, held_out, make_split, one_batch
+from snnlab.data.splits import Split, make_split, one_batch
 from snnlab.errors import DataError
 
 TARGETS = np.arange(60) % 3
@@ -162,3 +163,19 @@ def test_validation_leaves_groups_out_and_says_so() -> None:
 def test_a_group_in_training_and_in_test_is_refused() -> None:
     with pytest.raises(DataError, match="10 groups of recordings are in training and in test both"):
         make_split(TARGETS, IS_TEST, 0.25, 0, GROUPS)
+
+
+def test_validation_recordings_of_the_dataset_are_those() -> None:
+    parts = np.arange(TARGETS.size).astype(np.uint8) % 3
+    split = make_split(TARGETS, parts, 0.25, 0)
+    assert np.array_equal(split.train, np.flatnonzero(parts == 0))
+    assert np.array_equal(split.test, np.flatnonzero(parts == 1))
+    assert np.array_equal(split.val, np.flatnonzero(parts == 2))
+    assert split.rule == "the dataset's own"
+
+
+def test_bad_recordings_are_in_no_part() -> None:
+    bad = np.array([0, 3, TARGETS.size - 1])
+    split = make_split(TARGETS, IS_TEST, 0.25, 0, bad=bad)
+    assert np.intersect1d(np.concatenate([split.train, split.val, split.test]), bad).size == 0
+    assert split.train.size + split.val.size + split.test.size == TARGETS.size - 3

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from toy_source import ToySource
 
 from snnlab.errors import DataError, StoreError
 from snnlab.events import Events, open_or_build
-from snnlab.events.build import store_path
+from snnlab.events.build import Recordings, store_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,9 +53,52 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^broken file$"):
-        open_or_build(ToySource(failing=(20, DataError("broken file"))), tmp_path, workers=2)
+    with pytest.raises(ValueError, match=r"^half-way$"):
+        open_or_build(ToySource(failing=(20, ValueError("half-way"))), tmp_path, workers=2)
     assert _folders(tmp_path) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_recording_is_left_out_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
+    source = ToySource(failing=(20, DataError("broken file")), journal=tmp_path / "journal")
+    with pytest.raises(DataError, match=r"^broken file\n.*data\.on_bad_recording=skip"):
+        open_or_build(source, tmp_path / "stores", workers=workers)
+    read = (tmp_path / "journal").read_text()
+    store = open_or_build(source, tmp_path / "stores", on_bad="skip")
+    assert (tmp_path / "journal").read_text() == read
+    store.verify()
+    assert store.bad == {20: "broken file"}
+    assert len(store) == 37
+    assert store.sizes[20] == 0
+    whole = open_or_build(ToySource(), tmp_path / "whole")
+    others = np.delete(np.arange(37), 20).tolist()
+    assert all(np.array_equal(store[i].t, whole[i].t) for i in others)
+    assert np.array_equal(store.hashes[others], whole.hashes[others])
+
+
+class _AllBad(ToySource):
+    def read(self, index: int) -> Events:
+        super().read(index)
+        raise DataError(f"{index} is broken")
+
+
+@pytest.mark.parametrize(("size", "words"), [(1, "no other recording"), (20, "all others"), (37, "the other 17")])
+def test_where_nothing_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: int, words: str) -> None:
+    source = _AllBad(size, journal=tmp_path / "journal")
+    with pytest.raises(DataError, match=rf"^0 is broken\n.*{words}"):
+        open_or_build(source, tmp_path / "stores", on_bad="skip")
+    assert len((tmp_path / "journal").read_text().split()) == min(size, 20)
+    assert _folders(tmp_path / "stores") == []
+
+
+def test_many_bad_recordings_are_counted_and_some_named(tmp_path: Path) -> None:
+    source = ToySource()
+    good = source.read
+    source.read = lambda index: good(index)._replace(x=good(index).x - 9 * (index > 20))
+    with pytest.raises(DataError, match=r"^12 of 37 recordings cannot be used:\n  toy/021\.bin: x spans") as caught:
+        open_or_build(source, tmp_path)
+    assert "and 2 more" in str(caught.value)
+    assert len(open_or_build(source, tmp_path, on_bad="skip").bad) == 12
 
 
 @pytest.mark.parametrize("error", [ValueError("half-way"), KeyboardInterrupt(), OSError("cannot read")])
@@ -77,7 +119,7 @@ def test_a_bad_recording_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "values"), [("targets", np.zeros(3, int)), ("targets", np.zeros(37)), ("split", np.full(37, 2))]
+    ("key", "values"), [("targets", np.zeros(3, int)), ("targets", np.zeros(37)), ("split", np.full(37, 3))]
 )
 def test_arrays_that_do_not_fit_are_refused_before_reading(tmp_path: Path, key: str, values: np.ndarray) -> None:
     source = ToySource(journal=tmp_path / "journal")
@@ -165,7 +207,7 @@ def test_a_full_disk_names_the_cure_and_leaves_nothing(tmp_path: Path) -> None:
 def test_progress_sees_every_recording(tmp_path: Path) -> None:
     seen: list[tuple[int, str]] = []
 
-    def progress(recordings: Iterable[Events], total: int, words: str) -> Iterator[Events]:
+    def progress(recordings: Recordings, total: int, words: str) -> Recordings:
         for number, events in enumerate(recordings, 1):
             seen.append((number, f"{words} {total}"))
             yield events

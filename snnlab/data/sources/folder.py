@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.formats import Reading, read_file
+from snnlab.data.holding_out import held_out
 from snnlab.data.listing import Entry, from_folders, from_table
 from snnlab.data.registry import DATASETS
-from snnlab.data.splits import held_out
 from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
 from snnlab.seeds import Stream, generator

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from snnlab.data.holding_out import held_out
 from snnlab.data.registry import DATASETS
-from snnlab.data.splits import held_out
 from snnlab.events import Events, SensorSize
 from snnlab.seeds import Stream, generator
 

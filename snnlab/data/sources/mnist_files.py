@@ -1,0 +1,78 @@
+"""MNIST's four files, from which several datasets are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnlab.data.formats.idx import read_images, read_labels
+from snnlab.errors import DataError
+
+PARTS = ("train", "t10k")
+
+
+class MNISTFiles:
+    """The images of `train-*` and `t10k-*`, in that order, and their labels.
+
+    Args:
+        folder: Where the four files are.
+
+    Attributes:
+        targets: Label of each image, `[R]`, int64.
+        split: 0 for `train`, 1 for `t10k`, `[R]`, uint8.
+
+    Raises:
+        DataError: if a file is missing, damaged, or does not go with another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._images: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for images, names in (_names(part) for part in PARTS):
+            self._images.append(read_images(folder / images))
+            labels.append(read_labels(folder / names))
+            if len(labels[-1]) != len(self._images[-1]):
+                raise DataError(
+                    f"{folder}: {images} has {len(self._images[-1]):,} images, {names} {len(labels[-1]):,} labels"
+                )
+        self.targets = np.concatenate(labels).astype(np.int64)
+        self.split = np.repeat(np.array([0, 1], np.uint8), [len(part) for part in labels])
+
+    @staticmethod
+    def missing(folder: Path) -> list[str]:
+        """Return the names of the files that are not there."""
+        return [name for part in PARTS for name in _names(part) if not (folder / name).is_file()]
+
+    def fingerprint(self) -> list[str]:
+        """Return every file's name, size and time of change."""
+        stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _names(part)]
+        return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+
+    def __len__(self) -> int:
+        return self.targets.size
+
+    def image(self, index: int) -> np.ndarray:
+        """Return one image, uint8 `[H, W]`."""
+        first = len(self._images[0])
+        return self._images[0][index] if index < first else self._images[1][index - first]
+
+    def name(self, index: int) -> str:
+        """Return which image of which file it is."""
+        first = len(self._images[0])
+        part, place = (0, index) if index < first else (1, index - first)
+        return f"{self.folder / _names(PARTS[part])[0]}, image {place}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to a reading process as a path: pickling a memory map would copy it."""
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the files again."""
+        self.__init__(state["folder"])
+
+
+def _names(part: str) -> tuple[str, str]:
+    return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"

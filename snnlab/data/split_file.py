@@ -1,0 +1,106 @@
+"""A split that a file gives: a CSV of recordings and parts, or the record of another run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from snnlab.data.splits import TEST, TRAIN, VAL, Split
+from snnlab.errors import DataError, did_you_mean
+
+WORDS = {"train": TRAIN, "training": TRAIN, "val": VAL, "validation": VAL, "test": TEST, "testing": TEST}
+
+
+def read_split(path: Path, names: Sequence[str], parts: np.ndarray, bad: Sequence[int] = ()) -> Split:
+    """Read which recordings are for what; a recording that is not named is for nothing.
+
+    A `.csv` has the columns `recording` and `split` (train, val or test). A recording is its number in the store, or
+    the end of its file's name, as far as it is the only one so called: `user01/0.npy`. A `.json` has lists of numbers
+    `train`, `val` and `test`, as a run's `split.json` has.
+
+    Args:
+        path: The file.
+        names: What the recordings are called, in their order.
+        parts: 0 for training, 1 for the dataset's test recordings, 2 for its validation recordings; where any are for
+            testing, those only are.
+        bad: Places of recordings that are for nothing, whatever the file says.
+
+    Shape:
+        parts: `[R]`.
+
+    Raises:
+        DataError: naming the line or the key that cannot be used, or a test recording that is for training.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"data.split_file: {path} cannot be read ({error})") from error
+    said = _from_json(path, text, len(names)) if path.suffix.lower() == ".json" else _from_table(path, text, names)
+    if (parts == TEST).any() and ((said != -1) & (said != TEST) & (parts == TEST)).any():
+        place = int(np.flatnonzero((said != -1) & (said != TEST) & (parts == TEST))[0])
+        raise DataError(f"data.split_file: {path}: {names[place]} is one of the dataset's test recordings")
+    if not (said == TRAIN).any():
+        raise DataError(f"data.split_file: {path} names no recordings for training")
+    said[list(bad)] = -1
+    train, test, val = (np.flatnonzero(said == part) for part in (TRAIN, TEST, VAL))
+    return Split(train, val, test, f"the file {path.name}")
+
+
+def _from_json(path: Path, text: str, total: int) -> np.ndarray:
+    try:
+        page = json.loads(text)
+        given = {word: np.array(page[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"data.split_file: {path} has no lists of numbers train, val and test ({error})") from error
+    said = np.full(total, -1)
+    for word, places in given.items():
+        if places.size and not 0 <= places.min() <= places.max() < total:
+            raise DataError(f"data.split_file: {path}: {word} names {places.max()}, and there are {total} recordings")
+        if np.unique(places).size < places.size or (said[places] != -1).any():
+            raise DataError(f"data.split_file: {path}: a recording of {word} is named twice")
+        said[places] = WORDS[word]
+    return said
+
+
+def _from_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if not {"recording", "split"} <= set(reader.fieldnames or ()):
+        raise DataError(f"data.split_file: {path}: its first line must name the columns recording and split")
+    ends = _by_end(names)
+    said = np.full(len(names), -1)
+    for row in reader:
+        line = f"data.split_file: {path}, line {reader.line_num}"
+        word = (row["split"] or "").strip().lower()
+        if word not in WORDS:
+            raise DataError(f"{line}: split must be train, val or test, got {word or 'nothing'}")
+        place = _place(line, (row["recording"] or "").strip(), ends, len(names))
+        if said[place] != -1:
+            raise DataError(f"{line}: {names[place]} is named twice")
+        said[place] = WORDS[word]
+    return said
+
+
+def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of the recordings that each end of a name means: of `a/b/c`, `a/b/c`, `b/c` and `c`."""
+    ends: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        steps = name.replace("\\", "/").split("/")
+        for first in range(len(steps)):
+            ends.setdefault("/".join(steps[first:]), []).append(place)
+    return ends
+
+
+def _place(line: str, word: str, ends: dict[str, list[int]], total: int) -> int:
+    if word.isdecimal() and word not in ends:
+        if int(word) >= total:
+            raise DataError(f"{line}: there are {total} recordings, 0 to {total - 1}, not {word}")
+        return int(word)
+    found = ends.get(word, [])
+    if len(found) != 1:
+        what = f"names {len(found)} recordings; write more of their path" if found else "is no recording"
+        raise DataError(f"{line}: {word} {what}.{'' if found else did_you_mean(word, ends)}")
+    return found[0]

@@ -1,0 +1,98 @@
+"""S-MNIST: the spikes of tonic's SMNIST, in the order of time."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.settings import build_dataset
+from snnlab.data.sources.smnist import SMNIST, crossings
+from snnlab.errors import ConfigError, DataError
+from snnlab.events import open_or_build
+
+SENSOR = (99, 1, 1)
+SIZES = {"train": 6, "t10k": 3}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder of random images in MNIST's format, with runs of black and of white as digits have."""
+    folder, rng = tmp_path / "smnist", np.random.default_rng(0)
+    folder.mkdir()
+    for part, size in SIZES.items():
+        images = rng.integers(-300, 500, (size, 28, 28)).clip(0, 255).astype(np.uint8)
+        labels = rng.integers(0, 10, size).astype(np.uint8)
+        for name, array in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
+            head = np.array([0x0800 + array.ndim, *array.shape], ">u4")
+            (folder / name).write_bytes(head.tobytes() + array.tobytes())
+    return tmp_path
+
+
+def _tonics(root: Path, train: bool, **settings: Any) -> Any:
+    import tonic.datasets
+
+    return tonic.datasets.SMNIST(str(root), train=train, **settings)
+
+
+def _compare(root: Path, places: int, duplicate: bool, sensor: tuple[int, int, int] = SENSOR) -> None:
+    ours = SMNIST(str(root), sensor, 2.0 if duplicate else 1.0, duplicate)
+    first = 0
+    for part in (0, 1):
+        theirs = _tonics(root, part == 0, duplicate=duplicate, num_neurons=sensor[0])
+        for place in range(0, len(theirs), places):
+            events, label = theirs[place]
+            order = np.argsort(events["t"], kind="stable")  # tonic's copies are not in the order of time
+            got = ours.read(first + place)
+            assert np.array_equal(got.t, events["t"][order])
+            assert np.array_equal(got.x, events["x"][order])
+            assert ours.targets[first + place] == label
+            assert ours.split[first + place] == part
+        first += len(theirs)
+    assert len(ours) == first
+
+
+@pytest.mark.parametrize("duplicate", [True, False])
+@pytest.mark.parametrize("sensor", [SENSOR, (9, 1, 1)])
+def test_spikes_and_labels_are_tonics(root: Path, duplicate: bool, sensor: tuple[int, int, int]) -> None:
+    _compare(root, 1, duplicate, sensor)
+
+
+@pytest.mark.parametrize("duplicate", [True, False])
+def test_spikes_of_the_genuine_digits_are_tonics(real_data: Path, duplicate: bool) -> None:
+    _compare(real_data, 997, duplicate)
+
+
+def test_a_rise_and_a_fall_fire_the_channels_between(root: Path) -> None:
+    thresholds = np.array([0, 100, 200])
+    pixel, channel = crossings(np.array([0, 150, 255, 50]), thresholds)
+    # 7 channels: 7 - j for a rise through threshold j, 4 - j for a fall, 0 for white.
+    assert list(zip(pixel.tolist(), channel.tolist(), strict=True)) == [(0, 6), (1, 5), (2, 0), (2, 2), (2, 3)]
+
+
+def test_the_store_takes_it_and_a_reading_process_opens_the_files_itself(root: Path, store_dir: Path) -> None:
+    source = SMNIST(str(root), SENSOR)
+    store = open_or_build(source, store_dir, workers=2)
+    assert np.array_equal(store[7].t, source.read(7).t)
+    assert len(pickle.dumps(source)) < 4000
+    assert source.name(7).endswith("t10k-images-idx3-ubyte, image 1")
+
+
+def test_a_missing_or_damaged_file_is_named(root: Path, tmp_path: Path) -> None:
+    path = root / "smnist" / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="train-labels-idx1-ubyte: has 13 bytes"):
+        SMNIST(str(root), SENSOR)
+    path.unlink()
+    with pytest.raises(DataError, match=r"^data\.root: .*lacks train-labels-idx1-ubyte;"):
+        SMNIST(str(root), SENSOR)
+
+
+@pytest.mark.parametrize("sensor", [[98, 1, 1], [99, 2, 1], [99, 1, 2], [1, 1, 1]])
+def test_an_even_number_of_channels_is_refused(root: Path, sensor: list[int]) -> None:
+    node = {"type": "smnist", "root": str(root), "num_classes": 10, "duration_ms": 1568.0, "num_bins": 4}
+    with pytest.raises(ConfigError, match=r"^data: sensor_size must be \[W, 1, 1\] with an odd W"):
+        build_dataset({**node, "sensor_size": sensor})

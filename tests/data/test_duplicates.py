@@ -1,0 +1,50 @@
+"""Recordings that are in two parts of a split are found by their events."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snnlab.data.duplicates import FEW_EVENTS, without_duplicates
+from snnlab.data.splits import Split
+from snnlab.errors import DataError
+
+# Recordings 0 and 1 train, 2 and 3 validate, 4 and 5 test.
+SPLIT = Split(np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), "by hand")
+SIZES = np.full(6, FEW_EVENTS)
+
+
+def _hashes(*values: int) -> np.ndarray:
+    return np.array(values, np.uint64)
+
+
+def _name(index: int) -> str:
+    return f"file{index}"
+
+
+def test_a_split_without_copies_stays_as_it_is() -> None:
+    assert without_duplicates(SPLIT, _hashes(1, 1, 3, 3, 5, 5), SIZES, _name, "fail") is SPLIT
+
+
+@pytest.mark.parametrize(
+    ("hashes", "words"),
+    [
+        ((1, 2, 3, 4, 1, 6), r"file0 \(training\) and file4 \(test\)"),
+        ((1, 2, 2, 4, 5, 6), r"file1 \(training\) and file2 \(validation\)"),
+        ((1, 2, 3, 4, 5, 4), r"file3 \(validation\) and file5 \(test\)"),
+    ],
+)
+def test_a_copy_in_another_part_is_refused_and_both_are_named(hashes: tuple[int, ...], words: str) -> None:
+    with pytest.raises(DataError, match=rf"1 recordings are in two parts(.|\n)*{words}(.|\n)*data\.on_duplicate=skip"):
+        without_duplicates(SPLIT, _hashes(*hashes), SIZES, _name, "fail")
+
+
+def test_skipping_leaves_the_less_precious_copy_out() -> None:
+    kept = without_duplicates(SPLIT, _hashes(1, 4, 3, 4, 4, 6), SIZES, _name, "skip")
+    assert (kept.train.tolist(), kept.val.tolist(), kept.test.tolist()) == ([0], [2], [4, 5])
+    assert "2 copies" in kept.rule
+
+
+def test_recordings_of_few_events_may_be_equal_by_chance() -> None:
+    sizes = np.array([0, 9, 0, 0, 0, 9])
+    assert without_duplicates(SPLIT, _hashes(1, 2, 1, 1, 1, 2), sizes, _name, "fail") is SPLIT

@@ -1,0 +1,90 @@
+"""A split that a file gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab.data.split_file import read_split
+from snnlab.errors import DataError
+
+NAMES = ["data/a/0.npy", "data/a/1.npy", "data/b/0.npy", "data/b/2.npy"]
+NO_TEST = np.zeros(4, np.uint8)
+
+
+def _write(tmp_path: Path, text: str, name: str = "split.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_a_table_names_recordings_by_the_end_of_their_path_or_their_number(tmp_path: Path) -> None:
+    path = _write(tmp_path, "recording,split\na/0.npy,train\n2.npy, test\n1,val\n")
+    split = read_split(path, NAMES, NO_TEST)
+    assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([0], [1], [3])
+    assert split.rule == "the file split.csv"
+
+
+def test_the_record_of_a_run_is_such_a_file(tmp_path: Path) -> None:
+    first = read_split(_write(tmp_path, "recording,split\n0,train\n1,train\n2,val\n3,test\n"), NAMES, NO_TEST)
+    again = read_split(_write(tmp_path, json.dumps(first.as_record()), "split.json"), NAMES, NO_TEST)
+    assert again.hash == first.hash
+
+
+def test_bad_recordings_are_for_nothing(tmp_path: Path) -> None:
+    path = _write(tmp_path, "recording,split\n0,train\n1,train\n2,val\n3,test\n")
+    assert read_split(path, NAMES, NO_TEST, bad=[1, 3]).as_record() | {"hash": ""} == {
+        "rule": "the file split.csv",
+        "hash": "",
+        "train": [0],
+        "val": [2],
+        "test": [],
+    }
+
+
+def test_the_datasets_test_recordings_are_for_testing_only(tmp_path: Path) -> None:
+    parts = np.array([0, 0, 1, 1], np.uint8)
+    with pytest.raises(DataError, match=r"data/b/0\.npy is one of the dataset's test recordings"):
+        read_split(_write(tmp_path, "recording,split\n0,train\n2,val\n"), NAMES, parts)
+    split = read_split(_write(tmp_path, "recording,split\n0,train\n1,val\n3,test\n"), NAMES, parts)
+    assert split.test.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recording,part\n0,train\n", "columns recording and split"),
+        ("recording,split\n0,train\n1,trian\n", r"line 3: split must be train, val or test, got trian"),
+        ("recording,split\n0,train\n0.npy,val\n", r"line 3: 0\.npy names 2 recordings"),
+        ("recording,split\n0,train\na/7.npy,val\n", r"line 3: a/7\.npy is no recording\. Did you mean"),
+        ("recording,split\n0,train\n4,val\n", r"line 3: there are 4 recordings, 0 to 3, not 4"),
+        ("recording,split\n0,train\na/0.npy,val\n", r"line 3: data/a/0\.npy is named twice"),
+        ("recording,split\n0,val\n", "names no recordings for training"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_split(_write(tmp_path, text), NAMES, NO_TEST)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "has no lists of numbers"),
+        ("[]", "has no lists of numbers"),
+        ('{"train": [0, 0], "val": [], "test": []}', "named twice"),
+        ('{"train": [0], "val": [0], "test": []}', "named twice"),
+        ('{"train": [9], "val": [], "test": []}', "there are 4 recordings"),
+    ],
+)
+def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_split(_write(tmp_path, text, "split.json"), NAMES, NO_TEST)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.split_file: .*none\.csv cannot be read"):
+        read_split(tmp_path / "none.csv", NAMES, NO_TEST)
