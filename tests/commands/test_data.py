@@ -100,5 +100,8 @@ def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(wor
     where = [f"data.root={workplace}", "data.download=false", f"data.store_dir={workplace / 'stores'}"]
     done = snnlab("data", "inspect", "data=dvsgesture", *where)
     assert done.status == 0, done.err
-    assert "these recordings have no split: all 3 recordings are of one group, of which no part can be held out" in done.out
+    assert (
+        "these recordings have no split: all 3 recordings are of one group, of which no part can be held out"
+        in done.out
+    )
     assert "right hand wave" in done.out

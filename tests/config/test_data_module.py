@@ -22,6 +22,7 @@ def test_one_batch_learnt_by_heart_is_neither_augmented_nor_mixed(mode: Mode, ch
     }
     settings, _, _ = read_settings(node)
     experiment = Experiment("one", 0, model={}, data=node, loss={}, optimizer={}, trainer={}, mode=mode)
-    module = data_module(experiment, settings, open_or_build(build_dataset(node), tmp_path))
+    dataset = build_dataset(node)
+    module = data_module(experiment, settings, open_or_build(dataset, tmp_path), dataset)
     assert isinstance(module.mixing, Mixing) == changed
     assert (module.pipeline is not None) == changed
