@@ -16,6 +16,7 @@ class Stream(IntEnum):
     DROPOUT = 3
     SPLIT = 4
     TEST = 5
+    MIXING = 6
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

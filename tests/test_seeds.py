@@ -16,6 +16,7 @@ def test_draws_are_the_same_on_every_machine_and_for_ever() -> None:
         "DROPOUT": 3,
         "SPLIT": 4,
         "TEST": 5,
+        "MIXING": 6,
     }
 
 

@@ -37,6 +37,7 @@ REGISTRIES = {
     "datasets": ("snnlab.data.settings", "DATASETS", "data.type"),
     "frames": ("snnlab.events.framing", "FRAMES", "data.frames, or data.frames.type"),
     "augmentations": ("snnlab.data.augment", "AUGMENTATIONS", "data.augment[].type"),
+    "mixes": ("snnlab.data.mixing", "MIXES", "data.mix.type"),
 }
 
 

@@ -193,7 +193,7 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
     if experiment.mode == "overfit":
         parts = one_batch(parts, data.batch_size, experiment.seed)
         return EventDataModule(packed, parts, data, experiment.seed, repeats=OVERFIT_STEPS)
-    return EventDataModule(packed, parts, data, experiment.seed, pipeline=data.pipeline)
+    return EventDataModule(packed, parts, data, experiment.seed, pipeline=data.pipeline, mixing=data.mixing)
 
 
 def data_notes(data: EventDataModule) -> list[str]:

@@ -10,11 +10,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
 from snnlab.data.hot_pixels import hot_pixels
+from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
 from snnlab.events.frames import Batch, EventBatch
+from snnlab.seeds import Stream, generator
 
 
 class _Recordings(Dataset[EventBatch]):
@@ -40,6 +42,7 @@ class EventDataModule(L.LightningDataModule):
         seed: The run's seed, for the order of the training recordings, and for what is done to them.
         repeats: How often an epoch goes through the training recordings.
         pipeline: What is done to the training recordings.
+        mixing: How training recordings are mixed with each other.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class EventDataModule(L.LightningDataModule):
         seed: int,
         repeats: int = 1,
         pipeline: Pipeline | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
+        self.mixing, self._first = mixing, 0
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
@@ -69,9 +74,17 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
+    def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
+        """Remember the batch's first recording, for which the CPU would later have to wait."""
+        self._first = int(batch.index[0])
+        return batch
+
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
-        """Make frames of the events, on the device."""
-        return self.framing(batch)
+        """Make frames of the events, on the device, and mix those for training."""
+        frames, trainer = self.framing(batch), self.trainer
+        if self.mixing is None or trainer is None or not trainer.training:
+            return frames
+        return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))
 
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None

@@ -18,6 +18,8 @@ from snnlab.settings import check_known, settings_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from snnlab.data.mixing import Mixing
+
 # What a dataset's constructor may ask for, out of the settings that all share.
 SHARED = ("root", "download", "sensor_size", "num_classes")
 
@@ -60,6 +62,7 @@ class DataSettings:
         augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`.
         labels_after: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
             reverse); null where that is no class. What is not named leaves classes as they are.
+        mix: How training recordings are mixed with each other: a node of `list mixes`; null: they are not.
 
     Raises:
         ValueError: naming the setting that is out of its range.
@@ -92,6 +95,7 @@ class DataSettings:
     download: bool = True
     augment: Sequence[Mapping[str, Any]] = ()
     labels_after: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
+    mix: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -137,6 +141,20 @@ class DataSettings:
             ConfigError: if `augment` or `labels_after` cannot be used.
         """
         return build_pipeline(self.augment, self.labels_after, self.num_classes, self.size)
+
+    @property
+    def mixing(self) -> Mixing | None:
+        """How training recordings are mixed with each other.
+
+        Raises:
+            ConfigError: if `mix` cannot be used.
+        """
+        if self.mix is None:
+            return None
+        # Here, because it takes torch, which only who mixes should wait for.
+        from snnlab.data.mixing import build_mixing
+
+        return build_mixing(self.mix)
 
     @property
     def steps(self) -> int:
@@ -230,7 +248,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
         common = DataSettings(**{name: value for name, value in settings.items() if name in shared})
     except ValueError as error:
         raise ConfigError(f"data: {error}") from error
-    _ = common.pipeline, common.framing()  # for their mistakes
+    _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
 

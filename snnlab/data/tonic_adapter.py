@@ -1,9 +1,10 @@
-"""The one place that imports tonic (GPL-3.0-only), and only when a file is read or fetched."""
+"""The one place that imports tonic (GPL-3.0-only), and only when a file is read or fetched or a transform is named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,3 +43,10 @@ def read_nmnist_file(path: Path) -> Events:
         y=columns["y"].astype(np.int16),
         p=columns["p"].astype(bool),
     )
+
+
+def transform(name: str) -> Callable[..., Any]:
+    """Return a class of `tonic.transforms`."""
+    import tonic.transforms
+
+    return getattr(tonic.transforms, name)

@@ -42,8 +42,23 @@ class EventBatch(NamedTuple):
         return cls(t, x, y, p, offsets, targets, index)
 
 
+class Mix(NamedTuple):
+    """The other class of each recording that was mixed with another one.
+
+    Args:
+        targets: Class of the other recording.
+        weight: Weight of that class, 0 to 1; the recording's own class has the rest.
+
+    Shape:
+        `[B]` each.
+    """
+
+    targets: Tensor
+    weight: Tensor
+
+
 class Batch(NamedTuple):
-    """Frames and what belongs to them.
+    """Frames and what belongs to them; `mix` where recordings were mixed for training.
 
     Shape:
         x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`.
@@ -53,6 +68,7 @@ class Batch(NamedTuple):
     lengths: Tensor
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    mix: Mix | None = None
 
 
 def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:

@@ -28,12 +28,14 @@ class Loss(nn.Module, ABC):
     """What a network is trained for.
 
     Shape:
-        y: `[T, B, K]`; targets: `[B]`; lengths: `[B]`; counts: see `TemporalLayer`.
+        y: `[T, B, K]`; targets: `[B]`; lengths: `[B]`; counts: see `TemporalLayer`; weight: `[B]`.
     """
 
     @abstractmethod
-    def forward(self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its parts by name."""
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts by name: means over the samples of each one's own, times its weight."""
 
     @abstractmethod
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
@@ -67,13 +69,12 @@ class CrossEntropy(Loss):
         self.over_time = over_time
         self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 
-    def forward(self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss; it has one part."""
-        loss = (
-            self._per_step(y, targets, lengths)
-            if self.over_time == "per_step"
-            else self._of_readout(y, targets, lengths)
-        )
+        of = self._per_step if self.over_time == "per_step" else self._of_readout
+        loss = of(y, targets, lengths, weight)
         return loss, {"cross_entropy": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
@@ -86,16 +87,20 @@ class CrossEntropy(Loss):
         with _named():
             return self._so_far(y).argmax(-1)
 
-    def _of_readout(self, y: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
-        return functional.cross_entropy(self.readout(y, lengths), targets)
+    def _of_readout(self, y: Tensor, targets: Tensor, lengths: Tensor, weight: Tensor | None) -> Tensor:
+        scores = self.readout(y, lengths)
+        if weight is None:
+            return functional.cross_entropy(scores, targets)
+        return (functional.cross_entropy(scores, targets, reduction="none") * weight).mean()
 
-    def _per_step(self, y: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+    def _per_step(self, y: Tensor, targets: Tensor, lengths: Tensor, weight: Tensor | None) -> Tensor:
         each = functional.cross_entropy(y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none").unflatten(
             0, y.shape[:2]
         )
         valid = valid_steps(lengths, y.shape[0], each)
         each = each if valid is None else torch.where(valid, each, 0)
-        return (each.sum(0) / lengths).mean()
+        each = each.sum(0) / lengths
+        return (each if weight is None else each * weight).mean()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from snnlab.nn.temporal import Counts
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
+from snnlab.training.mixed import batch_loss, counted_targets
 
 STAGES = ("train", "val", "test")
 
@@ -125,9 +126,9 @@ class SpikingModule(L.LightningModule):
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
         counts: Counts = {}
         y = self(batch.x, batch.lengths, counts)
-        loss, _ = self.loss(y, batch.targets, batch.lengths, counts)
+        loss = batch_loss(self.loss, y, batch, counts)
         scores = self.loss.readout(y, batch.lengths)
-        self._metrics(stage).update(loss, scores, batch.targets, counts, batch.lengths)
+        self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths)
         return loss, Outputs(y, counts, batch)
 
     def _metrics(self, stage: str) -> StageMetrics:

@@ -119,3 +119,55 @@ def test_the_trainer_gives_each_epoch_its_own_order(
         assert order == np.concatenate([draw.indices for draw in expected]).tolist()
     assert len({tuple(order) for order in watcher.trained}) == 3
     assert watcher.validated == [tiny_split.val.tolist()] * 3
+
+
+class _Frames(_Watcher):
+    """Notes the batches too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Batch] = []
+        self.unmixed: list[Batch] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.batches.append(batch)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.unmixed.append(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.unmixed.append(batch)
+
+
+def _fitted(store: Store, split: Split, trainer: Any, mix: dict[str, Any] | None, workers: int = 0) -> _Frames:
+    module = _module(store, split, num_workers=workers, mix=mix)
+    module.mixing = module.settings.mixing
+    frames = _Frames()
+    trainer.fit(frames, datamodule=module)
+    trainer.test(frames, datamodule=module, verbose=False)
+    return frames
+
+
+@pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "eventmix"])
+def test_training_batches_are_mixed_alike_for_any_number_of_workers_and_no_others_are(
+    tiny_store: Store, tiny_split: Split, quiet_trainer: Any, kind: str
+) -> None:
+    plain, *found = (
+        _fitted(tiny_store, tiny_split, quiet_trainer(max_epochs=2), mix, workers)
+        for mix, workers in ((None, 0), ({"type": kind}, 0), ({"type": kind}, 1), ({"type": kind}, 2))
+    )
+    for others in found[1:]:
+        for one, other in zip(found[0].batches, others.batches, strict=True):
+            assert one.mix is not None
+            assert other.mix is not None
+            assert torch.equal(one.x, other.x)
+            assert torch.equal(one.mix.weight, other.mix.weight)
+            assert torch.equal(one.mix.targets, other.mix.targets)
+    assert all(batch.mix is None for batch in plain.batches)
+    assert any(not torch.equal(one.x, two.x) for one, two in zip(plain.batches, found[0].batches, strict=True))
+    assert len(plain.unmixed) > 2
+    for one, two in zip(plain.unmixed, found[0].unmixed, strict=True):
+        assert two.mix is None
+        assert torch.equal(one.x, two.x)

@@ -1,27 +1,17 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import start
 from toy_source import ToySource
 
 from snnlab.errors import DataError, StoreError
 from snnlab.events import Events, open_or_build
 from snnlab.events.build import Recordings, store_path
-
-ROOT = Path(__file__).parents[2]
-
-
-def _start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    lines = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n"
-    command = [sys.executable, "-c", lines + textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def _folders(store_dir: Path) -> list[str]:
@@ -131,7 +121,7 @@ def test_arrays_that_do_not_fit_are_refused_before_reading(tmp_path: Path, key: 
 
 def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
     stores, journal = tmp_path / "stores", tmp_path / "journal"
-    process = _start(
+    process = start(
         """
         import time
         from pathlib import Path
@@ -169,7 +159,7 @@ def test_two_processes_at_once_build_one_store_once(tmp_path: Path) -> None:
         source = ToySource(journal=Path(sys.argv[2]))
         print(open_or_build(source, Path(sys.argv[1]), progress=slowly).fingerprint)
         """
-    processes = [_start(code, tmp_path / "stores", tmp_path / "journal") for _ in range(2)]
+    processes = [start(code, tmp_path / "stores", tmp_path / "journal") for _ in range(2)]
     answers = [process.communicate(timeout=20)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert answers[0] == answers[1]
@@ -183,7 +173,7 @@ def test_a_folder_that_cannot_be_written_names_the_cure(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_names_the_cure_and_leaves_nothing(tmp_path: Path) -> None:
-    process = _start(
+    process = start(
         """
         import resource
         from pathlib import Path
@@ -217,7 +207,7 @@ def test_progress_sees_every_recording(tmp_path: Path) -> None:
 
 
 def test_packing_needs_neither_torch_nor_the_frameworks() -> None:
-    process = _start(
+    process = start(
         """
         import snnlab.events, snnlab.events.saccades
         print(sorted({"torch", "tonic", "hydra", "lightning", "pytorch_lightning"} & set(sys.modules)))

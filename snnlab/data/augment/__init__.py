@@ -1,6 +1,7 @@
 """Recordings changed at random for training, event by event."""
 
 from snnlab.data.augment import events as events
+from snnlab.data.augment import from_tonic as from_tonic
 from snnlab.data.augment import geometry as geometry
 from snnlab.data.augment import time as time
 from snnlab.data.augment.base import AUGMENTATIONS as AUGMENTATIONS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -22,7 +21,7 @@ class Augmentation(ABC):
     """
 
     # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
-    alters: ClassVar[str | None] = None
+    alters: str | None = None
 
     def __init__(self, p: float = 1.0) -> None:
         if not 0 < p <= 1:

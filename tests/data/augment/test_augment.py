@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "drop_area": {"most": 0.5},
     "drop_time": {"most": 0.5},
     "noise": {"rate": 5.0},
+    "tonic": {"name": "DropEvent", "settings": {"p": 0.3}},
 }
 
 
@@ -37,8 +38,8 @@ def recording(number: int = 500, sensor: tuple[int, int, int] = SENSOR) -> Event
     return Events(np.sort(rng.integers(0, 100_000, number)), x, y, p)
 
 
-def apply(name: str, events: Events, seed: int = 0, sensor: tuple[int, int, int] = SENSOR, **settings: Any) -> Events:
-    augmentation = AUGMENTATIONS.build(name, settings, "data.augment[0]", sensor_size=sensor)
+def apply(kind: str, events: Events, seed: int = 0, sensor: tuple[int, int, int] = SENSOR, **settings: Any) -> Events:
+    augmentation = AUGMENTATIONS.build(kind, settings, "data.augment[0]", sensor_size=sensor)
     return augmentation.apply(events, np.random.default_rng(seed))
 
 
