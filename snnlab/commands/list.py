@@ -35,6 +35,7 @@ REGISTRIES = {
     "initialisations": ("snnlab.nn", "INITS", "model.init.type"),
     "losses": ("snnlab.training.losses", "LOSSES", "loss.type"),
     "datasets": ("snnlab.data.settings", "DATASETS", "data.type"),
+    "frames": ("snnlab.events.framing", "FRAMES", "data.frames, or data.frames.type"),
     "augmentations": ("snnlab.data.augment", "AUGMENTATIONS", "data.augment[].type"),
     "mixes": ("snnlab.data.mixing", "MIXES", "data.mix.type"),
 }

@@ -54,7 +54,7 @@ def main(arguments: list[str], started: float) -> int:
     else:
         from snnlab.record.network_figure import draw
 
-        draw(figure, experiment.name, summary, f"{settings.steps} steps of {settings.step_ms:g} ms")
+        draw(figure, experiment.name, summary, settings.steps_text)
         print(figure)
     return 0
 
@@ -78,4 +78,7 @@ def frames_text(settings: DataSettings) -> str:
     width, height, polarities = settings.size
     sensor = f"{width} × {height} pixels" if height > 1 else f"{width} channels"
     signs = f"{polarities} polarities" if polarities > 1 else "1 polarity"
-    return f"{sensor}, {signs}, {settings.steps} steps of {settings.step_ms:g} ms = {settings.duration_ms:g} ms"
+    length = "" if settings.step_ms is None else f" = {settings.duration_ms:g} ms"
+    size = {(polarities, height, width), (polarities, width), (width,)}
+    frames = "" if settings.frame_shape in size else f"; frames {list(settings.frame_shape)}"
+    return f"{sensor}, {signs}, {settings.steps_text}{length}{frames}"

@@ -23,6 +23,7 @@ from snnlab.data.splits import Fold, Split, make_split, one_batch
 from snnlab.errors import ConfigError
 from snnlab.events import Store, open_or_build
 from snnlab.events.build import Recordings
+from snnlab.events.framing.kinds import Counts
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.fusion import take_events
 from snnlab.nn.kernels.ops import Backend, resolve
@@ -130,7 +131,8 @@ def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModu
         ConfigError: if events are asked for where they cannot be.
     """
     wanted = experiment.first_layer
-    if wanted == "frames" or (wanted == "auto" and density(data) > SPARSE):
+    sparse = isinstance(data.framing.kind, Counts) and density(data) <= SPARSE
+    if wanted == "frames" or (wanted == "auto" and not sparse):
         return "frames"
     able = backend == "numba" and experiment.fuse and take_events(built.network)
     if wanted == "events" and not able:
@@ -202,7 +204,7 @@ def data_notes(data: EventDataModule) -> list[str]:
     """
     split, settings = data.split, data.settings
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
-    notes = [f"{sizes}; {settings.steps} steps of {settings.step_ms:g} ms"]
+    notes = [f"{sizes}; {settings.steps_text}"]
     everything = np.arange(len(data.store))
     outside = data.store.count_outside(everything, settings.duration_us)
     if outside:

@@ -1,30 +1,61 @@
-"""Let tonic fetch what is missing of a dataset, and say what to do where that fails."""
+"""Fetch what is missing of a dataset, and say what to do where that fails."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from snnlab.data import tonic_adapter
+from filelock import FileLock
+
+from snnlab.data.downloading import archives_of, obtain
+from snnlab.data.unpacking import is_packed, unpack
 from snnlab.errors import DataError
 
+Counts = Mapping[str, int]
 
-def fetch(dataset: str, folder: Path, have: str, addresses: Mapping[str, str] | None = None) -> None:
-    """Fetch and unpack a dataset.
+
+def fetch_missing(
+    nodes: Sequence[Mapping[str, Any]], folder: Path, count: Callable[[], Counts], whole: Counts, *, download: bool
+) -> None:
+    """Fetch and unpack a dataset's archives where recordings are missing.
+
+    Archives without an address are used where they lie in the folder.
 
     Args:
-        dataset: Name of the class in `tonic.datasets`.
-        folder: The dataset's own folder, below which tonic puts it.
-        have: What was found there, in words.
-        addresses: Attributes of the class that hold addresses which work no more, and those that do.
+        nodes: The YAML's `archives`.
+        folder: The dataset's own folder.
+        count: Counts the recordings that are there, by part.
+        whole: How many each part has.
+        download: Whether anything is to be fetched or unpacked.
 
     Raises:
-        DataError: if it cannot be reached, or what arrived has another checksum.
+        ConfigError: if an archive's settings cannot be used.
+        DataError: if one cannot be fetched, has another checksum, or cannot be unpacked.
     """
+    archives = archives_of(nodes)
+    usable = [archive for archive in archives if archive.url or (folder / archive.name).is_file()]
+    if not (download and usable) or _complete(count(), whole):
+        return
+    have = ", ".join(f"{found:,} of {whole[part]:,} in {folder / part}" for part, found in count().items())
+    archive = usable[0]
     try:
-        tonic_adapter.download(dataset, folder.parent, addresses or {})
-    except (OSError, RuntimeError) as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".fetching.lock"):
+            for archive in usable:
+                # Another process may have fetched it while this one waited.
+                if not _complete(count(), whole):
+                    path = obtain(archive, folder)
+                    if is_packed(path):
+                        unpack(path, folder)
+    except (OSError, DataError) as error:
+        hand = f"\n  or fetch {archive.url} by hand and put the file at {folder / archive.name}" if archive.url else ""
         raise DataError(
             f"data.root: found {have}; fetching the rest failed ({error})\n"
-            f"  data.download=false uses what is there; data.root=FOLDER names the folder that holds {folder.name}"
+            "  data.download=false uses what is there; data.root=FOLDER names the folder that holds"
+            f" {folder.name}{hand}"
         ) from error
+
+
+def _complete(found: Counts, whole: Counts) -> bool:
+    return all(found[part] >= number for part, number in whole.items())

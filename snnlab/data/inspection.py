@@ -13,7 +13,7 @@ import numpy as np
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
-from snnlab.events.frames import EventBatch, to_frames
+from snnlab.events.frames import EventBatch
 
 # Recordings whose frames are looked at, spread over all.
 SAMPLE = 64
@@ -134,10 +134,10 @@ def _range(values: np.ndarray) -> Range | None:
 def _binning(store: Store, settings: DataSettings) -> Binning:
     outside = store.count_outside(np.arange(len(store)), settings.duration_us)
     sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
-    cells, filled, many, most = 0, 0, 0, 0
+    framing, cells, filled, many, most = settings.framing(), 0, 0, 0, 0
     for index in sample:  # one by one: frames of large sensors are large
         packed = EventBatch.from_packed(store.gather(index[None]))
-        x = to_frames(packed, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size).x
+        x = framing(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
     return Binning(store.num_events, outside, filled / max(cells, 1), many / max(filled, 1), most, sample.size)

@@ -9,12 +9,13 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
+from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
-from snnlab.events.frames import Batch, EventBatch, to_frames
+from snnlab.events.frames import Batch, EventBatch
 from snnlab.seeds import Stream, generator
 
 
@@ -58,6 +59,8 @@ class EventDataModule(L.LightningDataModule):
         self.mixing, self._first = mixing, 0
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
+        self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
+        self.framing = settings.framing(self.hot)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, in a new order each epoch."""
@@ -77,9 +80,8 @@ class EventDataModule(L.LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
-        """Count the events into frames, on the device, and mix those for training."""
-        settings, trainer = self.settings, self.trainer
-        frames = to_frames(batch, num_bins=settings.steps, duration_us=settings.duration_us, sensor_size=settings.size)
+        """Make frames of the events, on the device, and mix those for training."""
+        frames, trainer = self.framing(batch), self.trainer
         if self.mixing is None or trainer is None or not trainer.training:
             return frames
         return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))

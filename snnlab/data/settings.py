@@ -12,9 +12,12 @@ from snnlab.data import sources as sources  # registers the datasets
 from snnlab.data.augment import Pipeline, build_pipeline
 from snnlab.data.registry import DATASETS, Dataset
 from snnlab.errors import ConfigError, DataError
+from snnlab.events.framing import FRAMES, Framing, Region, Steps
 from snnlab.settings import check_known, settings_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from snnlab.data.mixing import Mixing
 
 # What a dataset's constructor may ask for, out of the settings that all share.
@@ -34,6 +37,15 @@ class DataSettings:
         duration_ms: Length of the window [0, duration_ms), ms.
         num_bins: Number of steps in the window; or give `dt`.
         dt: Length of a step, ms, which must divide the window; or give `num_bins`.
+        bin_by: Steps of equal `time`, or of equal `count` of events, which have no dt: then only constants in steps
+            can be had, and no rates in Hz.
+        events_per_bin: Events of a step by count, of at most num_bins steps; null: num_bins equal parts of the events.
+        overlap_ms: How much longer than a step a frame is, ms: it has the first events of the next step too.
+        lengths: How many steps count: all of the `window`, or those until the last event of a `recording`.
+        frames: What a frame holds, a node of `list frames` or its type alone: counts, binary, signed, ...
+        crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
+        downsample: Side of a cell, pixels, of which the events are counted together.
+        hot_pixels_hz: Pixels with more events a second than this, over all training recordings, are left out.
         batch_size: Recordings a batch.
         num_workers: Processes that load; 0 loads in the main process.
         val_fraction: Part of the training recordings held out for validation, 0 <= f < 1.
@@ -61,6 +73,14 @@ class DataSettings:
     duration_ms: Annotated[float, "ms"]
     num_bins: int | None = None
     dt: Annotated[float | None, "ms"] = None
+    bin_by: Literal["time", "count"] = "time"
+    events_per_bin: int | None = None
+    overlap_ms: Annotated[float, "ms"] = 0.0
+    lengths: Literal["window", "recording"] = "window"
+    frames: Mapping[str, Any] | str = "counts"
+    crop: Sequence[int] | None = None
+    downsample: int = 1
+    hot_pixels_hz: Annotated[float | None, "Hz"] = None
     batch_size: int = 32
     num_workers: int = 0
     val_fraction: float = 0.1
@@ -106,6 +126,12 @@ class DataSettings:
             raise ValueError(f"num_bins must be 1 or more, got {self.num_bins}")
         if self.dt is not None:
             self._check_dt(self.dt)
+            if self.bin_by == "count":
+                raise ValueError("bin_by: count has no dt; give num_bins, which is the largest number of steps")
+        if self.crop is not None and len(self.crop) != 4:
+            raise ValueError(f"crop is [left, top, width, height], got {list(self.crop)}")
+        if self.hot_pixels_hz is not None and not self.hot_pixels_hz > 0:
+            raise ValueError(f"hot_pixels_hz must be > 0 Hz, got {self.hot_pixels_hz}")
 
     @property
     def pipeline(self) -> Pipeline:
@@ -136,9 +162,20 @@ class DataSettings:
         return self.num_bins if self.num_bins is not None else round(self.duration_ms / (self.dt or 1.0))
 
     @property
-    def step_ms(self) -> float:
-        """Length of a step, ms."""
+    def step_ms(self) -> float | None:
+        """Length of a step, ms; None for steps by count, which have none."""
+        if self.bin_by == "count":
+            return None
         return self.dt if self.dt is not None else self.duration_ms / self.steps
+
+    @property
+    def steps_text(self) -> str:
+        """The steps in words."""
+        if self.events_per_bin is not None:
+            return f"at most {self.steps} steps of {self.events_per_bin:,} events"
+        if self.bin_by == "count":
+            return f"{self.steps} steps of equally many events"
+        return f"{self.steps} steps of {self.step_ms:g} ms"
 
     @property
     def duration_us(self) -> int:
@@ -153,11 +190,31 @@ class DataSettings:
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Shape of one frame: (P, H, W), or (P, W), or (W,), as the sensor has rows and polarities."""
-        width, height, polarities = self.size
-        if height > 1:
-            return polarities, height, width
-        return (polarities, width) if polarities > 1 else (width,)
+        """Shape of one frame: (C, H, W), or (C, W), or (W,), as there are rows and channels."""
+        return self.framing().shape
+
+    def framing(self, hot: Tensor | None = None) -> Framing:
+        """Return how events become frames.
+
+        Args:
+            hot: Which pixels are hot, or None.
+
+        Shape:
+            hot: bool `[H * W]`.
+
+        Raises:
+            ConfigError: if the settings do not go together.
+        """
+        node = {"type": self.frames} if isinstance(self.frames, str) else dict(self.frames)
+        kind = FRAMES.build(node.pop("type", None), node, "data.frames")
+        crop = None if self.crop is None else (self.crop[0], self.crop[1], self.crop[2], self.crop[3])
+        try:
+            region = Region(self.size, crop, self.downsample, hot)
+            overlap_us = round(1000 * self.overlap_ms)
+            steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
+            return Framing(region, steps, kind, self.lengths)
+        except ValueError as error:
+            raise ConfigError(f"data: {error}") from error
 
     def _check_dt(self, dt: float) -> None:
         if not 0 < dt < math.inf:
@@ -191,7 +248,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
         common = DataSettings(**{name: value for name, value in settings.items() if name in shared})
     except ValueError as error:
         raise ConfigError(f"data: {error}") from error
-    _ = common.pipeline, common.mixing  # for their mistakes
+    _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
 

@@ -1,35 +1,14 @@
-"""The one place that imports tonic (GPL-3.0-only), and only when a file is read or fetched or a transform is named."""
+"""The one place that imports tonic (GPL-3.0-only), and only when a file is read or a transform is named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snnlab.events import Events
-
-
-def download(dataset: str, root: Path, addresses: Mapping[str, str]) -> None:
-    """Let tonic fetch and unpack both parts of a dataset below `root`.
-
-    Args:
-        dataset: Name of the class in `tonic.datasets`.
-        root: What tonic calls `save_to`.
-        addresses: Attributes of the class that are to be others.
-
-    Raises:
-        OSError: if it cannot be reached or written.
-        RuntimeError: if what arrived has another checksum.
-    """
-    import tonic.datasets
-
-    kind = getattr(tonic.datasets, dataset)
-    if addresses:  # under the same name, which is that of the folder
-        kind = type(dataset, (kind,), dict(addresses))
-    for train in (True, False):
-        kind(save_to=str(root), train=train)
 
 
 def read_nmnist_file(path: Path) -> Events:

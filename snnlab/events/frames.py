@@ -93,11 +93,16 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
             the CPU only, where that is free; the store has checked them when it was built.
         ValueError: If num_bins or duration_us is not positive.
     """
+    x = count_frames(batch, num_bins, duration_us, sensor_size)
+    lengths = torch.full((batch.targets.numel(),), num_bins, dtype=torch.int64, device=x.device)
+    return Batch(channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+
+
+def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the counts of `to_frames` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
     _check(batch, num_bins, duration_us, sensor_size)
     on_cpu = batch.t.device.type == "cpu"
-    x = (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
-    lengths = torch.full((batch.targets.numel(),), num_bins, dtype=torch.int64, device=x.device)
-    return Batch(_channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+    return (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
 
 
 def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
@@ -127,11 +132,11 @@ def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: 
     # Half the width is twice the speed; neither intermediate value may overflow.
     integer = torch.int32 if max(num_bins * duration_us, x.numel()) < 2**31 else torch.int64
     step = t.to(integer).mul_(num_bins).div_(duration_us, rounding_mode="floor")
-    x.view(-1).scatter_add_(0, _cells(batch, step, sensor_size), inside)
+    x.view(-1).scatter_add_(0, cells_of(batch, step, sensor_size), inside)
     return x
 
 
-def _cells(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
+def cells_of(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
     """Turn each event's step, in place, into its cell in a contiguous `[T, B, H, W, P]`, `[N]`."""
     width, height, polarities = sensor_size
     num_recordings = batch.targets.numel()
@@ -149,7 +154,8 @@ def _cells(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
     return cell.long()
 
 
-def _channels_last(x: Tensor, has_rows: bool) -> Tensor:
+def channels_last(x: Tensor, has_rows: bool) -> Tensor:
+    """Return frames `[T, B, H, W, P]` (`[T, B, W, P]`) with their axes in torch's order, in the same memory."""
     if has_rows:
         return x.permute(0, 1, 4, 2, 3)
     return x.squeeze(3) if x.shape[3] == 1 else x.permute(0, 1, 3, 2)

@@ -56,7 +56,7 @@ def binning_text(found: Inspection, settings: DataSettings) -> str:
         else "no event later"
     )
     return (
-        f"{settings.steps} steps of {settings.step_ms:g} ms, {left}; of their cells {binning.filled:.2%} hold events,"
+        f"{settings.steps_text}, {left}; of their cells {binning.filled:.2%} hold events,"
         f" {binning.many:.0%} of those more than one, at most {binning.most:,} ({binning.sampled} recordings looked at)"
     )
 

@@ -162,3 +162,42 @@ def test_a_contradiction_between_yaml_and_recordings_is_refused(toy: str) -> Non
 def test_what_a_dataset_refuses_names_its_place(toy: str) -> None:
     with pytest.raises(ConfigError, match=r"^data: classes must be 100 or less$"):
         build_dataset({"type": toy, "classes": 101, **GOOD})
+
+
+@pytest.mark.parametrize(
+    ("given", "shape", "text"),
+    [
+        ({}, (2, 34, 34), "20 steps of 16 ms"),
+        ({"frames": "signed"}, (1, 34, 34), "20 steps of 16 ms"),
+        ({"frames": {"type": "binary", "merge": True}, "downsample": 2}, (1, 17, 17), "20 steps of 16 ms"),
+        ({"crop": [1, 2, 30, 20], "bin_by": "count"}, (2, 20, 30), "20 steps of equally many events"),
+        ({"bin_by": "count", "events_per_bin": 1000}, (2, 34, 34), "at most 20 steps of 1,000 events"),
+    ],
+)
+def test_how_events_become_frames(given: dict[str, Any], shape: tuple[int, ...], text: str) -> None:
+    settings, _, _ = read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})
+    assert settings.frame_shape == shape
+    assert settings.steps_text == text
+    assert (settings.step_ms is None) == (settings.bin_by == "count")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"frames": "binari"}, r"^data\.frames\.type: there is no kind of frames 'binari'\. Did you mean 'binary'"),
+        ({"frames": {"type": "binary", "tau": 3}}, r"^data\.frames: unknown setting 'tau'"),
+        ({"frames": {"type": "time_surface", "tau": 0}}, r"^data\.frames: tau must be > 0 ms"),
+        ({"crop": [0, 0, 40, 34]}, r"^data: crop is \[left, top, width, height\] within 34 x 34"),
+        ({"crop": [0, 0]}, r"^data: crop is \[left, top, width, height\], got"),
+        ({"bin_by": "counts"}, r"data\.bin_by|bin_by must be time or count"),
+        ({"bin_by": "count", "num_bins": None, "dt": 10.0}, r"^data: bin_by: count has no dt"),
+        ({"bin_by": "count", "frames": "rate"}, r"^data: frames of this type need bin_by: time"),
+        ({"hot_pixels_hz": 0}, r"^data: hot_pixels_hz must be > 0"),
+        ({"fold": 1}, r"^data: fold: 1 needs folds"),
+        ({"folds": 3, "fold": 3}, r"^data: folds must be 2 or more and fold 0 to folds - 1"),
+        ({"folds": 3, "split_file": "a.csv"}, r"^data: give folds or split_file"),
+    ],
+)
+def test_frames_and_splits_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})

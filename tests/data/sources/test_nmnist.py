@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from snnlab.data import tonic_adapter
-from snnlab.data.sources import nmnist
+from snnlab.data.sources.files import Part
 from snnlab.data.sources.nmnist import NMNIST
 from snnlab.errors import DataError
 from snnlab.events import Events, open_or_build
@@ -48,6 +48,12 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "NMNIST" / "Train" / "0" / "notes.txt").write_text("not a recording")
     (tmp_path / "NMNIST" / "Train" / "1").mkdir()
     return tmp_path
+
+
+def archive(path: Path) -> dict[str, str]:
+    """Return how a YAML names an archive, of which there may be none."""
+    md5 = hashlib.md5(path.read_bytes() if path.is_file() else b"").hexdigest()
+    return {"name": "train.zip", "md5": md5, "url": path.as_uri()}
 
 
 def _source(root: Path) -> NMNIST:
@@ -104,9 +110,8 @@ def test_a_partial_copy_is_said(root: Path) -> None:
 
 
 def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nmnist, "PARTS", (("Train", 4), ("Test", 2)))
-    monkeypatch.setattr(tonic_adapter, "download", lambda *_: pytest.fail("must not be called"))
-    assert NMNIST(str(root)).notes == []
+    monkeypatch.setattr(NMNIST, "parts", (Part("Train", 0, 4), Part("Test", 1, 2)))
+    assert NMNIST(str(root), archives=[archive(root / "nowhere.zip")]).notes == []
 
 
 @pytest.mark.parametrize("missing", ["NMNIST", "NMNIST/Train", "NMNIST/Test"])
@@ -164,35 +169,27 @@ def test_listing_imports_neither_tonic_nor_torch(root: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-@pytest.mark.parametrize("error", [OSError("no route to host"), RuntimeError("another checksum")])
-def test_a_failing_download_says_what_is_there_and_what_to_do(
-    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(dataset: str, save_to: Path, _: object) -> None:
-        raise error
-
-    monkeypatch.setattr(tonic_adapter, "download", fail)
+def test_a_failing_download_says_what_is_there_and_what_to_do(root: Path) -> None:
+    folder, url = root / "NMNIST", (root / "nowhere.zip").as_uri()
     with pytest.raises(DataError) as caught:
-        NMNIST(str(root))
-    what, cure = str(caught.value).splitlines()
-    folder = root / "NMNIST"
-    assert what == (
+        NMNIST(str(root), archives=[archive(root / "nowhere.zip")])
+    what, *cure = str(caught.value).splitlines()
+    assert what.startswith(
         f"data.root: found 4 of 60,000 in {folder / 'Train'}, 2 of 10,000 in {folder / 'Test'}; "
-        f"fetching the rest failed ({error})"
+        "fetching the rest failed (<urlopen error "
     )
-    assert "data.download=false" in cure
-    assert "data.root=FOLDER" in cure
+    assert cure == [
+        "  data.download=false uses what is there; data.root=FOLDER names the folder that holds NMNIST",
+        f"  or fetch {url} by hand and put the file at {folder / 'train.zip'}",
+    ]
 
 
-def test_what_was_fetched_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+def test_what_was_fetched_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("empty")
-
-    def fetch(dataset: str, save_to: Path, _: object) -> None:
-        assert (dataset, save_to) == ("NMNIST", elsewhere)
-        (root / "NMNIST").rename(save_to / "NMNIST")
-
-    monkeypatch.setattr(tonic_adapter, "download", fetch)
-    assert len(NMNIST(str(elsewhere))) == len(FILES)
+    packed = Path(shutil.make_archive(str(elsewhere / "mirror"), "zip", root / "NMNIST"))
+    source = NMNIST(str(elsewhere), archives=[archive(packed)])
+    assert len(source) == len(FILES)
+    assert source.read(3).t.tolist() == synthetic(7).t.tolist()
 
 
 def test_the_real_recordings_are_what_is_known_of_them(real_data: Path, store_dir: Path) -> None:

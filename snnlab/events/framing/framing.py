@@ -1,0 +1,81 @@
+"""Packed events to frames: a part of the sensor, steps of the window, what a frame holds.
+
+Axes: T steps, B recordings, C channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from snnlab.errors import DataError
+from snnlab.events.frames import Batch, EventBatch, channels_last
+from snnlab.events.framing.kinds import Kind, Window
+from snnlab.events.framing.region import Region
+from snnlab.events.framing.steps import Steps
+
+Lengths = Literal["window", "recording"]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a batch of packed events becomes frames.
+
+    Args:
+        region: Which part of the sensor.
+        steps: How the window becomes steps.
+        kind: What a frame holds.
+        lengths: How many steps of a recording count: all of the `window`, or those to its last event in it, after which
+            the `recording` is over. By `events_per_bin` it is always the latter.
+
+    Raises:
+        ValueError: if the kind needs the sensor's polarities, or times, that there are not.
+    """
+
+    region: Region
+    steps: Steps
+    kind: Kind
+    lengths: Lengths = "window"
+
+    def __post_init__(self) -> None:
+        """Check that the parts go together."""
+        self.kind.channels(self.region.size[2])
+        if self.kind.timed and not self.steps.plain:
+            raise ValueError("frames of this type need bin_by: time without overlap_ms")
+        if self.lengths not in ("window", "recording"):
+            raise ValueError(f"lengths must be window or recording, got {self.lengths}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame: (C, H, W), or (C, W), or (W,), as there are rows and channels."""
+        width, height, polarities = self.region.size
+        channels = self.kind.channels(polarities)
+        if height > 1:
+            return channels, height, width
+        return (channels, width) if channels > 1 else (width,)
+
+    def __call__(self, batch: EventBatch) -> Batch:
+        """Return the frames, channels-last in memory.
+
+        Args:
+            batch: Packed events, on the device on which the frames are wanted.
+
+        Shape:
+            x float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
+
+        Raises:
+            DataError: if y does not go with the sensor's height, or an event is outside.
+        """
+        if (batch.y is None) != (self.region.sensor_size[1] == 1):
+            given = "no y" if batch.y is None else "y"
+            size = list(self.region.sensor_size)
+            raise DataError(f"the recordings have {given}, sensor_size is {size}; y goes with H > 1")
+        seen = self.region(batch)
+        x = self.kind(Window(seen, self.steps, self.region.size))
+        if self.lengths == "recording" or self.steps.events_per_bin is not None:
+            lengths = self.steps.used(seen)
+        else:
+            lengths = torch.full_like(batch.targets, self.steps.num_bins)
+        return Batch(channels_last(x, seen.y is not None), lengths, batch.targets, batch.index)

@@ -1,0 +1,259 @@
+"""What a frame holds of its events: how many, whether any, how long ago.
+
+Axes: T steps, B recordings, H rows, W columns, C channels of a frame. N events.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.events.frames import EventBatch, cells_of, count_frames
+from snnlab.events.framing.region import LEFT_OUT
+from snnlab.events.framing.steps import Steps
+from snnlab.events.recording import SensorSize
+from snnlab.registry import Registry
+
+FRAMES = Registry("kind of frames")
+
+
+class Window(NamedTuple):
+    """The events of a batch and how they become steps.
+
+    Attributes:
+        batch: Packed events, in cells.
+        steps: How the window becomes steps.
+        size: `[W, H, P]` in cells.
+    """
+
+    batch: EventBatch
+    steps: Steps
+    size: SensorSize
+
+
+class Kind(ABC):
+    """What a frame holds.
+
+    Args:
+        merge: Whether ON and OFF events are taken to be the same.
+    """
+
+    # What needs the time of each event, and so steps by time without overlap.
+    timed: ClassVar[bool] = False
+
+    def __init__(self, merge: bool = False) -> None:
+        self.merge = merge
+
+    def channels(self, polarities: int) -> int:
+        """Return the number C of channels that frames of so many polarities have."""
+        return 1 if self.merge else polarities
+
+    def __call__(self, window: Window) -> Tensor:
+        """Return the frames in a contiguous `[T, B, H, W, C]`; `[T, B, W, C]` for events without rows."""
+        if self.merge:
+            window = window._replace(size=(*window.size[:2], 1))
+        return self.frames(window)
+
+    @abstractmethod
+    def frames(self, window: Window) -> Tensor:
+        """Return the frames of events whose polarities are those of the channels."""
+
+
+@FRAMES.register("counts")
+class Counts(Kind):
+    """How many events there are in each cell.
+
+    Args:
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the counts."""
+        steps = window.steps
+        if steps.plain:
+            return count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
+        return count_frames(steps.placed(window.batch), steps.num_bins, steps.num_bins, window.size)
+
+
+@FRAMES.register("binary")
+class Binary(Counts):
+    """Whether there is any event in each cell: 0 or 1.
+
+    Args:
+        merge: Whether ON and OFF events are taken to be the same.
+    """
+
+    def frames(self, window: Window) -> Tensor:
+        """Return 1 where events are."""
+        return super().frames(window).clamp_(max=1)
+
+
+@FRAMES.register("rate")
+class Rate(Counts):
+    """How many events per ms there are in each cell: counts divided by the length of a step.
+
+    Args:
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    timed = True
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the rates."""
+        return super().frames(window).mul_(1000 * window.steps.num_bins / window.steps.duration_us)
+
+
+@FRAMES.register("signed")
+class Signed(Counts):
+    """How many more ON than OFF events there are in each cell, in one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def channels(self, polarities: int) -> int:
+        """Return 1.
+
+        Raises:
+            ValueError: if the sensor does not tell ON from OFF.
+        """
+        _require_two(polarities, "signed")
+        return 1
+
+    def frames(self, window: Window) -> Tensor:
+        """Return ON less OFF."""
+        off, on = super().frames(window).unbind(-1)
+        return (on - off).unsqueeze(-1)
+
+
+@FRAMES.register("voxel_grid")
+class VoxelGrid(Kind):
+    """ON less OFF events, each shared between the two steps whose middles are nearest in time.
+
+        x[k] = sum_n p_n max(0, 1 - |t_n / dt - 1/2 - k|),  p_n = +1 or -1
+
+    Events before the middle of the first step and after that of the last are theirs alone, so that each counts as one.
+
+    Source: Zhu et al., Unsupervised event-based learning of optical flow, depth, and egomotion, 2019; over the window
+        instead of from the first to the last event.
+    """
+
+    timed = True
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def channels(self, polarities: int) -> int:
+        """Return 1.
+
+        Raises:
+            ValueError: if the sensor does not tell ON from OFF.
+        """
+        _require_two(polarities, "voxel_grid")
+        return 1
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the grid."""
+        batch, steps = window.batch, window.steps
+        sign = torch.where(batch.p, 1.0, -1.0)
+        inside = steps.of(batch) != LEFT_OUT
+        place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
+        place = place.clamp(0, steps.num_bins - 1)
+        first = place.floor()
+        late = torch.where(inside, (place - first).float(), 0.0)
+        early = torch.where(inside, 1 - late, 0.0)
+        first = first.long()
+        after = (first + 1).clamp(max=steps.num_bins - 1)
+        size = (*window.size[:2], 1)
+        x = torch.zeros(_shape(window, size), device=batch.t.device)
+        for step, share in ((first, early), (after, late)):
+            x.view(-1).scatter_add_(0, cells_of(batch, step, size), sign * share)
+        return x
+
+
+@FRAMES.register("time_surface")
+class TimeSurface(Kind):
+    """How long ago, at the end of each step, the last event of each cell was.
+
+        x[k] = exp(-(end_k - t_last) / tau),  0 where there was none yet
+
+    Args:
+        tau: Time constant (ms).
+        merge: Whether ON and OFF events are taken to be the same.
+
+    Source: Lagorce et al., HOTS: a hierarchy of event-based time-surfaces for pattern recognition, 2017.
+    """
+
+    timed = True
+
+    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
+        super().__init__(merge)
+        self.tau_us = 1000 * _positive(tau)
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the surface at the end of each step."""
+        batch, steps = window.batch, window.steps
+        step = steps.of(batch)
+        last = torch.full(_shape(window, window.size), LEFT_OUT, dtype=torch.int64, device=batch.t.device)
+        t = torch.where(step == LEFT_OUT, LEFT_OUT, batch.t)
+        last.view(-1).scatter_reduce_(0, cells_of(batch, step.clamp(min=0), window.size), t, "amax")
+        last = last.cummax(0).values
+        ends = _ends(steps, last.device).view(-1, *[1] * (last.ndim - 1))
+        return torch.where(last == LEFT_OUT, 0.0, ((last - ends) / self.tau_us).exp()).float()
+
+
+@FRAMES.register("decaying_surface")
+class DecayingSurface(Kind):
+    """The events of each cell so far, each fading from the moment at which it came.
+
+        x[k] = sum over events n before end_k of exp(-(end_k - t_n) / tau)
+
+    Args:
+        tau: Time constant (ms).
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    timed = True
+
+    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
+        super().__init__(merge)
+        self.tau_us = 1000 * _positive(tau)
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the surface at the end of each step."""
+        batch, steps = window.batch, window.steps
+        step = steps.of(batch)
+        inside, step = step != LEFT_OUT, step.clamp(min=0)
+        ends = _ends(steps, step.device)
+        left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
+        x = torch.zeros(_shape(window, window.size), device=step.device)
+        x.view(-1).scatter_add_(0, cells_of(batch, step, window.size), left)
+        fade = torch.exp(torch.tensor(-steps.duration_us / steps.num_bins / self.tau_us, dtype=torch.float64)).item()
+        for k in range(1, steps.num_bins):
+            x[k] += fade * x[k - 1]
+        return x
+
+
+def _ends(steps: Steps, device: torch.device) -> Tensor:
+    """Return when each step ends (us), float64 `[T]`."""
+    number = torch.arange(1, steps.num_bins + 1, dtype=torch.float64, device=device)
+    return number * (steps.duration_us / steps.num_bins)
+
+
+def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
+    width, height, channels = size
+    rows = () if window.batch.y is None else (height,)
+    return (window.steps.num_bins, window.batch.targets.numel(), *rows, width, channels)
+
+
+def _require_two(polarities: int, kind: str) -> None:
+    if polarities != 2:
+        raise ValueError(f"{kind} is ON less OFF events, and the sensor has {polarities} polarities; use counts")
+
+
+def _positive(tau: float) -> float:
+    if not tau > 0:
+        raise ValueError(f"tau must be > 0 ms, got {tau}")
+    return tau

@@ -1,0 +1,109 @@
+"""Of which step an event is: by its time, or by its place among the events of its recording.
+
+Axes: N events, B recordings, T steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from snnlab.events.frames import EventBatch
+from snnlab.events.framing.region import LEFT_OUT
+
+BinBy = Literal["time", "count"]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a window becomes steps.
+
+        by time:   step = floor(t * num_bins / duration_us)
+        by count:  step = floor(n * num_bins / N), or floor(n / events_per_bin); n = 0 .. N - 1 is the event's number
+
+    Args:
+        duration_us: Length of the window `[0, duration_us)` (us); later events are in no step.
+        num_bins: Number of steps T.
+        bin_by: `time`, or `count`: steps of equally many events, which have no length in time.
+        events_per_bin: Events of a step, by count; those after T steps are left out, and a recording of fewer ends
+            early. None: the events of a recording divided by T.
+        overlap_us: How much longer than a step a frame is, by time (us): it has the first events of the next one too.
+
+    Raises:
+        ValueError: if settings are out of their range or do not go together.
+    """
+
+    duration_us: int
+    num_bins: int
+    bin_by: BinBy = "time"
+    events_per_bin: int | None = None
+    overlap_us: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.bin_by not in ("time", "count"):
+            raise ValueError(f"bin_by must be time or count, got {self.bin_by}")
+        if self.events_per_bin is not None and (self.bin_by == "time" or self.events_per_bin < 1):
+            raise ValueError(f"events_per_bin must be 1 or more and needs bin_by: count, got {self.events_per_bin}")
+        if self.overlap_us < 0 or (self.overlap_us and self.bin_by == "count"):
+            raise ValueError("overlap_ms must be 0 or more, and needs bin_by: time")
+
+    @property
+    def plain(self) -> bool:
+        """Whether each event of the window is in the one step of its time."""
+        return self.bin_by == "time" and not self.overlap_us
+
+    def of(self, batch: EventBatch) -> Tensor:
+        """Return each event's step, or `LEFT_OUT`; of overlapping frames the last one that has it.
+
+        Shape:
+            int64 `[N]`.
+        """
+        inside = (batch.t >= 0) & (batch.t < self.duration_us)
+        if self.bin_by == "time":
+            return torch.where(inside, batch.t * self.num_bins // self.duration_us, LEFT_OUT)
+        seen = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
+        starts, lengths = seen[batch.offsets[:-1]], batch.offsets.diff()
+        total = seen[batch.offsets[1:]] - starts
+        number = seen[:-1] - torch.repeat_interleave(starts, lengths, output_size=inside.numel())
+        if self.events_per_bin is not None:
+            step = number // self.events_per_bin
+        else:
+            step = (
+                number
+                * self.num_bins
+                // torch.repeat_interleave(total.clamp(min=1), lengths, output_size=inside.numel())
+            )
+        return torch.where(inside & (step < self.num_bins), step, LEFT_OUT)
+
+    def placed(self, batch: EventBatch) -> EventBatch:
+        """Return the events with their step in place of their time; of overlapping frames once for each."""
+        step = self.of(batch)
+        if not self.overlap_us:
+            return batch._replace(t=step)
+        # A frame is as long as several steps and a rest: each event is in the step of its time and in those before.
+        more = -(-self.overlap_us * self.num_bins // self.duration_us)
+        before = torch.arange(more + 1, device=step.device)
+        steps = step[:, None] - before
+        end = -(-(steps + 1) * self.duration_us // self.num_bins) + self.overlap_us
+        kept = (steps >= 0) & (batch.t[:, None] < torch.where(before > 0, end, self.duration_us)) & (step >= 0)[:, None]
+        repeated = (
+            None if column is None else column.repeat_interleave(more + 1) for column in (batch.x, batch.y, batch.p)
+        )
+        x, y, p = repeated
+        assert x is not None
+        assert p is not None
+        t = torch.where(kept, steps, LEFT_OUT).reshape(-1)
+        return batch._replace(t=t, x=x, y=y, p=p, offsets=batch.offsets * (more + 1))
+
+    def used(self, batch: EventBatch) -> Tensor:
+        """Return how many steps it takes to each recording's last event in the window, at least 1, `[B]`."""
+        step = self.of(batch)
+        recording = torch.repeat_interleave(
+            torch.arange(batch.targets.numel(), device=step.device), batch.offsets.diff(), output_size=step.numel()
+        )
+        last = torch.zeros_like(batch.targets).scatter_reduce_(0, recording, step + 1, "amax")
+        return last.clamp(min=1)

@@ -1,0 +1,197 @@
+"""Downloads, from servers of this process that behave well, know no ranges, cut connections or are busy."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data import downloading
+from snnlab.data.downloading import Archive, archives_of, obtain
+from snnlab.errors import ConfigError, DataError
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, and remembers what was asked for.
+
+    Args:
+        ranges: Whether it goes on where it is asked to.
+        cuts: After how many bytes each of the first connections ends.
+        statuses: What it answers to the first requests, instead of the content.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, ranges: bool = True, cuts: tuple[int, ...] = (), statuses: tuple[int, ...] = ()) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.ranges, self.cuts, self.statuses = ranges, list(cuts), list(statuses)
+        self.asked: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/a.bin"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        asked = self.headers["Range"]
+        server.asked.append(asked)
+        first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        status = server.statuses.pop(0) if server.statuses else 206 if first else 200
+        if first >= len(CONTENT):
+            status = 416
+        self.send_response(status)
+        body = CONTENT[first:] if status in (200, 206) else b""
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloading, "PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Return what starts a server."""
+    servers: list[Server] = []
+
+    def start(**settings: Any) -> Server:
+        servers.append(Server(**settings))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def archive(server: Server, md5: str = MD5) -> Archive:
+    return Archive("a.bin", md5, server.url)
+
+
+def test_a_file_is_fetched_once(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve()
+    for _ in range(2):
+        assert obtain(archive(server), tmp_path / "new").read_bytes() == CONTENT
+    assert server.asked == [None]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
+
+
+def test_what_a_killed_process_had_fetched_is_not_fetched_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve()
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:123_456])
+    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert server.asked == ["bytes=123456-"]
+
+
+def test_a_whole_part_that_was_not_renamed_is_used(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve()
+    (tmp_path / "a.bin.part").write_bytes(CONTENT)
+    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert server.asked == ["bytes=300000-"]
+
+
+def test_a_cut_connection_is_taken_up_where_it_ended(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve(cuts=(100_000, 50_000))
+    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_server_without_ranges_begins_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve(ranges=False, cuts=(100_000, 200_000))
+    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == 3
+
+
+def test_a_line_that_is_cut_at_the_same_place_is_given_up_and_its_part_kept(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(ranges=False, cuts=(1000,) * 100)
+    with pytest.raises(ConnectionError, match=f"^{server.url}: the connection was cut, 5 times$"):
+        obtain(archive(server), tmp_path)
+    assert (tmp_path / "a.bin.part").read_bytes() == CONTENT[:1000]
+
+
+def test_a_busy_server_is_asked_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+    assert obtain(archive(serve(statuses=(503, 429))), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "HTTP Error 404"), (202, "answers 202 and sends nothing")])
+def test_a_server_that_has_nothing_is_not_asked_again(
+    serve: Callable[..., Server], tmp_path: Path, status: int, words: str
+) -> None:
+    server = serve(statuses=(status,))
+    with pytest.raises(OSError, match=words):
+        obtain(archive(server), tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_host_that_does_not_answer_is_told_of_at_once(serve: Callable[..., Server], tmp_path: Path) -> None:
+    server = serve()
+    gone = archive(server)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(OSError, match="refused"):
+        obtain(gone, tmp_path)
+
+
+def test_another_checksum_is_told_of_with_both_and_the_file_removed(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    other = "0" * 32
+    with pytest.raises(DataError, match=rf"^a\.bin: what arrived from http.* has md5 {MD5}, and should have {other}"):
+        obtain(archive(serve(), other), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_put_there_by_hand_is_used_if_it_is_the_right_one(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    assert obtain(Archive("a.bin", MD5), tmp_path) == tmp_path / "a.bin"
+    with pytest.raises(DataError, match=f"has md5 {MD5}, and should have {'0' * 32}; fetch it again"):
+        obtain(Archive("a.bin", "0" * 32), tmp_path)
+
+
+def test_a_full_disk_is_no_cut_connection(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+
+    def full(*_: Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(downloading, "_receive", full)
+    with pytest.raises(OSError, match="No space left"):
+        obtain(archive(server), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"name": "a.zip"}, r"^archives\[0\]: an archive needs md5"),
+        ({"name": "a.zip", "md5": "1" * 32, "link": "x"}, r"archives\[0\]: unknown setting 'link'"),
+        ({"name": "../a.zip", "md5": "1" * 32}, r"archives\[0\]: name must be the name of a file alone"),
+        ({"name": "a.zip", "md5": "abc"}, "md5 must be 32 of 0-9 and a-f"),
+        ({"name": "a.zip", "md5": "1" * 32, "url": "a.org/a.zip"}, "url must begin with https://"),
+        ("a.zip", "expected a mapping"),
+    ],
+)
+def test_an_archive_that_cannot_be_is_named_by_its_place(node: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        archives_of([node])

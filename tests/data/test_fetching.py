@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from snnlab.data.fetching import fetch_missing
+from snnlab.errors import DataError
+
+
+def packed(folder: Path, *names: str) -> dict[str, Any]:
+    """Make an archive, and return how a YAML names it."""
+    path = folder / f"{names[0]}.zip"
+    with ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(f"{name}/1.bin", name)
+    return {"name": path.name, "md5": hashlib.md5(path.read_bytes()).hexdigest(), "url": path.as_uri()}
+
+
+def fetch(nodes: list[dict[str, Any]], folder: Path, download: bool = True) -> dict[str, int]:
+    def count() -> dict[str, int]:
+        return {part: len(list((folder / part).glob("*.bin"))) for part in ("train", "test")}
+
+    fetch_missing(nodes, folder, count, {"train": 1, "test": 1}, download=download)
+    return count()
+
+
+def test_archives_are_fetched_until_nothing_is_missing(tmp_path: Path) -> None:
+    nodes = [packed(tmp_path, "train"), packed(tmp_path, "test"), packed(tmp_path, "more")]
+    assert fetch(nodes, tmp_path / "mine") == {"train": 1, "test": 1}
+    assert sorted(path.name for path in (tmp_path / "mine").glob("*.zip")) == ["test.zip", "train.zip"]
+
+
+def test_nothing_is_fetched_where_all_is_there_or_nothing_is_asked_for(tmp_path: Path) -> None:
+    node = packed(tmp_path, "train", "test")
+    assert fetch([node], tmp_path / "mine", download=False) == {"train": 0, "test": 0}
+    assert not (tmp_path / "mine").exists()
+    fetch([node], tmp_path / "mine")
+    (tmp_path / "train.zip").unlink()
+    assert fetch([node | {"md5": "0" * 32}], tmp_path / "mine") == {"train": 1, "test": 1}
+
+
+def test_an_archive_without_an_address_is_used_where_somebody_put_it(tmp_path: Path) -> None:
+    node = packed(tmp_path, "train", "test") | {"url": None}
+    assert fetch([node], tmp_path / "mine") == {"train": 0, "test": 0}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "train.zip").rename(tmp_path / "mine" / "train.zip")
+    assert fetch([node], tmp_path / "mine") == {"train": 1, "test": 1}
+
+
+def test_a_folder_that_cannot_be_made_is_told_of_with_the_cure(tmp_path: Path) -> None:
+    node = packed(tmp_path, "train")
+    (tmp_path / "mine").write_text("a file")
+    with pytest.raises(DataError) as caught:
+        fetch([node], tmp_path / "mine" / "DATA")
+    what, cure, hand = str(caught.value).splitlines()
+    folder = tmp_path / "mine" / "DATA"
+    assert what.startswith(f"data.root: found 0 of 1 in {folder / 'train'}, 0 of 1 in {folder / 'test'}; fetching the")
+    assert cure.endswith("names the folder that holds DATA")
+    assert hand == f"  or fetch {node['url']} by hand and put the file at {folder / 'train.zip'}"
+
+
+def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> None:
+    node = packed(tmp_path, "train")
+    (tmp_path / "train.zip").write_bytes(b"<html>Not found</html>")
+    with pytest.raises(DataError, match=f"fetching the rest failed .* should have {node['md5']}; it is removed"):
+        fetch([node], tmp_path / "mine")
+    assert list((tmp_path / "mine").glob("train.zip*")) == []

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from snnlab.data.unpacking import is_packed, unpack
+from snnlab.errors import DataError
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("kind", "end"), [("zip", "zip"), ("gztar", "tar.gz"), ("tar", "tar")])
+def test_files_come_to_those_that_are_there(kind: str, end: str, tmp_path: Path) -> None:
+    for name, text in (("a/x.txt", "new"), ("a/b/y.txt", "y")):
+        (tmp_path / "packed" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "packed" / name).write_text(text)
+    archive = Path(shutil.make_archive(str(tmp_path / "all"), kind, tmp_path / "packed"))
+    assert is_packed(archive)
+    assert archive.name == f"all.{end}"
+    there = tmp_path / "there"
+    (there / "a").mkdir(parents=True)
+    (there / "a" / "x.txt").write_text("old")
+    (there / "a" / "z.txt").write_text("z")
+    (there / f"{archive.name}.unpacking").mkdir()
+    unpack(archive, there)
+    assert contents(there) == {"a/x.txt": "new", "a/b/y.txt": "y", "a/z.txt": "z"}
+    assert sorted(path.name for path in there.iterdir()) == ["a"]
+
+
+def test_archives_in_an_archive_are_unpacked_where_they_lie(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "cat.zip", "w") as inner:
+        inner.writestr("cat/1.txt", "1")
+        inner.writestr("__MACOSX/cat/._1.txt", "no recording")
+    with ZipFile(tmp_path / "all.zip", "w") as outer:
+        outer.write(tmp_path / "cat.zip", "animals/cat.zip")
+    unpack(tmp_path / "all.zip", tmp_path / "there")
+    assert contents(tmp_path / "there") == {"animals/cat/1.txt": "1"}
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_file_outside_the_folder_is_refused(kind: str, name: str, tmp_path: Path) -> None:
+    archive = tmp_path / f"bad.{kind}"
+    if kind == "zip":
+        with ZipFile(archive, "w") as file:
+            file.writestr(name, "out")
+    else:
+        with tarfile.open(archive, "w") as file:
+            file.addfile(tarfile.TarInfo(name), io.BytesIO())
+    if kind == "tar" and name.startswith("/"):  # tar's own rule: the leading slash is dropped, and it lies inside
+        unpack(archive, tmp_path / "there")
+        assert contents(tmp_path / "there") == {"out.txt": ""}
+        return
+    with pytest.raises(DataError, match="names a file outside its folder"):
+        unpack(archive, tmp_path / "there")
+    assert not any((tmp_path / "there").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "there"]
+
+
+@pytest.mark.parametrize("keep", [0, 0.5])
+def test_what_is_no_whole_archive_is_told_of(keep: float, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("x" * 100)
+    archive = Path(shutil.make_archive(str(tmp_path / "all"), "gztar", tmp_path, "x.txt"))
+    archive.write_bytes(archive.read_bytes()[: int(keep * archive.stat().st_size)])
+    with pytest.raises(DataError, match=r"all\.tar\.gz: is (damaged|neither a zip nor a tar archive)"):
+        unpack(archive, tmp_path / "there")
