@@ -287,7 +287,7 @@ def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     if (processes := built.num_devices * built.num_nodes) > 1:
-        # Lightning would start the others as `snnlab OVERRIDES`, and the samplers would give all the same recordings.
+        # Lightning would start the others as `snnlab OVERRIDES`.
         raise ConfigError(
             f"trainer.devices: this asks for {processes} processes, but runs use one device as yet; set 1"
         )

@@ -79,14 +79,15 @@ def from_table(root: Path, table: Path) -> list[Entry]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             _check_head(table, [name.strip() for name in reader.fieldnames or ()])
-            entries = [_entry(root, f"{table}, line {reader.line_num}", row) for row in reader]
+            lines = [(reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row)) for row in reader]
     except OSError as error:
         raise DataError(f"data.labels: {table} cannot be read ({error.strerror or error})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.labels: {table} cannot be read ({error})") from error
-    if not entries:
+    if not lines:
         raise DataError(f"data.labels: {table} names no recordings")
-    return entries
+    _check_different(table, lines)
+    return [entry for _, entry in lines]
 
 
 def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
@@ -138,8 +139,21 @@ def _check_head(table: Path, names: list[str]) -> None:
                 f" Its first line must name path and label, and may name {listing(COLUMNS[2:])}"
             )
     for name in names:
+        if name in COLUMNS and names.count(name) > 1:
+            raise DataError(f"data.labels: {table} names the column {name} twice")
         if name not in COLUMNS and (meant := did_you_mean(name, COLUMNS)):
             raise DataError(f"data.labels: {table} has a column {name}.{meant}")
+
+
+def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
+    """Refuse a recording, or a part of one, that comes twice: nobody would see which label it has."""
+    seen: dict[tuple[Path, float, float], tuple[int, Entry]] = {}
+    for number, entry in lines:
+        before, first = seen.setdefault((entry.path, entry.start_ms, entry.end_ms), (number, entry))
+        if first is entry:
+            continue
+        other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
+        raise DataError(f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
 
 
 def _entry(root: Path, place: str, row: dict[str, str | None]) -> Entry:

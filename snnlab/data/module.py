@@ -33,7 +33,7 @@ class _Recordings(Dataset[EventBatch]):
 
 
 class EventDataModule(L.LightningDataModule):
-    """Hands packed events to the device and makes the frames there.
+    """Hands packed events to the device and makes the frames there; of several processes, each its own part.
 
     Args:
         store: The packed recordings.
@@ -89,10 +89,11 @@ class EventDataModule(L.LightningDataModule):
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
     ) -> DataLoader[Any]:
-        workers = self.settings.num_workers
+        workers, trainer = self.settings.num_workers, self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return DataLoader(
             _Recordings(self.store, pipeline, seed),
-            sampler=BatchSampler(indices, self.settings.batch_size, seed, repeats),
+            sampler=BatchSampler(indices, self.settings.batch_size, seed, repeats, rank, world),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,

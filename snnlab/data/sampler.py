@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from snnlab.seeds import Stream, generator
 
@@ -18,18 +18,44 @@ class Draw(NamedTuple):
     epoch: int
 
 
-class BatchSampler(Sampler[Draw]):
+# One of torch's distributed samplers by name alone: Lightning leaves those as they are, and would divide the batches of
+# any other among the processes once more.
+class BatchSampler(DistributedSampler[Draw]):
     """Yield the batches of an epoch; the order is that of (seed, epoch), whatever happened before.
+
+    Of several processes, each reads every `world`-th recording of the same order, and has as many batches as the
+    others. For training, the first recordings of the order come again at its end until all have equally many, as in
+    torch's DistributedSampler. For evaluation no recording is repeated: the shares may differ by one, and each is
+    divided evenly into batches.
 
     Args:
         indices: Places in the store.
-        batch_size: Recordings a batch; the last batch may be smaller.
-        seed: The run's seed; None keeps the given order.
+        batch_size: Recordings a batch and process; the last batch may be smaller. In an evaluation by one recording a
+            batch, of shares that differ, the larger ones have a batch of two.
+        seed: The run's seed; None keeps the given order, for evaluation.
         repeats: How often the epoch's batches come, one round after the other.
+        rank: Which of the processes this is, 0 <= rank < world.
+        world: Number of processes.
+
+    Raises:
+        ValueError: if rank is not one of world, or there are fewer recordings to evaluate than processes.
     """
 
-    def __init__(self, indices: np.ndarray, batch_size: int, seed: int | None, repeats: int = 1) -> None:
+    def __init__(
+        self,
+        indices: np.ndarray,
+        batch_size: int,
+        seed: int | None,
+        repeats: int = 1,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} is not one of {world} processes")
+        if seed is None and 0 < len(indices) < world:
+            raise ValueError(f"{len(indices)} recordings cannot be divided among {world} processes")
         self.indices, self.batch_size, self.seed, self.repeats = indices, batch_size, seed, repeats
+        self.rank, self.num_replicas = rank, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -37,11 +63,29 @@ class BatchSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch_size) * self.repeats
+        return self._batches * self.repeats
 
     def __iter__(self) -> Iterator[Draw]:
-        order = self.indices
-        if self.seed is not None:
-            order = generator(self.seed, Stream.ORDER, self.epoch).permutation(order)
-        for start in list(range(0, len(order), self.batch_size)) * self.repeats:
-            yield Draw(order[start : start + self.batch_size], self.epoch)
+        share = self._share()
+        if self.seed is None and self.num_replicas > 1 and share.size:
+            batches = np.array_split(share, self._batches)
+        else:
+            batches = [share[start : start + self.batch_size] for start in range(0, share.size, self.batch_size)]
+        for batch in batches * self.repeats:
+            yield Draw(batch, self.epoch)
+
+    @property
+    def _batches(self) -> int:
+        """Batches of a round, in every process."""
+        least, more = divmod(len(self.indices), self.num_replicas)
+        batches = -(-(least + (more > 0)) // self.batch_size)
+        return min(batches, least) if self.seed is None else batches
+
+    def _share(self) -> np.ndarray:
+        """Return this process's recordings of the epoch, in their order."""
+        if self.seed is None:
+            return self.indices[self.rank :: self.num_replicas]
+        order = generator(self.seed, Stream.ORDER, self.epoch).permutation(self.indices)
+        if len(order):
+            order = np.resize(order, -(-len(order) // self.num_replicas) * self.num_replicas)
+        return order[self.rank :: self.num_replicas]

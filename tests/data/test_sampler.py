@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from snnlab.data.sampler import BatchSampler
 
@@ -64,3 +65,63 @@ def test_repeats_are_the_same_batches_again() -> None:
     assert len(batches) == len(sampler) == 6
     assert batches[:3] == batches[3:]
     assert batches[:3] == [draw.indices.tolist() for draw in BatchSampler(INDICES, 3, 0)]
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [place for batch in batches for place in batch]
+
+
+def shares(number: int, batch_size: int, seed: int | None, world: int, epoch: int = 2) -> list[list[list[int]]]:
+    """Return the batches of each process."""
+    found = []
+    for rank in range(world):
+        sampler = BatchSampler(np.arange(100, 100 + number), batch_size, seed, rank=rank, world=world)
+        sampler.set_epoch(epoch)
+        batches = [draw.indices.tolist() for draw in sampler]
+        assert len(batches) == len(sampler)
+        assert all(batches)
+        found.append(batches)
+    return found
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("number", [3, 7, 12, 13])
+def test_processes_train_on_disjoint_parts_of_one_order_that_wraps_at_its_end(
+    number: int, batch_size: int, world: int
+) -> None:
+    order = shares(number, number, 5, 1)[0][0]
+    each = [flat(batches) for batches in shares(number, batch_size, 5, world)]
+    assert len({len(share) for share in each}) == 1
+    assert len({tuple(map(len, batches)) for batches in shares(number, batch_size, 5, world)}) == 1
+    dealt = [place for turn in zip(*each, strict=True) for place in turn]
+    assert dealt[:number] == order
+    assert dealt[number:] == order[: len(dealt) - number]
+    assert len(dealt) - number < world
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("number", [3, 4, 5, 7, 12, 13])
+def test_processes_evaluate_every_recording_once_in_equally_many_batches(
+    number: int, batch_size: int, world: int
+) -> None:
+    found = shares(number, batch_size, None, world)
+    assert len({len(batches) for batches in found}) == 1
+    assert sorted(place for batches in found for batch in batches for place in batch) == list(range(100, 100 + number))
+    sizes = [len(batch) for batches in found for batch in batches]
+    assert max(sizes) <= batch_size + (batch_size == 1 and number % world > 0)
+
+
+def test_a_process_draws_another_part_in_another_epoch() -> None:
+    first, second = (set(flat(shares(30, 4, 0, 2, epoch)[0])) for epoch in (0, 1))
+    assert first != second
+
+
+def test_fewer_recordings_than_processes_are_repeated_for_training_and_refused_for_evaluation() -> None:
+    assert [flat(batches) for batches in shares(1, 4, 0, 3)] == [[100]] * 3
+    with pytest.raises(ValueError, match="2 recordings cannot be divided among 3 processes"):
+        BatchSampler(np.arange(2), 1, None, rank=0, world=3)
+    with pytest.raises(ValueError, match="rank 3 is not one of 3 processes"):
+        BatchSampler(np.arange(9), 1, 0, rank=3, world=3)
+    assert shares(0, 4, 0, 2) == shares(0, 4, None, 2) == [[], []]

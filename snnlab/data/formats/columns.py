@@ -80,7 +80,7 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
     Raises:
         DataError: if a column is missing, has another length, or holds what is no time, place or polarity.
     """
-    columns = {ours: values for ours in NAMES if (values := _under(found, ours)) is not None}
+    columns = {ours: values for ours in NAMES if (values := _under(found, ours, name)) is not None}
     _, height, polarities = sensor_size
     if height == 1:
         columns.pop("y", None)
@@ -98,11 +98,11 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
     return _in_order(Events(t, x, y, p), reading)
 
 
-def _under(found: Mapping[str, np.ndarray], ours: str) -> np.ndarray | None:
-    for name, values in found.items():
-        if name.strip().lower() in NAMES[ours]:
-            return np.asarray(values)
-    return None
+def _under(found: Mapping[str, np.ndarray], ours: str, name: str) -> np.ndarray | None:
+    theirs = [key for key in found if key.strip().lower() in NAMES[ours]]
+    if len(theirs) > 1:
+        raise DataError(f"{name}: has {' and '.join(theirs)}, which both may be the column {ours}; keep one of them")
+    return np.asarray(found[theirs[0]]) if theirs else None
 
 
 def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:

@@ -83,6 +83,8 @@ def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     whole = not any(mark in line for line in rows for mark in ".eE")
     table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
     if named and table.shape[1] == len(words):
+        if twice := [word for word in words if words.count(word) > 1]:
+            raise DataError(f"{path}: names the column {twice[0]} twice")
         return {word: table[:, number] for number, word in enumerate(words)}
     return _of_array(table, path, reading, sensor_size)
 
@@ -122,10 +124,25 @@ def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns
     from expelliarmus import Wizard
 
     encoding = "dat" if path.suffix.lower() == ".dat" else _encoding(path)
+    _check_whole(path, encoding)
     array = Wizard(encoding=encoding).read(path)
     if array is None:  # it says why on stderr
         raise DataError(f"{path}: is no {encoding.upper()} file")
     return {name: array[name] for name in array.dtype.names or ()}
+
+
+def _check_whole(path: Path, encoding: str) -> None:
+    """Refuse a file that ends within an event, which expelliarmus leaves out without a word."""
+    start = 0
+    with path.open("rb") as file:
+        # A line of the head is text; an event may begin with a % too.
+        while (line := file.readline(4096)).startswith(b"% ") and line.isascii() and b"\0" not in line:
+            start = file.tell()
+            if line.strip().lower() == b"% end":
+                break
+    size = path.stat().st_size - start - (2 if encoding == "dat" else 0)  # .dat: type and size of its events
+    if size % _EVENT_BYTES[encoding]:
+        raise DataError(f"{path}: truncated: it ends within an event; fetch the file again, or remove it")
 
 
 def _encoding(path: Path) -> str:
@@ -150,6 +167,7 @@ def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     return {name: array[name] for name in array.dtype.names or ()}
 
 
+_EVENT_BYTES = {"dat": 8, "evt2": 4, "evt3": 2}
 _READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
     ".npy": _numpy,
     ".npz": _numpy_archive,

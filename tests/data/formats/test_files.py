@@ -136,6 +136,17 @@ def test_a_truncated_file_is_named(name: str, tmp_path: Path) -> None:
         read_file(path, ZERO, SENSOR)
 
 
+@pytest.mark.parametrize(("name", "encoding"), [("a.dat", "dat"), ("a.raw", "evt2"), ("b.raw", "evt3")])
+def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    prophesee(path, encoding)
+    whole = path.read_bytes()
+    read_file(path, ZERO, SENSOR)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(DataError, match=rf"^{path}: truncated: it ends within an event"):
+        read_file(path, ZERO, SENSOR)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_of_something_else_is_named(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
