@@ -14,19 +14,21 @@ from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
+from snnlab.data.windows import Windows
 from snnlab.events import Store
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.seeds import Stream, generator
 
 
 class _Recordings(Dataset[EventBatch]):
-    """A batch of packed recordings for an array of places in the store, those for training augmented."""
+    """A batch of packed recordings, or windows of them, for an array of places, those for training augmented."""
 
-    def __init__(self, store: Store, pipeline: Pipeline | None, seed: int | None) -> None:
-        self.store, self.pipeline, self.seed = store, pipeline, seed
+    def __init__(self, store: Store, windows: Windows | None, pipeline: Pipeline | None, seed: int | None) -> None:
+        self.store, self.windows, self.pipeline, self.seed = store, windows, pipeline, seed
 
     def __getitem__(self, draw: Draw) -> EventBatch:
-        packed = self.store.gather(draw.indices)
+        windows = self.windows
+        packed = self.store.gather(draw.indices) if windows is None else windows.gather(self.store, draw.indices)
         if self.pipeline is not None and self.pipeline.steps and self.seed is not None:
             packed = self.pipeline.packed(packed, self.seed, draw.epoch)
         return EventBatch.from_packed(packed)
@@ -61,6 +63,8 @@ class EventDataModule(L.LightningDataModule):
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
         self.framing = settings.framing(self.hot)
+        stride_us = settings.stride_us
+        self.windows = None if stride_us is None else Windows.cut(store, stride_us, settings.duration_us)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, in a new order each epoch."""
@@ -91,10 +95,13 @@ class EventDataModule(L.LightningDataModule):
     ) -> DataLoader[Any]:
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        places = indices if self.windows is None else self.windows.of(indices)
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return DataLoader(
-            _Recordings(self.store, pipeline, seed),
-            sampler=BatchSampler(indices, self.settings.batch_size, seed, repeats, rank, world),
+            _Recordings(self.store, self.windows, pipeline, seed),
+            sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
+            pin_memory=on_gpu,
         )

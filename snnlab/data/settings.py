@@ -41,6 +41,8 @@ class DataSettings:
             can be had, and no rates in Hz.
         events_per_bin: Events of a step by count, of at most num_bins steps; null: num_bins equal parts of the events.
         overlap_ms: How much longer than a step a frame is, ms: it has the first events of the next step too.
+        stride_ms: Recordings, once they are split, are cut into windows of duration_ms, one every so many ms; null: one
+            window from the start.
         lengths: How many steps count: all of the `window`, or those until the last event of a `recording`.
         frames: What a frame holds, a node of `list frames` or its type alone: counts, binary, signed, ...
         crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
@@ -76,6 +78,7 @@ class DataSettings:
     bin_by: Literal["time", "count"] = "time"
     events_per_bin: int | None = None
     overlap_ms: Annotated[float, "ms"] = 0.0
+    stride_ms: Annotated[float | None, "ms"] = None
     lengths: Literal["window", "recording"] = "window"
     frames: Mapping[str, Any] | str = "counts"
     crop: Sequence[int] | None = None
@@ -128,6 +131,8 @@ class DataSettings:
             self._check_dt(self.dt)
             if self.bin_by == "count":
                 raise ValueError("bin_by: count has no dt; give num_bins, which is the largest number of steps")
+        if self.stride_ms is not None and not 0.001 <= self.stride_ms < math.inf:
+            raise ValueError(f"stride_ms must be 0.001 ms or more, got {self.stride_ms}")
         if self.crop is not None and len(self.crop) != 4:
             raise ValueError(f"crop is [left, top, width, height], got {list(self.crop)}")
         if self.hot_pixels_hz is not None and not self.hot_pixels_hz > 0:
@@ -181,6 +186,11 @@ class DataSettings:
     def duration_us(self) -> int:
         """Length of the window, us."""
         return round(self.duration_ms * 1000)
+
+    @property
+    def stride_us(self) -> int | None:
+        """From a window of a recording to the next, us; None where there is one only."""
+        return None if self.stride_ms is None else round(1000 * self.stride_ms)
 
     @property
     def size(self) -> tuple[int, int, int]:

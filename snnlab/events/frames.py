@@ -20,7 +20,7 @@ class EventBatch(NamedTuple):
 
     Shape:
         `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for
-        targets and index (int64).
+        targets, index and start (us; or None) (int64).
     """
 
     t: Tensor
@@ -30,16 +30,18 @@ class EventBatch(NamedTuple):
     offsets: Tensor
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    start: Tensor | None = None
 
     @classmethod
     def from_packed(cls, packed: Packed) -> EventBatch:
         """Wrap the arrays' memory, without a copy."""
         y = None if packed.y is None else torch.from_numpy(packed.y)
+        start = None if packed.start is None else torch.from_numpy(packed.start)
         t, x, p, offsets, targets, index = (
             torch.from_numpy(column)
             for column in (packed.t, packed.x, packed.p, packed.offsets, packed.targets, packed.index)
         )
-        return cls(t, x, y, p, offsets, targets, index)
+        return cls(t, x, y, p, offsets, targets, index, start)
 
 
 class Mix(NamedTuple):
@@ -61,7 +63,8 @@ class Batch(NamedTuple):
     """Frames and what belongs to them; `mix` where recordings were mixed for training.
 
     Shape:
-        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`.
+        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`; start `[B]` (us) of windows of
+        recordings, or None.
     """
 
     x: Tensor
@@ -69,6 +72,7 @@ class Batch(NamedTuple):
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mix: Mix | None = None
+    start: Tensor | None = None
 
 
 def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:

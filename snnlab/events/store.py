@@ -25,9 +25,10 @@ class Packed(NamedTuple):
         offsets: Recording b is `[offsets[b], offsets[b + 1])`, int64.
         targets: Class of each recording, int64.
         index: Place of each recording in the store, int64.
+        start: When each window of a recording begins in it (us), int64; None for whole recordings.
 
     Shape:
-        `[N]` for t, x, y, p; `[B + 1]` for offsets; `[B]` for targets and index.
+        `[N]` for t, x, y, p; `[B + 1]` for offsets; `[B]` for targets, index and start.
     """
 
     t: np.ndarray
@@ -37,6 +38,7 @@ class Packed(NamedTuple):
     offsets: np.ndarray
     targets: np.ndarray
     index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
+    start: np.ndarray | None = None
 
 
 class Store:
@@ -129,25 +131,42 @@ class Store:
         """Checksum of all values, for a run's record."""
         return self.manifest.content
 
-    def gather(self, indices: np.ndarray) -> Packed:
-        """Copy the given recordings, in the given order, into one block.
+    def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int = 0) -> Packed:
+        """Copy the given recordings, or a window of each, in the given order, into one block.
 
         Args:
             indices: Places in the store; repeats are allowed.
+            start_us: When each window begins (us), from where on its times are; None for whole recordings.
+            duration_us: Length of the windows (us).
 
         Shape:
-            `[B]`; B may be 0.
+            indices, start_us: `[B]`; B may be 0.
 
         Raises:
             IndexError: If a place is outside the store.
         """
         index = self._places(indices)
         starts, stops = self._offsets[index], self._offsets[index + 1]
+        if start_us is not None:
+            starts, stops = self._windows(starts, stops, start_us, duration_us)
         offsets = np.zeros(index.size + 1, np.int64)
         np.cumsum(stops - starts, out=offsets[1:])
         pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
         block = {key: _join(column, pieces) for key, column in self._columns.items()}
-        return Packed(block["t"], block["x"], block.get("y"), block["p"], offsets, self.targets[index], index)
+        if start_us is not None:
+            block["t"] -= np.repeat(start_us, stops - starts)
+        targets = self.targets[index]
+        return Packed(block["t"], block["x"], block.get("y"), block["p"], offsets, targets, index, start_us)
+
+    def _windows(
+        self, starts: np.ndarray, stops: np.ndarray, start_us: np.ndarray, duration_us: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and the last event, and one, of a window of each recording, by the same of the recording."""
+        ends = zip(starts.tolist(), stops.tolist(), start_us.tolist(), strict=True)
+        t = self._columns["t"]
+        places = [start + np.searchsorted(t[start:stop], (at, at + duration_us)) for start, stop, at in ends]
+        found = np.array(places, np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
     def count_outside(self, indices: np.ndarray, duration_us: int) -> int:
         """Count the events that a window `[0, duration_us)` leaves out.

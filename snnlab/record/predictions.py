@@ -26,7 +26,7 @@ class Predictions(L.Callback):
         """Return the arrays, each with a row a recording.
 
         Shape:
-            `<stage>_recording` [N], its place in the store; `_target` [N]; `_readout` [N, K]; `_answers` [N, T], the
+            `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N]; `_readout` [N, K]; `_answers` [N, T], the
             answer if the recording had ended at that step; `_spikes` [N, L], spikes in each spiking layer.
         """
         if not self._batches:
@@ -39,6 +39,7 @@ class Predictions(L.Callback):
         self._batches.append(
             {
                 "recording": batch.index.cpu().numpy(),
+                **({} if batch.start is None else {"start_us": batch.start.cpu().numpy()}),
                 "target": batch.targets.cpu().numpy(),
                 "readout": module.loss.readout(y, batch.lengths).float().cpu().numpy(),  # type: ignore[operator]
                 "answers": module.loss.answers(y).T.cpu().numpy().astype(np.int32),  # type: ignore[operator]

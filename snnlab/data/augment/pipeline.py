@@ -44,7 +44,8 @@ class Pipeline(NamedTuple):
         targets = packed.targets.copy()
         changed: list[Events] = []
         for place, (start, stop) in enumerate(ends):
-            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]))
+            window = () if packed.start is None else (int(packed.start[place]),)
+            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
             events, targets[place] = self.one(whole.take(slice(start, stop)), int(targets[place]), rng)
             changed.append(events)
         if not changed:

@@ -78,4 +78,4 @@ class Framing:
             lengths = self.steps.used(seen)
         else:
             lengths = torch.full_like(batch.targets, self.steps.num_bins)
-        return Batch(channels_last(x, seen.y is not None), lengths, batch.targets, batch.index)
+        return Batch(channels_last(x, seen.y is not None), lengths, batch.targets, batch.index, start=batch.start)

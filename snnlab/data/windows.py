@@ -1,0 +1,61 @@
+"""Long recordings cut into windows, after they have been split.
+
+Axes: M windows, R recordings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from snnlab.events import Packed, Store
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a store's recordings, one recording after the other.
+
+    Args:
+        recording: Place of each window's recording in the store.
+        start_us: When it begins (us).
+        duration_us: How long it is (us).
+
+    Shape:
+        recording, start_us: int64 `[M]`.
+    """
+
+    recording: np.ndarray
+    start_us: np.ndarray
+    duration_us: int
+
+    @classmethod
+    def cut(cls, store: Store, stride_us: int, duration_us: int) -> Windows:
+        """Begin a window at 0 and every `stride_us` as long as events follow; a recording has one at least.
+
+        Args:
+            store: The packed recordings.
+            stride_us: From the start of a window to that of the next (us).
+            duration_us: Length of a window (us).
+        """
+        # The last window is that in which, or before which, the last event comes.
+        many = np.maximum(-(-(store.last_t + 1 - duration_us) // stride_us), 0) + 1
+        recording = np.repeat(np.arange(len(store)), many)
+        number = np.arange(recording.size) - np.repeat(np.cumsum(many) - many, many)
+        return cls(recording, number * stride_us, duration_us)
+
+    def of(self, recordings: np.ndarray) -> np.ndarray:
+        """Return the windows of some recordings, ascending."""
+        return np.flatnonzero(np.isin(self.recording, recordings))
+
+    def gather(self, store: Store, windows: np.ndarray) -> Packed:
+        """Copy the events of some windows into one block, their times from each window's start on.
+
+        Args:
+            store: The packed recordings.
+            windows: Which.
+
+        Shape:
+            windows: `[B]`.
+        """
+        return store.gather(self.recording[windows], self.start_us[windows], self.duration_us)
