@@ -123,8 +123,8 @@ class RecordingFiles:
         if download:
             cure = "name another address under data.archives" if archives else "data.download=true with data.archives"
         return (
-            f"data.root: no recordings in {self.folder / part.folder}, which should hold {self.holds};"
-            f" set data.root to the folder that holds {self.folder_name}, or {self.by_hand or cure}"
+            f"data.root: no recordings in {self.folder / part.folder}, which should hold {self.holds}\n"
+            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or cure}"
         )
 
 

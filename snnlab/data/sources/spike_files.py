@@ -125,8 +125,8 @@ class SpikeFiles:
         path = self.folder / part.folder
         if not path.is_file():
             raise DataError(
-                f"data.root: there is no {path}; set data.root to the folder that holds {self.folder_name}, or"
-                " data.download=true and data.archives"
+                f"data.root: there is no {path}\n  set data.root to the folder that holds {self.folder_name},"
+                " or data.download=true with data.archives"
             )
         try:
             return self.listing(self._open(path), part)

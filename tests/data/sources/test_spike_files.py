@@ -93,7 +93,7 @@ def test_ssc_marks_its_official_validation_part(tmp_path: Path, tonic_twin: Any,
 
 def test_a_missing_file_is_named_with_the_cure(shd: Path) -> None:
     (shd / "SHD/shd_test.h5").unlink()
-    with pytest.raises(DataError, match=r"there is no .*shd_test\.h5; set data\.root to the folder that holds SHD"):
+    with pytest.raises(DataError, match=r"there is no .*shd_test\.h5\n  set data\.root to the folder that holds SHD"):
         SHD(str(shd), download=False)
 
 
