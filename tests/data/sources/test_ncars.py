@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +53,14 @@ def test_events_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert y.tolist() == ((words[:, 1] >> 14) & 0x3FFF).tolist()
     assert p.tolist() == (words[:, 1] >> 28).astype(bool).tolist()
     assert open_or_build(cars, tmp_path / "store").sizes.tolist() == [30] * 8
+
+
+def test_the_archives_in_the_published_archive_are_unpacked(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write(tmp_path / "made" / f"n-cars_{part}" / part, 0)
+        shutil.make_archive(str(tmp_path / "packed" / f"n-cars_{part}"), "zip", tmp_path / "made" / f"n-cars_{part}")
+    outer = Path(shutil.make_archive(str(tmp_path / "Prophesee_Dataset_n_cars"), "zip", tmp_path / "packed"))
+    md5 = hashlib.md5(outer.read_bytes()).hexdigest()
+    cars = NCars(str(tmp_path / "root"), archives=[{"name": outer.name, "md5": md5, "url": outer.as_uri()}])
+    assert cars.split.tolist() == [0] * 4 + [1] * 4
+    assert cars.name(7) == str(tmp_path / "root/NCARS/test/cars/obj_000001_td.dat")

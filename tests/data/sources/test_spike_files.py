@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,15 @@ def test_spikes_of_ntidigits_are_tonics_from_the_first_on(
         assert target == ours.targets[first + index]
         assert same_events(ours.read(first + index), events, first=True)
     theirs.data.close()
+
+
+def test_packed_files_are_fetched_and_a_smaller_one_of_the_users_stays(shd: Path, tmp_path: Path) -> None:
+    archives = []
+    for part in ("train", "test"):
+        packed = Path(shutil.make_archive(str(tmp_path / f"shd_{part}.h5"), "zip", shd / "SHD", f"shd_{part}.h5"))
+        md5 = hashlib.md5(packed.read_bytes()).hexdigest()
+        archives.append({"name": packed.name, "md5": md5, "url": packed.as_uri()})
+    fetched = SHD(str(tmp_path / "new"), archives=archives)
+    assert fetched.read(8).t.tolist() == SHD(str(shd), download=False).read(8).t.tolist()
+    before = fetched.fingerprint()
+    assert SHD(str(tmp_path / "new"), archives=[node | {"md5": "0" * 32} for node in archives]).fingerprint() == before
