@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from snnlab.data.formats import Reading
 from snnlab.data.registry import DATASETS
-from snnlab.data.sources.files import Part, UnsplitFiles
+from snnlab.data.sources.files import Found, Part, UnsplitFiles
 from snnlab.events import SensorSize
 
 _NAMES = """
@@ -43,3 +45,7 @@ class NCaltech101(UnsplitFiles):
     num_classes = 101
     reading = Reading(time_origin="zero", sort=True)
     holds = "accordion/*.bin to yin_yang/*.bin"
+
+    def find(self, folder: Path) -> list[Found]:
+        """List the pictures by class and name, below Caltech101 or, in some copies, beside it."""
+        return super().find(folder) or super().find(folder.parent)

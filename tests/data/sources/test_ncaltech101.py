@@ -84,3 +84,10 @@ def test_it_packs(root: Path, tmp_path: Path) -> None:
 def test_a_folder_without_pictures_says_what_it_should_hold(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Caltech101, which should hold accordion/\*\.bin to yin_yang"):
         NCaltech101(str(tmp_path), download=False)
+
+
+def test_classes_without_a_folder_above_them_are_found_too(root: Path) -> None:
+    (root / "NCALTECH101/Caltech101").rename(root / "classes")
+    (root / "NCALTECH101").rmdir()
+    (root / "classes").rename(root / "NCALTECH101")
+    assert len(NCaltech101(str(root), download=False)) == 23
