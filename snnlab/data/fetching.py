@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 
 from filelock import FileLock
 
@@ -51,10 +52,15 @@ def fetch_missing(
     except (OSError, DataError) as error:
         hand = f"\n  or fetch {archive.url} by hand and put the file at {folder / archive.name}" if archive.url else ""
         raise DataError(
-            f"data.root: found {have}; fetching the rest failed ({error})\n"
+            f"data.root: found {have}; fetching the rest failed ({_reason(error)})\n"
             "  data.download=false uses what is there; data.root=FOLDER names the folder that holds"
             f" {folder.name}{hand}"
         ) from error
+
+
+def _reason(error: Exception) -> object:
+    """Return what kept urllib from a host, without the brackets in which it says so."""
+    return error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
 
 
 def _complete(found: Counts, whole: Counts) -> bool:

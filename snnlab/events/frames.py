@@ -63,8 +63,8 @@ class Batch(NamedTuple):
     """Frames and what belongs to them; `mix` where recordings were mixed for training.
 
     Shape:
-        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`; start `[B]` (us) of windows of
-        recordings, or None.
+        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`; start `[B]` (us)
+        of windows of recordings, or None.
     """
 
     x: Tensor

@@ -26,8 +26,8 @@ class Predictions(L.Callback):
         """Return the arrays, each with a row a recording.
 
         Shape:
-            `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N]; `_readout` [N, K]; `_answers` [N, T], the
-            answer if the recording had ended at that step; `_spikes` [N, L], spikes in each spiking layer.
+            `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N];
+            `_readout` [N, K]; `_answers` [N, T], the answer if the recording had ended at that step; `_spikes` [N, L], spikes in each spiking layer.
         """
         if not self._batches:
             return {}

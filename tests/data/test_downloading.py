@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from snnlab.data import downloading
 from snnlab.data.downloading import Archive, archives_of, obtain
 from snnlab.errors import ConfigError, DataError
 
+ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
@@ -179,6 +181,12 @@ def test_a_full_disk_is_no_cut_connection(
     monkeypatch.setattr(downloading, "_receive", full)
     with pytest.raises(OSError, match="No space left"):
         obtain(archive(server), tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
+    archives = archives_of(yaml.safe_load(path.read_text(encoding="utf-8")).get("archives", []))
+    assert len({archive.md5 for archive in archives}) == len({archive.name for archive in archives}) == len(archives)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
 
+from snnlab.data import downloading, fetching
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 
@@ -69,3 +71,25 @@ def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> No
     with pytest.raises(DataError, match=f"fetching the rest failed .* should have {node['md5']}; it is removed"):
         fetch([node], tmp_path / "mine")
     assert list((tmp_path / "mine").glob("train.zip*")) == []
+
+
+def test_of_two_processes_one_fetches_and_the_other_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, calls = packed(tmp_path, "train", "test"), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def obtain(archive: downloading.Archive, folder: Path) -> Path:
+        calls.append(archive.name)
+        begun.set()
+        go_on.wait(60)
+        return downloading.obtain(archive, folder)
+
+    monkeypatch.setattr(fetching, "obtain", obtain)
+    both = [threading.Thread(target=fetch, args=([node], tmp_path / "mine")) for _ in range(2)]
+    both[0].start()
+    assert begun.wait(60)
+    both[1].start()
+    both[1].join(0.1)
+    go_on.set()
+    for one in both:
+        one.join(60)
+    assert calls == ["train.zip"]

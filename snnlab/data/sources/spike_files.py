@@ -1,0 +1,155 @@
+"""What datasets of a few HDF5 files, with many recordings each, have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from snnlab.data.fetching import fetch_missing
+from snnlab.data.formats import Reading
+from snnlab.data.formats.columns import events_of
+from snnlab.data.sources.files import Part
+from snnlab.errors import DataError
+from snnlab.events import Events, SensorSize
+
+if TYPE_CHECKING:
+    import h5py
+
+DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+
+class Listing(NamedTuple):
+    """The recordings of a part: where each is in its file, its class, its speaker if known, names of classes."""
+
+    keys: Sequence[Any]
+    targets: np.ndarray
+    speakers: np.ndarray | None = None
+    names: Sequence[str] = ()
+
+
+class SpikeFiles:
+    """Recordings of spikes in a few files, which are read one by one as they are asked for.
+
+    Args:
+        root: Folder that holds the dataset's own.
+        download: Whether what is missing is fetched.
+        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
+
+    Raises:
+        ConfigError: if an archive's settings cannot be used.
+        DataError: if a file is missing or damaged, or a download fails.
+    """
+
+    label: str
+    folder_name: str
+    parts: tuple[Part, ...]  # of which `folder` is a file
+    sensor_size: SensorSize
+    num_classes: int
+    reading = Reading("s", "zero", sort=True)
+
+    def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.folder = Path(root or "data").expanduser() / self.folder_name
+        whole = {part.folder: part.whole for part in self.parts}
+        fetch_missing(archives, self.folder, self._count, whole, download=download)
+        self._opened: tuple[int, Path, h5py.File] | None = None
+        listings = [self._listing(part) for part in self.parts]
+        sizes = [len(listing.keys) for listing in listings]
+        self._places = [
+            (self.folder / part.folder, key)
+            for part, listing in zip(self.parts, listings, strict=True)
+            for key in listing.keys
+        ]
+        self.targets = np.concatenate([listing.targets for listing in listings]).astype(np.int64)
+        self.class_names = names if len(names := listings[0].names) == self.num_classes else None
+        self.split = np.repeat(np.array([part.use for part in self.parts], np.uint8), sizes)
+        self.groups = _groups([listing.speakers for listing in listings])
+        self.notes = [
+            f"{self.label}: a partial copy, {size:,} of {part.whole:,} recordings in {self.folder / part.folder}"
+            for part, size in zip(self.parts, sizes, strict=True)
+            if size < part.whole
+        ]
+
+    def listing(self, file: h5py.File, part: Part) -> Listing:
+        """List the recordings of a part."""
+        raise NotImplementedError
+
+    def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
+        """Return the times t and the channels x of a recording."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return every file's name, size and time of change."""
+        paths = dict.fromkeys(part.folder for part in self.parts)
+        stats = [(name, (self.folder / name).stat()) for name in paths]
+        return {"dataset": self.label, "files": [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def name(self, index: int) -> str:
+        """Return the file, and where the recording is in it."""
+        path, key = self._places[index]
+        return f"{path} ({key})"
+
+    def read(self, index: int) -> Events:
+        """Read one recording.
+
+        Raises:
+            DataError: if the file is damaged.
+        """
+        path, key = self._places[index]
+        try:
+            columns = self.columns(self._open(path), key)
+        except DAMAGED as error:
+            raise DataError(f"{self.name(index)}: cannot be read ({error})") from error
+        return events_of(columns, self.reading, self.sensor_size, self.name(index))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to a reading process without the open file."""
+        return vars(self) | {"_opened": None}
+
+    def _open(self, path: Path) -> h5py.File:
+        """Return the file, which stays open as long as recordings of it follow one another in this process."""
+        import h5py
+
+        # A process that was forked off must not share the place in the file with its parent.
+        if self._opened is None or self._opened[:2] != (os.getpid(), path):
+            self._opened = os.getpid(), path, h5py.File(path, "r")
+        return self._opened[2]
+
+    def _listing(self, part: Part) -> Listing:
+        path = self.folder / part.folder
+        if not path.is_file():
+            raise DataError(
+                f"data.root: there is no {path}\n  set data.root to the folder that holds {self.folder_name},"
+                " or data.download=true with data.archives"
+            )
+        try:
+            return self.listing(self._open(path), part)
+        except DAMAGED as error:
+            raise DataError(f"{path}: cannot be read ({error}); fetch it again, or remove it") from error
+
+    def _count(self) -> dict[str, int]:
+        """Count a file that is there as whole: a smaller one may be meant."""
+        return {part.folder: part.whole if (self.folder / part.folder).is_file() else 0 for part in self.parts}
+
+
+def _groups(speakers: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return a number for each speaker, others in each part.
+
+    The official test parts may share speakers with training, and are what they are: the numbers are for holding
+    speakers out of training alone.
+    """
+    numbers: list[np.ndarray] = []
+    first = 0
+    for names in speakers:
+        if names is None:
+            return None
+        known, places = np.unique(names, return_inverse=True)
+        numbers.append(first + places)
+        first += known.size
+    return np.concatenate(numbers).astype(np.int64)

@@ -1,0 +1,41 @@
+"""What the tests of datasets share: tonic's reading of the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.events import Events
+
+Twin = Callable[..., Any]
+Same = Callable[..., bool]
+
+
+@pytest.fixture
+def tonic_twin() -> Twin:
+    """Return what makes tonic's dataset of a name on the files of a folder, however few they are."""
+    import tonic.datasets
+
+    def make(name: str, root: Path, **settings: Any) -> Any:
+        kind = type(name, (getattr(tonic.datasets, name),), {"_check_exists": lambda self: True})
+        return kind(save_to=str(root), **settings)
+
+    return make
+
+
+@pytest.fixture
+def same_events() -> Same:
+    """Return what compares a recording with tonic's; times up to a microsecond, since tonic cuts fractions off."""
+
+    def compare(ours: Events, theirs: np.ndarray, first: bool = False) -> bool:
+        t = theirs["t"].reshape(-1).astype(np.int64)
+        t = t - t[0] if first else t
+        columns = [(ours.x, "x"), *([] if ours.y is None else [(ours.y, "y"), (ours.p, "p")])]
+        alike = [np.array_equal(column, theirs[name].reshape(-1)) for column, name in columns]
+        return ours.t.size == t.size and np.abs(ours.t - t).max() <= 1 and all(alike)
+
+    return compare

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from snnlab.data.sources.asldvs import ASLDVS, LETTERS
+from snnlab.errors import DataError
+
+FILES = ["k/k_0001.mat", "k/k_0002.mat", "a/a_0003.mat", "Yin Bi - y/y_0001.mat"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in FILES:
+        path = tmp_path / "ASLDVS" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        x, y = rng.integers(0, 240, (60, 1)).astype(np.uint8), rng.integers(0, 180, (60, 1)).astype(np.uint8)
+        ts = 7_000_000 + np.sort(rng.integers(0, 100_000, (60, 1)), axis=0)
+        savemat(path, {"ts": ts, "x": x, "y": y, "pol": rng.integers(0, 2, (60, 1)).astype(np.uint8)})
+    return tmp_path
+
+
+def test_letters_are_numbered_without_j_and_z(root: Path) -> None:
+    letters = ASLDVS(str(root), download=False)
+    assert len(LETTERS) == 24 == letters.num_classes
+    assert [LETTERS[target] for target in letters.targets] == ["a", "k", "k", "y"]
+    assert letters.targets.tolist() == [0, 9, 9, 23]
+    assert [Path(letters.name(index)).name for index in range(3)] == ["a_0003.mat", "k_0001.mat", "k_0002.mat"]
+
+
+def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_twin: Any, same_events: Any) -> None:
+    ours, theirs = ASLDVS(str(root), download=False), tonic_twin("ASLDVS", root)
+    names = [Path(path) for path in theirs.data]
+    for index in range(len(ours)):
+        events, letter = theirs[names.index(Path(ours.name(index)))]
+        assert "abcdefghijklmnopqrstuvwxyz"[letter] == LETTERS[ours.targets[index]]
+        assert same_events(ours.read(index), events, first=True)
+
+
+def test_a_damaged_file_is_named(root: Path) -> None:
+    path = root / "ASLDVS/a/a_0003.mat"
+    for content in (b"", path.read_bytes()[:200], b"no matrix" * 100):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a_0003\.mat: cannot be read"):
+            ASLDVS(str(root), download=False).read(0)
+    savemat(path, {"ts": np.arange(3), "x": np.arange(3)})
+    with pytest.raises(DataError, match=r"a_0003\.mat: cannot be read \('y'\)"):
+        ASLDVS(str(root), download=False).read(0)
+
+
+def test_how_to_get_it_by_hand_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"fetch ICCV2019_DVS_dataset\.zip by hand, as https://github\.com/PIX2NVS"):
+        ASLDVS(str(tmp_path))

@@ -1,0 +1,79 @@
+"""CIFAR10-DVS: on files that a stand-in for the package aedat reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.sources.cifar10dvs import CIFAR10DVS
+from snnlab.errors import DataError
+
+START = 1_605_537_493_718_345
+
+
+def kind() -> np.dtype:
+    """Return what aedat's Decoder gives; a new one each time, since tonic renames its fields."""
+    return np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
+
+
+class Decoder:
+    """Gives the events that a test has saved, in two packets, with one of another stream between."""
+
+    def __init__(self, path: str | Path) -> None:
+        with Path(path).open("rb") as file:
+            self.events = np.load(file).astype(kind())
+
+    def id_to_stream(self) -> dict[int, dict[str, Any]]:
+        return {0: {"type": "events", "width": 128, "height": 128}, 1: {"type": "frame"}}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield {"stream_id": 0, "events": self.events[:20]}
+        yield {"stream_id": 1, "frame": {}}
+        yield {"stream_id": 0, "events": self.events[20:]}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))  # pyright: ignore[reportArgumentType]
+    rng = np.random.default_rng(0)
+    for name in ("truck", "airplane"):
+        (tmp_path / "CIFAR10DVS" / name).mkdir(parents=True)
+        for number in range(12):
+            events = np.zeros(50, kind())
+            events["t"] = START + np.sort(rng.integers(0, 1_300_000, 50))
+            events["x"], events["y"] = rng.integers(0, 128, (2, 50))
+            events["p"] = rng.random(50) < 0.5
+            with (tmp_path / "CIFAR10DVS" / name / f"cifar10_{name}_{number}.aedat4").open("wb") as file:
+                np.save(file, events)
+    return tmp_path
+
+
+def test_the_last_of_each_class_by_name_are_for_testing(root: Path) -> None:
+    pictures = CIFAR10DVS(str(root), download=False, test_rule="last")
+    assert pictures.targets.tolist() == [0] * 12 + [9] * 12
+    assert [Path(pictures.name(index)).name for index in np.flatnonzero(pictures.split).tolist()] == [
+        "cifar10_airplane_9.aedat4",
+        "cifar10_truck_9.aedat4",
+    ]
+    assert [Path(pictures.name(index)).stem[17:] for index in range(4)] == ["0", "1", "10", "11"]
+
+
+def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_twin: Any, same_events: Any) -> None:
+    ours, theirs = CIFAR10DVS(str(root), download=False), tonic_twin("CIFAR10DVS", root)
+    names = [Path(path) for path in theirs.data]
+    for index in range(len(ours)):
+        events, target = theirs[names.index(Path(ours.name(index)))]
+        assert target == ours.targets[index]
+        assert same_events(ours.read(index), events, first=True)
+
+
+def test_without_the_package_it_says_what_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aedat", None)
+    with pytest.raises(DataError, match=r"pip install 'snnlab-train\[aedat\]'"):
+        CIFAR10DVS(str(root), download=False).read(0)
