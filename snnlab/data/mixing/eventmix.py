@@ -21,7 +21,8 @@ class EventMix(Mixing):
 
     The places and times are those at which a sum of Gaussians with centres and widths at random is largest, a part l
     of all, l ~ Beta(alpha, alpha); one mask for a batch. Every event that is kept stays as it is. Of each recording,
-    the other's class weighs the part of the result's events that is the other's (0 where there are none).
+    the other's class weighs the part of the result's events that is the other's (0 where there are none); of frames
+    that are no counts, the part of the sum of their values' sizes.
 
     Args:
         alpha: Of the distribution of l; 1: any part alike.
@@ -46,8 +47,9 @@ class EventMix(Mixing):
         taken = taken.view(taken.shape[0], *[1] * (x.dim() - taken.dim()), *taken.shape[1:])
         done = torch.where(taken, other, x)
         axes = [axis for axis in range(x.dim()) if axis != 1]
-        theirs = torch.where(taken, done, 0).sum(axes)
-        return done, theirs / done.sum(axes).clamp(min=1)
+        size = done.abs()  # of signed frames, events of both signs count
+        theirs, total = torch.where(taken, size, 0).sum(axes), size.sum(axes)
+        return done, (theirs / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
 
     def _mask(self, shape: tuple[int, ...], part: float, rng: np.random.Generator) -> np.ndarray:
         """Return where the other's events are taken, of the shape `[T, H, W]` or `[T, W]`; on the CPU for any device.
