@@ -42,13 +42,13 @@ class EventMix(Mixing):
         self.gaussians = gaussians
 
     def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        taken = torch.from_numpy(self._mask((x.shape[0], *extent(x)), part, rng)).to(x.device)
+        taken = torch.from_numpy(self._mask((x.shape[0], *extent(x)), part, rng)).to(x.device, x.dtype)
         # [T, 1, 1, H, W], [T, 1, 1, W] or [T, 1, W]
         taken = taken.view(taken.shape[0], *[1] * (x.dim() - taken.dim()), *taken.shape[1:])
-        done = torch.where(taken, other, x)
+        done = torch.lerp(x, other, taken)  # exactly one or the other; faster than torch.where
         axes = [axis for axis in range(x.dim()) if axis != 1]
-        size = done.abs()  # of signed frames, events of both signs count
-        theirs, total = torch.where(taken, size, 0).sum(axes), size.sum(axes)
+        # Sums of sizes: of signed frames, events of both signs count.
+        theirs, total = (torch.linalg.vector_norm(each, 1, axes) for each in (done * taken, done))
         return done, (theirs / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
 
     def _mask(self, shape: tuple[int, ...], part: float, rng: np.random.Generator) -> np.ndarray:
