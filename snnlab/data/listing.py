@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from snnlab.data.formats import SUFFIXES
-from snnlab.errors import DataError, did_you_mean, listing
+import numpy as np
 
+from snnlab.data.formats import SUFFIXES
+from snnlab.data.holding_out import held_out
+from snnlab.errors import DataError, did_you_mean, listing
+from snnlab.seeds import Stream, generator
+
+# Where nothing says which recordings are for testing, the choice is the same for everyone.
+TEST_SEED = 0
 PARTS = {"train": 0, "training": 0, "test": 1, "testing": 1}
 NEEDED = ("path", "label")
 COLUMNS = (*NEEDED, "start_ms", "end_ms", "group", "split")
@@ -35,11 +42,15 @@ class Entry(NamedTuple):
     test: bool | None = None
 
 
-def from_folders(root: Path) -> list[Entry]:
+def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Entry]:
     """List `root/CLASS/...`, or `root/train/CLASS/...` and `root/test/CLASS/...`, sorted by path.
 
+    Args:
+        root: The folder.
+        suffixes: How the names of files end.
+
     Raises:
-        DataError: if there are no recordings.
+        DataError: if there are none.
     """
     parts = {folder: PARTS[folder.name.lower()] for folder in _folders(root) if folder.name.lower() in PARTS}
     found = [
@@ -47,12 +58,13 @@ def from_folders(root: Path) -> list[Entry]:
         for above, part in parts.items() or [(root, None)]
         for folder in _folders(above)
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in suffixes and path.is_file()
     ]
     if not found:
         raise DataError(
-            f"data.root: no recordings in {root}; it should hold a folder for each class, {root}/CLASS/*.npy"
-            f" (or {listing(SUFFIXES)}), perhaps below train and test, or data.labels names a table of them"
+            f"data.root: no recordings in {root}, files that end in {listing(suffixes)}; it should hold a folder for"
+            f" each class, {root}/CLASS/*{suffixes[0]}, perhaps below train and test"
+            + (", or data.labels names a table of them" if suffixes is SUFFIXES else "")
         )
     return found
 
@@ -76,6 +88,40 @@ def from_table(root: Path, table: Path) -> list[Entry]:
         raise DataError(f"data.labels: {table} names no recordings")
     _check_different(table, lines)
     return [entry for _, entry in lines]
+
+
+def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
+    """Return the labels in order, numbers by their value, and which of them each recording has, int64 `[R]`."""
+    labels = {entry.label for entry in entries}
+    numbers = all(label.isascii() and label.isdigit() for label in labels)
+    names = sorted(labels, key=lambda label: (int(label), label) if numbers else (0, label))
+    places = {name: number for number, name in enumerate(names)}
+    return names, np.array([places[entry.label] for entry in entries], np.int64)
+
+
+def with_test(
+    entries: Sequence[Entry], targets: np.ndarray, groups: np.ndarray | None, test_fraction: float
+) -> np.ndarray:
+    """Return 1 for the recordings that are for testing: as the folders or the table say, or a part of each class.
+
+    Args:
+        entries: The recordings.
+        targets: Class of each.
+        groups: Group of each, of which none is divided, or None.
+        test_fraction: Part that is for testing where nothing says which.
+
+    Shape:
+        targets, groups: `[R]`; returns uint8 `[R]`.
+
+    Raises:
+        DataError: if some recordings say it and others do not, or all are of one group.
+    """
+    said = [entry.test for entry in entries]
+    if any(test is not None for test in said):
+        if None in said:
+            raise DataError(f"data.labels: {said.count(None)} of {len(said)} recordings have no split")
+        return np.array(said, np.uint8)
+    return held_out(targets, test_fraction, generator(TEST_SEED, Stream.TEST), groups).astype(np.uint8)
 
 
 def _folders(root: Path) -> list[Path]:

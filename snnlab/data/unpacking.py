@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
 import zlib
@@ -11,7 +12,7 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from snnlab.errors import DataError
 
 # Ends of names that are unpacked; others, such as .h5, are used as they are.
-PACKED = (".zip", ".tar.gz", ".tgz", ".tar")
+PACKED = (".zip", ".tar.gz", ".tgz", ".tar", ".gz")
 
 
 def is_packed(path: Path) -> bool:
@@ -23,7 +24,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive, and the archives in it, below a folder; files of the same name are replaced.
 
     Args:
-        archive: A zip, or a tar that may be compressed.
+        archive: A zip, a tar that may be compressed, or a file that gzip has compressed.
         folder: Where its files go. What lies there already stays.
 
     Raises:
@@ -54,11 +55,14 @@ def _extract(archive: Path, folder: Path) -> None:
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as file:
                 file.extractall(folder, filter="data")
+        elif archive.suffix.lower() == ".gz" and ".tar" not in archive.suffixes:
+            with gzip.open(archive) as file, (folder / archive.stem).open("wb") as whole:
+                shutil.copyfileobj(file, whole)
         else:
             raise DataError(f"{archive}: is neither a zip nor a tar archive")
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: names a file outside its folder ({error}); it is not unpacked") from error
-    except (BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+    except (BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{archive}: is damaged ({error}); remove it, and it is fetched again") from error
 
 

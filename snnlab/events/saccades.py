@@ -15,10 +15,9 @@ from scipy import ndimage
 from snnlab.compiled import compiled
 from snnlab.events.recording import Events, SensorSize
 
-SENSOR_SIZE: SensorSize = (34, 34, 2)
-_SIDE = 34
-_CANVAS = 56
-_MARGIN = (_CANVAS - _SIDE) // 2
+# How much larger the sensor is than the image, and how far the camera sees beyond the sensor (px).
+_BORDER = 3
+_MARGIN = 11
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,11 @@ class Saccades:
             raise ValueError(f"needs 0 < step <= hold, not step {self.step} ms and hold {self.hold} ms")
 
 
+def sensor_of(rows: int, columns: int) -> SensorSize:
+    """Return the `[W, H, P]` of the camera that looks at an image of so many rows and columns."""
+    return columns + 2 * _BORDER, rows + 2 * _BORDER, 2
+
+
 def digit_image(digit: np.ndarray) -> np.ndarray:
     """Enlarge one of scikit-learn's digits to MNIST's size.
 
@@ -92,32 +96,34 @@ def simulate(image: np.ndarray, rng: np.random.Generator, camera: Saccades | Non
         camera: The camera and its movement; the recipe's by default.
 
     Shape:
-        image `[28, 28]`; the events are those of a 34 x 34 sensor with two polarities.
+        image `[H, W]`; the events are those of a sensor with two polarities, three pixels larger on each side: 34 x 34
+        for the 28 x 28 of MNIST, to which the camera was fitted.
 
     Raises:
-        ValueError: If the image has another shape, or the path leaves its surroundings.
+        ValueError: If the image is none, or the path leaves its surroundings.
     """
-    if image.shape != (28, 28):
-        raise ValueError(f"the simulator looks at images of 28 x 28 pixels, not {image.shape}")
+    if image.ndim != 2 or not image.size:
+        raise ValueError(f"the simulator looks at images [H, W], not {image.shape}")
     camera = camera or Saccades()
+    width, height, _ = sensor_of(*image.shape)
     by_threshold, by_contrast, by_amplitude = rng.standard_normal(3)
     mean = camera.threshold * np.exp(camera.threshold_spread * by_threshold)
     contrast = camera.contrast * np.exp(camera.contrast_spread * by_contrast)
     amplitude = camera.amplitude * (1.0 + camera.amplitude_spread * by_amplitude)
-    mismatch = camera.threshold_mismatch * rng.standard_normal((2, _SIDE * _SIDE))
+    mismatch = camera.threshold_mismatch * rng.standard_normal((2, height * width))
     thresholds = np.maximum(camera.threshold_floor, mean + mismatch)
 
-    light = _sample(_through_optics(image, camera.blur), _path(camera, amplitude))
+    light = _sample(_through_optics(image, camera.blur), _path(camera, amplitude), height, width)
     # In place: fresh memory of this size costs more, page by page, than the arithmetic.
     light *= contrast - 1.0
     light += 1.0
     log_light = np.log(light, out=light)
     seen = _crossings(log_light, thresholds, camera.step, camera.hold)
-    return _merge(seen, _noise(camera, rng))
+    return _merge(seen, _noise(camera, height * width, rng), width)
 
 
 def _through_optics(image: np.ndarray, blur: float) -> np.ndarray:
-    return ndimage.gaussian_filter(np.pad(image, (_CANVAS - image.shape[0]) // 2), blur)
+    return ndimage.gaussian_filter(np.pad(image, _BORDER + _MARGIN), blur)
 
 
 def _path(camera: Saccades, amplitude: float) -> np.ndarray:
@@ -136,19 +142,19 @@ def _path(camera: Saccades, amplitude: float) -> np.ndarray:
 
 
 @compiled()
-def _sample(canvas: np.ndarray, path: np.ndarray) -> np.ndarray:
+def _sample(canvas: np.ndarray, path: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the light on each pixel at each step, bilinearly, `[S + 1, H * W]`."""
-    light = np.empty((len(path), _SIDE * _SIDE))
+    light = np.empty((len(path), height * width))
     for k in range(len(path)):
         left, top = int(np.floor(_MARGIN + path[k, 0])), int(np.floor(_MARGIN + path[k, 1]))
         right, down = _MARGIN + path[k, 0] - left, _MARGIN + path[k, 1] - top
-        for row in range(_SIDE):
+        for row in range(height):
             upper, lower = canvas[top + row], canvas[top + row + 1]
-            for column in range(_SIDE):
+            for column in range(width):
                 i = left + column
                 above = upper[i] + right * (upper[i + 1] - upper[i])
                 below = lower[i] + right * (lower[i + 1] - lower[i])
-                light[k, row * _SIDE + column] = above + down * (below - above)
+                light[k, row * width + column] = above + down * (below - above)
     return light
 
 
@@ -163,7 +169,7 @@ def _crossings(
     """
     num_steps, num_pixels = log_light.shape[0] - 1, log_light.shape[1]
     time = np.empty(num_steps * num_pixels)
-    pixel = np.empty(num_steps * num_pixels, np.int16)
+    pixel = np.empty(num_steps * num_pixels, np.int32)
     is_on = np.empty(num_steps * num_pixels, np.bool_)
     count = 0
     reference = log_light[0].copy()
@@ -191,15 +197,16 @@ def _crossings(
     return time[:count], pixel[:count], is_on[:count]
 
 
-def _noise(camera: Saccades, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    pixels = _SIDE * _SIDE
+def _noise(camera: Saccades, pixels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count = rng.poisson(camera.noise * pixels * camera.duration / 1000.0)
     return rng.uniform(0.0, camera.duration, count), rng.integers(0, pixels, count), rng.random(count) < 0.5
 
 
-def _merge(seen: tuple[np.ndarray, np.ndarray, np.ndarray], noise: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Events:
+def _merge(
+    seen: tuple[np.ndarray, np.ndarray, np.ndarray], noise: tuple[np.ndarray, np.ndarray, np.ndarray], width: int
+) -> Events:
     time, pixel, is_on = (np.concatenate(pair) for pair in zip(seen, noise, strict=True))
     t = np.floor(time * 1000.0).astype(np.int64)
     order = np.argsort(t, kind="stable")
-    y, x = np.divmod(pixel[order].astype(np.int16), np.int16(_SIDE))
-    return Events(t[order], x, y, is_on[order])
+    y, x = np.divmod(pixel[order], width)
+    return Events(t[order], x.astype(np.int16), y.astype(np.int16), is_on[order])

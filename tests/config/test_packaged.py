@@ -13,6 +13,7 @@ from snnlab.config.folders import config_folder
 
 # What a file leaves to its user.
 NEEDED = {
+    "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
 }
 FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent != config_folder())

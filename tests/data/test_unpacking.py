@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -71,3 +72,13 @@ def test_what_is_no_whole_archive_is_told_of(keep: float, tmp_path: Path) -> Non
     archive.write_bytes(archive.read_bytes()[: int(keep * archive.stat().st_size)])
     with pytest.raises(DataError, match=r"all\.tar\.gz: is (damaged|neither a zip nor a tar archive)"):
         unpack(archive, tmp_path / "there")
+
+
+def test_a_file_that_gzip_has_compressed_is_put_beside_it(tmp_path: Path) -> None:
+    archive = tmp_path / "digits-ubyte.gz"
+    archive.write_bytes(gzip.compress(b"digits"))
+    unpack(archive, tmp_path)
+    assert (tmp_path / "digits-ubyte").read_bytes() == b"digits"
+    archive.write_bytes(gzip.compress(b"digits")[:-4])
+    with pytest.raises(DataError, match="is damaged"):
+        unpack(archive, tmp_path)

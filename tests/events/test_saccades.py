@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from snnlab.events import Events, check_events
-from snnlab.events.saccades import SENSOR_SIZE, Saccades, _crossings, digit_image, simulate
+from snnlab.events.saccades import Saccades, _crossings, digit_image, sensor_of, simulate
 
 QUIET = Saccades(noise=0.0)
 
@@ -25,7 +25,7 @@ def recordings(images: list[np.ndarray]) -> list[Events]:
 
 def test_every_recording_is_a_good_one_of_the_sensor(recordings: list[Events]) -> None:
     for index, events in enumerate(recordings):
-        check_events(events, SENSOR_SIZE, str(index))
+        check_events(events, sensor_of(28, 28), str(index))
         assert [column.dtype for column in events if column is not None] == [
             np.int64,
             np.int16,
@@ -148,7 +148,19 @@ def test_a_hold_shorter_than_a_step_is_refused(bad: dict[str, float]) -> None:
 
 
 def test_what_would_leave_the_canvas_is_refused() -> None:
-    with pytest.raises(ValueError, match="28 x 28"):
-        simulate(np.zeros((8, 8)), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="images \\[H, W\\]"):
+        simulate(np.zeros(64), np.random.default_rng(0))
     with pytest.raises(ValueError, match="amplitude"):
         simulate(np.zeros((28, 28)), np.random.default_rng(0), replace(QUIET, amplitude=30.0))
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (10, 40), (128, 96)])
+def test_an_image_of_any_size_is_seen_by_a_sensor_three_pixels_larger_on_each_side(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random(shape)
+    sensor = sensor_of(*shape)
+    assert sensor == (shape[1] + 6, shape[0] + 6, 2)
+    events = simulate(image, np.random.default_rng(0))
+    check_events(events, sensor, "image")
+    assert events.y is not None
+    assert events.x.max() > shape[1]
+    assert events.y.max() > shape[0]

@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.formats import Reading, read_file
-from snnlab.data.holding_out import held_out
-from snnlab.data.listing import Entry, from_folders, from_table
+from snnlab.data.listing import Entry, by_number, from_folders, from_table, with_test
 from snnlab.data.registry import DATASETS
 from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
-from snnlab.seeds import Stream, generator
 
-# Where nothing says which recordings are for testing, the choice is the same for everyone.
-TEST_SEED = 0
 # Class names that a note still lists.
 FEW = 20
 
@@ -68,13 +64,10 @@ class Folder:
         self.root = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
         self._entries = from_folders(self.root) if labels is None else from_table(self.root, self._table(labels))
-        self.class_names = _classes(self._entries)
+        self.class_names, self.targets = by_number(self._entries)
         self.num_classes = len(self.class_names)
-        places = {name: number for number, name in enumerate(self.class_names)}
-        self.targets = np.array([places[entry.label] for entry in self._entries], np.int64)
         self.groups = _groups(self._entries)
-        self.test_fraction = test_fraction
-        self.split = self._split()
+        self.split = with_test(self._entries, self.targets, self.groups, test_fraction)
         self.notes = [f"folder: {self._summary()}"]
         self._last: tuple[Path, Events] | None = None
 
@@ -144,15 +137,6 @@ class Folder:
         table = Path(labels).expanduser()
         return table if table.is_absolute() or table.is_file() else self.root / table
 
-    def _split(self) -> np.ndarray:
-        said = [entry.test for entry in self._entries]
-        if any(test is not None for test in said):
-            if None in said:
-                raise DataError(f"data.labels: {said.count(None)} of {len(said)} recordings have no split")
-            return np.array(said, np.uint8)
-        chosen = held_out(self.targets, self.test_fraction, generator(TEST_SEED, Stream.TEST), self.groups)
-        return chosen.astype(np.uint8)
-
     def _summary(self) -> str:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:FEW]))
         more = ", ..." if self.num_classes > FEW else ""
@@ -162,14 +146,6 @@ class Folder:
     def __getstate__(self) -> dict[str, Any]:
         """Travel to a reading process without the file that was read last."""
         return vars(self) | {"_last": None}
-
-
-def _classes(entries: list[Entry]) -> list[str]:
-    """Return the labels in order, numbers by their value."""
-    labels = {entry.label for entry in entries}
-    if all(label.isascii() and label.isdigit() for label in labels):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels)
 
 
 def _groups(entries: list[Entry]) -> np.ndarray | None:

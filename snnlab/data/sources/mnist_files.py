@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snnlab.data.fetching import fetch_missing
 from snnlab.data.formats.idx import read_images, read_labels
 from snnlab.errors import DataError
 
 PARTS = ("train", "t10k")
+FOLDER = "smnist"
 
 
 class MNISTFiles:
@@ -41,10 +44,34 @@ class MNISTFiles:
         self.targets = np.concatenate(labels).astype(np.int64)
         self.split = np.repeat(np.array([0, 1], np.uint8), [len(part) for part in labels])
 
-    @staticmethod
-    def missing(folder: Path) -> list[str]:
-        """Return the names of the files that are not there."""
-        return [name for part in PARTS for name in _names(part) if not (folder / name).is_file()]
+    @classmethod
+    def obtain(cls, root: str | None, archives: Sequence[Mapping[str, Any]], download: bool) -> MNISTFiles:
+        """Return the files below `root/smnist`, where tonic has them too; fetch what is missing.
+
+        Args:
+            root: Folder that holds `smnist`.
+            archives: What is fetched: a name, an md5 and a url each.
+            download: Whether it is.
+
+        Raises:
+            ConfigError: if an archive's settings cannot be used.
+            DataError: if a file is missing or damaged, or a download fails.
+        """
+        folder = Path(root or "data").expanduser() / FOLDER
+        names = [name for part in PARTS for name in _names(part)]
+        fetch_missing(
+            archives,
+            folder,
+            lambda: {name: int((folder / name).is_file()) for name in names},
+            dict.fromkeys(names, 1),
+            download=download,
+        )
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            cure = "" if download else ", or data.download=true"
+            raise DataError(
+                f"data.root: {folder} lacks {', '.join(missing)}; set data.root to the folder that holds {FOLDER}{cure}"
+            )
+        return cls(folder)
 
     def fingerprint(self) -> list[str]:
         """Return every file's name, size and time of change."""

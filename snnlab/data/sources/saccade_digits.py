@@ -9,7 +9,8 @@ import numpy as np
 
 from snnlab.data.holding_out import held_out
 from snnlab.data.registry import DATASETS
-from snnlab.events import Events, SensorSize
+from snnlab.data.sources.saccades import SeenDuringSaccades
+from snnlab.events import SensorSize
 from snnlab.seeds import Stream, generator
 
 TEST_FRACTION = 0.2
@@ -18,7 +19,7 @@ TEST_SEED = 0
 
 
 @DATASETS.register("saccade_digits")
-class SaccadeDigits:
+class SaccadeDigits(SeenDuringSaccades):
     """1,797 digits of 8x8 pixels, each seen during three saccades of 100 ms; a fifth of each class is for testing.
 
     Args:
@@ -34,9 +35,7 @@ class SaccadeDigits:
     class_names = None
 
     def __init__(self, simulation_seed: int = 0) -> None:
-        if simulation_seed < 0:
-            raise ValueError(f"simulation_seed must be 0 or more, got {simulation_seed}")
-        self.simulation_seed = simulation_seed
+        super().__init__(simulation_seed)
         self.notes: list[str] = []
 
     @cached_property
@@ -59,11 +58,8 @@ class SaccadeDigits:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the camera and the seed."""
-        from snnlab.events.saccades import Saccades
-
-        camera = vars(Saccades())
         test = [TEST_FRACTION, TEST_SEED, int(Stream.TEST)]
-        return {"dataset": self.label, "camera": camera, "seed": self.simulation_seed, "test": test}
+        return {"dataset": self.label, **self.camera(), "test": test}
 
     def __len__(self) -> int:
         return 1797
@@ -72,9 +68,8 @@ class SaccadeDigits:
         """Return which digit it is."""
         return f"digit {index}"
 
-    def read(self, index: int) -> Events:
-        """Simulate one recording."""
-        # Here, since it brings numba and scipy, which only the packing needs.
-        from snnlab.events.saccades import digit_image, simulate
+    def image(self, index: int) -> np.ndarray:
+        """Return the digit in MNIST's size."""
+        from snnlab.events.saccades import digit_image
 
-        return simulate(digit_image(self._digits[0][index]), np.random.default_rng([self.simulation_seed, index]))
+        return digit_image(self._digits[0][index])

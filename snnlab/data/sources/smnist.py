@@ -5,14 +5,13 @@ Axes: K pixels, N spikes.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.mnist_files import MNISTFiles
-from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
 
 
@@ -28,6 +27,8 @@ class SMNIST:
         sensor_size: [W, 1, 1] with an odd number W of channels; 99 in tonic and in the literature.
         pixel_ms: From a pixel to the next (ms).
         duplicate: Whether each spike comes twice, the second half a pixel later.
+        download: Whether what is missing is fetched.
+        archives: What is fetched: a name, an md5 and a url each.
 
     Raises:
         DataError: if a file is missing or damaged.
@@ -43,7 +44,13 @@ class SMNIST:
     class_names = None
 
     def __init__(
-        self, root: str | None, sensor_size: SensorSize, pixel_ms: float = 2.0, duplicate: bool = True
+        self,
+        root: str | None,
+        sensor_size: SensorSize,
+        pixel_ms: float = 2.0,
+        duplicate: bool = True,
+        download: bool = True,
+        archives: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         channels, *others = sensor_size
         if list(others) != [1, 1] or channels < 3 or channels % 2 == 0:
@@ -52,12 +59,7 @@ class SMNIST:
             raise ValueError(f"pixel_ms must be 0.002 to 1e6, got {pixel_ms}")
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
-        folder = Path(root or "data").expanduser() / "smnist"
-        if missing := MNISTFiles.missing(folder):
-            raise DataError(
-                f"data.root: {folder} lacks {', '.join(missing)}; set data.root to the folder that holds smnist"
-            )
-        self._files = MNISTFiles(folder)
+        self._files = MNISTFiles.obtain(root, archives, download)
         self.targets, self.split = self._files.targets, self._files.split
         self.thresholds = np.linspace(0.0, 254.0, channels // 2).astype(np.uint8)
         self.notes: list[str] = []

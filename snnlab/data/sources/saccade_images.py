@@ -1,0 +1,88 @@
+"""A user's own images before a simulated event camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnlab.data.listing import by_number, from_folders, with_test
+from snnlab.data.registry import DATASETS
+from snnlab.data.sources.saccades import SeenDuringSaccades
+from snnlab.errors import DataError
+from snnlab.events import SensorSize
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+@DATASETS.register("saccade_images")
+class SaccadeImages(SeenDuringSaccades):
+    """A user's own images, `root/CLASS/*.png`, each seen during three saccades of 100 ms.
+
+    Below `root/train` and `root/test` images are for training and testing; where nothing says so, `test_fraction` of
+    each class is for testing. They become grey squares: the middle, made `image_size` pixels wide.
+
+    Args:
+        root: The folder.
+        image_size: Width and height at which images are looked at, 8 or more (pixels); the camera's are 6 more.
+        test_fraction: Part of the images that is for testing, where nothing says which, 0 <= f < 1.
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+
+    Raises:
+        DataError: if there are no images.
+        ValueError: if a setting is out of its range.
+
+    Source: camera: `snnlab.events.saccades`, fitted to N-MNIST.
+    """
+
+    label = "saccade_images"
+    groups = None
+
+    def __init__(
+        self, root: str | None, image_size: int = 28, test_fraction: float = 0.2, simulation_seed: int = 0
+    ) -> None:
+        super().__init__(simulation_seed)
+        if not 8 <= image_size <= 4096:
+            raise ValueError(f"image_size must be 8 to 4096, got {image_size}")
+        if not 0 <= test_fraction < 1:
+            raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
+        self.image_size, self.root = image_size, Path(root or "data").expanduser()
+        self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)
+        self._entries = from_folders(self.root, SUFFIXES)
+        self.class_names, self.targets = by_number(self._entries)
+        self.num_classes = len(self.class_names)
+        self.split = with_test(self._entries, self.targets, None, test_fraction)
+        self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {int(self.split.sum()):,} for testing"]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return every image's file, size, time of change, class and part, and the camera."""
+        stats = [(entry.path, entry.path.stat()) for entry in self._entries]
+        images = [
+            f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns} {target} {part}"
+            for (path, stat), target, part in zip(stats, self.targets, self.split, strict=True)
+        ]
+        return {"dataset": self.label, "images": images, "size": self.image_size, **self.camera()}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name(self, index: int) -> str:
+        """Return the file."""
+        return str(self._entries[index].path)
+
+    def image(self, index: int) -> np.ndarray:
+        """Return the middle of one image, in grey.
+
+        Raises:
+            DataError: if the file is no image.
+        """
+        from PIL import Image, ImageOps
+
+        path = self._entries[index].path
+        try:
+            with Image.open(path) as file:
+                grey = ImageOps.fit(file.convert("L"), (self.image_size, self.image_size))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: is no image that can be read ({error})") from error
+        return np.asarray(grey) / 255.0

@@ -1,0 +1,55 @@
+"""MNIST's digits before the simulated camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab.data.sources.saccade_mnist import SaccadeMNIST
+from snnlab.errors import DataError
+from snnlab.events import open_or_build
+from snnlab.events.saccades import simulate
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder, rng = tmp_path / "smnist", np.random.default_rng(0)
+    folder.mkdir()
+    for part, size in {"train": 5, "t10k": 3}.items():
+        images = rng.integers(0, 256, (size, 28, 28)).astype(np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", np.arange(size, dtype=np.uint8))):
+            head = np.array([0x0800 + array.ndim, *array.shape], ">u4")
+            (folder / f"{part}-{name}-ubyte").write_bytes(head.tobytes() + array.tobytes())
+    return tmp_path
+
+
+def test_each_digit_is_simulated_with_a_camera_of_its_own(root: Path, store_dir: Path) -> None:
+    source = SaccadeMNIST(str(root), simulation_seed=3)
+    store = open_or_build(source, store_dir)
+    assert store.targets.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert store.split.tolist() == [0] * 5 + [1] * 3
+    for index in (0, 6):
+        expected = simulate(source.image(index), np.random.default_rng([3, index]))
+        assert np.array_equal(store[index].t, expected.t)
+        assert np.array_equal(store[index].x, expected.x)
+    assert source.image(2).max() <= 1
+
+
+def test_fewer_digits_are_the_first_ones_with_the_same_cameras(root: Path) -> None:
+    few, every = SaccadeMNIST(str(root), num_train=2, num_test=1), SaccadeMNIST(str(root))
+    assert len(few) == 3
+    assert few.split.tolist() == [0, 0, 1]
+    assert np.array_equal(few.read(2).t, every.read(5).t)
+    assert few.name(2) == every.name(5)
+    assert few.fingerprint() != every.fingerprint()
+
+
+def test_missing_files_and_impossible_numbers_are_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="num_test must be 1 or more"):
+        SaccadeMNIST(str(root), num_test=0)
+    with pytest.raises(ValueError, match="simulation_seed"):
+        SaccadeMNIST(str(root), simulation_seed=-1)
+    with pytest.raises(DataError, match=r"^data\.root: .*lacks train-images-idx3-ubyte.*data\.download=true"):
+        SaccadeMNIST(str(tmp_path / "none"), download=False)
