@@ -142,6 +142,15 @@ def test_eventmix_covers_the_part_that_is_drawn_in_pieces_of_space_and_time() ->
     assert min(parts) < 0.3
 
 
+@pytest.mark.parametrize("scale", [-1.0, 1e-3])
+def test_eventmix_weighs_signed_frames_and_rates_as_it_does_counts(scale: float) -> None:
+    batch = frames(SHAPES["rows"])
+    counts, others = mixed("eventmix", batch, 4)[0].mix, mixed("eventmix", batch._replace(x=scale * batch.x), 4)[0].mix
+    assert counts is not None
+    assert others is not None
+    torch.testing.assert_close(counts.weight, others.weight)
+
+
 def test_recordings_without_events_keep_their_class() -> None:
     batch = frames(SHAPES["rows"])
     done, _ = mixed("eventmix", batch._replace(x=torch.zeros_like(batch.x)), 0)
