@@ -27,7 +27,8 @@ class Predictions(L.Callback):
 
         Shape:
             `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N];
-            `_readout` [N, K]; `_answers` [N, T], the answer if the recording had ended at that step; `_spikes` [N, L], spikes in each spiking layer.
+            `_readout` [N, K]; `_answers` [N, T], the answer if the recording had ended at that step; `_spikes` [N, L],
+            spikes in each spiking layer.
         """
         if not self._batches:
             return {}
