@@ -19,6 +19,7 @@ from snnlab.events.manifest import CURE, FORMAT, canonical_hash
 from snnlab.events.reading import read_all
 from snnlab.events.recording import Events, SensorSize, Unusable, check_sensor_size
 from snnlab.events.store import Store
+from snnlab.events.targets import targets_problem
 from snnlab.events.writer import StoreWriter
 
 OnBad = Literal["fail", "skip"]
@@ -49,7 +50,7 @@ class Source(Protocol):
 
     @property
     def targets(self) -> np.ndarray:
-        """Class of each recording, `[R]`, int64."""
+        """Class of each recording, `[R]`, int64; or values, or segments, see `snnlab.events.targets`."""
         ...
 
     @property
@@ -219,8 +220,10 @@ def _writable(path: Path) -> Iterator[None]:
 
 def _check_source(source: Source) -> None:
     check_sensor_size(source.sensor_size)
+    if problem := targets_problem(source.targets, len(source)):
+        raise DataError(f"{source.label}: targets {problem}")
     for key, values in _per_recording(source).items():
-        if values is None:
+        if values is None or key == "targets":
             continue
         if values.shape != (len(source),) or not np.issubdtype(values.dtype, np.integer):
             found = f"{values.dtype} {values.shape}"

@@ -20,7 +20,7 @@ class EventBatch(NamedTuple):
 
     Shape:
         `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for
-        targets, index and start (us; or None) (int64).
+        index and start (us; or None) (int64); targets: see `snnlab.events.targets`.
     """
 
     t: Tensor
@@ -31,6 +31,11 @@ class EventBatch(NamedTuple):
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     start: Tensor | None = None
+
+    @property
+    def num_recordings(self) -> int:
+        """Number of recordings B."""
+        return self.offsets.numel() - 1
 
     @classmethod
     def from_packed(cls, packed: Packed) -> EventBatch:
@@ -63,8 +68,8 @@ class Batch(NamedTuple):
     """Frames and what belongs to them; `mix` where recordings were mixed for training.
 
     Shape:
-        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), targets, index `[B]`; start `[B]` (us)
-        of windows of recordings, or None.
+        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), index `[B]`; targets: classes `[B]`,
+        values float32 `[B, D]`, or labels of steps int64 `[T, B]`; start `[B]` (us) of windows of recordings, or None.
     """
 
     x: Tensor
@@ -98,7 +103,7 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
         ValueError: If num_bins or duration_us is not positive.
     """
     x = count_frames(batch, num_bins, duration_us, sensor_size)
-    lengths = torch.full((batch.targets.numel(),), num_bins, dtype=torch.int64, device=x.device)
+    lengths = torch.full((batch.num_recordings,), num_bins, dtype=torch.int64, device=x.device)
     return Batch(channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
 
 
@@ -117,7 +122,7 @@ def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Se
     _check_offsets(batch)
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
-    x = torch.empty((num_bins, batch.targets.numel(), *rows, width, polarities))
+    x = torch.empty((num_bins, batch.num_recordings, *rows, width, polarities))
     y = None if batch.y is None else batch.y.numpy()
     t, columns, p, offsets = (column.numpy() for column in (batch.t, batch.x, batch.p, batch.offsets))
     if not count(x.flatten(2).numpy(), t, columns, y, p, offsets, duration_us, (width, height, polarities)):
@@ -129,7 +134,7 @@ def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: 
     """Return the same, by operations of which a GPU does many at once."""
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
-    x = torch.zeros((num_bins, batch.targets.numel(), *rows, width, polarities), device=batch.t.device)
+    x = torch.zeros((num_bins, batch.num_recordings, *rows, width, polarities), device=batch.t.device)
     t = batch.t.clamp(0, duration_us - 1)
     # Weights of 0 instead of a selection: a selection's size would make a GPU wait for the CPU.
     inside = (t == batch.t).float()
@@ -143,7 +148,7 @@ def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: 
 def cells_of(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
     """Turn each event's step, in place, into its cell in a contiguous `[T, B, H, W, P]`, `[N]`."""
     width, height, polarities = sensor_size
-    num_recordings = batch.targets.numel()
+    num_recordings = batch.num_recordings
     recording = torch.repeat_interleave(
         torch.arange(num_recordings, dtype=step.dtype, device=step.device),
         batch.offsets.diff(),
@@ -178,7 +183,7 @@ def _check(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Sens
 def _check_offsets(batch: EventBatch) -> None:
     """Refuse what the compiled pass, which checks no bounds, would read past the end of."""
     lengths, ends = {len(column) for column in batch[:4] if column is not None}, batch.offsets.numpy()
-    if lengths != {ends[-1]} or ends[0] != 0 or ends.size != len(batch.targets) + 1 or (ends[1:] < ends[:-1]).any():
+    if lengths != {ends[-1]} or ends[0] != 0 or ends.size != len(batch.index) + 1 or (ends[1:] < ends[:-1]).any():
         raise ValueError(f"offsets {ends.tolist()} do not divide columns of {sorted(lengths)} events among recordings")
 
 

@@ -14,7 +14,9 @@ FORMAT = 2
 COLUMNS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "|b1"}
 """Per event, in raw files `<key>.bin`."""
 ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8", "hashes": "<u8"}
-"""Per recording, in `<key>.npy`."""
+"""Per recording, in `<key>.npy`; targets may be more, see `snnlab.events.targets`."""
+VALUES = "<f4"
+"""Targets that are values."""
 BY_EVENTS = ("last_t", "hashes")
 """Arrays that follow from the columns."""
 CURE = "delete this folder, the next run packs the recordings again"

@@ -12,6 +12,7 @@ import numpy as np
 from snnlab.errors import StoreError
 from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
+from snnlab.events.targets import gather_targets, targets_problem
 
 
 class Packed(NamedTuple):
@@ -23,7 +24,7 @@ class Packed(NamedTuple):
         y: Row, int16, or None.
         p: Polarity, bool.
         offsets: Recording b is `[offsets[b], offsets[b + 1])`, int64.
-        targets: Class of each recording, int64.
+        targets: Class of each recording, int64; or values, or segments, see `snnlab.events.targets`.
         index: Place of each recording in the store, int64.
         start: When each window of a recording begins in it (us), int64; None for whole recordings.
 
@@ -48,7 +49,7 @@ class Store:
         path: The store's folder.
         manifest: Its page.
         columns: t, x, y, p of all recordings, `[N]` each.
-        arrays: offsets `[R + 1]`, and targets, split, groups, last_t, hashes `[R]`.
+        arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets, see `snnlab.events.targets`.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Store:
         block = {key: _join(column, pieces) for key, column in self._columns.items()}
         if start_us is not None:
             block["t"] -= np.repeat(start_us, stops - starts)
-        targets = self.targets[index]
+        targets = gather_targets(self.targets, index, start_us)
         return Packed(block["t"], block["x"], block.get("y"), block["p"], offsets, targets, index, start_us)
 
     def _windows(
@@ -220,9 +221,13 @@ def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
         array = np.load(path / f"{key}.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise StoreError(f"{path}: {key}.npy cannot be read ({error}); {CURE}") from error
-    size = manifest.recordings + (key == "offsets")
-    if array.shape != (size,) or array.dtype != ARRAYS[key]:
-        raise StoreError(f"{path}: {key}.npy is {array.dtype} {array.shape}, expected {ARRAYS[key]} ({size},); {CURE}")
+    dtype, size = manifest.dtypes[key], manifest.recordings + (key == "offsets")
+    if key == "targets":
+        if array.dtype != dtype or targets_problem(array, manifest.recordings):
+            raise StoreError(f"{path}: targets.npy does not fit {manifest.recordings} recordings; {CURE}")
+        return array
+    if array.shape != (size,) or array.dtype != dtype:
+        raise StoreError(f"{path}: {key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},); {CURE}")
     return array
 
 

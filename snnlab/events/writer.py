@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from snnlab import __version__
-from snnlab.events.manifest import ARRAYS, FORMAT, Manifest, column_types, content_hash
+from snnlab.events.manifest import ARRAYS, FORMAT, VALUES, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize, empty_events
+from snnlab.events.targets import kind_of
 
 
 class StoreWriter:
@@ -75,7 +76,8 @@ class StoreWriter:
             "last_t": self._last_t,
             "hashes": self._contents,
         }
-        arrays = {key: np.asarray(value, ARRAYS[key]) for key, value in values.items() if value is not None}
+        types = ARRAYS | ({"targets": VALUES} if kind_of(targets) == "value" else {})
+        arrays = {key: np.ascontiguousarray(value, types[key]) for key, value in values.items() if value is not None}
         for key, array in arrays.items():
             np.save(self.folder / f"{key}.npy", array, allow_pickle=False)
         sha256 = {key: value.hexdigest() for key, value in self._hashes.items()}
@@ -86,7 +88,7 @@ class StoreWriter:
             recordings=len(self._sizes),
             events=sum(self._sizes),
             sensor_size=list(self.sensor_size),
-            dtypes={key: (self._types | ARRAYS)[key] for key in sha256},
+            dtypes={key: (self._types | types)[key] for key in sha256},
             sha256=sha256,
             content=content_hash(sha256),
             bad=self._bad,

@@ -15,6 +15,7 @@ from snnlab.events.frames import Batch, EventBatch, channels_last
 from snnlab.events.framing.kinds import Kind, Window
 from snnlab.events.framing.region import Region
 from snnlab.events.framing.steps import Steps
+from snnlab.events.targets import kind_of, step_labels
 
 Lengths = Literal["window", "recording"]
 
@@ -77,5 +78,8 @@ class Framing:
         if self.lengths == "recording" or self.steps.events_per_bin is not None:
             lengths = self.steps.used(seen)
         else:
-            lengths = torch.full_like(batch.targets, self.steps.num_bins)
-        return Batch(channels_last(x, seen.y is not None), lengths, batch.targets, batch.index, start=batch.start)
+            lengths = torch.full_like(batch.offsets[1:], self.steps.num_bins)
+        targets = batch.targets
+        if kind_of(targets) == "steps":
+            targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
+        return Batch(channels_last(x, seen.y is not None), lengths, targets, batch.index, start=batch.start)

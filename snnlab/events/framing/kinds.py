@@ -245,7 +245,7 @@ def _ends(steps: Steps, device: torch.device) -> Tensor:
 def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
     width, height, channels = size
     rows = () if window.batch.y is None else (height,)
-    return (window.steps.num_bins, window.batch.targets.numel(), *rows, width, channels)
+    return (window.steps.num_bins, window.batch.num_recordings, *rows, width, channels)
 
 
 def _require_two(polarities: int, kind: str) -> None:

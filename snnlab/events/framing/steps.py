@@ -103,7 +103,7 @@ class Steps:
         """Return how many steps it takes to each recording's last event in the window, at least 1, `[B]`."""
         step = self.of(batch)
         recording = torch.repeat_interleave(
-            torch.arange(batch.targets.numel(), device=step.device), batch.offsets.diff(), output_size=step.numel()
+            torch.arange(batch.num_recordings, device=step.device), batch.offsets.diff(), output_size=step.numel()
         )
-        last = torch.zeros_like(batch.targets).scatter_reduce_(0, recording, step + 1, "amax")
+        last = torch.zeros_like(batch.offsets[1:]).scatter_reduce_(0, recording, step + 1, "amax")
         return last.clamp(min=1)
