@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 USAGE = """usage: snnlab data ACTION [--figure FILE] [--config-dir DIR] [OVERRIDES]
 
   prepare   find or fetch the recordings, and pack them, as a training does when it begins
-  inspect   how many there are, how long, how dense, of which classes; what the binning leaves out; a picture
+  inspect   how many there are, how long, how dense, of which classes or values; what the binning leaves out; a picture
   verify    read the packed copy and compare it with its checksums
   where     where the packed copy is, and how large
   clean     delete the packed copy; the recordings stay
@@ -155,7 +155,7 @@ def _store(settings: DataSettings, dataset: Dataset) -> Store:
 
 
 def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[str], target: Path) -> None:
-    """Draw the classes, and below them a recording over time."""
+    """Draw the classes, if there are any, and below them a recording over time."""
     import numpy as np
     from matplotlib.image import imsave
 
@@ -164,12 +164,10 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
     from snnlab.record.pictures.style import default_style, render
 
     some = int(np.argmax(store.sizes > 0))
-    name = f"{names[store.targets[some]]}, recording {some}"
+    name = f"{names[store.targets[some]]}, recording {some}" if names else f"recording {some}"
     with default_style():
-        figures = [
-            draw_classes(store, range(len(names)), names, settings.duration_ms),
-            draw_event_times(store[some], settings.size, settings.duration_ms, name),
-        ]
+        figures = [draw_classes(store, range(len(names)), names, settings.duration_ms)] if names else []
+        figures.append(draw_event_times(store[some], settings.size, settings.duration_ms, name))
         pixels = np.vstack([render(figure) for figure in figures])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, RecordError
+from snnlab.events.targets import IGNORED
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
@@ -158,7 +159,11 @@ def _evaluate(
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
     arrays = predictions.arrays()
-    return {**values, f"{stage}/recordings": float(len(arrays[f"{stage}_target"]))}, arrays
+    targets = arrays[f"{stage}_target"]
+    sizes = {f"{stage}/recordings": float(len(targets))}
+    if data.settings.targets == "steps":
+        sizes[f"{stage}/labelled_steps"] = float((targets != IGNORED).sum())
+    return {**values, **sizes}, arrays
 
 
 def _load_weights(module: SpikingModule, checkpoint: Path) -> None:

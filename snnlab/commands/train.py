@@ -100,6 +100,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
         SnnlabError: for a mistake in the configuration or the data.
     """
     from snnlab.config import assemble
+    from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
 
     import_plugins(experiment.plugins)
@@ -107,6 +108,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)
     loss = assemble.loss(experiment)
+    check_goal(experiment, settings, loss)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
     assemble.trainer(experiment, folder, assemble.pictures(experiment))
     optimizer = assemble.optimizer(experiment, built)

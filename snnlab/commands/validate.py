@@ -71,13 +71,22 @@ def problem_of(path: Path, folder: Path, overrides: list[str]) -> str | None:
     group = path.parent.relative_to(folder).as_posix()
     if group not in groups(config_folder()):
         return f"{group} is no group; the groups are {', '.join(sorted(groups(config_folder())))}"
-    return build_problem([f"{group}={path.stem}", *overrides], None if packaged else folder)
+    # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
+    alone = group in ("loss", "data")
+    return build_problem([f"{group}={path.stem}", *overrides], None if packaged else folder, alone=alone)
 
 
-def build_problem(overrides: list[str], folder: Path | None) -> str | None:
-    """Return the first mistake found when everything but the data is built, or None."""
+def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = False) -> str | None:
+    """Return the first mistake found when everything but the data is built, or None.
+
+    Args:
+        overrides: What is composed.
+        folder: A folder of the user's files.
+        alone: Whether loss and data need not go together.
+    """
     from snnlab.config import assemble
     from snnlab.config.composing import compose_once
+    from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
     from snnlab.console import quiet_lightning
 
@@ -87,7 +96,9 @@ def build_problem(overrides: list[str], folder: Path | None) -> str | None:
             import_plugins(experiment.plugins)
             settings = assemble.data_settings(experiment)
             built = assemble.network(experiment, settings)
-            assemble.loss(experiment)
+            loss = assemble.loss(experiment)
+            if not alone:
+                check_goal(experiment, settings, loss)
             assemble.trainer_maker(experiment, place, [])
             assemble.optimizer(experiment, built)
     except UnsetError:

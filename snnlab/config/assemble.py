@@ -234,6 +234,7 @@ def module(
         num_classes=data.num_classes,
         dt=data.step_ms,
         seed=experiment.seed,
+        targets=data.targets,
     )
 
 

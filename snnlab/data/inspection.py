@@ -1,6 +1,6 @@
 """What a packed dataset holds, and what a binning makes of it.
 
-Axes: R recordings, T steps.
+Axes: R recordings, T steps, D values.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
 from snnlab.events.frames import EventBatch
+from snnlab.events.targets import kind_of
 
 # Recordings whose frames are looked at, spread over all.
 SAMPLE = 64
@@ -50,6 +51,27 @@ class Group(NamedTuple):
     parts: tuple[int, int, int]
 
 
+class Value(NamedTuple):
+    """One of the values of recordings: what it is called, and what it is over training, validation, test and all."""
+
+    name: str
+    parts: tuple[Range | None, ...]
+
+
+class Label(NamedTuple):
+    """One of the labels over time.
+
+    Attributes:
+        name: What it is called.
+        ms: How long it is in the windows of training, validation and test recordings and of all, ms.
+        recordings: In how many of all it is.
+    """
+
+    name: str
+    ms: tuple[float, ...]
+    recordings: int
+
+
 class Binning(NamedTuple):
     """What the frames hold.
 
@@ -71,12 +93,17 @@ class Binning(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """A dataset: its parts, its classes, its frames, and its recordings without events by their places."""
+    """A dataset: its parts, its frames, its recordings without events by their places, and its targets.
+
+    These are classes, values or labels over time, and the other two have no entries.
+    """
 
     parts: list[Group]
-    classes: list[Group]
     binning: Binning
     empty: list[int]
+    classes: list[Group]
+    values: list[Value]
+    labels: list[Label]
 
 
 def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> Inspection:
@@ -86,7 +113,7 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         store: The packed recordings.
         split: Which of them are for what.
         settings: Window and bins.
-        names: What the classes are called; None: by their numbers.
+        names: What the classes are called, or the values; None: by their numbers.
     """
     on = _on(store) if store.sensor_size[2] == 2 else None
     part_of = np.full(len(store), len(PARTS))
@@ -94,16 +121,37 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         part_of[chosen] = number
     everything = np.setdiff1d(np.arange(len(store)), list(store.bad))
     parts = [*zip(PARTS, (split.train, split.val, split.test), strict=True), ("all", everything)]
-    classes = (
-        (str(number) if names is None else names[number], everything[store.targets[everything] == number])
-        for number in range(settings.num_classes)
-    )
+    called = list(map(str, range(settings.num_classes))) if names is None else list(names)
+    kind, targets, places = kind_of(store.targets), store.targets, [chosen for _, chosen in parts]
+    classes = [(name, everything[targets[everything] == n]) for n, name in enumerate(called)] if kind == "class" else []
     return Inspection(
         [_group(name, chosen, store, on, part_of) for name, chosen in parts],
-        [_group(name, chosen, store, on, part_of) for name, chosen in classes],
         _binning(store, settings),
         everything[store.sizes[everything] == 0].tolist(),
+        [_group(name, chosen, store, on, part_of) for name, chosen in classes],
+        _values(targets, called, places) if kind == "value" else [],
+        _labels(targets, called, places, settings) if kind == "steps" else [],
     )
+
+
+def _values(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
+    return [Value(name, tuple(_range(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
+
+
+def _labels(
+    targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray], settings: DataSettings
+) -> list[Label]:
+    """Count how long labels are; in the one window of a recording, or where many are cut, in all of it."""
+    recording, start, end, label = targets.T
+    if settings.stride_us is None:
+        end = np.minimum(end, settings.duration_us)
+    ms = np.maximum(end - start, 0) / 1000
+    found = []
+    for number, name in enumerate(names):
+        has = label == number
+        in_parts = (float(ms[has & np.isin(recording, part)].sum()) for part in parts)
+        found.append(Label(name, tuple(in_parts), np.unique(recording[has & (ms > 0)]).size))
+    return found
 
 
 def _on(store: Store) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Which recordings a user's own folder holds: from a folder a class, or from a table of paths and labels."""
+"""Which recordings a user's own folder holds: from a folder a class, or from a table of paths and labels or values."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +14,16 @@ import numpy as np
 from snnlab.data.formats import SUFFIXES
 from snnlab.data.holding_out import held_out
 from snnlab.errors import DataError, did_you_mean, listing
+from snnlab.events.targets import Targets
 from snnlab.seeds import Stream, generator
 
 # Where nothing says which recordings are for testing, the choice is the same for everyone.
 TEST_SEED = 0
 PARTS = {"train": 0, "training": 0, "test": 1, "testing": 1}
-NEEDED = ("path", "label")
-COLUMNS = (*NEEDED, "start_ms", "end_ms", "group", "split")
+# Values are kept in single precision.
+LARGEST = 3e38
+PERHAPS = ("start_ms", "end_ms", "group", "split")
+COLUMNS = ("path", "label", *PERHAPS)
 
 
 class Entry(NamedTuple):
@@ -32,6 +36,7 @@ class Entry(NamedTuple):
         end_ms: Where it ends; infinite for the end of the recording.
         group: Who or what must not be in training and in validation both, such as a person; or None.
         test: Whether it is for testing; None where nothing says.
+        values: The numbers that it is trained to, by name, in place of a label; or None.
     """
 
     path: Path
@@ -40,6 +45,7 @@ class Entry(NamedTuple):
     end_ms: float = math.inf
     group: str | None = None
     test: bool | None = None
+    values: dict[str, float] | None = None
 
 
 def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Entry]:
@@ -69,8 +75,14 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> list[Entry]:
     return found
 
 
-def from_table(root: Path, table: Path) -> list[Entry]:
+def from_table(root: Path, table: Path, targets: Targets = "class") -> list[Entry]:
     """List what a CSV names: path (from root), label, and perhaps start_ms, end_ms, group, split (train or test).
+
+    Args:
+        root: The folder.
+        table: The CSV.
+        targets: With `value`, columns `value` or `value_NAME` stand in place of label; with `steps`, rows of one file
+            are what it is labelled from start_ms to end_ms.
 
     Raises:
         DataError: naming the line that cannot be used.
@@ -78,8 +90,10 @@ def from_table(root: Path, table: Path) -> list[Entry]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            _check_head(table, [name.strip() for name in reader.fieldnames or ()])
-            lines = [(reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row)) for row in reader]
+            _check_head(table, [name.strip() for name in reader.fieldnames or ()], targets)
+            lines = [
+                (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets)) for row in reader
+            ]
     except OSError as error:
         raise DataError(f"data.labels: {table} cannot be read ({error.strerror or error})") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -87,6 +101,8 @@ def from_table(root: Path, table: Path) -> list[Entry]:
     if not lines:
         raise DataError(f"data.labels: {table} names no recordings")
     _check_different(table, lines)
+    if targets == "steps":
+        _check_one_recording(table, lines)
     return [entry for _, entry in lines]
 
 
@@ -131,15 +147,20 @@ def _folders(root: Path) -> list[Path]:
         raise DataError(f"data.root: {root} cannot be read ({error.strerror or error})") from error
 
 
-def _check_head(table: Path, names: list[str]) -> None:
-    for name in NEEDED:
-        if name not in names:
+def _check_head(table: Path, names: list[str], targets: Targets) -> None:
+    values = [name for name in names if _is_value(name)]
+    found = [*names, "value"] if values else names
+    needed = ("path", "value" if targets == "value" else "label")
+    for name in needed:
+        if name not in found:
+            instead = " data.targets=value takes its values." if name == "label" and values else ""
+            several = ", or columns value_NAME" if name == "value" else ""
             raise DataError(
-                f"data.labels: {table} has no column {name}.{did_you_mean(name, names)}"
-                f" Its first line must name path and label, and may name {listing(COLUMNS[2:])}"
+                f"data.labels: {table} has no column {name}{several}.{did_you_mean(name, names)}{instead}"
+                f" Its first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
             )
     for name in names:
-        if name in COLUMNS and names.count(name) > 1:
+        if name in (*COLUMNS, *values) and names.count(name) > 1:
             raise DataError(f"data.labels: {table} names the column {name} twice")
         if name not in COLUMNS and (meant := did_you_mean(name, COLUMNS)):
             raise DataError(f"data.labels: {table} has a column {name}.{meant}")
@@ -153,12 +174,36 @@ def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
         if first is entry:
             continue
         other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
+        other = other if first.values == entry.values else ", with other values"
         raise DataError(f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
 
 
-def _entry(root: Path, place: str, row: dict[str, str | None]) -> Entry:
+def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
+    """Refuse labels of one file that overlap, or that say other things of the file as a whole."""
+    ordered = sorted(lines, key=lambda line: (line[1].path, line[1].start_ms))
+    for (before, first), (number, entry) in pairwise(ordered):
+        if first.path != entry.path:
+            continue
+        if entry.start_ms < first.end_ms:
+            raise DataError(
+                f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, and line {before} does"
+                f" until {first.end_ms:g} ms; of data.targets=steps a moment has one label"
+            )
+        if (first.group, first.test) != (entry.group, entry.test):
+            raise DataError(f"{table}, line {number}: has another group or split than line {before}, of the same file")
+
+
+def _is_value(name: str) -> bool:
+    return name == "value" or (name.startswith("value_") and name != "value_")
+
+
+def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets) -> Entry:
     words = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-    if not (words["path"] and words["label"]):
+    values = (
+        {name: _value(place, name, words[name]) for name in words if _is_value(name)} if targets == "value" else None
+    )
+    label = words["label"] if values is None else ""
+    if not (words["path"] and (label or values)):
         raise DataError(f"{place}: has no {'label' if words['path'] else 'path'}")
     path = root / words["path"]
     if not path.is_file():
@@ -169,7 +214,18 @@ def _entry(root: Path, place: str, row: dict[str, str | None]) -> Entry:
     part = words.get("split", "").lower()
     if part and part not in PARTS:
         raise DataError(f"{place}: split must be train or test, got {part}")
-    return Entry(path, words["label"], start, end, words.get("group") or None, bool(PARTS[part]) if part else None)
+    test = bool(PARTS[part]) if part else None
+    return Entry(path, label, start, end, words.get("group") or None, test, values)
+
+
+def _value(place: str, name: str, word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < LARGEST:
+        raise DataError(f"{place}: {name} must be a finite number, got {word or 'nothing'}")
+    return value
 
 
 def _ms(place: str, name: str, word: str | None, usual: float) -> float:

@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from snnlab.data import sources as sources  # registers the datasets
 from snnlab.data.augment import Pipeline, build_pipeline
 from snnlab.data.registry import DATASETS, Dataset
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError, DataError, listing
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
-from snnlab.settings import check_known, settings_of
+from snnlab.events.targets import Targets
+from snnlab.settings import check_known, settings_of, takes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from snnlab.data.mixing import Mixing
 
 # What a dataset's constructor may ask for, out of the settings that all share.
-SHARED = ("root", "download", "sensor_size", "num_classes")
+SHARED = ("root", "download", "sensor_size", "num_classes", "targets")
 
 # More steps than any network is unrolled over at once: a slip of the unit.
 MANY_STEPS = 20_000
@@ -33,7 +34,7 @@ class DataSettings:
 
     Args:
         sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
-        num_classes: Number of classes.
+        num_classes: Number of classes; of targets that are values, how many a recording has.
         duration_ms: Length of the window [0, duration_ms), ms.
         num_bins: Number of steps in the window; or give `dt`.
         dt: Length of a step, ms, which must divide the window; or give `num_bins`.
@@ -59,6 +60,8 @@ class DataSettings:
         on_bad_recording: What is done where recordings cannot be used: fail, or skip them.
         on_duplicate: What is done where the same events are in two parts of the split: fail, or skip the copies.
         store_dir: Where packed recordings are kept; null: a folder of the user's cache.
+        targets: What recordings are trained to, of datasets that have more: a `class`, or `value`, one or several
+            numbers, or `steps`, a label at each step.
         root: Folder of the original recordings, for datasets that have files.
         download: Whether missing files are fetched.
         augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`.
@@ -94,6 +97,7 @@ class DataSettings:
     on_bad_recording: Literal["fail", "skip"] = "fail"
     on_duplicate: Literal["fail", "skip"] = "fail"
     store_dir: str | None = None
+    targets: Targets = "class"
     root: str | None = None
     download: bool = True
     augment: Sequence[Mapping[str, Any]] = ()
@@ -104,7 +108,18 @@ class DataSettings:
         """Check ranges."""
         if len(self.sensor_size) != 3 or min(self.sensor_size) < 1:
             raise ValueError(f"sensor_size is [W, H, P] of 1 or more, got {list(self.sensor_size)}")
-        limits = {"num_classes": 2, "batch_size": 1, "num_workers": 0, "split_seed": 0}
+        if self.targets not in get_args(Targets):
+            raise ValueError(f"targets must be one of {listing(get_args(Targets))}, got {self.targets}")
+        if self.targets == "steps" and self.bin_by == "count":
+            raise ValueError(
+                "targets: steps are labels at times, and steps of bin_by: count have none; set bin_by: time"
+            )
+        limits = {
+            "num_classes": 1 if self.targets == "value" else 2,
+            "batch_size": 1,
+            "num_workers": 0,
+            "split_seed": 0,
+        }
         for name, least in limits.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
@@ -145,7 +160,7 @@ class DataSettings:
         Raises:
             ConfigError: if `augment` or `labels_after` cannot be used.
         """
-        return build_pipeline(self.augment, self.labels_after, self.num_classes, self.size)
+        return build_pipeline(self.augment, self.labels_after, self.num_classes, self.size, self.targets)
 
     @property
     def mixing(self) -> Mixing | None:
@@ -159,7 +174,7 @@ class DataSettings:
         # Here, because it takes torch, which only who mixes should wait for.
         from snnlab.data.mixing import build_mixing
 
-        return build_mixing(self.mix)
+        return build_mixing(self.mix, self.targets)
 
     @property
     def steps(self) -> int:
@@ -258,6 +273,8 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
         common = DataSettings(**{name: value for name, value in settings.items() if name in shared})
     except ValueError as error:
         raise ConfigError(f"data: {error}") from error
+    if common.targets != "class" and not takes(factory, "targets"):
+        raise ConfigError(f"data.targets: {common.targets} is for data=folder; recordings of {kind} have a class each")
     _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
@@ -273,7 +290,8 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     context = {name: getattr(common, name) for name in SHARED}
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:
-        raise DataError(f"data.num_classes: {common.num_classes}, but {kind} has {dataset.num_classes} classes")
+        what = "values a recording" if common.targets == "value" else "classes"
+        raise DataError(f"data.num_classes: {common.num_classes}, but {kind} has {dataset.num_classes} {what}")
     if tuple(dataset.sensor_size) != common.size:
         raise DataError(f"data.sensor_size: {list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")
     return dataset

@@ -13,6 +13,7 @@ import numpy as np
 
 from snnlab.data.holding_out import fold_of, held_out
 from snnlab.errors import DataError
+from snnlab.events.targets import kind_of
 from snnlab.seeds import Stream, generator
 
 TRAIN, TEST, VAL = 0, 1, 2
@@ -67,10 +68,10 @@ def make_split(
     fold: Fold | None = None,
     bad: np.ndarray | None = None,
 ) -> Split:
-    """Hold a stratified part of the training recordings out for validation, unless the dataset has its own.
+    """Hold a part of the training recordings out for validation, stratified by class, unless the dataset has its own.
 
     Args:
-        targets: Class of each recording.
+        targets: Class of each recording; recordings of other targets are drawn at random from all.
         parts: 0 for training, 1 for the dataset's test recordings, 2 for its validation recordings.
         val_fraction: Part of the training recordings, 0 <= f < 1.
         split_seed: Seed of the choice.
@@ -79,28 +80,34 @@ def make_split(
         bad: Places of recordings that are for nothing.
 
     Shape:
-        targets, parts, groups: `[R]`.
+        targets: `[R]`, or see `snnlab.events.targets`; parts, groups: `[R]`.
 
     Raises:
         DataError: if the training recordings are of one group, or a group is in training and in test.
     """
-    kept = np.ones(targets.size, bool)
+    kept = np.ones(parts.size, bool)
     kept[[] if bad is None else bad] = False
     test = np.flatnonzero(kept & (parts == TEST))
     training = np.flatnonzero(kept & (parts != TEST))
     own = None if groups is None else groups[training]
     if own is not None and groups is not None and (both := np.intersect1d(own, groups[test])).size:
         raise DataError(f"{both.size:,} groups of recordings are in training and in test both")
+    classes, stratified = strata(targets, parts.size), "stratified " if kind_of(targets) == "class" else ""
     rng, whole = generator(split_seed, Stream.SPLIT), "" if groups is None else "whole groups, "
     if fold is not None:
-        val = fold_of(targets[training], fold.folds, rng, own) == fold.number
-        rule = f"fold {fold.number} of {fold.folds} stratified ones of the training recordings"
+        val = fold_of(classes[training], fold.folds, rng, own) == fold.number
+        rule = f"fold {fold.number} of {fold.folds} {stratified and 'stratified ones '}of the training recordings"
     elif (parts[training] == VAL).any():
         return Split(training[parts[training] == TRAIN], training[parts[training] == VAL], test, "the dataset's own")
     else:
-        val = held_out(targets[training], val_fraction, rng, own)
-        rule = f"stratified {val_fraction:g} of the training recordings"
+        val = held_out(classes[training], val_fraction, rng, own)
+        rule = f"{stratified}{val_fraction:g} of the training recordings"
     return Split(training[~val], training[val], test, f"{rule}, {whole}split_seed {split_seed}")
+
+
+def strata(targets: np.ndarray, recordings: int) -> np.ndarray:
+    """Return what is divided evenly: the class of each recording, or one for all where they have none, `[R]`."""
+    return targets if kind_of(targets) == "class" else np.zeros(recordings, np.int64)
 
 
 def one_batch(split: Split, size: int, seed: int) -> Split:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.table import Table
 
 from snnlab.console import table_console
-from snnlab.data.inspection import Group, Inspection, Range
+from snnlab.data.inspection import PARTS, Group, Inspection, Label, Range, Value
 from snnlab.data.settings import DataSettings
 
 # Recordings without events that are named.
@@ -27,11 +27,49 @@ def print_inspection(head: str, found: Inspection, settings: DataSettings, names
     console = table_console()
     print(head)
     console.print(groups_table("part", found.parts, with_parts=False))
-    console.print(groups_table("class", found.classes, with_parts=True))
+    for table in target_tables(found):
+        console.print(table)
     print(f"  {binning_text(found, settings)}")
     if found.empty:
         shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
         print(f"  {len(found.empty):,} recordings have no events: {shown}")
+
+
+def target_tables(found: Inspection) -> Iterator[Table]:
+    """Yield a table of the classes, or values, or labels over time."""
+    if found.classes:
+        yield groups_table("class", found.classes, with_parts=True)
+    if found.values:
+        yield values_table(found.values)
+    if found.labels:
+        yield labels_table(found.labels)
+
+
+def values_table(values: list[Value]) -> Table:
+    """Return a line for each value: its mean, least and most in each part."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("value", *(head for part in (*PARTS, "all") for head in (part, ""))):
+        table.add_column(column, justify="left" if column == "value" else "right")
+    for value in values:
+        cells = (("", "") if part is None else (f"{part.mean:.3g}", _span(part)) for part in value.parts)
+        table.add_row(value.name, *(cell for pair in cells for cell in pair))
+    return table
+
+
+def labels_table(labels: list[Label]) -> Table:
+    """Return a line for each label: how long it is in each part, and in how many recordings."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("label", *(f"{part} (ms)" for part in (*PARTS, "all")), "share", "recordings"):
+        table.add_column(column, justify="left" if column == "label" else "right")
+    total = sum(label.ms[-1] for label in labels)
+    for label in labels:
+        share = f"{label.ms[-1] / total:.1%}" if total else ""
+        table.add_row(label.name, *(f"{ms:,.0f}" for ms in label.ms), share, f"{label.recordings:,}")
+    return table
+
+
+def _span(values: Range) -> str:
+    return f"{values.least:.3g} to {values.most:.3g}"
 
 
 def groups_table(kind: str, groups: list[Group], *, with_parts: bool) -> Table:

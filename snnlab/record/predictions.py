@@ -7,7 +7,9 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from torch import Tensor
 
+from snnlab.events.targets import kind_of
 from snnlab.training.module import Outputs, SpikingModule
 
 
@@ -28,7 +30,8 @@ class Predictions(L.Callback):
         Shape:
             `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N];
             `_readout` [N, K]; `_answers` [N, T], the answer if the recording had ended at that step; `_spikes` [N, L],
-            spikes in each spiking layer.
+            spikes in each spiking layer. Of values, `_target` is [N, K] and `_answers` [N, T, K]. Of labels over time,
+            `_target` is [N, T], -100 where there is none, and `_readout` [N, T, K].
         """
         if not self._batches:
             return {}
@@ -36,14 +39,16 @@ class Predictions(L.Callback):
 
     def _add(self, module: SpikingModule, outputs: Outputs) -> None:
         y, counts, batch = outputs
+        readout, answers = module.loss.readout(y, batch.lengths), module.loss.answers(y)  # type: ignore[operator]
+        over_time = kind_of(batch.targets) == "steps"
         spikes = [n.flatten(1).sum(1) for n in counts.values()]
         self._batches.append(
             {
                 "recording": batch.index.cpu().numpy(),
                 **({} if batch.start is None else {"start_us": batch.start.cpu().numpy()}),
-                "target": batch.targets.cpu().numpy(),
-                "readout": module.loss.readout(y, batch.lengths).float().cpu().numpy(),  # type: ignore[operator]
-                "answers": module.loss.answers(y).T.cpu().numpy().astype(np.int32),  # type: ignore[operator]
+                "target": (batch.targets.T if over_time else batch.targets).cpu().numpy(),
+                "readout": (readout.transpose(0, 1) if over_time else readout).float().cpu().numpy(),
+                "answers": _plain(answers.transpose(0, 1)),
                 "spikes": np.stack([n.cpu().numpy() for n in spikes], 1).astype(np.int64)
                 if spikes
                 else np.zeros((y.shape[1], 0), np.int64),
@@ -63,6 +68,10 @@ class Predictions(L.Callback):
         """Add a batch of the test recordings."""
         if self.stage == "test":
             self._add(pl_module, outputs)
+
+
+def _plain(answers: Tensor) -> np.ndarray:
+    return (answers.float() if answers.is_floating_point() else answers.int()).cpu().numpy()
 
 
 def layer_names(spiking: Mapping[str, tuple[int, ...]]) -> np.ndarray:

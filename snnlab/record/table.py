@@ -25,10 +25,12 @@ def summary_table(result: Result) -> Table:
     metrics, selection, timing = result.metrics, result.selection, result.timing
     table = Table(title=f"{result.folder.parent.name}, seed {result.seed}", show_header=False, title_justify="left")
     rows = [
-        ("test accuracy", _percent(metrics.get("test/accuracy"), _size(result, "test"))),
-        ("validation accuracy", _percent(metrics.get("val/accuracy"), _size(result, "val"))),
+        ("test accuracy", _percent(metrics.get("test/accuracy"), _of(result, "test"))),
+        ("test error", _error(result, "test")),
+        ("validation accuracy", _percent(metrics.get("val/accuracy"), _of(result, "val"))),
+        ("validation error", _error(result, "val")),
         ("chosen epoch", _chosen(selection)),
-        ("last epoch's validation", _percent(metrics.get("last/val/accuracy"), None)),
+        ("last epoch's validation", _percent(metrics.get("last/val/accuracy"), "") or _errors(metrics, "last/val")),
         ("spikes a test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f", "")),
         ("parameters", _number(metrics.get("params"), ",.0f")),
         (
@@ -56,14 +58,29 @@ def layer_table(result: Result) -> Table:
         cells = [layer, _number(result.metrics[prefix + layer], ".4f")]
         if with_rate:
             cells.append(_number(result.metrics.get(f"{stage}/rate_hz/{layer}"), ".2f"))
-        table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), None))
+        table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), ""))
     return table
 
 
-def _size(result: Result, stage: str) -> int | None:
-    """Return how many recordings were evaluated, which limits of the trainer can make fewer than there are."""
+def _of(result: Result, stage: str) -> str:
+    """Return what was evaluated, of which the limits of the trainer can make less than there is."""
+    if (steps := result.metrics.get(f"{stage}/labelled_steps")) is not None:
+        return f" of {steps:,.0f} labelled steps"
     size = result.metrics.get(f"{stage}/recordings", result.selection.get(f"{stage}_size"))
-    return None if size is None else int(size)
+    return f" of {size:,.0f} recordings" if size else ""
+
+
+def _error(result: Result, stage: str) -> str:
+    errors = _errors(result.metrics, stage)
+    return errors and errors + _of(result, stage).replace(" of ", ", ", 1)
+
+
+def _errors(metrics: Mapping[str, float], prefix: str) -> str:
+    """Return the figures of values; nothing where the targets are others."""
+    if f"{prefix}/mae" not in metrics:
+        return ""
+    mae, rmse, r2 = (metrics[f"{prefix}/{name}"] for name in ("mae", "rmse", "r2"))
+    return f"mean {mae:.4g}, rms {rmse:.4g}, R2 {r2:.3f}"
 
 
 def _chosen(selection: Mapping[str, Any]) -> str:
@@ -71,10 +88,8 @@ def _chosen(selection: Mapping[str, Any]) -> str:
     return "" if epoch is None else f"{epoch + 1} of {selection['epochs']} ({selection['rule'].replace('_', ' ')})"
 
 
-def _percent(value: float | None, size: int | None) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:.1f} %" + (f" of {size:,} recordings" if size else "")
+def _percent(value: float | None, of: str) -> str:
+    return "" if value is None else f"{100 * value:.1f} %{of}"
 
 
 def _number(value: float | None, form: str, missing: str = "?") -> str:

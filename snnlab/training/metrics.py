@@ -1,4 +1,4 @@
-"""What is measured over an epoch: loss, accuracy, and what each spiking layer does."""
+"""What is measured over an epoch: loss, how near the answers are, and what each spiking layer does."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
+from snnlab.events.targets import Targets
 from snnlab.nn.temporal import Counts
+from snnlab.training.scores import counted, score_of
 
 
 class LayerSpikes(Metric):
@@ -57,38 +58,46 @@ class StageMetrics(nn.Module):
     """All metrics of one stage: train, val or test.
 
     Args:
-        num_classes: Number of classes.
+        num_classes: Number of classes, or of values.
         spiking: Shape of each spiking layer's neurons, by the key of its counts.
         dt: Length of a step, ms, or None.
+        targets: What the targets are.
     """
 
-    def __init__(self, num_classes: int, spiking: Mapping[str, tuple[int, ...]], dt: float | None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        spiking: Mapping[str, tuple[int, ...]],
+        dt: float | None,
+        targets: Targets = "class",
+    ) -> None:
         super().__init__()
         # NaN stands for itself: by default a batch whose loss is not a number is left out of the mean.
         self.loss = MeanMetric(nan_strategy=math.nan)
-        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
-        for metric in (self.loss, self.accuracy):
+        self.targets: Targets = targets
+        self.score = score_of(targets, num_classes)
+        for metric in (self.loss, self.score):
             metric.persistent(True)  # as the layers' are: half an epoch is in the checkpoint
         self.layer_names = list(spiking)
         self.layers = nn.ModuleList(LayerSpikes(shape, dt) for shape in spiking.values())
 
     def update(self, loss: Tensor, scores: Tensor, targets: Tensor, counts: Counts, lengths: Tensor) -> None:
         """Add one batch."""
-        self.loss.update(loss.detach(), weight=targets.numel())
-        self.accuracy.update(scores.detach(), targets)
+        self.loss.update(loss.detach(), weight=counted(self.targets, targets))
+        self.score.update(scores.detach(), targets)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             layer.update(counts[name], lengths)  # type: ignore[operator]
 
     def so_far(self) -> dict[str, float]:
-        """Return loss, accuracy and spikes a sample since the last `collect`; waits for the device once."""
-        values = {"loss": self.loss.compute(), "accuracy": self.accuracy.compute()}
+        """Return loss, scores and spikes a sample since the last `collect`; waits for the device once."""
+        values = {"loss": self.loss.compute(), **self.score.compute()}
         if self.layer_names:
             values["spikes_per_sample"] = sum(layer.spikes_per_sample() for layer in self.layers)  # type: ignore[operator]
         return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
 
     def collect(self) -> dict[str, Tensor]:
         """Return everything since the last call by its name in the log, and start anew."""
-        values: dict[str, Tensor] = {"loss": self.loss.compute(), "accuracy": self.accuracy.compute()}
+        values: dict[str, Tensor] = {"loss": self.loss.compute(), **self.score.compute()}
         spikes = torch.zeros((), dtype=torch.float64)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             of_layer: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
@@ -96,6 +105,6 @@ class StageMetrics(nn.Module):
             values.update({f"{key}/{name}": value for key, value in of_layer.items()})
         if self.layer_names:
             values["spikes_per_sample"] = spikes
-        for metric in (self.loss, self.accuracy, *self.layers):
+        for metric in (self.loss, self.score, *self.layers):
             metric.reset()  # type: ignore[operator]
         return values

@@ -34,7 +34,7 @@ def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> Tensor:
 
 
 def counted_targets(batch: Batch) -> Tensor:
-    """Return the class that counts as right, `[B]`: of a mixed recording the one with the larger weight."""
+    """Return what counts as right: of recordings of mixed classes the one with the larger weight."""
     if batch.mix is None:
         return batch.targets
     return torch.where(batch.mix.weight > 0.5, batch.mix.targets, batch.targets)

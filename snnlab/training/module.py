@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from snnlab.events.frames import Batch
+from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.temporal import Counts
 from snnlab.seeds import Stream, derived_seed
@@ -41,16 +42,17 @@ class Outputs(NamedTuple):
 
 
 class SpikingModule(L.LightningModule):
-    """Trains a network on frames of events and logs the loss, the accuracy and what every spiking layer does.
+    """Trains a network on frames of events and logs the loss, the scores and what every spiking layer does.
 
     Args:
         built: The network and the shapes of its layers.
         loss: What it is trained for; says too how the steps become an answer.
         make_optimizer: From parameters to an optimizer.
         schedule: How the learning rate changes, or None.
-        num_classes: Number of classes.
+        num_classes: Number of classes, or of values.
         dt: Length of a step, ms; None where steps have no length.
         seed: The run's seed.
+        targets: What the targets are.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class SpikingModule(L.LightningModule):
         num_classes: int,
         dt: float | None,
         seed: int,
+        targets: Targets = "class",
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
-        self.metrics = nn.ModuleDict({f"{s}_metrics": StageMetrics(num_classes, built.spiking, dt) for s in STAGES})
+        made = {f"{s}_metrics": StageMetrics(num_classes, built.spiking, dt, targets) for s in STAGES}
+        self.metrics = nn.ModuleDict(made)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, from rest."""
@@ -109,7 +113,7 @@ class SpikingModule(L.LightningModule):
         self._log_stage("test")
 
     def so_far(self) -> dict[str, float]:
-        """Return loss, accuracy and spikes a sample of the epoch's training so far; waits for the device."""
+        """Return loss, scores and spikes a sample of the epoch's training so far; waits for the device."""
         return self._metrics("train").so_far()
 
     def configure_optimizers(self) -> Any:

@@ -83,3 +83,52 @@ def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, words: str,
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data.labels: .*none\.csv cannot be read"):
         from_table(tmp_path, tmp_path / "none.csv")
+
+
+def test_a_table_of_values_needs_no_labels(tmp_path: Path) -> None:
+    path = table(tmp_path, "path,value_x,end_ms,value_y,note\na.npy,1.5,,-2e3,7\na.npy,0,50,1,8\n")
+    assert from_table(tmp_path, path, "value") == [
+        Entry(tmp_path / "a.npy", "", values={"value_x": 1.5, "value_y": -2000.0}),
+        Entry(tmp_path / "a.npy", "", end_ms=50.0, values={"value_x": 0.0, "value_y": 1.0}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "path,label\na.npy,1\n",
+            "has no column value, or columns value_NAME. Its first line must name path and value",
+        ),
+        ("path,values\na.npy,1\n", "Did you mean 'values'"),
+        ("path,value\na.npy,fast\n", "line 2: value must be a finite number, got fast"),
+        ("path,value\na.npy,\n", "line 2: value must be a finite number, got nothing"),
+        ("path,value\na.npy,inf\n", "line 2: value must be a finite number, got inf"),
+        ("path,value\na.npy,1e39\n", "line 2: value must be a finite number, got 1e39"),
+        ("path,value\na.npy,1\na.npy,2\n", "line 3: names .*a.npy again, as line 2 did, with other values"),
+        ("path,value,value\na.npy,1,2\n", "names the column value twice"),
+    ],
+)
+def test_values_that_cannot_be_used_are_named_by_their_line(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        from_table(tmp_path, table(tmp_path, text), "value")
+
+
+def test_a_table_of_values_read_for_labels_says_which_setting_takes_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no column label\. data\.targets=value takes its values\."):
+        from_table(tmp_path, table(tmp_path, "path,value_x\na.npy,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a.npy,1,50,90,,\nb.npy,1,0,90,,\na.npy,2,0,51,,\n", "line 2: labels .* from 50 ms on, and line 4 .* 51 ms"),
+        ("a.npy,1,0,,,\na.npy,2,90,,,\n", "line 3: labels .* and line 2 does until inf ms"),
+        ("a.npy,1,0,50,anna,\na.npy,2,50,90,ben,\n", "line 3: has another group or split than line 2"),
+        ("a.npy,1,0,50,,train\na.npy,2,50,90,,test\n", "line 3: has another group or split than line 2"),
+    ],
+)
+def test_labels_over_time_that_contradict_each_other_are_named(lines: str, words: str, tmp_path: Path) -> None:
+    text = "path,label,start_ms,end_ms,group,split\n" + lines
+    with pytest.raises(DataError, match=words):
+        from_table(tmp_path, table(tmp_path, text), "steps")

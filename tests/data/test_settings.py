@@ -201,3 +201,23 @@ def test_how_events_become_frames(given: dict[str, Any], shape: tuple[int, ...],
 def test_frames_and_splits_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})
+
+
+def test_only_a_dataset_that_takes_other_targets_has_them(toy: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.targets: value is for data=folder; recordings of toy have a class"):
+        read_settings({"type": toy, **GOOD, "targets": "value"})
+    assert read_settings({"type": "folder", **GOOD, "root": "x", "num_classes": 1, "targets": "value"})[0].targets
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"targets": "values"}, "targets must be one of class, value, steps, got values"),
+        ({"targets": "steps", "bin_by": "count"}, "targets: steps are labels at times"),
+        ({"targets": "steps", "num_classes": 1}, "num_classes must be 2 or more"),
+        ({"targets": "value", "num_classes": 0}, "num_classes must be 1 or more"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _settings(**changes)

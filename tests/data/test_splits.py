@@ -7,7 +7,7 @@ import pytest
 
 from snnlab.data.holding_out import held_out
 from snnlab.data.sampler import BatchSampler
-from snnlab.data.splits import Split, make_split, one_batch
+from snnlab.data.splits import Fold, Split, make_split, one_batch
 from snnlab.errors import DataError
 
 TARGETS = np.arange(60) % 3
@@ -179,3 +179,18 @@ def test_bad_recordings_are_in_no_part() -> None:
     split = make_split(TARGETS, IS_TEST, 0.25, 0, bad=bad)
     assert np.intersect1d(np.concatenate([split.train, split.val, split.test]), bad).size == 0
     assert split.train.size + split.val.size + split.test.size == TARGETS.size - 3
+
+
+@pytest.mark.parametrize(
+    "targets", [np.ones((40, 2), np.float32), np.array([[0, 0, 9, 1], [7, 0, 9, 0]])], ids=["value", "steps"]
+)
+def test_recordings_without_classes_are_drawn_from_all_and_groups_stay_whole(targets: np.ndarray) -> None:
+    parts = (np.arange(40) >= 30).astype(np.uint8)
+    split = make_split(targets, parts, 0.2, 0)
+    assert (split.train.size, split.val.size, split.test.size) == (24, 6, 10)
+    assert split.rule == "0.2 of the training recordings, split_seed 0"
+    groups = np.arange(40) // 5
+    split = make_split(targets, parts, 0.2, 0, groups)
+    assert not np.intersect1d(groups[split.train], groups[split.val]).size
+    assert split.val.size == 5
+    assert make_split(targets, parts, 0.2, 0, fold=Fold(1, 3)).val.size == 10

@@ -22,6 +22,8 @@ class Augmentation(ABC):
 
     # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
     alters: str | None = None
+    # Whether events get other times, as a whole, so that labels over time would no longer be theirs.
+    shifts_time: bool = False
 
     def __init__(self, p: float = 1.0) -> None:
         if not 0 < p <= 1:

@@ -16,6 +16,7 @@ from snnlab.settings import check_settings, takes
 
 # What may make another class of a scene, by our own augmentations' names for it.
 _ALTERS = {"RandomFlipLR": "flip_x", "RandomFlipUD": "flip_y", "RandomTimeReversal": "reverse"}
+_SHIFTS_TIME = ("CropTime", "RandomTimeReversal", "TimeAlignment", "TimeSkew")
 _WITHOUT_ROWS = {
     *("CropTime", "Decimation", "DropEvent", "DropEventByTime", "MergePolarities", "RandomFlipLR"),
     *("RandomFlipPolarity", "RandomTimeReversal", "TimeAlignment", "TimeJitter", "TimeSkew", "UniformNoise"),
@@ -67,7 +68,7 @@ class FromTonic(Augmentation):
         self._make = tonic_adapter.transform(name)
         given = dict(settings or {})
         _check_given(name, self._make, given, self.sensor_size)
-        self.alters = _ALTERS.get(name)
+        self.alters, self.shifts_time = _ALTERS.get(name), name in _SHIFTS_TIME
         if self.alters is not None:
             p, given["p"] = p * given.get("p", 0.5), 1.0
         super().__init__(p)

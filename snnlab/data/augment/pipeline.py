@@ -13,6 +13,7 @@ import numpy as np
 from snnlab.data.augment.base import AUGMENTATIONS, Augmentation
 from snnlab.errors import ConfigError
 from snnlab.events import Events, Packed
+from snnlab.events.targets import Targets, kind_of
 from snnlab.seeds import Stream, generator
 
 PLACE = "data.augment"
@@ -41,13 +42,15 @@ class Pipeline(NamedTuple):
         """
         ends = zip(packed.offsets[:-1].tolist(), packed.offsets[1:].tolist(), strict=True)
         whole = Events(packed.t, packed.x, packed.y, packed.p)
-        targets = packed.targets.copy()
+        targets, of_class = packed.targets.copy(), kind_of(packed.targets) == "class"
         changed: list[Events] = []
         for place, (start, stop) in enumerate(ends):
             window = () if packed.start is None else (int(packed.start[place]),)
             rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
-            events, targets[place] = self.one(whole.take(slice(start, stop)), int(targets[place]), rng)
+            events, target = self.one(whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng)
             changed.append(events)
+            if of_class:
+                targets[place] = target
         if not changed:
             return packed
         t, x, y, p = (None if parts[0] is None else np.concatenate(parts) for parts in zip(*changed, strict=True))
@@ -68,6 +71,7 @@ def build_pipeline(
     labels_after: Mapping[str, Classes | None],
     num_classes: int,
     sensor_size: Sequence[int],
+    targets: Targets = "class",
 ) -> Pipeline:
     """Build the augmentations of a YAML.
 
@@ -76,13 +80,16 @@ def build_pipeline(
         labels_after: By what alters a scene: the class after it for each class before, or None where that is none.
         num_classes: Number of classes.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        targets: What recordings are trained to.
 
     Raises:
-        ConfigError: if a setting is wrong, or one would make recordings of no class.
+        ConfigError: if a setting is wrong, one would make recordings of no class, or labels over time no longer right.
     """
+    if targets != "class" and (given := [name for name, classes in labels_after.items() if classes is not None]):
+        raise ConfigError(f"data.labels_after.{given[0]}: is for classes of recordings, and data.targets is {targets}")
     return Pipeline(
         tuple(
-            _step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size)
+            _step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
             for number, node in enumerate(nodes)
         )
     )
@@ -94,11 +101,17 @@ def _step(
     labels_after: Mapping[str, Classes | None],
     num_classes: int,
     sensor_size: Sequence[int],
+    targets: Targets,
 ) -> Step:
     if not isinstance(node, Mapping):
         raise ConfigError(f"{place}: expected a mapping such as {{type: affine, shift: 2}}, got {node!r}")
     settings = dict(node)
-    augmentation = AUGMENTATIONS.build(settings.pop("type", None), settings, place, sensor_size=sensor_size)
+    kind = settings.pop("type", None)
+    augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
+    if targets == "steps" and augmentation.shifts_time:
+        raise ConfigError(
+            f"{place}: {kind} moves events in time, and not the labels of data.targets=steps; leave it out"
+        )
     alters = augmentation.alters
     if alters not in labels_after:
         return Step(augmentation, None)

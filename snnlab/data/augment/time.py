@@ -25,6 +25,8 @@ class TimeShift(Augmentation):
         ValueError: if a number is out of its range.
     """
 
+    shifts_time = True
+
     def __init__(self, most: Annotated[float, "ms"], p: float = 1.0) -> None:
         super().__init__(p)
         if most <= 0:
@@ -50,6 +52,8 @@ class TimeScale(Augmentation):
     Raises:
         ValueError: if a number is out of its range.
     """
+
+    shifts_time = True
 
     def __init__(self, scale: Sequence[float], p: float = 1.0) -> None:
         super().__init__(p)
@@ -98,6 +102,7 @@ class Reverse(Augmentation):
     """
 
     alters = "reverse"
+    shifts_time = True
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.events.frames import Batch, Mix
+from snnlab.events.targets import Targets, kind_of
 from snnlab.registry import Registry
 
 MIXES = Registry("mixing")
@@ -32,6 +33,9 @@ class Mixing(ABC):
         ValueError: if a number is out of its range.
     """
 
+    # Whether values of what is mixed are the mean of both recordings' values, by the same weight.
+    mixes_values: ClassVar[bool] = False
+
     def __init__(self, alpha: float, p: float) -> None:
         if alpha <= 0:
             raise ValueError(f"alpha must be above 0, got {alpha}")
@@ -48,11 +52,14 @@ class Mixing(ABC):
         """
         if self.p < 1 and rng.random() >= self.p:
             return batch
-        order = torch.from_numpy(rng.permutation(batch.targets.numel())).to(batch.x.device)
+        order = torch.from_numpy(rng.permutation(batch.lengths.numel())).to(batch.x.device)
         part = float(rng.beta(self.alpha, self.alpha))
         x, weight = self.mixed(batch.x, batch.x[:, order], part, rng)
         lengths = torch.maximum(batch.lengths, batch.lengths[order])
-        return batch._replace(x=x, lengths=lengths, mix=Mix(batch.targets[order], weight))
+        batch = batch._replace(x=x, lengths=lengths)
+        if kind_of(batch.targets) == "value":
+            return batch._replace(targets=torch.lerp(batch.targets, batch.targets[order], weight[:, None]))
+        return batch._replace(mix=Mix(batch.targets[order], weight))
 
     @abstractmethod
     def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -74,16 +81,22 @@ def extent(x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape[-2:]) if x.dim() == 5 else (x.shape[-1],)
 
 
-def build_mixing(node: Mapping[str, Any]) -> Mixing:
+def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
     """Build the mixing of a YAML.
 
     Args:
         node: Its node, such as `{type: mixup, alpha: 0.2}`.
+        targets: What recordings are trained to.
 
     Raises:
-        ConfigError: if a setting is wrong.
+        ConfigError: if a setting is wrong, or mixed recordings would have no such targets.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(f"{PLACE}: expected a mapping such as {{type: mixup, alpha: 0.2}}, got {node!r}")
     settings = dict(node)
-    return MIXES.build(settings.pop("type", None), settings, PLACE)
+    kind = settings.pop("type", None)
+    mixing: Mixing = MIXES.build(kind, settings, PLACE)
+    if targets == "steps" or (targets == "value" and not mixing.mixes_values):
+        cure = "mix=null, or mixup" if targets == "value" else "mix=null"
+        raise ConfigError(f"{PLACE}: {kind} does not say what data.targets={targets} would be; set data.{cure}")
+    return mixing

@@ -18,7 +18,7 @@ from snnlab.data.mixing.base import MIXES, Mixing, extent
 class Mixup(Mixing):
     """Average each recording with another one; counts are no whole numbers any more.
 
-        x' = (1 - l) x + l x_other,   l ~ Beta(alpha, alpha), one for a batch;   the other's class weighs l
+        x' = (1 - l) x + l x_other,   l ~ Beta(alpha, alpha), one for a batch;   the other's class or values weigh l
 
     Args:
         alpha: Of the distribution of l; 0.2: mostly near 0 or 1.
@@ -29,6 +29,8 @@ class Mixup(Mixing):
 
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
     """
+
+    mixes_values = True
 
     def __init__(self, alpha: float = 0.2, p: float = 1.0) -> None:
         super().__init__(alpha, p)

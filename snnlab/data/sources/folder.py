@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.formats import Reading, read_file
-from snnlab.data.listing import Entry, by_number, from_folders, from_table, with_test
+from snnlab.data.labelled import labelled
+from snnlab.data.listing import Entry, from_folders, from_table, with_test
 from snnlab.data.registry import DATASETS
+from snnlab.data.splits import strata
 from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
+from snnlab.events.targets import Targets
 
 # Class names that a note still lists.
 FEW = 20
+_WORDS: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
+_HEADS = {"value": "path and value, or value_NAME", "steps": "path, label, start_ms and end_ms"}
 
 
 @DATASETS.register("folder")
@@ -28,7 +33,9 @@ class Folder:
     `root/test`, or by the table's column `split`, recordings are for training and testing; where nothing says so,
     `test_fraction` of each class is for testing. The table's columns: path, label, and perhaps start_ms and end_ms (a
     part of a recording), group (a person, a session: never in two of training, validation and test) and split. Parts
-    of one file are a group too.
+    of one file are a group too. With `targets: value`, columns value or value_NAME stand in place of label; with
+    `targets: steps`, rows of one file are no parts: they say what it is labelled from start_ms to end_ms, and where
+    none says, a step has no target. Of both, recordings for testing are drawn at random from all.
 
     Args:
         root: The folder.
@@ -39,6 +46,7 @@ class Folder:
         time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
         sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
         columns: Names of a table's columns, where the file names none, such as [x, y, p, t]; null: [x, y, t, p].
+        targets: What recordings are trained to: class, value or steps; the last two need a table.
 
     Raises:
         DataError: if there are no recordings, or the table cannot be used.
@@ -57,17 +65,21 @@ class Folder:
         time_origin: str = "first",
         sort: bool = False,
         columns: Sequence[str] | None = None,
+        targets: Targets = "class",
     ) -> None:
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
         self.reading = Reading(time_unit, time_origin, sort, None if columns is None else tuple(columns))
         self.root = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
-        self._entries = from_folders(self.root) if labels is None else from_table(self.root, self._table(labels))
-        self.class_names, self.targets = by_number(self._entries)
+        if labels is None and targets != "class":
+            raise DataError(f"data.targets: {targets} needs data.labels, a table that names {_HEADS[targets]}")
+        found = from_folders(self.root) if labels is None else from_table(self.root, self._table(labels), targets)
+        self._kind: Targets = targets
+        self._entries, self.class_names, self.targets = labelled(found, targets)
         self.num_classes = len(self.class_names)
         self.groups = _groups(self._entries)
-        self.split = with_test(self._entries, self.targets, self.groups, test_fraction)
+        self.split = with_test(self._entries, strata(self.targets, len(self._entries)), self.groups, test_fraction)
         self.notes = [f"folder: {self._summary()}"]
         self._last: tuple[Path, Events] | None = None
 
@@ -78,9 +90,9 @@ class Folder:
             f"{entry.path.relative_to(self.root).as_posix() if entry.path.is_relative_to(self.root) else entry.path}"
             f" {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
             f" {entry.start_ms:g} {entry.end_ms:g} {target} {part} {entry.group}"
-            for entry, target, part in zip(self._entries, self.targets, self.split, strict=True)
+            for entry, target, part in zip(self._entries, self._said(), self.split, strict=True)
         ]
-        return {
+        return ({} if self._kind == "class" else {"targets": self._kind}) | {
             "dataset": self.label,
             "reading": vars(self.reading) | {"columns": list(self.reading.columns or ())},
             "sensor_size": list(self.sensor_size),
@@ -133,6 +145,12 @@ class Folder:
         kept = events.take(slice(first, stop))
         return kept._replace(t=kept.t - start)
 
+    def _said(self) -> list[Any]:
+        """Return what is said of each recording: its class, its values, or its labels over time."""
+        if self._kind != "steps":
+            return self.targets.tolist()
+        return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]
+
     def _table(self, labels: str) -> Path:
         table = Path(labels).expanduser()
         return table if table.is_absolute() or table.is_file() else self.root / table
@@ -141,7 +159,7 @@ class Folder:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:FEW]))
         more = ", ..." if self.num_classes > FEW else ""
         tests = int(self.split.sum())
-        return f"{len(self):,} recordings in {self.root}, {tests:,} for testing; classes: {names}{more}"
+        return f"{len(self):,} recordings in {self.root}, {tests:,} for testing; {_WORDS[self._kind]}: {names}{more}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to a reading process without the file that was read last."""

@@ -15,9 +15,13 @@ from snnlab.events import Events
 from snnlab.events.recording import SensorSize
 from snnlab.record.pictures.event_times import draw_event_times
 from snnlab.record.pictures.events import draw_events
+from snnlab.record.pictures.goals import draw_labels, draw_values
 from snnlab.record.pictures.membranes import draw_membranes
 from snnlab.record.pictures.raster import draw_raster
 from snnlab.record.pictures.readout import draw_readout
+
+# Values that a title still names.
+FEW = 3
 
 
 class Seen(NamedTuple):
@@ -28,22 +32,23 @@ class Seen(NamedTuple):
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         duration_ms: Length of the window, ms.
         dt: Length of a step, ms, or None.
-        target: The right class.
+        target: The right class; or the right values, or the right label at each step, -100 where there is none.
         y: The network's output.
-        answers: The answer at each step from what was seen until then.
+        answers: The answer at each step from what was seen until then; of values, those.
         spikes: Spikes of each spiking layer.
         membranes: Membranes of those of them that have one.
         thresholds: Firing thresholds of those of them that have one for all neurons.
 
     Shape:
-        y: `[T, K]`; answers: `[T]`; spikes and membranes: `[T, ...]`.
+        target: `[K]` values, `[T]` labels; y: `[T, K]`; answers: `[T]`, or `[T, K]` values; spikes and membranes:
+        `[T, ...]`.
     """
 
     events: Events
     sensor_size: SensorSize
     duration_ms: float
     dt: float | None
-    target: int
+    target: int | np.ndarray
     y: np.ndarray
     answers: np.ndarray
     spikes: Mapping[str, np.ndarray]
@@ -53,7 +58,7 @@ class Seen(NamedTuple):
 
 def draw_all(seen: Seen) -> Iterator[tuple[str, Figure]]:
     """Yield each picture's name and figure, one at a time, so that it can be let go before the next."""
-    window = (seen.events, seen.sensor_size, seen.duration_ms, f"class {seen.target}")
+    window = (seen.events, seen.sensor_size, seen.duration_ms, _name(seen.target))
     yield "events", draw_events(*window)
     yield "events_over_time", draw_event_times(*window)
     for layer, spikes in seen.spikes.items():
@@ -61,4 +66,19 @@ def draw_all(seen: Seen) -> Iterator[tuple[str, Figure]]:
         if layer in seen.membranes:
             threshold = seen.thresholds.get(layer)
             yield f"membranes/{layer}", draw_membranes(seen.membranes[layer], spikes, seen.dt, layer, threshold)
-    yield "readout", draw_readout(seen.y, seen.answers, seen.target, seen.dt)
+    yield "readout", _readout(seen)
+
+
+def _readout(seen: Seen) -> Figure:
+    if isinstance(seen.target, int):
+        return draw_readout(seen.y, seen.answers, seen.target, seen.dt)
+    draw = draw_values if seen.answers.ndim == 2 else draw_labels
+    return draw(seen.answers, seen.target, seen.dt)
+
+
+def _name(target: int | np.ndarray) -> str:
+    if isinstance(target, int):
+        return f"class {target}"
+    if not np.issubdtype(target.dtype, np.floating):
+        return "recording"
+    return "target " + ", ".join(f"{value:.3g}" for value in target[:FEW]) + (", ..." if target.size > FEW else "")

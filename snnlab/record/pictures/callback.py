@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from snnlab.events.frames import Batch, EventBatch
+from snnlab.events.targets import kind_of
 from snnlab.nn.record import record
 from snnlab.training.module import Outputs, SpikingModule
 
@@ -29,7 +30,7 @@ class Pictures(L.Callback):
     with and without it.
 
     Args:
-        recordings: Number of validation recordings, the first ones of different classes; >= 1.
+        recordings: Number of validation recordings, the first ones, of different classes if they have one; >= 1.
         every_epochs: Epochs from one drawing to the next; >= 1.
 
     Raises:
@@ -86,7 +87,7 @@ class Pictures(L.Callback):
 
         data = _data(trainer)
         with default_style():
-            for index in first_of_classes(data.store.targets, data.split.val, self.recordings).tolist():
+            for index in _some(data.store.targets, data.split.val, self.recordings).tolist():
                 for what, figure in draw_all(_see(trainer, module, index)):
                     yield f"recording_{index}/{what}", render(figure)
             for name, counts in self._counts.items():
@@ -112,6 +113,10 @@ def first_of_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np
     return places[np.argsort(rounds, kind="stable")[:number]]
 
 
+def _some(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
+    return first_of_classes(targets, places, number) if kind_of(targets) == "class" else places[:number]
+
+
 def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
     """Run one recording through the network as validation does, without a trace in it or in random numbers."""
     from snnlab.record.pictures import Seen
@@ -132,13 +137,21 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
         data.settings.size,
         data.settings.duration_ms,
         data.settings.step_ms,
-        int(batch.targets[0]),
+        _target(batch.targets, valid),
         _only(recording.y, valid),
         _only(answers, valid),
         {name: _only(spikes, valid) for name, spikes in recording.spikes.items()},
         {name: _only(of["v"], valid) for name, of in recording.states.items() if "v" in of},
         dict(_thresholds(module.network, recording.spikes)),
     )
+
+
+def _target(targets: Tensor, valid: int) -> int | np.ndarray:
+    """Return the class of the one recording, its values, or its labels of the valid steps."""
+    kind = kind_of(targets)
+    if kind == "class":
+        return int(targets[0])
+    return targets[0].cpu().numpy() if kind == "value" else _only(targets, valid)
 
 
 def _data(trainer: L.Trainer) -> Any:

@@ -63,7 +63,7 @@ def training_parts(values: Mapping[str, float], speed: float, epoch_left: float,
     """Return what is said of a training.
 
     Args:
-        values: Means of the epoch so far: loss, accuracy, spikes_per_sample, as far as there are.
+        values: Means of the epoch so far: loss, accuracy or mae, spikes_per_sample, as far as there are.
         speed: Samples a second.
         epoch_left: Seconds to the end of the epoch, its validation included.
         run_left: Seconds to the end of the last epoch; infinite where nobody knows.
@@ -73,6 +73,8 @@ def training_parts(values: Mapping[str, float], speed: float, epoch_left: float,
         parts.append(Part(f"loss {values['loss']:.3f}", f"loss {values['loss']:.3f}", 3))
     if "accuracy" in values:
         parts.append(Part(f"accuracy {values['accuracy']:.1%}", f"{values['accuracy']:.1%}", 2))
+    if "mae" in values:
+        parts.append(Part(f"mean error {values['mae']:.3g}", f"error {values['mae']:.3g}", 2))
     if "spikes_per_sample" in values:
         spikes = values["spikes_per_sample"]
         parts.append(Part(f"{spikes:,.0f} spikes a sample", f"{_brief(spikes)} spikes", 0))

@@ -56,7 +56,7 @@ class LayerTimes(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """The frames are there."""
         self._mark(REST)
-        self.samples += batch.targets.numel() if self._active else 0
+        self.samples += batch.lengths.numel() if self._active else 0
 
     def on_before_zero_grad(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """The loss is there."""

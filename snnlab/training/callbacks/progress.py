@@ -17,8 +17,11 @@ _log = logging.getLogger(__name__)
 _SHOWN = (
     ("train/loss", "train loss", "{:.3f}".format, "train"),
     ("train/accuracy", "accuracy", "{:.1%}".format, ""),
+    ("train/mae", "mean error", "{:.3g}".format, ""),
     ("val/loss", "| val loss", "{:.3f}".format, "| val"),
     ("val/accuracy", "accuracy", "{:.1%}".format, ""),
+    ("val/mae", "mean error", "{:.3g}".format, ""),
+    ("val/r2", "R2", "{:.3f}".format, "R2"),
     ("val/spikes_per_sample", "spikes a sample", "{:,.0f}".format, "spikes"),
 )
 

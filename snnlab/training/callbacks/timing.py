@@ -44,7 +44,7 @@ class Timing(L.Callback):
         now = time.perf_counter()
         if self.first_step_s is None:
             self.first_step_s = now - self.started
-        self.samples += batch.targets.numel()
+        self.samples += batch.lengths.numel()
         before, self.epoch_s = self.epoch_s, now - self._epoch_started
         self.training_s += self.epoch_s - before
 

@@ -67,3 +67,32 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
 def test_what_cannot_be_is_named(nodes: Any, labels: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build_pipeline(nodes, labels, 4, (20, 14, 2))
+
+
+@pytest.mark.parametrize("targets", ["value", "steps"])
+def test_labels_after_of_classes_are_refused_where_recordings_have_none(targets: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.labels_after\.flip_x: is for classes .* data\.targets is {targets}"):
+        build_pipeline([], {"flip_x": [1, 0]}, 2, (20, 14, 2), targets)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"type": "time_shift", "most": 3},
+        {"type": "time_scale", "scale": [0.9, 1.1]},
+        {"type": "reverse"},
+        {"type": "tonic", "name": "TimeSkew", "settings": {"coefficient": 1.1}},
+    ],
+)
+def test_what_moves_events_in_time_is_refused_for_labels_over_time(node: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.augment\[0\]: {node['type']} moves events in time"):
+        build_pipeline([node], {}, 2, (20, 14, 2), "steps")
+    assert len(build_pipeline([node], {}, 2, (20, 14, 2), "value").steps) == 1
+
+
+@pytest.mark.parametrize("targets", [np.ones((4, 2), np.float32), np.array([[0, 0, 50, 1], [2, 0, 90, 0]])])
+def test_other_targets_than_classes_stay_as_they_are(targets: np.ndarray, tiny_store: Store) -> None:
+    packed = tiny_store.gather(np.array([3, 7, 5, 1]))
+    done = build_pipeline(NODES, {}, 4, tiny_store.sensor_size).packed(packed._replace(targets=targets), 0, 0)
+    np.testing.assert_array_equal(done.targets, targets)
+    assert pieces(done) == pieces(changed(tiny_store, [3, 7, 5, 1]))

@@ -201,3 +201,21 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
 def test_settings_that_cannot_be_are_named_by_their_place(node: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build_mixing(node)
+
+
+def test_mixup_averages_values_as_it_averages_frames() -> None:
+    values = torch.arange(2.0 * B).reshape(B, 2) ** 2
+    batch = frames(SHAPES["columns"])._replace(targets=values)
+    done = build_mixing({"type": "mixup", "alpha": 1.0}, "value")(batch, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    order = torch.from_numpy(rng.permutation(B))
+    part = float(rng.beta(1.0, 1.0))
+    torch.testing.assert_close(done.targets, (1 - part) * values + part * values[order])
+    assert done.mix is None
+    assert torch.equal(batch.targets, values)
+
+
+@pytest.mark.parametrize(("kind", "targets"), [(kind, "steps") for kind in KINDS] + [("cutmix", "value")])
+def test_mixing_that_says_nothing_of_the_targets_is_refused(kind: str, targets: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.mix: {kind} does not say what data\.targets={targets} would be"):
+        build_mixing({"type": kind}, targets)

@@ -13,6 +13,7 @@ import pytest
 from snnlab.data.sources.folder import Folder
 from snnlab.errors import DataError
 from snnlab.events import open_or_build
+from snnlab.events.targets import NO_END
 
 SENSOR = (16, 12, 2)
 
@@ -132,3 +133,45 @@ def test_a_file_that_is_not_in_the_order_of_time_is_refused_with_the_cure(part: 
     with pytest.raises(DataError, match=r"0\.npy: t falls at event 1, .* data.sort=true .* data.columns"):
         Folder(str(root), SENSOR, **settings).read(0)
     assert Folder(str(root), SENSOR, sort=True, **settings).read(0).t[0] == 0
+
+
+def test_values_are_targets_with_names_and_no_strata(tmp_path: Path) -> None:
+    table(tmp_path)
+    lines = [f"{n}.npy,{n / 2},{-n}" for n in range(4)]
+    (tmp_path / "values.csv").write_text("\n".join(["path,value_x,value_y", *lines]))
+    folder = Folder(str(tmp_path), SENSOR, labels="values.csv", test_fraction=0.25, targets="value")
+    assert folder.targets.dtype == np.float32
+    assert folder.targets.tolist() == [[n / 2, -n] for n in range(4)]
+    assert (folder.class_names, folder.num_classes) == (["x", "y"], 2)
+    assert folder.split.sum() == 1
+    assert "values: 0 x, 1 y" in folder.notes[0]
+    store = open_or_build(folder, tmp_path / "stores")
+    np.testing.assert_array_equal(store.targets, folder.targets)
+    (tmp_path / "values.csv").write_text("\n".join(["path,value_x,value_y", *lines[:-1], "3.npy,9,9"]))
+    changed = Folder(str(tmp_path), SENSOR, labels="values.csv", test_fraction=0.25, targets="value")
+    assert changed.fingerprint() != folder.fingerprint()
+
+
+def test_labels_over_time_are_segments_of_whole_recordings(tmp_path: Path) -> None:
+    lines = ("2.npy,b,400,,,", "0.npy,a,0,250,,", "2.npy,a,100.5,400,,", "1.npy,b,,,,", "3.npy,a,,,,")
+    folder = Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv", test_fraction=0.25, targets="steps")
+    assert [folder.name(place) for place in range(4)] == [str(tmp_path / f"{n}.npy") for n in (2, 0, 1, 3)]
+    assert folder.targets.tolist() == [
+        [0, 100_500, 400_000, 0], [0, 400_000, NO_END, 1], [1, 0, 250_000, 0], [2, 0, NO_END, 1], [3, 0, NO_END, 0],
+    ]  # fmt: skip
+    assert (folder.class_names, folder.num_classes, folder.groups) == (["a", "b"], 2, None)
+    assert folder.split.sum() == 1
+    assert folder.read(1).t.size == 400
+    np.testing.assert_array_equal(open_or_build(folder, tmp_path / "stores").targets, folder.targets)
+
+
+@pytest.mark.parametrize("targets", ["value", "steps"])
+def test_other_targets_than_classes_need_a_table(classes: Path, targets: Any) -> None:
+    with pytest.raises(DataError, match=rf"data\.targets: {targets} needs data\.labels"):
+        Folder(str(classes), SENSOR, targets=targets)
+
+
+def test_a_folder_of_classes_has_the_fingerprint_that_it_always_had(classes: Path) -> None:
+    page = Folder(str(classes), SENSOR).fingerprint()
+    assert list(page) == ["dataset", "reading", "sensor_size", "classes", "recordings"]
+    assert page["recordings"][0].endswith(" 0 inf 0 0 None") or page["recordings"][0].endswith(" 0 inf 0 1 None")

@@ -27,3 +27,18 @@ def test_a_recording_gets_a_picture_of_everything_that_is_there(make_events: Mak
     assert "threshold 0.75" in words(figures["membranes/lif1"])
     assert "threshold" not in words(figures["membranes/block.lif2"])
     assert all(render(figure).std() > 0 for figure in figures.values())
+
+
+def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> None:
+    size, y = (5, 4, 2), np.zeros((6, 2))
+    of = (make_events(size, 30, 12.0), size, 12.0, 2.0)
+    values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {})
+    labels = Seen(*of, np.array([0, 0, 1, 1, -100, 0]), y, np.zeros(6, int), {}, {}, {})
+    for seen, title, readout in (
+        (values, "target 0.5, 2: 30 events", "mean error at the end 1.25"),
+        (labels, "recording: 30 events", "60.0% of 5 labelled steps are right"),
+    ):
+        figures = dict(draw_all(seen))
+        assert list(figures) == ["events", "events_over_time", "readout"]
+        assert title in words(figures["events"])
+        assert readout in words(figures["readout"])

@@ -12,7 +12,7 @@ import torch
 from snnlab.training.callbacks import timing as timing_module
 from snnlab.training.callbacks.timing import Timing
 
-BATCH = SimpleNamespace(targets=torch.zeros(4))
+BATCH = SimpleNamespace(lengths=torch.zeros(4))
 
 
 class _Clock:

@@ -1,0 +1,86 @@
+"""The answers over time beside targets that are no class of the whole recording: values, or a label at each step.
+
+Axes: T steps, K values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from snnlab.events.targets import IGNORED
+from snnlab.record.pictures.style import (
+    BLUE,
+    DASHED,
+    GREY,
+    VERMILION,
+    label,
+    legend,
+    new_figure,
+    plain_numbers,
+    step_times,
+    time_axis,
+    title,
+)
+
+# More values than this could not be told apart.
+VALUES = 4
+
+
+def draw_values(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Figure:
+    """Draw the values as they are read out from what was seen until each step, and the targets.
+
+    Args:
+        answers: What is read out.
+        target: The right values.
+        dt: Length of a step, ms, or None.
+
+    Shape:
+        answers: `[T, K]`; target: `[K]`.
+    """
+    figure, (ax,) = new_figure()
+    times, shown = step_times(len(answers), dt), range(min(len(target), VALUES))
+    for number in shown:
+        first = number == 0
+        ax.axhline(target[number], color=GREY, linewidth=1.2, label="target" if first else None)
+        style = "-" if first else DASHED
+        ax.plot(times, answers[:, number], color=BLUE, linewidth=2.0, linestyle=style, label=f"value {number}")
+    time_axis(ax, len(answers), dt)
+    label(ax, ax.get_xlabel(), "answer so far")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
+    plain_numbers(ax)
+    legend(ax, loc="upper left", ncol=3)
+    more = f", first {VALUES} of {len(target)} values" if len(target) > VALUES else ""
+    title(ax, f"mean error at the end {np.abs(answers[-1] - target).mean():.3g}{more}")
+    return figure
+
+
+def draw_labels(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Figure:
+    """Draw the answer at each step and, behind it, the label, where there is one.
+
+    Args:
+        answers: The answer at each step.
+        target: The right one, -100 where nothing says.
+        dt: Length of a step, ms, or None.
+
+    Shape:
+        answers, target: `[T]`.
+    """
+    figure, (ax,) = new_figure()
+    times, labelled = step_times(len(answers), dt), target != IGNORED
+    ax.plot(times[labelled], target[labelled], "s", color=GREY, markersize=8, label="label")
+    for right, colour, words in ((True, BLUE, "right answer"), (False, VERMILION, "wrong answer")):
+        these = labelled & ((answers == target) == right)
+        ax.plot(times[these], answers[these], "o" if right else "x", color=colour, markersize=4, label=words)
+    time_axis(ax, len(answers), dt)
+    label(ax, ax.get_xlabel(), "class")
+    most = int(max(target.max(), answers.max(), 1))
+    ax.set_ylim(-0.5, most + 0.5 + 0.2 * (most + 1))  # room for the legend
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    legend(ax, loc="upper left", ncol=3)
+    many = int(labelled.sum())
+    share = f"{(answers == target)[labelled].mean():.1%} of {many} labelled steps are right" if many else "no labels"
+    title(ax, share)
+    return figure

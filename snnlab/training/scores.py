@@ -1,0 +1,90 @@
+"""How near the answers of an epoch are to the targets: accuracy for classes and steps, errors for values.
+
+Axes: T steps, B samples, K outputs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from snnlab.events.targets import IGNORED, Targets
+
+
+def score_of(targets: Targets, outputs: int) -> Metric:
+    """Return the metric for a kind of targets; its `compute` gives a dict."""
+    return ValueErrors(outputs) if targets == "value" else Accuracy()
+
+
+def counted(kind: Targets, targets: Tensor) -> Tensor | int:
+    """Return over how many samples, or labelled steps, a batch's loss is a mean."""
+    return (targets != IGNORED).sum() if kind == "steps" else len(targets)
+
+
+class Accuracy(Metric):
+    """The fraction of samples, or of labelled steps, whose largest output is that of their class."""
+
+    full_state_update = False
+    right: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("right", "total"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), "sum", persistent=True)
+
+    def update(self, scores: Tensor, targets: Tensor) -> None:
+        """Add scores `[B, K]` or `[T, B, K]` and targets `[B]` or `[T, B]`."""
+        self.right += (scores.argmax(-1) == targets).sum()
+        self.total += (targets != IGNORED).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return it; 0 where nothing is labelled."""
+        return {"accuracy": self.right / self.total.clamp(min=1)}
+
+
+class ValueErrors(Metric):
+    """Mean absolute error, root of the mean squared error, and R^2, of values.
+
+        mae = mean |y - t|,   rmse = sqrt(mean (y - t)^2)
+        r2 = mean_k (1 - sum (y_k - t_k)^2 / sum (t_k - mean t_k)^2)
+
+    Sums in double precision: whatever the batches, the figures are those of all samples at once. r2 is 1 for right
+    answers, 0 for their mean, and leaves out outputs whose targets are all the same; 0 where all are.
+
+    Args:
+        outputs: Number of values K.
+    """
+
+    full_state_update = False
+    samples: Tensor
+    absolute: Tensor
+    squared: Tensor
+    sums: Tensor
+    squares: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), "sum", persistent=True)
+        for name in ("absolute", "squared", "sums", "squares"):
+            self.add_state(name, torch.zeros(outputs, dtype=torch.float64), "sum", persistent=True)
+
+    def update(self, scores: Tensor, targets: Tensor) -> None:
+        """Add answers and targets `[B, K]`."""
+        targets = targets.double()
+        error = scores.double() - targets
+        self.samples += len(targets)
+        self.absolute += error.abs().sum(0)
+        self.squared += error.square().sum(0)
+        self.sums += targets.sum(0)
+        self.squares += targets.square().sum(0)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return mae, rmse and r2."""
+        spread = self.squares - self.sums.square() / self.samples
+        # What rounding may leave of the same number many times.
+        varies = spread > 1e-12 * self.squares
+        r2 = torch.where(varies, 1 - self.squared / spread, 0).sum() / varies.sum().clamp(min=1)
+        mean = self.samples * self.squared.numel()
+        return {"mae": self.absolute.sum() / mean, "rmse": (self.squared.sum() / mean).sqrt(), "r2": r2}
