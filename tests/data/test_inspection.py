@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.inspection import Range, inspect
+from snnlab.data.inspection import Label, Range, inspect
 from snnlab.data.settings import DataSettings
 from snnlab.data.sources.nmnist import NMNIST
 from snnlab.data.splits import make_split
 from snnlab.events import Events, Store, open_or_build
+from snnlab.events.targets import NO_END
 
 
 class Source:
@@ -87,3 +88,31 @@ def test_the_genuine_recordings_of_nmnist_are_as_they_were_published(real_data: 
     assert everything.events[1:] == (1112, 6960)
     assert everything.last_ms.least == pytest.approx(297, abs=1)
     assert found.binning.many == pytest.approx(0.36, abs=0.02)  # of the cells with events, in 30 steps
+
+
+def of(targets: np.ndarray, tmp_path: Path) -> Store:
+    source = Source()
+    source.targets = targets
+    return open_or_build(source, tmp_path)
+
+
+def test_values_are_summed_up_by_part(tmp_path: Path) -> None:
+    store = of(np.array([[1, -1], [2, 0], [6, 1], [5, 8]], np.float32), tmp_path)
+    settings = DataSettings((4, 2, 2), 2, 10.0, num_bins=5, targets="value")
+    found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["x", "y"])
+    x, y = found.values
+    assert (x.name, x.parts) == ("x", (Range(3, 1, 6), None, Range(5, 5, 5), Range(3.5, 1, 6)))
+    assert (y.name, y.parts[-1]) == ("y", Range(2, -1, 8))
+    assert found.classes == found.labels == []
+
+
+def test_labels_over_time_are_summed_up_by_their_length_in_the_window(tmp_path: Path) -> None:
+    store = of(np.array([[0, 0, 4000, 0], [0, 4000, NO_END, 1], [2, 9000, 12_000, 1], [3, 0, 1000, 0]]), tmp_path)
+    settings = DataSettings((4, 2, 2), 3, 10.0, num_bins=5, targets="steps")
+    found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["a", "b", "c"])
+    assert found.labels == [
+        Label("a", (4.0, 0.0, 1.0, 5.0), 2),
+        Label("b", (7.0, 0.0, 0.0, 7.0), 2),
+        Label("c", (0.0, 0.0, 0.0, 0.0), 0),
+    ]
+    assert found.classes == found.values == []

@@ -10,7 +10,7 @@ from torch import nn
 from snnlab.events.frames import Batch
 from snnlab.nn.temporal import Counts
 from snnlab.record.predictions import Predictions, layer_names
-from snnlab.training.losses import CrossEntropy
+from snnlab.training.losses import CrossEntropy, Loss, SquaredError, StepCrossEntropy
 from snnlab.training.module import Outputs
 
 T, K = 5, 3
@@ -18,11 +18,11 @@ ENDS = ("recording", "target", "readout", "answers", "spikes")
 
 
 class _Module(nn.Module):
-    loss: CrossEntropy
+    loss: Loss
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss | None = None) -> None:
         super().__init__()
-        self.loss = CrossEntropy("last")
+        self.loss = loss or CrossEntropy("last")
 
 
 def _outputs(places: list[int], spiking: bool = True) -> Outputs:
@@ -92,3 +92,27 @@ def test_the_columns_of_spikes_have_the_layers_names() -> None:
     assert names.tolist() == ["conv", "block.lif"]
     assert names.dtype.kind == "U"  # no pickle is needed to read it
     assert layer_names({}).dtype.kind == "U"
+
+
+def test_values_have_a_value_for_each_step() -> None:
+    predictions, outputs = Predictions("test"), _outputs([7, 2, 9])
+    targets = torch.rand(3, K)
+    outputs = outputs._replace(batch=outputs.batch._replace(targets=targets))
+    predictions.on_test_batch_end(cast(Any, None), _Module(SquaredError("last")), outputs, outputs.batch, 0)
+    arrays = predictions.arrays()
+    np.testing.assert_array_equal(arrays["test_target"], targets.numpy())
+    np.testing.assert_array_equal(arrays["test_readout"], outputs.y[-1].numpy())
+    np.testing.assert_array_equal(arrays["test_answers"], outputs.y.transpose(0, 1).numpy())
+    assert arrays["test_answers"].dtype == np.float32
+
+
+def test_labels_over_time_have_a_row_of_steps_a_recording() -> None:
+    predictions, outputs = Predictions("val"), _outputs([7, 2, 9])
+    targets = torch.randint(-1, K, (T, 3))
+    outputs = outputs._replace(batch=outputs.batch._replace(targets=targets))
+    predictions.on_validation_batch_end(cast(Any, None), _Module(StepCrossEntropy()), outputs, outputs.batch, 0)
+    arrays = predictions.arrays()
+    np.testing.assert_array_equal(arrays["val_target"], targets.T.numpy())
+    np.testing.assert_array_equal(arrays["val_readout"], outputs.y.transpose(0, 1).numpy())
+    np.testing.assert_array_equal(arrays["val_answers"], outputs.y.argmax(-1).T.numpy())
+    assert arrays["val_answers"].dtype == np.int32

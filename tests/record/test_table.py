@@ -91,3 +91,15 @@ def test_in_a_pipe_there_are_no_colours_and_no_cell_is_cut(capsys: pytest.Captur
     assert (
         "".join(line.split("│")[1].strip() for line in out.splitlines() if "block1" in line or "lif │" in line) == name
     )
+
+
+def test_values_have_errors_and_labels_over_time_an_accuracy_of_steps() -> None:
+    errors = {f"{stage}__{name}": 0.25 for stage in ("test", "val", "last__val") for name in ("mae", "rmse", "r2")}
+    rows = _figures(_result(**errors))
+    assert rows["test error"] == "mean 0.25, rms 0.25, R2 0.250, 1,359 recordings"
+    assert rows["validation error"] == "mean 0.25, rms 0.25, R2 0.250, 72 recordings"
+    assert rows["last epoch's validation"] == "mean 0.25, rms 0.25, R2 0.250"
+    assert "test accuracy" not in rows
+    rows = _figures(_result(test__accuracy=0.5, test__recordings=3.0, test__labelled_steps=1234.0))
+    assert rows["test accuracy"] == "50.0 % of 1,234 labelled steps"
+    assert "test error" not in rows

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from snnlab.errors import ConfigError
-from snnlab.training.losses import LOSSES, CrossEntropy
+from snnlab.events.targets import IGNORED
+from snnlab.training.losses import LOSSES, CrossEntropy, SquaredError, StepCrossEntropy, check_takes
 
 T, B, K = 7, 4, 3
 TARGETS = torch.tensor([2, 0, 1, 1])
@@ -90,3 +93,75 @@ def test_the_class_that_spikes_first_is_the_answer() -> None:
     loss = CrossEntropy("first_spike")
     assert loss.readout(spikes, torch.tensor([T])).tolist() == [[T - 3, 0, T - 1]]
     assert loss.answers(spikes).flatten().tolist()[1:] == [2] * (T - 1)
+
+
+VALUES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0], [3.0, 1.0, -2.0], [1.0, 1.0, 1.0]])
+
+
+@pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max", "per_step"])
+@pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
+def test_squared_errors_are_those_of_each_samples_own_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
+    loss = SquaredError(over_time)
+    each = []
+    for b, length in enumerate(lengths):
+        own = y[:length, b]
+        read = {"mean": own.mean(0), "sum": own.sum(0), "last": own[-1], "max": own.amax(0), "per_step": own}[over_time]
+        each.append((read - VALUES[b]).square().mean())
+    expected, weight = torch.stack(each), torch.tensor([0.0, 1.0, 0.5, 2.0])
+    value, parts = loss(y, VALUES, torch.tensor(lengths), {})
+    torch.testing.assert_close(value, expected.mean())
+    assert parts == {"mse": value}
+    torch.testing.assert_close(loss(y, VALUES, torch.tensor(lengths), {}, weight)[0], (expected * weight).mean())
+
+
+def test_the_last_answer_of_values_is_the_readout() -> None:
+    values = torch.randn(T, B, K)
+    for over_time in ("mean", "sum", "last", "max", "per_step"):
+        loss = LOSSES.build("mse", {"over_time": over_time}, "loss")
+        torch.testing.assert_close(loss.answers(values)[-1], loss.readout(values, torch.full((B,), T)))
+    with pytest.raises(ConfigError, match="expected one of mean, sum, last, max, per_step, got 'first_spike'"):
+        LOSSES.build("mse", {"over_time": "first_spike"}, "loss")
+
+
+def _labels() -> Tensor:
+    labels = torch.randint(K, (T, B), generator=torch.Generator().manual_seed(3))
+    labels[:4, 1] = labels[5:, 2] = labels[:, 3] = IGNORED
+    return labels
+
+
+def test_the_loss_of_labels_over_time_is_the_mean_over_labelled_steps() -> None:
+    values, labels, loss = torch.randn(T, B, K, requires_grad=True), _labels(), StepCrossEntropy()
+    each = [
+        functional.cross_entropy(values[t, b], labels[t, b]) for b in range(B) for t in range(T) if labels[t, b] >= 0
+    ]
+    value, parts = loss(values, labels, torch.full((B,), T), {})
+    torch.testing.assert_close(value, torch.stack(each).mean())
+    assert parts == {"cross_entropy_steps": value}
+    value.backward()
+    assert values.grad is not None
+    assert ((values.grad != 0).all(-1) == (labels >= 0)).all()
+    only = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    own = torch.stack([functional.cross_entropy(values[t, 1], labels[t, 1]) for t in range(4, T)])
+    torch.testing.assert_close(loss(values, labels, torch.full((B,), T), {}, only)[0], own.sum() / len(each))
+
+
+def test_without_labelled_steps_there_is_no_loss_of_them() -> None:
+    value, _ = StepCrossEntropy()(torch.randn(T, B, K), torch.full((T, B), IGNORED), torch.full((B,), T), {})
+    assert value == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "words"),
+    [
+        ("cross_entropy", "value", "loss: cross_entropy is for classes, data.targets=value needs loss=mse"),
+        ("cross_entropy", "steps", "is for classes, data.targets=steps needs loss=cross_entropy_steps"),
+        ("mse", "class", "loss: mse is for values, data.targets=class needs loss=cross_entropy"),
+        ("cross_entropy_steps", "value", "is for labels at each step, data.targets=value needs loss=mse"),
+    ],
+)
+def test_a_loss_for_other_targets_names_the_right_one(name: str, targets: Any, words: str) -> None:
+    loss = LOSSES.build(name, {}, "loss")
+    with pytest.raises(ConfigError, match=words) as caught:
+        check_takes(loss, name, targets)
+    assert "\n" not in str(caught.value)
+    check_takes(loss, name, loss.takes[0])

@@ -12,20 +12,23 @@ _ENOUGH = 0.99
 
 
 class OverfitVerdict(L.Callback):
-    """Says at the end of a fit whether every recording of the batch was right at its last validation.
+    """Stops a fit when every recording of the batch, or labelled step, is right, and says at its end whether it was.
 
-    Values are right where the answers leave a hundredth of their variance.
+    Values are right where the answers explain 99 % of their variance.
     """
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop if nothing is left to learn."""
+        share, enough, _ = _seen(trainer)
+        if share >= enough and not trainer.sanity_checking:
+            trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say it."""
-        values, steps = trainer.callback_metrics, trainer.global_step
-        of_values = "val/r2" in values
-        share = float(values["val/r2" if of_values else "val/accuracy"])
-        if share >= (_ENOUGH if of_values else 1.0):
+        (share, enough, what), steps = _seen(trainer), trainer.global_step
+        if share >= enough:
             _log.info("overfit: the whole batch is right after %d steps; the network can learn", steps)
         else:
-            what = "of the variance is explained" if of_values else "of the batch is right"
             _log.info(
                 "overfit: %.1f%% %s after %d steps, not all: does a layer never fire (see below), is the learning rate"
                 " too low or too high?",
@@ -33,3 +36,11 @@ class OverfitVerdict(L.Callback):
                 what,
                 steps,
             )
+
+
+def _seen(trainer: L.Trainer) -> tuple[float, float, str]:
+    """Return how much was right at the last validation, how much is all, and of what."""
+    values = trainer.callback_metrics
+    if "val/r2" in values:
+        return float(values["val/r2"]), _ENOUGH, "of the variance is explained"
+    return float(values["val/accuracy"]), 1.0, "of the batch is right"

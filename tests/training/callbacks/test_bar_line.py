@@ -55,3 +55,8 @@ def test_what_nobody_knows_is_a_question_mark() -> None:
     assert training_parts({}, 0.0, 1.0, math.inf)[-1].long == "0:01 left, run ?"
     (line,) = drawn(80, total=math.inf)
     assert line.startswith("epoch 12/12 ")
+
+
+def test_values_have_an_error_in_place_of_an_accuracy() -> None:
+    parts = training_parts({"loss": 1.0, "mae": 0.01234, "r2": 0.5}, 1.0, 1.0, 1.0)
+    assert [(part.long, part.short) for part in parts[:2]][1] == ("mean error 0.0123", "error 0.0123")

@@ -13,7 +13,7 @@ from snnlab.training.callbacks.overfit import OverfitVerdict
     ("accuracies", "words"),
     [
         ([0.5, 1.0], "overfit: the whole batch is right after 6 steps"),
-        ([1.0, 0.96875], "overfit: 96.9% of the batch is right after 6 steps, not all"),
+        ([0.5, 0.96875], "overfit: 96.9% of the batch is right after 6 steps, not all"),
     ],
 )
 def test_it_says_whether_the_whole_batch_was_right_at_the_end(
@@ -22,3 +22,8 @@ def test_it_says_whether_the_whole_batch_was_right_at_the_end(
     with caplog.at_level(logging.INFO, logger="snnlab"):
         fit_scripted([OverfitVerdict()], [1.0, 1.0], accuracies)
     assert words in caplog.text
+
+
+@pytest.mark.parametrize(("accuracies", "steps"), [([0.5, 1.0, 0.5, 0.5], 6), ([0.5, 0.9, 0.99], 9)])
+def test_it_stops_when_all_is_right(fit_scripted: Callable[..., Any], accuracies: list[float], steps: int) -> None:
+    assert fit_scripted([OverfitVerdict()], [1.0] * len(accuracies), accuracies).global_step == steps

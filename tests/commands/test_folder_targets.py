@@ -1,0 +1,181 @@
+"""Values and labels over time, trained to from a table and a YAML of a user's own, without a line of code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+RECORDINGS, EVENTS, MS = 60, 300, 100
+YAML = """
+# @package _global_
+defaults:
+  - override /data: folder
+  - override /model: mlp_lif
+  - override /loss: {loss}
+name: {loss}
+pictures: {{recordings: 1}}
+data:
+  root: {root}
+  labels: labels.csv
+  targets: {targets}
+  sensor_size: [16, 12, 2]
+  num_classes: 2
+  duration_ms: 100
+  num_bins: 10
+  batch_size: 8
+  store_dir: {root}/stores
+  {more}
+model:
+  layers: {{fc1: {{out_features: 64}}}}
+optimizer: {{lr: 0.01}}
+trainer: {{max_epochs: 8, accelerator: cpu}}
+"""
+
+
+def write(path: Path, rng: np.random.Generator, t: np.ndarray, x: np.ndarray) -> None:
+    np.save(path, np.array([x, rng.integers(0, 12, t.size), t, rng.integers(0, 2, t.size)]).T.astype(int))
+
+
+def times(rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([[0], np.sort(rng.integers(0, 1000 * MS, EVENTS - 1))])
+
+
+@pytest.fixture
+def blobs(workplace: Path) -> Path:
+    """Write recordings of a blob, and its place in x and the like in y, as parts of the sensor."""
+    root, rng, lines = workplace / "blobs", np.random.default_rng(0), ["path,value_x,value_mirrored"]
+    root.mkdir()
+    for number in range(RECORDINGS):
+        centre = rng.uniform(2, 14)
+        x = np.clip(np.round(rng.normal(centre, 1, EVENTS)), 0, 15)
+        write(root / f"{number}.npy", rng, times(rng), x)
+        lines.append(f"{number}.npy,{centre / 16},{1 - centre / 16}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture
+def halves(workplace: Path) -> Path:
+    """Write recordings of which one half of the sensor is active after the other, and which; 90 ms on nothing says."""
+    root, rng, lines = workplace / "halves", np.random.default_rng(0), ["path,label,start_ms,end_ms"]
+    root.mkdir()
+    for number in range(RECORDINGS):
+        change, first, t = rng.integers(20, 70), rng.integers(0, 2), times(rng)
+        side = (t >= 1000 * change) ^ first
+        write(root / f"{number}.npy", rng, t, 8 * side + rng.integers(0, 8, EVENTS))
+        sides = ["left", "right"][:: -1 if first else 1]
+        lines += [f"{number}.npy,{sides[0]},,{change}", f"{number}.npy,{sides[1]},{change},90"]
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
+def experiment(root: Path, targets: str, loss: str, more: str = "") -> list[str]:
+    """Write the experiment's YAML and return the command that trains it."""
+    path = root.parent / "mine" / "experiment" / f"{loss}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(YAML.format(root=root, targets=targets, loss=loss, more=more).lstrip())
+    return ["--config-dir", "mine", f"experiment={loss}"]
+
+
+def record(done: Outcome) -> tuple[Path, dict[str, float]]:
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    return folder, json.loads((folder / "result.json").read_text())["metrics"]
+
+
+def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None:
+    given = experiment(blobs, "value", "mse", "mix: {type: mixup, p: 0.2}")
+    done = snnlab("train", *given)
+    folder, metrics = record(done)
+    assert metrics["test/r2"] > 0.5  # the mean, which knows nothing of the events, has 0
+    arrays = np.load(folder / "predictions.npz")
+    target, answer = arrays["test_target"], arrays["test_readout"]
+    assert target.shape == answer.shape == (12, 2)
+    assert arrays["test_answers"].shape == (12, 10, 2)
+    assert metrics["test/mae"] == pytest.approx(np.abs(target - answer).mean(), rel=1e-4)
+    assert metrics["test/loss"] == pytest.approx(((target - answer) ** 2).mean(), rel=1e-4)
+    assert metrics["test/mae"] < np.abs(target - target.mean(0)).mean() / 1.5
+    assert "test/accuracy" not in metrics
+    assert "val/mae" in (folder / "metrics.csv").read_text().splitlines()[0]
+    assert "test error" in done.out
+    assert "mean error" in done.err + done.out
+    assert snnlab("validate", "mine").status == 0
+
+
+def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None:
+    folder, metrics = record(snnlab("train", *experiment(halves, "steps", "cross_entropy_steps")))
+    arrays = np.load(folder / "predictions.npz")
+    target, answers = arrays["test_target"], arrays["test_answers"]
+    assert target.shape == answers.shape == (12, 10)
+    assert (target[:, 9] == -100).all()
+    labelled = target != -100
+    assert metrics["test/labelled_steps"] == labelled.sum() == 12 * 9
+    right = (answers == target)[labelled].mean()
+    assert metrics["test/accuracy"] == pytest.approx(right)
+    # One label for all, and the most frequent one of each recording.
+    always = np.bincount(target[labelled]).max() / labelled.sum()
+    known = [np.bincount(row[row >= 0]).max() for row in target]
+    assert right > always + 0.1
+    assert right > sum(known) / labelled.sum() + 0.05
+
+
+def test_labels_go_with_the_windows_of_long_recordings(halves: Path, snnlab: Snnlab) -> None:
+    given = experiment(halves, "steps", "cross_entropy_steps", "stride_ms: 40")
+    given += ["data.duration_ms=50", "data.num_bins=5", "trainer.max_epochs=1", "pictures=null"]
+    folder, _ = record(snnlab("train", *given))
+    arrays = np.load(folder / "predictions.npz")
+    starts, target = arrays["test_start_us"], arrays["test_target"]
+    assert sorted(np.unique(starts)) == [0, 40_000, 80_000]
+    assert (target[starts == 0] >= 0).all()
+    assert (target[starts == 80_000][:, 0] >= 0).all()
+    assert (target[starts == 80_000][:, 1:] == -100).all()
+    for recording in np.unique(arrays["test_recording"]):
+        whole, later = (target[(arrays["test_recording"] == recording) & (starts == at)] for at in (0, 40_000))
+        assert whole[0, 4] == later[0, 0]  # both are the step from 40 to 50 ms
+
+
+def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
+    values = experiment(blobs, "value", "mse")
+    for wrong, words in (
+        ("loss=cross_entropy", "loss: cross_entropy is for classes, data.targets=value needs loss=mse"),
+        ("selection=best_val_accuracy", "selection: best_val_accuracy: values have no accuracy"),
+        ("data.targets=class", "loss: mse is for values, data.targets=class needs loss=cross_entropy"),
+        ("data.num_classes=3", "data.num_classes: 3, but folder has 2 values a recording"),
+        ("data.labels=null", "data.targets: value needs data.labels"),
+        ("data.mix={type: cutmix}", "data.mix: cutmix does not say what data.targets=value would be"),
+    ):
+        done = snnlab("train", *values, wrong)
+        assert done.status == 2
+        assert words in done.err
+    done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), "data.bin_by=count")
+    assert done.status == 2
+    assert "targets: steps are labels at times" in done.err
+    assert not Path("outputs").exists()
+
+
+def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
+    done = snnlab("data", "inspect", *experiment(blobs, "value", "mse"))
+    assert done.status == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["value", "train", "validation", "test", "all"] in lines
+    assert {"x", "mirrored"} <= {line[0] for line in lines if line}
+    done = snnlab("data", "inspect", *experiment(halves, "steps", "cross_entropy_steps"))
+    assert done.status == 0, done.err
+    rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
+    assert rows["left"][-1] == rows["right"][-1] == "60"
+    assert sum(float(rows[side][4].replace(",", "")) for side in ("left", "right")) == 60 * 90
+
+
+@pytest.mark.parametrize("mode", ["overfit", "fast", "shapes"])
+def test_the_modes_of_debugging_know_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "pictures=null")
+    assert done.status == 0, done.err
+    if mode == "overfit":
+        assert "overfit: " in done.err + done.out
