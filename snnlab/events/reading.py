@@ -61,7 +61,7 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
 
 def _worth_it(done: int, size: int, started: float, alone_s: float) -> bool:
     passed = time.perf_counter() - started
-    return alone_s == 0 or (passed > _TRIED_S and passed / done * (size - done) > alone_s)
+    return alone_s == 0 or (done > 0 and passed > _TRIED_S and passed / done * (size - done) > alone_s)
 
 
 def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
