@@ -1,11 +1,12 @@
-"""How many recordings a second become frames: snnlab's own path, tonic's ToFrame and numpy's bincount, on one core.
+"""How many recordings a second become frames: snnlab's own path, tonic with and without its caches, and numpy.
 
     python scripts/bench_data.py
     python scripts/bench_data.py --data nmnist --batch 128 --rounds 15
 
 The simulated digits, and the genuine N-MNIST recordings of SNNLAB_DATA (or ../shared/data) where there are some. First
 all arms' frames are compared: if one cell differs, nothing is timed. Then the arms take turns on the same batches, in
-one thread; the others' events lie in memory in the form that they want. bench_data.json (with every measured second)
+one thread; the others' events lie in memory in the form that they want, and tonic's caches are full. Then packing,
+opening a store of 60,000 recordings, and loading beside a training step. bench_data.json (with every measured second)
 and bench_data.png are written, a table is printed.
 """
 

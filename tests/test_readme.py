@@ -7,10 +7,12 @@ import shlex
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from snnlab import cli
+from snnlab.data.sources.saccade_digits import SaccadeDigits
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -64,7 +66,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = (*rng.integers(0, 128, (2, 500)), np.sort(rng.integers(0, 10**6, 500)), rng.integers(0, 2, 500))
         np.save(path, np.stack(columns, 1))
+    for number in range(1, 7):
+        part = folder / "FOLDER" / "DVSGesture" / ("ibmGestureTest" if number > 4 else "ibmGestureTrain")
+        path = part / f"user{number:02d}_natural" / f"{number % 2}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = (*rng.integers(0, 128, (2, 900)), rng.integers(0, 2, 900), np.sort(rng.integers(0, 2000, 900)))
+        np.save(path, np.stack(columns, 1))
+    spoken(folder / "FOLDER" / "SHD", rng)
+    training = np.flatnonzero(SaccadeDigits().split == 0)[:60].tolist()
+    rows = [f"{digit},{('train', 'train', 'val')[k % 3]}" for k, digit in enumerate(training)]
+    (folder / "split.csv").write_text("\n".join(["recording,split", *rows]))
     return folder
+
+
+def spoken(folder: Path, rng: np.random.Generator) -> None:
+    """Write the two files of a tiny SHD."""
+    folder.mkdir(parents=True)
+    for part in ("train", "test"):
+        with h5py.File(folder / f"shd_{part}.h5", "w") as file:
+            ragged = {"times": h5py.vlen_dtype(np.float16), "units": h5py.vlen_dtype(np.uint16)}
+            columns = {name: file.create_dataset(f"spikes/{name}", (20,), kind) for name, kind in ragged.items()}
+            for k in range(20):
+                columns["times"][k] = np.sort(rng.random(50)).astype(np.float16)
+                columns["units"][k] = rng.integers(0, 700, 50).astype(np.uint16)
+            file["labels"] = np.arange(20, dtype=np.uint16)
+            file["extra/speaker"] = np.arange(20, dtype=np.uint16) % 10
+            file["extra/keys"] = [f"word {k}".encode() for k in range(20)]
 
 
 def test_there_are_commands_to_run():
@@ -78,7 +105,7 @@ def test_a_command_of_the_readme_does_what_it_says(
     monkeypatch.chdir(place)
     _, *arguments = shlex.split(command)
     trains = arguments[0] == "train" and not {"--help", "--cfg"} & set(arguments)
-    if trains and "FOLDER" in command and "data.download=false" not in arguments:
+    if "FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
     try:

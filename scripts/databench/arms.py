@@ -5,9 +5,12 @@ Axes: T steps, B recordings, P polarities, H rows, W columns.
 
 from __future__ import annotations
 
+import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +51,11 @@ class Arm(NamedTuple):
 
     Attributes:
         does: What is timed.
-        prepare: Brings the recordings into its form, and returns what makes frames of all batches.
+        prepare: Brings the recordings into its form, and returns what makes frames of all batches; it may use a folder.
     """
 
     does: str
-    prepare: Callable[[Work], Turn]
+    prepare: Callable[[Work, Path], Turn]
 
 
 def work(overrides: list[str], recordings: int, batch: int) -> Work:
@@ -65,17 +68,17 @@ def work(overrides: list[str], recordings: int, batch: int) -> Work:
     return Work(data, [draw.indices for draw in draws])
 
 
-def ours(work: Work) -> Turn:
+def ours(work: Work, folder: Path) -> Turn:
     store = work.data.store
     return lambda: (to_frames(EventBatch.from_packed(store.gather(b)), **work.window).x for b in work.batches)
 
 
-def our_frames(work: Work) -> Turn:
+def our_frames(work: Work, folder: Path) -> Turn:
     events = [EventBatch.from_packed(packed) for packed in gathered(work)]
     return lambda: (to_frames(batch, **work.window).x for batch in events)
 
 
-def our_loader(work: Work) -> Turn:
+def our_loader(work: Work, folder: Path) -> Turn:
     def turn() -> Iterator[Tensor]:
         for batch in islice(work.data.train_dataloader(), len(work.batches)):
             yield work.data.on_after_batch_transfer(batch, 0).x
@@ -83,15 +86,52 @@ def our_loader(work: Work) -> Turn:
     return turn
 
 
-def tonic(work: Work) -> Turn:
-    from tonic.collation import PadTensors
+def to_frame(work: Work) -> Callable[[np.ndarray], np.ndarray]:
+    """Return tonic's transform for these frames."""
     from tonic.transforms import ToFrame
 
-    settings, collate = work.data.settings, PadTensors(batch_first=False)
+    settings = work.data.settings
     step = settings.duration_us / settings.steps
-    make = ToFrame(settings.size, time_window=step, start_time=0, end_time=settings.duration_us)
+    return ToFrame(settings.size, time_window=step, start_time=0, end_time=settings.duration_us)
+
+
+def tonic(work: Work, folder: Path) -> Turn:
+    from tonic.collation import PadTensors
+
+    collate, make = PadTensors(batch_first=False), to_frame(work)
     batches = [[structured(work, place) for place in batch] for batch in work.batches]
     return lambda: (collate([(make(events), 0) for events in batch])[0].float() for batch in batches)
+
+
+class _Framed:
+    """A dataset of frames as tonic's caches take them."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.make = work, to_frame(work)
+
+    def __len__(self) -> int:
+        return len(self.work.data.store)
+
+    def __getitem__(self, place: int) -> tuple[np.ndarray, int]:
+        return self.make(structured(self.work, place)), 0
+
+
+def tonic_cache(work: Work, folder: Path, form: str) -> Turn:
+    """Return what reads tonic's cached frames through a DataLoader; all are in the cache before."""
+    from tonic.cached_dataset import DiskCachedDataset, MemoryCachedDataset
+    from tonic.collation import PadTensors
+    from torch.utils.data import DataLoader
+
+    framed: Any = _Framed(work)
+    cached: Any = (
+        MemoryCachedDataset(framed)
+        if form == "memory"
+        else DiskCachedDataset(framed, cache_path=tempfile.mkdtemp(dir=folder))
+    )
+    places = [batch.tolist() for batch in work.batches]
+    loader = DataLoader(cached, batch_sampler=places, collate_fn=PadTensors(batch_first=False))
+    deque(loader, maxlen=0)
+    return lambda: (x.float() for x, _ in loader)
 
 
 def structured(work: Work, place: int) -> np.ndarray:
@@ -103,7 +143,7 @@ def structured(work: Work, place: int) -> np.ndarray:
     return events
 
 
-def numpy(work: Work, form: str) -> Turn:
+def numpy(work: Work, folder: Path, form: str) -> Turn:
     """Return what counts with bincount: a recording, or a whole batch at once."""
     num_bins, duration, (width, height, polarities) = work.window.values()
     frame = height * width * polarities
@@ -142,6 +182,8 @@ ARMS = {
     "snnlab_loader": Arm("the same through its DataLoader", our_loader),
     "snnlab_frames": Arm("frames", our_frames),
     "tonic": Arm("frames (ToFrame), collating", tonic),
+    "tonic_memory": Arm("cached in memory, DataLoader", partial(tonic_cache, form="memory")),
+    "tonic_disk": Arm("cached on disk, DataLoader", partial(tonic_cache, form="disk")),
     "numpy_recording": Arm("frames (bincount of a recording)", partial(numpy, form="recording")),
     "numpy_batch": Arm("frames (bincount of a batch)", partial(numpy, form="batch")),
 }

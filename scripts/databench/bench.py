@@ -7,11 +7,14 @@ import json
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from databench.arms import ARMS, OURS, RIVAL, Turn, Work, work
+from databench.figures import figures, texts
 from matplotlib.figure import Figure
 from stepbench.work import BenchError, UsageError
 from surroundings import about, load, real_recordings
@@ -30,16 +33,19 @@ def run(settings: argparse.Namespace, goal: int) -> None:
     torch.set_num_threads(1)
     keep_heap()  # as training does
     found = about(settings, PACKAGES) | {"goal": goal, "data": {}}
-    for name, overrides in datasets(settings.data).items():
-        todo = work(overrides, settings.recordings, settings.batch)
-        turns = {arm: ARMS[arm].prepare(todo) for arm in ARMS}
-        check(turns)
-        found["data"][name] = {
-            "recordings": sum(map(len, todo.batches)),
-            "events_a_recording": todo.events,
-            "arms": measure(name, todo, turns, settings.rounds),
-        }
-        print(table(name, found["data"][name], goal), flush=True)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name, overrides in datasets(settings.data).items():
+            todo = work(overrides, settings.recordings, settings.batch)
+            turns = {arm: ARMS[arm].prepare(todo, folder) for arm in ARMS}
+            check(turns)
+            found["data"][name] = {
+                "recordings": sum(map(len, todo.batches)),
+                "events_a_recording": todo.events,
+                "arms": measure(name, todo, turns, settings.rounds),
+                "figures": figures(todo, overrides, folder),
+            }
+            print(table(name, found["data"][name], goal), flush=True)
     found["load_after"] = load()
     settings.out.mkdir(parents=True, exist_ok=True)
     (settings.out / "bench_data.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -110,7 +116,8 @@ def table(name: str, found: dict[str, Any], goal: int) -> str:
         lines.append(f"| {arm} | {of['does']} | {speeds} |")
     reached = found["arms"][OURS]["per_s"]
     verdict = "reached" if reached >= goal else "missed"
-    return "\n".join([*lines, f"\ngoal {goal:,} for {OURS}: {verdict}"])
+    lines += [f"\ngoal {goal:,} for {OURS}: {verdict}\n", *(f"- {text}" for text in texts(found["figures"]))]
+    return "\n".join(lines)
 
 
 def draw(found: dict[str, Any], goal: int) -> Figure:

@@ -23,6 +23,7 @@ List what there is to choose from.
   snnlab list layers             the layers, a line each
   snnlab list layers conv2d      its settings
   snnlab list neurons            types and presets, and which depend on the length of a step
+  snnlab list datasets           the datasets, and what of them is on this machine
   snnlab list models conv_lif    the YAML file
 """
 
@@ -59,6 +60,10 @@ def main(arguments: list[str], started: float) -> int:
             from snnlab.commands.list_neurons import print_neurons
 
             print_neurons(own)
+        elif kind == "datasets" and name is None:
+            from snnlab.commands.list_datasets import print_datasets
+
+            print_datasets(own)
         elif kind in REGISTRIES:
             list_registry(kind, name)
         elif kind in files:

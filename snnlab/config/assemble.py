@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 OVERFIT_STEPS = 20
 
 LIGHTNING = ("lightning.pytorch",)
+# Recordings that would be read for longer (s) are read by several processes, which take seconds to start.
+ALONE_S = 10.0
 # A window that leaves out this part of all events is a slip of the unit.
 NEARLY_ALL = 0.95
 # Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
@@ -151,7 +155,14 @@ def density(data: EventDataModule) -> float:
 
 def store(recordings: Dataset, data: DataSettings) -> Store:
     """Open the dataset's packed store, packing it first where there is none."""
-    return open_or_build(recordings, store_folder(data), progress=_packing_bar, on_bad=data.on_bad_recording)
+    return open_or_build(
+        recordings,
+        store_folder(data),
+        progress=_packing_bar,
+        workers=_packing_workers(),
+        alone_s=ALONE_S,
+        on_bad=data.on_bad_recording,
+    )
 
 
 def store_folder(data: DataSettings) -> Path:
@@ -327,6 +338,16 @@ def _build(
     target = find_target(node, [kind], modules, place)
     taken = {key: value for key, value in (extra or {}).items() if takes(target, key)}
     return partial_target(node, [kind], modules, place, extra=taken)()
+
+
+def _packing_workers() -> int:
+    """Return how many processes may read: as many as there are cores, where a new one begins with snnlab itself.
+
+    A new process runs the main module again, and a user's script that is not written for that would start over.
+    """
+    main = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
+    ours = main.stem == "snnlab" or main.parent.name == "snnlab"
+    return len(os.sched_getaffinity(0)) if ours and hasattr(os, "sched_getaffinity") else 0
 
 
 def _packing_bar(recordings: Recordings, total: int, words: str) -> Recordings:

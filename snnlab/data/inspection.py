@@ -6,6 +6,7 @@ Axes: R recordings, T steps, D values.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
 from snnlab.events.frames import EventBatch
+from snnlab.events.framing.kinds import Counts
 from snnlab.events.targets import kind_of
 
 # Recordings whose frames are looked at, spread over all.
@@ -77,7 +79,8 @@ class Binning(NamedTuple):
 
     Attributes:
         events: Events of all recordings.
-        outside: Those after the window, which are left out.
+        outside: Those after the window, which are left out; none where windows follow one another.
+        dropped: Part of the window's events that are in no frame: outside data.crop, or after the last step by count.
         filled: Part of the cells that hold events.
         many: Part of those cells that hold more than one.
         most: The largest count of a cell.
@@ -86,6 +89,7 @@ class Binning(NamedTuple):
 
     events: int
     outside: int
+    dropped: float
     filled: float
     many: float
     most: int
@@ -180,12 +184,17 @@ def _range(values: np.ndarray) -> Range | None:
 
 
 def _binning(store: Store, settings: DataSettings) -> Binning:
-    outside = store.count_outside(np.arange(len(store)), settings.duration_us)
+    everything = np.arange(len(store))
+    outside = 0 if settings.stride_us is not None else store.count_outside(everything, settings.duration_us)
     sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
-    framing, cells, filled, many, most = settings.framing(), 0, 0, 0, 0
+    # Counts, whatever the frames are to hold of them.
+    framing, cells, filled, many, most = replace(settings.framing(), kind=Counts()), 0, 0, 0, 0
+    inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large
         packed = EventBatch.from_packed(store.gather(index[None]))
         x = framing(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
-    return Binning(store.num_events, outside, filled / max(cells, 1), many / max(filled, 1), most, sample.size)
+        inside, framed = inside + int((packed.t < settings.duration_us).sum()), framed + int(x.sum())
+    dropped = max(0.0, 1 - framed / max(inside, 1))
+    return Binning(store.num_events, outside, dropped, filled / max(cells, 1), many / max(filled, 1), most, sample.size)

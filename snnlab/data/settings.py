@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from snnlab.data import sources as sources  # registers the datasets
 from snnlab.data.augment import Pipeline, build_pipeline
+from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.registry import DATASETS, Dataset
 from snnlab.errors import ConfigError, DataError, listing
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
@@ -19,7 +20,6 @@ from snnlab.settings import check_known, settings_of, takes
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from snnlab.data.mixing import Mixing
 
 # What a dataset's constructor may ask for, out of the settings that all share.
 SHARED = ("root", "download", "sensor_size", "num_classes", "targets")
@@ -67,7 +67,7 @@ class DataSettings:
         augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`.
         labels_after: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
             reverse); null where that is no class. What is not named leaves classes as they are.
-        mix: How training recordings are mixed with each other: a node of `list mixes`; null: they are not.
+        mix: How training recordings are mixed with each other: a node of `list mixes` or its type alone; null: not.
 
     Raises:
         ValueError: naming the setting that is out of its range.
@@ -102,7 +102,7 @@ class DataSettings:
     download: bool = True
     augment: Sequence[Mapping[str, Any]] = ()
     labels_after: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
-    mix: Mapping[str, Any] | None = None
+    mix: Mapping[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -171,10 +171,8 @@ class DataSettings:
         """
         if self.mix is None:
             return None
-        # Here, because it takes torch, which only who mixes should wait for.
-        from snnlab.data.mixing import build_mixing
-
-        return build_mixing(self.mix, self.targets)
+        node = {"type": self.mix} if isinstance(self.mix, str) else self.mix
+        return build_mixing(node, self.targets)
 
     @property
     def steps(self) -> int:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -92,6 +92,7 @@ def open_or_build(
     *,
     progress: Progress | None = None,
     workers: int = 0,
+    alone_s: float = 0.0,
     on_bad: OnBad = "fail",
 ) -> Store:
     """Open the source's packed store; pack the recordings first where there is none.
@@ -104,6 +105,7 @@ def open_or_build(
         store_dir: Where stores are kept.
         progress: Shows the packing, such as a function around tqdm.
         workers: Processes that read; 0 and 1 read here. The bytes are the same for any number.
+        alone_s: How long reading here may go on (s), as its first second foretells, before the workers are started.
         on_bad: What is done where recordings cannot be used: `fail`, or `skip` them, which their splits then do.
 
     Raises:
@@ -114,7 +116,7 @@ def open_or_build(
     if not os.path.exists(path):
         with _locked(path):
             if not os.path.exists(path):
-                _build(source, path, progress, workers)
+                _build(source, path, progress, workers, alone_s)
     store = Store.open(path)
     _check_same(source, store)
     if store.bad and on_bad == "fail":
@@ -136,7 +138,7 @@ def remove(source: Source, store_dir: Path) -> Path | None:
     return path
 
 
-def _build(source: Source, path: Path, progress: Progress | None, workers: int) -> None:
+def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float) -> None:
     _check_source(source)
     beside = path.with_name(path.name + ".building")
     # Under the lock nobody else builds here: what lies there was left by a killed process.
@@ -144,18 +146,18 @@ def _build(source: Source, path: Path, progress: Progress | None, workers: int) 
     try:
         with _writable(path):
             beside.mkdir()
-        _pack(source, beside, progress, workers)
+        _pack(source, beside, progress, read_all(source, workers, alone_s))
         with _writable(path):
             beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _pack(source: Source, folder: Path, progress: Progress | None, workers: int) -> None:
+def _pack(source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable]) -> None:
     with _writable(folder):
         writer = StoreWriter(folder, source.sensor_size)
     reasons: list[str] = []
-    with writer, closing(read_all(source, workers)) as recordings:
+    with writer, closing(reading) as recordings:
         shown = progress(recordings, len(source), f"packing {source.label}") if progress else recordings
         for place, events in enumerate(shown):
             with _writable(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from snnlab.events.build import Source
 
+_TRIED_S = 1.0
 _CHUNK = 16
 _CHUNKS_IN_FLIGHT = 3
 """Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
@@ -25,26 +27,29 @@ _CHUNKS_IN_FLIGHT = 3
 _source: Source | None = None
 
 
-def read_all(source: Source, workers: int = 0) -> Generator[Events | Unusable]:
+def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generator[Events | Unusable]:
     """Yield every recording, checked, in the source's order, or why it cannot be used.
 
     Args:
         source: The dataset.
         workers: Processes that read; 0 and 1 read here.
+        alone_s: Processes are started only when those that were read here for a second foretell so many more (s).
 
     Raises:
         DataError: If a worker was killed.
     """
-    if workers <= 1:
-        for index in range(len(source)):
-            yield _read(source, index)
+    done, started = 0, time.perf_counter()
+    while done < len(source) and (workers <= 1 or not _worth_it(done, len(source), started, alone_s)):
+        yield _read(source, done)
+        done += 1
+    if done == len(source):
         return
     # Not forked: a fork inherits locks of the threads that numba and PyTorch have started.
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
     )
     try:
-        yield from _in_order(pool, len(source), workers * _CHUNKS_IN_FLIGHT)
+        yield from _in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
     except BrokenProcessPool as error:
         raise DataError(
             f"{source.label}: a reading process died (out of memory?, or a script without "
@@ -54,10 +59,15 @@ def read_all(source: Source, workers: int = 0) -> Generator[Events | Unusable]:
         pool.shutdown(cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, size: int, in_flight: int) -> Iterator[Events | Unusable]:
+def _worth_it(done: int, size: int, started: float, alone_s: float) -> bool:
+    passed = time.perf_counter() - started
+    return alone_s == 0 or (done > 0 and passed > _TRIED_S and passed / done * (size - done) > alone_s)
+
+
+def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
     pending: deque[Future[list[Events | Unusable]]] = deque()
-    for start in range(0, size, _CHUNK):
-        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, size)))
+    for start in places[::_CHUNK]:
+        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
         if len(pending) == in_flight:
             yield from pending.popleft().result()
     while pending:

@@ -92,7 +92,11 @@ def binning_text(found: Inspection, settings: DataSettings) -> str:
         f"{binning.outside:,} of {binning.events:,} events come later and are left out"
         if binning.outside
         else "no event later"
+        if settings.stride_us is None
+        else f"a window every {settings.stride_ms:g} ms"
     )
+    if binning.dropped:
+        left += f", {binning.dropped:.2%} of those in the window are in no frame"
     return (
         f"{settings.steps_text}, {left}; of their cells {binning.filled:.2%} hold events,"
         f" {binning.many:.0%} of those more than one, at most {binning.most:,} ({binning.sampled} recordings looked at)"

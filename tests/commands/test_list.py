@@ -40,7 +40,6 @@ def test_alone_it_lists_the_kinds_with_their_numbers(snnlab: Snnlab):
         ("layers", "conv2d", "Convolve the axes behind the channels."),
         ("surrogates", "triangle", "A triangle: max(0, 1 - z / 2), zero beyond two half widths."),
         ("losses", "cross_entropy", "Cross-entropy of the output's mean (sum, last, max) over the valid steps."),
-        ("datasets", "saccade_digits", "1,797 digits of 8x8 pixels"),
         ("models", "mlp_lif", "One fully connected spiking layer of 256 neurons, and a leaky readout."),
         ("experiments", "nmnist", "conv_lif on N-MNIST"),
         ("presets", "cuba_lif", "Leaky integrate-and-fire behind a decaying synaptic current"),
@@ -130,3 +129,20 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_datasets_are_listed_with_what_of_them_is_here(snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "data" / "SHD").mkdir(parents=True)
+    monkeypatch.setenv("SNNLAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert snnlab("data", "prepare", "data=spike_patterns", "data.num_recordings=20").status == 0
+    done = snnlab("list", "datasets")
+    assert done.status == 0, done.err
+    found = rows(done.out)
+    assert found["spike_patterns"][0] == "packed, 20 recordings"
+    assert found["saccade_digits"][0] == "made on first use"
+    assert found["shd"][0] == f"in {tmp_path / 'data' / 'SHD'}"
+    assert found["ssc"][0] == "fetched on first use"
+    assert found["asldvs"][0] == "to be fetched by hand"
+    assert found["folder"][0] == "yours"
+    assert found["nmnist"][1].startswith("N-MNIST: 70,000 recordings")

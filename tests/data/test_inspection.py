@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,21 @@ def test_the_genuine_recordings_of_nmnist_are_as_they_were_published(real_data: 
     assert everything.events[1:] == (1112, 6960)
     assert everything.last_ms.least == pytest.approx(297, abs=1)
     assert found.binning.many == pytest.approx(0.36, abs=0.02)  # of the cells with events, in 30 steps
+
+
+def test_events_that_no_frame_holds_are_told(store: Store) -> None:
+    whole = DataSettings([4, 2, 2], 2, 10.0, num_bins=2)
+    split = make_split(store.targets, store.split, 0.0, 0)
+
+    def dropped(settings: DataSettings) -> float:
+        return inspect(store, split, settings, None).binning.dropped
+
+    assert dropped(whole) == 0
+    assert dropped(replace(whole, frames="time_surface")) == 0
+    # All 5 events of the window are at pixel (0, 0).
+    assert dropped(replace(whole, crop=[1, 0, 3, 2])) == 1
+    # Recordings 1 and 3 have two events, of which one step of one event holds the first.
+    assert dropped(replace(whole, bin_by="count", num_bins=1, events_per_bin=1)) == pytest.approx(2 / 5)
 
 
 def of(targets: np.ndarray, tmp_path: Path) -> Store:

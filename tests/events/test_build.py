@@ -10,7 +10,7 @@ from processes import start
 from toy_source import ToySource
 
 from snnlab.errors import DataError, StoreError
-from snnlab.events import Events, open_or_build
+from snnlab.events import Events, open_or_build, reading
 from snnlab.events.build import Recordings, store_path
 
 
@@ -40,6 +40,20 @@ def test_another_fingerprint_gets_another_folder(tmp_path: Path) -> None:
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     stores = [open_or_build(ToySource(70), tmp_path / str(n), workers=n) for n in (0, 2)]
     assert _bytes(stores[0].path) == _bytes(stores[1].path)
+
+
+@pytest.mark.parametrize(("patience", "reads_here"), [(0.0, 0), (1e-9, 1), (1e9, 70)])
+def test_workers_are_started_when_reading_here_would_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, reads_here: int
+) -> None:
+    whole = open_or_build(ToySource(70), tmp_path / "none").path
+    monkeypatch.setattr(reading, "_TRIED_S", 0.0)
+    source, here = ToySource(70), []
+    read = reading._read
+    monkeypatch.setattr(reading, "_read", lambda source, index: here.append(index) or read(source, index))
+    store = open_or_build(source, tmp_path / "some", workers=2, alone_s=patience)
+    assert here == list(range(reads_here))
+    assert _bytes(store.path) == _bytes(whole)
 
 
 def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:

@@ -148,12 +148,14 @@ def test_twenty_million_events_are_packed_gathered_and_verified_in_little_memory
         print(packed.t.size, packed.t[0])
         store.verify()
         print(store.num_events)
+        print(peak() - before)
         """
     process = start(code, tmp_path)
     answer = process.communicate(timeout=300)[0]
     shutil.rmtree(tmp_path)
     assert process.returncode == 0, answer
-    grown, gathered, verified = answer.splitlines()
+    grown, gathered, verified, grown_after = answer.splitlines()
     assert int(grown) * 1024 < 64 * MEGABYTE
     assert gathered == "400000 1990"
     assert verified == "20000000"
+    assert int(grown_after) * 1024 < 96 * MEGABYTE

@@ -24,6 +24,7 @@ NAMES = {
 }
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
+_HALF_OF_32_BITS = 2**31
 _LONGEST = 2**62  # us; beyond it sums of times would wrap
 
 
@@ -114,12 +115,24 @@ def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
         _require_below(t, 1, name)
         return np.rint(t).astype(np.int64)
     _require_below(t, _MICROSECONDS.get(unit, 1), name)
+    _require_no_wrap(t, name)
     return t.astype(np.int64) * _MICROSECONDS.get(unit, 1) // _PER_MICROSECOND.get(unit, 1)
 
 
 def _require_below(t: np.ndarray, factor: int, name: str) -> None:
     if t.size and float(np.abs(t).max()) * factor > _LONGEST:
         raise DataError(f"{name}: t reaches {t.max()}, which is too long ago; check data.time_unit")
+
+
+def _require_no_wrap(t: np.ndarray, name: str) -> None:
+    """Refuse a counter that began again: sorted, the recording would be spread over more than an hour."""
+    if t.size and int(t.max()) - int(t.min()) >= _HALF_OF_32_BITS:
+        falls = np.flatnonzero(t[:-1].astype(np.int64) - t[1:].astype(np.int64) >= _HALF_OF_32_BITS)
+        if falls.size:
+            raise DataError(
+                f"{name}: t falls at event {int(falls[0]) + 1} as a counter of 32 bits does that begins again; cut the"
+                " file there, or add 2^32 to what follows"
+            )
 
 
 def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.registry import DATASETS
-from snnlab.data.sources.mnist_files import MNISTFiles
+from snnlab.data.sources.mnist_files import FOLDER, MNISTFiles
 from snnlab.data.sources.saccades import SeenDuringSaccades
 from snnlab.events import SensorSize
 
@@ -33,6 +33,7 @@ class SaccadeMNIST(SeenDuringSaccades):
     """
 
     label = "saccade_mnist"
+    folder_name = FOLDER
     sensor_size: SensorSize = (34, 34, 2)
     num_classes = 10
     groups = None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.data.registry import DATASETS
-from snnlab.data.sources.mnist_files import MNISTFiles
+from snnlab.data.sources.mnist_files import FOLDER, MNISTFiles
 from snnlab.events import Events, SensorSize
 
 
@@ -39,6 +39,7 @@ class SMNIST:
     """
 
     label = "smnist"
+    folder_name = FOLDER
     num_classes = 10
     groups = None
     class_names = None

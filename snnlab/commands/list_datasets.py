@@ -1,0 +1,78 @@
+"""`snnlab list datasets`: every dataset that can be named, and what of it is on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from omegaconf import OmegaConf
+from platformdirs import user_cache_path
+
+from snnlab.config.catalog import description, group_files
+from snnlab.data.settings import DATASETS
+from snnlab.docstrings import first_sentence
+
+LEGEND = """
+packed: a training begins at once; snnlab data inspect data=NAME looks at it
+snnlab list datasets NAME lists the settings, snnlab list data NAME prints the YAML of data=NAME"""
+
+
+class Line(NamedTuple):
+    """A dataset's name, what of it is here, and what it says of itself."""
+
+    name: str
+    here: str
+    text: str
+
+
+def dataset_lines(own: Path | None) -> list[Line]:
+    """Return a line for each YAML of a dataset, and for each type without one; `own` is the user's folder."""
+    packed = packed_stores(user_cache_path("snnlab") / "stores")
+    lines = [_of_file(name, path, packed) for name, path in group_files("data", own).items()]
+    named = {line.name for line in lines}
+    lines += [Line(kind, "", first_sentence(DATASETS.get(kind, kind))) for kind in DATASETS if kind not in named]
+    return sorted(lines)
+
+
+def print_datasets(own: Path | None) -> None:
+    """Print a line for each dataset."""
+    lines = dataset_lines(own)
+    names, here = max(len(line.name) for line in lines), max(len(line.here) for line in lines)
+    for line in lines:
+        print(f"{line.name:{names}}   {line.here:{here}}   {line.text}".rstrip())
+    print(LEGEND)
+
+
+def packed_stores(folder: Path) -> dict[str, int]:
+    """Return by the label of a dataset how many recordings the largest of its packed copies has."""
+    found: dict[str, int] = {}
+    for split in folder.glob("*-????????????/split.npy"):
+        label = split.parent.name.rsplit("-", 1)[0]
+        found[label] = max(found.get(label, 0), np.load(split, mmap_mode="r", allow_pickle=False).size)
+    return found
+
+
+def _of_file(name: str, path: Path, packed: Mapping[str, int]) -> Line:
+    node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
+    return Line(name, _here(settings, packed), description(path))
+
+
+def _here(settings: Mapping[str, Any], packed: Mapping[str, int]) -> str:
+    kind = settings.get("type")
+    factory = DATASETS.get(kind, "data") if kind in DATASETS else None
+    if label := packed.get(getattr(factory, "label", "")):
+        return f"packed, {label:,} recordings"
+    folder_name = getattr(factory, "folder_name", None)
+    if settings.get("root") == "???":
+        return "yours"
+    if folder_name is None:
+        return "made on first use"
+    folder = Path(os.environ.get("SNNLAB_DATA", "data")) / folder_name
+    if folder.is_dir():
+        return f"in {folder}"
+    fetched = any(archive.get("url") for archive in settings.get("archives") or ())
+    return "fetched on first use" if fetched else "to be fetched by hand"
