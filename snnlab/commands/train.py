@@ -113,7 +113,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     assemble.trainer(experiment, folder, assemble.pictures(experiment))
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
-    module = assemble.module(experiment, settings, built, loss, optimizer)
+    module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store, dataset)
     for note in [*dataset.notes, *assemble.data_notes(data)]:

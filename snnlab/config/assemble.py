@@ -231,7 +231,12 @@ def data_notes(data: EventDataModule) -> list[str]:
 
 
 def module(
-    experiment: Experiment, data: DataSettings, built: BuiltNetwork, objective: Loss, steps: Optimization
+    experiment: Experiment,
+    data: DataSettings,
+    built: BuiltNetwork,
+    objective: Loss,
+    steps: Optimization,
+    names: Sequence[str] | None,
 ) -> SpikingModule:
     """Build the Lightning module."""
     from snnlab.training.module import SpikingModule
@@ -246,6 +251,7 @@ def module(
         dt=data.step_ms,
         seed=experiment.seed,
         targets=data.targets,
+        names=names,
     )
 
 

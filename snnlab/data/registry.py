@@ -12,16 +12,16 @@ DATASETS = Registry("dataset")
 
 
 class Dataset(Source, Protocol):
-    """A source with classes, and with what the user should know of the copy found on this machine."""
+    """A source with classes or values, and with what the user should know of the copy found on this machine."""
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes, or of values a recording."""
         ...
 
     @property
     def class_names(self) -> Sequence[str] | None:
-        """What the classes are called, by number; None where the numbers are their names."""
+        """What the classes or values are called, by number; None where the numbers are their names."""
         ...
 
     @property

@@ -15,9 +15,9 @@ def print_result(result: Result) -> None:
     """Print the result's table to stdout."""
     console = table_console()
     console.print(summary_table(result))
-    layers = layer_table(result)
-    if layers.row_count:
-        console.print(layers)
+    for table in (value_table(result), layer_table(result)):
+        if table.row_count:
+            console.print(table)
 
 
 def summary_table(result: Result) -> Table:
@@ -45,9 +45,22 @@ def summary_table(result: Result) -> Table:
     return table
 
 
+def value_table(result: Result) -> Table:
+    """Return how near each of several values came, on the test recordings if there was a test."""
+    stage = _shown(result)
+    prefix = f"{stage}/mae/"
+    table = Table(title=f"values of the {stage} recordings", title_justify="left")
+    for column in ("value", "mean error", "rms error", "R2"):
+        table.add_column(column, justify="left" if column == "value" else "right", overflow="fold")
+    for name in (key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)):
+        mae, rmse, r2 = (result.metrics[f"{stage}/{figure}/{name}"] for figure in ("mae", "rmse", "r2"))
+        table.add_row(name, f"{mae:.4g}", f"{rmse:.4g}", f"{r2:.3f}")
+    return table
+
+
 def layer_table(result: Result) -> Table:
     """Return what each spiking layer did, on the test recordings if there was a test."""
-    stage = "test" if any(key.startswith("test/") for key in result.metrics) else "val"
+    stage = _shown(result)
     prefix = f"{stage}/spikes_per_step/"
     layers = [key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)]
     with_rate = any(key.startswith(f"{stage}/rate_hz/") for key in result.metrics)
@@ -60,6 +73,10 @@ def layer_table(result: Result) -> Table:
             cells.append(_number(result.metrics.get(f"{stage}/rate_hz/{layer}"), ".2f"))
         table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), ""))
     return table
+
+
+def _shown(result: Result) -> str:
+    return "test" if any(key.startswith("test/") for key in result.metrics) else "val"
 
 
 def _of(result: Result, stage: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ class StageMetrics(nn.Module):
         spiking: Shape of each spiking layer's neurons, by the key of its counts.
         dt: Length of a step, ms, or None.
         targets: What the targets are.
+        names: What values are called; None: by their numbers.
     """
 
     def __init__(
@@ -70,12 +71,13 @@ class StageMetrics(nn.Module):
         spiking: Mapping[str, tuple[int, ...]],
         dt: float | None,
         targets: Targets = "class",
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         # NaN stands for itself: by default a batch whose loss is not a number is left out of the mean.
         self.loss = MeanMetric(nan_strategy=math.nan)
         self.targets: Targets = targets
-        self.score = score_of(targets, num_classes)
+        self.score = score_of(targets, num_classes, names)
         for metric in (self.loss, self.score):
             metric.persistent(True)  # as the layers' are: half an epoch is in the checkpoint
         self.layer_names = list(spiking)

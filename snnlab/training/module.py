@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -53,6 +53,7 @@ class SpikingModule(L.LightningModule):
         dt: Length of a step, ms; None where steps have no length.
         seed: The run's seed.
         targets: What the targets are.
+        names: What values are called; None: by their numbers.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class SpikingModule(L.LightningModule):
         dt: float | None,
         seed: int,
         targets: Targets = "class",
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
-        made = {f"{s}_metrics": StageMetrics(num_classes, built.spiking, dt, targets) for s in STAGES}
+        made = {f"{s}_metrics": StageMetrics(num_classes, built.spiking, dt, targets, names) for s in STAGES}
         self.metrics = nn.ModuleDict(made)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:

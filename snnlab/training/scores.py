@@ -5,6 +5,8 @@ Axes: T steps, B samples, K outputs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -12,9 +14,15 @@ from torchmetrics import Metric
 from snnlab.events.targets import IGNORED, Targets
 
 
-def score_of(targets: Targets, outputs: int) -> Metric:
-    """Return the metric for a kind of targets; its `compute` gives a dict."""
-    return ValueErrors(outputs) if targets == "value" else Accuracy()
+def score_of(targets: Targets, outputs: int, names: Sequence[str] | None = None) -> Metric:
+    """Return the metric for a kind of targets; its `compute` gives a dict.
+
+    Args:
+        targets: The kind.
+        outputs: Number of classes, or of values.
+        names: What values are called; None: by their numbers.
+    """
+    return ValueErrors(names or [*map(str, range(outputs))]) if targets == "value" else Accuracy()
 
 
 def counted(kind: Targets, targets: Tensor) -> Tensor | int:
@@ -51,10 +59,11 @@ class ValueErrors(Metric):
         r2 = mean_k (1 - sum (y_k - t_k)^2 / sum (t_k - mean t_k)^2)
 
     Sums in double precision: whatever the batches, the figures are those of all samples at once. r2 is 1 for right
-    answers, 0 for their mean, and leaves out outputs whose targets are all the same; 0 where all are.
+    answers, 0 for their mean, and leaves out values whose targets are all the same; 0 where all are. Of several values,
+    which may have other units, each has its own figures too.
 
     Args:
-        outputs: Number of values K.
+        names: What the values are called.
     """
 
     full_state_update = False
@@ -64,11 +73,12 @@ class ValueErrors(Metric):
     sums: Tensor
     squares: Tensor
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
+        self.names = list(names)
         self.add_state("samples", torch.zeros((), dtype=torch.int64), "sum", persistent=True)
         for name in ("absolute", "squared", "sums", "squares"):
-            self.add_state(name, torch.zeros(outputs, dtype=torch.float64), "sum", persistent=True)
+            self.add_state(name, torch.zeros(len(names), dtype=torch.float64), "sum", persistent=True)
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
         """Add answers and targets `[B, K]`."""
@@ -81,10 +91,15 @@ class ValueErrors(Metric):
         self.squares += targets.square().sum(0)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return mae, rmse and r2."""
+        """Return mae, rmse and r2, and of several values `mae/NAME` and so on."""
         spread = self.squares - self.sums.square() / self.samples
         # What rounding may leave of the same number many times.
         varies = spread > 1e-12 * self.squares
-        r2 = torch.where(varies, 1 - self.squared / spread, 0).sum() / varies.sum().clamp(min=1)
-        mean = self.samples * self.squared.numel()
-        return {"mae": self.absolute.sum() / mean, "rmse": (self.squared.sum() / mean).sqrt(), "r2": r2}
+        r2 = torch.where(varies, 1 - self.squared / spread, 0)
+        mae, mse = self.absolute / self.samples, self.squared / self.samples
+        found = {"mae": mae.mean(), "rmse": mse.mean().sqrt(), "r2": r2.sum() / varies.sum().clamp(min=1)}
+        if len(self.names) > 1:
+            for place, name in enumerate(self.names):
+                of_value = {"mae": mae[place], "rmse": mse[place].sqrt(), "r2": r2[place]}
+                found |= {f"{key}/{name}": value for key, value in of_value.items()}
+        return found

@@ -100,6 +100,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     assert target.shape == answer.shape == (12, 2)
     assert arrays["test_answers"].shape == (12, 10, 2)
     assert metrics["test/mae"] == pytest.approx(np.abs(target - answer).mean(), rel=1e-4)
+    assert metrics["test/mae/mirrored"] == pytest.approx(np.abs(target - answer)[:, 1].mean(), rel=1e-4)
     assert metrics["test/loss"] == pytest.approx(((target - answer) ** 2).mean(), rel=1e-4)
     assert metrics["test/mae"] < np.abs(target - target.mean(0)).mean() / 1.5
     assert "test/accuracy" not in metrics

@@ -7,7 +7,7 @@ import pytest
 from rich.table import Table
 
 from snnlab.record.run_folder import Result
-from snnlab.record.table import layer_table, print_result, summary_table
+from snnlab.record.table import layer_table, print_result, summary_table, value_table
 
 
 def _result(**metrics: float) -> Result:
@@ -103,3 +103,13 @@ def test_values_have_errors_and_labels_over_time_an_accuracy_of_steps() -> None:
     rows = _figures(_result(test__accuracy=0.5, test__recordings=3.0, test__labelled_steps=1234.0))
     assert rows["test accuracy"] == "50.0 % of 1,234 labelled steps"
     assert "test error" not in rows
+
+
+def test_several_values_have_figures_of_their_own() -> None:
+    figures = {
+        f"test__{name}__{value}": at for value, at in (("x", 0.5), ("speed", 2.0)) for name in ("mae", "rmse", "r2")
+    }
+    table = value_table(_result(val__mae__x=9.0, **figures))
+    assert table.title == "values of the test recordings"
+    assert _rows(table) == [["x", "0.5", "0.5", "0.500"], ["speed", "2", "2", "2.000"]]
+    assert not value_table(_result(test__mae=1.0)).row_count

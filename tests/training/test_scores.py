@@ -19,12 +19,21 @@ def test_errors_of_values_are_exact_over_batches_of_any_size(shift: float) -> No
     rng = torch.Generator().manual_seed(0)
     targets = torch.randn(sum(SIZES), 2, generator=rng) * torch.tensor([1.0, 5.0]) + shift
     answers = targets + torch.randn(sum(SIZES), 2, generator=rng)
-    metric = ValueErrors(2)
+    metric = ValueErrors(["x", "speed"])
     for answer, target in zip(answers.split(SIZES), targets.split(SIZES), strict=True):
         metric.update(answer, target)
     found = {name: float(value) for name, value in metric.compute().items()}
     a, t = answers.double().numpy(), targets.double().numpy()
-    assert found == {
+    alone = {
+        f"{name}/{value}": pytest.approx(figure)
+        for d, value in enumerate(("x", "speed"))
+        for name, figure in (
+            ("mae", np.abs(a - t)[:, d].mean()),
+            ("rmse", np.sqrt(((a - t)[:, d] ** 2).mean())),
+            ("r2", r2_score(t[:, d], a[:, d])),
+        )
+    }
+    assert found == alone | {
         "mae": pytest.approx(mean_absolute_error(t, a)),
         "rmse": pytest.approx(np.sqrt(((a - t) ** 2).mean())),
         "r2": pytest.approx(r2_score(t, a)),
@@ -34,7 +43,7 @@ def test_errors_of_values_are_exact_over_batches_of_any_size(shift: float) -> No
 def test_the_mean_explains_nothing_and_what_does_not_vary_is_left_out() -> None:
     targets = torch.tensor([[1.0, 0.1], [2.0, 0.1], [6.0, 0.1]])
     for answers, r2 in ((targets.mean(0).expand(3, 2), 0.0), (targets, 1.0), (targets[:1], 0.0)):
-        metric = ValueErrors(2)
+        metric = ValueErrors(["x", "speed"])
         metric.update(answers, targets[: len(answers)])
         assert float(metric.compute()["r2"]) == pytest.approx(r2)
 
