@@ -14,6 +14,7 @@ import torch
 from platformdirs import user_cache_path
 from torch.optim import Optimizer
 
+from snnlab.config.goal import check_labelled
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.console import draws_bars
@@ -201,6 +202,7 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
         raise ConfigError(
             f"data.val_fraction: of {parts.val.size} training recordings none is left; lower {data.val_fraction}"
         )
+    check_labelled(packed.targets, data, parts)
     if experiment.mode == "overfit":
         parts = one_batch(parts, data.batch_size, experiment.seed)
         return EventDataModule(packed, parts, data, experiment.seed, repeats=OVERFIT_STEPS)

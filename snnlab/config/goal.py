@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from snnlab.config.schema import Experiment
 from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split
 from snnlab.errors import ConfigError
+from snnlab.events.targets import kind_of
 
 if TYPE_CHECKING:
     from snnlab.training.losses import Loss
@@ -23,3 +27,25 @@ def check_goal(experiment: Experiment, data: DataSettings, loss: Loss) -> None:
     check_takes(loss, str(experiment.loss.get("type")), data.targets)
     if data.targets == "value" and experiment.selection == "best_val_accuracy":
         raise ConfigError("selection: best_val_accuracy: values have no accuracy; set selection: lowest_val_loss")
+
+
+def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> None:
+    """Check that of targets over time, some are in the windows of each part of the split.
+
+    Args:
+        targets: The store's.
+        data: Where the windows are.
+        split: The parts.
+
+    Raises:
+        ConfigError: naming the part of which no step has a target: its loss would be of nothing.
+    """
+    if kind_of(targets) != "steps":
+        return
+    seen = targets if data.stride_us is not None else targets[targets[:, 1] < data.duration_us]
+    for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)):
+        if part.size and not np.isin(part, seen[:, 0]).any():
+            raise ConfigError(
+                f"data.labels: nothing is labelled in the {data.duration_ms:g} ms of any {name} recording; set"
+                " data.duration_ms or data.stride_ms so that windows reach the labels"
+            )

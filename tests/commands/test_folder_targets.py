@@ -155,6 +155,12 @@ def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: 
         done = snnlab("train", *values, wrong)
         assert done.status == 2
         assert words in done.err
+    table = (halves / "labels.csv").read_text().splitlines()
+    (halves / "late.csv").write_text("\n".join([table[0], *(line for line in table[1:] if line.endswith(",90"))]))
+    late = ["data.labels=late.csv", "data.duration_ms=10"]
+    done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), *late)
+    assert done.status == 2
+    assert "data.labels: nothing is labelled in the 10 ms of any training recording" in done.err
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), "data.bin_by=count")
     assert done.status == 2
     assert "targets: steps are labels at times" in done.err

@@ -81,5 +81,6 @@ class Framing:
             lengths = torch.full_like(batch.offsets[1:], self.steps.num_bins)
         targets = batch.targets
         if kind_of(targets) == "steps":
+            assert self.steps.bin_by == "time"  # the settings see to it
             targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
         return Batch(channels_last(x, seen.y is not None), lengths, targets, batch.index, start=batch.start)
