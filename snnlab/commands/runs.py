@@ -10,7 +10,7 @@ from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
 
 USAGE = """usage: snnlab runs [ACTION] [...]
 
-  list [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
+  [list] [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
                      the runs below FOLDER (outputs), oldest first, or by a metric, the best last
   compare RUN RUN    what differs in their configurations and in their results
   delete RUN ...     delete runs and all that is in their folders
@@ -31,8 +31,8 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     action, *rest = arguments or ["list"]
-    if action.startswith("-"):
-        action, rest = "list", arguments
+    if action.startswith("-") or (action not in ACTIONS and Path(action).expanduser().is_dir()):
+        action, rest = "list", arguments  # the word can be left out
     if action not in ACTIONS:
         hint = did_you_mean(action, ACTIONS) or f" There are {listing(ACTIONS)}."
         raise ConfigError(f"runs: there is no action {action}.{hint}")

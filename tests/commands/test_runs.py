@@ -55,6 +55,7 @@ def test_runs_are_listed_in_the_order_of_their_time(runs: list[Path], snnlab: Sn
 
 def test_the_best_comes_last(runs: list[Path], snnlab: Snnlab) -> None:
     assert _rows(snnlab("runs", "--sort", "val/accuracy")) == ["4_0", "3_0", "1_0", "2_0"]
+    assert _rows(snnlab("runs", "outputs", "--sort", "val/accuracy")) == ["4_0", "3_0", "1_0", "2_0"]
     assert _rows(snnlab("runs", "list", "--sort=val/loss")) == ["4_0", "3_0", "1_0", "2_0"]
 
 
