@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snnlab import cli
+from snnlab import cli, train
 from snnlab.data.sources.saccade_digits import SaccadeDigits
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -75,6 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spoken(folder / "FOLDER" / "SHD", rng)
     training = np.flatnonzero(SaccadeDigits().split == 0)[:60].tolist()
     rows = [f"{digit},{('train', 'train', 'val')[k % 3]}" for k, digit in enumerate(training)]
+    shutil.copytree(train(*SHORT, f"output_dir={folder / 'outputs'}").folder, folder / "RUN")
     (folder / "split.csv").write_text("\n".join(["recording,split", *rows]))
     return folder
 

@@ -91,7 +91,7 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
     ready = mark_overrides(overrides, groups(config_folder(), own))
     if own:
         ready.append(f"hydra.searchpath=['file://{own}']")
-    with readable_errors(), _own_hydra():
+    with readable_errors(), own_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
@@ -115,7 +115,7 @@ def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def own_hydra() -> Iterator[None]:
     """Leave the Hydra of a program around us as it was."""
     outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()

@@ -1,0 +1,195 @@
+"""`snnlab evaluate`: a recorded run's network on recordings: what is right, class by class and over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnlab.commands.options import split_options
+from snnlab.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from snnlab.config.schema import Experiment
+    from snnlab.data.module import EventDataModule
+    from snnlab.data.registry import Dataset
+
+USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [OVERRIDES]
+
+Let the network of a run answer to recordings again: its own test recordings, another part, other bins, another dataset.
+The overrides go on top of the run's config.yaml. Written are result.json, predictions.npz, and pictures of which class
+was taken for which and of the accuracy over time, into RUN/evaluations/... or FOLDER, whose path is printed last.
+
+  snnlab evaluate outputs/NAME/TIME_SEED
+  snnlab evaluate RUN --split val --checkpoint last
+  snnlab evaluate RUN data.num_bins=64              in steps half as long
+  snnlab evaluate RUN data=nmnist data.root=FOLDER  on other recordings of as many classes
+"""
+SPLITS = ("test", "val", "train")
+CHECKPOINTS = ("best", "last")
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if not arguments or "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    known = ("--split", "--checkpoint", "--out", "--config-dir")
+    options, others = split_options("evaluate", arguments, known)
+    if not others or "=" in others[0]:
+        raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
+    part = _one_of("--split", options.get("--split", "test"), SPLITS)
+    checkpoint = _one_of("--checkpoint", options.get("--checkpoint", "best"), CHECKPOINTS)
+    run, overrides = Path(others[0]).expanduser(), others[1:]
+
+    from snnlab.config.of_run import compose_run
+    from snnlab.console import console_logging, until_nobody_reads
+
+    console_logging()
+    experiment = compose_run(run, overrides, options.get("--config-dir"))
+    with experiment.located_errors():
+        values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides)
+    with until_nobody_reads():
+        for line in lines(values):
+            print(line)
+        print(folder)
+    return 0
+
+
+def evaluate(
+    run: Path, experiment: Experiment, part: str, checkpoint: str, out: str | None, overrides: list[str]
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate, write the record, and return it with its folder.
+
+    Raises:
+        SnnlabError: for a mistake in the overrides, the data or the run.
+    """
+    from snnlab.commands.loading import checkpoint_file, network_weights
+    from snnlab.config import assemble
+    from snnlab.config.plugins import import_plugins
+    from snnlab.console import quiet_lightning
+    from snnlab.record.predictions import Predictions, layer_names
+
+    import_plugins(experiment.plugins)
+    weights = network_weights(checkpoint_file(run, "last" if checkpoint == "last" else "best"))
+    assemble.set_threads(experiment.threads)
+    settings = assemble.data_settings(experiment)
+    built = assemble.network(experiment, settings)
+    try:
+        built.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{run}: its weights do not fit this network: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    dataset = assemble.dataset(experiment)
+    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+    _choose(data, part)
+    folder = _folder(run, part, checkpoint, out)
+    with quiet_lightning():
+        module = assemble.module(
+            experiment, settings, built, assemble.loss(experiment), assemble.optimizer(experiment, built)
+        )
+        predictions = Predictions("test")
+        quiet = replace(experiment, logger=None, callbacks=None)
+        trainer = assemble.trainer(quiet, folder, [predictions])
+        # As in the training: a first convolution of events differs from one of frames in the last digits.
+        assemble.first_layer(experiment, built, data, assemble.backend(experiment, trainer.strategy.root_device))
+        (found,) = trainer.test(module, datamodule=data, verbose=False)
+    arrays = {name.replace("test_", f"{part}_", 1): values for name, values in predictions.arrays().items()}
+    values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
+    _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms)
+    return values, folder
+
+
+def lines(values: dict[str, Any]) -> list[str]:
+    """Return what was found, in words."""
+    metrics, part = values["metrics"], values["split"]
+    told = [
+        f"{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
+        f" accuracy {metrics[f'{part}/accuracy']:.1%}, loss {metrics[f'{part}/loss']:.4f}"
+    ]
+    names = values["accuracy_of_class"]
+    width = max(map(len, names))
+    for name, (right, of) in names.items():
+        told.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
+    return told
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ConfigError(f"evaluate: {option} must be one of {listing(allowed)}, got {value}")
+    return value
+
+
+def _choose(data: EventDataModule, part: str) -> None:
+    """Put the chosen part in the place of the test recordings."""
+    chosen = getattr(data.split, part)
+    if not chosen.size:
+        raise ConfigError(f"evaluate: there are no {part} recordings")
+    data.split = replace(data.split, test=chosen)
+
+
+def _folder(run: Path, part: str, checkpoint: str, out: str | None) -> Path:
+    from datetime import datetime
+
+    if out is not None:
+        return Path(out).expanduser()
+    return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
+
+
+def _record(
+    experiment: Experiment,
+    dataset: Dataset,
+    data: EventDataModule,
+    part: str,
+    checkpoint: str,
+    overrides: list[str],
+    found: dict[str, float],
+    arrays: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    import numpy as np
+
+    from snnlab.record.pictures.confusion import confusion
+
+    classes = dataset.num_classes
+    targets = arrays[f"{part}_target"]
+    counts = confusion(targets, arrays[f"{part}_readout"].argmax(1), classes)
+    names = dataset.class_names or [str(number) for number in range(classes)]
+    right = arrays[f"{part}_answers"] == targets[:, None]
+    return {
+        "split": part,
+        "checkpoint": checkpoint,
+        "overrides": overrides,
+        "data": experiment.data["type"],
+        "data_fingerprint": data.store.fingerprint,
+        "recordings": int(targets.size),
+        "metrics": {name.replace("test/", f"{part}/", 1): float(value) for name, value in found.items()},
+        "accuracy_of_class": {
+            name: [int(counts[place, place]), int(counts[place].sum())] for place, name in enumerate(names)
+        },
+        "confusion": counts.tolist(),
+        "accuracy_over_time": np.mean(right, axis=0).tolist(),
+    }
+
+
+def _write(folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None) -> None:
+    import numpy as np
+    from matplotlib.image import imsave
+
+    from snnlab.record.files import unwritable, write_json, write_npz
+    from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
+    from snnlab.record.pictures.style import default_style, render
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_npz(folder / "predictions.npz", arrays)
+        with default_style():
+            confused = draw_confusion(np.array(values["confusion"]), list(values["accuracy_of_class"]))
+            imsave(folder / "confusion.png", render(confused))
+            over_time = draw_accuracy_over_time(np.array(values["accuracy_over_time"]), dt)
+            imsave(folder / "accuracy_over_time.png", render(over_time))
+        write_json(folder / "result.json", values)
+    except OSError as error:
+        raise unwritable(folder, error) from error

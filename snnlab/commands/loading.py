@@ -1,0 +1,163 @@
+"""`snnlab.load`: a recorded run, opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from snnlab.config.schema import Experiment
+    from snnlab.nn import BuiltNetwork, Network
+    from snnlab.nn.record import Recording
+    from snnlab.record.run_reading import Recorded
+
+Checkpoint = Literal["best", "last"]
+
+
+def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
+    """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, what it recorded.
+
+    Args:
+        run: The run's folder.
+        checkpoint: Whose weights: those of the chosen epoch, `best`, or of the `last` one.
+
+    Raises:
+        RecordError: if the folder is no run's.
+    """
+    from snnlab.record.run_reading import read_run
+
+    folder = Path(run).expanduser()
+    return Run(folder, read_run(folder), checkpoint)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run.
+
+    Attributes:
+        folder: Its folder.
+        recorded: What it recorded.
+        checkpoint: Whose weights the network has.
+    """
+
+    folder: Path
+    recorded: Recorded
+    checkpoint: Checkpoint = "best"
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The experiment, as `config.yaml` has it."""
+        from snnlab.config.of_run import compose_run
+
+        return compose_run(self.folder)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `config.yaml` says, references resolved."""
+        from omegaconf import OmegaConf
+
+        from snnlab.config.of_run import recorded_config
+
+        plain = OmegaConf.to_container(recorded_config(self.folder), resolve=True)
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`test/accuracy`, `val/loss`, `test/rate_hz/lif1`, ..."""
+        return self.recorded.metrics
+
+    @cached_property
+    def epochs(self) -> dict[str, np.ndarray]:
+        """The columns of `metrics.csv`, a row an epoch."""
+        return self.recorded.epochs()
+
+    @cached_property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """The arrays of `predictions.npz`."""
+        return self.recorded.predictions()
+
+    @cached_property
+    def built(self) -> BuiltNetwork:
+        """The network with the checkpoint's weights, in evaluation, and the shapes of its layers."""
+        from snnlab.config import assemble
+        from snnlab.config.plugins import import_plugins
+
+        import_plugins(self.experiment.plugins)
+        built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
+        built.network.load_state_dict(network_weights(checkpoint_file(self.folder, self.checkpoint)))
+        built.network.eval()
+        return built
+
+    @property
+    def network(self) -> Network:
+        """The network with the checkpoint's weights, in evaluation."""
+        return self.built.network
+
+    def record(self, x: Tensor, layers: list[str] | None = None) -> Recording:
+        """Run frames through the network and return spikes and states of its layers.
+
+        Args:
+            x: Frames.
+            layers: Names of the layers; None: all that spike or have a state.
+
+        Shape:
+            x: `[T, B, ...]`.
+
+        Raises:
+            ConfigError: if a layer is not there, or has neither.
+        """
+        from snnlab.errors import ConfigError, did_you_mean, listing
+        from snnlab.nn.record import record
+
+        found = record(self.network, x)
+        if layers is None:
+            return found
+        known = found.spikes.keys() | found.states.keys()
+        for name in layers:
+            if name not in known:
+                hint = did_you_mean(name, known) or f" There are {listing(sorted(known))}."
+                raise ConfigError(f"record: no layer {name} has spikes or a state.{hint}")
+        return found._replace(
+            spikes={name: found.spikes[name] for name in layers if name in found.spikes},
+            states={name: found.states[name] for name in layers if name in found.states},
+        )
+
+
+def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Return where a run's weights are.
+
+    Raises:
+        RecordError: if they are not there.
+    """
+    from snnlab.errors import RecordError
+
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.is_file():
+        raise RecordError(f"{folder}: there is no checkpoints/{checkpoint}.ckpt in it; the run ended before")
+    return path
+
+
+def network_weights(path: Path) -> dict[str, Tensor]:
+    """Return the network's weights out of a checkpoint, on the CPU; nothing in the file is executed.
+
+    Raises:
+        RecordError: if it cannot be read.
+    """
+    import pickle
+
+    import torch
+
+    from snnlab.errors import RecordError
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecordError(f"{path}: is no checkpoint that can be read ({reason})") from error
+    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}

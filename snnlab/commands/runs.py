@@ -1,0 +1,127 @@
+"""`snnlab runs`: the recorded runs: listed and sorted, two compared, deleted, put into an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from snnlab.commands.options import split_options
+from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+
+USAGE = """usage: snnlab runs [ACTION] [...]
+
+  [list] [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
+                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last
+  compare RUN RUN    what differs in their configurations and in their results
+  delete RUN ...     delete runs and all that is in their folders
+  archive RUN ...    put each run into RUN.tar.gz beside it; the folder stays
+
+A KEY is one of a run's config.yaml, such as data.type or optimizer.lr, or one of its result.json, such as status,
+val/accuracy or test/loss.
+
+  snnlab runs
+  snnlab runs list --where data.type=nmnist,status=completed --sort val/accuracy
+  snnlab runs compare outputs/A/TIME_SEED outputs/B/TIME_SEED
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    action, *rest = arguments or ["list"]
+    if action.startswith("-") or (action not in ACTIONS and Path(action).expanduser().is_dir()):
+        action, rest = "list", arguments  # the word can be left out
+    if action not in ACTIONS:
+        hint = did_you_mean(action, ACTIONS) or f" There are {listing(ACTIONS)}."
+        raise ConfigError(f"runs: there is no action {action}.{hint}")
+    ACTIONS[action](rest)
+    return 0
+
+
+def list_runs(arguments: list[str]) -> None:
+    """Print a line for each run."""
+    from snnlab.console import until_nobody_reads
+    from snnlab.record.run_reading import find_runs
+    from snnlab.record.runs_table import chosen, print_runs, read_line
+
+    options, words = split_options("runs list", arguments, ("--where", "--sort"))
+    if len(words) > 1:
+        raise ConfigError(f"runs list: takes one folder, got {listing(words)}")
+    root = Path(words[0] if words else "outputs").expanduser()
+    if not root.is_dir():
+        raise RecordError(f"runs list: there is no folder {root}; a training makes it, or name another one")
+    wanted = [condition for condition in options.get("--where", "").split(",") if condition]
+    for condition in wanted:
+        if "=" not in condition:
+            raise ConfigError(f"runs list: --where takes KEY=VALUE, got {condition}")
+    found = [read_line(folder) for folder in find_runs(root)]
+    kept = chosen(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
+    with until_nobody_reads():
+        print_runs(kept, root, len(found))
+
+
+def compare(arguments: list[str]) -> None:
+    """Print what differs between two runs."""
+    from snnlab.console import until_nobody_reads
+    from snnlab.record.runs_table import print_comparison, read_line
+
+    _, words = split_options("runs compare", arguments, ())
+    if len(words) != 2:
+        raise ConfigError(f"runs compare: takes two runs' folders, got {len(words)}")
+    lines = [read_line(_run(word)) for word in words]
+    with until_nobody_reads():
+        print_comparison(lines[0], lines[1])
+
+
+def delete(arguments: list[str]) -> None:
+    """Delete runs."""
+    import shutil
+
+    for folder in _runs("delete", arguments):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise RecordError(f"{folder}: cannot be deleted ({error.strerror or error})") from error
+        print(f"{folder} deleted")
+
+
+def archive(arguments: list[str]) -> None:
+    """Put runs into archives."""
+    import tarfile
+
+    for folder in _runs("archive", arguments):
+        target = folder.with_name(f"{folder.name}.tar.gz")
+        beside = target.with_name(f"{target.name}.part")
+        try:
+            with tarfile.open(beside, "w:gz") as file:
+                file.add(folder, folder.name)
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise RecordError(f"{target}: cannot be written ({error.strerror or error})") from error
+        print(target)
+
+
+ACTIONS: dict[str, Callable[[list[str]], None]] = {
+    "list": list_runs,
+    "compare": compare,
+    "delete": delete,
+    "archive": archive,
+}
+
+
+def _runs(action: str, arguments: list[str]) -> list[Path]:
+    """Return the folders that are named, after all of them were looked at."""
+    _, words = split_options(f"runs {action}", arguments, ())
+    if not words:
+        raise ConfigError(f"runs {action}: name the folders of runs, such as outputs/NAME/TIME_SEED")
+    return [_run(word) for word in words]
+
+
+def _run(word: str) -> Path:
+    folder = Path(word).expanduser()
+    if not (folder / "config.yaml").is_file():
+        raise RecordError(f"{folder}: is no run's folder, there is no config.yaml in it")
+    return folder

@@ -1,0 +1,114 @@
+"""The experiment of a recorded run: its own config.yaml, and what is to be different."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from snnlab.config.compose import check, readable_errors
+from snnlab.config.composing import ROOT, VERSION_BASE, own_hydra
+from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.overrides import mark_overrides
+from snnlab.config.schema import Experiment
+from snnlab.errors import ConfigError, RecordError, listing
+
+CONFIG = "config.yaml"
+# What makes a run's network what it is: a file of these groups would be another run's.
+_FIXED = ("model", "experiment", "debug")
+_GROUP = re.compile(r"(?P<group>[A-Za-z_]\w*)=(?P<name>[\w-]+)")
+
+
+def compose_run(run: Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Experiment:
+    """Return the experiment of a run, with overrides on top; today's packaged files are not looked at.
+
+    A group override, such as `data=dvsgesture`, is the exception: that file is composed on its own, and takes the
+    node's place.
+
+    Args:
+        run: The run's folder.
+        overrides: Overrides of values as for `snnlab train`, and of groups but the model, the neuron, experiments.
+        config_dir: The user's folder, for group overrides.
+
+    Raises:
+        RecordError: if the folder is no run's.
+        ConfigError: if an override cannot be used.
+    """
+    cfg = recorded_config(run)
+    own = own_folder(config_dir)
+    names = groups(config_folder(), own)
+    chosen, values = _by_kind(overrides, names, cfg)
+    for group, name in chosen.items():
+        cfg[group] = _of_group(group, name, own)[group]
+    with TemporaryDirectory() as folder, readable_errors(), own_hydra():
+        OmegaConf.save(cfg, Path(folder) / CONFIG)
+        hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=ROOT)
+        composed = hydra.compose("config", mark_overrides(values, names))
+    experiment = check(composed, (), chosen)
+    _require_same_classes(cfg, recorded_config(run), run)
+    return experiment
+
+
+def recorded_config(run: Path) -> DictConfig:
+    """Return a run's config.yaml as it was written.
+
+    Raises:
+        RecordError: if there is none, or it cannot be read.
+    """
+    path = run / CONFIG
+    if not path.is_file():
+        raise RecordError(f"{run}: is no run's folder, there is no {CONFIG} in it")
+    with readable_errors():
+        cfg = OmegaConf.load(path)
+    if not isinstance(cfg, DictConfig) or "model" not in cfg or "data" not in cfg:
+        raise RecordError(f"{path}: is not what a run recorded")
+    return cfg
+
+
+def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:
+    """Return the files chosen by group, and the overrides of values."""
+    chosen: dict[str, str] = {}
+    values: list[str] = []
+    for text in overrides:
+        found = _GROUP.fullmatch(text)
+        key = text.lstrip("+~").partition("=")[0].partition(".")[0]
+        if key == "neuron":
+            raise ConfigError(
+                f"{text}: a run's neurons are in its layers; override those, such as model.layers."
+                f"{_spiking(cfg)[0]}.NAME=VALUE (layers: {listing(_spiking(cfg))})"
+            )
+        if found and found["group"] in _FIXED:
+            raise ConfigError(f"{text}: a run's {found['group']} is what it was; train another run for that")
+        if found and found["group"] in names and found["name"] != "null":
+            chosen[found["group"]] = found["name"]
+        else:
+            values.append(text)
+    return chosen, values
+
+
+def _spiking(cfg: DictConfig) -> list[str]:
+    """Return the layers that have a threshold, or where none says so, all."""
+    layers = cfg.model.layers
+    return [str(name) for name in layers if "v_threshold" in (layers[name] or {})] or [str(name) for name in layers]
+
+
+def _of_group(group: str, name: str, own: Path | None) -> Any:
+    """Compose the packaged defaults with one other file, for its node."""
+    marked = [f"{group}={name}", *([f"hydra.searchpath=['file://{own}']"] if own else [])]
+    with readable_errors(), own_hydra():
+        hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
+        return hydra.compose(ROOT, marked)
+
+
+def _require_same_classes(cfg: DictConfig, recorded: DictConfig, run: Path) -> None:
+    now, then = (OmegaConf.select(node, "data.num_classes") for node in (cfg, recorded))
+    if now != then:
+        raise ConfigError(
+            f"data.num_classes: the network of {run.name} answers with one of {then} classes, and these recordings have"
+            f" {now}"
+        )

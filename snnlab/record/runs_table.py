@@ -1,0 +1,171 @@
+"""Recorded runs as a table, and two of them beside each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich import box
+from rich.table import Table
+
+from snnlab.console import table_console
+from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.record.run_reading import read_run
+
+# Of a result these differ between any two runs, or say nothing of what was found.
+_UNCOMPARED = ("timing", "provenance", "schema_version")
+_RUNNING = "not ended"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run as its folder has it.
+
+    Attributes:
+        folder: The run's folder.
+        status: completed, failed, interrupted, or `not ended`.
+        config: What config.yaml says, by dotted keys.
+        result: What result.json says, by dotted keys; metrics by their own names.
+    """
+
+    folder: Path
+    status: str
+    config: dict[str, Any]
+    result: dict[str, Any]
+
+    def value(self, key: str) -> Any:
+        """Return what a key means, in the result or in the configuration; None where it is in neither."""
+        return self.status if key == "status" else self.result.get(key, self.config.get(key))
+
+
+def read_line(folder: Path) -> Line:
+    """Read a run, whether it has ended or not.
+
+    Raises:
+        RecordError: if a file of it cannot be read.
+    """
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{folder / 'config.yaml'}: cannot be read ({error})") from error
+    if not (folder / "result.json").is_file():
+        return Line(folder, _RUNNING, flat(config), {})
+    recorded = read_run(folder)
+    kept = {name: value for name, value in recorded.page.items() if name not in (*_UNCOMPARED, "metrics")}
+    return Line(folder, str(recorded.page["status"]), flat(config), flat(kept) | recorded.metrics)
+
+
+def flat(node: Any, place: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by dotted keys; lists stay whole."""
+    if not isinstance(node, Mapping):
+        return {place: node}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{place}.{key}" if place else str(key))
+    return found
+
+
+def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: str | None) -> list[Line]:
+    """Return the runs that meet all conditions, sorted by a key, the best last.
+
+    Args:
+        lines: All runs.
+        conditions: Keys and values, as words.
+        sort: A key; a loss is best where it is lowest. None: in the order in which they are.
+
+    Raises:
+        ConfigError: if no run has such a key.
+    """
+    for key in [key for key, _ in conditions] + ([sort] if sort else []):
+        _require_known(key, lines)
+    kept = [line for line in lines if all(_same(line.value(key), word) for key, word in conditions)]
+    if sort is None:
+        return kept
+    sign = -1.0 if sort.endswith("loss") else 1.0
+    numbers = {line.folder: _number(line.value(sort)) * sign for line in kept}
+    return sorted(kept, key=lambda line: -math.inf if math.isnan(numbers[line.folder]) else numbers[line.folder])
+
+
+def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
+    """Print a line for each run.
+
+    Args:
+        lines: The runs.
+        root: The folder below which they were found.
+        total: How many there were.
+    """
+    if not lines:
+        print(f"no runs in {root}" if not total else f"of {total:,} runs in {root} none is so")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("run", "status", "val loss", "val", "test", "epoch", "s"):
+        table.add_column(column, justify="left" if column in ("run", "status") else "right", overflow="fold")
+    for line in lines:
+        epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
+        table.add_row(
+            str(line.folder),
+            line.status,
+            _text(line.value("val/loss"), ".4f"),
+            _text(line.value("val/accuracy"), ".1%"),
+            _text(line.value("test/accuracy"), ".1%"),
+            "" if epoch is None else f"{epoch + 1} of {of}",
+            _text(_seconds(line.folder), ".0f"),
+        )
+    table_console().print(table)
+
+
+def print_comparison(one: Line, other: Line) -> None:
+    """Print what differs between two runs, settings first."""
+    for title, first, second in (("settings", one.config, other.config), ("results", one.result, other.result)):
+        keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
+        if not keys:
+            print(f"{title}: no difference")
+            continue
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for column in ("", str(one.folder), str(other.folder)):
+            table.add_column(column, overflow="fold")
+        for key in keys:
+            table.add_row(key, _shown(first, key), _shown(second, key))
+        table_console().print(table)
+
+
+def _require_known(key: str, lines: Sequence[Line]) -> None:
+    known = {"status"}.union(*(line.config.keys() | line.result.keys() for line in lines))
+    if lines and key not in known:
+        raise ConfigError(f"runs list: no run has {key}.{did_you_mean(key, known)}")
+
+
+def _same(value: Any, word: str) -> bool:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower() == word.lower() or (value is None and word == "null")
+    if isinstance(value, int | float):
+        return _number(word) == value
+    return str(value) == word
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _seconds(folder: Path) -> Any:
+    if not (folder / "result.json").is_file():
+        return None
+    return (read_run(folder).page.get("timing") or {}).get("fit_s")
+
+
+def _text(value: Any, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else ""
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "-"
+    value = values[key]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,151 @@
+"""A run's network answers again: the same to the same recordings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab import load
+from snnlab.config.of_run import compose_run
+from snnlab.errors import ConfigError, RecordError
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data.num_bins=4", "trainer.accelerator=cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return the folder of a run of two epochs."""
+    from snnlab import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    result = train(*SMALL, digits_store, f"output_dir={folder}", "trainer.max_epochs=2")
+    return result.folder
+
+
+def _evaluated(done: Outcome) -> tuple[Path, dict[str, object]]:
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    return folder, json.loads((folder / "result.json").read_text())
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_it_finds_again_what_the_run_recorded(run: Path, snnlab: Snnlab, part: str) -> None:
+    folder, found = _evaluated(snnlab("evaluate", str(run), "--split", part))
+    recorded = load(run)
+    assert folder.parent == run / "evaluations"
+    for name in ("accuracy", "loss"):
+        assert found["metrics"][f"{part}/{name}"] == recorded.metrics[f"{part}/{name}"]  # type: ignore[index]
+    with np.load(folder / "predictions.npz") as arrays:
+        for name in ("recording", "target", "readout", "answers", "spikes"):
+            assert np.array_equal(arrays[f"{part}_{name}"], recorded.predictions[f"{part}_{name}"])
+    for picture in ("confusion.png", "accuracy_over_time.png"):
+        assert (folder / picture).stat().st_size > 5000
+
+
+def test_classes_and_time_are_counted(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    done = snnlab("evaluate", str(run), "--out", str(tmp_path / "found"))
+    folder, found = _evaluated(done)
+    assert folder == tmp_path / "found"
+    counts = np.array(found["confusion"])
+    with np.load(folder / "predictions.npz") as arrays:
+        targets, answers = arrays["test_target"], arrays["test_readout"].argmax(1)
+        over_time = (arrays["test_answers"] == targets[:, None]).mean(0)
+    assert counts.sum() == targets.size == found["recordings"]
+    assert counts[3, 5] == ((targets == 3) & (answers == 5)).sum()
+    assert np.allclose(found["accuracy_over_time"], over_time)  # type: ignore[arg-type]
+    assert f"{counts[7, 7]:,} of {counts[7].sum():>6,}" in done.out
+
+
+def test_other_bins_rebuild_the_network_and_the_last_epoch_can_be_asked_for(run: Path, snnlab: Snnlab) -> None:
+    folder, found = _evaluated(snnlab("evaluate", str(run), "--checkpoint", "last", "data.num_bins=8"))
+    assert len(found["accuracy_over_time"]) == 8  # type: ignore[arg-type]
+    assert found["overrides"] == ["data.num_bins=8"]
+    assert "test_last_" in folder.name
+    experiment = compose_run(run, ["data.dt=20", "model.layers.lif1.tau_mem=5"])
+    assert (experiment.data["num_bins"], experiment.data["dt"]) == (None, 20)
+    assert experiment.model["layers"]["lif1"]["tau_mem"] == 5
+
+
+def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
+    experiment = compose_run(run, ["data=nmnist", "data.root=elsewhere"])
+    assert experiment.data["type"] == "nmnist"
+    assert experiment.data["root"] == "elsewhere"
+    assert "simulation_seed" not in experiment.data
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=dvsgesture"], "answers with one of 10 classes, and these recordings have 11"),
+        (["neuron.tau_mem=5"], r"a run's neurons are in its layers; .*model\.layers\.lif1\.NAME=VALUE"),
+        (["neuron=cuba_lif"], "a run's neurons are in its layers"),
+        (["model=conv_lif"], "a run's model is what it was"),
+        (["data.num_bin=3"], r"data: unknown setting 'num_bin'.*Did you mean 'num_bins'"),
+        (["model.layers.fc1.out_features=17"], "its weights do not fit this network"),
+        (["--split", "vall"], "--split must be one of test, val, train, got vall"),
+        (["--chekpoint", "best"], "Did you mean '--checkpoint'"),
+    ],
+)
+def test_what_cannot_be_is_refused(run: Path, snnlab: Snnlab, overrides: list[str], message: str) -> None:
+    import re
+
+    done = snnlab("evaluate", str(run), *overrides)
+    assert done.status == 2
+    assert re.search(message, done.err), done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_folder_that_is_no_run_is_named(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    done = snnlab("evaluate", str(tmp_path))
+    assert done.status == 2
+    assert "is no run's folder" in done.err
+    with pytest.raises(RecordError, match="is no run's folder"):
+        load(tmp_path)
+    assert snnlab("evaluate", "data.num_bins=4").status == 2
+
+
+def test_a_damaged_checkpoint_is_named_and_nothing_in_it_is_executed(run: Path, tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("config.yaml", "result.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    for content in (b"", b"not a checkpoint"):
+        (tmp_path / "checkpoints" / "best.ckpt").write_bytes(content)
+        with pytest.raises(RecordError, match="no checkpoint that can be read"):
+            _ = load(tmp_path).network
+    torch.save({"state_dict": Harm()}, tmp_path / "checkpoints" / "best.ckpt")
+    with pytest.raises(RecordError, match="no checkpoint that can be read"):
+        _ = load(tmp_path).network
+    assert not (tmp_path / "harm").exists()
+    (tmp_path / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RecordError, match=r"there is no checkpoints/best\.ckpt"):
+        _ = load(tmp_path).network
+
+
+def test_a_run_opens_from_python(run: Path) -> None:
+    opened = load(str(run))
+    assert opened.config["data"]["num_bins"] == 4
+    assert opened.experiment.seed == 0
+    assert opened.epochs["epoch"].tolist() == [0, 1]
+    assert not opened.network.training
+    x = torch.rand(4, 3, 2, 34, 34).round()
+    every, one = opened.record(x), opened.record(x, ["lif1"])
+    assert torch.equal(one.y, opened.network(x)[0])
+    assert list(one.spikes) == ["lif1"]
+    assert torch.equal(one.states["lif1"]["v"], every.states["lif1"]["v"])
+    with pytest.raises(ConfigError, match=r"no layer lif has spikes or a state\. Did you mean 'lif1'"):
+        opened.record(x, ["lif"])
+    best, last = load(run).network, load(run, "last").network
+    assert best.state_dict().keys() == last.state_dict().keys()

@@ -1,0 +1,118 @@
+"""Recorded runs: listed, sorted, compared, deleted, archived."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+def _write(folder: Path, name: str, lr: float, metrics: dict[str, float], status: str | None = "completed") -> Path:
+    """Write a run's folder, without a result where `status` is None."""
+    run = folder / "digits" / name
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(
+        f"seed: 0\nmodel: {{layers: {{out: {{type: linear, out_features: '${{data.num_classes}}'}}}}}}\n"
+        f"data: {{type: nmnist, num_classes: 10}}\noptimizer: {{lr: {lr}}}\n"
+    )
+    if status is not None:
+        page: dict[str, Any] = {"schema_version": 1, "status": status, "seed": 0, "metrics": metrics}
+        page |= {"selection": {"epoch": 3, "epochs": 12}, "timing": {"fit_s": 41.4}, "provenance": {}}
+        (run / "result.json").write_text(json.dumps(page))
+    return run
+
+
+@pytest.fixture
+def runs(workplace: Path) -> list[Path]:
+    """Return four runs in `outputs`, the second the best and the fourth not ended."""
+    outputs = workplace / "outputs"
+    return [
+        _write(outputs, "1_0", 0.1, {"val/accuracy": 0.8, "val/loss": 0.6, "test/accuracy": 0.7}),
+        _write(outputs, "2_0", 0.01, {"val/accuracy": 0.9, "val/loss": 0.3, "test/accuracy": 0.85}),
+        _write(outputs, "3_0", 0.001, {"val/accuracy": 0.2, "val/loss": 2.1}, "interrupted"),
+        _write(outputs, "4_0", 0.1, {}, None),
+    ]
+
+
+def _rows(done: Outcome) -> list[str]:
+    assert done.status == 0, done.err
+    return [line.split()[0].rsplit("/", 1)[-1] for line in done.out.splitlines() if "outputs/" in line]
+
+
+def test_runs_are_listed_in_the_order_of_their_time(runs: list[Path], snnlab: Snnlab) -> None:
+    done = snnlab("runs")
+    assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
+    assert all(words in done.out for words in ("90.0%", "85.0%", "0.3000", "4 of 12", "interrupted", "not ended", "41"))
+
+
+def test_the_best_comes_last(runs: list[Path], snnlab: Snnlab) -> None:
+    assert _rows(snnlab("runs", "--sort", "val/accuracy")) == ["4_0", "3_0", "1_0", "2_0"]
+    assert _rows(snnlab("runs", "outputs", "--sort", "val/accuracy")) == ["4_0", "3_0", "1_0", "2_0"]
+    assert _rows(snnlab("runs", "list", "--sort=val/loss")) == ["4_0", "3_0", "1_0", "2_0"]
+
+
+def test_some_are_chosen_by_setting_or_result(runs: list[Path], snnlab: Snnlab) -> None:
+    assert _rows(snnlab("runs", "list", "outputs", "--where", "optimizer.lr=1e-1")) == ["1_0", "4_0"]
+    assert _rows(snnlab("runs", "--where", "optimizer.lr=0.1,status=completed,data.type=nmnist")) == ["1_0"]
+    assert "of 4 runs in outputs none is so" in snnlab("runs", "--where", "data.type=shd").out
+
+
+def test_two_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
+    done = snnlab("runs", "compare", *map(str, runs[:2]))
+    assert done.status == 0, done.err
+    assert "optimizer.lr" in done.out
+    assert "val/accuracy" in done.out
+    assert "data.type" not in done.out
+    assert "settings: no difference" in snnlab("runs", "compare", str(runs[0]), str(runs[3])).out
+
+
+def test_an_archive_holds_the_run_and_deleting_removes_it(runs: list[Path], snnlab: Snnlab) -> None:
+    done = snnlab("runs", "archive", str(runs[0]))
+    archive = Path(done.out.strip())
+    with tarfile.open(archive) as file:
+        assert {"1_0/config.yaml", "1_0/result.json"} <= set(file.getnames())
+    assert runs[0].is_dir()
+    assert snnlab("runs", "delete", str(runs[0]), str(runs[3])).status == 0
+    assert _rows(snnlab("runs")) == ["2_0", "3_0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lst"], "there is no action lst. Did you mean 'list'?"),
+        (["list", "nowhere"], "there is no folder nowhere"),
+        (["--sort", "val/acuracy"], "no run has val/acuracy. Did you mean 'val/accuracy'?"),
+        (["--where", "status"], "--where takes KEY=VALUE, got status"),
+        (["list", "--srt", "x"], "Did you mean '--sort'?"),
+        (["compare", "outputs/digits/1_0"], "takes two runs' folders, got 1"),
+        (["delete"], "name the folders of runs"),
+        (["delete", "outputs/digits/1_0", "outputs/digits"], "outputs/digits: is no run's folder"),
+    ],
+)
+def test_a_mistake_is_named_and_nothing_is_deleted(
+    runs: list[Path], snnlab: Snnlab, arguments: list[str], message: str
+) -> None:
+    done = snnlab("runs", *arguments)
+    assert done.status == 2
+    assert message in done.err
+    assert all(run.is_dir() for run in runs)
+
+
+def test_a_damaged_record_is_named(runs: list[Path], snnlab: Snnlab) -> None:
+    (runs[1] / "result.json").write_text("{")
+    done = snnlab("runs")
+    assert done.status == 2
+    assert "2_0/result.json: cannot be read" in done.err
+
+
+def test_an_empty_folder_has_no_runs(workplace: Path, snnlab: Snnlab) -> None:
+    (workplace / "outputs").mkdir()
+    assert snnlab("runs").out == "no runs in outputs\n"
