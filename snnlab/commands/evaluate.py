@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from snnlab.errors import ConfigError, listing
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
@@ -20,7 +22,8 @@ USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint bes
 
 Let the network of a run answer to recordings again: its own test recordings, another part, other bins, another dataset.
 The overrides go on top of the run's config.yaml. Written are result.json, predictions.npz, and pictures of which class
-was taken for which and of the accuracy over time, into RUN/evaluations/... or FOLDER, whose path is printed last.
+was taken for which and of the accuracy over time (of values, of the error over time), into RUN/evaluations/... or
+FOLDER, whose path is printed last.
 
   snnlab evaluate outputs/NAME/TIME_SEED
   snnlab evaluate RUN --split val --checkpoint last
@@ -68,6 +71,7 @@ def evaluate(
     """
     from snnlab.commands.loading import checkpoint_file, network_weights
     from snnlab.config import assemble
+    from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
     from snnlab.console import quiet_lightning
     from snnlab.record.predictions import Predictions, layer_names
@@ -76,6 +80,8 @@ def evaluate(
     weights = network_weights(checkpoint_file(run, "last" if checkpoint == "last" else "best"))
     assemble.set_threads(experiment.threads)
     settings = assemble.data_settings(experiment)
+    loss = assemble.loss(experiment)
+    check_goal(experiment, settings, loss)
     built = assemble.network(experiment, settings)
     try:
         built.network.load_state_dict(weights)
@@ -88,9 +94,8 @@ def evaluate(
     _choose(data, part)
     folder = _folder(run, part, checkpoint, out)
     with quiet_lightning():
-        module = assemble.module(
-            experiment, settings, built, assemble.loss(experiment), assemble.optimizer(experiment, built)
-        )
+        optimizer = assemble.optimizer(experiment, built)
+        module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
         predictions = Predictions("test")
         quiet = replace(experiment, logger=None, callbacks=None)
         trainer = assemble.trainer(quiet, folder, [predictions])
@@ -106,12 +111,17 @@ def evaluate(
 def lines(values: dict[str, Any]) -> list[str]:
     """Return what was found, in words."""
     metrics, part = values["metrics"], values["split"]
+    if values["targets"] == "value":
+        mae, rmse, r2 = (metrics[f"{part}/{name}"] for name in ("mae", "rmse", "r2"))
+        score = f"mean error {mae:.4g}, rms error {rmse:.4g}, R2 {r2:.3f}"
+    else:
+        score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
     told = [
         f"{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
-        f" accuracy {metrics[f'{part}/accuracy']:.1%}, loss {metrics[f'{part}/loss']:.4f}"
+        f" {score}, loss {metrics[f'{part}/loss']:.4f}"
     ]
-    names = values["accuracy_of_class"]
-    width = max(map(len, names))
+    names = values.get("accuracy_of_class", {})
+    width = max(map(len, names), default=0)
     for name, (right, of) in names.items():
         told.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
     return told
@@ -149,47 +159,49 @@ def _record(
     found: dict[str, float],
     arrays: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    import numpy as np
+    from snnlab.record.evaluation import findings
 
-    from snnlab.record.pictures.confusion import confusion
-
-    classes = dataset.num_classes
-    targets = arrays[f"{part}_target"]
-    counts = confusion(targets, arrays[f"{part}_readout"].argmax(1), classes)
-    names = dataset.class_names or [str(number) for number in range(classes)]
-    right = arrays[f"{part}_answers"] == targets[:, None]
+    names = dataset.class_names or [str(number) for number in range(dataset.num_classes)]
+    targets, readout, answers = (arrays[f"{part}_{what}"] for what in ("target", "readout", "answers"))
     return {
         "split": part,
         "checkpoint": checkpoint,
         "overrides": overrides,
         "data": experiment.data["type"],
         "data_fingerprint": data.store.fingerprint,
-        "recordings": int(targets.size),
+        "recordings": len(targets),
+        "targets": data.settings.targets,
         "metrics": {name.replace("test/", f"{part}/", 1): float(value) for name, value in found.items()},
-        "accuracy_of_class": {
-            name: [int(counts[place, place]), int(counts[place].sum())] for place, name in enumerate(names)
-        },
-        "confusion": counts.tolist(),
-        "accuracy_over_time": np.mean(right, axis=0).tolist(),
+        **findings(targets, readout, answers, names),
     }
 
 
 def _write(folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None) -> None:
-    import numpy as np
     from matplotlib.image import imsave
 
     from snnlab.record.files import unwritable, write_json, write_npz
-    from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
     from snnlab.record.pictures.style import default_style, render
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
-            confused = draw_confusion(np.array(values["confusion"]), list(values["accuracy_of_class"]))
-            imsave(folder / "confusion.png", render(confused))
-            over_time = draw_accuracy_over_time(np.array(values["accuracy_over_time"]), dt)
-            imsave(folder / "accuracy_over_time.png", render(over_time))
+            for name, figure in _figures(values, dt):
+                imsave(folder / f"{name}.png", render(figure))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _figures(values: dict[str, Any], dt: float | None) -> Iterator[tuple[str, Figure]]:
+    import numpy as np
+
+    from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
+    from snnlab.record.pictures.goals import draw_errors
+
+    if "error_over_time" in values:
+        yield "error_over_time", draw_errors(values["error_over_time"], dt)
+        return
+    yield "confusion", draw_confusion(np.array(values["confusion"]), list(values["accuracy_of_class"]))
+    accuracy, each = np.array(values["accuracy_over_time"]), values["targets"] == "steps"
+    yield "accuracy_over_time", draw_accuracy_over_time(accuracy, dt, labelled_steps=each)

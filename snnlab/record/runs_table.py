@@ -110,8 +110,8 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
             str(line.folder),
             line.status,
             _text(line.value("val/loss"), ".4f"),
-            _text(line.value("val/accuracy"), ".1%"),
-            _text(line.value("test/accuracy"), ".1%"),
+            _score(line, "val"),
+            _score(line, "test"),
             "" if epoch is None else f"{epoch + 1} of {of}",
             _text(_seconds(line.folder), ".0f"),
         )
@@ -158,6 +158,12 @@ def _seconds(folder: Path) -> Any:
     if not (folder / "result.json").is_file():
         return None
     return (read_run(folder).page.get("timing") or {}).get("fit_s")
+
+
+def _score(line: Line, part: str) -> str:
+    """Return the accuracy, or of values R2, which is said."""
+    r2 = _text(line.value(f"{part}/r2"), ".3f")
+    return f"R2 {r2}" if r2 else _text(line.value(f"{part}/accuracy"), ".1%")
 
 
 def _text(value: Any, form: str) -> str:

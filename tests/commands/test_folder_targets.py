@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,12 @@ def record(done: Outcome) -> tuple[Path, dict[str, float]]:
     return folder, json.loads((folder / "result.json").read_text())["metrics"]
 
 
+def evaluated(done: Outcome) -> tuple[Path, dict[str, Any]]:
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    return folder, json.loads((folder / "result.json").read_text())
+
+
 def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None:
     given = experiment(blobs, "value", "mse", "mix: {type: mixup, p: 0.2}")
     done = snnlab("train", *given)
@@ -108,6 +115,12 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     assert "test error" in done.out
     assert "mean error" in done.err + done.out
     assert snnlab("validate", "mine").status == 0
+    again, found = evaluated(snnlab("evaluate", str(folder)))
+    assert found["metrics"]["test/mae"] == metrics["test/mae"]
+    over_time = found["error_over_time"]["x"]
+    np.testing.assert_allclose(over_time, np.abs(arrays["test_answers"][..., 0] - target[:, :1]).mean(0), rtol=1e-5)
+    assert (again / "error_over_time.png").stat().st_size > 5000
+    assert f"R2 {metrics['test/r2']:.3f}" in snnlab("runs", "list", str(folder.parent)).out
 
 
 def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None:
@@ -125,6 +138,12 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     known = [np.bincount(row[row >= 0]).max() for row in target]
     assert right > always + 0.1
     assert right > sum(known) / labelled.sum() + 0.05
+    again, found = evaluated(snnlab("evaluate", str(folder)))
+    assert found["metrics"]["test/accuracy"] == metrics["test/accuracy"]
+    assert np.array(found["confusion"]).sum() == labelled.sum()
+    np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
+    assert found["accuracy_over_time"][9] is None
+    assert (again / "confusion.png").stat().st_size > 5000
 
 
 def test_labels_go_with_the_windows_of_long_recordings(halves: Path, snnlab: Snnlab) -> None:

@@ -57,12 +57,13 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_accuracy_over_time(accuracy: np.ndarray, dt: float | None) -> Figure:
+def draw_accuracy_over_time(accuracy: np.ndarray, dt: float | None, *, labelled_steps: bool = False) -> Figure:
     """Draw which part of the answers would have been right if recordings had ended at each step.
 
     Args:
-        accuracy: That part.
+        accuracy: That part, NaN where there is none.
         dt: Length of a step, ms, or None.
+        labelled_steps: Whether steps have labels of their own, and it is the part of those that is right.
 
     Shape:
         accuracy: `[T]`.
@@ -74,5 +75,6 @@ def draw_accuracy_over_time(accuracy: np.ndarray, dt: float | None) -> Figure:
     ax.set_ylim(0, 1.02)
     time_axis(ax, accuracy.size, dt)
     label(ax, "time (steps)" if dt is None else "time (ms)", "accuracy")
-    title(ax, f"accuracy if recordings ended there; {accuracy[-1]:.1%} at the end")
+    ended = f"accuracy if recordings ended there; {accuracy[-1]:.1%} at the end"
+    title(ax, "accuracy of the labelled recordings at each step" if labelled_steps else ended)
     return figure

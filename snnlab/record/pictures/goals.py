@@ -5,6 +5,8 @@ Axes: T steps, K values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,6 +16,7 @@ from snnlab.record.pictures.style import (
     BLUE,
     DASHED,
     GREY,
+    INK,
     VERMILION,
     label,
     legend,
@@ -24,7 +27,7 @@ from snnlab.record.pictures.style import (
     title,
 )
 
-# More values than this could not be told apart.
+# More values than these could not be told apart.
 VALUES = 4
 
 
@@ -83,4 +86,26 @@ def draw_labels(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Fi
     many = int(labelled.sum())
     share = f"{(answers == target)[labelled].mean():.1%} of {many} labelled steps are right" if many else "no labels"
     title(ax, share)
+    return figure
+
+
+def draw_errors(errors: Mapping[str, Sequence[float]], dt: float | None) -> Figure:
+    """Draw the mean error of each value if recordings had ended at each step.
+
+    Args:
+        errors: Name of the value, error at each step.
+        dt: Length of a step, ms, or None.
+    """
+    figure, (ax,) = new_figure()
+    shown = list(errors.items())[:VALUES]
+    for number, (name, each) in enumerate(shown):
+        times = step_times(len(each), dt)
+        ax.plot(times, each, color=(BLUE, VERMILION, GREY, INK)[number], linewidth=1.8, label=name)
+    time_axis(ax, len(shown[0][1]), dt)
+    label(ax, ax.get_xlabel(), "mean absolute error")
+    ax.set_ylim(0, 1.2 * ax.get_ylim()[1])  # room for the legend
+    plain_numbers(ax)
+    legend(ax, loc="upper right", ncol=2)
+    more = f"; first {VALUES} of {len(errors)} values" if len(errors) > VALUES else ""
+    title(ax, f"error if recordings ended there{more}")
     return figure

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnlab.record.pictures.goals import draw_labels, draw_values
+from snnlab.record.pictures.goals import draw_errors, draw_labels, draw_values
 from snnlab.record.pictures.style import BLUE, GREY, VERMILION
 
 from .conftest import words
@@ -34,3 +34,9 @@ def test_right_and_wrong_steps_stand_out_and_those_without_a_label_are_left_out(
 
 def test_a_recording_without_labels_says_so() -> None:
     assert "no labels" in words(draw_labels(np.zeros(3, int), np.full(3, -100), None))
+
+
+def test_errors_over_time_have_a_line_a_value() -> None:
+    figure = draw_errors({name: [0.5, 0.25] for name in "abcdef"}, 10.0)
+    assert len(figure.axes[0].lines) == 4
+    assert all(part in words(figure) for part in ("error if recordings ended there; first 4 of 6 values", "a", "d"))
