@@ -42,10 +42,11 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import until_nobody_reads
     from snnlab.nn.summary import summarize
 
-    if overrides and "=" not in overrides[0]:
+    run = Path(overrides[0] if overrides and "=" not in overrides[0] else "")
+    if len(run.parts) > 1 or (run.parts and run.is_dir()):
         from snnlab.config.of_run import compose_run
 
-        experiment = compose_run(Path(overrides[0]).expanduser(), overrides[1:], options.get("--config-dir"))
+        experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"))
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
     import_plugins(experiment.plugins)

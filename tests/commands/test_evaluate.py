@@ -80,7 +80,7 @@ def test_show_shows_the_network_of_a_run(run: Path, snnlab: Snnlab) -> None:
     assert done.status == 0, done.err
     assert "mlp_lif_saccade_digits" in done.out
     assert "16 steps of 20 ms" in done.out
-    assert snnlab("show", "nowhere").status == 2
+    assert "is no run's folder" in snnlab("show", "outputs/nowhere").err
 
 
 def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
