@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
@@ -11,13 +12,14 @@ if TYPE_CHECKING:
     from snnlab.data.settings import DataSettings
     from snnlab.nn import BuiltNetwork
 
-USAGE = """usage: snnlab show [--figure FILE] [--config-dir DIR] [OVERRIDES]
+USAGE = """usage: snnlab show [RUN] [--figure FILE] [--config-dir DIR] [OVERRIDES]
 
 Show a network without reading data: its layers with shapes, parameters and operations, the memory of a training step,
 its neurons' constants at this dt, and what in it depends on dt. The overrides are those of snnlab train.
 
   snnlab show
   snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
+  snnlab show outputs/NAME/TIME_SEED             the network of a run, as its config.yaml has it
   snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
 """
 
@@ -40,7 +42,13 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import until_nobody_reads
     from snnlab.nn.summary import summarize
 
-    experiment, _ = compose_once(overrides, options.get("--config-dir"))
+    run = Path(overrides[0] if overrides and "=" not in overrides[0] else "")
+    if len(run.parts) > 1 or (run.parts and run.is_dir()):
+        from snnlab.config.of_run import compose_run
+
+        experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"))
+    else:
+        experiment, _ = compose_once(overrides, options.get("--config-dir"))
     import_plugins(experiment.plugins)
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)

@@ -218,6 +218,8 @@ def data_notes(data: EventDataModule) -> list[str]:
     split, settings = data.split, data.settings
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
     notes = [f"{sizes}; {settings.steps_text}"]
+    if data.hot is not None:
+        notes.append(f"{int(data.hot.sum()):,} hot pixels are left out, of more than {settings.hot_pixels_hz:g} Hz")
     if data.windows is not None:
         many = ", ".join(f"{data.windows.of(part).size:,}" for part in (split.train, split.val, split.test))
         return [*notes, f"cut into {many} windows of {settings.duration_ms:g} ms, one every {settings.stride_ms:g} ms"]

@@ -75,6 +75,14 @@ def test_other_bins_rebuild_the_network_and_the_last_epoch_can_be_asked_for(run:
     assert experiment.model["layers"]["lif1"]["tau_mem"] == 5
 
 
+def test_show_shows_the_network_of_a_run(run: Path, snnlab: Snnlab) -> None:
+    done = snnlab("show", str(run), "data.num_bins=16")
+    assert done.status == 0, done.err
+    assert "mlp_lif_saccade_digits" in done.out
+    assert "16 steps of 20 ms" in done.out
+    assert "is no run's folder" in snnlab("show", "outputs/nowhere").err
+
+
 def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
     experiment = compose_run(run, ["data=nmnist", "data.root=elsewhere"])
     assert experiment.data["type"] == "nmnist"
