@@ -10,6 +10,8 @@ import time
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
     "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
+    "reproduce": "train again from the record of a run, and compare bit for bit",
+    "predict": "what the network of a run answers to files of events",
     "runs": "the recorded runs: listed, sorted, compared, deleted, archived",
     "evaluate": "the network of a run on recordings: right and wrong, by class and over time",
     "data": "recordings: fetch and pack them, look at them, check a packed copy, delete it",

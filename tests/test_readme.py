@@ -107,7 +107,7 @@ def test_a_command_of_the_readme_does_what_it_says(
     monkeypatch.chdir(place)
     _, *arguments = shlex.split(command)
     trains = arguments[0] == "train" and not {"--help", "--cfg"} & set(arguments)
-    if "FOLDER" in command and "data.download=false" not in arguments:
+    if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
     try:

@@ -74,7 +74,7 @@ def fit_and_test(
     result = Result(folder, "failed", experiment.seed)
     try:
         with log_file(folder):
-            write_json(folder / "split.json", data.split.as_record())
+            write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
             result.provenance = provenance(
                 config_text=config_text,
                 data_fingerprint=data.store.fingerprint,

@@ -205,8 +205,16 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
     check_labelled(packed.targets, data, parts)
     if experiment.mode == "overfit":
         parts = one_batch(parts, data.batch_size, experiment.seed)
-        return EventDataModule(packed, parts, data, experiment.seed, repeats=OVERFIT_STEPS)
-    return EventDataModule(packed, parts, data, experiment.seed, pipeline=data.pipeline, mixing=data.mixing)
+        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=recordings.class_names)
+    return EventDataModule(
+        packed,
+        parts,
+        data,
+        experiment.seed,
+        pipeline=data.pipeline,
+        mixing=data.mixing,
+        class_names=recordings.class_names,
+    )
 
 
 def data_notes(data: EventDataModule) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -45,6 +46,7 @@ class EventDataModule(L.LightningDataModule):
         repeats: How often an epoch goes through the training recordings.
         pipeline: What is done to the training recordings.
         mixing: How training recordings are mixed with each other.
+        class_names: What the classes are called; None: by their numbers.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class EventDataModule(L.LightningDataModule):
         repeats: int = 1,
         pipeline: Pipeline | None = None,
         mixing: Mixing | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        self.class_names = None if class_names is None else list(class_names)
         self.mixing, self._first = mixing, 0
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed

@@ -1,0 +1,82 @@
+"""`snnlab reproduce`: train again from a run's record, and compare all that came of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnlab.errors import ConfigError, RecordError
+
+if TYPE_CHECKING:
+    from snnlab.record.run_reading import Recorded
+
+USAGE = """usage: snnlab reproduce RUN [--env]
+
+Train again from the config.yaml of a run, with the threads, the backend and the first layer that it recorded, and
+compare every epoch's metrics, the predictions and the weights, bit for bit. The new run stands beside the old one; its
+path is printed last. Exit status 0: all is the same; 1: something differs, and what is said.
+
+  snnlab reproduce outputs/NAME/TIME_SEED
+  snnlab reproduce outputs/NAME/TIME_SEED --env   print what installs the versions of the record, and train nothing
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if not arguments or "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    words = [word for word in arguments if word != "--env"]
+    if len(words) != 1 or words[0].startswith("-"):
+        raise ConfigError(f"reproduce: takes a run's folder and perhaps --env, got {' '.join(words) or 'nothing'}")
+
+    from snnlab.record.run_reading import read_run
+
+    recorded = read_run(Path(words[0]).expanduser())
+    if "--env" in arguments:
+        print(install_line(recorded))
+        return 0
+    if recorded.page["status"] != "completed":
+        raise RecordError(f"{recorded.folder}: is {recorded.page['status']}; only a completed run can be repeated")
+    return repeat(recorded, started)
+
+
+def install_line(recorded: Recorded) -> str:
+    """Return the line that installs the versions of a record."""
+    provenance = recorded.page["provenance"]
+    packages = " ".join(f"'{name}=={version}'" for name, version in provenance["packages"].items() if version)
+    return f"python{'.'.join(str(provenance['python']).split('.')[:2])} -m pip install {packages}"
+
+
+def repeat(recorded: Recorded, started: float) -> int:
+    """Train again, print what is the same and what is not, and return the exit status."""
+    from snnlab.commands.train import run
+    from snnlab.config.of_run import compose_run
+    from snnlab.console import console_logging
+    from snnlab.record.repeating import compare, surroundings
+    from snnlab.record.run_reading import read_run
+
+    console_logging()
+    experiment = compose_run(recorded.folder, replayed(recorded.page["provenance"]))
+    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}_repeated")
+    again = read_run(run(experiment, folder, started).folder)
+    findings = compare(recorded, again)
+    for finding in findings:
+        print(f"{finding.what}: {finding.text}")
+    same = all(finding.same for finding in findings)
+    if not same:
+        for line in surroundings(recorded, again):
+            print(f"  {line}")
+    print(again.folder)
+    return 0 if same else 1
+
+
+def replayed(provenance: dict[str, Any]) -> list[str]:
+    """Return the overrides that make this machine do as the record says."""
+    numerics = provenance["numerics"]
+    return [
+        f"threads={provenance['threads']}",
+        f"backend={numerics['backend']}",
+        f"first_layer={numerics['first_layer']}",
+    ]

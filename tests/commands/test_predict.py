@@ -1,0 +1,106 @@
+"""A run's network answers to files as it did to the recordings of its dataset."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab import load, train
+from snnlab.data.settings import build_dataset
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run on a folder of recordings of two classes, on the left and on the right of the sensor."""
+    folder, rng = tmp_path_factory.mktemp("predict"), np.random.default_rng(0)
+    for number in range(24):
+        path = folder / "mine" / ("left", "right")[number % 2] / f"{number:02d}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        x, y = rng.integers(0, 8, 200) + 8 * (number % 2), rng.integers(0, 8, 200)
+        np.save(path, np.stack([x, y, np.sort(rng.integers(0, 260, 200)), rng.integers(0, 2, 200)], 1))
+    data = ("data.sensor_size=[16,8,2]", "data.num_classes=2", "data.duration_ms=100", "data.num_bins=5")
+    where = (f"data.root={folder / 'mine'}", f"data.store_dir={folder}", f"output_dir={folder / 'outputs'}")
+    network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "trainer.max_epochs=3", "trainer.accelerator=cpu")
+    return train("data=folder", "data.time_unit=ms", *data, *where, *network).folder
+
+
+def _rows(done: Outcome) -> list[dict[str, str]]:
+    assert done.status == 0, done.err
+    return list(csv.DictReader(io.StringIO(done.out)))
+
+
+def test_the_answers_are_those_of_the_run(run: Path, snnlab: Snnlab) -> None:
+    opened = load(run)
+    dataset = build_dataset(opened.experiment.data)
+    places = opened.predictions["test_recording"].tolist()
+    rows = _rows(snnlab("predict", str(run), *(dataset.name(place) for place in places)))
+    readout = opened.predictions["test_readout"]
+    assert [int(row["answer"]) for row in rows] == readout.argmax(1).tolist()
+    odds = np.exp(readout) / np.exp(readout).sum(1, keepdims=True)
+    assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-3)
+    assert [row["name"] for row in rows] == [("left", "right")[int(row["answer"])] for row in rows]
+    assert all(int(row["events"]) + int(row["left_out"]) == 200 for row in rows)
+    assert all(float(row["start_ms"]) == 0 for row in rows)
+
+
+def test_files_of_another_kind_and_unit_and_lines_of_json(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
+    x, y, t, p = np.load(source).T
+    rows = "\n".join(f"{a},{b},{c},{d}" for a, b, c, d in zip(p, 1000 * (t - t[0]), y, x, strict=True))
+    (tmp_path / "same.csv").write_text(rows)
+    options = ("--columns", "p,t,y,x", "--time-unit", "us", "--format", "jsonl")
+    done = snnlab("predict", str(run), str(tmp_path / "same.csv"), *options)
+    assert done.status == 0, done.err
+    (row,) = (json.loads(line) for line in done.out.splitlines())
+    (same,) = _rows(snnlab("predict", str(run), str(source)))
+    assert (row["answer"], row["events"]) == (int(same["answer"]), int(same["events"]))
+    assert row["probability"] == float(same["probability"])
+
+
+def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    text = (run / "config.yaml").read_text().replace("  duration_ms: 100\n", "  duration_ms: 100\n  stride_ms: 50\n")
+    assert "stride_ms" in text
+    windowed = tmp_path / "windowed"
+    windowed.mkdir()
+    for path in run.iterdir():
+        if path.name != "config.yaml":
+            (windowed / path.name).symlink_to(path)
+    (windowed / "config.yaml").write_text(text)
+    source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
+    rows = _rows(snnlab("predict", str(windowed), str(source)))
+    assert [float(row["start_ms"]) for row in rows] == [0, 50, 100, 150, 200][: len(rows)]
+    assert len(rows) >= 4
+    (whole,) = _rows(snnlab("predict", str(run), str(source)))
+    assert rows[0]["probability"] == whole["probability"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a run's folder"),
+        (["none.npy"], "there is no file none.npy"),
+        (["FILE", "--format", "xml"], "--format must be one of csv, jsonl, got xml"),
+        (["FILE", "--time-unit", "min"], "time_unit must be one of"),
+        (["FILE", "--checkpoint", "first"], "--checkpoint must be best or last"),
+        (["FILE", "--colums", "x"], "Did you mean '--columns'"),
+        (["BAD"], "x spans 0..99, the sensor has 0..15"),
+    ],
+)
+def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], message: str) -> None:
+    source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
+    np.save(tmp_path / "bad.npy", np.array([[0, 0, 0, 1], [99, 0, 1, 1]]))
+    places = {"FILE": str(source), "BAD": str(tmp_path / "bad.npy")}
+    done = snnlab("predict", str(run), *(places.get(word, word) for word in arguments))
+    assert done.status == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
