@@ -57,6 +57,10 @@ def main(arguments: list[str], started: float) -> int:
 
     run = load(words[0], "last" if checkpoint == "last" else "best")
     settings = assemble.data_settings(run.experiment)
+    if settings.targets != "class":
+        raise ConfigError(
+            f"predict: gives classes as yet, and this run has data.targets={settings.targets}; use evaluate"
+        )
     if settings.hot_pixels_hz is not None:
         raise ConfigError("predict: this run left hot pixels out that only its training recordings tell; use evaluate")
     reading = reading_of(run.experiment.data, options)

@@ -120,6 +120,9 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     over_time = found["error_over_time"]["x"]
     np.testing.assert_allclose(over_time, np.abs(arrays["test_answers"][..., 0] - target[:, :1]).mean(0), rtol=1e-5)
     assert (again / "error_over_time.png").stat().st_size > 5000
+    refused = snnlab("predict", str(folder), str(blobs / "0.npy"))
+    assert refused.status == 2
+    assert "this run has data.targets=value" in refused.err
     assert f"R2 {metrics['test/r2']:.3f}" in snnlab("runs", "list", str(folder.parent)).out
 
 
