@@ -1,0 +1,147 @@
+"""From a checked experiment to its recordings: found, packed, split, made into batches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from snnlab.config.goal import check_labelled
+from snnlab.config.schema import Experiment
+from snnlab.data.duplicates import without_duplicates
+from snnlab.data.registry import Dataset
+from snnlab.data.settings import DataSettings, build_dataset, read_settings
+from snnlab.data.split_file import read_split
+from snnlab.data.splits import Fold, Split, make_split, one_batch
+from snnlab.errors import ConfigError
+from snnlab.events import Store, open_or_build
+from snnlab.events.build import Recordings
+
+if TYPE_CHECKING:
+    from snnlab.data.module import EventDataModule
+
+# Steps on the one batch that make up an epoch of mode=overfit.
+OVERFIT_STEPS = 20
+# Recordings that would be read for longer (s) are read by several processes, which take seconds to start.
+ALONE_S = 10.0
+# A window that leaves out this part of all events is a slip of the unit.
+NEARLY_ALL = 0.95
+
+
+def data_settings(experiment: Experiment) -> DataSettings:
+    """Return the settings that all datasets share."""
+    return read_settings(experiment.data)[0]
+
+
+def dataset(experiment: Experiment) -> Dataset:
+    """Find the dataset's recordings on this machine."""
+    return build_dataset(experiment.data)
+
+
+def store(recordings: Dataset, data: DataSettings) -> Store:
+    """Open the dataset's packed store, packing it first where there is none."""
+    return open_or_build(
+        recordings,
+        store_folder(data),
+        progress=_packing_bar,
+        workers=_packing_workers(),
+        alone_s=ALONE_S,
+        on_bad=data.on_bad_recording,
+    )
+
+
+def store_folder(data: DataSettings) -> Path:
+    """Return the folder in which stores are kept."""
+    return Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
+
+
+def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
+    """Return which of the recordings are for what.
+
+    Raises:
+        DataError: if the same recording is in two parts, or there can be no such split.
+    """
+    if data.split_file is not None:
+        names = [recordings.name(index) for index in range(len(packed))]
+        chosen = read_split(Path(data.split_file).expanduser(), names, packed.split, list(packed.bad))
+    else:
+        fold = None if data.folds is None else Fold(data.fold, data.folds)
+        bad = np.array(list(packed.bad), np.int64)
+        chosen = make_split(
+            packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups, fold=fold, bad=bad
+        )
+    return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+
+
+def data_module(experiment: Experiment, data: DataSettings, packed: Store, recordings: Dataset) -> EventDataModule:
+    """Split the recordings and build the data module.
+
+    Raises:
+        ConfigError: if no recording is left for training.
+    """
+    from snnlab.data.module import EventDataModule
+
+    parts = split(data, packed, recordings)
+    if not parts.train.size:
+        raise ConfigError(
+            f"data.val_fraction: of {parts.val.size} training recordings none is left; lower {data.val_fraction}"
+        )
+    check_labelled(packed.targets, data, parts)
+    if experiment.mode == "overfit":
+        parts = one_batch(parts, data.batch_size, experiment.seed)
+        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=recordings.class_names)
+    return EventDataModule(
+        packed,
+        parts,
+        data,
+        experiment.seed,
+        pipeline=data.pipeline,
+        mixing=data.mixing,
+        class_names=recordings.class_names,
+    )
+
+
+def data_notes(data: EventDataModule) -> list[str]:
+    """Return what the user should know of the data: sizes, and events that the window leaves out.
+
+    Raises:
+        ConfigError: if the window leaves out nearly all events.
+    """
+    split, settings = data.split, data.settings
+    sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
+    notes = [f"{sizes}; {settings.steps_text}"]
+    if data.hot is not None:
+        notes.append(f"{int(data.hot.sum()):,} hot pixels are left out, of more than {settings.hot_pixels_hz:g} Hz")
+    if data.windows is not None:
+        many = ", ".join(f"{data.windows.of(part).size:,}" for part in (split.train, split.val, split.test))
+        return [*notes, f"cut into {many} windows of {settings.duration_ms:g} ms, one every {settings.stride_ms:g} ms"]
+    everything = np.arange(len(data.store))
+    outside = data.store.count_outside(everything, settings.duration_us)
+    if outside:
+        share = outside / data.store.num_events
+        said = f"{outside:,} events ({share:.2%}) come after duration_ms = {settings.duration_ms:g} and are left out"
+        if share > NEARLY_ALL:
+            raise ConfigError(f"data.duration_ms: {said}; if it is in seconds, write {1000 * settings.duration_ms:g}")
+        notes.append(said)
+    return notes
+
+
+def _packing_workers() -> int:
+    """Return how many processes may read: as many as there are cores, where a new one begins with snnlab itself.
+
+    A new process runs the main module again, and a user's script that is not written for that would start over.
+    """
+    main = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
+    ours = main.stem == "snnlab" or main.parent.name == "snnlab"
+    return len(os.sched_getaffinity(0)) if ours and hasattr(os, "sched_getaffinity") else 0
+
+
+def _packing_bar(recordings: Recordings, total: int, words: str) -> Recordings:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(recordings, description=words, total=total, console=Console(stderr=True))
