@@ -10,6 +10,7 @@ import time
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
     "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
+    "export": "spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
     "predict": "what the network of a run answers to files of events",
     "runs": "the recorded runs: listed, sorted, compared, deleted, archived",

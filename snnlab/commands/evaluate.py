@@ -69,28 +69,12 @@ def evaluate(
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
-    from snnlab.commands.loading import checkpoint_file, network_weights
+    from snnlab.commands.loading import assembled_run
     from snnlab.config import assemble
-    from snnlab.config.goal import check_goal
-    from snnlab.config.plugins import import_plugins
     from snnlab.console import quiet_lightning
     from snnlab.record.predictions import Predictions, layer_names
 
-    import_plugins(experiment.plugins)
-    weights = network_weights(checkpoint_file(run, "last" if checkpoint == "last" else "best"))
-    assemble.set_threads(experiment.threads)
-    settings = assemble.data_settings(experiment)
-    loss = assemble.loss(experiment)
-    check_goal(experiment, settings, loss)
-    built = assemble.network(experiment, settings)
-    try:
-        built.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{run}: its weights do not fit this network: {str(error).splitlines()[-1].strip()}"
-        ) from error
-    dataset = assemble.dataset(experiment)
-    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+    settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
     _choose(data, part)
     folder = _folder(run, part, checkpoint, out)
     with quiet_lightning():

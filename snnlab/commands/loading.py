@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from snnlab.config.schema import Experiment
+    from snnlab.data.module import EventDataModule
+    from snnlab.data.registry import Dataset
+    from snnlab.data.settings import DataSettings
     from snnlab.nn import BuiltNetwork, Network
     from snnlab.nn.record import Recording
     from snnlab.record.run_reading import Recorded
+    from snnlab.training.losses import Loss
 
 Checkpoint = Literal["best", "last"]
 
@@ -127,6 +131,71 @@ class Run:
             spikes={name: found.spikes[name] for name in layers if name in found.spikes},
             states={name: found.states[name] for name in layers if name in found.states},
         )
+
+
+class Assembled(NamedTuple):
+    """A run's network with its weights, and the data of its experiment."""
+
+    settings: DataSettings
+    loss: Loss
+    built: BuiltNetwork
+    dataset: Dataset
+    data: EventDataModule
+
+
+def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> Assembled:
+    """Build what an experiment says, and give its network the weights of a run.
+
+    Args:
+        run: The run's folder.
+        experiment: Its experiment, perhaps with overrides.
+        checkpoint: Whose weights.
+
+    Raises:
+        SnnlabError: for a mistake in the overrides, the data or the run.
+    """
+    from snnlab.config import assemble
+    from snnlab.config.goal import check_goal
+    from snnlab.config.plugins import import_plugins
+    from snnlab.errors import ConfigError
+
+    import_plugins(experiment.plugins)
+    weights = network_weights(checkpoint_file(run, checkpoint))
+    assemble.set_threads(experiment.threads)
+    settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
+    check_goal(experiment, settings, loss)
+    built = assemble.network(experiment, settings)
+    try:
+        built.network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
+    dataset = assemble.dataset(experiment)
+    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+    return Assembled(settings, loss, built, dataset, data)
+
+
+def init_from(network: Network, run: Path) -> str:
+    """Give a network a run's weights wherever name and shape are the same, and return what was done, in words.
+
+    Args:
+        network: The network.
+        run: The run's folder.
+
+    Raises:
+        RecordError: if the folder is no run's, or has no weights.
+        ConfigError: if none of its weights fits.
+    """
+    from snnlab.errors import ConfigError
+
+    weights, own = network_weights(checkpoint_file(run, "best")), network.state_dict()
+    taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not taken:
+        raise ConfigError(f"init_from: no layer of {run} has the name and the shape of one of this network's")
+    network.load_state_dict(taken, strict=False)
+    new = [name for name in own if name not in taken]
+    rest = f"; at random: {', '.join(new)}" if new else ""
+    return f"begins with {len(taken)} of {len(own)} tensors from {run}{rest}"
 
 
 def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -107,6 +107,10 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     assemble.set_threads(experiment.threads)
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)
+    if experiment.init_from is not None:
+        from snnlab.commands.loading import init_from
+
+        _log.info(init_from(built.network, Path(experiment.init_from).expanduser()))
     loss = assemble.loss(experiment)
     check_goal(experiment, settings, loss)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.

@@ -110,5 +110,5 @@ def _require_same_classes(cfg: DictConfig, recorded: DictConfig, run: Path) -> N
     if now != then:
         raise ConfigError(
             f"data.num_classes: the network of {run.name} answers with one of {then} classes, and these recordings have"
-            f" {now}"
+            f" {now}; snnlab train init_from={run} trains one that begins with its other layers' weights"
         )

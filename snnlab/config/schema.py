@@ -44,6 +44,8 @@ class Experiment:
         fuse: Whether a neuron does the pooling behind it on the way.
         recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
+        init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the
+            same; null for none.
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
         record: This experiment as the run's `config.yaml` will hold it.
@@ -70,6 +72,7 @@ class Experiment:
     fuse: bool = True
     first_layer: FirstLayer = "auto"
     recompute: int = 0
+    init_from: str | None = None
     selection: Selection = "lowest_val_loss"
     test: bool = True
     record: Node | None = None

@@ -112,6 +112,25 @@ def test_what_cannot_be_is_refused(run: Path, snnlab: Snnlab, overrides: list[st
     assert "Traceback" not in done.err
 
 
+def test_a_training_may_begin_with_the_weights_of_a_run(
+    run: Path, snnlab: Snnlab, tmp_path: Path, digits_store: str
+) -> None:
+    again = (*SMALL, digits_store, f"init_from={run}", f"output_dir={tmp_path}", "trainer.max_epochs=1")
+    done = snnlab("train", *again, "optimizer.lr=0", "scheduler=none")
+    assert done.status == 0, done.err
+    assert "begins with 2 of 2 tensors from" in done.err
+    begun = load(done.out.splitlines()[-1])
+    weights = load(run).network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in begun.network.state_dict().items())
+    assert begun.metrics["test/accuracy"] == load(run).metrics["test/accuracy"]
+    done = snnlab("train", *again, "model.layers.fc1.out_features=17")
+    assert done.status == 2
+    assert "init_from: no layer of" in done.err
+    done = snnlab("train", *again[:-2], "init_from=nowhere")
+    assert done.status == 2
+    assert "there is no checkpoints/best.ckpt" in done.err
+
+
 def test_a_folder_that_is_no_run_is_named(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     done = snnlab("evaluate", str(tmp_path))
     assert done.status == 2
