@@ -9,12 +9,12 @@ import time
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
-    "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
+    "evaluate": "the network of a run on recordings: right and wrong, by class and over time",
+    "predict": "what the network of a run answers to files of events",
     "export": "spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
-    "predict": "what the network of a run answers to files of events",
     "runs": "the recorded runs: listed, sorted, compared, deleted, archived",
-    "evaluate": "the network of a run on recordings: right and wrong, by class and over time",
+    "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
     "data": "recordings: fetch and pack them, look at them, check a packed copy, delete it",
     "list": "layers, neurons, datasets, models, ... and their settings",
     "cp": "copy a packaged YAML file, to change it",
