@@ -16,7 +16,7 @@ from snnlab.data.settings import DATASETS
 from snnlab.docstrings import first_sentence
 
 LEGEND = """
-packed: a training begins at once; snnlab data inspect data=NAME looks at it
+packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
 snnlab list datasets NAME lists the settings, snnlab list data NAME prints the YAML of data=NAME"""
 
 
@@ -47,11 +47,15 @@ def print_datasets(own: Path | None) -> None:
 
 
 def packed_stores(folder: Path) -> dict[str, int]:
-    """Return by the label of a dataset how many recordings the largest of its packed copies has."""
+    """Return by the label of a dataset how many recordings the largest of its packed copies has, 0 if it is damaged."""
     found: dict[str, int] = {}
-    for split in folder.glob("*-????????????/split.npy"):
-        label = split.parent.name.rsplit("-", 1)[0]
-        found[label] = max(found.get(label, 0), np.load(split, mmap_mode="r", allow_pickle=False).size)
+    for hashes in folder.glob("*-????????????/hashes.npy"):  # stores of an earlier format have none
+        label = hashes.parent.name.rsplit("-", 1)[0]
+        try:
+            size = np.load(hashes, mmap_mode="r", allow_pickle=False).size
+        except (OSError, ValueError, EOFError):
+            size = 0  # said below; whoever opens it is told more
+        found[label] = max(found.get(label, 0), size)
     return found
 
 
@@ -64,8 +68,8 @@ def _of_file(name: str, path: Path, packed: Mapping[str, int]) -> Line:
 def _here(settings: Mapping[str, Any], packed: Mapping[str, int]) -> str:
     kind = settings.get("type")
     factory = DATASETS.get(kind, "data") if kind in DATASETS else None
-    if label := packed.get(getattr(factory, "label", "")):
-        return f"packed, {label:,} recordings"
+    if (size := packed.get(getattr(factory, "label", ""))) is not None:
+        return f"packed, {size:,} recordings" if size else "packed, but damaged"
     folder_name = getattr(factory, "folder_name", None)
     if settings.get("root") == "???":
         return "yours"

@@ -186,9 +186,13 @@ def init_from(network: Network, run: Path) -> str:
         RecordError: if the folder is no run's, or has no weights.
         ConfigError: if none of its weights fits.
     """
-    from snnlab.errors import ConfigError
+    from snnlab.errors import ConfigError, RecordError
 
-    weights, own = network_weights(checkpoint_file(run, "best")), network.state_dict()
+    try:
+        weights = network_weights(checkpoint_file(run, "best"))
+    except RecordError as error:
+        raise RecordError(f"init_from: {error}") from error
+    own = network.state_dict()
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not taken:
         raise ConfigError(f"init_from: no layer of {run} has the name and the shape of one of this network's")
@@ -208,7 +212,8 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
 
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
-        raise RecordError(f"{folder}: there is no checkpoints/{checkpoint}.ckpt in it; the run ended before")
+        why = "the run ended before" if (folder / "config.yaml").is_file() else "it is no run's folder"
+        raise RecordError(f"{folder}: there is no checkpoints/{checkpoint}.ckpt in it; {why}")
     return path
 
 

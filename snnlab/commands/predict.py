@@ -106,9 +106,10 @@ def windows(events: Events, settings: DataSettings) -> Iterator[tuple[int, Event
     """Yield each window's start (us), its events with times from there on, and how many later ones no window has."""
     import numpy as np
 
-    last = int(events.t[-1]) if events.t.size else -1
-    stride = settings.stride_us
-    many = 1 if stride is None else max(-(-(last + 1 - settings.duration_us) // stride), 0) + 1
+    from snnlab.data.windows import window_counts
+
+    stride, last_t = settings.stride_us, events.t[-1:] if events.t.size else np.array([-1])
+    many = 1 if stride is None else int(window_counts(last_t, stride, settings.duration_us)[0])
     for number in range(many):
         start = number * (stride or 0)
         first, stop = np.searchsorted(events.t, (start, start + settings.duration_us)).tolist()

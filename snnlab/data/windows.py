@@ -12,6 +12,20 @@ import numpy as np
 from snnlab.events import Packed, Store
 
 
+def window_counts(last_t: np.ndarray, stride_us: int, duration_us: int) -> np.ndarray:
+    """Return how many windows it takes until every event is in one, or in a gap before one; at least 1.
+
+    Args:
+        last_t: Time of each recording's last event (us), -1 where there is none.
+        stride_us: From the start of a window to that of the next (us).
+        duration_us: Length of a window (us).
+
+    Shape:
+        last_t: `[R]`; returns int64 `[R]`.
+    """
+    return np.maximum(-(-(last_t + 1 - duration_us) // stride_us), 0) + 1
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of a store's recordings, one recording after the other.
@@ -38,8 +52,7 @@ class Windows:
             stride_us: From the start of a window to that of the next (us).
             duration_us: Length of a window (us).
         """
-        # The last window is that in which, or before which, the last event comes.
-        many = np.maximum(-(-(store.last_t + 1 - duration_us) // stride_us), 0) + 1
+        many = window_counts(store.last_t, stride_us, duration_us)
         recording = np.repeat(np.arange(len(store)), many)
         number = np.arange(recording.size) - np.repeat(np.cumsum(many) - many, many)
         return cls(recording, number * stride_us, duration_us)

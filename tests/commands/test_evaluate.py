@@ -176,3 +176,11 @@ def test_a_run_opens_from_python(run: Path) -> None:
         opened.record(x, ["lif"])
     best, last = load(run).network, load(run, "last").network
     assert best.state_dict().keys() == last.state_dict().keys()
+
+
+def test_what_a_training_cannot_begin_with_names_the_setting(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    done = snnlab("train", *SMALL, f"init_from={tmp_path}", f"output_dir={tmp_path / 'runs'}")
+    assert done.status == 2
+    assert "init_from:" in done.err
+    assert "it is no run's folder" in done.err
+    assert not (tmp_path / "runs").exists()

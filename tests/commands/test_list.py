@@ -146,3 +146,18 @@ def test_datasets_are_listed_with_what_of_them_is_here(snnlab: Snnlab, tmp_path:
     assert found["asldvs"][0] == "to be fetched by hand"
     assert found["folder"][0] == "yours"
     assert found["nmnist"][1].startswith("N-MNIST: 70,000 recordings")
+
+
+def test_a_packed_copy_that_is_damaged_or_of_an_earlier_format_is_not_ready(
+    snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stores = tmp_path / "snnlab" / "stores"
+    for name, file in (("shd-0123456789ab", "hashes.npy"), ("ssc-0123456789ab", "split.npy")):
+        (stores / name).mkdir(parents=True)
+        (stores / name / file).write_bytes(b"")
+    done = snnlab("list", "datasets")
+    assert done.status == 0, done.err
+    found = rows(done.out)
+    assert found["shd"][0] == "packed, but damaged"
+    assert found["ssc"][0] == "fetched on first use"

@@ -78,11 +78,7 @@ class RecordingFiles:
         self.split = np.repeat(np.array(uses, np.uint8), sizes)
         groups = np.array([file.group for file in self._files], np.int64)
         self.groups = None if (groups < 0).all() else groups
-        self.notes = [
-            f"{self.label}: a partial copy, {size:,} of {part.whole:,} recordings in {self.folder / part.folder}"
-            for part, size in zip(self.parts, sizes, strict=True)
-            if size < part.whole
-        ]
+        self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
     def find(self, folder: Path) -> list[Found]:
         """List the recordings of a part, here by class and name."""
@@ -163,6 +159,22 @@ class UnsplitFiles(RecordingFiles):
         """Return every file's name, size and time of change, and which are for testing."""
         test = [self.test_rule, self.test_fraction, TEST_SEED, int(Stream.TEST)]
         return {**super().fingerprint(), "test": test}
+
+
+def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequence[int]) -> list[str]:
+    """Return a line for each part of which recordings are missing.
+
+    Args:
+        label: Short name of the dataset.
+        folder: The dataset's own folder.
+        parts: Its parts.
+        sizes: Recordings found of each.
+    """
+    return [
+        f"{label}: a partial copy, {size:,} of {part.whole:,} recordings in {folder / part.folder}"
+        for part, size in zip(parts, sizes, strict=True)
+        if size < part.whole
+    ]
 
 
 def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from snnlab.data.fetching import fetch_missing
 from snnlab.data.formats import Reading
 from snnlab.data.formats.columns import events_of
-from snnlab.data.sources.files import Part
+from snnlab.data.sources.files import Part, partial_notes
 from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
 
@@ -31,7 +32,7 @@ class Listing(NamedTuple):
     names: Sequence[str] = ()
 
 
-class SpikeFiles:
+class SpikeFiles(ABC):
     """Recordings of spikes in a few files, which are read one by one as they are asked for.
 
     Args:
@@ -67,19 +68,15 @@ class SpikeFiles:
         self.class_names = names if len(names := listings[0].names) == self.num_classes else None
         self.split = np.repeat(np.array([part.use for part in self.parts], np.uint8), sizes)
         self.groups = _groups([listing.speakers for listing in listings])
-        self.notes = [
-            f"{self.label}: a partial copy, {size:,} of {part.whole:,} recordings in {self.folder / part.folder}"
-            for part, size in zip(self.parts, sizes, strict=True)
-            if size < part.whole
-        ]
+        self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
+    @abstractmethod
     def listing(self, file: h5py.File, part: Part) -> Listing:
         """List the recordings of a part."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return the times t and the channels x of a recording."""
-        raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
         """Return every file's name, size and time of change."""

@@ -173,8 +173,28 @@ class VoxelGrid(Kind):
         return x
 
 
+class Surface(Kind):
+    """What is left, at the end of each step, of events that fade.
+
+    Args:
+        tau: Time constant (ms).
+        merge: Whether ON and OFF events are taken to be the same.
+
+    Raises:
+        ValueError: if tau is not positive.
+    """
+
+    timed = True
+
+    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
+        super().__init__(merge)
+        if not tau > 0:
+            raise ValueError(f"tau must be > 0 ms, got {tau}")
+        self.tau_us = 1000 * tau
+
+
 @FRAMES.register("time_surface")
-class TimeSurface(Kind):
+class TimeSurface(Surface):
     """How long ago, at the end of each step, the last event of each cell was.
 
         x[k] = exp(-(end_k - t_last) / tau),  0 where there was none yet
@@ -185,12 +205,6 @@ class TimeSurface(Kind):
 
     Source: Lagorce et al., HOTS: a hierarchy of event-based time-surfaces for pattern recognition, 2017.
     """
-
-    timed = True
-
-    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
-        super().__init__(merge)
-        self.tau_us = 1000 * _positive(tau)
 
     def frames(self, window: Window) -> Tensor:
         """Return the surface at the end of each step."""
@@ -205,7 +219,7 @@ class TimeSurface(Kind):
 
 
 @FRAMES.register("decaying_surface")
-class DecayingSurface(Kind):
+class DecayingSurface(Surface):
     """The events of each cell so far, each fading from the moment at which it came.
 
         x[k] = sum over events n before end_k of exp(-(end_k - t_n) / tau)
@@ -214,12 +228,6 @@ class DecayingSurface(Kind):
         tau: Time constant (ms).
         merge: Whether ON and OFF events are counted together.
     """
-
-    timed = True
-
-    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
-        super().__init__(merge)
-        self.tau_us = 1000 * _positive(tau)
 
     def frames(self, window: Window) -> Tensor:
         """Return the surface at the end of each step."""
@@ -251,9 +259,3 @@ def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
 def _require_two(polarities: int, kind: str) -> None:
     if polarities != 2:
         raise ValueError(f"{kind} is ON less OFF events, and the sensor has {polarities} polarities; use counts")
-
-
-def _positive(tau: float) -> float:
-    if not tau > 0:
-        raise ValueError(f"tau must be > 0 ms, got {tau}")
-    return tau
