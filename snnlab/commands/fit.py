@@ -96,7 +96,7 @@ def fit_and_test(
     )
     with nullcontext() if resumption else locked(folder), _recorded(result, watched, data), log_file(folder):
         write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
-        if resumption:
+        if resumption and resumption.checkpoint:
             _log.info(str(resumption))
         checkpoint = resumption.checkpoint if resumption else None
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -150,14 +150,21 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
             raise interrupted(which, watched.trainer, folder, selection.epoch) from None
         result.error = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
-            words = f"{folder}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
-            raise RecordError(words) from error
+            raise _incomplete(folder, error) from error
         if is_out_of_memory(error):
             raise ConfigError(smaller(data.settings.batch_size, data.settings.steps)) from error
         raise
     finally:
         result.timing = watched.timing.summary()
-        result.write()
+        try:
+            result.write()
+        except OSError as error:
+            raise _incomplete(result.folder, error) from error
+
+
+def _incomplete(folder: Path, error: OSError) -> RecordError:
+    words = f"{folder}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
+    return RecordError(words)
 
 
 def _selection(watched: _Watched, data: EventDataModule) -> dict[str, Any]:
