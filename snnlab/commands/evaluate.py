@@ -163,7 +163,7 @@ def _record(
 def _write(folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None) -> None:
     from matplotlib.image import imsave
 
-    from snnlab.record.files import unwritable, write_json, write_npz
+    from snnlab.files import unwritable, write_json, write_npz
     from snnlab.record.pictures.style import default_style, render
 
     try:

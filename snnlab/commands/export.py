@@ -200,7 +200,7 @@ def _wanted(options: dict[str, str]) -> Wanted:
 
 
 def _write(target: Path, arrays: Arrays) -> None:
-    from snnlab.record.files import write_atomically, write_npz
+    from snnlab.files import write_atomically, write_npz
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,10 @@ from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, RecordError
+from snnlab.files import write_json
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
-from snnlab.record.files import write_json
 from snnlab.record.lock import locked
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance

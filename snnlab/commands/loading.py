@@ -93,7 +93,7 @@ class Run:
         from snnlab.config.plugins import import_plugins
 
         import_plugins(self.experiment.plugins)
-        from snnlab.record.checkpoints import network_weights
+        from snnlab.training.checkpoints import network_weights
 
         built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
         built.network.load_state_dict(network_weights(checkpoint_file(self.folder, self.checkpoint)))
@@ -160,7 +160,7 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
     from snnlab.errors import ConfigError
-    from snnlab.record.checkpoints import network_weights
+    from snnlab.training.checkpoints import network_weights
 
     import_plugins(experiment.plugins)
     weights = network_weights(checkpoint_file(run, checkpoint))
@@ -190,7 +190,7 @@ def init_from(network: Network, run: Path) -> str:
         ConfigError: if none of its weights fits.
     """
     from snnlab.errors import ConfigError, RecordError
-    from snnlab.record.checkpoints import network_weights
+    from snnlab.training.checkpoints import network_weights
 
     try:
         weights = network_weights(checkpoint_file(run, "best"))

@@ -38,7 +38,7 @@ def remember(experiment: Experiment, folder: Path) -> None:
     Raises:
         RecordError: if that cannot be written.
     """
-    from snnlab.record.files import unwritable, write_text
+    from snnlab.files import unwritable, write_text
 
     if (note := _note(experiment)) is None:
         return

@@ -90,9 +90,9 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -
     Raises:
         RecordError: if its checkpoint is damaged, or not its own.
     """
-    from snnlab.record.checkpoints import read_checkpoint
     from snnlab.record.provenance import config_hash
     from snnlab.record.run_folder import CONFIG, earlier_configs
+    from snnlab.training.checkpoints import read_checkpoint
     from snnlab.training.resuming.resumption import Resumption
     from snnlab.training.resuming.snapshots import FORMAT, NODE
 

@@ -10,12 +10,12 @@ import lightning as L
 
 from snnlab.data.module import EventDataModule
 from snnlab.events.targets import IGNORED
+from snnlab.files import write_npz
 from snnlab.nn import BuiltNetwork
-from snnlab.record.checkpoints import read_checkpoint
-from snnlab.record.files import write_npz
 from snnlab.record.predictions import Predictions, layer_names
 from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.selection import Selection
+from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.module import SpikingModule
 
 

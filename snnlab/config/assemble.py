@@ -235,7 +235,7 @@ def trainer_maker(
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-    from snnlab.record.checkpoints import WholeCheckpoints
+    from snnlab.training.checkpoints import WholeCheckpoints
 
     in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
     modules = (*LIGHTNING, *experiment.plugins)

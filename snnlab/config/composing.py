@@ -24,7 +24,7 @@ from snnlab.config.origin import Origin, own_files
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.record.files import remove_empty, unwritable
+from snnlab.files import remove_empty, unwritable
 
 VERSION_BASE = "1.3"
 ROOT = "train"

@@ -21,6 +21,9 @@ from snnlab.events import Store
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.seeds import Stream, generator
 
+# How long a worker goes on after SIGTERM, for a batch and a checkpoint.
+_GRACE_S = 5
+
 
 class _Recordings(Dataset[EventBatch]):
     """A batch of packed recordings, or windows of them, for an array of places, those for training augmented."""
@@ -48,9 +51,12 @@ class _Loader(DataLoader[EventBatch]):
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Let a worker outlive the first Ctrl-C or SIGTERM, which go to all processes: the parent still ends its batch."""
+    """Let a worker outlive Ctrl-C, and SIGTERM by some seconds: all processes get them, and the parent ends its batch.
+
+    Not for ever: multiprocessing's own way to end a worker is a SIGTERM too, and it then waits for it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
 
 class EventDataModule(L.LightningDataModule):

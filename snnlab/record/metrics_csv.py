@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from snnlab.record.files import write_text
+from snnlab.files import write_text
 
 _PER_STEP = ("train/loss_step",)
 

@@ -11,7 +11,7 @@ import lightning as L
 from rich.console import Console
 from rich.table import Table
 
-from snnlab.record.files import write_json, write_text
+from snnlab.files import write_json, write_text
 from snnlab.training.callbacks.layer_times import FRAMES, LOSS, OPTIMIZER, READING, REST, LayerTimes
 
 _log = logging.getLogger(__name__)

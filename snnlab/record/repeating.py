@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from snnlab.record.checkpoints import network_weights
 from snnlab.record.run_reading import Recorded
 from snnlab.record.runs_table import flat
+from snnlab.training.checkpoints import network_weights
 
 _LISTED = 3
 

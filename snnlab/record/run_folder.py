@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from snnlab.record.files import unwritable, write_json, write_text
+from snnlab.files import unwritable, write_json, write_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"

@@ -22,7 +22,7 @@ from typing import Any
 
 import lightning as L
 
-from snnlab.record import files
+from snnlab import files
 
 PLACE = "SNNLAB_TEST_KILL"
 # The server that the runs are forked from imports these once; none of them computes anything by that.

@@ -62,8 +62,9 @@ def test_a_signal_ends_the_training_with_a_line_and_a_record(
     assert not out
     (record,) = workplace.glob("outputs/*/*/result.json")
     assert "SIG" not in err
-    line = err.splitlines()[-1]
+    line, cure = err.splitlines()[-2:]
     assert line.startswith("snnlab: interrupted after ")
+    assert cure == f"  snnlab train resume={record.parent} goes on"
     assert f"{record.parent} keeps the weights of the last epoch and of the best" in line
     result = json.loads(record.read_text())
     assert result["status"] == "interrupted"

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from snnlab.errors import RecordError
-from snnlab.record.run_folder import SCHEMA_VERSION, Result, create_run_folder, log_file
+from snnlab.record.run_folder import SCHEMA_VERSION, Result, config_text, create_run_folder, log_file
 
 
 def _read(folder: Path) -> dict[str, object]:
@@ -35,6 +35,7 @@ def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
         "selection": {"rule": "last", "epoch": 1},
         "timing": {"fit_s": 1.5},
         "provenance": {"git": None},
+        "resumed": [],
         "error": None,
     }
     assert list(tmp_path.iterdir()) == [tmp_path / "result.json"]
@@ -50,7 +51,8 @@ def test_a_failed_run_has_the_same_parts(tmp_path: Path) -> None:
 
 def test_the_configuration_is_written_and_read_back_as_it_is(tmp_path: Path) -> None:
     config = {"seed": 3, "data": {"num_classes": 10}, "model": {"layers": {"out": {"features": "${data.num_classes}"}}}}
-    text = create_run_folder(tmp_path / "runs" / "a", config)
+    text = config_text(config)
+    create_run_folder(tmp_path / "runs" / "a", text)
     assert (tmp_path / "runs" / "a" / "config.yaml").read_text() == text
     assert OmegaConf.to_container(OmegaConf.create(text)) == config  # the reference stands
     assert list(OmegaConf.create(text)) == ["seed", "data", "model"]
@@ -60,7 +62,7 @@ def test_the_configuration_is_written_and_read_back_as_it_is(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RecordError, match=r"^output_dir: cannot write .*/file/run: .*set output_dir=FOLDER"):
-        create_run_folder(tmp_path / "file" / "run", {})
+        create_run_folder(tmp_path / "file" / "run", "")
 
 
 @pytest.fixture

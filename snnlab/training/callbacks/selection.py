@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from snnlab.errors import RecordError
-from snnlab.record.checkpoints import read_checkpoint
+from snnlab.training.checkpoints import read_checkpoint
 
 Rule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 

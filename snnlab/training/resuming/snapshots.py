@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from snnlab.data.module import EventDataModule
 from snnlab.errors import RecordError
-from snnlab.record.checkpoints import read_checkpoint
 from snnlab.training.callbacks.selection import Selection
+from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.resuming.position import Position, settle
 from snnlab.training.resuming.random_state import random_state, set_random_state
 

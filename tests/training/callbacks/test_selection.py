@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from snnlab.errors import RecordError
 from snnlab.training.callbacks.selection import Rule, Selection
 
 STEPS = 3  # of an epoch
@@ -46,12 +47,28 @@ def test_the_rule_chooses_the_epoch(
         {"val/loss": losses[chosen], "val/accuracy": accuracies[chosen]}, nan_ok=True
     )
     assert _steps(selection.best_path) == STEPS * (chosen + 1)
-    assert _steps(selection.last_path) == STEPS * len(losses)
 
 
-def test_the_two_checkpoints_are_all_there_is(tmp_path: Path, fit_scripted: Fit) -> None:
-    fit_scripted([Selection(tmp_path / "checkpoints", "lowest_val_loss")], [2.0, 1.0])
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["best.ckpt", "last.ckpt"]
+def test_the_epoch_chosen_before_is_kept_until_a_checkpoint_knows_the_new_one(tmp_path: Path, fit_scripted: Fit):
+    selection = Selection(tmp_path, "lowest_val_loss")
+    fit_scripted([selection], [3.0, 2.0, 1.0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".best_before.ckpt", "best.ckpt"]
+    assert _steps(tmp_path / ".best_before.ckpt") == STEPS  # of the first: no checkpoint came between
+    selection.agreed()
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_a_resumed_training_begins_with_the_epoch_that_its_checkpoint_had_chosen(tmp_path: Path, fit_scripted: Fit):
+    fit_scripted([Selection(tmp_path, "lowest_val_loss")], [3.0, 2.0])
+    state = {"epoch": 0, "values": {}, "key": (3.0,)}
+    again = Selection(tmp_path, "lowest_val_loss")
+    again.load_state_dict(state)
+    again.on_fit_start(None, None)  # type: ignore[arg-type]
+    assert _steps(again.best_path) == STEPS
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+    again.load_state_dict({**state, "epoch": 7})
+    with pytest.raises(RecordError, match=r"best\.ckpt: is not of epoch 8, which was chosen"):
+        again.on_fit_start(None, None)  # type: ignore[arg-type]
 
 
 def test_without_validation_only_last_is_possible(tmp_path: Path, fit_scripted: Fit) -> None:
@@ -67,16 +84,14 @@ def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scrip
     fit_scripted([selection], [0.0, 3.0, 0.0, 2.0, 0.0], [1.0, 0.5, 1.0, 0.6, 1.0], check_val_every_n_epoch=2)
     assert selection.epoch == 3
     assert _steps(selection.best_path) == 4 * STEPS
-    assert _steps(selection.last_path) == 5 * STEPS
 
 
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy", "last"])
 def test_a_resumed_selection_goes_on_where_it_was(tmp_path: Path, fit_scripted: Fit, rule: Rule) -> None:
     first = Selection(tmp_path, rule)
     fit_scripted([first], [2.0, 1.0, 3.0])
-    saved = torch.load(first.last_path, weights_only=True)["callbacks"][first.state_key]
     second = Selection(tmp_path, rule)
-    second.load_state_dict(saved)
+    second.load_state_dict(first.state_dict())
     assert (second.epoch, second.values) == (first.epoch, first.values)
     # Epochs worse than what was chosen before do not replace it, except under `last`.
     fit_scripted([second], [4.0, 2.5])
@@ -90,8 +105,9 @@ def test_a_selection_that_has_seen_nothing_can_be_saved(tmp_path: Path) -> None:
     assert selection.epoch is None
 
 
-def test_the_best_checkpoint_knows_that_it_is_the_best(tmp_path: Path, fit_scripted: Fit) -> None:
+def test_the_best_checkpoint_knows_its_epoch(tmp_path: Path, fit_scripted: Fit) -> None:
     selection = Selection(tmp_path, "lowest_val_loss")
     fit_scripted([selection], [2.0, 1.0, 3.0])
-    saved = torch.load(selection.best_path, weights_only=True)["callbacks"][selection.state_key]
-    assert (saved["epoch"], saved["values"]["val/loss"]) == (1, 1.0)
+    saved = torch.load(selection.best_path, weights_only=True)
+    assert saved["epoch"] == selection.epoch == 1
+    assert "optimizer_states" not in saved  # weights are all that it is for

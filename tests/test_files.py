@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snnlab.errors import RecordError
-from snnlab.record.files import remove_empty, unwritable, write_atomically, write_json, write_npz, write_text
+from snnlab.files import remove_empty, unwritable, write_atomically, write_json, write_npz, write_text
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

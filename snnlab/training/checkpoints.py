@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from snnlab.errors import RecordError
-from snnlab.record.files import write_atomically
+from snnlab.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,80 @@
+"""A loss that is not a number ends the training, and its place is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab import train
+from snnlab.events.frames import Batch
+from snnlab.nn import build_network
+from snnlab.nn.build import BuiltNetwork
+from snnlab.training.divergence import DivergedError, first_not_finite
+
+
+@pytest.fixture
+def built() -> BuiltNetwork:
+    layers = {
+        "flat": {"type": "flatten"},
+        "fc1": {"type": "linear", "out_features": 4},
+        "lif1": {"type": "lif"},
+        "out": {"type": "linear", "out_features": 2},
+    }
+    return build_network(layers, in_shape=(2, 3, 3), dt=1.0, num_steps=5)
+
+
+def batch(x: Tensor) -> Batch:
+    lengths = torch.full((x.shape[1],), x.shape[0])
+    return Batch(x, lengths, torch.zeros(x.shape[1], dtype=torch.int64), torch.arange(x.shape[1]))
+
+
+def test_a_weight_is_named(built: BuiltNetwork):
+    layer = built.network.get_submodule("fc1")
+    assert isinstance(layer, nn.Linear) or hasattr(layer, "weight")
+    with torch.no_grad():
+        layer.get_parameter("weight")[0, 0] = torch.nan
+    where = first_not_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
+    assert where == ": it began in fc1.weight, which is not finite"
+
+
+def test_recordings_are_named(built: BuiltNetwork):
+    x = torch.ones(5, 2, 2, 3, 3)
+    x[2, 0, 0, 0, 0] = torch.inf
+    assert "the recordings themselves" in first_not_finite(built.network, batch(x))
+
+
+def test_the_first_layer_that_gives_out_what_is_not_finite_is_named(built: BuiltNetwork):
+    with torch.no_grad():
+        built.network.get_submodule("fc1").get_parameter("weight").fill_(3e38)
+    where = first_not_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
+    assert where == ": it began in what fc1 gives out"
+
+
+def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):
+    assert first_not_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3))) == ""
+
+
+@pytest.mark.parametrize("lr", ["1e30", "1e38"])
+def test_a_training_that_diverges_says_where_and_keeps_the_good_checkpoint(tmp_path: Path, lr: str):
+    with pytest.raises(DivergedError, match=r"epoch 2, batch \d+.*lower optimizer.lr, or clip the gradients") as caught:
+        train(
+            "model=mlp_lif",
+            "model.layers.fc1.out_features=16",
+            "data=spike_patterns",
+            "trainer.max_epochs=3",
+            "+trainer.limit_train_batches=3",
+            "trainer.accelerator=cpu",
+            "logger=none",
+            "pictures=null",
+            "optimizer=sgd",
+            "optimizer.lr=0",
+            "scheduler={_target_: torch.optim.lr_scheduler.LambdaLR}",
+            f"output_dir={tmp_path}",
+            f"data.store_dir={tmp_path}",
+            f"optimizer.momentum={lr}",
+        )
+    assert caught.value
