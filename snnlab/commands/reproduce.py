@@ -39,7 +39,15 @@ def main(arguments: list[str], started: float) -> int:
         return 0
     if recorded.page["status"] != "completed":
         raise RecordError(f"{recorded.folder}: is {recorded.page['status']}; only a completed run can be repeated")
+    if extended := [text for text in map(_extension, recorded.page.get("resumed") or []) if text]:
+        raise RecordError(f"{recorded.folder}: was {extended[0]}; one training with its config.yaml is another")
     return repeat(recorded, started)
+
+
+def _extension(entry: dict[str, Any]) -> str:
+    """Return how a run was made longer when it was resumed, in words; empty where it was not."""
+    epochs = entry["changed"].get("trainer.max_epochs")
+    return f"trained for {epochs[0]} epochs and then resumed for {epochs[1]}" if epochs else ""
 
 
 def install_line(recorded: Recorded) -> str:

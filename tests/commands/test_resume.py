@@ -223,6 +223,7 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(tmp_path
     assert (run / "config.yaml").read_text() != (whole / "config.yaml").read_text()
     assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
     assert result(run)["selection"]["epochs"] == 5
+    assert "trained for 3 epochs and then resumed for 5" in snnlab("reproduce", str(run)).err
 
 
 @pytest.mark.parametrize(
