@@ -82,9 +82,5 @@ def repeat(recorded: Recorded, started: float) -> int:
 
 def replayed(provenance: dict[str, Any]) -> list[str]:
     """Return the overrides that make this machine do as the record says."""
-    numerics = provenance["numerics"]
-    return [
-        f"threads={provenance['threads']}",
-        f"backend={numerics['backend']}",
-        f"first_layer={numerics['first_layer']}",
-    ]
+    numerics = {"threads": provenance["threads"], **provenance["numerics"]}
+    return [f"{name}={numerics[name]}" for name in ("threads", "backend", "first_layer") if name in numerics]

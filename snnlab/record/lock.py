@@ -30,4 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise RecordError(f"{folder}: another process trains in it at this moment") from error
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -42,8 +42,10 @@ class Kill(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._at(f"start:{trainer.current_epoch}")
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        self._at(f"batch:{trainer.current_epoch}:{args[3]}")
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._at(f"batch:{trainer.current_epoch}:{batch_idx}")
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         self._at(f"validation:{trainer.current_epoch}")

@@ -45,9 +45,15 @@ RUN = (
 BATCHES, EPOCHS = 6, 3
 
 
-def trained(folder: Path, arguments: tuple[str, ...], place: str = "", code: int | None = None, **env: str) -> Path:
+def trained(
+    folder: Path,
+    arguments: tuple[str, ...],
+    place: str = "",
+    code: int | None = None,
+    env: dict[str, str] | None = None,
+) -> Path:
     """Train, with a kill at a place; return the run's folder."""
-    ended = killing.run([*RUN, f"output_dir={folder}", *arguments], folder.with_suffix(".log"), place, **env)
+    ended = killing.run([*RUN, f"output_dir={folder}", *arguments], folder.with_suffix(".log"), place, **env or {})
     assert ended == ((-9 if place else 0) if code is None else code), folder.with_suffix(".log").read_text()
     (config,) = folder.glob("*/*/config.yaml")
     return config.parent
@@ -175,11 +181,11 @@ def test_slurm_starts_it_again(tmp_path: Path, digits_store: str, whole: Path):
     scontrol.chmod(0o755)
     environment = {"PATH": f"{scontrol.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "17"}
     again = {**environment, "SLURM_RESTART_COUNT": "1"}
-    run = trained(tmp_path / "run", (digits_store,), "USR1@batch:1:2", 138, **environment)
+    run = trained(tmp_path / "run", (digits_store,), "USR1@batch:1:2", code=138, env=environment)
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
-    assert trained(tmp_path / "run", (digits_store,), **again) == run
+    assert trained(tmp_path / "run", (digits_store,), env=again) == run
     assert_same(run, whole)
-    assert trained(tmp_path / "run", (digits_store,), **again) == run
+    assert trained(tmp_path / "run", (digits_store,), env=again) == run
     assert "is complete; there is nothing to resume" in (tmp_path / "run.log").read_text()
 
 
@@ -213,7 +219,9 @@ def test_a_complete_run_is_shown_again_at_once(snnlab: Callable[..., Outcome], w
     assert (whole / "result.json").stat().st_mtime_ns == before
 
 
-def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(tmp_path: Path, digits_store: str, whole: Path):
+def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
+    tmp_path: Path, digits_store: str, whole: Path, snnlab: Callable[..., Outcome]
+):
     run = Path(shutil.copytree(whole, tmp_path / "copy"))
     resumed(run, "trainer.max_epochs=5")
     longer = trained(tmp_path / "longer", (digits_store, "trainer.max_epochs=5"))

@@ -1,0 +1,75 @@
+"""What records cost: checkpoints as a part of a training, a resumed start beside a fresh one, opening a run.
+
+    python scripts/bench_records.py                       the default experiment, three epochs
+    python scripts/bench_records.py experiment=nmnist data.root=FOLDER
+
+Overrides are those of `snnlab train`. Everything is in one process, after one run that warms it up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snnlab import load, train
+from snnlab.commands.resume import resume
+from snnlab.training.callbacks.selection import Selection
+from snnlab.training.resuming.snapshots import Snapshots
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the three measurements and print them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="as for snnlab train")
+    overrides = [*parser.parse_args(arguments).overrides, "trainer.enable_progress_bar=false"]
+    if not any(text.startswith("trainer.max_epochs") for text in overrides):
+        overrides.append("trainer.max_epochs=3")
+    with tempfile.TemporaryDirectory() as folder:
+        overrides.append(f"output_dir={folder}")
+        train(*overrides, "+trainer.limit_train_batches=2")
+        with timed(Snapshots, "save") as saving, timed(Selection, "on_train_epoch_end") as choosing:
+            fresh = train(*overrides)
+        cost, fit = sum(saving) + sum(choosing), float(fresh.timing["fit_s"])
+        print(f"checkpoints: {len(saving)}, and the best epochs: {1000 * cost:.0f} ms of {fit:.1f} s, {cost / fit:.2%}")
+        (fresh.folder / "result.json").unlink()
+        began = time.perf_counter()
+        again = resume(fresh.folder, [f"trainer.max_epochs={fresh.selection['epochs'] + 1}"], None, began)
+        first = [float(result.timing["first_step_s"]) for result in (fresh, again)]
+        print(f"first step: fresh {first[0]:.2f} s, resumed {first[1]:.2f} s")
+        print(f"opening the run: {1000 * opening(fresh.folder):.0f} ms")
+
+
+def opening(folder: Path) -> float:
+    """Return the seconds until a run's network is there with its weights."""
+    began = time.perf_counter()
+    assert load(folder).network is not None
+    return time.perf_counter() - began
+
+
+@contextmanager
+def timed(owner: Any, name: str) -> Iterator[list[float]]:
+    """Collect the seconds of each call of a method."""
+    method: Callable[..., Any] = getattr(owner, name)
+    seconds: list[float] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    setattr(owner, name, call)
+    try:
+        yield seconds
+    finally:
+        setattr(owner, name, method)
+
+
+if __name__ == "__main__":
+    main()

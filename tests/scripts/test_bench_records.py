@@ -1,0 +1,35 @@
+"""The bench of records prints its three measurements."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_records.py"
+SMALL = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=8",
+    "data=spike_patterns",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "logger=none",
+    "pictures=null",
+)
+
+
+def test_it_prints_what_checkpoints_a_resumed_start_and_opening_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    spec = importlib.util.spec_from_file_location("bench_records", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    bench.main([*SMALL, f"data.store_dir={tmp_path}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"checkpoints: 1, and the best epochs: \d+ ms of [\d.]+ s, [\d.]+%", lines[-3])
+    assert re.fullmatch(r"first step: fresh [\d.]+ s, resumed [\d.]+ s", lines[-2])
+    assert re.fullmatch(r"opening the run: \d+ ms", lines[-1])
