@@ -93,7 +93,7 @@ def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: P
         (["FILE", "--time-unit", "min"], "time_unit must be one of"),
         (["FILE", "--checkpoint", "first"], "--checkpoint must be best or last"),
         (["FILE", "--colums", "x"], "Did you mean '--columns'"),
-        (["BAD"], "x spans 0..99, the sensor has 0..15"),
+        (["BAD"], "is of another sensor: x spans 0..99, and this run's sensor has 16 x 8 pixels"),
     ],
 )
 def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], message: str) -> None:
