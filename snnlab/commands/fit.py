@@ -21,6 +21,7 @@ from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.record.files import write_json, write_npz
+from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.predictions import Predictions, layer_names
 from snnlab.record.provenance import provenance
@@ -75,6 +76,7 @@ def fit_and_test(
     try:
         with log_file(folder):
             write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
+            write_hot_pixels(folder, data.hot)
             result.provenance = provenance(
                 config_text=config_text,
                 data_fingerprint=data.store.fingerprint,

@@ -60,9 +60,11 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.commands.answering import left_out_pixels, steps_of_piece
     from snnlab.commands.loading import load
     from snnlab.config import assemble
+    from snnlab.config.plugins import import_plugins
     from snnlab.console import until_nobody_reads
 
     run = load(words[0], "last" if checkpoint == "last" else "best")
+    import_plugins(run.experiment.plugins)
     settings = assemble.data_settings(run.experiment)
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
