@@ -6,7 +6,6 @@ Axes: T steps, B = 1 recordings, K outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -15,18 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.commands.loading import Run
-from snnlab.config import assemble
-from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.settings import DataSettings
-from snnlab.data.split_file import read_split
 from snnlab.data.windows import window_counts
-from snnlab.errors import ConfigError, DataError, SnnlabError
+from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events, Packed, check_events
 from snnlab.events.frames import EventBatch
 from snnlab.events.framing import Framing, in_pieces
 from snnlab.nn import Network
-from snnlab.record.hot_pixels import read_hot_pixels
 
 
 class Window(NamedTuple):
@@ -142,34 +136,6 @@ def require_sensor(events: Events, settings: DataSettings, path: Path) -> None:
                 f" {width} x {height} pixels"
             )
     check_events(events, settings.size, str(path))
-
-
-def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
-    """Return the pixels that a run left out: those it wrote, or those found again in its training recordings.
-
-    Shape:
-        bool `[H * W]`.
-
-    Raises:
-        DataError: if it wrote none, and its recordings are not here, or not the same any more.
-    """
-    if settings.hot_pixels_hz is None:
-        return None
-    written = read_hot_pixels(run.folder, settings.size)
-    return _found_again(run, settings) if written is None else written
-
-
-def _found_again(run: Run, settings: DataSettings) -> Tensor:
-    why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
-    experiment = replace(run.experiment, data={**run.experiment.data, "download": False})
-    try:
-        store = assemble.store(assemble.dataset(experiment), settings)
-    except SnnlabError as error:
-        raise DataError(f"{why}, and these are not here: {error}") from error
-    if store.fingerprint != run.recorded.page.get("provenance", {}).get("data_fingerprint"):
-        raise DataError(f"{why}, and these are others now; put them back, or train again")
-    names = [str(place) for place in range(len(store))]
-    return hot_pixels(store, read_split(run.folder / "split.json", names, store.split).train, settings)
 
 
 def _batch_of_one(events: Events) -> EventBatch:

@@ -57,7 +57,8 @@ def main(arguments: list[str], started: float) -> int:
         raise DataError(f"predict: there is no file {missing[0]}")
 
     from snnlab.commands.answer_rows import Rows
-    from snnlab.commands.answering import left_out_pixels, steps_of_piece
+    from snnlab.commands.answering import steps_of_piece
+    from snnlab.commands.left_out import left_out_pixels
     from snnlab.commands.loading import load
     from snnlab.config import assemble
     from snnlab.config.plugins import import_plugins
