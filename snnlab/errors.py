@@ -5,7 +5,8 @@
     │   └── UnsetError    a value that a file leaves to its user
     ├── DataError     recordings: missing, truncated, not what the YAML says
     │   └── StoreError    the packed copy of a dataset
-    └── RecordError   a run's folder
+    ├── RecordError   a run's folder
+    └── DivergedError     a loss that is no longer a number (snnlab.training.divergence)
 
     Interrupted   a training was stopped by Ctrl-C or SIGTERM; a KeyboardInterrupt, so that scripts and sweeps stop too
 
@@ -52,6 +53,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
+        self.signum = signum
         self.status = 128 + signum  # the exit status, as shells have it
 
 

@@ -11,13 +11,17 @@ import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from snnlab.errors import Interrupted
+from snnlab.training.resuming.stopping import StoppedError
 
 
 def received_signal(error: BaseException) -> signal.Signals | None:
     """Return the signal that an exception stands for, or None if it is any other trouble.
 
-    Lightning turns Ctrl-C into `sys.exit(1)`, and SIGTERM into an exit of its own after the batch.
+    While the network trains it is ours. Around that, Lightning turns Ctrl-C into `sys.exit(1)`, and SIGTERM into an
+    exit of its own.
     """
+    if isinstance(error, StoppedError):
+        return error.signum
     if isinstance(error, SIGTERMException):
         return signal.SIGTERM
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
@@ -54,4 +58,5 @@ def interrupted(which: signal.Signals, trainer: L.Trainer, folder: Path, chosen:
     else:
         kept = f"the weights of the last epoch and of the best (epoch {chosen + 1}), metrics and log"
     words = f"interrupted after {done}{of} epochs, nothing was tested; {folder} keeps {kept}"
+    words += f"\n  snnlab train resume={folder} goes on"
     return Interrupted(words, which)

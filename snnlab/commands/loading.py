@@ -93,6 +93,8 @@ class Run:
         from snnlab.config.plugins import import_plugins
 
         import_plugins(self.experiment.plugins)
+        from snnlab.record.checkpoints import network_weights
+
         built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
         built.network.load_state_dict(network_weights(checkpoint_file(self.folder, self.checkpoint)))
         built.network.eval()
@@ -158,6 +160,7 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
     from snnlab.errors import ConfigError
+    from snnlab.record.checkpoints import network_weights
 
     import_plugins(experiment.plugins)
     weights = network_weights(checkpoint_file(run, checkpoint))
@@ -187,6 +190,7 @@ def init_from(network: Network, run: Path) -> str:
         ConfigError: if none of its weights fits.
     """
     from snnlab.errors import ConfigError, RecordError
+    from snnlab.record.checkpoints import network_weights
 
     try:
         weights = network_weights(checkpoint_file(run, "best"))
@@ -215,23 +219,3 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
         why = "the run ended before" if (folder / "config.yaml").is_file() else "it is no run's folder"
         raise RecordError(f"{folder}: there is no checkpoints/{checkpoint}.ckpt in it; {why}")
     return path
-
-
-def network_weights(path: Path) -> dict[str, Tensor]:
-    """Return the network's weights out of a checkpoint, on the CPU; nothing in the file is executed.
-
-    Raises:
-        RecordError: if it cannot be read.
-    """
-    import pickle
-
-    import torch
-
-    from snnlab.errors import RecordError
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RecordError(f"{path}: is no checkpoint that can be read ({reason})") from error
-    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}

@@ -7,9 +7,15 @@ what takes time; the run's folder is written last before the training.
 from __future__ import annotations
 
 import logging
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from snnlab.commands.requeueing import begun_before, remember, requeue
+from snnlab.commands.resume import resume, run_to_resume
+from snnlab.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -25,13 +31,16 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
     """Train as `snnlab train` does, and return the result.
 
     Args:
-        overrides: As on the command line: `"model=conv_lif"`, `"neuron.tau_mem=10"`.
+        overrides: As on the command line: `"model=conv_lif"`, `"neuron.tau_mem=10"`, `"resume=outputs/NAME/TIME_SEED"`.
         config_dir: A folder of YAML files of your own.
 
     Raises:
         SnnlabError: for a mistake in the configuration or the data; nothing is left behind.
     """
     started = time.perf_counter()
+    if asked := run_to_resume(overrides):
+        return resume(*asked, config_dir, started)
+
     from snnlab.config.composing import compose_once
 
     experiment, folder = compose_once(list(overrides), config_dir)
@@ -45,6 +54,9 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.errors import SnnlabError
 
     console_logging()
+    if run_to_resume(arguments):
+        _say(_resumed(arguments, started))
+        return 0
     mistakes = 0
 
     def job(experiment: Experiment, folder: Path) -> None:
@@ -53,12 +65,7 @@ def main(arguments: list[str], started: float) -> int:
 
             show_shapes(experiment, folder)
             return
-        result = run(experiment, folder, started)
-
-        from snnlab.record.table import print_result
-
-        print_result(result)
-        print(result.folder, flush=True)
+        _say(run(experiment, folder, started))
 
     def failed(error: SnnlabError) -> None:
         nonlocal mistakes
@@ -69,8 +76,24 @@ def main(arguments: list[str], started: float) -> int:
     return 2 if mistakes else 0
 
 
+def _resumed(arguments: list[str], started: float) -> Result:
+    from snnlab.commands.options import split_options
+
+    options, overrides = split_options("train resume=RUN", arguments, ("--config-dir",))
+    asked = run_to_resume(overrides)
+    assert asked is not None
+    return _or_requeued(lambda: resume(*asked, options.get("--config-dir"), started))
+
+
+def _say(result: Result) -> None:
+    from snnlab.record.table import print_result
+
+    print_result(result)
+    print(result.folder, flush=True)
+
+
 def run(experiment: Experiment, folder: Path, started: float) -> Result:
-    """Train, test the chosen epoch, write the record.
+    """Train, test the chosen epoch, write the record; or go on with it, where SLURM has started the job again.
 
     Args:
         experiment: What to do.
@@ -81,16 +104,28 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
         SnnlabError: for a mistake found before the training; the folder is then not written.
     """
     from snnlab.console import quiet_lightning
-    from snnlab.errors import ConfigError
 
     if experiment.mode == "shapes":
         raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
+    if begun := begun_before(experiment):
+        return _or_requeued(lambda: resume(begun, (), None, started))
     with experiment.located_errors(), quiet_lightning():
         module, data, built = assembled(experiment, folder)
 
         from snnlab.commands.fit import fit_and_test
 
-        return fit_and_test(experiment, folder, module, data, built, started)
+        remember(experiment, folder)
+        return _or_requeued(lambda: fit_and_test(experiment, folder, module, data, built, started))
+
+
+def _or_requeued(training: Callable[[], Result]) -> Result:
+    """Train; where SLURM's signal before the end of the time stops it, ask for more before that is passed on."""
+    try:
+        return training()
+    except Interrupted as stop:
+        if stop.signum == signal.SIGUSR1:
+            requeue()
+        raise
 
 
 def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, EventDataModule, BuiltNetwork]:

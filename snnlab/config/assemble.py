@@ -202,12 +202,14 @@ def pictures(experiment: Experiment) -> list[L.Callback]:
         raise ConfigError(f"pictures: {error}") from error
 
 
-def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> L.Trainer:
-    """Build the trainer with the experiment's loggers and further callbacks."""
+def trainer(
+    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], logged_steps: int | None = None
+) -> L.Trainer:
+    """Build the trainer with the experiment's loggers and further callbacks, see `trainer_maker`."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        built = trainer_maker(experiment, folder, callbacks)()
+        built = trainer_maker(experiment, folder, callbacks, logged_steps)()
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     if (processes := built.num_devices * built.num_nodes) > 1:
@@ -218,17 +220,34 @@ def trainer(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback
     return built
 
 
-def trainer_maker(experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback]) -> Callable[[], L.Trainer]:
-    """Return how the trainer is built; its settings are checked, whether this machine has the device is not."""
+def trainer_maker(
+    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], logged_steps: int | None = None
+) -> Callable[[], L.Trainer]:
+    """Return how the trainer is built; its settings are checked, whether this machine has the device is not.
+
+    Args:
+        experiment: What to do.
+        folder: Where the run is recorded.
+        callbacks: Further callbacks.
+        logged_steps: Of a run that is resumed, from which step on TensorBoard forgets what it was told.
+    """
     import lightning as L
     from lightning.pytorch.callbacks import Callback
-    from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+    from snnlab.record.checkpoints import WholeCheckpoints
 
     in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
     modules = (*LIGHTNING, *experiment.plugins)
-    loggers = [_build(n, Logger, modules, f"logger.{key}", in_folder) for key, n in _nodes(experiment.logger, "logger")]
+
+    def logger(node: Mapping[str, Any], place: str) -> Logger:
+        purges = logged_steps is not None and find_target(node, [Logger], modules, place) is TensorBoardLogger
+        return _build(node, Logger, modules, place, in_folder, {"purge_step": logged_steps} if purges else {})
+
+    loggers = [logger(node, f"logger.{key}") for key, node in _nodes(experiment.logger, "logger")]
     more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
+    fixed["plugins"] = [WholeCheckpoints()]
     extra = {**fixed, "enable_progress_bar": draws_bars()}
     return partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
@@ -242,8 +261,13 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
 
 
 def _build(
-    node: Mapping[str, Any], kind: type, modules: Sequence[str], place: str, extra: Mapping[str, Any] | None = None
+    node: Mapping[str, Any],
+    kind: type,
+    modules: Sequence[str],
+    place: str,
+    where_taken: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Any:
     target = find_target(node, [kind], modules, place)
-    taken = {key: value for key, value in (extra or {}).items() if takes(target, key)}
+    taken = {key: value for key, value in (where_taken or {}).items() if takes(target, key)} | dict(given or {})
     return partial_target(node, [kind], modules, place, extra=taken)()

@@ -46,6 +46,7 @@ class Experiment:
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
         init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the
             same; null for none.
+        checkpoint_every_s: Seconds between checkpoints within an epoch; null: only at an epoch's end.
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
         record: This experiment as the run's `config.yaml` will hold it.
@@ -73,6 +74,7 @@ class Experiment:
     first_layer: FirstLayer = "auto"
     recompute: int = 0
     init_from: str | None = None
+    checkpoint_every_s: float | None = 60.0
     selection: Selection = "lowest_val_loss"
     test: bool = True
     record: Node | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,23 @@ class _Recordings(Dataset[EventBatch]):
         return EventBatch.from_packed(packed)
 
 
+class _Loader(DataLoader[EventBatch]):
+    """A loader that says it can go on where it was, which its sampler sees to; else Lightning warns that none does."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the checkpoint holds the position already."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take nothing."""
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let a worker outlive the first Ctrl-C or SIGTERM, which go to all processes: the parent still ends its batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
+
+
 class EventDataModule(L.LightningDataModule):
     """Hands packed events to the device and makes the frames there; of several processes, each its own part.
 
@@ -47,6 +65,9 @@ class EventDataModule(L.LightningDataModule):
         pipeline: What is done to the training recordings.
         mixing: How training recordings are mixed with each other.
         class_names: What the classes are called; None: by their numbers.
+
+    Attributes:
+        begins: Epoch and batch that a resumed training begins with.
     """
 
     def __init__(
@@ -65,6 +86,7 @@ class EventDataModule(L.LightningDataModule):
         self.mixing, self._first = mixing, 0
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
+        self.begins: tuple[int, int] = (0, 0)
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
         self.framing = settings.framing(self.hot)
         stride_us = settings.stride_us
@@ -99,13 +121,15 @@ class EventDataModule(L.LightningDataModule):
     ) -> DataLoader[Any]:
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        begins = (0, 0) if seed is None else self.begins
         places = indices if self.windows is None else self.windows.of(indices)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
+        return _Loader(
             _Recordings(self.store, self.windows, pipeline, seed),
-            sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world),
+            sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
+            worker_init_fn=_leave_signals_to_the_parent,
         )

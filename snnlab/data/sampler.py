@@ -36,6 +36,7 @@ class BatchSampler(DistributedSampler[Draw]):
         repeats: How often the epoch's batches come, one round after the other.
         rank: Which of the processes this is, 0 <= rank < world.
         world: Number of processes.
+        begins: Epoch of a resumed training, and how many of that epoch's batches are left out.
 
     Raises:
         ValueError: if rank is not one of world, or there are fewer recordings to evaluate than processes.
@@ -49,6 +50,7 @@ class BatchSampler(DistributedSampler[Draw]):
         repeats: int = 1,
         rank: int = 0,
         world: int = 1,
+        begins: tuple[int, int] = (0, 0),
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not one of {world} processes")
@@ -56,7 +58,8 @@ class BatchSampler(DistributedSampler[Draw]):
             raise ValueError(f"{len(indices)} recordings cannot be divided among {world} processes")
         self.indices, self.batch_size, self.seed, self.repeats = indices, batch_size, seed, repeats
         self.rank, self.num_replicas = rank, world
-        self.epoch = 0
+        self.begins = begins
+        self.epoch = begins[0]  # workers ask for the first batches before Lightning says which epoch it is
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch whose order comes next; Lightning calls this."""
@@ -71,7 +74,8 @@ class BatchSampler(DistributedSampler[Draw]):
             batches = np.array_split(share, self._batches)
         else:
             batches = [share[start : start + self.batch_size] for start in range(0, share.size, self.batch_size)]
-        for batch in batches * self.repeats:
+        over = self.begins[1] if self.epoch == self.begins[0] else 0
+        for batch in (batches * self.repeats)[over:]:
             yield Draw(batch, self.epoch)
 
     @property

@@ -29,6 +29,11 @@ class MetricsCSV(Checkpoint):
         self.rows: list[dict[str, Any]] = []
         self._validated = False
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Cut off the epochs after the checkpoint that the training is resumed from."""
+        if trainer.is_global_zero:
+            self._write()
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the last validation: Lightning shows its figures until the next one."""
         self._validated = False
@@ -43,18 +48,24 @@ class MetricsCSV(Checkpoint):
         names = (k for k in sorted(metrics) if k not in _PER_STEP and (self._validated or not k.startswith("val/")))
         values = {name: float(metrics[name]) for name in names}
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **values})
+        if trainer.is_global_zero:
+            self._write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, so that a resumed run continues them."""
+        return {"rows": self.rows, "validated": self._validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint's rows."""
+        self.rows, self._validated = list(state_dict["rows"]), state_dict["validated"]
+
+    def _write(self) -> None:
+        if not self.rows:
+            self.path.unlink(missing_ok=True)
+            return
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        if trainer.is_global_zero:
-            write_text(self.path, text.getvalue())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the rows, so that a resumed run continues them."""
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint's rows."""
-        self.rows = list(state_dict["rows"])
+        write_text(self.path, text.getvalue())

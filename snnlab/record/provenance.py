@@ -51,10 +51,15 @@ def provenance(
             "first_layer": first_layer,
             "heap_kept": heap_kept,
         },
-        "config_hash": hashlib.sha256(config_text.encode()).hexdigest(),
+        "config_hash": config_hash(config_text),
         "data_fingerprint": data_fingerprint,
         "split_hash": split_hash,
     }
+
+
+def config_hash(text: str) -> str:
+    """Return the hash of a run's `config.yaml`."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from snnlab.record.checkpoints import network_weights
 from snnlab.record.run_reading import Recorded
 from snnlab.record.runs_table import flat
 
@@ -54,9 +55,9 @@ def weights_hash(path: Path) -> str:
         path: The checkpoint.
     """
     digest = hashlib.sha256()
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    for name in sorted(name for name in state if name.startswith("network.")):
-        values = state[name].contiguous()
+    weights = network_weights(path)
+    for name in sorted(weights):
+        values = weights[name].contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b"")
     return digest.hexdigest()

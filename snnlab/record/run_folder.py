@@ -2,6 +2,7 @@
 
 config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
 checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json
+config_before_N.yaml, where the run was resumed with other settings
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 from snnlab.record.files import unwritable, write_json, write_text
 
 SCHEMA_VERSION = 1
+CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
 Status = Literal["completed", "failed", "interrupted"]
 
 
@@ -33,6 +35,8 @@ class Result:
         selection: Rule, epoch and number of validation recordings.
         timing: Seconds, samples a second, peak memory in MB.
         provenance: Versions, git, device, threads, hashes of configuration, data and split.
+        resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,
+            and the settings that were `changed`: `{setting: [before, after]}`.
         error: Why it failed, or None.
     """
 
@@ -43,6 +47,7 @@ class Result:
     selection: dict[str, Any] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    resumed: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
 
     def write(self) -> None:
@@ -51,19 +56,37 @@ class Result:
         write_json(self.folder / "result.json", {"schema_version": SCHEMA_VERSION, **content})
 
 
-def create_run_folder(folder: Path, config: Mapping[str, Any]) -> str:
-    """Make the folder and write `config.yaml`, the whole truth about the experiment; return its text.
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return an experiment as `config.yaml` holds it."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+def create_run_folder(folder: Path, text: str) -> None:
+    """Make the folder and write `config.yaml`, the whole truth about the experiment; one that differs is kept.
+
+    Args:
+        folder: The folder; that of a run which is resumed may be there.
+        text: What `config.yaml` is to hold.
 
     Raises:
         RecordError: if the folder cannot be written.
     """
-    text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+    path = folder / CONFIG
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", text)
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+        if before == text:
+            return
+        if before is not None:
+            write_text(folder / EARLIER.format(1 + len(earlier_configs(folder))), before)
+        write_text(path, text)
     except OSError as error:
         raise unwritable(folder, error) from error
-    return text
+
+
+def earlier_configs(folder: Path) -> list[Path]:
+    """Return what `config.yaml` was before the run was resumed with other settings."""
+    return sorted(folder.glob(EARLIER.format("*")))
 
 
 @contextmanager

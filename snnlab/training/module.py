@@ -83,6 +83,14 @@ class SpikingModule(L.LightningModule):
         """Remember the learning rate that this epoch is trained with: schedules step before its end."""
         self._lr = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epoch's learning rate: a resumed epoch does not start again."""
+        checkpoint["lr_of_epoch"] = self._lr
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch's learning rate."""
+        self._lr = checkpoint["lr_of_epoch"]
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give dropout numbers that depend on step and batch alone, not on what happened before."""
         torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx))

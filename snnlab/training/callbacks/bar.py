@@ -41,7 +41,7 @@ class Bar(ProgressBar):
         self._live: Live | None = None
         self._drawn = -math.inf
         self._label, self._trained, self._evaluated, self._total = "", 0, 0, 0.0
-        self._samples = 0
+        self._samples = self._resumed = 0
         self._val_started = self._val_s = 0.0
 
     def disable(self) -> None:
@@ -54,12 +54,15 @@ class Bar(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin to draw."""
+        """Begin to draw, perhaps in the middle of an epoch that is resumed."""
         self._start()
+        self.on_train_epoch_start(trainer, pl_module)
+        self._resumed = trainer.fit_loop.batch_idx + 1
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the epoch's bar, which its validation is a part of."""
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+        self._resumed = 0
         label = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
         self._samples = self.timing.samples
         self._begin(label, self.total_train_batches + self.total_val_batches)
@@ -145,7 +148,7 @@ class Bar(ProgressBar):
         module, seconds = self.trainer.lightning_module, self.timing.epoch_s
         values = module.so_far() if isinstance(module, SpikingModule) else {}
         speed = (self.timing.samples - self._samples) / seconds if seconds else 0.0
-        return training_parts(values, speed, *self._left(seconds / self._trained))
+        return training_parts(values, speed, *self._left(seconds / (self._trained - self._resumed)))
 
     def _left(self, batch_s: float) -> tuple[float, float]:
         """Return the seconds left of the epoch and of the run, for batches that take `batch_s`."""

@@ -39,6 +39,10 @@ class EpochLines(Checkpoint):
         self.timing = timing
         self._samples = 0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin with an epoch that is resumed."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember how far the count of samples was."""
         self._samples = self.timing.samples

@@ -1,19 +1,26 @@
-"""Which epoch is kept as the best, and the two checkpoints of a run."""
+"""Which epoch is kept as the best."""
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from snnlab.errors import RecordError
+from snnlab.record.checkpoints import read_checkpoint
+
 Rule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
 class Selection(Checkpoint):
-    """Keep the epoch that validation data choose in `best.ckpt`, and the newest in `last.ckpt`.
+    """Keep the weights of the epoch that validation data choose in `best.ckpt`.
+
+    The file and the checkpoint that a training is resumed from are two, and a kill may come between them. The file of
+    the epoch that was chosen when that checkpoint was made is kept beside the new one until the next checkpoint.
 
     Args:
         folder: Where the checkpoints go.
@@ -23,13 +30,14 @@ class Selection(Checkpoint):
 
     def __init__(self, folder: Path, rule: Rule) -> None:
         self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
+        self._before_path = folder / ".best_before.ckpt"
         self.rule = rule
         self.epoch: int | None = None
         self.values: dict[str, float] = {}
         self._key: tuple[float, ...] | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the epoch as the newest, and as the best if it is."""
+        """Save the epoch if it is the best."""
         values = {
             name: float(trainer.callback_metrics[name])
             for name in ("val/loss", "val/accuracy")
@@ -39,8 +47,30 @@ class Selection(Checkpoint):
             key = self._rank(values)
             if self._key is None or key < self._key or self.rule == "last":
                 self._key, self.values, self.epoch = key, values, trainer.current_epoch
-                trainer.save_checkpoint(self.best_path, weights_only=False)
-        trainer.save_checkpoint(self.last_path, weights_only=False)
+                if self.best_path.is_file() and not self._before_path.is_file():
+                    os.replace(self.best_path, self._before_path)
+                trainer.save_checkpoint(self.best_path, weights_only=True)
+
+    def agreed(self) -> None:
+        """Forget the epoch chosen before: a checkpoint was made that knows the new one."""
+        self._before_path.unlink(missing_ok=True)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let `best.ckpt` be what the checkpoint says that the training is resumed from.
+
+        Raises:
+            RecordError: if that file is lost.
+        """
+        if self.epoch is None:
+            self.best_path.unlink(missing_ok=True)
+        elif not self._is_chosen(self.best_path):
+            if not self._is_chosen(self._before_path):
+                raise RecordError(f"{self.best_path}: is not of epoch {self.epoch + 1}, which was chosen")
+            os.replace(self._before_path, self.best_path)
+        self.agreed()
+
+    def _is_chosen(self, path: Path) -> bool:
+        return path.is_file() and read_checkpoint(path)["epoch"] == self.epoch
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

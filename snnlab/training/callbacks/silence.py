@@ -33,3 +33,11 @@ class SilenceWarning(Checkpoint):
                 trainer.current_epoch + 1,
             )
         self.said |= silent
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Return of which layers it was said."""
+        return {"said": sorted(self.said)}
+
+    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
+        """Say it of others only."""
+        self.said = set(state_dict["said"])

@@ -24,6 +24,7 @@ class Timing(L.Callback):
         self.started = started
         self.first_step_s: float | None = None
         self.fit_s = 0.0
+        self.before_s = 0.0
         self.samples = 0
         self.training_s = 0.0
         self.epoch_s = 0.0
@@ -32,6 +33,10 @@ class Timing(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._fit_started = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of an epoch that is resumed: Lightning does not say that it starts."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -57,12 +62,22 @@ class Timing(L.Callback):
         if self._fit_started and not self.fit_s:
             self.on_fit_end(trainer, pl_module)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return how long the training took so far, and what it got through."""
+        so_far = time.perf_counter() - self._fit_started
+        return {"fit_s": self.before_s + so_far, "samples": self.samples, "training_s": self.training_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.before_s, self.samples = state_dict["fit_s"], state_dict["samples"]
+        self.training_s = state_dict["training_s"]
+
     def summary(self) -> dict[str, float | None]:
         """Return the `timing` part of a result: seconds, samples a second, peak memory in MB."""
         peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT
         device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
         return {
-            "fit_s": self.fit_s,
+            "fit_s": self.before_s + self.fit_s,
             "samples_per_s": self.samples / self.training_s if self.training_s else None,
             "first_step_s": self.first_step_s,
             "peak_rss_mb": peak_rss / 1e6,

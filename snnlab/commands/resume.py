@@ -1,0 +1,133 @@
+"""`snnlab train resume=RUN`: a run that was killed, interrupted, or is to be trained for longer, goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnlab.errors import ConfigError, RecordError
+
+if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
+    from snnlab.record.run_folder import Result
+    from snnlab.training.resuming.resumption import Resumption
+
+_log = logging.getLogger(__name__)
+_KEY = "resume="
+
+
+def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
+
+    Raises:
+        ConfigError: if they name none, or more than one.
+    """
+    asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
+    if not asked:
+        return None
+    if len(asked) > 1 or not asked[0] or asked[0] == "null":
+        raise ConfigError("resume: name one run's folder, such as resume=outputs/NAME/TIME_SEED")
+    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_KEY)]
+
+
+def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float) -> Result:
+    """Let a run go on from its newest checkpoint, and return its result; that of a complete one is returned at once.
+
+    Args:
+        run: The run's folder.
+        overrides: What is different from now on; see `snnlab.config.resumable`.
+        config_dir: A folder of YAML files of the user's.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for a setting that cannot change, a damaged checkpoint, other recordings.
+    """
+    from snnlab.config.of_run import compose_run
+    from snnlab.config.resumable import changes
+    from snnlab.record.lock import locked
+
+    before, now = compose_run(run, (), config_dir), compose_run(run, overrides, config_dir)
+    changed = changes(before.record or {}, now.record or {})
+    folder = run.absolute()
+    with locked(folder):
+        done = completed(folder)
+        if done is not None and "trainer.max_epochs" not in changed:
+            _log.info("%s is complete; there is nothing to resume", run)
+            return done
+        resumption = read_resumption(folder, changed, longer=before.scheduler != now.scheduler)
+        if resumption.checkpoint is not None:
+            now = replace(now, init_from=None)  # its weights are in the checkpoint
+        check_epochs(now.trainer.get("max_epochs"), resumption)
+        return _go_on(now, folder, started, resumption)
+
+
+def completed(folder: Path) -> Result | None:
+    """Return the result of a run that is complete, else None."""
+    from snnlab.record.run_folder import Result
+    from snnlab.record.run_reading import RESULT, read_run
+
+    if not (folder / RESULT).is_file():
+        return None
+    page = read_run(folder).page
+    if page["status"] != "completed":
+        return None
+    known = {field.name for field in fields(Result)}
+    return Result(folder, **{key: value for key, value in page.items() if key in known})
+
+
+def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -> Resumption:
+    """Read what a run goes on from.
+
+    Args:
+        folder: The run's folder.
+        changed: See `Resumption`.
+        longer: See `Resumption`.
+
+    Raises:
+        RecordError: if its checkpoint is damaged, or not its own.
+    """
+    from snnlab.record.checkpoints import read_checkpoint
+    from snnlab.record.provenance import config_hash
+    from snnlab.record.run_folder import CONFIG, earlier_configs
+    from snnlab.training.resuming.resumption import Resumption
+    from snnlab.training.resuming.snapshots import FORMAT, NODE
+
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        _log.info("%s has no checkpoint yet and begins anew", folder.name)
+        return Resumption(None, {}, changed, now)
+    node = read_checkpoint(path).get(NODE)
+    if not isinstance(node, Mapping) or node.get("format") != FORMAT:
+        raise RecordError(f"{path}: this version of snnlab cannot resume from it; init_from={folder} takes its weights")
+    texts = [config.read_text(encoding="utf-8") for config in (folder / CONFIG, *earlier_configs(folder))]
+    if node["config_hash"] not in map(config_hash, texts):
+        raise RecordError(f"{folder}: its {CONFIG} is not the one that its checkpoint was made with")
+    return Resumption(path, node, changed, now, longer)
+
+
+def check_epochs(wanted: Any, resumption: Resumption) -> None:
+    """Raise if fewer epochs are asked for than are trained.
+
+    Raises:
+        ConfigError: then.
+    """
+    begun = resumption.position.epoch + (resumption.position.batch > 0)
+    if isinstance(wanted, int) and 0 <= wanted < begun:
+        raise ConfigError(f"trainer.max_epochs: the run has begun its epoch {begun} already; set {begun} or more")
+
+
+def _go_on(experiment: Experiment, folder: Path, started: float, resumption: Resumption) -> Result:
+    from snnlab.commands.fit import fit_and_test
+    from snnlab.commands.train import assembled
+    from snnlab.console import quiet_lightning
+
+    with experiment.located_errors(), quiet_lightning():
+        if experiment.threads is None and resumption.node:  # sums differ in their last digits with other numbers
+            experiment = replace(experiment, threads=resumption.node["threads"])
+        module, data, built = assembled(experiment, folder)
+        return fit_and_test(experiment, folder, module, data, built, started, resumption)

@@ -1,0 +1,67 @@
+"""The last part of a training: the chosen epoch on validation and test recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from snnlab.data.module import EventDataModule
+from snnlab.events.targets import IGNORED
+from snnlab.nn import BuiltNetwork
+from snnlab.record.checkpoints import read_checkpoint
+from snnlab.record.files import write_npz
+from snnlab.record.predictions import Predictions, layer_names
+from snnlab.training.callbacks.bar import Bar
+from snnlab.training.callbacks.selection import Selection
+from snnlab.training.module import SpikingModule
+
+
+def chosen_metrics(
+    trainer: L.Trainer,
+    module: SpikingModule,
+    data: EventDataModule,
+    selection: Selection,
+    built: BuiltNetwork,
+    test: bool,
+) -> dict[str, float]:
+    """Return the flat metrics of the chosen epoch, and write its predictions."""
+    last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    if selection.epoch is not None:  # None where no epoch was trained: the network is tested as it began
+        module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
+    metrics: dict[str, float] = {}
+    arrays = {"layers": layer_names(built.spiking)}
+    stages = [("val", bool(last)), ("test", test and data.split.test.size > 0)]
+    for stage in (name for name, wanted in stages if wanted):
+        values, of_stage = _evaluate(trainer, module, data, stage)
+        metrics.update(values)
+        arrays.update(of_stage)
+    write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
+    params = sum(p.numel() for p in module.network.parameters())
+    return {**metrics, **last, "params": float(params)}
+
+
+def _evaluate(
+    trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
+) -> tuple[Mapping[str, float], dict[str, Any]]:
+    predictions = Predictions(stage)
+    callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
+    # The chosen epoch's validation has been logged when it was trained: a second time would bend its curve.
+    kept = [callback for callback in callbacks if isinstance(callback, Bar)]
+    trainer.callbacks = [predictions, *kept]  # type: ignore[attr-defined]
+    trainer.loggers = loggers if stage == "test" else []
+    try:
+        if stage == "test":
+            (values,) = trainer.test(module, datamodule=data, verbose=False)
+        else:
+            (values,) = trainer.validate(module, datamodule=data, verbose=False)
+    finally:
+        trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
+    arrays = predictions.arrays()
+    targets = arrays[f"{stage}_target"]
+    sizes = {f"{stage}/recordings": float(len(targets))}
+    if data.settings.targets == "steps":
+        sizes[f"{stage}/labelled_steps"] = float((targets != IGNORED).sum())
+    return {**values, **sizes}, arrays

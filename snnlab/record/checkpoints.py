@@ -1,0 +1,71 @@
+"""Checkpoints: written whole or not at all, checked when they are read, and never executed."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from snnlab.errors import RecordError
+from snnlab.record.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_UNSAFE = "Weights only load failed"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How Lightning writes and reads checkpoints here."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint beside its place, and rename it when it is whole and on the disk."""
+        # torch writing to the file itself would turn a full disk into an error that says nothing of it.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Return what is in a checkpoint, see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what is in a checkpoint, tensors on the CPU; nothing in the file is executed.
+
+    Raises:
+        RecordError: if it is damaged, truncated, or not a checkpoint of ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:  # torch writes checksums, and does not look at them when it reads
+            damaged = parts.testzip()
+        if damaged is not None:
+            raise RecordError(f"{path}: is damaged; {damaged} in it is not what was written")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: is not there") from error
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
+        raise RecordError(f"{path}: is no checkpoint that can be read ({_reason(error)})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise RecordError(f"{path}: is no checkpoint of a run")
+    return content
+
+
+def network_weights(path: Path) -> dict[str, Tensor]:
+    """Return the network's weights out of a checkpoint, on the CPU; nothing in the file is executed.
+
+    Raises:
+        RecordError: if it cannot be read.
+    """
+    state = read_checkpoint(path)["state_dict"]
+    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return "it holds more than numbers and plain values, which is not loaded" if _UNSAFE in first else first

@@ -1,0 +1,72 @@
+"""What a resumed run goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snnlab.errors import DataError
+from snnlab.training.resuming.position import Position
+
+_WORDS = {
+    "data_fingerprint": "data: the recordings are not those that the run was trained on",
+    "split_hash": "data: the recordings are not divided into training, validation and test as they were",
+}
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A run's checkpoint, read.
+
+    Attributes:
+        checkpoint: The file; None where the run ended before its first.
+        node: What snnlab keeps in it; empty where there is none.
+        changed: Settings that are different from now on: `{setting: [before, after]}`.
+        at: The time, ISO 8601.
+        longer: Whether the schedule of the learning rate is another from now on.
+    """
+
+    checkpoint: Path | None
+    node: Mapping[str, Any]
+    changed: Mapping[str, Any]
+    at: str
+    longer: bool = False
+
+    @property
+    def position(self) -> Position:
+        """Where the training goes on."""
+        return Position(self.node.get("epoch", 0), self.node.get("batch", 0))
+
+    @property
+    def logged_steps(self) -> int:
+        """From which step on TensorBoard forgets what it was told."""
+        return self.node.get("logged_steps", 0)
+
+    @property
+    def resumed(self) -> list[dict[str, Any]]:
+        """One entry for each time that the run was resumed, this one too."""
+        now = {**self.position._asdict(), "at": self.at, "changed": dict(self.changed)}
+        return [*self.node.get("resumed", []), now]
+
+    def __str__(self) -> str:
+        over = self.node.get("over") and not self.longer_run
+        where = "the training is over, the test is left" if over else f"goes on with {self.position}"
+        changes = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.changed.items())
+        return f"resumed: {where}{f'; {changes}' if changes else ''}"
+
+    @property
+    def longer_run(self) -> bool:
+        """Whether more epochs are asked for than before."""
+        return "trainer.max_epochs" in self.changed
+
+    def require_same(self, hashes: Mapping[str, str]) -> None:
+        """Raise if the data are others.
+
+        Raises:
+            DataError: then.
+        """
+        for name, value in hashes.items():
+            if self.node.get(name, value) != value:
+                raise DataError(f"{_WORDS[name]}; a resumed run needs the same")

@@ -1,0 +1,94 @@
+"""Ctrl-C, SIGTERM and a cluster's signal end a training between two batches, after a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from snnlab.training.resuming.snapshots import Snapshots
+
+
+class StoppedError(Exception):
+    """A signal ended the training; its checkpoint is made.
+
+    Args:
+        signum: The signal.
+    """
+
+    def __init__(self, signum: signal.Signals) -> None:
+        super().__init__(signum.name)
+        self.signum = signum
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a training; in a job of SLURM also the one that it may send before its time is up."""
+    of_cluster = (signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()
+    return (signal.SIGINT, signal.SIGTERM, *of_cluster)
+
+
+class StopOnSignal(Checkpoint):
+    """Ends the training at the first place where it can be saved; a second Ctrl-C ends it at once.
+
+    A Checkpoint only because Lightning calls those last: it must come after the checkpoints.
+
+    Args:
+        snapshots: What saves.
+    """
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.snapshots = snapshots
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen, in place of Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in stop_signals()}
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and stop, if a signal came.
+
+        Raises:
+            StoppedError: then.
+        """
+        if self.received is not None and self.snapshots.possible:
+            if self.snapshots.saved != (trainer.current_epoch, batch_idx):
+                self.snapshots.save(trainer)
+            raise StoppedError(self.received)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Stop in a validation: what was trained since the last checkpoint is trained again.
+
+        Raises:
+            StoppedError: if a signal came.
+        """
+        if self.received is not None:
+            raise StoppedError(self.received)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen no longer."""
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Listen no longer."""
+        self._restore()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,332 @@
+"""A run that is killed and resumed ends as one that never was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab import load
+from snnlab.record.lock import locked
+
+from . import killing
+from .conftest import Outcome
+
+# Two of each kind of randomness, and little of everything else.
+RUN = (
+    "train",
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=16",
+    "+model.layers.drop={type: dropout, p: 0.3, after: lif1}",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "data.augment=[{type: affine, shift: 2}]",
+    "data.mix={type: eventmix, p: 0.5}",
+    "trainer.max_epochs=3",
+    "+trainer.limit_train_batches=6",
+    "+trainer.limit_val_batches=2",
+    "+trainer.limit_test_batches=2",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "threads=1",
+    "pictures=null",
+    "plugins=[tests.commands.killing]",
+    "+callbacks.kill={_target_: tests.commands.killing.Kill}",
+    "checkpoint_every_s=0",
+)
+BATCHES, EPOCHS = 6, 3
+
+
+def trained(folder: Path, arguments: tuple[str, ...], place: str = "", code: int | None = None, **env: str) -> Path:
+    """Train, with a kill at a place; return the run's folder."""
+    ended = killing.run([*RUN, f"output_dir={folder}", *arguments], folder.with_suffix(".log"), place, **env)
+    assert ended == ((-9 if place else 0) if code is None else code), folder.with_suffix(".log").read_text()
+    (config,) = folder.glob("*/*/config.yaml")
+    return config.parent
+
+
+def resumed(run: Path, *arguments: str, place: str = "") -> Path:
+    log = run.parent / "resumed.log"
+    code = killing.run(["train", f"resume={run}", *arguments], log, place)
+    assert code == (-9 if place else 0), log.read_text()
+    return run
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text())
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Compare the weights, every figure and every prediction of two runs."""
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    for name in ("best", "last"):
+        states = [torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other)]
+        weights = [state["state_dict"] for state in states]
+        assert weights[0].keys() == weights[1].keys()
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0]), name
+        assert states[0]["epoch"] == states[1]["epoch"]
+    predictions = [dict(np.load(run / "predictions.npz")) for run in (one, other)]
+    assert predictions[0].keys() == predictions[1].keys()
+    assert all(np.array_equal(predictions[0][key], predictions[1][key]) for key in predictions[0])
+    assert result(one)["metrics"] == result(other)["metrics"]
+    assert result(one)["selection"] == result(other)["selection"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run that nothing interrupted."""
+    return trained(tmp_path_factory.mktemp("whole") / "run", (digits_store,))
+
+
+PLACES = {
+    "the first batch": "batch:0:0",
+    "the last batch of an epoch": f"batch:1:{BATCHES - 1}",
+    "between two epochs": "start:1",
+    "a validation": "validation:1",
+    "the end of an epoch": "end:1",
+    "the end of the last epoch": f"end:{EPOCHS - 1}",
+    "the end of the training": "over",
+    "saving": "saving:12",
+    **{f"a batch at random ({n})": f"batch:{n}:{random.Random(n).randrange(BATCHES)}" for n in range(EPOCHS)},
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_killed_at(tmp_path: Path, digits_store: str, whole: Path, place: str, workers: int):
+    run = trained(tmp_path / "run", (digits_store, f"data.num_workers={workers}"), place)
+    assert_same(resumed(run), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_again_and_again(tmp_path: Path, digits_store: str, whole: Path, workers: int):
+    """Ten runs, each killed twice at random."""
+    for number in range(10):
+        rng = random.Random(100 * workers + number)
+        first, second = sorted(rng.sample(range(EPOCHS * BATCHES), 2))
+        places = [f"batch:{at // BATCHES}:{at % BATCHES}" for at in (first, second)]
+        if number % 3 == 0:
+            places[0] = f"saving:{rng.randrange(1, 30)}"
+        run = trained(tmp_path / f"run{number}", (digits_store, f"data.num_workers={workers}"), places[0])
+        killing.run(["train", f"resume={run}"], run.parent / "resumed.log", places[1])
+        assert_same(resumed(run), whole)
+
+
+VARIANTS = {
+    "plateau": ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.1"),
+    "a_schedule_of_steps": ("+scheduler.interval=step", "scheduler.T_max=20", "optimizer=rmsprop"),
+    "gradients_of_two_batches": ("+trainer.accumulate_grad_batches=2", "+scheduler.interval=step"),
+    "validation_within_the_epoch": ("+trainer.val_check_interval=0.5",),
+    "validation_each_other_epoch": ("+trainer.check_val_every_n_epoch=2",),
+    "early_stopping": (
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=1",
+        "+callbacks.early_stopping.min_delta=100",
+    ),
+    "steps": ("+trainer.max_steps=15", "selection=last"),
+    "without_validation": ("data.val_fraction=0",),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_killed_with(tmp_path: Path, digits_store: str, name: str):
+    early = name == "early_stopping"
+    places = [f"batch:1:{random.Random(name).randrange(BATCHES)}", "over" if early else "end:0"]
+    runs = [trained(tmp_path / f"run{place}", (digits_store, *VARIANTS[name]), place) for place in ("", *places)]
+    assert (result(runs[0])["selection"]["epochs"] < EPOCHS) == (early)
+    for run in runs[1:]:
+        assert_same(resumed(run), runs[0])
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_stopped_by_a_signal_it_goes_on_with_the_next_batch(tmp_path: Path, digits_store: str, whole: Path, name: str):
+    status = {"INT": 130, "TERM": 143}[name]
+    run = trained(tmp_path / "run", (digits_store, "checkpoint_every_s=null"), f"{name}@batch:1:2", status)
+    assert result(run)["status"] == "interrupted"
+    assert f"snnlab train resume={run} goes on" in (tmp_path / "run.log").read_text()
+    resumed(run, "checkpoint_every_s=0")
+    assert "goes on with epoch 2, batch 4; checkpoint_every_s None -> 0" in (run / "log.txt").read_text()
+    assert_same(run, whole)
+    (entry,) = result(run)["resumed"]
+    assert (entry["epoch"], entry["batch"]) == (1, 3)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: str, whole: Path):
+    run = trained(tmp_path / "run", (digits_store,), "full:12", 2)
+    log = (tmp_path / "run.log").read_text()
+    assert "No space left on device; the run is incomplete: snnlab train resume=" in log
+    assert "Traceback" not in log
+    assert_same(resumed(run), whole)
+
+
+def test_slurm_starts_it_again(tmp_path: Path, digits_store: str, whole: Path):
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\n")
+    scontrol.chmod(0o755)
+    environment = {"PATH": f"{scontrol.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "17"}
+    again = {**environment, "SLURM_RESTART_COUNT": "1"}
+    run = trained(tmp_path / "run", (digits_store,), "USR1@batch:1:2", 138, **environment)
+    assert (tmp_path / "asked").read_text() == "requeue 17\n"
+    assert trained(tmp_path / "run", (digits_store,), **again) == run
+    assert_same(run, whole)
+    assert trained(tmp_path / "run", (digits_store,), **again) == run
+    assert "is complete; there is nothing to resume" in (tmp_path / "run.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run that was killed in its second epoch."""
+    return trained(tmp_path_factory.mktemp("stopped") / "run", (digits_store,), "batch:1:3")
+
+
+@pytest.fixture
+def copy(tmp_path: Path, stopped: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "copy"))
+
+
+def test_tensorboard_shows_each_step_once(copy: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    resumed(copy)
+    events = EventAccumulator(str(copy / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss_step")] == list(range(EPOCHS * BATCHES))
+    assert [event.step for event in events.Scalars("val/loss")] == [BATCHES * n - 1 for n in range(1, EPOCHS + 1)]
+
+
+def test_a_complete_run_is_shown_again_at_once(snnlab: Callable[..., Outcome], whole: Path):
+    before = (whole / "result.json").stat().st_mtime_ns
+    done = snnlab("train", f"resume={whole}", "trainer.max_epochs=3")
+    assert done.status == 0
+    assert done.out.splitlines()[-1] == str(whole)
+    assert "is complete; there is nothing to resume" in done.err
+    assert (whole / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(tmp_path: Path, digits_store: str, whole: Path):
+    run = Path(shutil.copytree(whole, tmp_path / "copy"))
+    resumed(run, "trainer.max_epochs=5")
+    longer = trained(tmp_path / "longer", (digits_store, "trainer.max_epochs=5"))
+    rates = [load(of).epochs["lr"] for of in (run, longer)]
+    assert np.array_equal(rates[0][3:], rates[1][3:])
+    assert (run / "config_before_1.yaml").read_text() == (whole / "config.yaml").read_text()
+    assert (run / "config.yaml").read_text() != (whole / "config.yaml").read_text()
+    assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
+    assert result(run)["selection"]["epochs"] == 5
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.batch_size=16", "data.batch_size: a resumed run goes on with 8; only trainer.max_epochs,"),
+        ("optimizer.lr=1", "optimizer.lr: a resumed run goes on with"),
+        ("loss.over_time=max", "loss.over_time: "),
+        ("trainer.max_epochs=1", "trainer.max_epochs: the run has begun its epoch 2 already; set 2 or more"),
+        ("resume=elsewhere", "resume: name one run's folder"),
+        ("-m", "train resume=RUN: there is no option -m. It takes --config-dir"),
+    ],
+)
+def test_what_cannot_change_is_refused_by_name(
+    snnlab: Callable[..., Outcome], stopped: Path, override: str, words: str
+):
+    done = snnlab("train", f"resume={stopped}", override)
+    assert done.status == 2
+    assert done.err.startswith(f"snnlab: {words}")
+
+
+def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., Outcome], tmp_path: Path):
+    done = snnlab("train", f"resume={tmp_path}")
+    assert (done.status, done.out) == (2, "")
+    assert "is no run's folder" in done.err
+
+
+class Harm:
+    """What a stranger's checkpoint might do."""
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("harm"),)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_program(path: Path) -> None:
+    torch.save({"state_dict": {}}, path)
+
+
+def a_strangers(path: Path) -> None:
+    torch.save({"state_dict": Harm()}, path)
+
+
+def of_another_configuration(path: Path) -> None:
+    config = path.parent.parent / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (truncated, "is no checkpoint that can be read"),
+        (one_byte_changed, "is damaged"),
+        (of_another_program, "this version of snnlab cannot resume from it"),
+        (a_strangers, "it holds more than numbers and plain values, which is not loaded"),
+        (of_another_configuration, "is not the one that its checkpoint was made with"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused(
+    snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], words: str
+):
+    harm(copy / "checkpoints" / "last.ckpt")
+    done = snnlab("train", f"resume={copy}")
+    assert done.status == 2
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert not Path("harm").exists()
+
+
+def test_other_recordings_are_refused(snnlab: Callable[..., Outcome], copy: Path):
+    path = copy / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["snnlab"]["data_fingerprint"] = "another"
+    torch.save(content, path)
+    done = snnlab("train", f"resume={copy}")
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith(
+        "snnlab: data: the recordings are not those that the run was trained on"
+    )
+
+
+def hold(folder: Path, held: Any, ended: Any) -> None:
+    with locked(folder):
+        held.set()
+        ended.wait(60)
+
+
+def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], stopped: Path):
+    context = multiprocessing.get_context("spawn")
+    held, ended = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(stopped, held, ended))
+    other.start()
+    assert held.wait(60)
+    done = snnlab("train", f"resume={stopped}")
+    ended.set()
+    other.join()
+    assert done.status == 2
+    assert "another process trains in it at this moment" in done.err
