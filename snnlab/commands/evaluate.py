@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
     from snnlab.data.registry import Dataset
+
+_log = logging.getLogger(__name__)
 
 USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [OVERRIDES]
 
@@ -76,6 +79,8 @@ def evaluate(
 
     settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
     _choose(data, part)
+    if not any(override.lstrip("+~").startswith("data") for override in overrides):
+        _tell_other_recordings(run, data.store.fingerprint)
     folder = _folder(run, part, checkpoint, out)
     with quiet_lightning():
         optimizer = assemble.optimizer(experiment, built)
@@ -123,6 +128,17 @@ def _choose(data: EventDataModule, part: str) -> None:
     if not chosen.size:
         raise ConfigError(f"evaluate: there are no {part} recordings")
     data.split = replace(data.split, test=chosen)
+
+
+def _tell_other_recordings(run: Path, fingerprint: str) -> None:
+    """Warn where the same settings lead to other recordings than those of the run."""
+    from snnlab.record.run_reading import RESULT, read_run
+
+    if not (run / RESULT).is_file():
+        return
+    known = (read_run(run).page.get("provenance") or {}).get("data_fingerprint")
+    if known not in (None, fingerprint):
+        _log.warning("the recordings are not those that %s was trained and tested on: what is read has changed", run)
 
 
 def _folder(run: Path, part: str, checkpoint: str, out: str | None) -> Path:

@@ -22,6 +22,7 @@ from snnlab.files import write_json
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
@@ -96,6 +97,7 @@ def fit_and_test(
     )
     with nullcontext() if resumption else locked(folder), _recorded(result, watched, data), log_file(folder):
         write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
+        write_hot_pixels(folder, data.hot)
         if resumption and resumption.checkpoint:
             _log.info(str(resumption))
         checkpoint = resumption.checkpoint if resumption else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,9 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from snnlab.config.compose import check, readable_errors
 from snnlab.config.composing import ROOT, VERSION_BASE, own_hydra
 from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.migration import migrate
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RecordError, listing
+
+_log = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 # What makes a run's network what it is: a file of these groups would be another run's.
@@ -39,8 +43,8 @@ def compose_run(run: Path, overrides: Sequence[str] = (), config_dir: str | Path
         RecordError: if the folder is no run's.
         ConfigError: if an override cannot be used.
     """
-    cfg = recorded_config(run)
-    own = own_folder(config_dir)
+    recorded = recorded_config(run)
+    cfg, own = recorded.copy(), own_folder(config_dir)
     names = groups(config_folder(), own)
     chosen, values = _by_kind(overrides, names, cfg)
     for group, name in chosen.items():
@@ -50,12 +54,12 @@ def compose_run(run: Path, overrides: Sequence[str] = (), config_dir: str | Path
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=ROOT)
         composed = hydra.compose("config", mark_overrides(values, names))
     experiment = check(composed, (), chosen)
-    _require_same_classes(cfg, recorded_config(run), run)
+    _require_same_classes(cfg, recorded, run)
     return experiment
 
 
 def recorded_config(run: Path) -> DictConfig:
-    """Return a run's config.yaml as it was written.
+    """Return a run's config.yaml; what an older one says otherwise than today is put into today's words, and told.
 
     Raises:
         RecordError: if there is none, or it cannot be read.
@@ -65,9 +69,15 @@ def recorded_config(run: Path) -> DictConfig:
         raise RecordError(f"{run}: is no run's folder, there is no {CONFIG} in it")
     with readable_errors():
         cfg = OmegaConf.load(path)
-    if not isinstance(cfg, DictConfig) or "model" not in cfg or "data" not in cfg:
+    if not isinstance(cfg, DictConfig) or "data" not in cfg or not _has_layers(cfg.get("model")):
         raise RecordError(f"{path}: is not what a run recorded")
+    for change in migrate(cfg):
+        _log.warning("%s: %s", path, change)
     return cfg
+
+
+def _has_layers(model: Any) -> bool:
+    return isinstance(model, DictConfig) and isinstance(model.get("layers"), DictConfig)
 
 
 def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:

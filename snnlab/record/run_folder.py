@@ -1,7 +1,7 @@
 """The folder of one run, and what `train` returns.
 
 config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
-checkpoints/{best,last}.ckpt  tensorboard/
+checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json
 config_before_N.yaml, where the run was resumed with other settings
 """
 

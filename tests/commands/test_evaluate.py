@@ -184,3 +184,19 @@ def test_what_a_training_cannot_begin_with_names_the_setting(run: Path, snnlab: 
     assert "init_from:" in done.err
     assert "it is no run's folder" in done.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    told = "the recordings are not those that"
+    assert told not in snnlab("evaluate", str(run)).err
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for path in run.iterdir():
+        (changed / path.name).symlink_to(path)
+    page = json.loads((run / "result.json").read_text())
+    page["provenance"]["data_fingerprint"] = "another"
+    (changed / "result.json").unlink()
+    (changed / "result.json").write_text(json.dumps(page))
+    out = ("--out", str(tmp_path / "out"))
+    assert f"{told} {changed} was trained and tested on" in snnlab("evaluate", str(changed), *out).err
+    assert told not in snnlab("evaluate", str(changed), *out, "data.simulation_seed=1").err

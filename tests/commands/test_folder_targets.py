@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from snnlab import load
+from snnlab.data.settings import build_dataset
 
 from .conftest import Outcome
 
@@ -97,6 +103,33 @@ def evaluated(done: Outcome) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "result.json").read_text())
 
 
+def names(folder: Path, places: np.ndarray) -> list[str]:
+    """Return the files of recordings."""
+    dataset = build_dataset(load(folder).experiment.data)
+    return [dataset.name(place) for place in places.tolist()]
+
+
+def stretches_are_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
+    """Check the rows of `predict` against the answers at each step, of the whole and of pieces."""
+    files = names(folder, arrays["test_recording"])
+    rows = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), *files).out)))
+    for file, answers in zip(files, arrays["test_answers"], strict=True):
+        own = [row for row in rows if row["file"] == file]
+        many = [round((float(row["end_ms"]) - float(row["start_ms"])) / 10) for row in own]
+        assert np.repeat([int(row["answer"]) for row in own], many).tolist() == answers.tolist()
+        assert all(before["answer"] != after["answer"] for before, after in pairwise(own))
+        assert all(row["name"] == ("left", "right")[int(row["answer"])] for row in own)
+        assert sum(int(row["events"]) for row in own) == EVENTS
+    done = snnlab("predict", str(folder), files[0], "--pieces", "20", "--format", "jsonl")
+    pieces = [json.loads(line) for line in done.out.splitlines()]
+    assert {row["until_ms"] for row in pieces} == {20, 40, 60, 80, 100}
+    steps = [row["answer"] for row in pieces for _ in range(round((row["end_ms"] - row["start_ms"]) / 10))]
+    assert steps == arrays["test_answers"][0].tolist()
+    assert sum(row["events"] for row in pieces) == EVENTS
+    same = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), files[0], "--pieces", "20").out)))
+    assert same == [row for row in rows if row["file"] == files[0]]
+
+
 def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None:
     given = experiment(blobs, "value", "mse", "mix: {type: mixup, p: 0.2}")
     done = snnlab("train", *given)
@@ -120,9 +153,18 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     over_time = found["error_over_time"]["x"]
     np.testing.assert_allclose(over_time, np.abs(arrays["test_answers"][..., 0] - target[:, :1]).mean(0), rtol=1e-5)
     assert (again / "error_over_time.png").stat().st_size > 5000
-    refused = snnlab("predict", str(folder), str(blobs / "0.npy"))
-    assert refused.status == 2
-    assert "this run has data.targets=value" in refused.err
+    files = names(folder, arrays["test_recording"])
+    rows = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), *files).out)))
+    assert list(rows[0]) == ["file", "start_ms", "value_x", "value_mirrored", "events", "left_out"]
+    given_values = [[float(row["value_x"]), float(row["value_mirrored"])] for row in rows]
+    np.testing.assert_allclose(given_values, answer, rtol=1e-4, atol=1e-6)
+    done = snnlab("predict", str(folder), files[0], "--pieces", "30", "--format", "jsonl")
+    pieces = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["until_ms"], row["final"]) for row in pieces] == [(30, False), (60, False), (90, False), (100, True)]
+    so_far = [[row["value_x"], row["value_mirrored"]] for row in pieces]
+    np.testing.assert_allclose(so_far, arrays["test_answers"][0, [2, 5, 8, 9]], rtol=1e-4, atol=1e-6)
+    assert sorted(row["events"] for row in pieces) == [row["events"] for row in pieces]
+    assert pieces[-1]["events"] == int(rows[0]["events"])
     assert f"R2 {metrics['test/r2']:.3f}" in snnlab("runs", "list", str(folder.parent)).out
 
 
@@ -146,6 +188,7 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     assert np.array(found["confusion"]).sum() == labelled.sum()
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
+    stretches_are_the_answers(folder, arrays, snnlab)
     assert (again / "confusion.png").stat().st_size > 5000
 
 

@@ -19,19 +19,30 @@ from .conftest import Outcome
 Snnlab = Callable[..., Outcome]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run on a folder of recordings of two classes, on the left and on the right of the sensor."""
-    folder, rng = tmp_path_factory.mktemp("predict"), np.random.default_rng(0)
+def _trained(folder: Path, *more: str, hot: int = 0) -> Path:
+    """Return a run on recordings of two classes, on the left and on the right of the sensor, some with a hot pixel."""
+    rng = np.random.default_rng(0)
     for number in range(24):
         path = folder / "mine" / ("left", "right")[number % 2] / f"{number:02d}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         x, y = rng.integers(0, 8, 200) + 8 * (number % 2), rng.integers(0, 8, 200)
+        x[:hot], y[:hot] = 3, 5
         np.save(path, np.stack([x, y, np.sort(rng.integers(0, 260, 200)), rng.integers(0, 2, 200)], 1))
     data = ("data.sensor_size=[16,8,2]", "data.num_classes=2", "data.duration_ms=100", "data.num_bins=5")
     where = (f"data.root={folder / 'mine'}", f"data.store_dir={folder}", f"output_dir={folder / 'outputs'}")
     network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "trainer.max_epochs=3", "trainer.accelerator=cpu")
-    return train("data=folder", "data.time_unit=ms", *data, *where, *network).folder
+    loud = ("model.layers.lif1.v_threshold=0.2", "optimizer.lr=0.01")  # so that the answers are not all alike
+    return train("data=folder", "data.time_unit=ms", *data, *where, *network, *loud, *more).folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _trained(tmp_path_factory.mktemp("predict"))
+
+
+@pytest.fixture
+def hot_run(tmp_path: Path) -> Path:
+    return _trained(tmp_path, "data.hot_pixels_hz=100", "trainer.max_epochs=1", hot=60)
 
 
 def _rows(done: Outcome) -> list[dict[str, str]]:
@@ -45,6 +56,7 @@ def test_the_answers_are_those_of_the_run(run: Path, snnlab: Snnlab) -> None:
     places = opened.predictions["test_recording"].tolist()
     rows = _rows(snnlab("predict", str(run), *(dataset.name(place) for place in places)))
     readout = opened.predictions["test_readout"]
+    assert np.unique(readout).size == readout.size
     assert [int(row["answer"]) for row in rows] == readout.argmax(1).tolist()
     odds = np.exp(readout) / np.exp(readout).sum(1, keepdims=True)
     assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-3)
@@ -67,21 +79,82 @@ def test_files_of_another_kind_and_unit_and_lines_of_json(run: Path, snnlab: Snn
     assert row["probability"] == float(same["probability"])
 
 
-def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
-    text = (run / "config.yaml").read_text().replace("  duration_ms: 100\n", "  duration_ms: 100\n  stride_ms: 50\n")
-    assert "stride_ms" in text
-    windowed = tmp_path / "windowed"
-    windowed.mkdir()
+def _changed(run: Path, folder: Path, before: str, after: str) -> Path:
+    """Return a copy of a run whose config.yaml says something else."""
+    text = (run / "config.yaml").read_text()
+    assert before in text
+    folder.mkdir()
     for path in run.iterdir():
         if path.name != "config.yaml":
-            (windowed / path.name).symlink_to(path)
-    (windowed / "config.yaml").write_text(text)
+            (folder / path.name).symlink_to(path)
+    (folder / "config.yaml").write_text(text.replace(before, after))
+    return folder
+
+
+def test_a_loss_of_the_user_s_own_reads_the_answer_out(run: Path, snnlab: Snnlab, workplace: Path) -> None:
+    (workplace / "my_reversed_loss.py").write_text(
+        "from snnlab.training.losses import LOSSES, CrossEntropy\n\n\n"
+        "@LOSSES.register('reversed')\nclass Reversed(CrossEntropy):\n"
+        "    def readout(self, y, lengths):\n        return -super().readout(y, lengths)\n"
+    )
+    own = _changed(run, workplace / "own", "plugins: []", "plugins: [my_reversed_loss]")
+    reverse = _changed(own, workplace / "reverse", "type: cross_entropy", "type: reversed")
+    source = str(next((run.parents[2] / "mine" / "left").glob("*.npy")))
+    (row,), (other,) = (_rows(snnlab("predict", str(folder), source)) for folder in (run, reverse))
+    assert {row["answer"], other["answer"]} == {"0", "1"}
+
+
+def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    before, after = "  duration_ms: 100\n", "  duration_ms: 100\n  stride_ms: 50\n"
+    windowed = _changed(run, tmp_path / "windowed", before, after)
     source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
     rows = _rows(snnlab("predict", str(windowed), str(source)))
     assert [float(row["start_ms"]) for row in rows] == [0, 50, 100, 150, 200][: len(rows)]
     assert len(rows) >= 4
     (whole,) = _rows(snnlab("predict", str(run), str(source)))
     assert rows[0]["probability"] == whole["probability"]
+
+
+@pytest.mark.parametrize("length", ["20", "60", "100", "1000"])
+def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str) -> None:
+    files = [str(path) for path in sorted((run.parents[2] / "mine" / "right").glob("*.npy"))[:3]]
+    whole = _rows(snnlab("predict", str(run), *files))
+    assert _rows(snnlab("predict", str(run), *files, "--pieces", length)) == whole
+    done = snnlab("predict", str(run), *files, "--pieces", length, "--format", "jsonl")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    ends = [*range(int(length), 100, int(length)), 100]
+    assert [(line["until_ms"], line["final"]) for line in lines] == 3 * [(end, end == 100) for end in ends]
+    last = [{name: str(line[name]) for name in whole[0]} for line in lines if line["final"]]
+    assert last == whole
+
+
+def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:
+    assert json.loads((hot_run / "hot_pixels.json").read_text()) == {"pixels": [5 * 16 + 3]}
+    opened = load(hot_run)
+    dataset = build_dataset(opened.experiment.data)
+    files = [dataset.name(place) for place in opened.predictions["test_recording"].tolist()]
+    rows = _rows(snnlab("predict", str(hot_run), *files))
+    readout = opened.predictions["test_readout"]
+    assert np.unique(readout).size == readout.size
+    odds = np.exp(readout) / np.exp(readout).sum(1, keepdims=True)
+    assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-4)
+
+
+def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnlab) -> None:
+    mine = hot_run.parents[2] / "mine"
+    file = next((mine / "left").glob("*.npy"))
+    rows = _rows(snnlab("predict", str(hot_run), str(file)))
+    (hot_run / "hot_pixels.json").unlink()
+    assert _rows(snnlab("predict", str(hot_run), str(file))) == rows
+    (mine / "left" / "new.npy").write_bytes(file.read_bytes())
+    done = snnlab("predict", str(hot_run), str(file))
+    assert (done.status, done.out) == (2, "")
+    assert "left hot pixels out (data.hot_pixels_hz), which its training recordings tell, and these are" in done.err
+    mine.rename(mine.with_name("gone"))
+    done = snnlab("predict", str(hot_run), str(mine.with_name("gone") / "left" / file.name))
+    assert (done.status, done.out) == (2, "")
+    assert "which its training recordings tell, and these are not here: " in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -92,8 +165,13 @@ def test_a_run_of_windows_answers_to_each(run: Path, snnlab: Snnlab, tmp_path: P
         (["FILE", "--format", "xml"], "--format must be one of csv, jsonl, got xml"),
         (["FILE", "--time-unit", "min"], "time_unit must be one of"),
         (["FILE", "--checkpoint", "first"], "--checkpoint must be best or last"),
+        (
+            ["FILE", "--pieces", "30"],
+            "--pieces must be a whole number of steps, and dt is 20 ms, got 30 ms; near is 40",
+        ),
+        (["FILE", "--pieces", "soon"], "--pieces needs a length in ms, got soon"),
         (["FILE", "--colums", "x"], "Did you mean '--columns'"),
-        (["BAD"], "x spans 0..99, the sensor has 0..15"),
+        (["BAD"], "is of another sensor: x spans 0..99, and this run's sensor has 16 x 8 pixels"),
     ],
 )
 def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from snnlab.errors import DataError
 from snnlab.events.frames import Batch, EventBatch, channels_last
@@ -75,12 +76,19 @@ class Framing:
             raise DataError(f"the recordings have {given}, sensor_size is {size}; y goes with H > 1")
         seen = self.region(batch)
         x = self.kind(Window(seen, self.steps, self.region.size))
-        if self.lengths == "recording" or self.steps.events_per_bin is not None:
-            lengths = self.steps.used(seen)
-        else:
-            lengths = torch.full_like(batch.offsets[1:], self.steps.num_bins)
+        lengths = self.valid_steps(seen)
         targets = batch.targets
         if kind_of(targets) == "steps":
             assert self.steps.bin_by == "time"  # the settings see to it
             targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
         return Batch(channels_last(x, seen.y is not None), lengths, targets, batch.index, start=batch.start)
+
+    def valid_steps(self, seen: EventBatch) -> Tensor:
+        """Return how many steps of each recording count, `[B]`.
+
+        Args:
+            seen: Events of the region.
+        """
+        if self.lengths == "recording" or self.steps.events_per_bin is not None:
+            return self.steps.used(seen)
+        return torch.full_like(seen.offsets[1:], self.steps.num_bins)

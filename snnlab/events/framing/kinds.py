@@ -51,11 +51,13 @@ class Kind(ABC):
         """Return the number C of channels that frames of so many polarities have."""
         return 1 if self.merge else polarities
 
+    def told_apart(self, size: SensorSize) -> SensorSize:
+        """Return `[W, H, P]` with the polarities that are told apart."""
+        return (*size[:2], 1) if self.merge else size
+
     def __call__(self, window: Window) -> Tensor:
         """Return the frames in a contiguous `[T, B, H, W, C]`; `[T, B, W, C]` for events without rows."""
-        if self.merge:
-            window = window._replace(size=(*window.size[:2], 1))
-        return self.frames(window)
+        return self.frames(window._replace(size=self.told_apart(window.size)))
 
     @abstractmethod
     def frames(self, window: Window) -> Tensor:
@@ -71,11 +73,17 @@ class Counts(Kind):
     """
 
     def frames(self, window: Window) -> Tensor:
-        """Return the counts."""
+        """Return the frames, of the counts of all steps."""
         steps = window.steps
         if steps.plain:
-            return count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
-        return count_frames(steps.placed(window.batch), steps.num_bins, steps.num_bins, window.size)
+            counts = count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
+        else:
+            counts = count_frames(steps.placed(window.batch), steps.num_bins, steps.num_bins, window.size)
+        return self.of_counts(counts, steps)
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return frames of counts, which may be of some steps only; in place where that is quicker."""
+        return counts
 
 
 @FRAMES.register("binary")
@@ -86,9 +94,9 @@ class Binary(Counts):
         merge: Whether ON and OFF events are taken to be the same.
     """
 
-    def frames(self, window: Window) -> Tensor:
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return 1 where events are."""
-        return super().frames(window).clamp_(max=1)
+        return counts.clamp_(max=1)
 
 
 @FRAMES.register("rate")
@@ -101,9 +109,9 @@ class Rate(Counts):
 
     timed = True
 
-    def frames(self, window: Window) -> Tensor:
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return the rates."""
-        return super().frames(window).mul_(1000 * window.steps.num_bins / window.steps.duration_us)
+        return counts.mul_(1000 * steps.num_bins / steps.duration_us)
 
 
 @FRAMES.register("signed")
@@ -122,9 +130,9 @@ class Signed(Counts):
         _require_two(polarities, "signed")
         return 1
 
-    def frames(self, window: Window) -> Tensor:
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return ON less OFF."""
-        off, on = super().frames(window).unbind(-1)
+        off, on = counts.unbind(-1)
         return (on - off).unsqueeze(-1)
 
 

@@ -1,0 +1,147 @@
+"""What `snnlab predict` does with a file: windows of it, pieces of these, and the network's outputs to them.
+
+Axes: T steps, B = 1 recordings, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.data.settings import DataSettings
+from snnlab.data.windows import window_counts
+from snnlab.errors import ConfigError, DataError
+from snnlab.events import Events, Packed, check_events
+from snnlab.events.frames import EventBatch
+from snnlab.events.framing import Framing, in_pieces
+from snnlab.nn import Network
+
+
+class Window(NamedTuple):
+    """A window of a recording.
+
+    Attributes:
+        start_us: When it begins, us.
+        events: Its events, their times from there on.
+        left_out: Later events, which no window has.
+    """
+
+    start_us: int
+    events: Events
+    left_out: int
+
+
+class Heard(NamedTuple):
+    """What the network gave until the end of a piece of a window.
+
+    Attributes:
+        y: Its output at all steps until now.
+        first: Number of the piece's first step.
+        last: Whether no piece follows.
+
+    Shape:
+        y: `[T, 1, K]`.
+    """
+
+    y: Tensor
+    first: int
+    last: bool
+
+
+def windows(events: Events, settings: DataSettings) -> Iterator[Window]:
+    """Yield the windows of a recording: one from its start on, or one every `stride_ms`."""
+    stride, last_t = settings.stride_us, events.t[-1:] if events.t.size else np.array([-1])
+    many = 1 if stride is None else int(window_counts(last_t, stride, settings.duration_us)[0])
+    for number in range(many):
+        start = number * (stride or 0)
+        first, stop = np.searchsorted(events.t, (start, start + settings.duration_us)).tolist()
+        seen = events.take(slice(first, stop))
+        yield Window(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
+
+
+def hear(network: Network, framing: Framing, events: Events, size: int) -> Iterator[Heard]:
+    """Feed a window to a network in pieces of time, with the state carried from each to the next.
+
+    Frames and what the layers make of them are there for a piece at a time; outputs, K numbers a step, are kept, so
+    that any loss reads them out as it does those of the whole. They are those of the whole bit for bit, as far as the
+    library of matrices is, whose sums may be rounded otherwise for fewer rows.
+
+    Args:
+        network: The network, in evaluation.
+        framing: How events become frames.
+        events: The window's events.
+        size: Steps of a piece.
+    """
+    batch = _batch_of_one(events)
+    steps = framing.steps.num_bins
+    valid = int(framing.valid_steps(framing.region(batch)))
+    outputs: list[Tensor] = []
+    state, first = None, 0
+    for x in in_pieces(framing, batch, size):
+        x = x[: valid - first]
+        # A batch norm a step begins with one step or with all.
+        for part in x.split([1, len(x) - 1]) if first == 0 and 1 < len(x) < steps else (x,):
+            with torch.no_grad():
+                y, state = network(part, state)
+            outputs.append(y)
+        first += len(x)
+        yield Heard(torch.cat(outputs), first - len(x), first == valid)
+        if first == valid:
+            return
+
+
+def steps_of_piece(text: str, settings: DataSettings) -> int:
+    """Return how many steps a piece of so many ms has.
+
+    Args:
+        text: The piece's length, ms.
+        settings: The steps.
+
+    Raises:
+        ConfigError: if it is no whole number of steps, or steps have no length.
+    """
+    if settings.step_ms is None:
+        raise ConfigError("predict: --pieces are pieces of time, and steps of data.bin_by: count have no length")
+    try:
+        many = Fraction(text) * settings.steps / Fraction(str(settings.duration_ms))
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"predict: --pieces needs a length in ms, got {text}") from None
+    # A step of a third of a ms has no end of digits.
+    if many < Fraction(1, 2) or abs(many - round(many)) > Fraction(1, 1000):
+        near = max(1, round(many))
+        raise ConfigError(
+            f"predict: --pieces must be a whole number of steps, and dt is {settings.step_ms:g} ms, got {text} ms; near"
+            f" is {near * settings.step_ms:g}"
+        )
+    return round(many)
+
+
+def require_sensor(events: Events, settings: DataSettings, path: Path) -> None:
+    """Refuse a recording that is not of the run's sensor, or that cannot be used for another reason.
+
+    Raises:
+        DataError: naming the file.
+    """
+    width, height, _ = settings.size
+    for key, column, size in (("x", events.x, width), ("y", events.y, height)):
+        if column is not None and column.size and not 0 <= column.min() <= column.max() < size:
+            raise DataError(
+                f"{path}: is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's sensor has"
+                f" {width} x {height} pixels"
+            )
+    check_events(events, settings.size, str(path))
+
+
+def _batch_of_one(events: Events) -> EventBatch:
+    none, offsets = np.zeros(1, np.int64), np.array([0, events.t.size])
+    t, x, y, p = (None if column is None else np.array(column) for column in events)
+    assert t is not None
+    assert x is not None
+    assert p is not None
+    return EventBatch.from_packed(Packed(t, x, y, p, offsets, none, none))

@@ -1,0 +1,43 @@
+"""The hot pixels that a run left out: written in its folder, or found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from snnlab.commands.loading import Run
+from snnlab.config import assemble
+from snnlab.data.hot_pixels import hot_pixels
+from snnlab.data.settings import DataSettings
+from snnlab.data.split_file import read_split
+from snnlab.errors import DataError, SnnlabError
+from snnlab.record.hot_pixels import read_hot_pixels
+
+
+def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
+    """Return the pixels that a run left out: those it wrote, or those found again in its training recordings.
+
+    Shape:
+        bool `[H * W]`.
+
+    Raises:
+        DataError: if it wrote none, and its recordings are not here, or not the same any more.
+    """
+    if settings.hot_pixels_hz is None:
+        return None
+    written = read_hot_pixels(run.folder, settings.size)
+    return _found_again(run, settings) if written is None else written
+
+
+def _found_again(run: Run, settings: DataSettings) -> Tensor:
+    why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
+    experiment = replace(run.experiment, data={**run.experiment.data, "download": False})
+    try:
+        store = assemble.store(assemble.dataset(experiment), settings)
+    except SnnlabError as error:
+        raise DataError(f"{why}, and these are not here: {error}") from error
+    if store.fingerprint != run.recorded.page.get("provenance", {}).get("data_fingerprint"):
+        raise DataError(f"{why}, and these are others now; put them back, or train again")
+    names = [str(place) for place in range(len(store))]
+    return hot_pixels(store, read_split(run.folder / "split.json", names, store.split).train, settings)
