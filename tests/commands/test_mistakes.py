@@ -53,7 +53,7 @@ MISTAKES = [
     (["data=nmnist", "data.root=nowhere", "data.download=false"], "data.root: no recordings in nowhere/NMNIST/Train"),
     (
         ["loss.over_time=median"],
-        "loss.over_time: expected one of mean, sum, last, max, first_spike, per_step, got 'median'",
+        "loss.over_time: expected one of mean, sum, last, max, softmax_sum, first_spike, per_step, got 'median'",
     ),
     (["optimizer=adm"], "optimizer=adm: there is no such file", "Did you mean 'adam'?"),
     (["optimizer.lr=fast"], "optimizer.lr: expected a number, got 'fast'"),

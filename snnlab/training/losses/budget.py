@@ -1,0 +1,84 @@
+"""What may be spent on a sample without a cost.
+
+Axes: B samples.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from snnlab.errors import ConfigError
+from snnlab.nn.neurons.sinabs_lif import SinabsLIF
+from snnlab.nn.temporal import Counts
+from snnlab.training.losses.contract import Regulariser, Task, Valued
+from snnlab.training.losses.means import mean_over_samples
+
+_log = logging.getLogger(__name__)
+
+
+class Budget(Regulariser):
+    """How far what is spent on a sample is above a budget, in parts of the budget, squared.
+
+    Args:
+        budget: What costs nothing, > 0.
+
+    Raises:
+        ConfigError: if only a silent network could keep to it.
+    """
+
+    def __init__(self, budget: float) -> None:
+        super().__init__()
+        if budget <= 0:
+            raise ConfigError(f"budget: must be > 0, got {budget:g}: only a silent network spends nothing")
+        self.budget = budget
+        self._looked = False
+
+    @abstractmethod
+    def spent(self, counts: Counts) -> Tensor:
+        """Return what is spent on each sample, `[B]`."""
+
+    def require_reach(self, task: Task, most: float) -> None:
+        """Refuse a budget that nothing can exceed.
+
+        Args:
+            task: What the loss is used for.
+            most: What is spent at one step in which every neuron fires once.
+
+        Raises:
+            ConfigError: naming what can be spent.
+        """
+        several = any(isinstance(layer, SinabsLIF) for layer in task.built.network.modules())  # spikes of one step
+        if not several and self.budget >= most * task.num_steps:
+            raise ConfigError(
+                f"budget: {self.budget:,.10g} cannot be exceeded: if every neuron fired at each of"
+                f" {task.num_steps} steps, that would be {most * task.num_steps:,.10g}"
+            )
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the value; it has one part."""
+        spent = self.spent(counts)
+        self._look(spent)
+        value = mean_over_samples((spent / self.budget - 1).relu().square(), weight)
+        return value, {"budget": value}
+
+    def _look(self, spent: Tensor) -> None:
+        """Say, at the first training batch, if silence meets the budget: it then neither trains nor says anything."""
+        if self.training and not self._looked:
+            self._looked = True
+            if not bool(spent.any()):
+                _log.warning(
+                    "the budget of %s is met by silence: no neuron that it counts fires on the first batch",
+                    f"{self.budget:,.10g}",
+                )
+
+
+def total(parts: Iterable[Tensor]) -> Tensor:
+    """Return each sample's sum over all layers and neurons, `[B, n]` each to `[B]`."""
+    return torch.stack([part.sum(1) for part in parts]).sum(0)
