@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.contract import Regulariser, Task, Valued
 from snnlab.training.losses.means import mean_over_samples
+from snnlab.training.losses.spiking_output import spikes_once
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ class Budget(Regulariser):
         Raises:
             ConfigError: naming what can be spent.
         """
-        several = any(isinstance(layer, SinabsLIF) for layer in task.built.network.modules())  # spikes of one step
-        if not several and self.budget >= most * task.num_steps:
+        if spikes_once(task.built.network) and self.budget >= most * task.num_steps:
             raise ConfigError(
                 f"budget: {self.budget:,.10g} cannot be exceeded: if every neuron fired at each of"
                 f" {task.num_steps} steps, that would be {most * task.num_steps:,.10g}"

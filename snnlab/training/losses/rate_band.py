@@ -16,6 +16,7 @@ from snnlab.nn.temporal import Counts
 from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
 from snnlab.training.losses.means import mean_over_samples
 from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.spiking_output import spikes_once
 
 
 @REGULARISERS.register("rate_band")
@@ -61,6 +62,10 @@ class RateBand(Regulariser):
     def bind(self, task: Task) -> None:
         self._names = chosen(self.layers, task.built.spiking, "spiking layer")
         self._per_step = 1.0 if task.dt is None else 1000.0 / task.dt
+        if spikes_once(task.built.network):
+            self._require_reach(
+                "1 spike a step" if task.dt is None else f"{self._per_step:g} Hz, a spike in every step"
+            )
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -80,3 +85,9 @@ class RateBand(Regulariser):
         if self.upper is not None:
             costs = costs + (rates / self.upper - 1).relu().square()
         return costs.mean(1)
+
+    def _require_reach(self, most: str) -> None:
+        if self.lower is not None and self.lower > self._per_step:
+            raise ConfigError(f"lower: {self.lower:g} cannot be reached: at most {most}")
+        if self.upper is not None and self.upper >= self._per_step:
+            raise ConfigError(f"upper: {self.upper:g} cannot be exceeded: at most {most}")

@@ -1,4 +1,4 @@
-"""Whether what comes out of a network are spikes."""
+"""Whether what comes out of a network are spikes, and how many there can be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import nn
 from snnlab.nn import Neuron, Voting
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 # Of spikes, these give spikes again, or parts of them.
 _KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
@@ -29,6 +30,11 @@ def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
         raise ValueError(
             f"{what}, but model.layers.{name} gives none; end the model with a spiking layer, or {instead}"
         )
+
+
+def spikes_once(network: nn.Module) -> bool:
+    """Return whether no neuron spikes more than once in a step."""
+    return not any(isinstance(layer, SinabsLIF) for layer in network.modules())
 
 
 def _no_spikes(network: Network, within: str) -> str | None:
