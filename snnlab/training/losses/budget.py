@@ -20,9 +20,15 @@ from snnlab.training.losses.spiking_output import spikes_once
 
 _log = logging.getLogger(__name__)
 
+# So many times the budget is a slip, or a network that will fall silent.
+FAR_ABOVE = 10
+
 
 class Budget(Regulariser):
-    """How far what is spent on a sample is above a budget, in parts of the budget, squared.
+    """How often what is spent on a sample holds a budget: the squared logarithm, where it is more than once.
+
+    A hundred times the budget pulls only a few times as hard as twice the budget, so that a network that begins far
+    above it is not silenced at once. Nothing pulls a silenced one back: a `rate_band` with a lower bound would.
 
     Args:
         budget: What costs nothing, > 0.
@@ -64,18 +70,29 @@ class Budget(Regulariser):
         """Return the value; it has one part."""
         spent = self.spent(counts)
         self._look(spent)
-        value = mean_over_samples((spent / self.budget - 1).relu().square(), weight)
+        value = mean_over_samples(above(spent, self.budget), weight)
         return value, {"budget": value}
 
     def _look(self, spent: Tensor) -> None:
-        """Say, at the first training batch, if silence meets the budget: it then neither trains nor says anything."""
-        if self.training and not self._looked:
-            self._looked = True
-            if not bool(spent.any()):
-                _log.warning(
-                    "the budget of %s is met by silence: no neuron that it counts fires on the first batch",
-                    f"{self.budget:,.10g}",
-                )
+        """Say, at the first training batch, if silence meets the budget, or probably will."""
+        if not self.training or self._looked:
+            return
+        self._looked = True
+        mean, budget = float(spent.detach().mean()), f"{self.budget:,.10g}"
+        if mean == 0:
+            _log.warning("the budget of %s is met by silence: nothing that it counts fires on the first batch", budget)
+        elif mean > FAR_ABOVE * self.budget:
+            _log.warning(
+                "the first batch takes %s a sample, far more than the budget of %s: the network may fall silent to keep"
+                " it; begin with a larger one, or set a lower bound beside it (type: rate_band)",
+                f"{mean:,.0f}",
+                budget,
+            )
+
+
+def above(value: Tensor, bound: float) -> Tensor:
+    """Return max(0, ln(value / bound))^2, which is smooth at the bound and has no gradient below."""
+    return (value / bound).clamp(min=1).log().square()
 
 
 def total(parts: Iterable[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.temporal import Counts
+from snnlab.training.losses.budget import above
 from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
 from snnlab.training.losses.means import mean_over_samples
 from snnlab.training.losses.naming import chosen
@@ -21,13 +22,13 @@ from snnlab.training.losses.spiking_output import spikes_once
 
 @REGULARISERS.register("rate_band")
 class RateBand(Regulariser):
-    """How far rates are below a lower or above an upper bound, in parts of the bound, squared.
+    """How far rates are below a lower bound or above an upper one, in parts of the bound.
 
-        value = mean over samples, layers and units of max(0, 1 - rate/lower)^2 + max(0, rate/upper - 1)^2
+        value = mean over samples, layers and units of max(0, 1 - rate/lower)^2 + max(0, ln(rate/upper))^2
 
     A unit is a layer, whose rate is the mean of its neurons', or each neuron; the rates are those on each recording, so
-    that a lower bound for neurons asks every neuron to fire on every recording. A silent unit and one at twice the
-    upper bound cost 1 each, whatever dt is.
+    that a lower bound for neurons asks every neuron to fire on every recording. A silent unit costs 1, one at twice the
+    upper bound 0.48, whatever dt is.
 
     Args:
         lower: The lowest rate that costs nothing; null for no bound.
@@ -36,7 +37,7 @@ class RateBand(Regulariser):
         layers: Names of spiking layers or of blocks; null for all.
 
     Source: Cramer et al., Surrogate gradients for analog neuromorphic computing, PNAS 2022, has bounds for counts,
-        not relative to them: a lower one for neurons, an upper one for a layer.
+        squared as they are: a lower one for neurons, an upper one for a layer.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class RateBand(Regulariser):
         if self.lower is not None:
             costs = costs + (1 - rates / self.lower).relu().square()
         if self.upper is not None:
-            costs = costs + (rates / self.upper - 1).relu().square()
+            costs = costs + above(rates, self.upper)
         return costs.mean(1)
 
     def _require_reach(self, most: str) -> None:

@@ -48,9 +48,9 @@ class Spikes(Regulariser):
 
 @REGULARISERS.register("spike_budget")
 class SpikeBudget(Budget):
-    """How far the number of spikes a sample is above a budget, in parts of the budget, squared.
+    """How often the number of spikes a sample holds a budget: the squared logarithm, where it is more than once.
 
-        value = mean over samples of max(0, spikes / budget - 1)^2
+        value = mean over samples of max(0, ln(spikes / budget))^2
 
     Args:
         budget: Spikes a sample that cost nothing.

@@ -19,9 +19,9 @@ from snnlab.training.losses.naming import chosen
 
 @REGULARISERS.register("synaptic_operations")
 class SynapticOperations(Budget):
-    """How far the synaptic operations of a sample are above a budget, in parts of the budget, squared.
+    """How often the synaptic operations of a sample hold a budget: the squared logarithm, where it is more than once.
 
-        value = mean over samples of max(0, operations / budget - 1)^2,   operations = sum_i n[i] * fan_out[i]
+        value = mean over samples of max(0, ln(operations / budget))^2,   operations = sum_i n[i] * fan_out[i]
 
     with n[i] the spikes of neuron i and fan_out[i] its connections: the outputs of the next layers with weights that a
     spike of it alone reaches, and its own layer's where that is recurrent. Spikes that a pool joins are counted each by

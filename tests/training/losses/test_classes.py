@@ -75,7 +75,7 @@ def test_rates_and_counts_are_snntorchs(given: Given) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
     y, targets, lengths = given.y.float(), given.targets["class"], torch.full((B,), T)
     for over_time, peer in (("sum", snntorch.ce_count_loss()), ("per_step", snntorch.ce_rate_loss())):
-        actual = CrossEntropy(over_time)(y, targets, lengths, {})[0]
+        actual = bound("cross_entropy", over_time=over_time)(y, targets, lengths, {})[0]
         torch.testing.assert_close(actual, peer(y, targets).squeeze())
 
 

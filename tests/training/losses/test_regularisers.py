@@ -25,6 +25,10 @@ def value(part: Any, given: Given, weight: Tensor | None = None) -> float:
     return float(part(given.y, given.targets["class"], LENGTHS, given.counts, weight)[0].detach())
 
 
+def above(ratio: np.ndarray) -> np.ndarray:
+    return np.where(ratio > 1, np.log(np.maximum(ratio, 1)), 0) ** 2
+
+
 @pytest.mark.parametrize("dt", [2.0, None])
 @pytest.mark.parametrize("of", ["layer", "neuron"])
 def test_a_rate_costs_what_it_is_outside_the_band_in_parts_of_the_bound(
@@ -37,19 +41,29 @@ def test_a_rate_costs_what_it_is_outside_the_band_in_parts_of_the_bound(
     for counts in given.counts.values():
         rates = counts.numpy() / LENGTHS.numpy()[:, None] * (500.0 if dt else 1.0)
         rates = rates.mean(1, keepdims=True) if of == "layer" else rates
-        layers.append((np.maximum(0, 1 - rates / lower) ** 2 + np.maximum(0, rates / upper - 1) ** 2).mean(1))
+        layers.append((np.maximum(0, 1 - rates / lower) ** 2 + above(rates / upper)).mean(1))
     each = np.mean(layers, 0)
     assert each.any()
     assert value(part, given) == pytest.approx(each.mean())
     assert value(part, given, WEIGHT) == pytest.approx((each * WEIGHT.numpy()).mean())
 
 
-def test_silence_and_twice_the_upper_bound_cost_one(given: Given) -> None:
+def test_silence_costs_one_and_twice_the_upper_bound_half_of_it(given: Given) -> None:
     silent = {key: torch.zeros_like(n) for key, n in given.counts.items()}
     full = {key: LENGTHS[:, None] * torch.ones_like(n) for key, n in given.counts.items()}
     part = bound("rate_band", lower=5.0, upper=250.0)
-    for counts in (silent, full):
-        assert float(part(given.y, given.targets["class"], LENGTHS, counts)[0]) == pytest.approx(1.0)
+    for counts, cost in ((silent, 1.0), (full, np.log(2) ** 2)):
+        assert float(part(given.y, given.targets["class"], LENGTHS, counts)[0]) == pytest.approx(cost)
+
+
+def test_below_a_budget_nothing_has_a_gradient_and_silence_none_that_is_no_number() -> None:
+    counts = torch.tensor([[0.0], [3.0], [4.0], [5.0]], requires_grad=True)
+    part = SpikeBudget(4.0)
+    part.bind(make_task({"fc": {"type": "linear", "out_features": 1}, "lif": SPIKING["lif"]}))
+    part(counts, LENGTHS, LENGTHS, {"lif": counts})[0].backward()
+    assert counts.grad is not None
+    assert counts.grad[:3].tolist() == [[0.0]] * 3
+    assert float(counts.grad[3]) == pytest.approx(2 * np.log(5 / 4) / 5 / 4)
 
 
 def test_spikes_are_counted_in_the_layers_that_are_named(given: Given) -> None:
@@ -57,13 +71,13 @@ def test_spikes_are_counted_in_the_layers_that_are_named(given: Given) -> None:
     assert value(bound("spikes"), given) == pytest.approx((lif.sum(1) + last.sum(1)).mean())
     assert value(bound("spikes", power=2, layers=["lif"]), given) == pytest.approx((lif**2).sum(1).mean())
     part = bound("spike_budget", budget=3.0, layers=["last"])
-    assert value(part, given) == pytest.approx((np.maximum(0, last.sum(1) / 3 - 1) ** 2).mean())
+    assert value(part, given) == pytest.approx(above(last.sum(1) / 3).mean())
 
 
 def test_operations_are_spikes_times_connections(given: Given) -> None:
     operations = given.counts["lif"].numpy().sum(1) * K  # the last layer's spikes reach nothing
     part = bound("synaptic_operations", budget=7.0)
-    assert value(part, given) == pytest.approx((np.maximum(0, operations / 7 - 1) ** 2).mean())
+    assert value(part, given) == pytest.approx(above(operations / 7).mean())
     assert not part.state_dict()  # the buffers are the network's shape, not its memory
 
 
@@ -170,10 +184,12 @@ def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.L
             for _ in range(2):
                 value(part, given._replace(counts=silent))
         assert len(caplog.records) == 1
-        assert "is met by silence: no neuron that it counts fires on the first batch" in caplog.text
+        assert "is met by silence: nothing that it counts fires on the first batch" in caplog.text
         caplog.clear()
     value(bound("spike_budget"), given)
     assert not caplog.records
+    value(bound("spike_budget", budget=0.5), given)
+    assert "a sample, far more than the budget of 0.5: the network may fall silent to keep it" in caplog.text
 
 
 @pytest.mark.parametrize(
