@@ -17,7 +17,7 @@ from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
 from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
 from snnlab.training.losses.means import mean_over_samples, mean_over_steps
 from snnlab.training.losses.naming import named
-from snnlab.training.losses.spiking_output import require_spikes
+from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 
@@ -64,6 +64,7 @@ class CrossEntropy(Loss):
         if self.over_time == "first_spike":
             with named("over_time"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
+                require_moments(task.num_steps, "first_spike")
 
     def count_classes(self, counts: Tensor) -> None:
         self.class_weights.count_classes(counts)

@@ -18,7 +18,7 @@ from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
 from snnlab.training.losses.goals import goals
 from snnlab.training.losses.means import mean_over_samples
 from snnlab.training.losses.naming import named
-from snnlab.training.losses.spiking_output import require_spikes
+from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 
 @LOSSES.register("mse_first_spike")
@@ -60,6 +60,7 @@ class FirstSpikeError(Loss):
     def bind(self, task: Task) -> None:
         self.class_weights.bind(task.num_classes)
         require_spikes(task.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
+        require_moments(task.num_steps, "mse_first_spike")
         self._step = task.dt or 1.0
         if self.correct >= task.num_steps * self._step:
             unit = "steps" if task.dt is None else "ms"

@@ -36,8 +36,8 @@ class RateBand(Regulariser):
         of: What a unit is.
         layers: Names of spiking layers or of blocks; null for all.
 
-    Source: Cramer et al., Surrogate gradients for analog neuromorphic computing, PNAS 2022, has bounds for counts,
-        squared as they are: a lower one for neurons, an upper one for a layer.
+    Source: Rossbroich et al., Fluctuation-driven initialization, Neuromorphic Computing and Engineering 2022, whose
+        programs (stork) square the spikes below a lower bound for neurons and above an upper one for a layer.
     """
 
     def __init__(

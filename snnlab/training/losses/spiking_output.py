@@ -14,6 +14,12 @@ _KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.
 _CANNOT = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)
 
 
+def require_moments(steps: int, what: str) -> None:
+    """Raise a ValueError if there is one step alone, at which all first spikes are."""
+    if steps < 2:
+        raise ValueError(f"{what} tells outputs apart by when they spike, but the data have 1 step; set data.num_bins")
+
+
 def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
     """Refuse a network whose last layers surely give no spikes; what is not known is found by its values later.
 

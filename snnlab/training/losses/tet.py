@@ -25,13 +25,12 @@ class TemporalEfficientTraining(Loss):
     The readout is the mean over the steps.
 
     Args:
-        mix: The paper's lambda, from 0 (cross-entropy alone) to below 1; it takes 0.05 for pictures, its programs 0.001
-            for CIFAR10-DVS.
+        mix: The paper's lambda, from 0 (cross-entropy alone) to below 1; 0.001 for CIFAR10-DVS.
         level: The paper's phi: what all outputs are drawn to.
         label_smoothing: Part of each target that is spread over all classes, 0 to 1.
         class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
 
-    Source: Deng et al., Temporal Efficient Training, ICLR 2022, equations 9 to 12.
+    Source: Deng et al., Temporal Efficient Training, ICLR 2022.
     """
 
     def __init__(

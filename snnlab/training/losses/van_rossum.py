@@ -39,7 +39,7 @@ class VanRossum(Loss):
         incorrect_rate: Rate of that of the others.
         class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
 
-    Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001, equation 2.
+    Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001.
     """
 
     def __init__(

@@ -196,3 +196,13 @@ def test_losses_of_spikes_refuse_a_membrane(loss: Any, words: str) -> None:
 def test_goals_that_cannot_be_met_or_say_nothing_are_refused(make: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make().bind(make_task())
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"), [(FirstSpikeError(), "^mse_"), (CrossEntropy("first_spike"), "^over_time: ")]
+)
+def test_first_spikes_need_several_steps(loss: Any, words: str) -> None:
+    with pytest.raises(
+        ValueError, match=words + "first_spike tells outputs apart by when they spike, but the data have 1"
+    ):
+        loss.bind(make_task(steps=1))
