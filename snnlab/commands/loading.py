@@ -166,8 +166,8 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     weights = network_weights(checkpoint_file(run, checkpoint))
     assemble.set_threads(experiment.threads)
     settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
-    check_goal(experiment, settings, loss)
     built = assemble.network(experiment, settings)
+    check_goal(experiment, settings, loss, built)
     try:
         built.network.load_state_dict(weights)
     except RuntimeError as error:
@@ -175,6 +175,7 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
         raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
     dataset = assemble.dataset(experiment)
     data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+    assemble.count_classes(loss, data)
     return Assembled(settings, loss, built, dataset, data)
 
 

@@ -147,7 +147,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
 
         _log.info(init_from(built.network, Path(experiment.init_from).expanduser()))
     loss = assemble.loss(experiment)
-    check_goal(experiment, settings, loss)
+    check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
     assemble.trainer(experiment, folder, assemble.pictures(experiment))
     optimizer = assemble.optimizer(experiment, built)
@@ -155,6 +155,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store, dataset)
+    assemble.count_classes(loss, data)
     for note in [*dataset.notes, *assemble.data_notes(data)]:
         _log.info(note)
     return module, data, built

@@ -98,7 +98,7 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
             built = assemble.network(experiment, settings)
             loss = assemble.loss(experiment)
             if not alone:
-                check_goal(experiment, settings, loss)
+                check_goal(experiment, settings, loss, built)
             assemble.trainer_maker(experiment, place, [])
             assemble.optimizer(experiment, built)
     except UnsetError:

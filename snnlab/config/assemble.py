@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim import Optimizer
 
+from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
 from snnlab.config.assemble_data import data_notes as data_notes
 from snnlab.config.assemble_data import data_settings as data_settings
@@ -160,10 +161,9 @@ def module(
 
 def loss(experiment: Experiment) -> Loss:
     """Build the loss."""
-    from snnlab.training.losses import LOSSES
+    from snnlab.training.losses import build_loss
 
-    settings = dict(experiment.loss)
-    return LOSSES.build(settings.pop("type", None), settings, "loss")
+    return build_loss(experiment.loss)
 
 
 def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:

@@ -23,6 +23,7 @@ from snnlab.events.build import Recordings
 
 if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule
+    from snnlab.training.losses import Loss
 
 # Steps on the one batch that make up an epoch of mode=overfit.
 OVERFIT_STEPS = 20
@@ -128,6 +129,18 @@ def data_notes(data: EventDataModule) -> list[str]:
             raise ConfigError(f"data.duration_ms: {said}; if it is in seconds, write {1000 * settings.duration_ms:g}")
         notes.append(said)
     return notes
+
+
+def count_classes(loss: Loss, data: EventDataModule) -> None:
+    """Tell a loss how many training recordings, or windows of them, there are of each class."""
+    import torch
+
+    if data.settings.targets != "class":
+        return
+    train = data.split.train
+    recordings = train if data.windows is None else data.windows.recording[data.windows.of(train)]
+    many = np.bincount(data.store.targets[recordings], minlength=data.settings.num_classes)
+    loss.count_classes(torch.from_numpy(many))
 
 
 def _packing_workers() -> int:

@@ -13,20 +13,26 @@ from snnlab.errors import ConfigError
 from snnlab.events.targets import kind_of
 
 if TYPE_CHECKING:
+    from snnlab.nn import BuiltNetwork
     from snnlab.training.losses import Loss
 
 
-def check_goal(experiment: Experiment, data: DataSettings, loss: Loss) -> None:
-    """Check loss and selection against the targets.
+def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
+    """Check loss and selection against the targets, and the loss against the network; it then knows what it is for.
 
     Raises:
-        ConfigError: if one of them is for others.
+        ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
     """
-    from snnlab.training.losses import check_takes
+    from snnlab.training.losses import Task, WeightedParts, check_takes
+    from snnlab.training.losses.naming import located
 
     check_takes(loss, str(experiment.loss.get("type")), data.targets)
+    if isinstance(loss, WeightedParts):
+        loss.check_parts(data.targets)
     if data.targets == "value" and experiment.selection == "best_val_accuracy":
         raise ConfigError("selection: best_val_accuracy: values have no accuracy; set selection: lowest_val_loss")
+    with located("loss"):
+        loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
 
 
 def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> None:

@@ -21,6 +21,7 @@ from snnlab.nn.build import BuiltNetwork as BuiltNetwork
 from snnlab.nn.build import build_network as build_network
 from snnlab.nn.encoders import ENCODERS as ENCODERS
 from snnlab.nn.init import INITS as INITS
+from snnlab.nn.layers import Voting as Voting
 from snnlab.nn.layers.registry import LAYERS as LAYERS
 from snnlab.nn.network import Network as Network
 from snnlab.nn.neurons import (

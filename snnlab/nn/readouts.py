@@ -37,6 +37,11 @@ def time_last(y: Tensor, lengths: Tensor) -> Tensor:
     return y[lengths - 1, torch.arange(y.shape[1], device=y.device)]
 
 
+def softmax_sum(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return the sum over the valid steps of each step's softmax: every step has one vote to share out."""
+    return time_sum(y.softmax(-1), lengths)
+
+
 def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
     """Return the number of valid steps since the first spike, that step too; 0 where there is none.
 
@@ -74,5 +79,6 @@ REDUCTIONS: dict[str, tuple[Reduction, Callable[[Tensor], Tensor]]] = {
     "sum": (time_sum, lambda y: y.cumsum(0)),
     "last": (time_last, lambda y: y),
     "max": (time_max, lambda y: y.cummax(0).values),
+    "softmax_sum": (softmax_sum, lambda y: y.softmax(-1).cumsum(0)),
     "first_spike": (time_since_first_spike, lambda y: _has_spiked(y).cumsum(0)),
 }

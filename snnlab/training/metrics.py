@@ -63,6 +63,7 @@ class StageMetrics(nn.Module):
         dt: Length of a step, ms, or None.
         targets: What the targets are.
         names: What values are called; None: by their numbers.
+        parts: What the loss's parts are called, where it has several.
     """
 
     def __init__(
@@ -72,20 +73,34 @@ class StageMetrics(nn.Module):
         dt: float | None,
         targets: Targets = "class",
         names: Sequence[str] | None = None,
+        parts: Sequence[str] = (),
     ) -> None:
         super().__init__()
         # NaN stands for itself: by default a batch whose loss is not a number is left out of the mean.
         self.loss = MeanMetric(nan_strategy=math.nan)
+        self.part_names = list(parts)
+        self.parts = nn.ModuleList(MeanMetric(nan_strategy=math.nan) for _ in parts)
         self.targets: Targets = targets
         self.score = score_of(targets, num_classes, names)
-        for metric in (self.loss, self.score):
-            metric.persistent(True)  # as the layers' are: half an epoch is in the checkpoint
+        for metric in (self.loss, self.score, *self.parts):
+            metric.persistent(True)  # type: ignore[operator]  # as the layers' are: half an epoch is in the checkpoint
         self.layer_names = list(spiking)
         self.layers = nn.ModuleList(LayerSpikes(shape, dt) for shape in spiking.values())
 
-    def update(self, loss: Tensor, scores: Tensor, targets: Tensor, counts: Counts, lengths: Tensor) -> None:
+    def update(
+        self,
+        loss: Tensor,
+        scores: Tensor,
+        targets: Tensor,
+        counts: Counts,
+        lengths: Tensor,
+        parts: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Add one batch."""
-        self.loss.update(loss.detach(), weight=counted(self.targets, targets))
+        weight = counted(self.targets, targets)
+        self.loss.update(loss.detach(), weight=weight)
+        for name, part in zip(self.part_names, self.parts, strict=True):
+            part.update((parts or {})[name].detach(), weight=weight)  # type: ignore[operator]
         self.score.update(scores.detach(), targets)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             layer.update(counts[name], lengths)  # type: ignore[operator]
@@ -100,6 +115,8 @@ class StageMetrics(nn.Module):
     def collect(self) -> dict[str, Tensor]:
         """Return everything since the last call by its name in the log, and start anew."""
         values: dict[str, Tensor] = {"loss": self.loss.compute(), **self.score.compute()}
+        for name, part in zip(self.part_names, self.parts, strict=True):
+            values[f"loss/{name}"] = part.compute()  # type: ignore[operator]
         spikes = torch.zeros((), dtype=torch.float64)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             of_layer: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
@@ -107,6 +124,6 @@ class StageMetrics(nn.Module):
             values.update({f"{key}/{name}": value for key, value in of_layer.items()})
         if self.layer_names:
             values["spikes_per_sample"] = spikes
-        for metric in (self.loss, self.score, *self.layers):
+        for metric in (self.loss, self.score, *self.parts, *self.layers):
             metric.reset()  # type: ignore[operator]
         return values

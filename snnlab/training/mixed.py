@@ -13,8 +13,8 @@ from snnlab.nn.temporal import Counts
 from snnlab.training.losses import Loss
 
 
-def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> Tensor:
-    """Return the loss of a batch, mixed or not.
+def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a batch, mixed or not, and its parts by name.
 
         mean_b [(1 - w_b) loss(y_b, targets_b) + w_b loss(y_b, mix.targets_b)],   w = mix.weight
 
@@ -25,12 +25,13 @@ def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> Tensor:
         counts: What its spiking layers did.
 
     Shape:
-        y `[T, B, K]`; a scalar comes out.
+        y `[T, B, K]`; scalars come out.
     """
     if batch.mix is None:
-        return loss(y, batch.targets, batch.lengths, counts)[0]
-    own = loss(y, batch.targets, batch.lengths, counts, 1 - batch.mix.weight)[0]
-    return own + loss(y, batch.mix.targets, batch.lengths, counts, batch.mix.weight)[0]
+        return loss(y, batch.targets, batch.lengths, counts)
+    own, parts = loss(y, batch.targets, batch.lengths, counts, 1 - batch.mix.weight)
+    others, more = loss(y, batch.mix.targets, batch.lengths, counts, batch.mix.weight)
+    return own + others, {name: part + more[name] for name, part in parts.items()}
 
 
 def counted_targets(batch: Batch) -> Tensor:

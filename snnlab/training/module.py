@@ -72,7 +72,8 @@ class SpikingModule(L.LightningModule):
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
-        made = {f"{s}_metrics": StageMetrics(num_classes, built.spiking, dt, targets, names) for s in STAGES}
+        settings = (num_classes, built.spiking, dt, targets, names, loss.names)
+        made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
         self.metrics = nn.ModuleDict(made)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
@@ -140,9 +141,9 @@ class SpikingModule(L.LightningModule):
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
         counts: Counts = {}
         y = self(batch.x, batch.lengths, counts)
-        loss = batch_loss(self.loss, y, batch, counts)
+        loss, parts = batch_loss(self.loss, y, batch, counts)
         scores = self.loss.readout(y, batch.lengths)
-        self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths)
+        self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths, parts)
         return loss, Outputs(y, counts, batch)
 
     def _metrics(self, stage: str) -> StageMetrics:

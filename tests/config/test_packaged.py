@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.config.folders import config_folder
+from snnlab.config.goal import check_goal
 
-# What a file leaves to its user.
+# What a file leaves to its user, and what a loss of spikes needs.
+SPIKES = ["model.layers.readout.type=lif"]
 NEEDED = {
+    **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
     "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
 }
@@ -39,6 +43,7 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     built = assemble.network(experiment, settings)
     assemble.optimizer(experiment, built)
     loss = assemble.loss(experiment)
+    check_goal(experiment, replace(settings, targets=loss.takes[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}
     y, _ = built.network(frames, counts=counts)

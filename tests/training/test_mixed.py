@@ -37,16 +37,16 @@ def test_it_is_what_is_counted_by_hand() -> None:
         chances = functional.log_softmax(y[: LENGTHS[b], b].mean(0), 0)
         w = float(WEIGHT[b])
         each.append(-(1 - w) * chances[TARGETS[b]] - w * chances[OTHERS[b]])
-    torch.testing.assert_close(batch_loss(CrossEntropy(), y, batch(WEIGHT), {}), torch.stack(each).mean())
+    torch.testing.assert_close(batch_loss(CrossEntropy(), y, batch(WEIGHT), {})[0], torch.stack(each).mean())
 
 
 @pytest.mark.parametrize("over_time", get_args(OverTime))
 def test_no_weight_is_the_own_classes_loss_and_full_weight_the_others(over_time: OverTime) -> None:
     loss, y = CrossEntropy(over_time), output(over_time)
     own, others = loss(y, TARGETS, LENGTHS, {})[0], loss(y, OTHERS, LENGTHS, {})[0]
-    assert torch.equal(batch_loss(loss, y, batch(None), {}), own)
+    assert torch.equal(batch_loss(loss, y, batch(None), {})[0], own)
     for weight, expected in ((0.0, own), (1.0, others), (0.25, 0.75 * own + 0.25 * others)):
-        torch.testing.assert_close(batch_loss(loss, y, batch(torch.full((B,), weight)), {}), expected)
+        torch.testing.assert_close(batch_loss(loss, y, batch(torch.full((B,), weight)), {})[0], expected)
 
 
 def test_the_class_with_the_larger_weight_counts() -> None:

@@ -13,8 +13,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader
 
 from snnlab.events.frames import Batch
+from snnlab.nn import BuiltNetwork
+from snnlab.training.losses import Task, build_loss
 from snnlab.training.module import Outputs, Schedule, SpikingModule
 
+PARTS = ("loss/cross_entropy", "loss/rate")
 Make = Callable[..., Any]
 OF_A_STAGE = {
     *("loss", "accuracy", "spikes_per_step/lif", "silent/lif", "rate_hz/lif", "spikes_per_sample"),
@@ -57,6 +60,23 @@ def test_an_epoch_logs_loss_accuracy_and_every_spiking_layer(
     assert set(trainer.callback_metrics) == {*expected, "train/loss_step", "lr"}
     (tested,) = trainer.test(make_module(), loader, verbose=False)
     assert set(tested) == {f"test/{name}" for name in OF_A_STAGE}
+
+
+def test_the_parts_of_a_loss_are_logged_as_they_enter_it(
+    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
+) -> None:
+    module = make_module()
+    node = {"type": "cross_entropy", "parts": {"rate": {"type": "rate_band", "lower": 400.0, "weight": 0.5}}}
+    built = BuiltNetwork(module.network, {}, {"lif": (8,)}, 1)
+    loss = build_loss(node)
+    loss.bind(Task(built, (5,), 2.0, 6, 3))
+    module = SpikingModule(built, loss, module.make_optimizer, None, num_classes=3, dt=2.0, seed=0)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(module, loader, loader)
+    for stage in ("train", "val"):
+        values = {name: float(trainer.callback_metrics[f"{stage}/{name}"]) for name in ("loss", *PARTS)}
+        assert values["loss"] == pytest.approx(sum(values[name] for name in PARTS))
+        assert values["loss/rate"] > 0
 
 
 def test_without_a_length_of_steps_nothing_is_logged_in_hz(

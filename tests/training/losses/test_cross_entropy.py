@@ -14,7 +14,7 @@ from snnlab.training.losses import LOSSES, CrossEntropy, SquaredError, StepCross
 T, B, K = 7, 4, 3
 TARGETS = torch.tensor([2, 0, 1, 1])
 LENGTHS = [[7, 7, 7, 7], [7, 1, 4, 6]]
-OVER_TIME = ["mean", "sum", "last", "max", "first_spike", "per_step"]
+OVER_TIME = ["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 
 
 @pytest.fixture
@@ -28,8 +28,9 @@ def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
     if over_time == "per_step":
         return torch.stack([functional.cross_entropy(step, target) for step in y]).mean()
     since = (y.cumsum(0) > 0).float().sum(0)
-    readout = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0), "first_spike": since}[over_time]
-    return functional.cross_entropy(readout, target)
+    readout = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0), "first_spike": since}
+    readout["softmax_sum"] = y.softmax(-1).sum(0)
+    return functional.cross_entropy(readout[over_time], target)
 
 
 @pytest.mark.parametrize("over_time", OVER_TIME)
@@ -69,11 +70,11 @@ def test_the_default_is_the_mean() -> None:
 
 def test_an_unknown_reduction_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"^loss\.over_time: expected one of mean, sum, last, max, first_spike, per_step"
+        ConfigError, match=r"^loss\.over_time: expected one of mean, sum, last, max, softmax_sum, first_spike, per_step"
     ):
         LOSSES.build("cross_entropy", {"over_time": "median"}, "loss")
     with pytest.raises(
-        ValueError, match="over_time is one of mean, sum, last, max, first_spike, per_step, got 'median'"
+        ValueError, match="over_time is one of mean, sum, last, max, softmax_sum, first_spike, per_step, got 'median'"
     ):
         CrossEntropy("median")  # type: ignore[arg-type]
 

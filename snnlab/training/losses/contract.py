@@ -1,0 +1,94 @@
+"""What every loss and regulariser is: from the output at every step, the targets and the lengths to a scalar.
+
+Axes: T steps, B samples, K outputs: classes, or values.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from snnlab.events.targets import Targets
+from snnlab.nn.build import BuiltNetwork, Shape
+from snnlab.nn.temporal import Counts
+from snnlab.registry import Registry
+
+LOSSES = Registry("loss")
+REGULARISERS = Registry("regulariser", within=LOSSES)
+
+Valued = tuple[Tensor, dict[str, Tensor]]
+
+
+class Task(NamedTuple):
+    """What a loss is used for.
+
+    Attributes:
+        built: The network and the shapes of its layers.
+        in_shape: Its input, of one sample at one step.
+        dt: Length of a step, ms; None where steps have no length.
+        num_steps: Steps of the longest recording.
+        num_classes: Number of classes, or of values.
+    """
+
+    built: BuiltNetwork
+    in_shape: Shape
+    dt: float | None
+    num_steps: int
+    num_classes: int
+
+
+class Part(nn.Module, ABC):
+    """A term of what is minimised.
+
+    Shape:
+        y: `[T, B, K]`; targets: classes `[B]`, values `[B, K]`, or labels of steps `[T, B]`; lengths: `[B]`; counts:
+        see `TemporalLayer`; weight: `[B]`.
+    """
+
+    takes: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps")
+    """What the targets may be."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its parts are called, where there are several."""
+        return ()
+
+    def bind(self, task: Task) -> None:
+        """Learn, before the first batch, what the loss is used for.
+
+        Raises:
+            ConfigError: starting with the setting that does not go with it.
+            ValueError: if it cannot be used for this at all.
+        """
+
+    def count_classes(self, counts: Tensor) -> None:
+        """Learn how many training recordings there are of each class, `[K]`."""
+
+    @abstractmethod
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss and its parts by name: means over the samples of each one's own, times its weight."""
+
+
+class Loss(Part):
+    """What a network is trained for; it knows too how the steps become an answer. See `Part`."""
+
+    takes: ClassVar[tuple[Targets, ...]] = ("class",)
+
+    @abstractmethod
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return what is compared with the targets: `[B, K]`, or `[T, B, K]` where steps have targets of their own.
+
+        Of classes, the largest of K is the answer; values are the answer themselves.
+        """
+
+    @abstractmethod
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the answer at each step from what was seen until then: classes `[T, B]`, or values `[T, B, K]`."""
+
+
+class Regulariser(Part):
+    """What a network is kept from while it is trained for something else; a part beside a loss. See `Part`."""

@@ -1,0 +1,107 @@
+"""Cross-entropy of one readout of all steps, or of each step.
+
+Axes: T steps, B samples, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+from torch.nn import functional
+
+from snnlab.errors import ConfigError, listing
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.nn.temporal import Counts
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
+from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.means import mean_over_samples, mean_over_steps
+from snnlab.training.losses.naming import named
+from snnlab.training.losses.spiking_output import require_moments, require_spikes
+
+OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
+
+
+@LOSSES.register("cross_entropy")
+class CrossEntropy(Loss):
+    """Cross-entropy of the output's mean (sum, last, max) over the valid steps.
+
+        loss = w[target] * -sum_k q[k] log softmax(mean_t y[t])[k],   q = (1 - e) * onehot(target) + e / K
+
+    with w the class's weight and e the label smoothing. Of an output that spikes, `sum` is the count of its spikes and
+    `mean` their rate, in spikes a step. `softmax_sum` reads out sum_t softmax(y[t]); `first_spike` the number of steps
+    since an output's first spike; `per_step` reads out the mean, and the loss is the mean over t of each step's own.
+
+    Args:
+        over_time: How the steps become one readout.
+        label_smoothing: Part of each target that is spread over all classes, 0 to 1.
+        class_weight: How much a recording of each class counts: a list; `balanced`, as the training recordings ask
+            for; null for all alike.
+
+    Raises:
+        ValueError: if over_time is another word, or the smoothing no part; later, if `first_spike` is given other
+            values than spikes.
+
+    Source: softmax_sum: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition,
+        Frontiers in Neuroscience 2022; Hammouamri et al., Learning delays, ICLR 2024. per_step: Deng et al., Temporal
+        Efficient Training, ICLR 2022. label_smoothing: Szegedy et al., Rethinking the Inception architecture, CVPR
+        2016.
+    """
+
+    def __init__(
+        self, over_time: OverTime = "mean", label_smoothing: float = 0.0, class_weight: ClassWeight = None
+    ) -> None:
+        super().__init__()
+        if over_time not in get_args(OverTime):
+            raise ValueError(f"over_time is one of {listing(get_args(OverTime))}, got '{over_time}'")
+        self.over_time = over_time
+        self.label_smoothing = checked_smoothing(label_smoothing)
+        self.class_weights = ClassWeights(class_weight)
+        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+        if self.over_time == "first_spike":
+            with named("over_time"):
+                require_spikes(task.built, "first_spike reads spikes", "read out the mean")
+                require_moments(task.num_steps, "first_spike")
+
+    def count_classes(self, counts: Tensor) -> None:
+        self.class_weights.count_classes(counts)
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part."""
+        if self.over_time == "per_step":
+            each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
+        else:
+            scores = self.readout(y, lengths)
+            each = functional.cross_entropy(scores, targets, reduction="none", label_smoothing=self.label_smoothing)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"cross_entropy": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the reduction over the valid steps."""
+        with named("loss.over_time"):
+            return self._reduce(y, lengths)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the largest output of the reduction up to each step."""
+        with named("loss.over_time"):
+            return self._so_far(y).argmax(-1)
+
+
+def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Return the cross-entropy of each step's own output with the recording's class, `[T, B]`."""
+    each = functional.cross_entropy(
+        y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none", label_smoothing=smoothing
+    )
+    return each.unflatten(0, y.shape[:2])
+
+
+def checked_smoothing(part: float) -> float:
+    """Return a label smoothing, or raise a ConfigError."""
+    if not 0 <= part < 1:
+        raise ConfigError(f"label_smoothing: is a part of each target, 0 <= label_smoothing < 1, got {part:g}")
+    return part

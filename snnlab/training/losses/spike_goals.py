@@ -1,0 +1,139 @@
+"""Squared errors of rates and counts of spikes, with goals for the right class and for the others.
+
+Axes: T steps, B samples, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import Tensor
+
+from snnlab.errors import ConfigError
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.nn.temporal import Counts
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
+from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.goals import goals, require_apart
+from snnlab.training.losses.means import mean_over_samples
+from snnlab.training.losses.spiking_output import require_spikes
+
+
+@LOSSES.register("mse_rate")
+class RateError(Loss):
+    """Squared error of each output's mean over the valid steps, for classes: of spikes, of their rate.
+
+        loss = w[target] * mean_k (mean_t y[t, k] - goal[k])^2
+        goal[k] = correct_rate for the target, incorrect_rate for the others
+
+    Args:
+        correct_rate: What the mean of the right class's output is to be; of spikes at most 1.
+        incorrect_rate: What that of the others is to be.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: with 1 and 0, Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
+    """
+
+    def __init__(
+        self,
+        correct_rate: Annotated[float, "spikes a step"] = 1.0,
+        incorrect_rate: Annotated[float, "spikes a step"] = 0.0,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__()
+        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+        self.correct_rate, self.incorrect_rate = correct_rate, incorrect_rate
+        self.class_weights = ClassWeights(class_weight)
+        self._reduce, self._so_far = REDUCTIONS["mean"]
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+
+    def count_classes(self, counts: Tensor) -> None:
+        self.class_weights.count_classes(counts)
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part."""
+        goal = goals(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
+        each = (self.readout(y, lengths) - goal).square().mean(-1)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"mse_rate": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the mean over the valid steps."""
+        return self._reduce(y, lengths)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the largest mean up to each step."""
+        return self._so_far(y).argmax(-1)
+
+
+@LOSSES.register("mse_count")
+class CountError(Loss):
+    """Squared error of each output's number of spikes, for classes, divided by the number of valid steps.
+
+        loss = w[target] * mean_k (sum_t s[t, k] - goal[k])^2 / steps
+
+    The goals are numbers of spikes a recording, or rates times each recording's own number of steps.
+
+    Args:
+        correct_rate: Rate that the right class's output is to have; snnTorch, which rounds the goals down, calls it so.
+        incorrect_rate: Rate that the others are to have.
+        correct_count: Spikes that the right class's output is to give, in place of the rates.
+        incorrect_count: Spikes that the others are to give.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: counts: Shrestha and Orchard, SLAYER, NeurIPS 2018. rates: Eshraghian et al., Training spiking neural
+        networks using lessons from deep learning, Proceedings of the IEEE 2023.
+    """
+
+    def __init__(
+        self,
+        correct_rate: Annotated[float, "spikes a step"] = 1.0,
+        incorrect_rate: Annotated[float, "spikes a step"] = 0.0,
+        correct_count: Annotated[float | None, "spikes"] = None,
+        incorrect_count: Annotated[float | None, "spikes"] = None,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__()
+        self.counted = correct_count is not None
+        if self.counted != (incorrect_count is not None):
+            raise ConfigError("correct_count: goes together with incorrect_count; set both or neither")
+        if correct_count is not None and incorrect_count is not None:
+            require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
+            self.right, self.wrong = correct_count, incorrect_count
+        else:
+            rates = ("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate)
+            require_apart(*rates, "spikes a step", most=1)
+            self.right, self.wrong = correct_rate, incorrect_rate
+        self.class_weights = ClassWeights(class_weight)
+        self._reduce, self._so_far = REDUCTIONS["sum"]
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+        require_spikes(task.built, "mse_count counts spikes", "set loss=mse_rate for the mean of any output")
+        if self.counted and self.right > task.num_steps:
+            raise ConfigError(f"correct_count: {self.right:g} spikes do not fit into {task.num_steps} steps")
+
+    def count_classes(self, counts: Tensor) -> None:
+        self.class_weights.count_classes(counts)
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part."""
+        steps = 1 if self.counted else lengths.to(y.dtype)
+        goal = goals(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
+        each = (self.readout(y, lengths) - goal).square().mean(-1) / lengths
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"mse_count": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the numbers of spikes in the valid steps."""
+        return self._reduce(y, lengths)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the output with the most spikes up to each step."""
+        return self._so_far(y).argmax(-1)

@@ -1,0 +1,60 @@
+"""Squared errors of values.
+
+Axes: T steps, B samples, K values.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from snnlab.errors import listing
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.nn.temporal import Counts
+from snnlab.training.losses.contract import LOSSES, Loss, Valued
+from snnlab.training.losses.means import mean_over_samples, mean_over_steps
+
+ValueOverTime = Literal["mean", "sum", "last", "max", "per_step"]
+
+
+@LOSSES.register("mse")
+class SquaredError(Loss):
+    """Squared error of the output's mean (sum, last, max) over the valid steps; for `data.targets: value`.
+
+        loss = mean_k (mean_t y[t, k] - target[k])^2;   per_step: the mean over t of mean_k (y[t, k] - target[k])^2
+
+    Args:
+        over_time: How the steps become the answer; `per_step` reads out the mean and averages each step's own loss.
+
+    Raises:
+        ValueError: if over_time is another word.
+    """
+
+    takes = ("value",)
+
+    def __init__(self, over_time: ValueOverTime = "mean") -> None:
+        super().__init__()
+        if over_time not in get_args(ValueOverTime):
+            raise ValueError(f"over_time is one of {listing(get_args(ValueOverTime))}, got '{over_time}'")
+        self.over_time = over_time
+        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part."""
+        if self.over_time == "per_step":
+            each = mean_over_steps((y - targets).square().mean(-1), lengths)
+        else:
+            each = (self._reduce(y, lengths) - targets).square().mean(-1)
+        loss = mean_over_samples(each, weight)
+        return loss, {"mse": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the reduction over the valid steps: the values."""
+        return self._reduce(y, lengths)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
+        return self._so_far(y)

@@ -1,0 +1,104 @@
+"""The distance of van Rossum between the output's spikes and a regular train.
+
+Axes: T steps, B samples, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from snnlab.errors import ConfigError
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.nn.temporal import Counts
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
+from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.goals import require_apart
+from snnlab.training.losses.means import mean_over_samples, within_lengths
+from snnlab.training.losses.spiking_output import require_spikes
+
+
+@LOSSES.register("van_rossum")
+class VanRossum(Loss):
+    """Van Rossum's distance between each output's spikes and a regular train, at one rate for the right class.
+
+        loss = w[target] * mean_k (1 / tau) integral (f_k - g_k)^2 dt,   f[t] = exp(-dt/tau) f[t-1] + s[t]
+             = w[target] * mean_k (1 - exp(-2 dt/tau)) / 2 * sum_t (f_k[t] - g_k[t])^2
+
+    over the valid steps, where g is made of the wanted train as f is of the spikes s. A spike too many, or too few,
+    costs 1/2. A train of r spikes a step has its spikes where floor(r t + 1/2) increases, the first in the middle of
+    the first interval. A short tau asks for spikes at these moments, a long one for their number. The output with the
+    most spikes is the answer.
+
+    Args:
+        tau: Time constant of the trace that a spike leaves.
+        correct_rate: Rate of the train that the right class's output is to give.
+        incorrect_rate: Rate of that of the others.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001.
+    """
+
+    def __init__(
+        self,
+        tau: Annotated[float, "ms; steps where they have no length"],
+        correct_rate: Annotated[float, "Hz; spikes a step where steps have no length"],
+        incorrect_rate: Annotated[float, "Hz; spikes a step where steps have no length"] = 0.0,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__()
+        if tau <= 0:
+            raise ConfigError(f"tau: must be > 0, got {tau:g}")
+        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
+        self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
+        self._dt: float | None = None
+        self.class_weights = ClassWeights(class_weight)
+        self._reduce, self._so_far = REDUCTIONS["sum"]
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+        require_spikes(task.built, "van_rossum compares spikes", "set loss=cross_entropy")
+        self._dt = task.dt
+        for name in ("correct_rate", "incorrect_rate"):
+            rate = getattr(self, name)
+            if self._per_step(rate) > 1:
+                most = "1 spike a step" if task.dt is None else f"{1000 / task.dt:g} Hz, a spike in every step"
+                raise ConfigError(f"{name}: is at most {most}, got {rate:g}")
+
+    def count_classes(self, counts: Tensor) -> None:
+        self.class_weights.count_classes(counts)
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part."""
+        right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
+        is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
+        apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
+        constants = (self._dt or 1.0) / self.tau  # of a step
+        since = torch.arange(y.shape[0], device=y.device, dtype=y.dtype)
+        left = torch.exp(-constants * (since[:, None] - since).clamp(min=0)).tril()
+        # One matrix product in place of a loop over the steps.
+        traces = torch.tensordot(left, within_lengths(apart, lengths), 1)
+        each = within_lengths(traces.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"van_rossum": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the numbers of spikes in the valid steps."""
+        return self._reduce(y, lengths)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the output with the most spikes up to each step."""
+        return self._so_far(y).argmax(-1)
+
+    def train_of(self, rate: float, like: Tensor) -> Tensor:
+        """Return a regular train of a rate, `[T]`."""
+        steps = torch.arange(len(like) + 1, dtype=torch.float64)
+        return (steps * self._per_step(rate) + 0.5).floor().diff().to(like)
+
+    def _per_step(self, rate: float) -> float:
+        return rate if self._dt is None else rate * self._dt / 1000.0

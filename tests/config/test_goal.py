@@ -1,0 +1,42 @@
+"""Classes counted for a loss that weighs them: those of the training recordings, or of their windows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.config.assemble import count_classes
+from snnlab.data.windows import Windows
+from snnlab.training.losses import CrossEntropy
+
+
+def data(windows: Windows | None, targets: Any = "class") -> Any:
+    return SimpleNamespace(
+        settings=SimpleNamespace(targets=targets, num_classes=3),
+        split=SimpleNamespace(train=np.array([0, 1, 3])),
+        store=SimpleNamespace(targets=np.array([0, 1, 2, 1, 2])),
+        windows=windows,
+    )
+
+
+def weights(of: Any) -> list[float] | None:
+    loss = CrossEntropy(class_weight="balanced")
+    count_classes(loss, of)
+    found = loss.class_weights.weights
+    return None if found is None else found.tolist()
+
+
+def test_training_recordings_are_counted() -> None:
+    assert weights(data(None)) == pytest.approx([3 / 2, 3 / 4, 1.0])
+
+
+def test_windows_are_counted_where_recordings_are_cut() -> None:
+    recording = np.array([0, 0, 0, 1, 2, 2, 3])  # of class 0 three, of class 1 two that are for training
+    assert weights(data(Windows(recording, np.zeros(7, np.int64), 1000))) == pytest.approx([5 / 6, 5 / 4, 1.0])
+
+
+def test_without_classes_nothing_is_counted() -> None:
+    assert weights(data(None, "value")) is None

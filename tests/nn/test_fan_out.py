@@ -1,0 +1,125 @@
+"""How many connections a spike takes, counted a second time by sending it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn import build_network
+from snnlab.nn.fan_out import fan_out
+from snnlab.nn.recompute import recompute
+
+Layers = dict[str, dict[str, Any]]
+LIF = {"type": "lif", "tau_mem": 10.0}
+CONV: Layers = {
+    "conv1": {"type": "conv2d", "out_channels": 2, "kernel_size": 3},
+    "lif1": LIF,
+    "pool": {"type": "max_pool", "kernel_size": 2, "ceil_mode": True},
+    "conv2": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2, "groups": 2},
+    "norm": {"type": "batch_norm"},
+    "lif2": LIF,
+    "mean": {"type": "avg_pool", "kernel_size": 2, "stride": 1},
+    "flatten": {"type": "flatten"},
+    "drop": {"type": "dropout", "p": 0.5},
+    "out": {"type": "linear", "out_features": 5},
+    "last": LIF,
+}
+
+
+def built(layers: Layers, in_shape: tuple[int, ...] = (1, 9, 9)) -> Any:
+    torch.manual_seed(0)
+    return build_network(layers, in_shape=in_shape, dt=1.0)
+
+
+def reached(layers: list[nn.Module], shape: tuple[int, ...]) -> Tensor:
+    """Return how many outputs differ from 0 where each neuron in turn spikes alone, weights being 1."""
+    many = torch.zeros(shape)
+    for place in torch.cartesian_prod(*(torch.arange(n) for n in shape)):
+        x = torch.zeros(1, *shape)
+        x[0][tuple(place)] = 1.0
+        for layer in layers:
+            x = layer(x)
+        many[tuple(place)] = (x != 0).sum()
+    return many
+
+
+def test_it_is_what_a_lone_spike_reaches() -> None:
+    of = built(CONV)
+    conv = nn.Conv2d(2, 4, 3, 2, 1, groups=2, bias=False)
+    nn.init.ones_(conv.weight)
+    found = fan_out(of, (1, 9, 9))
+    assert torch.equal(found["lif1"], reached([nn.MaxPool2d(2, ceil_mode=True), conv], (2, 7, 7)))
+    assert len(found["lif1"].unique()) > 1  # corners reach fewer
+    # A cell of two windows comes through to each.
+    windows = reached([nn.AvgPool2d(2, 1)], (4, 2, 2))
+    assert torch.equal(found["lif2"], 5 * windows)
+    assert torch.equal(found["last"], torch.zeros(5))
+
+
+def test_it_leaves_the_network_as_it_was() -> None:
+    of = built(CONV)
+    network = of.network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    recompute(network, 2)
+    run, state = network.run, torch.get_rng_state()
+    found = fan_out(of, (1, 9, 9))
+    assert network.run is run
+    assert network.training
+    assert not any(module._forward_hooks for module in network.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(value.grad is None for value in network.parameters())
+    assert not any(many.requires_grad for many in found.values())
+
+
+def test_recurrent_neurons_reach_their_own_layer_too() -> None:
+    dense = built(
+        {
+            "fc": {"type": "linear", "out_features": 4},
+            "lif": {**LIF, "recurrent": {"type": "dense", "autapses": False}},
+            "out": {"type": "linear", "out_features": 3},
+        },
+        (6,),
+    )
+    assert fan_out(dense, (6,))["lif"].tolist() == [3.0 + 3.0] * 4
+    conv = built(
+        {
+            "conv": {"type": "conv2d", "out_channels": 2, "kernel_size": 3},
+            "lif": {**LIF, "recurrent": {"type": "conv", "kernel_size": 3}},
+        }
+    )
+    assert fan_out(conv, (1, 9, 9))["lif"].unique().tolist() == [18.0]
+
+
+def test_blocks_are_passed() -> None:
+    layers: Layers = {
+        "fc": {"type": "linear", "out_features": 4},
+        "lif": LIF,
+        "around": {"type": "residual", "layers": {"inner": {"type": "linear", "out_features": 4}, "own": LIF}},
+        "loop": {
+            "type": "loop",
+            "layers": {"a": {"type": "linear", "out_features": 4, "weight_norm": True}, "spikes": LIF},
+            "feedback": {"layers": {"back": {"type": "linear", "out_features": 4}}},
+        },
+        "both": {
+            "type": "parallel",
+            "branches": {
+                "p": {"x": {"type": "linear", "out_features": 2}},
+                "q": {"y": {"type": "gru", "hidden_size": 3}},
+            },
+        },
+    }
+    found = {name: many.unique().tolist() for name, many in fan_out(built(layers, (6,)), (6,)).items()}
+    # lif: into the block and around it into the loop; own: into the loop; spikes: both branches, 3 gates, and back.
+    assert found == {"lif": [4.0 + 4.0], "around.own": [4.0], "loop.spikes": [2.0 + 3 * 3.0 + 4.0]}
+
+
+def test_what_is_not_known_is_refused() -> None:
+    within = {"inner": {"type": "linear", "out_features": 4}, "own": LIF}
+    joined = {"type": "residual", "connect": "iand", "layers": within}
+    of = built({"fc": {"type": "linear", "out_features": 4}, "lif": LIF, "x": joined}, (6,))
+    with pytest.raises(ValueError, match=r"it is not known how many operations a spike causes in x$"):
+        fan_out(of, (6,))

@@ -1,0 +1,93 @@
+"""What holds of every registered loss and regulariser."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.docstrings import argument_texts, first_sentence
+from snnlab.events.frames import Batch, Mix
+from snnlab.settings import settings_of
+from snnlab.training.losses import LOSSES, REGULARISERS, Loss, Part
+from snnlab.training.mixed import batch_loss
+
+from .conftest import LENGTHS, B, Given, T, bound
+
+ALL = list(LOSSES)
+OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").takes]  # type: ignore[attr-defined]
+PAST = torch.arange(T)[:, None] >= LENGTHS
+
+
+def value(part: Part, given: Given, y: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    targets = given.targets[part.takes[0]]
+    return part(given.y if y is None else y, targets, given.lengths, given.counts, weight)[0]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_stands_past_the_end_changes_neither_loss_nor_gradient(name: str, given: Given) -> None:
+    part = bound(name)
+    clean, dirty = given.y.clone().requires_grad_(), torch.where(PAST[..., None], 77.0, given.y).requires_grad_()
+    values = [value(part, given, y) for y in (clean, dirty)]
+    assert torch.equal(*values)
+    if isinstance(part, Loss):
+        for each in values:
+            each.backward()
+        assert clean.grad is not None
+        assert dirty.grad is not None
+        assert torch.equal(clean.grad, dirty.grad)
+        assert not dirty.grad[PAST].any()
+        readouts = [part.readout(y, LENGTHS) for y in (clean, dirty)]
+        if part.takes != ("steps",):
+            assert torch.equal(*readouts)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("cross_entropy_steps", "weights")])
+def test_a_batch_has_the_mean_of_what_its_recordings_have_alone(name: str, given: Given) -> None:
+    part = bound(name)
+    each, weight = [], torch.tensor([0.0, 1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
+    for b, length in enumerate(LENGTHS.tolist()):
+        counts = {key: n[b : b + 1] for key, n in given.counts.items()}
+        targets = given.targets[part.takes[0]][b : b + 1]
+        each.append(part(given.y[:length, b : b + 1], targets, LENGTHS[b : b + 1], counts)[0])
+    torch.testing.assert_close(value(part, given), torch.stack(each).mean())
+    torch.testing.assert_close(value(part, given, weight=weight), (torch.stack(each) * weight).mean())
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_mixed_recordings_have_a_part_of_each_loss(name: str, given: Given) -> None:
+    part, own, others = bound(name), given.targets["class"], torch.tensor([0, 1, 1, 2, 0])
+    share = torch.full((B,), 0.3, dtype=torch.float64)
+    batch = Batch(given.y, LENGTHS, own, torch.arange(B), Mix(others, share))
+    mixed, parts = batch_loss(part, given.y, batch, given.counts)  # type: ignore[arg-type]
+    values = [part(given.y, targets, LENGTHS, given.counts)[0] for targets in (own, others)]
+    torch.testing.assert_close(mixed, 0.7 * values[0] + 0.3 * values[1], check_dtype=False)
+    assert list(parts.values()) == [mixed]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+def test_gradients_are_those_of_the_formula(name: str, given: Given) -> None:
+    part = bound(name)
+    # Between 0 and 1, where products of spikes are smooth.
+    y = (0.1 + 0.6 * torch.rand(given.y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)) * (
+        ~PAST[..., None]
+    )
+    assert torch.autograd.gradcheck(lambda y: value(part, given, y), y.requires_grad_())
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+def test_the_last_answer_of_a_whole_recording_is_that_of_the_readout(name: str, given: Given) -> None:
+    loss = bound(name)
+    assert isinstance(loss, Loss)
+    readout, answers = loss.readout(given.y, torch.full((B,), T)), loss.answers(given.y)
+    last = readout if loss.takes == ("value",) else readout.argmax(-1)
+    assert torch.equal(answers[-1], last[-1] if loss.takes == ("steps",) else last)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_setting_is_explained(name: str) -> None:
+    factory = LOSSES.get(name, "loss")
+    assert first_sentence(factory)
+    assert set(settings_of(factory)) == set(argument_texts(factory)) & set(inspect.signature(factory).parameters)
