@@ -102,11 +102,13 @@ def test_there_are_commands_to_run():
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_does_what_it_says(
-    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    monkeypatch.chdir(place)
     _, *arguments = shlex.split(command)
-    trains = arguments[0] == "train" and not {"--help", "--cfg"} & set(arguments)
+    if "resume=RUN" in arguments:  # the other commands want the run as it is
+        shutil.copytree(place / "RUN", tmp_path / "RUN")
+    monkeypatch.chdir(tmp_path if "resume=RUN" in arguments else place)
+    trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN"} & set(arguments)
     if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
