@@ -32,11 +32,10 @@ def _chain(vitals: Vitals, begins: int) -> Iterator[str]:
         if is_silent(layer) or layer.first is None:
             yield f"  {_silence(layer, vitals)}"
             return
-        source = "the input begins" if since == begins else "the spikes before it begin"
         waits = layer.first - since
         yield (
-            f"  {layer.name} spikes first at step {layer.first}, {waits} after {source}: {_filters(layer)}, and"
-            f" {layer.spiking.reach:.2f} of its threshold is the most that its membranes reach"
+            f"  {layer.name} spikes first at step {layer.first}, {waits} after its input begins: its membranes reach"
+            f" {layer.spiking.reach:.2f} thresholds at the most{_filters(layer)}"
         )
         since = layer.first
     if vitals.layers[-1].spiking is None and vitals.layers[-1].first == since:
@@ -53,5 +52,5 @@ def _silence(layer: Layer, vitals: Vitals) -> str:
 
 def _filters(layer: Layer) -> str:
     """Return what has to fill up before a layer spikes."""
-    filters = [f"{c.name} of {c.steps:.3g} step{'s' * (round(c.steps, 2) != 1)}" for c in layer.constants]
-    return f"it fills through {' and '.join(filters)}" if filters else "it adds up what arrives"
+    filters = [f"{constant.name} of {constant.steps:.3g}" for constant in layer.constants]
+    return f", behind {' and '.join(filters)} steps" if filters else ""

@@ -16,12 +16,16 @@ from snnlab.nn.neurons.time_constants import Constant
 
 Kind = Literal["input", "loss", "forgetful", "silent", "saturated", "narrow", "rate"]
 
+# A membrane of which less is left after a step forgets from one step to the next.
+REMEMBERED = 0.05
 # A silent layer whose membranes stay below this part of the threshold is ill, whatever training may make of it.
 WEAK = 0.1
-# Part of a layer's neurons, over all recordings, that may be always on.
-SATURATED = 0.2
-# A surrogate that lets less than this part of its peak through a layer that spikes teaches a few neurons only.
-NARROW = 3e-4
+# Part of a layer's neurons that may be always on, or of their steps at which they spike whatever comes; with batch norm
+# in front it is 0.08 at the most.
+SATURATED = 0.3
+# A surrogate that lets less than this part of its peak through a layer that spikes teaches a few neurons only; Norse's,
+# with its long tails, lets 1.2e-4 through, and learns.
+NARROW = 1e-4
 # What one step of an optimizer may change of the weights, as a part of their norm.
 LEAST, MOST = 1e-6, 10.0
 
@@ -66,9 +70,9 @@ def undecided(vitals: Vitals) -> list[str]:
 
 
 def forgotten(layer: Layer) -> Constant | None:
-    """Return a layer's membrane time constant where it is given in ms and is shorter than a step."""
+    """Return a layer's membrane time constant where it is given in ms and nothing is left of it after a step."""
     short = (constant for constant in layer.constants if constant.name == "tau_mem" and constant.given == "ms")
-    return next((constant for constant in short if constant.steps < 1), None)
+    return next((constant for constant in short if constant.factor < REMEMBERED), None)
 
 
 def _input(vitals: Vitals) -> Iterator[Finding]:
@@ -82,7 +86,9 @@ def _of_layer(layer: Layer, vitals: Vitals, *, fed: bool) -> Iterator[Finding]:
     of = layer.spiking
     assert of is not None
     if (constant := forgotten(layer)) is not None and vitals.dt is not None:
-        told = f"{layer.name} forgets within a step: its tau_mem of {constant.ms:.3g} ms is {constant.steps:.2g} of a step"
+        told = (
+            f"{layer.name} forgets within a step: its tau_mem of {constant.ms:.3g} ms is {constant.steps:.2g} of a step"
+        )
         yield Finding("forgetful", layer.name, f"{told} ({vitals.dt:g} ms)")
     if is_silent(layer):
         receives = f"{layer.name} receives {of.reach:.2g} of its threshold ({of.v_threshold:.3g}): no neuron spikes"
@@ -91,11 +97,14 @@ def _of_layer(layer: Layer, vitals: Vitals, *, fed: bool) -> Iterator[Finding]:
         elif vitals.wakes.get(layer.name, 0) is None:
             yield Finding("silent", layer.name, f"{receives}, nor after {STEPS} steps of training on this batch")
         return
-    if of.saturated >= SATURATED:
-        told = f"{of.saturated:.0%} of {layer.name}'s neurons spike at nearly every step of a recording"
-        yield Finding("saturated", layer.name, f"{told}: its membranes reach {of.reach:.3g} thresholds")
+    if of.over >= SATURATED or of.saturated >= SATURATED:
+        told = f"{layer.name} is saturated: its membranes reach {of.reach:.3g} thresholds, {of.over:.0%} of them two or"
+        on = f"{of.saturated:.0%} of its neurons spike at nearly every step"
+        yield Finding("saturated", layer.name, f"{told} more at a step; {on}")
     if of.passes < NARROW:
-        told = f"{layer.name}'s surrogate is {of.width:.2g} thresholds wide and lets {of.passes:.2g} of its peak through"
+        told = (
+            f"{layer.name}'s surrogate is {of.width:.2g} thresholds wide and lets {of.passes:.2g} of its peak through"
+        )
         yield Finding("narrow", layer.name, f"{told}: almost no gradient passes")
 
 

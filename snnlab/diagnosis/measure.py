@@ -91,7 +91,7 @@ def measure(
         for name in names
     ]
     valid = valid_steps(lengths, x.shape[0], x)
-    x = x if valid is None else torch.where(valid, x, 0)
+    x = (x if valid is None else torch.where(valid, x, 0)).detach()
     return Vitals(
         layers=tuple(layers),
         steps=x.shape[0],
@@ -164,6 +164,7 @@ def _spiking(neuron: Neuron, seen: _Seen, counts: Tensor, lengths: Tensor) -> Sp
         reach=found.reach,
         silent=float((counts.sum(0) == 0).double().mean()),
         saturated=float(on.double().mean()),
+        over=0.0 if several else found.over,
         passes=found.passes,
         near=found.near,
         width=found.width,

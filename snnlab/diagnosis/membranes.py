@@ -14,11 +14,15 @@ from snnlab.nn.neurons.base import Neuron, rounded
 from snnlab.nn.surrogate import Surrogate
 from snnlab.nn.surrogate.watching import watching
 
+# A membrane of so many thresholds still holds one after its spike.
+TWO = 2.0
+
 
 class Membranes(NamedTuple):
     """What is said of membranes in `vitals.Spiking`."""
 
     reach: float
+    over: float
     passes: float
     near: float
     width: float
@@ -42,7 +46,7 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
         x: `[T, B, ...]`; lengths: `[B]`. Returns None for a neuron that decides by itself, without `spike`.
     """
     looks: list[_Look] = []
-    reach, total, square, number, width = -torch.inf, 0.0, 0.0, 0, 0.0
+    reach, total, square, over, number, width = -torch.inf, 0.0, 0.0, 0, 0, 0.0
     with torch.no_grad(), watching(lambda *look: looks.append(_Look(*look))):
         state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
         for t, x_t in enumerate(x):
@@ -53,14 +57,15 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
             last, valid = looks[-1], lengths > t  # with a delayed reset the step's own spike is the later one
             if not bool(valid.any()):
                 break
-            bell = _bell(last)[valid]
-            reach = max(reach, float((1.0 + last.distance / last.v_threshold)[valid].max()))
+            bell, held = _bell(last)[valid], (1.0 + last.distance / last.v_threshold)[valid]
+            reach = max(reach, float(held.max()))
+            over += int((held >= TWO).sum())
             total += float(bell.sum(dtype=torch.float64))
             square += float(bell.square().sum(dtype=torch.float64))
             number += bell.numel()
             width = _width(last)
     near = total**2 / (number * square) if square > 0 else 0.0
-    return Membranes(reach, total / number, near, width)
+    return Membranes(reach, over / number, total / number, near, width)
 
 
 def _bell(look: _Look) -> Tensor:

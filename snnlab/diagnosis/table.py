@@ -15,11 +15,11 @@ def vitals_table(vitals: Vitals) -> Table:
     table.add_column("layer", no_wrap=True)
     unit = "ms" if vitals.dt is not None else "step"
     rate = ["Hz"] if vitals.dt is not None else []
-    heads = ["input a step", "reaches", "spikes", *rate, "silent", "on", f"first {unit}"]
+    heads = ["input a step", "reaches", "spikes", *rate, "silent", "on", "over", f"first {unit}"]
     for head in (*heads, "gradient", "its weights'", "passes"):
         table.add_column(head, justify="right", no_wrap=True)
     frames = f"{vitals.input_mean:.2g} ± {vitals.input_std:.2g}"
-    blank = [""] * (3 + len(rate))
+    blank = [""] * (4 + len(rate))
     table.add_row("(frames)", frames, "", *blank, _time(vitals.input_first, vitals.dt), "", "", "", style="dim")
     for layer in vitals.layers:
         table.add_row(layer.name, *_cells(layer, vitals))
@@ -29,8 +29,9 @@ def vitals_table(vitals: Vitals) -> Table:
 def legend() -> str:
     """Return what the columns are, in words."""
     return (
-        "  reaches: largest membrane, in thresholds. spikes: a neuron and recording. on: neurons that spike at each step\n"
-        "  of a recording. gradient: its norm at the output. passes: the surrogate's mean, as a part of its peak."
+        "  reaches: largest membrane, in thresholds. spikes: a neuron and recording. on: neurons that spike at each\n"
+        "  step. over: steps with a membrane of two thresholds or more. gradient: its norm at the output. passes: the\n"
+        "  surrogate's mean, as a part of its peak."
     )
 
 
@@ -39,7 +40,7 @@ def _cells(layer: Layer, vitals: Vitals) -> list[str]:
     drive = f"{layer.drive_mean:.2g} ± {layer.drive_std:.2g}"
     tail = [_time(layer.first, vitals.dt), f"{layer.gradient:.1e}", f"{layer.weight_gradient:.1e}"]
     if of is None or layer.per_step is None:
-        return [drive, *[NONE] * (5 if vitals.dt is not None else 4), *tail, NONE]
+        return [drive, *[NONE] * (6 if vitals.dt is not None else 5), *tail, NONE]
     rate = [] if vitals.dt is None else [f"{layer.per_step * 1000 / vitals.dt:.3g}"]
     spikes = f"{layer.per_step * vitals.length:.2g}"
     return [
@@ -49,6 +50,7 @@ def _cells(layer: Layer, vitals: Vitals) -> list[str]:
         *rate,
         f"{of.silent:.0%}",
         f"{of.saturated:.0%}",
+        f"{of.over:.0%}",
         *tail,
         f"{of.passes:.2g}",
     ]

@@ -16,6 +16,8 @@ class Spiking(NamedTuple):
         reach: Largest membrane of all neurons, samples and steps, in thresholds.
         silent: Fraction of the neurons that never spike in the batch.
         saturated: Fraction of the neurons, over all samples, that spike at nearly each step, and can say no more.
+        over: Fraction of the neurons and steps at which a membrane holds two thresholds or more, so that it spikes
+            whatever comes next.
         passes: Mean of the surrogate over all neurons and steps, as a part of its peak: what it lets through.
         near: Fraction of the neurons and steps that carry what passes; the same gradient everywhere makes 1.
         width: Half width of the surrogate at half its peak, in thresholds.
@@ -26,6 +28,7 @@ class Spiking(NamedTuple):
     reach: float
     silent: float
     saturated: float
+    over: float
     passes: float
     near: float
     width: float

@@ -1,4 +1,4 @@
-"""The weights of a network by the neurons that they drive: their norms, their gradients, and what a step does to them."""
+"""The weights of a network by the neurons that they drive: norms, gradients, and what a step does to them."""
 
 from __future__ import annotations
 
