@@ -27,10 +27,6 @@ class Case(NamedTuple):
     optimizer: Node
     trained: bool
 
-    def setting(self, layer: str, name: str) -> Any:
-        """Return what a layer's own node says of a setting; None where it says nothing."""
-        return _get(_find(self.layers, layer.split("."), "")[1], name)
-
     def place(self, layer: str, name: str) -> str:
         """Return the key of a layer's setting: `neuron.NAME` where all spiking layers have it from the neuron."""
         own, node = _find(self.layers, layer.split("."), "model.layers")

@@ -166,9 +166,7 @@ def _spiking(neuron: Neuron, seen: _Seen, counts: Tensor, lengths: Tensor) -> Sp
         saturated=float(on.double().mean()),
         over=0.0 if several else found.over,
         passes=found.passes,
-        near=found.near,
         width=found.width,
-        recurrent=own is not neuron,
     )
 
 

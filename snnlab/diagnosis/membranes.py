@@ -24,7 +24,6 @@ class Membranes(NamedTuple):
     reach: float
     over: float
     passes: float
-    near: float
     width: float
 
 
@@ -46,7 +45,7 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
         x: `[T, B, ...]`; lengths: `[B]`. Returns None for a neuron that decides by itself, without `spike`.
     """
     looks: list[_Look] = []
-    reach, total, square, over, number, width = -torch.inf, 0.0, 0.0, 0, 0, 0.0
+    reach, total, over, number, width = -torch.inf, 0.0, 0, 0, 0.0
     with torch.no_grad(), watching(lambda *look: looks.append(_Look(*look))):
         state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
         for t, x_t in enumerate(x):
@@ -61,11 +60,9 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
             reach = max(reach, float(held.max()))
             over += int((held >= TWO).sum())
             total += float(bell.sum(dtype=torch.float64))
-            square += float(bell.square().sum(dtype=torch.float64))
             number += bell.numel()
             width = _width(last)
-    near = total**2 / (number * square) if square > 0 else 0.0
-    return Membranes(reach, over / number, total / number, near, width)
+    return Membranes(reach, over / number, total / number, width)
 
 
 def _bell(look: _Look) -> Tensor:

@@ -19,9 +19,7 @@ class Spiking(NamedTuple):
         over: Fraction of the neurons and steps at which a membrane holds two thresholds or more, so that it spikes
             whatever comes next.
         passes: Mean of the surrogate over all neurons and steps, as a part of its peak: what it lets through.
-        near: Fraction of the neurons and steps that carry what passes; the same gradient everywhere makes 1.
         width: Half width of the surrogate at half its peak, in thresholds.
-        recurrent: Whether its spikes come back to it.
     """
 
     v_threshold: float
@@ -30,9 +28,7 @@ class Spiking(NamedTuple):
     saturated: float
     over: float
     passes: float
-    near: float
     width: float
-    recurrent: bool
 
 
 class Layer(NamedTuple):

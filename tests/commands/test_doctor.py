@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab import train
+from snnlab.commands.patient import merged
 
 from .conftest import Outcome
 
@@ -209,6 +210,17 @@ def test_the_table_has_a_row_a_layer_of_neurons(workplace: Path, snnlab: Snnlab,
     assert [row.split()[0] for row in rows[:3]] == ["(frames)", "lif1", "readout"]
     assert "Hz" in head
     assert max(map(len, rows[:6])) <= 120
+
+
+def test_a_proposal_takes_the_place_of_what_says_the_same_in_other_words(
+    workplace: Path, snnlab: Snnlab, digits_store: str
+):
+    narrow = ("neuron.surrogate={type: superspike, alpha: 100}", "neuron.surrogate.alpha=20000")
+    assert merged(["neuron.beta=0.1", "seed=1"], ["neuron.tau_mem=20.0"]) == ["seed=1", "neuron.tau_mem=20.0"]
+    done = snnlab("doctor", *SMALL, *narrow, digits_store)
+    assert done.status == 1, done.err
+    assert "neuron.surrogate.width=0.3" in cures(done)
+    assert not any("alpha=" in override for override in proposed(done))
 
 
 def test_a_mistake_exits_with_2_and_is_named(workplace: Path, snnlab: Snnlab):

@@ -94,7 +94,6 @@ def test_a_layer_within_a_block_is_found_in_the_yaml(name: str, place: str):
     }
     assert case(layers).own_place(name, "v_threshold") == f"{place}.v_threshold"
     assert case(layers).place(name, "v_threshold") == f"{place}.v_threshold"
-    assert case(layers).setting(name, "v_threshold") == 9.0
 
 
 def test_the_first_silent_layer_is_cured_and_then_the_next_and_all_overrides_go_together():

@@ -18,9 +18,7 @@ from .conftest import weight_of
 
 Measured = Callable[..., Vitals]
 
-HEALTHY = Spiking(
-    v_threshold=1.0, reach=2.0, silent=0.5, saturated=0.0, over=0.0, passes=0.1, near=0.5, width=0.3, recurrent=False
-)
+HEALTHY = Spiking(v_threshold=1.0, reach=2.0, silent=0.5, saturated=0.0, over=0.0, passes=0.1, width=0.3)
 
 
 def layer(
