@@ -16,7 +16,6 @@ from snnlab.diagnosis.membranes import membranes
 from snnlab.diagnosis.vitals import Layer, Spiking, Vitals
 from snnlab.diagnosis.weights import OUTPUT, MakeOptimizer, Weights, weights
 from snnlab.nn import Network
-from snnlab.nn.init import threshold_of
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.temporal import Counts, valid_steps
 
@@ -158,9 +157,8 @@ def _spiking(neuron: Neuron, seen: _Seen, counts: Tensor, lengths: Tensor) -> Sp
     per_step = counts / lengths.reshape(-1, *[1] * (counts.dim() - 1))
     several = float(_joined(seen.outputs).max()) > 1  # spikes a step, so that a neuron can always say more
     on = torch.zeros_like(per_step) if several else per_step >= ALWAYS
-    own: Any = getattr(neuron, "neuron", neuron)
     return Spiking(
-        v_threshold=threshold_of(own),
+        v_threshold=found.v_threshold,
         reach=found.reach,
         silent=float((counts.sum(0) == 0).double().mean()),
         saturated=float(on.double().mean()),

@@ -21,6 +21,7 @@ TWO = 2.0
 class Membranes(NamedTuple):
     """What is said of membranes in `vitals.Spiking`."""
 
+    v_threshold: float
     reach: float
     over: float
     passes: float
@@ -45,7 +46,7 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
         x: `[T, B, ...]`; lengths: `[B]`. Returns None for a neuron that decides by itself, without `spike`.
     """
     looks: list[_Look] = []
-    reach, total, over, number, width = -torch.inf, 0.0, 0, 0, 0.0
+    reach, total, over, number, width, threshold = -torch.inf, 0.0, 0, 0, 0.0, 0.0
     with torch.no_grad(), watching(lambda *look: looks.append(_Look(*look))):
         state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
         for t, x_t in enumerate(x):
@@ -61,8 +62,8 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
             over += int((held >= TWO).sum())
             total += float(bell.sum(dtype=torch.float64))
             number += bell.numel()
-            width = _width(last)
-    return Membranes(reach, over / number, total / number, width)
+            width, threshold = _width(last), _mean(last.v_threshold)
+    return Membranes(threshold, reach, over / number, total / number, width)
 
 
 def _bell(look: _Look) -> Tensor:
@@ -73,5 +74,8 @@ def _bell(look: _Look) -> Tensor:
 
 def _width(look: _Look) -> float:
     size = look.surrogate.size
-    threshold = float(torch.as_tensor(look.v_threshold).mean())
-    return size.width / threshold if size.absolute else size.width
+    return size.width / _mean(look.v_threshold) if size.absolute else size.width
+
+
+def _mean(value: float | Tensor) -> float:
+    return float(torch.as_tensor(value).mean())

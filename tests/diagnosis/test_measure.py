@@ -51,6 +51,7 @@ def test_current_membrane_and_surrogate_of_one_neuron_are_as_computed_by_hand(me
     assert layer.spiking.reach == pytest.approx(float(u.max()) / 2)
     assert layer.spiking.passes == pytest.approx(float(bell.mean()))
     assert layer.spiking.width == 0.25
+    assert layer.spiking.v_threshold == 2.0
 
 
 def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network, frames: Tensor, measured: Measured):
