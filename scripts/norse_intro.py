@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from snnlab.config.composing import compose_once
+from snnlab.diagnosis.delay import delay_notes
+from snnlab.diagnosis.measure import measure
 from snnlab.nn import Network, build_network
 from snnlab.nn.encoders import ConstantCurrent
 
@@ -79,6 +81,7 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     active = y.detach().flatten(1).any(1).nonzero()
     since = f"from step {int(active[0])} on, counted from 0" if len(active) else "never"
     print(f"shown for {STEPS} steps it is active {since}; its last output sums to {y[-1].sum().item():.5f}")
+    why(network, shown)
 
     optimizer = torch.optim.RMSprop(network.parameters())
     (1 - y[-1].sum()).backward()
@@ -88,6 +91,15 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
         after, _ = network(shown)
     print(f"after one step of RMSprop towards 1 it sums to {after[-1].sum().item():.5f}")
     return Lesson(data, network, first, y.detach(), gradients, after)
+
+
+def why(network: Network, shown: Tensor) -> None:
+    """Print why the output is late, as `snnlab doctor` says it."""
+    lengths = torch.full((shown.shape[1],), STEPS)
+    vitals = measure(network, shown, lengths, lambda y, _: 1 - y[-1].sum(), dt=DT)
+    network.zero_grad()
+    for note in delay_notes(vitals):
+        print(f"  {note}")
 
 
 def build(overrides: list[str]) -> Network:

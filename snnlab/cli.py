@@ -14,6 +14,7 @@ COMMANDS = {
     "export": "spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
     "runs": "the recorded runs: listed, sorted, compared, deleted, archived",
+    "doctor": "why a network is silent or does not learn, layer by layer, and the setting that cures it",
     "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
     "data": "recordings: fetch and pack them, look at them, check a packed copy, delete it",
     "list": "layers, neurons, datasets, models, ... and their settings",

@@ -14,6 +14,7 @@ from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
 from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
 from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
+from snnlab.nn.surrogate.watching import tell
 
 InputGain = float | Literal["1-a"]
 
@@ -165,4 +166,5 @@ def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
     Shape:
         u: any; returns whole numbers >= 0, as u.
     """
+    tell(u - v_threshold, surrogate, v_threshold)
     return _MultiSpike.apply(u, surrogate, v_threshold)  # type: ignore[no-any-return]

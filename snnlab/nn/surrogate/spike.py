@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.surrogate.base import Surrogate
+from snnlab.nn.surrogate.watching import tell
 
 
 class _Spike(torch.autograd.Function):
@@ -43,4 +44,5 @@ def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *
     """
     if isinstance(v_threshold, Tensor):
         v_threshold = v_threshold.detach()
+    tell(distance, surrogate, v_threshold)
     return _Spike.apply(distance, surrogate, v_threshold, strict)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A word, once, about layers that never fire: nothing can be learnt through them."""
+"""A word, once, about layers that never fire, or always: nothing can be learnt through them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from lightning.pytorch.callbacks import Checkpoint
 
 _log = logging.getLogger(__name__)
 
-_PREFIX = "train/silent/"
+_SILENT, _RATE = "train/silent/", "train/spikes_per_step/"
+
+# So many spikes a step are as good as one at each; neurons that have several a step are never at their end.
+_ALWAYS = 0.9
+
+_DEAD, _ON = "no neuron fired", "its neurons fired at nearly every step"
+_CURES = {
+    _DEAD: "lower its v_threshold, widen its surrogate, or raise tau_mem or the learning rate",
+    _ON: "raise its v_threshold, or begin with smaller weights (model.init)",
+}
 
 
 class SilenceWarning(Checkpoint):
-    """Warns after the first epoch in which no neuron of a layer fired on any training recording.
+    """Warns after the first epoch in which no neuron of a layer fired on any training recording, or all always did.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
     """
@@ -22,17 +31,21 @@ class SilenceWarning(Checkpoint):
         self.said: set[str] = set()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the epoch's fraction of silent neurons."""
-        values = trainer.callback_metrics
-        silent = {k.removeprefix(_PREFIX) for k, v in values.items() if k.startswith(_PREFIX) and float(v) == 1.0}
-        for layer in sorted(silent - self.said):
+        """Look at the epoch's fraction of silent neurons and at its spikes a step."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        silent = {k.removeprefix(_SILENT) for k, v in values.items() if k.startswith(_SILENT) and v == 1.0}
+        always = {k.removeprefix(_RATE) for k, v in values.items() if k.startswith(_RATE) and _ALWAYS <= v <= 1.0}
+        found = dict.fromkeys(silent, _DEAD) | dict.fromkeys(always, _ON)
+        for layer in sorted(found.keys() - self.said):
             _log.warning(
-                "%s: no neuron fired in epoch %d, so nothing is learnt through it; lower its v_threshold, widen its"
-                " surrogate, or raise tau_mem or the learning rate",
+                "%s: %s in epoch %d, so that nothing is learnt through it; %s. snnlab doctor, with the same overrides,"
+                " tries which",
                 layer,
+                found[layer],
                 trainer.current_epoch + 1,
+                _CURES[found[layer]],
             )
-        self.said |= silent
+        self.said |= found.keys()
 
     def state_dict(self) -> dict[str, list[str]]:
         """Return of which layers it was said."""

@@ -1,0 +1,96 @@
+"""`snnlab doctor`: what one batch does in a network, what is wrong with it, and which setting cures it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.commands.options import split_options
+
+if TYPE_CHECKING:
+    from snnlab.commands.patient import Patient
+    from snnlab.diagnosis.treat import Exam, Treatment
+
+USAGE = """usage: snnlab doctor [RUN] [--config-dir DIR] [OVERRIDES]
+
+Send one batch of training recordings through a network, forward and backward, and say what each layer gets, does and
+learns from. Where that will not train, the cause is named, and a setting proposed that was tried on the same batch:
+the network was built again with it, and what was found was gone. The overrides are those of snnlab train. Nothing is
+written. Exit status: 0 nothing was found, 1 something was, 2 there is a mistake in the configuration or the data.
+
+  snnlab doctor
+  snnlab doctor model=my_net data=dvsgesture neuron.tau_mem=5
+  snnlab doctor outputs/NAME/TIME_SEED            the network of a run, with the chosen epoch's weights
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    options, others = split_options("doctor", arguments, ("--config-dir",))
+    run = Path(others[0]).expanduser() if others and not _is_override(others[0]) else None
+
+    from snnlab.commands.patient import Patient
+    from snnlab.console import console_logging, quiet_lightning, until_nobody_reads
+
+    console_logging()
+    patient = Patient(run, others if run is None else others[1:], options.get("--config-dir"))
+    experiment, folder = patient.experiment(())
+
+    # Behind the cheap checks, since they bring torch and Lightning.
+    from snnlab.commands.examining import Clinic
+    from snnlab.diagnosis.delay import delay_notes
+    from snnlab.diagnosis.findings import findings
+    from snnlab.diagnosis.treat import treat
+
+    clinic = Clinic(patient)
+    with quiet_lightning():
+        exam = clinic.exam(experiment, folder)
+        with until_nobody_reads():
+            print_exam(experiment.name, exam)
+        if not findings(exam.vitals):
+            print(*delay_notes(exam.vitals), "Nothing is wrong with it.", sep="\n")
+            return 0
+        treatment = treat(exam, clinic.trial)
+    with until_nobody_reads():
+        print_treatment(treatment, patient)
+    return 1
+
+
+def print_exam(name: str, exam: Exam) -> None:
+    """Print the table."""
+    from snnlab.console import table_console
+    from snnlab.diagnosis.table import legend, vitals_table
+
+    vitals = exam.vitals
+    dt = "" if vitals.dt is None else f" of {vitals.dt:g} ms"
+    print(f"{name}: {vitals.samples} recordings, {vitals.steps} steps{dt}, loss {vitals.loss:.4g}")
+    table_console().print(vitals_table(vitals))
+    print(legend())
+
+
+def print_treatment(treatment: Treatment, patient: Patient) -> None:
+    """Print what was found, what cures each, and the command with all cures."""
+    from snnlab.commands.patient import merged
+
+    for finding, override in treatment.remedies:
+        print(finding.text)
+        print(f"  cured by {shlex.quote(override)}" if override else "  none of the settings that were tried cures it")
+    if not treatment.overrides:
+        return
+    loss = treatment.after.vitals.loss
+    print(f"With {'these' if len(treatment.overrides) > 1 else 'this'} the network lives (loss {loss:.4g}):")
+    if patient.run is not None:
+        print(f"  snnlab doctor {patient.run} {' '.join(map(shlex.quote, treatment.overrides))}")
+        print("  and the same overrides behind the snnlab train of that run")
+        return
+    words = [*([f"--config-dir {patient.config_dir}"] if patient.config_dir else [])]
+    words += map(shlex.quote, merged(patient.overrides, treatment.overrides))
+    print(f"  snnlab train {' '.join(words)}")
+
+
+def _is_override(text: str) -> bool:
+    return "=" in text or (text.startswith("~") and not text.startswith("~/"))

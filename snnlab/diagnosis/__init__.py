@@ -1,0 +1,1 @@
+"""Why a network is silent, saturated or deaf to its gradient: measured on one batch, named, and cured by trying."""

@@ -1,0 +1,81 @@
+"""The membranes of a layer whose input is known: how near to the threshold they come, and what of a gradient passes.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.base import Neuron, rounded
+from snnlab.nn.surrogate import Surrogate
+from snnlab.nn.surrogate.watching import watching
+
+# A membrane of so many thresholds still holds one after its spike.
+TWO = 2.0
+
+
+class Membranes(NamedTuple):
+    """What is said of membranes in `vitals.Spiking`."""
+
+    v_threshold: float
+    reach: float
+    over: float
+    passes: float
+    width: float
+
+
+class _Look(NamedTuple):
+    distance: Tensor
+    surrogate: Surrogate
+    v_threshold: float | Tensor
+
+
+def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
+    """Take a layer once more through its input, by the plain loop, and look at every spike that is decided.
+
+    Args:
+        neuron: The layer.
+        x: What arrived at it.
+        lengths: Valid steps of each sample.
+
+    Shape:
+        x: `[T, B, ...]`; lengths: `[B]`. Returns None for a neuron that decides by itself, without `spike`.
+    """
+    looks: list[_Look] = []
+    reach, total, over, number, width, threshold = -torch.inf, 0.0, 0, 0, 0.0, 0.0
+    with torch.no_grad(), watching(lambda *look: looks.append(_Look(*look))):
+        state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
+        for t, x_t in enumerate(x):
+            looks.clear()
+            state = neuron.step(x_t, state, k)[1]
+            if not looks:
+                return None
+            last, valid = looks[-1], lengths > t  # with a delayed reset the step's own spike is the later one
+            if not bool(valid.any()):
+                break
+            bell, held = _bell(last)[valid], (1.0 + last.distance / last.v_threshold)[valid]
+            reach = max(reach, float(held.max()))
+            over += int((held >= TWO).sum())
+            total += float(bell.sum(dtype=torch.float64))
+            number += bell.numel()
+            width, threshold = _width(last), _mean(last.v_threshold)
+    return Membranes(threshold, reach, over / number, total / number, width)
+
+
+def _bell(look: _Look) -> Tensor:
+    """Return the surrogate as a part of its peak; some library's is negative above the threshold."""
+    height: Any = look.surrogate.factors(look.v_threshold)[1]
+    return (look.surrogate.derivative(look.distance, look.v_threshold) / height).abs()
+
+
+def _width(look: _Look) -> float:
+    size = look.surrogate.size
+    return size.width / _mean(look.v_threshold) if size.absolute else size.width
+
+
+def _mean(value: float | Tensor) -> float:
+    return float(torch.as_tensor(value).mean())

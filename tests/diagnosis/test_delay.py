@@ -1,0 +1,44 @@
+"""Why an output is late: Norse's introduction, in which nothing comes out before step 19."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from snnlab.config.composing import compose_once
+from snnlab.diagnosis.delay import delay_notes
+from snnlab.diagnosis.findings import findings
+from snnlab.diagnosis.vitals import Vitals
+from snnlab.nn import build_network
+
+from .test_findings import layer, silent, vitals
+
+Measured = Callable[..., Vitals]
+
+
+def test_the_introductions_network_waits_for_its_filters_and_a_layer_for_the_one_before(measured: Measured):
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 28, 28)
+    experiment, _ = compose_once(["experiment=norse_intro"], None)
+    network = build_network(experiment.model["layers"], in_shape=(3, 28, 28), dt=1.0).network
+    vitals_ = measured(network, images.expand(32, *images.shape), dt=1.0)
+    assert not findings(vitals_)
+    head, first, second, last = delay_notes(vitals_)
+    assert head == "nothing comes out before step 19 of 32, counted from 0:"
+    assert f"lif1 spikes first at step {vitals_.layer('lif1').first}, " in first
+    assert first.endswith("thresholds at the most, behind tau_mem of 10 and tau_syn of 5 steps")
+    waits = 19 - (vitals_.layer("lif1").first or 0)
+    assert f"lif2 spikes first at step 19, {waits} after its input begins: its membranes reach 1.04 thres" in second
+    assert last == "  out answers in the same step"
+
+
+def test_an_output_in_time_needs_no_words():
+    assert delay_notes(vitals(layer("lif1"), layer("readout", per_step=None))) == []
+
+
+def test_a_silent_layer_is_why_nothing_comes_out_and_when_training_wakes_it_is_said():
+    quiet = vitals(layer("lif1"), silent("lif2", 0.5)._replace(first=None), wakes={"lif2": 1})
+    head, _, second = delay_notes(quiet)
+    assert head == "nothing comes out in this batch:"
+    assert second.endswith("reach 0.5 of its threshold; it spikes after 1 step of training on this batch")
