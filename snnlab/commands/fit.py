@@ -26,7 +26,7 @@ from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file
+from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
@@ -91,6 +91,7 @@ def fit_and_test(
     if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
         _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
     create_run_folder(folder, text)
+    put_by(folder)
     result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed)
     result.provenance = provenance(
         config_text=text, **hashes, device=device, backend=backend, first_layer=first_layer, heap_kept=heap_kept

@@ -229,6 +229,7 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     assert np.array_equal(rates[0][3:], rates[1][3:])
     assert (run / "config_before_1.yaml").read_text() == (whole / "config.yaml").read_text()
     assert (run / "config.yaml").read_text() != (whole / "config.yaml").read_text()
+    assert (run / "result_before_1.json").read_text() == (whole / "result.json").read_text()
     assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
     assert result(run)["selection"]["epochs"] == 5
     assert "trained for 3 epochs and then resumed for 5" in snnlab("reproduce", str(run)).err

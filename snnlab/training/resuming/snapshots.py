@@ -41,6 +41,10 @@ class Snapshots(Checkpoint):
         every_s: Seconds between checkpoints within an epoch; None: only between epochs; 0: before each batch.
         identity: What a checkpoint belongs to, and is compared with when it is read.
         resumed: One entry for each time that the run was resumed.
+
+    Attributes:
+        possible: Whether the training can be saved before the batch that begins.
+        saved: Where it stood when it was last saved.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Snapshots(Checkpoint):
     ) -> None:
         self.selection, self.every_s, self.identity, self.resumed = selection, every_s, dict(identity), resumed
         self.path = selection.last_path
+        self.possible = False
         self.saved: Position | None = None
         self._at = Position(0, 0)
         self._over = self._validated = self._tried = False
