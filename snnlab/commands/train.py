@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
 from snnlab.errors import ConfigError, Interrupted
@@ -49,11 +50,28 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    from snnlab.config.composing import run_hydra
-    from snnlab.console import console_logging, say_error
-    from snnlab.errors import SnnlabError
+    from snnlab.console import console_logging
 
     console_logging()
+    place = outside(arguments)
+    if place is not None and place.rank:
+        from snnlab.commands.processes.member import serve
+
+        return serve(place)
+    try:
+        return _runs(arguments, started)
+    finally:
+        if place is not None:
+            from snnlab.commands.processes.crew import end_of_jobs
+
+            end_of_jobs(place)
+
+
+def _runs(arguments: list[str], started: float) -> int:
+    from snnlab.config.composing import run_hydra
+    from snnlab.console import say_error
+    from snnlab.errors import SnnlabError
+
     if run_to_resume(arguments):
         _say(_resumed(arguments, started))
         return 0
@@ -150,6 +168,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
     assemble.trainer(experiment, folder, assemble.pictures(experiment))
+    assemble.processes(experiment)
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from snnlab.training.processes.team import largest
 from snnlab.training.resuming.snapshots import Snapshots
 
 
@@ -54,15 +55,15 @@ class StopOnSignal(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if a signal came.
+        """Save and stop, if a signal came to any of the processes.
 
         Raises:
             StoppedError: then.
         """
-        if self.received is not None and self.snapshots.possible:
+        if (received := self._agreed()) is not None and self.snapshots.possible:
             if self.snapshots.saved != (trainer.current_epoch, batch_idx):
                 self.snapshots.save(trainer)
-            raise StoppedError(self.received)
+            raise StoppedError(received)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -72,8 +73,8 @@ class StopOnSignal(Checkpoint):
         Raises:
             StoppedError: if a signal came.
         """
-        if self.received is not None:
-            raise StoppedError(self.received)
+        if (received := self._agreed()) is not None:
+            raise StoppedError(received)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen no longer."""
@@ -82,6 +83,11 @@ class StopOnSignal(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Listen no longer."""
         self._restore()
+
+    def _agreed(self) -> signal.Signals | None:
+        """Return the signal that came to one of the processes, to each of which they come at another time."""
+        number = largest(self.received or 0)
+        return signal.Signals(number) if number else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
