@@ -17,6 +17,7 @@ from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.module import SpikingModule
+from snnlab.training.resuming.stopping import StopAtOnce
 
 
 def chosen_metrics(
@@ -51,7 +52,8 @@ def _evaluate(
     callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     # The chosen epoch's validation has been logged when it was trained: a second time would bend its curve.
     kept = [callback for callback in callbacks if isinstance(callback, Bar)]
-    trainer.callbacks = [predictions, *kept]  # type: ignore[attr-defined]
+    stops = [StopAtOnce()] if trainer.world_size > 1 else []
+    trainer.callbacks = [predictions, *kept, *stops]  # type: ignore[attr-defined]
     trainer.loggers = loggers if stage == "test" else []
     try:
         if stage == "test":

@@ -39,6 +39,11 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
         SnnlabError: for a mistake in the configuration or the data; nothing is left behind.
     """
     started = time.perf_counter()
+    if place := outside(overrides):
+        raise ConfigError(
+            f"snnlab.train: {place.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
+            " processes of one machine itself"
+        )
     if asked := run_to_resume(overrides):
         return resume(*asked, config_dir, started)
 

@@ -58,7 +58,7 @@ class Crew:
             return
         waits = [ready_key(self.number, rank) for rank in range(1, self.team.world)]
         while not self._meeting.has(waits):
-            if self._ended():
+            if self._ended() or self._meeting.has([trouble_key(self.number)]):
                 raise ProcessError(self._blame())
             time.sleep(_POLL_S)
         threading.Thread(target=self._watch, daemon=True, name="snnlab-crew").start()

@@ -33,6 +33,27 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return (signal.SIGINT, signal.SIGTERM, *of_cluster)
 
 
+class StopAtOnce(L.Callback):
+    """Ends an evaluation of several processes on SIGTERM: Lightning would let the first wait for all others."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen, in place of Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._stop)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen no longer."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        raise StoppedError(signal.Signals(number))
+
+
 class StopOnSignal(Checkpoint):
     """Ends the training at the first place where it can be saved; a second Ctrl-C ends it at once.
 
