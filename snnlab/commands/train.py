@@ -63,13 +63,16 @@ def main(arguments: list[str], started: float) -> int:
         from snnlab.commands.processes.member import serve
 
         return serve(place)
+    if place is None:
+        return _runs(arguments, started)
+
+    from snnlab.commands.processes.crew import end_of_jobs, open_meeting
+
+    open_meeting(place)
     try:
         return _runs(arguments, started)
     finally:
-        if place is not None:
-            from snnlab.commands.processes.crew import end_of_jobs
-
-            end_of_jobs(place)
+        end_of_jobs(place)
 
 
 def _runs(arguments: list[str], started: float) -> int:

@@ -23,9 +23,9 @@ from snnlab.training.processes.team import ALONE, Team, is_loss, join, leave
 
 _MEMBER = "snnlab.commands.processes.member"
 _POLL_S = 0.05
-# How long the others may take to end, when all is done; to be found dead, when the connection to one broke; and how
-# long a call that waits for one that is dead may go on: on a GPU nothing else would end it for minutes.
-_END_S, _FIND_S, _HANG_S = 30.0, 10.0, 60.0
+# How long the others may take to end; to be found dead, when the connection to one broke; and how long a call that
+# waits for one that is dead may go on: on a GPU nothing else would end it for minutes.
+_END_S, _FIND_S, _HANG_S = 2.0, 10.0, 60.0
 
 _numbers = itertools.count()
 _connected = lru_cache(maxsize=1)(connect)
@@ -88,15 +88,15 @@ class Crew:
             well: Whether the others end by themselves.
         """
         self._over.set()
-        deadline = time.monotonic() + (_END_S if well else 0.0)
+        if well:
+            leave()  # as the others do at this moment
         for process in self.started:
-            while well and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(_POLL_S)
             assert process.stdin is not None
             process.stdin.close()  # which it takes for the end of this process
+        for process in self.started:
             try:
-                process.wait(_FIND_S)
-            except subprocess.TimeoutExpired:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:  # it waits for this one in torch, where nothing else reaches it
                 process.kill()
                 process.wait()
         leave()
@@ -167,6 +167,15 @@ def crew(job: Job, world: int, local_world: int, place: Outside | None) -> Itera
         well = True
     finally:
         gathered.end(well=well)
+
+
+def open_meeting(place: Outside) -> None:
+    """Let the processes of torchrun or SLURM find each other: those that wait for this one do not wait for ever.
+
+    Args:
+        place: This one, the first.
+    """
+    _connected(place)
 
 
 def end_of_jobs(place: Outside) -> None:

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import threading
+import traceback
 import warnings
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from snnlab.commands.processes.job import LOST, connection_key, job_key, ready_key, trouble_key, unpacked
 from snnlab.commands.processes.outside import Outside, connect
@@ -52,7 +53,7 @@ def serve(place: Outside) -> int:
         if over:
             return 0
         if status := take_part(meeting, number, team):
-            return status
+            _end(status)
         number += 1
 
 
@@ -81,14 +82,13 @@ def take_part(meeting: Meeting, number: int, team: Team) -> int:
     except SnnlabError as error:
         meeting.tell(trouble_key(number), f"rank {team.rank}: {error}".encode())
         return 2
-    except (RuntimeError, KeyboardInterrupt, SystemExit) as error:
-        if received_signal(error):
+    except BaseException as error:
+        if received_signal(error):  # to one of the processes: all stop, and the first one tells
             return 0
         if not (isinstance(error, RuntimeError) and is_loss(error)):
             raise
         return LOST
-    finally:
-        leave()
+    leave()  # only here: it waits for the others, which may not be there any more
     return 0
 
 
@@ -108,5 +108,15 @@ def _end_with_the_first() -> None:
     os._exit(LOST)
 
 
+def _end(status: int) -> NoReturn:
+    """End at once: the interpreter's own end would wait in torch for processes that are gone."""
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        _end(main())
+    except BaseException:
+        traceback.print_exc()
+        _end(1)
