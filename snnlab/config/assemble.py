@@ -18,6 +18,8 @@ from snnlab.config.assemble_data import dataset as dataset
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
+from snnlab.config.assemble_processes import processes as processes
+from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.console import draws_bars
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
     from snnlab.training.module import MakeOptimizer, Schedule, SpikingModule
+    from snnlab.training.processes.team import Team
 
     Optimization = tuple[MakeOptimizer, Schedule | None]
 
@@ -203,25 +206,27 @@ def pictures(experiment: Experiment) -> list[L.Callback]:
 
 
 def trainer(
-    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], logged_steps: int | None = None
+    experiment: Experiment,
+    folder: Path,
+    callbacks: Sequence[L.Callback],
+    logged_steps: int | None = None,
+    team: Team | None = None,
 ) -> L.Trainer:
     """Build the trainer with the experiment's loggers and further callbacks, see `trainer_maker`."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        built = trainer_maker(experiment, folder, callbacks, logged_steps)()
+        return trainer_maker(experiment, folder, callbacks, logged_steps, team)()
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
-    if (processes := built.num_devices * built.num_nodes) > 1:
-        # Lightning would start the others as `snnlab OVERRIDES`.
-        raise ConfigError(
-            f"trainer.devices: this asks for {processes} processes, but runs use one device as yet; set 1"
-        )
-    return built
 
 
 def trainer_maker(
-    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], logged_steps: int | None = None
+    experiment: Experiment,
+    folder: Path,
+    callbacks: Sequence[L.Callback],
+    logged_steps: int | None = None,
+    team: Team | None = None,
 ) -> Callable[[], L.Trainer]:
     """Return how the trainer is built; its settings are checked, whether this machine has the device is not.
 
@@ -230,12 +235,14 @@ def trainer_maker(
         folder: Where the run is recorded.
         callbacks: Further callbacks.
         logged_steps: Of a run that is resumed, from which step on TensorBoard forgets what it was told.
+        team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
     import lightning as L
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
     from snnlab.training.checkpoints import WholeCheckpoints
+    from snnlab.training.processes.joined import Given
 
     in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
     modules = (*LIGHTNING, *experiment.plugins)
@@ -244,12 +251,14 @@ def trainer_maker(
         purges = logged_steps is not None and find_target(node, [Logger], modules, place) is TensorBoardLogger
         return _build(node, Logger, modules, place, in_folder, {"purge_step": logged_steps} if purges else {})
 
-    loggers = [logger(node, f"logger.{key}") for key, node in _nodes(experiment.logger, "logger")]
+    leads = team is None or team.leads
+    loggers = [logger(node, f"logger.{key}") for key, node in _nodes(experiment.logger, "logger") if leads]
     more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
-    fixed["plugins"] = [WholeCheckpoints()]
-    extra = {**fixed, "enable_progress_bar": draws_bars()}
-    return partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
+    fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
+    extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
+    own = shared(experiment.trainer, team)
+    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -39,7 +39,7 @@ class Experiment:
             what goes through the layers and train nothing.
         output_dir: Where runs go.
         plugins: Modules to import first.
-        threads: CPU threads of torch; null leaves its own choice.
+        threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
         backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way.
         recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.

@@ -93,8 +93,9 @@ class SpikingModule(L.LightningModule):
         self._lr = checkpoint["lr_of_epoch"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Give dropout numbers that depend on step and batch alone, not on what happened before."""
-        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx))
+        """Give dropout numbers that depend on step, batch and process alone, not on what happened before."""
+        process = (self.global_rank,) if self.global_rank else ()
+        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx, *process))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
