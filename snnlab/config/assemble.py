@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim import Optimizer
 
 from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
@@ -18,6 +17,7 @@ from snnlab.config.assemble_data import dataset as dataset
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
+from snnlab.config.assemble_optimizer import optimizer as optimizer
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.console import draws_bars
@@ -35,11 +35,10 @@ from snnlab.settings import check_settings, takes
 if TYPE_CHECKING:
     import lightning as L
 
+    from snnlab.config.assemble_optimizer import Optimization
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
-    from snnlab.training.module import MakeOptimizer, Schedule, SpikingModule
-
-    Optimization = tuple[MakeOptimizer, Schedule | None]
+    from snnlab.training.module import SpikingModule
 
 LIGHTNING = ("lightning.pytorch",)
 # Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
@@ -164,29 +163,6 @@ def loss(experiment: Experiment) -> Loss:
     from snnlab.training.losses import build_loss
 
     return build_loss(experiment.loss)
-
-
-def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
-    """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
-    from torch.optim.lr_scheduler import LRScheduler
-
-    from snnlab.training.module import Schedule
-
-    modules = ("torch.optim", *experiment.plugins)
-    make = partial_target(experiment.optimizer, [Optimizer], modules, "optimizer", given=("params",))
-    parameters = list(built.network.parameters())
-    if not parameters:
-        raise ConfigError("model.layers: no layer has parameters, so there is nothing to train")
-    tried = make(parameters)
-    if experiment.scheduler is None:
-        return make, None
-    node = dict(experiment.scheduler)
-    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
-    if interval not in ("epoch", "step"):
-        raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
-    make_schedule = partial_target(node, [LRScheduler], modules, "scheduler", given=("optimizer",))
-    make_schedule(tried)
-    return make, Schedule(make_schedule, interval, monitor)
 
 
 def pictures(experiment: Experiment) -> list[L.Callback]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from snnlab.errors import ConfigError
 from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
@@ -19,18 +21,27 @@ from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
+from snnlab.training.optimization.schedules import RunLength
 
 STAGES = ("train", "val", "test")
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[nn.Module], Optimizer]
 
 
 class Schedule(NamedTuple):
-    """How the learning rate changes: built from the optimizer, stepped each `interval`, told the value of `monitor`."""
+    """How the learning rate changes.
 
-    make: Callable[[Optimizer], Any]
+    Attributes:
+        make: From the optimizer, and the run's length where it is needed, to the schedule.
+        interval: When it is stepped: each `epoch` or each `step`.
+        monitor: What it is told, where it wants to know something.
+        whole_run: Whether it needs the run's length.
+    """
+
+    make: Callable[[Optimizer, RunLength | None], Any]
     interval: str = "epoch"
     monitor: str = "val/loss"
+    whole_run: bool = False
 
 
 class Outputs(NamedTuple):
@@ -47,7 +58,7 @@ class SpikingModule(L.LightningModule):
     Args:
         built: The network and the shapes of its layers.
         loss: What it is trained for; says too how the steps become an answer.
-        make_optimizer: From parameters to an optimizer.
+        make_optimizer: From the network to an optimizer of its parameters.
         schedule: How the learning rate changes, or None.
         num_classes: Number of classes, or of values.
         dt: Length of a step, ms; None where steps have no length.
@@ -129,14 +140,30 @@ class SpikingModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule as Lightning takes them."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.network)
         if self.schedule is None:
             return optimizer
-        scheduler = self.schedule.make(optimizer)
+        scheduler = self.make_schedule(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.schedule.interval}
         if isinstance(scheduler, ReduceLROnPlateau):
             config["monitor"] = self.schedule.monitor
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def make_schedule(self, optimizer: Optimizer) -> Any:
+        """Return the schedule of an optimizer, over the run as it is asked for now.
+
+        Raises:
+            ConfigError: if the run has no end, and the schedule needs one.
+        """
+        assert self.schedule is not None
+        if not self.schedule.whole_run:
+            return self.schedule.make(optimizer, None)
+        self.trainer.fit_loop.setup_data()  # so that the number of batches is known
+        steps = self.trainer.estimated_stepping_batches
+        if not 0 < steps < math.inf:
+            raise ConfigError("scheduler: needs a run with an end; set trainer.max_epochs")
+        batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
+        return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
         counts: Counts = {}
