@@ -83,7 +83,8 @@ def fit_and_test(
     hashes = {"data_fingerprint": data.store.fingerprint, "split_hash": data.split.hash}
     if resumption:
         resumption.require_same(hashes)
-    watched = _watched(experiment, folder, data, started, {"config_hash": config_hash(text), **hashes}, resumption)
+    identity = {"config_hash": config_hash(text), **hashes}
+    watched = _watched(experiment, folder, data, built, started, identity, resumption)
     trainer, selection = watched.trainer, watched.selection
     device = trainer.strategy.root_device
     backend, heap_kept = assemble.backend(experiment, device), keep_heap()
@@ -112,6 +113,7 @@ def _watched(
     experiment: Experiment,
     folder: Path,
     data: EventDataModule,
+    built: BuiltNetwork,
     started: float,
     identity: dict[str, Any],
     resumption: Resumption | None,
@@ -128,6 +130,7 @@ def _watched(
         DivergenceGuard(),
         SilenceWarning(),
         *assemble.pictures(experiment),
+        *assemble.annealing(experiment, built.network),
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),

@@ -149,7 +149,8 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     loss = assemble.loss(experiment)
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
-    assemble.trainer(experiment, folder, assemble.pictures(experiment))
+    changing = assemble.annealing(experiment, built.network)
+    assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *changing])
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)

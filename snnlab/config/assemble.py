@@ -18,6 +18,8 @@ from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
 from snnlab.config.assemble_optimizer import optimizer as optimizer
+from snnlab.config.assemble_options import annealing as annealing
+from snnlab.config.assemble_options import freeze, options
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.console import draws_bars
@@ -71,6 +73,7 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
         recompute(built.network, experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
+    freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
@@ -155,6 +158,7 @@ def module(
         seed=experiment.seed,
         targets=data.targets,
         names=names,
+        options=options(experiment, built.network),
     )
 
 

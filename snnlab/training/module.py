@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import lightning as L
 import torch
@@ -17,10 +17,12 @@ from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.temporal import Counts
+from snnlab.nn.windows import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
+from snnlab.training.optimization.average import Average
 from snnlab.training.optimization.schedules import RunLength
 
 STAGES = ("train", "val", "test")
@@ -44,6 +46,23 @@ class Schedule(NamedTuple):
     whole_run: bool = False
 
 
+class Options(NamedTuple):
+    """What changes how a network learns.
+
+    Attributes:
+        average: The average of its weights with which it is validated and tested.
+        window: Steps of a window of truncated backpropagation; None: all.
+        frozen: Layers that stay in evaluation.
+    """
+
+    average: Average | None = None
+    window: int | None = None
+    frozen: Sequence[nn.Module] = ()
+
+
+PLAIN = Options()
+
+
 class Outputs(NamedTuple):
     """What a validation or test step hands to the callbacks: the network's output `[T, B, K]` and the counts."""
 
@@ -65,6 +84,7 @@ class SpikingModule(L.LightningModule):
         seed: The run's seed.
         targets: What the targets are.
         names: What values are called; None: by their numbers.
+        options: What changes how it learns.
     """
 
     def __init__(
@@ -79,17 +99,57 @@ class SpikingModule(L.LightningModule):
         seed: int,
         targets: Targets = "class",
         names: Sequence[str] | None = None,
+        options: Options = PLAIN,
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
+        self.average, self.window, self.frozen = options.average, options.window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
         made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
         self.metrics = nn.ModuleDict(made)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, from rest."""
+        if self.window is not None and self.training:
+            return run_windows(self.network, x, self.window, lengths=lengths, counts=counts)
         return self.network(x, lengths=lengths, counts=counts)[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation; frozen layers stay in the latter."""
+        super().train(mode)
+        for layer in self.frozen:
+            layer.eval()
+        return self
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the new weights count in their average."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is None or (self.average.rule.every == "epoch" and not self.trainer.is_last_batch):
+            return
+        if self.average.rule.begins(self.trainer.current_epoch, self.trainer.max_epochs):
+            self.average.update(self.network)
+
+    def exchange_average(self) -> None:
+        """Put the average of the weights into the network, or the weights back."""
+        if self.average is not None:
+            self.average.exchange(self.network)
+
+    def on_validation_start(self) -> None:
+        """Validate with the average."""
+        self.exchange_average()
+
+    def on_validation_end(self) -> None:
+        """Train on with the weights."""
+        self.exchange_average()
+
+    def on_test_start(self) -> None:
+        """Test with the average."""
+        self.exchange_average()
+
+    def on_test_end(self) -> None:
+        """Bring the weights back."""
+        self.exchange_average()
 
     def on_train_epoch_start(self) -> None:
         """Remember the learning rate that this epoch is trained with: schedules step before its end."""
