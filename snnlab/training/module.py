@@ -151,6 +151,10 @@ class SpikingModule(L.LightningModule):
         """Bring the weights back."""
         self.exchange_average()
 
+    def on_train_start(self) -> None:
+        """Set frozen layers to evaluation: Lightning leaves all as it finds them, and complains of any before this."""
+        self.train()
+
     def on_train_epoch_start(self) -> None:
         """Remember the learning rate that this epoch is trained with: schedules step before its end."""
         self._lr = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]

@@ -138,6 +138,15 @@ VARIANTS = {
         "neuron.learn=[tau_mem]",
         "optimizer.groups.time_constants={lr: 0.1}",
     ),
+    "an_average_of_each_step": ("average={type: ema, decay: 0.9}",),
+    "an_average_of_epochs": ("average={type: swa, start: 0.3}", "selection=last"),
+    "windows_annealing_and_a_frozen_layer": (
+        "tbptt_steps=3",
+        "surrogate_annealing={start: 4.0, epochs: 3}",
+        "freeze=[fc1, norm1]",
+        "+model.layers.norm1={type: batch_norm, after: fc1}",
+    ),
+    "training_and_validation_recordings": ("fit_on=train_and_val", "selection=last"),
     "validation_within_the_epoch": ("+trainer.val_check_interval=0.5",),
     "validation_each_other_epoch": ("+trainer.check_val_every_n_epoch=2",),
     "early_stopping": (

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.spiking import SpikingMembrane
 from snnlab.training.optimization.annealing import SurrogateAnnealing
 
 LAYERS: dict[str, dict[str, Any]] = {
@@ -27,7 +28,7 @@ def network() -> Network:
 
 
 def widths(net: Network) -> list[float]:
-    return [module.surrogate.size.width for module in net.modules() if hasattr(module, "surrogate")]
+    return [m.surrogate.size.width for m in net.modules() if isinstance(m, SpikingMembrane)]
 
 
 def test_all_widths_go_from_start_to_end_in_equal_parts() -> None:

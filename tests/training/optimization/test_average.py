@@ -95,7 +95,7 @@ class Seen(L.Callback):
     def on_validation_batch_start(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
         self.validated.append(self._weight(pl_module))
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.trained.append(self._weight(pl_module))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -111,9 +111,10 @@ def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], rule
     return seen
 
 
-@pytest.mark.parametrize(
-    "rule", [Exponential(0.9), Exponential(0.9, every="epoch"), Equal(0.5)], ids=["ema", "ema an epoch", "swa"]
-)
+RULES: dict[str, AverageRule] = {"ema": Exponential(0.9), "an epoch": Exponential(0.9, "epoch"), "swa": Equal(0.5)}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_it_is_validated_and_saved_and_trains_as_without(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: AverageRule
 ) -> None:
