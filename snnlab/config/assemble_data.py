@@ -11,7 +11,6 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from snnlab.config.goal import check_labelled
-from snnlab.config.last_fit import require_no_monitor
 from snnlab.config.schema import Experiment
 from snnlab.data.duplicates import without_duplicates
 from snnlab.data.registry import Dataset
@@ -94,7 +93,6 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
         )
     check_labelled(packed.targets, data, parts)
     if experiment.fit_on == "train_and_val":
-        require_no_monitor(experiment)
         parts = with_validation(parts)
     if experiment.mode == "overfit":
         parts = one_batch(parts, data.batch_size, experiment.seed)

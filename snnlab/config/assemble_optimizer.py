@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import Optimizer
 
+from snnlab.config.last_fit import require_no_monitor
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
 from snnlab.errors import ConfigError
@@ -27,6 +28,7 @@ def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
     from snnlab.config.assemble_schedule import schedule
 
+    require_no_monitor(experiment)
     make = make_optimizer(experiment)
     parameters = list(built.network.parameters())
     if not parameters:

@@ -9,12 +9,12 @@ from snnlab.errors import ConfigError
 
 
 def require_no_monitor(experiment: Experiment) -> None:
-    """Raise if something waits for validation figures.
+    """Raise if something waits for validation figures that this training has not.
 
     Raises:
         ConfigError: then, naming it.
     """
-    for place, monitor in _monitors(experiment):
+    for place, monitor in _monitors(experiment) if experiment.fit_on == "train_and_val" else ():
         if monitor.startswith("val/"):
             raise ConfigError(
                 f"{place}: waits for {monitor}, and with fit_on: train_and_val nothing is validated; set"

@@ -104,13 +104,13 @@ class Average(nn.Module):
         for name, value in _averaged(network):
             self.register_buffer(_key(name), value.detach().clone())
 
-    def get_extra_state(self) -> int:
-        """Return how often weights were counted; a number of Python's, for which no device is waited for."""
-        return self.updates
+    def get_extra_state(self) -> Tensor:
+        """Return how often weights were counted; no buffer, since a device would have to be waited for."""
+        return torch.tensor(self.updates)
 
-    def set_extra_state(self, state: int) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Go on counting."""
-        self.updates = state
+        self.updates = int(state)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -160,7 +160,7 @@ def averaged_weights(state: Mapping[str, Any], network: str, average: str) -> di
         average: The name of the `Average` in it.
     """
     weights = {key.removeprefix(f"{network}."): value for key, value in state.items() if key.startswith(f"{network}.")}
-    if not state.get(f"{average}._extra_state"):
+    if not int(state.get(f"{average}._extra_state", 0)):
         return weights
     return {name: state.get(f"{average}.{_key(name)}", value) for name, value in weights.items()}
 
