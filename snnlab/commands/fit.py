@@ -94,7 +94,7 @@ def fit_and_test(
     with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
-        watched = _watched(job, data, started, mates.team)
+        watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
         create_run_folder(folder, text)
         put_by(folder)
@@ -126,7 +126,7 @@ def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: Bu
         built: The network and its shapes.
         team: The processes, connected.
     """
-    watched = _watched(job, data, 0.0, team)
+    watched = _watched(job, data, built, 0.0, team)
     _numerics(job.experiment, built, data, watched.trainer)
     _fit(job, watched, module, data)
     _tested(job, watched, module, data, built)
@@ -152,7 +152,7 @@ def _tested(
     return chosen_metrics(watched.trainer, module, data, watched.selection, built, job.experiment.test)
 
 
-def _watched(job: Job, data: EventDataModule, started: float, team: Team) -> _Watched:
+def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: float, team: Team) -> _Watched:
     """Build the trainer with all that watches it; in another process than the first, with what all need alike."""
     experiment, folder, resumption = job.experiment, job.folder, job.resumption
     validates = data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
@@ -170,6 +170,7 @@ def _watched(job: Job, data: EventDataModule, started: float, team: Team) -> _Wa
         timing,
         DivergenceGuard(),
         *(speaking if team.leads else []),
+        *assemble.annealing(experiment, built.network),
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),

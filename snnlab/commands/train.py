@@ -175,7 +175,8 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     loss = assemble.loss(experiment)
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
-    assemble.trainer(experiment, folder, assemble.pictures(experiment))
+    changing = assemble.annealing(experiment, built.network)
+    assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *changing])
     assemble.processes(experiment)
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim import Optimizer
 
 from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
@@ -18,6 +17,9 @@ from snnlab.config.assemble_data import dataset as dataset
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
+from snnlab.config.assemble_optimizer import optimizer as optimizer
+from snnlab.config.assemble_options import annealing as annealing
+from snnlab.config.assemble_options import freeze, options
 from snnlab.config.assemble_processes import processes as processes
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
@@ -37,12 +39,11 @@ from snnlab.settings import check_settings, takes
 if TYPE_CHECKING:
     import lightning as L
 
+    from snnlab.config.assemble_optimizer import Optimization
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
-    from snnlab.training.module import MakeOptimizer, Schedule, SpikingModule
+    from snnlab.training.module import SpikingModule
     from snnlab.training.processes.team import Team
-
-    Optimization = tuple[MakeOptimizer, Schedule | None]
 
 LIGHTNING = ("lightning.pytorch",)
 # Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
@@ -75,6 +76,7 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
         recompute(built.network, experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
+    freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
@@ -159,6 +161,7 @@ def module(
         seed=experiment.seed,
         targets=data.targets,
         names=names,
+        options=options(experiment, built.network),
     )
 
 
@@ -167,29 +170,6 @@ def loss(experiment: Experiment) -> Loss:
     from snnlab.training.losses import build_loss
 
     return build_loss(experiment.loss)
-
-
-def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
-    """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
-    from torch.optim.lr_scheduler import LRScheduler
-
-    from snnlab.training.module import Schedule
-
-    modules = ("torch.optim", *experiment.plugins)
-    make = partial_target(experiment.optimizer, [Optimizer], modules, "optimizer", given=("params",))
-    parameters = list(built.network.parameters())
-    if not parameters:
-        raise ConfigError("model.layers: no layer has parameters, so there is nothing to train")
-    tried = make(parameters)
-    if experiment.scheduler is None:
-        return make, None
-    node = dict(experiment.scheduler)
-    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
-    if interval not in ("epoch", "step"):
-        raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
-    make_schedule = partial_target(node, [LRScheduler], modules, "scheduler", given=("optimizer",))
-    make_schedule(tried)
-    return make, Schedule(make_schedule, interval, monitor)
 
 
 def pictures(experiment: Experiment) -> list[L.Callback]:
