@@ -128,6 +128,7 @@ def _watched(
         DivergenceGuard(),
         SilenceWarning(),
         *assemble.pictures(experiment),
+        *assemble.monitors(experiment),
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),

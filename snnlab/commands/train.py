@@ -149,7 +149,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     loss = assemble.loss(experiment)
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
-    assemble.trainer(experiment, folder, assemble.pictures(experiment))
+    assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment)])
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)

@@ -193,13 +193,24 @@ def pictures(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws pictures for TensorBoard, if one is asked for."""
     from snnlab.record.pictures.callback import Pictures
 
-    if experiment.pictures is None:
+    return _shown_by(Pictures, experiment.pictures, "pictures")
+
+
+def monitors(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that looks at each layer during the training, if one is asked for."""
+    from snnlab.record.monitors.callback import Monitors
+
+    return _shown_by(Monitors, experiment.monitors, "monitors")
+
+
+def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str) -> list[L.Callback]:
+    if node is None:
         return []
-    check_settings(Pictures, experiment.pictures, "pictures", "pictures")
+    check_settings(kind, node, place, place)
     try:
-        return [Pictures(**experiment.pictures)]
+        return [kind(**node)]
     except ValueError as error:
-        raise ConfigError(f"pictures: {error}") from error
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def trainer(
