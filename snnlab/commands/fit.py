@@ -24,6 +24,7 @@ from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
+from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
 from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file
@@ -51,6 +52,7 @@ class _Watched:
     timing: Timing
     selection: Selection
     snapshots: Snapshots
+    logged: LoggedRun
 
 
 @ctrl_c_comes_back()
@@ -105,6 +107,7 @@ def fit_and_test(
         result.selection = _selection(watched, data)
         result.metrics = chosen_metrics(trainer, module, data, selection, built, experiment.test)
         result.status = "completed"
+        watched.logged.conclude(trainer, result.metrics)
     return result
 
 
@@ -121,7 +124,7 @@ def _watched(
     selection = Selection(folder / "checkpoints", experiment.selection if validates else "last")
     resumed = resumption.resumed if resumption else []
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
-    timing = Timing(started)
+    timing, logged = Timing(started), LoggedRun(experiment.record or {}, folder)
     callbacks = [
         timing,
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
@@ -132,12 +135,13 @@ def _watched(
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),
+        logged,
         selection,
         snapshots,
         StopOnSignal(snapshots),
     ]
     trainer = assemble.trainer(experiment, folder, callbacks, resumption.logged_steps if resumption else None)
-    return _Watched(trainer, timing, selection, snapshots)
+    return _Watched(trainer, timing, selection, snapshots, logged)
 
 
 @contextmanager
