@@ -28,6 +28,7 @@ from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
+from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
 from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by
@@ -56,6 +57,7 @@ class _Watched:
     timing: Timing
     selection: Selection
     snapshots: Snapshots
+    logged: LoggedRun
 
 
 @ctrl_c_comes_back()
@@ -113,6 +115,7 @@ def fit_and_test(
             result.selection = _selection(watched, data)
             result.metrics = _tested(job, watched, module, data, built)
             result.status = "completed"
+            watched.logged.conclude(watched.trainer, result.metrics)
     return result
 
 
@@ -160,11 +163,13 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
     resumed = resumption.resumed if resumption else []
     identity = {**job.identity, "processes": team.world}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
-    timing = Timing(started)
+    timing, logged = Timing(started), LoggedRun(experiment.record or {}, folder)
     speaking = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
         SilenceWarning(),
         *assemble.pictures(experiment),
+        *assemble.monitors(experiment),
+        logged,
     ]
     callbacks = [
         timing,
@@ -174,12 +179,13 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),
+        logged,
         selection,
         snapshots,
         StopOnSignal(snapshots),
     ]
     trainer = assemble.trainer(experiment, folder, callbacks, resumption.logged_steps if resumption else None, team)
-    return _Watched(trainer, timing, selection, snapshots)
+    return _Watched(trainer, timing, selection, snapshots, logged)
 
 
 @contextmanager

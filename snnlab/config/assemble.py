@@ -17,13 +17,14 @@ from snnlab.config.assemble_data import dataset as dataset
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
+from snnlab.config.assemble_loggers import build_loggers
 from snnlab.config.assemble_optimizer import optimizer as optimizer
 from snnlab.config.assemble_options import annealing as annealing
 from snnlab.config.assemble_options import freeze, options
 from snnlab.config.assemble_processes import processes as processes
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import find_target, partial_target
+from snnlab.config.targets import partial_target
 from snnlab.console import draws_bars
 from snnlab.data.settings import DataSettings
 from snnlab.errors import ConfigError
@@ -34,7 +35,7 @@ from snnlab.nn.kernels.ops import Backend, resolve
 from snnlab.nn.neurons.membrane import set_backend
 from snnlab.nn.recompute import recompute
 from snnlab.seeds import Stream, derived_seed
-from snnlab.settings import check_settings, takes
+from snnlab.settings import check_settings
 
 if TYPE_CHECKING:
     import lightning as L
@@ -176,13 +177,24 @@ def pictures(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws pictures for TensorBoard, if one is asked for."""
     from snnlab.record.pictures.callback import Pictures
 
-    if experiment.pictures is None:
+    return _shown_by(Pictures, experiment.pictures, "pictures")
+
+
+def monitors(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that looks at each layer during the training, if one is asked for."""
+    from snnlab.record.monitors.callback import Monitors
+
+    return _shown_by(Monitors, experiment.monitors, "monitors")
+
+
+def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str) -> list[L.Callback]:
+    if node is None:
         return []
-    check_settings(Pictures, experiment.pictures, "pictures", "pictures")
+    check_settings(kind, node, place, place)
     try:
-        return [Pictures(**experiment.pictures)]
+        return [kind(**node)]
     except ValueError as error:
-        raise ConfigError(f"pictures: {error}") from error
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def trainer(
@@ -214,26 +226,22 @@ def trainer_maker(
         experiment: What to do.
         folder: Where the run is recorded.
         callbacks: Further callbacks.
-        logged_steps: Of a run that is resumed, from which step on TensorBoard forgets what it was told.
+        logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
         team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
     import lightning as L
     from lightning.pytorch.callbacks import Callback
-    from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
     from snnlab.training.checkpoints import WholeCheckpoints
     from snnlab.training.processes.joined import Given
 
-    in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
     modules = (*LIGHTNING, *experiment.plugins)
-
-    def logger(node: Mapping[str, Any], place: str) -> Logger:
-        purges = logged_steps is not None and find_target(node, [Logger], modules, place) is TensorBoardLogger
-        return _build(node, Logger, modules, place, in_folder, {"purge_step": logged_steps} if purges else {})
-
     leads = team is None or team.leads
-    loggers = [logger(node, f"logger.{key}") for key, node in _nodes(experiment.logger, "logger") if leads]
-    more = [_build(n, Callback, modules, f"callbacks.{key}") for key, n in _nodes(experiment.callbacks, "callbacks")]
+    loggers = build_loggers(experiment, folder, logged_steps) if leads else []
+    more = [
+        partial_target(node, [Callback], modules, f"callbacks.{key}")()
+        for key, node in _nodes(experiment.callbacks, "callbacks")
+    ]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
@@ -247,16 +255,3 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
         if not isinstance(node, Mapping):
             raise ConfigError(f"{place}.{key}: expected a mapping with _target_, got {node!r}")
     return nodes
-
-
-def _build(
-    node: Mapping[str, Any],
-    kind: type,
-    modules: Sequence[str],
-    place: str,
-    where_taken: Mapping[str, Any] | None = None,
-    given: Mapping[str, Any] | None = None,
-) -> Any:
-    target = find_target(node, [kind], modules, place)
-    taken = {key: value for key, value in (where_taken or {}).items() if takes(target, key)} | dict(given or {})
-    return partial_target(node, [kind], modules, place, extra=taken)()

@@ -19,6 +19,7 @@ MAY_CHANGE = (
     "trainer.log_every_n_steps",
     "logger",
     "pictures",
+    "monitors",
     "threads",
     "checkpoint_every_s",
     "test",

@@ -36,6 +36,7 @@ class Experiment:
         callbacks: Further callbacks by name.
         logger: Loggers by name.
         pictures: `recordings` and `every_epochs` of the pictures in TensorBoard; null for none.
+        monitors: `every_steps`, `recordings` and `every_epochs` of the looks at each layer; null for none.
         mode: What is done: `train`; `overfit` one batch; `profile`, train and say where the time goes; `shapes`, print
             what goes through the layers and train nothing.
         output_dir: Where runs go.
@@ -71,6 +72,7 @@ class Experiment:
     callbacks: Node | None = None
     logger: Node | None = None
     pictures: Node | None = None
+    monitors: Node | None = None
     mode: Mode = "train"
     output_dir: str = "outputs"
     plugins: Sequence[str] = ()

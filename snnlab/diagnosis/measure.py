@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,9 +33,12 @@ class _Seen:
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.square = 0.0
+        self.drive_squares: dict[int, Tensor] = {}
 
     def __call__(self, layer: nn.Module, given: tuple[Tensor, ...], output: Any) -> None:
         y: Tensor = output[0] if isinstance(output, tuple) else output
+        if given[0].requires_grad:
+            given[0].register_hook(partial(self._add_drive, len(self.inputs)))
         self.inputs.append(given[0].detach())
         self.outputs.append(y.detach())
         if y.requires_grad:
@@ -42,6 +46,17 @@ class _Seen:
 
     def _add(self, gradient: Tensor) -> None:
         self.square += float(gradient.square().sum(dtype=torch.float64))
+
+    def _add_drive(self, call: int, gradient: Tensor) -> None:
+        self.drive_squares[call] = gradient.detach().double().square().flatten(1).sum(1)
+
+    def drive_gradient(self) -> tuple[float, ...]:
+        """Return the gradient's norm at the input at each step, or nothing where none came."""
+        if not self.drive_squares:
+            return ()
+        none = {call: x.new_zeros(x.shape[0], dtype=torch.float64) for call, x in enumerate(self.inputs)}
+        squares = {**none, **self.drive_squares}
+        return tuple(torch.cat([squares[call] for call in sorted(squares)]).sqrt().tolist())
 
 
 def measure(
@@ -142,6 +157,7 @@ def _layer(
         per_step=None if total is None else total / (int(lengths.sum()) * neurons),
         first=_first(y),
         gradient=seen.square**0.5,
+        drive_gradient=seen.drive_gradient(),
         weights=of_weights.norm,
         weight_gradient=of_weights.gradient,
         update=of_weights.update,
@@ -165,6 +181,7 @@ def _spiking(neuron: Neuron, seen: _Seen, counts: Tensor, lengths: Tensor) -> Sp
         over=0.0 if several else found.over,
         passes=found.passes,
         width=found.width,
+        membranes=found.spread,
     )
 
 

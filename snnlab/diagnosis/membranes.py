@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.base import Neuron, rounded
+from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.surrogate import Surrogate
 from snnlab.nn.surrogate.watching import watching
 
 # A membrane of so many thresholds still holds one after its spike.
 TWO = 2.0
+# The bins of a distribution of membranes, in thresholds; the outer two hold all that is beyond.
+LOW, HIGH, BINS = -4.0, 4.0, 80
+EDGES = tuple(LOW + (HIGH - LOW) * edge / BINS for edge in range(BINS + 1))
 
 
 class Membranes(NamedTuple):
@@ -26,6 +29,7 @@ class Membranes(NamedTuple):
     over: float
     passes: float
     width: float
+    spread: tuple[int, ...]
 
 
 class _Look(NamedTuple):
@@ -46,7 +50,9 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
         x: `[T, B, ...]`; lengths: `[B]`. Returns None for a neuron that decides by itself, without `spike`.
     """
     looks: list[_Look] = []
+    spread = torch.zeros(BINS, dtype=torch.int64, device=x.device)
     reach, total, over, number, width, threshold = -torch.inf, 0.0, 0, 0, 0.0, 0.0
+    x = exact(x)
     with torch.no_grad(), watching(lambda *look: looks.append(_Look(*look))):
         state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
         for t, x_t in enumerate(x):
@@ -60,10 +66,16 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
             bell, held = _bell(last)[valid], (1.0 + last.distance / last.v_threshold)[valid]
             reach = max(reach, float(held.max()))
             over += int((held >= TWO).sum())
+            spread += _binned(held)
             total += float(bell.sum(dtype=torch.float64))
             number += bell.numel()
             width, threshold = _width(last), _mean(last.v_threshold)
-    return Membranes(threshold, reach, over / number, total / number, width)
+    return Membranes(threshold, reach, over / number, total / number, width, tuple(spread.tolist()))
+
+
+def _binned(held: Tensor) -> Tensor:
+    places = ((held.flatten() - LOW) * (BINS / (HIGH - LOW))).floor().nan_to_num(0.0).clamp(0, BINS - 1)
+    return torch.bincount(places.long(), minlength=BINS)
 
 
 def _bell(look: _Look) -> Tensor:

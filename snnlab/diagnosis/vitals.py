@@ -20,6 +20,7 @@ class Spiking(NamedTuple):
             whatever comes next.
         passes: Mean of the surrogate over all neurons and steps, as a part of its peak: what it lets through.
         width: Half width of the surrogate at half its peak, in thresholds.
+        membranes: How many neurons and steps are in each bin of `membranes.EDGES`, all beyond in the outer ones.
     """
 
     v_threshold: float
@@ -29,6 +30,7 @@ class Spiking(NamedTuple):
     over: float
     passes: float
     width: float
+    membranes: tuple[int, ...] = ()
 
 
 class Layer(NamedTuple):
@@ -47,6 +49,7 @@ class Layer(NamedTuple):
         update: How much a step of the optimizer changes them, as a part of their norm; None where it was not tried.
         constants: Its time constants.
         spiking: What only spiking layers have.
+        drive_gradient: Norm of the loss's gradient at its input at each step; empty where none reaches it.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Layer(NamedTuple):
     update: float | None
     constants: tuple[Constant, ...]
     spiking: Spiking | None
+    drive_gradient: tuple[float, ...] = ()
 
 
 class Vitals(NamedTuple):

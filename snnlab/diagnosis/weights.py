@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,21 +28,21 @@ class Weights(NamedTuple):
 
 def weights(network: Network, make_optimizer: MakeOptimizer | None) -> dict[str, Weights]:
     """Return norms by layer after a backward pass, and try one step of an optimizer, which changes the weights."""
-    groups = _groups(network)
-    norms = {name: _norm(parameters) for name, parameters in groups.items()}
-    gradients = {name: _norm(p.grad for p in parameters if p.grad is not None) for name, parameters in groups.items()}
+    groups = weight_groups(network)
+    norms = {name: norm(parameters) for name, parameters in groups.items()}
+    gradients = {name: norm(p.grad for p in parameters if p.grad is not None) for name, parameters in groups.items()}
     before = {name: [p.detach().clone() for p in parameters] for name, parameters in groups.items()}
     if make_optimizer is None:
         return {name: Weights(norms[name], gradients[name], None) for name in groups}
     make_optimizer(network).step()
-    changes = {name: _change(parameters, before[name]) for name, parameters in groups.items()}
+    changes = {name: change(parameters, before[name]) for name, parameters in groups.items()}
     return {
         name: Weights(norms[name], gradients[name], changes[name] / norms[name] if norms[name] else None)
         for name in groups
     }
 
 
-def _groups(network: Network) -> dict[str, list[nn.Parameter]]:
+def weight_groups(network: Network) -> dict[str, list[nn.Parameter]]:
     """Return the parameters before each layer of neurons, with its own; the rest is the output's."""
     names = [name for name, _ in named_neurons(network)]
     groups: dict[str, list[nn.Parameter]] = {}
@@ -56,9 +56,11 @@ def _groups(network: Network) -> dict[str, list[nn.Parameter]]:
     return {**groups, OUTPUT: waiting}
 
 
-def _norm(tensors: Iterable[Tensor]) -> float:
+def norm(tensors: Iterable[Tensor]) -> float:
+    """Return the norm of all values of some tensors together."""
     return sum(float(tensor.detach().square().sum(dtype=torch.float64)) for tensor in tensors) ** 0.5
 
 
-def _change(parameters: list[nn.Parameter], before: list[Tensor]) -> float:
-    return _norm(parameter.detach() - old for parameter, old in zip(parameters, before, strict=True))
+def change(parameters: Sequence[Tensor], before: Sequence[Tensor]) -> float:
+    """Return the norm of the way from earlier values to those of now."""
+    return norm(parameter.detach() - old for parameter, old in zip(parameters, before, strict=True))

@@ -84,6 +84,8 @@ MISTAKES = [
     (["pictures.recordings=0"], "pictures: recordings must be 1 or more, got 0; pictures=null draws none"),
     (["pictures.every_epochs=often"], "pictures.every_epochs: expected a whole number, got 'often'"),
     (["pictures=3"], "pictures: expected a mapping or null, got 3"),
+    (["monitors.every_step=3"], "monitors: unknown setting 'every_step'", "Did you mean 'every_steps'?"),
+    (["monitors.recordings=1"], "monitors: recordings must be 2 or more, got 1; monitors=null looks at nothing"),
     (["seed=one"], "seed: expected a whole number, got 'one'"),
     (["threads=0"], "threads: must be 1 or more"),
     (["conv_lif"], "conv_lif: not an override"),

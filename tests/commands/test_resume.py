@@ -128,6 +128,7 @@ def test_killed_again_and_again(tmp_path: Path, digits_store: str, whole: Path, 
 
 
 VARIANTS = {
+    "monitors": ("monitors.every_steps=4", "logger=[tensorboard,csv]"),
     "plateau": ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.1"),
     "a_schedule_of_steps": ("+scheduler.interval=step", "scheduler.T_max=20", "optimizer=rmsprop"),
     "gradients_of_two_batches": ("+trainer.accumulate_grad_batches=2", "+scheduler.interval=step"),

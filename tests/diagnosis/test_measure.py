@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from snnlab.diagnosis.membranes import BINS, EDGES
 from snnlab.diagnosis.vitals import Vitals
 from snnlab.nn import LIF, Network, build_network
 from snnlab.nn.record import record
@@ -52,6 +53,31 @@ def test_current_membrane_and_surrogate_of_one_neuron_are_as_computed_by_hand(me
     assert layer.spiking.passes == pytest.approx(float(bell.mean()))
     assert layer.spiking.width == 0.25
     assert layer.spiking.v_threshold == 2.0
+    held = torch.bucketize(u / 2, torch.tensor(EDGES[1:-1]), right=True)
+    assert layer.spiking.membranes == tuple(torch.bincount(held, minlength=BINS).tolist())
+    assert sum(layer.spiking.membranes) == 3
+
+
+def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, frames: Tensor, measured: Measured):
+    drives: list[Tensor] = []
+
+    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        given[0].retain_grad()
+        drives.append(given[0])
+
+    handle = chain.get_submodule("lif2").register_forward_pre_hook(keep)
+    vitals = measured(chain, frames)
+    handle.remove()
+    assert drives[0].grad is not None
+    assert vitals.layer("lif2").drive_gradient == pytest.approx(
+        drives[0].grad.flatten(1).norm(dim=1).tolist(), rel=1e-5
+    )
+    assert len(vitals.layer("readout").drive_gradient) == 12
+
+
+def test_where_no_gradient_comes_to_a_layers_input_there_is_none(measured: Measured):
+    network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(1, 2)})
+    assert measured(network, torch.ones(3, 1, 1)).layer("lif").drive_gradient == ()
 
 
 def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network, frames: Tensor, measured: Measured):
@@ -105,6 +131,7 @@ def test_a_layer_that_is_run_step_by_step_is_seen_as_a_whole(frames: Tensor, mea
     assert layer.name == "loop.lif"
     assert layer.spiking is not None
     assert layer.per_step == pytest.approx(float(record(network, frames).spikes["loop.lif"].mean()))
+    assert len(layer.drive_gradient) == 12
 
 
 def test_where_no_neurons_give_the_output_its_last_layer_stands_for_it(frames: Tensor, measured: Measured):

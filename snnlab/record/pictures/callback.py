@@ -16,8 +16,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from snnlab.events.frames import Batch, EventBatch
-from snnlab.events.targets import kind_of
+from snnlab.events.targets import IGNORED, kind_of
 from snnlab.nn.record import record
+from snnlab.training.mixed import counted_targets
 from snnlab.training.module import Outputs, SpikingModule
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Pictures(L.Callback):
-    """Draws events, rasters, membranes, readout and rates every few epochs and at the end, for every TensorBoard.
+    """Draws events, rasters, membranes, readout, rates and confusion each few epochs and at the end, in TensorBoard.
 
     Nothing is drawn where there is no TensorBoard or no validation recording. The training is the same bit for bit
     with and without it.
@@ -45,21 +46,26 @@ class Pictures(L.Callback):
         self.recordings, self.every_epochs = recordings, every_epochs
         self._counts: dict[str, Tensor] = {}
         self._steps = 0
+        self._confusion: Tensor | None = None
         self._drawn_at = -1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count anew."""
-        self._counts, self._steps = {}, 0
+        self._counts, self._steps, self._confusion = {}, 0, None
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Add the spikes of each neuron, for the rates."""
+        """Add the spikes of each neuron, for the rates, and the answers to each class."""
         assert isinstance(outputs, Outputs)
         for name, counts in outputs.counts.items():
             new = counts.float().sum(0)
             self._counts[name] = self._counts[name] + new if name in self._counts else new
         self._steps = self._steps + batch.lengths.sum()
+        if kind_of(batch.targets) != "value":
+            scores = pl_module.loss.readout(outputs.y, batch.lengths)
+            new = _answers(scores.argmax(-1), counted_targets(batch), scores.shape[-1])
+            self._confusion = new if self._confusion is None else self._confusion + new
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Draw, if this epoch is one of the few."""
@@ -85,6 +91,7 @@ class Pictures(L.Callback):
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each picture's tag and pixels; what draws is imported only here, when training has long begun."""
         from snnlab.record.pictures import default_style, draw_all, draw_rates, render
+        from snnlab.record.pictures.confusion import draw_confusion
 
         data = _data(trainer)
         with default_style(), module.average.within(module.network) if module.average else nullcontext():
@@ -96,6 +103,16 @@ class Pictures(L.Callback):
                     f"rates/{name}",
                     render(draw_rates(counts.cpu().numpy(), int(self._steps), data.settings.step_ms, name)),
                 )
+            if self._confusion is not None:
+                names = data.class_names or [str(number) for number in range(len(self._confusion))]
+                yield "confusion", render(draw_confusion(self._confusion.cpu().numpy(), names))
+
+
+def _answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """Count the answers to each class, steps without a label left out, `[K, K]`: class, answer."""
+    labelled = targets != IGNORED
+    pairs = targets[labelled] * num_classes + answers[labelled]
+    return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def first_of_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:

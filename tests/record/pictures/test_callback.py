@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,101 +7,24 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from snnlab.data.module import EventDataModule
-from snnlab.data.settings import DataSettings
-from snnlab.data.splits import Split
-from snnlab.events import Events, SensorSize, open_or_build
-from snnlab.nn import build_network
-from snnlab.record.pictures.callback import Pictures, first_of_classes
-from snnlab.training.losses import CrossEntropy
+from snnlab.events import SensorSize
+from snnlab.record.pictures.callback import Pictures, _answers, first_of_classes
 from snnlab.training.module import SpikingModule
-from snnlab.training.optimization.groups import GroupedOptimizer
 
-CLASSES = 3
-LAYERS: dict[str, dict[str, Any]] = {
-    "flatten": {"type": "flatten"},
-    "fc": {"type": "linear", "out_features": 8},
-    "norm": {"type": "batch_norm"},
-    "lif": {"type": "lif", "v_threshold": 0.3},
-    "drop": {"type": "dropout", "p": 0.5},
-    "fc2": {"type": "linear", "out_features": 6},
-    "cuba": {"type": "cuba_lif", "v_threshold": 0.1},
-    "out": {"type": "linear", "out_features": CLASSES},
-}
+from ..conftest import Fit, reload
+
 OF_A_RECORDING = {
     *("events", "events_over_time", "readout"),
     *(f"{what}/{layer}" for what in ("raster", "membranes") for layer in ("lif", "cuba")),
 }
-Fit = Callable[..., tuple[L.Trainer, SpikingModule]]
-
-
-class Source:
-    """Twelve random recordings of three classes."""
-
-    label, groups, notes = "few", None, ()
-    targets, split = np.array([1, 1, 0, 2] * 3), np.zeros(12, np.uint8)
-
-    def __init__(self, sensor_size: SensorSize) -> None:
-        self.sensor_size = sensor_size
-
-    def fingerprint(self) -> dict[str, Any]:
-        return {"sensor_size": list(self.sensor_size)}
-
-    def __len__(self) -> int:
-        return 12
-
-    def name(self, index: int) -> str:
-        return f"few {index}"
-
-    def read(self, index: int) -> Events:
-        rng = np.random.default_rng(index)
-        width, height, _ = self.sensor_size
-        y = rng.integers(0, height, 50).astype(np.int16) if height > 1 else None
-        t, x = np.sort(rng.integers(0, 12_000, 50)), rng.integers(0, width, 50).astype(np.int16)
-        return Events(t, x, y, rng.random(50) < 0.5)
-
-
-@pytest.fixture
-def fit(tmp_path: Path, quiet_trainer: Callable[..., L.Trainer]) -> Fit:
-    """Return what trains a small network under the given callbacks, 2 steps an epoch."""
-
-    def fit(
-        *callbacks: L.Callback, sensor: SensorSize = (5, 4, 2), val: int = 5, gain: float = 1.0, **settings: Any
-    ) -> tuple[L.Trainer, SpikingModule]:
-        store = open_or_build(Source(sensor), tmp_path / "stores")
-        places = np.arange(12)
-        split = Split(places[val:], places[:val], places[:0], "by hand")
-        data = DataSettings(sensor, CLASSES, duration_ms=12.0, num_bins=6, batch_size=4)
-        torch.manual_seed(0)
-        built = build_network(LAYERS, in_shape=data.frame_shape, dt=data.step_ms)
-        with torch.no_grad():
-            for parameter in built.network.parameters():
-                parameter *= gain
-        make = GroupedOptimizer(partial(torch.optim.SGD, lr=0.1))
-        module = SpikingModule(built, CrossEntropy(), make, None, num_classes=CLASSES, dt=data.step_ms, seed=0)
-        logger = settings.pop("logger", TensorBoardLogger(tmp_path, name="", version="tensorboard"))
-        settings = {"max_epochs": 1, "log_every_n_steps": 1, **settings}
-        trainer = quiet_trainer(callbacks=list(callbacks), logger=logger, **settings)
-        trainer.fit(module, datamodule=EventDataModule(store, split, data, seed=0))
-        return trainer, module
-
-    return fit
-
-
-def _reload(folder: Path) -> EventAccumulator:
-    events = EventAccumulator(str(folder / "tensorboard"), {"images": 0})
-    events.Reload()
-    return events
 
 
 def _images(folder: Path) -> dict[str, list[int]]:
     """Return the steps at which each picture was written."""
     if not (folder / "tensorboard").exists():
         return {}
-    events = _reload(folder)
+    events = reload(folder)
     return {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]}
 
 
@@ -111,9 +32,9 @@ def test_every_few_epochs_and_at_the_end_all_pictures_are_written(tmp_path: Path
     fit(Pictures(recordings=2, every_epochs=2), max_epochs=3)
     images = _images(tmp_path)
     tags = {f"pictures/recording_{index}/{what}" for index in (0, 2) for what in OF_A_RECORDING}
-    assert set(images) == tags | {"pictures/rates/lif", "pictures/rates/cuba"}
+    assert set(images) == tags | {"pictures/rates/lif", "pictures/rates/cuba", "pictures/confusion"}
     assert all(steps == [3, 5] for steps in images.values())
-    assert {3, 5} <= {scalar.step for scalar in _reload(tmp_path).Scalars("val/loss")}
+    assert {3, 5} <= {scalar.step for scalar in reload(tmp_path).Scalars("val/loss")}
 
 
 def test_an_epoch_that_is_both_is_drawn_once(tmp_path: Path, fit: Fit) -> None:
@@ -179,6 +100,20 @@ def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
     assert int(pictures._steps) == 5 * 6
     rate = pictures._counts["lif"].mean() / pictures._steps * 1000 / 2.0
     torch.testing.assert_close(float(rate), float(trainer.callback_metrics["val/rate_hz/lif"]))
+
+
+def test_the_confusion_is_of_all_validation_recordings(fit: Fit) -> None:
+    pictures = Pictures(recordings=1)
+    trainer, _ = fit(pictures, max_epochs=2)
+    assert pictures._confusion is not None
+    assert pictures._confusion.sum(1).tolist() == [1, 3, 1]  # the classes 1, 1, 0, 2, 1
+    right = float(pictures._confusion.diagonal().sum() / 5)
+    assert right == pytest.approx(float(trainer.callback_metrics["val/accuracy"]))
+
+
+def test_steps_without_a_label_are_in_no_confusion() -> None:
+    targets, answers = torch.tensor([[0, -100], [2, 1]]), torch.tensor([[0, 1], [1, 1]])
+    assert _answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
 
 
 @pytest.mark.filterwarnings("ignore:Total length of .list. across ranks is zero")
