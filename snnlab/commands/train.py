@@ -176,8 +176,8 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
     assemble.trainer(experiment, folder, assemble.pictures(experiment))
-    assemble.processes(experiment)
     optimizer = assemble.optimizer(experiment, built)
+    assemble.processes(experiment)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)
