@@ -177,8 +177,8 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
     changing = assemble.annealing(experiment, built.network)
     assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment), *changing])
-    assemble.processes(experiment)
     optimizer = assemble.optimizer(experiment, built)
+    assemble.processes(experiment)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)

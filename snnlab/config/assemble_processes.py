@@ -57,7 +57,7 @@ def processes(experiment: Experiment) -> Processes:
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:  # the latter of what SLURM was asked for
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     found = Processes(
         trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device.type == "cuda"
@@ -77,8 +77,9 @@ def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
     """
     if team is None or team.world == 1:
         several = trainer.get("devices", 1) not in (1, "1") and not _one_device(trainer.get("devices"))
-        alone = {"devices": 1} if several else {}
-        return {**trainer, **alone, "num_nodes": 1, "strategy": "auto"}
+        devices = {"devices": 1} if several else {}
+        strategy = {"strategy": "auto"} if trainer.get("strategy") in _STRATEGIES else {}
+        return {**trainer, **devices, **strategy, "num_nodes": 1}
     from snnlab.training.processes.joined import Joined
 
     unused = _STRATEGIES[trainer.get("strategy", "auto")]
