@@ -238,7 +238,7 @@ def trainer_maker(
     from snnlab.training.checkpoints import WholeCheckpoints
 
     in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
-    modules = (*LIGHTNING, *experiment.plugins)
+    modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
 
     def logger(node: Mapping[str, Any], place: str) -> Logger:
         purges = logged_steps is not None and find_target(node, [Logger], modules, place) is TensorBoardLogger
