@@ -114,6 +114,7 @@ def _resumed(asked: list[str], overrides: list[str]) -> Plan:
 
 
 def _search(plan: Plan, started: float, *, again: bool) -> None:
+    from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
     from snnlab.errors import RecordError
@@ -122,8 +123,9 @@ def _search(plan: Plan, started: float, *, again: bool) -> None:
     crew_engine = engine(plan.sweep, plan.folder)
     try:
         _with_engine(plan, crew_engine, started, again=again)
-    except (SQLAlchemyError, OSError) as error:
-        reason = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+    except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
+        cause = error.__cause__ or error
+        reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
         raise RecordError(f"{plan.folder}: {reason}; {_goes_on(plan)}") from error
     finally:
         crew_engine.close()
@@ -138,7 +140,7 @@ def _with_engine(plan: Plan, crew_engine: Engine, started: float, *, again: bool
     from snnlab.search.task import Work
 
     work = Work(train_task, rehearse)
-    crew = Crew(crew_engine, work, plan.sweep.workers)
+    crew = Crew(crew_engine, work, plan.sweep.slots)
     with stopping(crew):
         if not again:
             rehearsal = _rehearsed(plan, crew_engine, work)

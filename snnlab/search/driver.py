@@ -92,8 +92,7 @@ class Driver:
         limit = self.study.limit
         if limit is None or not self._walls or finished >= limit:
             return ""
-        workers = 1 if self.plan.sweep.engine == "here" else self.plan.sweep.workers
-        return f", {span(median(self._walls) * (limit - finished) / workers)} left"
+        return f", {span(median(self._walls) * (limit - finished) / self.plan.sweep.slots)} left"
 
     def _late(self) -> bool:
         hours = self.plan.sweep.hours

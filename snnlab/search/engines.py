@@ -65,7 +65,7 @@ def threads_each(sweep: Sweep) -> int:
     """Return the threads of a trial: this machine's CPUs shared out, or what a cluster's queue is asked for."""
     if sweep.engine == "submitit" and _cluster(sweep.submitit) not in ("local", "debug"):
         return int((sweep.submitit or {}).get("cpus_per_task", 1))
-    return max(1, cpus() // (1 if sweep.engine == "here" else sweep.workers))
+    return max(1, cpus() // sweep.slots)
 
 
 def engine(sweep: Sweep, folder: Path) -> Engine:

@@ -49,7 +49,9 @@ class Driver:
             raise unwritable(folder, error) from error
 
     def alive(self, name: str) -> bool:
-        """Return whether a driver of this name, this one or another, is at work."""
+        """Return whether a driver of this name, this one or another, is at work; nobody, "", is not."""
+        if not name:
+            return False
         if name == self.name:
             return True
         try:

@@ -79,6 +79,11 @@ class Sweep:
         """Return the settings as plain values."""
         return asdict(self)
 
+    @property
+    def slots(self) -> int:
+        """How many trials are trained at the same time."""
+        return 1 if self.engine == "here" else self.workers
+
     def names(self) -> list[str]:
         """Return the objectives' names."""
         return list(self.objectives)

@@ -242,7 +242,7 @@ def sampler(sweep: Sweep, drawn: int) -> BaseSampler:
 
     seed = (sweep.seed * 1_000_003 + drawn) % 2**32
     if sweep.sampler == "tpe":
-        return samplers.TPESampler(seed=seed, constant_liar=sweep.workers > 1)
+        return samplers.TPESampler(seed=seed, constant_liar=sweep.slots > 1)
     if sweep.sampler == "cmaes":
         return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if sweep.sampler == "nsga":
