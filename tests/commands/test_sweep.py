@@ -215,6 +215,35 @@ def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
     assert "goes on: whoever began it is gone" in done.err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["joblib", "submitit", "ray"])
+def test_twenty_trials_on_digits_are_killed_twice_and_end_with_a_pareto_picture(
+    workplace: Path, snnlab: Snnlab, engine: str
+):
+    pytest.importorskip(engine)
+    sizes = ("sweep.trials=20", "sweep.finalists=2", "sweep.finalist_seeds=1", "sweep.test_seeds=1")
+    net = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "trainer.max_epochs=2", "threads=1")
+    where = (f"sweep.engine={engine}", *(["sweep.submitit.cluster=local"] if engine == "submitit" else []))
+    folder, finished = None, {}
+    for more in (4, 10):
+        resumes = ["sweep=pareto", *net, *sizes, *where] if folder is None else [f"resume={folder}"]
+        with started(*resumes) as process:
+            folder = sweep_folder(workplace)
+            wait_until(lambda: number_finished(folder) >= more, 600)  # noqa: B023
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        finished |= finished_at(folder)
+    done = snnlab("sweep", f"resume={folder}")
+    assert done.status == 0, done.err
+    assert folder is not None
+    after = finished_at(folder)
+    assert len(after) == 20
+    assert {number: after[number] for number in finished} == finished
+    assert (folder / "pictures" / "pareto.png").stat().st_size > 10_000
+    overhead = json.loads((folder / "search.json").read_text())["overhead_s"]
+    print(f"{engine}: a trial took {overhead:.2f} s beyond its training (median)")
+
+
 def _running(folder: Path) -> bool:
     return any(
         not (path.parent / "result.json").exists() and (path.parent / "metrics.csv").exists()
@@ -223,10 +252,10 @@ def _running(folder: Path) -> bool:
 
 
 def test_two_searches_at_once_on_one_folder_share_it(workplace: Path, store: str):
-    arguments = (*NET, *SEARCH, "sweep.trials=6", "sweep.test_seeds=0", "sweep.engine=here", "threads=1", store)
-    with started(*arguments) as first:
+    longer = ("trainer.max_epochs=25", "sweep.trials=6", "sweep.test_seeds=0", "sweep.engine=here", "threads=1")
+    with started(*NET, *SEARCH, *longer, store) as first:
         folder = sweep_folder(workplace)
-        wait_until(lambda: (folder / "study.db").exists() and number_finished(folder), 120)
+        wait_until(lambda: (folder / "sweep.yaml").exists(), 120)
         with started(f"resume={folder}") as second:
             outputs = [process.communicate(timeout=120) for process in (first, second)]
             assert [first.returncode, second.returncode] == [0, 0], outputs
