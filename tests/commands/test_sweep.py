@@ -224,18 +224,18 @@ def test_twenty_trials_on_digits_are_killed_twice_and_end_with_a_pareto_picture(
     sizes = ("sweep.trials=20", "sweep.finalists=2", "sweep.finalist_seeds=1", "sweep.test_seeds=1")
     net = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "trainer.max_epochs=2", "threads=1")
     where = (f"sweep.engine={engine}", *(["sweep.submitit.cluster=local"] if engine == "submitit" else []))
-    folder, finished = None, {}
+    finished: dict[int, Any] = {}
     for more in (4, 10):
-        resumes = ["sweep=pareto", *net, *sizes, *where] if folder is None else [f"resume={folder}"]
+        resumes = [f"resume={sweep_folder(workplace)}"] if finished else ["sweep=pareto", *net, *sizes, *where]
         with started(*resumes) as process:
             folder = sweep_folder(workplace)
             wait_until(lambda: number_finished(folder) >= more, 600)  # noqa: B023
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
         finished |= finished_at(folder)
+    folder = sweep_folder(workplace)
     done = snnlab("sweep", f"resume={folder}")
     assert done.status == 0, done.err
-    assert folder is not None
     after = finished_at(folder)
     assert len(after) == 20
     assert {number: after[number] for number in finished} == finished
