@@ -35,7 +35,8 @@ def commands() -> list[str]:
     for language, block in BLOCKS:
         if language in ("", "sh", "bash"):
             lines = (line.removeprefix("$ ").partition(" #")[0].strip() for line in block.splitlines())
-            found.update(dict.fromkeys(line for line in lines if line.startswith("snnlab ")))
+            wanted = (line for line in lines if line.startswith("snnlab ") and not line.startswith("snnlab sweep"))
+            found.update(dict.fromkeys(wanted))  # sweeps take minutes; tests/commands/test_sweep.py runs them
     return list(found)
 
 

@@ -48,7 +48,7 @@ def written(folder: Path, name: str, overrides: list[str]) -> str:
     path = folder / "experiment" / f"{name}.yaml"
     compose_once(overrides, folder if folder.is_dir() else None)
     command = f"snnlab train --config-dir {folder} experiment={name}"
-    write_new(path, _text(name, overrides, command, folder))
+    write_new(path, experiment_text(name, overrides, command, folder))
     return command
 
 
@@ -63,7 +63,18 @@ def _folder(arguments: list[str]) -> tuple[Path, list[str]]:
     return Path(arguments[place + 1]), arguments[:place] + arguments[place + 2 :]
 
 
-def _text(name: str, overrides: list[str], command: str, folder: Path) -> str:
+def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:
+    """Return overrides as the text of an experiment's YAML.
+
+    Args:
+        name: The experiment's.
+        overrides: Of `snnlab train`.
+        command: What runs it, for its first line.
+        folder: The folder of the user's YAML files, if it is there.
+
+    Raises:
+        ConfigError: if an override is none of a value or a file.
+    """
     from omegaconf import OmegaConf
 
     from snnlab.config.composing import compose_once

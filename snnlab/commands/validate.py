@@ -71,9 +71,31 @@ def problem_of(path: Path, folder: Path, overrides: list[str]) -> str | None:
     group = path.parent.relative_to(folder).as_posix()
     if group not in groups(config_folder()):
         return f"{group} is no group; the groups are {', '.join(sorted(groups(config_folder())))}"
+    if group == "sweep":
+        return sweep_problem(path.stem, overrides, None if packaged else folder)
     # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
     alone = group in ("loss", "data")
     return build_problem([f"{group}={path.stem}", *overrides], None if packaged else folder, alone=alone)
+
+
+def sweep_problem(name: str, given: list[str], folder: Path | None) -> str | None:
+    """Return what is wrong with a sweep's file, or with what it proposes, or None.
+
+    Args:
+        name: The file's.
+        given: What every trial has.
+        folder: A folder of the user's files.
+    """
+    from snnlab.config.sweeps import read_sweep
+    from snnlab.search.settings import checked
+    from snnlab.search.space import overrides
+
+    try:
+        _, space = checked(read_sweep(name, folder))
+    except ConfigError as error:
+        return str(error)
+    problems = (build_problem([*given, *overrides(values)], folder) for values in space.probes())
+    return next((problem for problem in problems if problem), None)
 
 
 def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = False) -> str | None:

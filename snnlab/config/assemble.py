@@ -235,7 +235,7 @@ def trainer_maker(
     from snnlab.training.checkpoints import WholeCheckpoints
     from snnlab.training.processes.joined import Given
 
-    modules = (*LIGHTNING, *experiment.plugins)
+    modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
     more = [

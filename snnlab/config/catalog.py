@@ -17,6 +17,7 @@ PLURALS = {
     "trainer": "trainers",
     "callbacks": "callbacks",
     "logger": "loggers",
+    "sweep": "sweeps",
 }
 
 

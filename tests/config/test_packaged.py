@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from snnlab.commands.validate import build_problem
 from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.config.folders import config_folder
 from snnlab.config.goal import check_goal
+from snnlab.config.sweeps import read_sweep
+from snnlab.search.settings import checked
+from snnlab.search.space import overrides
 
 # What a file leaves to its user, and what a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
@@ -20,7 +24,8 @@ NEEDED = {
     "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
 }
-FILES = sorted(path for path in config_folder().rglob("*.yaml") if path.parent != config_folder())
+SWEEPS = sorted((config_folder() / "sweep").glob("*.yaml"))
+FILES = sorted(p for p in config_folder().rglob("*.yaml") if p.parent != config_folder() and p not in SWEEPS)
 
 
 def test_there_is_a_file_in_every_group():
@@ -53,3 +58,10 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     assert y.shape == (settings.steps, 2, settings.num_classes)
     assert torch.isfinite(value)
     assert set(counts) == set(built.spiking)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweep_is_right_and_all_that_it_searches_builds(path: Path):
+    _, space = checked(read_sweep(path.stem, None))
+    for values in space.probes():
+        assert build_problem(overrides(values), None) is None

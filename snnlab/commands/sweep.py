@@ -1,0 +1,246 @@
+"""`snnlab sweep`: a search for better settings, that survives, spreads and does not fool itself."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.errors import ConfigError, Interrupted, SnnlabError
+from snnlab.search.words import shown
+
+if TYPE_CHECKING:
+    from snnlab.search.crew import Crew
+    from snnlab.search.engines import Engine
+    from snnlab.search.plan import Plan
+    from snnlab.search.study import SharedStudy
+    from snnlab.search.task import Rehearsal, Work
+    from snnlab.search.winner import Winner
+
+USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
+       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]
+
+Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it says what is searched
+(sweep.space), what is made small or large (sweep.objectives), how many trials there are and where they run. All other
+overrides are those of snnlab train, and every trial has them. Trials are never tested: the best are trained again with
+other seeds, whose mean chooses, and the winner is trained and tested with fresh seeds. A search that was killed goes on
+with resume=FOLDER: nothing finished is lost or repeated. Several commands may work on one folder at the same time.
+
+  snnlab sweep
+  snnlab sweep sweep=pareto data=nmnist model=conv_lif sweep.trials=50 sweep.workers=4
+  snnlab sweep 'sweep.space={optimizer.lr: {low: 1e-4, high: 1e-2, log: true}, neuron: [lif, cuba_lif]}'
+  snnlab sweep sweep.sampler=grid 'sweep.space={neuron.tau_mem: [5, 10, 20], neuron.surrogate.width: [0.25, 0.5]}'
+  snnlab sweep 'sweep.objectives={val/accuracy: maximize, val/spikes_per_sample: minimize}'
+  snnlab sweep 'sweep.prune={by: median, after: 3}' sweep.trials=null sweep.hours=2
+  snnlab sweep sweep.engine=submitit 'sweep.submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
+  snnlab sweep resume=outputs/NAME/TIME_sweep sweep.trials=40
+
+The last line on stdout is the folder: sweep.yaml, study.db, trials/, finalists/, winner/, trials.csv, search.json,
+pictures/ and config/, which holds the winner as an experiment.
+"""
+
+_log = logging.getLogger(__name__)
+_RESUME = "resume="
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    from snnlab.commands.options import split_options
+    from snnlab.console import console_logging
+
+    options, overrides = split_options("sweep", arguments, ("--config-dir",))
+    console_logging()
+    sweep(*overrides, config_dir=options.get("--config-dir"), started=started)
+    return 0
+
+
+def sweep(*overrides: str, config_dir: str | Path | None = None, started: float | None = None) -> Path:
+    """Search as `snnlab sweep` does, and return the sweep's folder.
+
+    Args:
+        overrides: As on the command line.
+        config_dir: A folder of YAML files of your own.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for a mistake, before anything has run.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    from snnlab.search.study import require_optuna
+
+    require_optuna()
+    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    others = [text for text in overrides if not text.startswith(_RESUME)]
+    plan = _resumed(asked, others) if asked else _new(others, config_dir)
+    _search(plan, time.perf_counter() if started is None else started, again=bool(asked))
+    return plan.folder
+
+
+def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
+    from snnlab.config.composing import compose_once
+    from snnlab.config.folders import own_folder
+    from snnlab.config.sweeps import sweep_settings
+    from snnlab.search.plan import Plan, check_common
+    from snnlab.search.settings import checked
+
+    own = own_folder(config_dir)
+    settings, common = sweep_settings(overrides, own)
+    found, space = checked(settings)
+    check_common(common, space)
+    experiment, _ = compose_once(list(common), own)
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
+    folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
+    own_name = None if own is None else str(own)
+    return Plan(folder, experiment.name, found, space, common, own_name, experiment.seed, str(Path.cwd()))
+
+
+def _resumed(asked: list[str], overrides: list[str]) -> Plan:
+    from snnlab.config.sweeps import given_settings
+    from snnlab.search.plan import read_page, read_plan
+    from snnlab.search.settings import changed
+
+    if len(asked) > 1 or not asked[0]:
+        raise ConfigError("resume: name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
+    folder = Path(asked[0]).expanduser()
+    given, others = given_settings(overrides)
+    if others:
+        raise ConfigError(f"{others[0]}: the trials of a search have the same overrides from first to last")
+    return read_plan(folder, changed(read_page(folder)["sweep"], given))
+
+
+def _search(plan: Plan, started: float, *, again: bool) -> None:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from snnlab.errors import RecordError
+    from snnlab.search.engines import engine
+
+    crew_engine = engine(plan.sweep, plan.folder)
+    try:
+        _with_engine(plan, crew_engine, started, again=again)
+    except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
+        cause = error.__cause__ or error
+        reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
+        raise RecordError(f"{plan.folder}: {reason}; {_goes_on(plan)}") from error
+    finally:
+        crew_engine.close()
+
+
+def _with_engine(plan: Plan, crew_engine: Engine, started: float, *, again: bool) -> None:
+    from snnlab.commands.trial import rehearse, train_task
+    from snnlab.search.crew import Crew, stopping
+    from snnlab.search.driver import Driver
+    from snnlab.search.locks import Driver as Lock
+    from snnlab.search.study import SharedStudy
+    from snnlab.search.task import Work
+
+    work = Work(train_task, rehearse)
+    crew = Crew(crew_engine, work, plan.sweep.slots)
+    with stopping(crew):
+        if not again:
+            rehearsal = _rehearsed(plan, crew_engine, work)
+            crew.devices = rehearsal.gpus if plan.sweep.engine == "joblib" else 0
+        plan.write()
+        _log.info("after an end of any kind %s", _goes_on(plan))
+        me = Lock(plan.folder)
+        try:
+            identity = {"overrides": list(plan.common), "seed": plan.seed}
+            study = SharedStudy(plan.folder, plan.sweep, plan.space, me, identity)
+            driver = Driver(plan, study, crew, started)
+            driver.run()
+            _raise_stopped(plan, study, crew)
+            driver.require_enough()
+            _end(plan, study, crew)
+        finally:
+            me.leave()
+
+
+def _rehearsed(plan: Plan, crew_engine: Engine, work: Work) -> Rehearsal:
+    """Let a worker check the configuration, pack the recordings, and say what runs log."""
+    from snnlab.errors import did_you_mean, listing
+    from snnlab.search.crew import wait_for
+    from snnlab.search.words import uncertainty
+
+    probes = [plan.trial_overrides(values) for values in plan.space.probes()]
+    found: Rehearsal = wait_for(crew_engine.submit(0, work.rehearse, probes, plan.config_dir, plan.place))
+    if found.error:
+        raise ConfigError(found.error)
+    for name in plan.sweep.objectives:
+        if name not in found.metrics:
+            hint = did_you_mean(name, found.metrics)
+            raise ConfigError(f"sweep.objectives.{name}: runs log {listing(found.metrics)}.{hint}")
+    if words := uncertainty(found.val_size):
+        _log.warning(words)
+    return found
+
+
+def _raise_stopped(plan: Plan, study: SharedStudy, crew: Crew) -> None:
+    from snnlab.errors import RecordError
+
+    if crew.trouble:
+        raise RecordError(f"{crew.trouble}\n  {_goes_on(plan)}")
+    if crew.stopped is not None:
+        count = study.count()
+        done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)
+        raise Interrupted(f"stopped with {done} trials finished\n  {_goes_on(plan)}", int(crew.stopped))
+
+
+def _end(plan: Plan, study: SharedStudy, crew: Crew) -> None:
+    """Find the winner, print, write and draw; another driver of the same search leaves that to the first."""
+    from snnlab.search import report
+    from snnlab.search.locks import only_one
+    from snnlab.search.pictures import draw, importances
+    from snnlab.search.study import quiet_optuna
+    from snnlab.search.winner import find_winner
+
+    with only_one(plan.folder) as first:
+        if not first:
+            print(f"another process ends this search\n{plan.folder}", flush=True)
+            return
+        report.write_trials(plan, study)
+        winner = find_winner(plan, study, crew)
+        _raise_stopped(plan, study, crew)
+        names = plan.sweep.names()
+        with quiet_optuna():
+            found = {name: importances(study.study, place) for place, name in enumerate(names)}
+            files = draw(study.study, names, plan.folder / "pictures")
+        report.write_summary(plan, study, winner, found)
+        report.print_trials(plan, study)
+        report.print_importance({name: parts for name, parts in found.items() if parts})
+        if words := report.warn_of_few(study):
+            print(words)
+        if winner:
+            report.print_winner(plan, winner)
+            _print_experiment(plan, winner)
+        for file in files:
+            print(shown(file))
+        print(f"{_goes_on(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
+
+
+def _print_experiment(plan: Plan, winner: Winner) -> None:
+    from snnlab.commands.new import experiment_text
+    from snnlab.files import write_text
+
+    name = "best"
+    folder = plan.folder / "config"
+    path = folder / "experiment" / f"{name}.yaml"
+    command = f"snnlab train --config-dir {shown(folder)} experiment={name}"
+    own = Path(plan.config_dir) if plan.config_dir else folder
+    try:
+        text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)
+    except SnnlabError as error:  # an override that drops a layer, say, has no place in an experiment
+        print(f"as an experiment it cannot be written ({error}); the run's config.yaml holds it")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    print(command if not plan.config_dir else f"{shown(path)}: the winner, for {plan.config_dir}/experiment")
+
+
+def _goes_on(plan: Plan, more: int | None = None) -> str:
+    trials = f" sweep.trials={2 * more}" if more else ""
+    return f"snnlab sweep resume={shown(plan.folder)}{trials} goes on"

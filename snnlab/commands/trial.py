@@ -1,0 +1,139 @@
+"""One training of a search, in a worker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from snnlab.errors import RecordError, SnnlabError
+from snnlab.search.space import written
+from snnlab.search.task import Outcome, Rehearsal, Status, Task
+
+if TYPE_CHECKING:
+    from snnlab.record.run_folder import Result
+
+_WAIT_S = 0.5
+# One batch of each, and nothing drawn.
+_SHORT = (
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=1",
+    "trainer.limit_val_batches=1",
+    "logger=none",
+    "pictures=null",
+    "test=false",
+    "trainer.enable_progress_bar=false",
+)
+
+
+def train_task(task: Task) -> Outcome:
+    """Train, or go on where the folder holds a run that was begun; whatever stops it is returned in words."""
+    started = time.perf_counter()
+    os.chdir(task.place)
+    with _quiet():
+        try:
+            return _outcome("completed", None, _trained(task, started), started)
+        except KeyboardInterrupt as stop:
+            return _outcome("interrupted", str(stop), None, started)
+        except SnnlabError as error:
+            # What the disk refuses, it would refuse the next trial too.
+            full = isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
+            return _outcome("stopped" if full else "failed", str(error).splitlines()[0], None, started)
+        except Exception as error:  # a trial's failure is recorded, and the others go on: its log has the traceback
+            logging.getLogger(__name__).debug("%s", task.folder, exc_info=True)
+            return _outcome("failed", f"{type(error).__name__}: {error}".splitlines()[0], None, started)
+
+
+def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Rehearsal:
+    """Build what each list of overrides describes, and train one batch of the first; its record is thrown away.
+
+    Args:
+        probes: Overrides.
+        config_dir: The user's folder of YAML files.
+        place: The working folder.
+    """
+    from snnlab.commands.train import run
+    from snnlab.commands.validate import build_problem
+    from snnlab.config.composing import compose_once
+
+    os.chdir(place)
+    with _quiet(), TemporaryDirectory() as folder:
+        try:
+            for probe in probes:
+                if problem := build_problem(list(probe), Path(config_dir) if config_dir else None):
+                    return Rehearsal(problem)
+            where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
+            experiment, path = compose_once([*probes[0], *_SHORT, where], config_dir)
+            result = run(experiment, path, time.perf_counter())
+        except SnnlabError as error:
+            return Rehearsal(str(error))
+        import torch
+
+        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], torch.cuda.device_count())
+
+
+def _trained(task: Task, started: float) -> Result:
+    from snnlab.commands.resume import resume
+    from snnlab.commands.train import run
+    from snnlab.config.composing import compose_once
+    from snnlab.record.lock import is_locked
+    from snnlab.search.pruning import watched
+
+    folder = Path(task.folder)
+    while is_locked(folder):  # the worker of a driver that was killed, at its last checkpoint
+        time.sleep(_WAIT_S)
+    with watched(task.watched):
+        if (folder / "config.yaml").is_file():
+            _put_away_half_written(folder)
+            return resume(folder, (), task.config_dir, started)
+        overrides = [*task.overrides, f"hydra.run.dir={written(task.folder)}"]
+        experiment, place = compose_once(overrides, task.config_dir)
+        return run(experiment, place, started)
+
+
+def _put_away_half_written(folder: Path) -> None:
+    path = folder / "result.json"
+    try:
+        page = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"status": ""}
+    except ValueError:
+        page = None
+    if not isinstance(page, dict) or "status" not in page:
+        path.rename(folder / "result_damaged.json")
+
+
+def _outcome(status: Status, error: str | None, result: Result | None, started: float) -> Outcome:
+    selection: dict[str, Any] = result.selection if result else {}
+    return {
+        "status": status,
+        "error": error,
+        "metrics": _metrics(result) if result else {},
+        "fit_s": float(result.timing.get("fit_s") or 0.0) if result else 0.0,
+        "wall_s": time.perf_counter() - started,
+        "epochs": int(selection.get("epochs") or 0),
+        "val_size": int(selection.get("val_size") or 0),
+    }
+
+
+def _metrics(result: Result) -> dict[str, float]:
+    """Return a run's figures, and its speed; not its peak of memory, which a process keeps from trial to trial."""
+    speed = result.timing.get("samples_per_s")
+    return {**result.metrics, **({"timing/samples_per_s": float(speed)} if speed else {})}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the console for a line a trial; what the run says goes to its log.txt."""
+    logger = logging.getLogger("snnlab")
+    before: list[logging.Handler] = logger.handlers
+    logger.handlers = [logging.NullHandler()]
+    propagates, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before, propagates

@@ -1,0 +1,161 @@
+"""What a search is, as its folder holds it: settings, and what every trial has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from snnlab.errors import ConfigError, RecordError
+from snnlab.files import unwritable, write_text
+from snnlab.search.pruning import OVERRIDE
+from snnlab.search.settings import Sweep, checked
+from snnlab.search.space import Space, Values, overrides
+from snnlab.search.study import SCHEMA
+from snnlab.search.task import Task, Watched
+
+FILE = "sweep.yaml"
+# What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
+QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search.
+
+    Attributes:
+        folder: The sweep's folder.
+        name: The experiment's name.
+        sweep: The settings.
+        space: What is searched.
+        common: Overrides that every trial has.
+        config_dir: The user's folder of YAML files.
+        seed: The seed of the trials.
+        place: The working folder.
+    """
+
+    folder: Path
+    name: str
+    sweep: Sweep
+    space: Space
+    common: Sequence[str]
+    config_dir: str | None
+    seed: int
+    place: str
+
+    def trial_overrides(self, values: Values) -> list[str]:
+        """Return the overrides that describe a trial, without those of the search."""
+        return [*self.common, *overrides(values)]
+
+    def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
+        """Return a training.
+
+        Args:
+            folder: Its place in the sweep's folder.
+            values: What was proposed.
+            threads: CPU threads, unless the user has set them.
+            seed: Another seed.
+            test: Whether the chosen epoch is tested.
+        """
+        set_ = {key_of(text) for text in self.common}
+        quiet = [text for text in QUIET if key_of(text) not in set_]
+        shared = [] if "threads" in set_ else [f"threads={threads}"]
+        seeds = [] if seed is None else [f"seed={seed}"]
+        common = [text for text in self.common if seed is None or key_of(text) != "seed"]
+        tested = f"test={str(test).lower()}"
+        said = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
+        return Task(str(self.folder / folder), said, self.config_dir, self.place)
+
+    def watched(self, task: Task, number: int, url: str) -> Task:
+        """Return a trial that is ended where it lags behind."""
+        if self.sweep.prune is None:
+            return task
+        (metric,) = self.sweep.objectives
+        where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
+        return Task(task.folder, [*task.overrides, OVERRIDE], task.config_dir, task.place, where)
+
+    def write(self) -> None:
+        """Write `sweep.yaml`.
+
+        Raises:
+            RecordError: if the folder cannot be written.
+        """
+        page = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "seed": self.seed,
+            "overrides": list(self.common),
+            "config_dir": self.config_dir,
+            "place": self.place,
+            "sweep": self.sweep.as_record(),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / FILE, OmegaConf.to_yaml(OmegaConf.create(page)))
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+
+
+def read_page(folder: Path) -> Mapping[str, Any]:
+    """Return what a search's `sweep.yaml` holds.
+
+    Raises:
+        RecordError: if the folder is no search's, or of another version.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise RecordError(f"{folder}: is no sweep's folder, there is no {FILE} in it")
+    try:
+        page = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(page, Mapping) or page.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: was not written by this version of snnlab")
+    return {str(key): value for key, value in page.items()}
+
+
+def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+    """Return the search of a folder.
+
+    Args:
+        folder: The folder.
+        settings: Its settings, with what is different from now on.
+    """
+    page = read_page(folder)
+    sweep, space = checked(settings)
+    return Plan(
+        folder.absolute(),
+        page["name"],
+        sweep,
+        space,
+        page["overrides"],
+        page["config_dir"],
+        page["seed"],
+        page["place"],
+    )
+
+
+def key_of(override: str) -> str:
+    """Return what an override sets."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def check_common(common: Sequence[str], space: Space) -> None:
+    """Refuse what a search decides itself.
+
+    Raises:
+        ConfigError: for the first such override.
+    """
+    if "seed" in space.parts:
+        raise ConfigError("sweep.space.seed: a seed is no setting to search; finalists are compared over several")
+    for text in common:
+        key = key_of(text)
+        if key in space.parts:
+            raise ConfigError(f"{text}: is searched, by sweep.space.{key}; leave one of the two out")
+        if key in ("test", "mode", "debug"):
+            raise ConfigError(f"{text}: a search trains its trials, and tests only its winner; leave it out")
+        if key.startswith("hydra."):
+            raise ConfigError(f"{text}: a sweep has its own folder; set output_dir")

@@ -1,0 +1,90 @@
+"""What a worker is given, and what it gives back: plain values, since they go from process to process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+# interrupted: by a signal, to be gone on with; stopped: by trouble that the next trial would have too.
+Status = Literal["completed", "failed", "interrupted", "stopped"]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where a trial reports its epochs, for pruning.
+
+    Attributes:
+        url: The storage.
+        study: The study's name.
+        number: The trial's number.
+        metric: What is reported.
+        prune: Settings of `snnlab.search.settings.Prune`.
+    """
+
+    url: str
+    study: str
+    number: int
+    metric: str
+    prune: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training.
+
+    Attributes:
+        folder: Where it is recorded; one that is begun there goes on.
+        overrides: Of `snnlab train`.
+        config_dir: The user's folder of YAML files.
+        place: The working folder.
+        watched: See `Watched`; None where nothing is pruned.
+    """
+
+    folder: str
+    overrides: Sequence[str]
+    config_dir: str | None
+    place: str
+    watched: Watched | None = None
+
+
+class Outcome(TypedDict):
+    """What came of a task."""
+
+    status: Status
+    error: str | None
+    metrics: dict[str, float]
+    fit_s: float
+    wall_s: float
+    epochs: int
+    val_size: int
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a training of one batch shows before the search begins.
+
+    Attributes:
+        error: A mistake in the configuration or the data, or None.
+        metrics: The names of what a run logs.
+        val_size: Number of validation recordings.
+        gpus: Number of GPUs.
+    """
+
+    error: str | None = None
+    metrics: list[str] = field(default_factory=list)
+    val_size: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What workers do; functions of a module, so that they can be sent.
+
+    Attributes:
+        train: Run one task.
+        rehearse: Build the network for several lists of overrides, and train one batch with the first.
+    """
+
+    train: Callable[[Task], Outcome]
+    rehearse: Callable[[Sequence[Sequence[str]], str | None, str], Rehearsal]

@@ -1,0 +1,57 @@
+"""Numbers and values in a few words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+# Below so many validation recordings the search says how uncertain its figures are.
+FEW = 500
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """Return what was proposed."""
+    return "  ".join(f"{name}={figure(value)}" for name, value in values.items())
+
+
+def figure(value: Any) -> str:
+    """Return a value, a number with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def span(seconds: float) -> str:
+    """Return a time: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """Return mean and standard deviation."""
+    spread = f" ± {figure(stdev(values))}" if len(values) > 1 else ""
+    return f"{figure(mean(values))}{spread}"
+
+
+def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
+    """Return a warning for a small validation set, else None.
+
+    Args:
+        size: Number of recordings.
+        accuracy: For which the standard error is said.
+    """
+    if size >= FEW:
+        return None
+    error = math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(size, 1))
+    return (
+        f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them has a standard error of"
+        f" {100 * error:.1f} points, and the best of many trials is lucky by more; data.val_fraction makes it larger"
+    )
+
+
+def shown(path: Path) -> str:
+    """Return a path as seen from the working folder, where it lies in that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

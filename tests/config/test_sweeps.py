@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from snnlab.commands.sweep import USAGE
+from snnlab.config.sweeps import given_settings, read_sweep, sweep_settings
+from snnlab.errors import ConfigError
+from snnlab.search.plan import check_common
+from snnlab.search.settings import checked
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SHOWN = [
+    line.partition(" #")[0].strip()
+    for line in (README + USAGE).splitlines()
+    if re.match(r" *snnlab sweep(?! *\[)(?!.*resume)", line)
+]
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_a_search_that_readme_or_help_shows_is_right(line: str):
+    settings, common = sweep_settings(shlex.split(line)[2:], None)
+    _, space = checked(settings)
+    check_common(common, space)
+
+
+def test_there_are_such_searches():
+    assert len(SHOWN) >= 8
+
+
+def test_a_file_is_read_and_its_values_are_replaced():
+    settings, others = sweep_settings(["sweep=pareto", "sweep.trials=5", "model=mlp_lif"], None)
+    assert settings["trials"] == 5
+    assert list(settings["objectives"]) == ["val/accuracy", "val/spikes_per_sample"]
+    assert others == ["model=mlp_lif"]
+
+
+def test_one_entry_of_a_mapping_is_set():
+    settings, _ = sweep_settings(["sweep.submitit.cluster=local", "sweep.submitit.timeout_min=5"], None)
+    assert settings["submitit"] == {"cluster": "local", "timeout_min": 5}
+
+
+def test_the_users_own_file_is_found(tmp_path: Path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text("space: {optimizer.lr: [0.1, 0.2]}\ntrials: 2\n")
+    assert read_sweep("mine", tmp_path)["trials"] == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["sweep=defualt"], r"sweep=defualt: there is no such file. Did you mean 'default'\?"),
+        (["sweep=default", "sweep=pareto"], "sweep: choose one file"),
+        (["sweep.trials=1,2"], r"sweep.trials=1,2: takes one value"),
+        (["sweep.space={a: "], "no viable alternative"),
+    ],
+)
+def test_a_mistake_is_named(overrides: list[str], words: str):
+    with pytest.raises(ConfigError, match=words):
+        sweep_settings(overrides, None)
+
+
+def test_what_is_no_setting_of_a_sweep_is_of_its_trials():
+    assert given_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
