@@ -13,6 +13,8 @@ COMMANDS = {
     "predict": "what the network of a run answers to files of events",
     "export": "spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
+    "bench": "ways to train compared on the same test recordings, with intervals",
+    "report": "a run, or a folder of runs, as one HTML page",
     "runs": "the recorded runs: listed, sorted, compared, deleted, archived",
     "doctor": "why a network is silent or does not learn, layer by layer, and the setting that cures it",
     "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",

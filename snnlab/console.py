@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What Lightning warns of although it is meant so, or nobody can act on it.
 _REMARKS = (
+    r"(?s).*on epoch level in distributed setting",  # what is logged is of all processes already
     r"(?s).*does not have many workers",  # packed recordings are fast to read: no worker is needed
     r"(?s).*across ranks is zero",  # data.val_fraction=0, as asked
     r"(?s).*is smaller than the logging interval",  # the epoch's means are logged all the same

@@ -6,6 +6,7 @@
     ├── DataError     recordings: missing, truncated, not what the YAML says
     │   └── StoreError    the packed copy of a dataset
     ├── RecordError   a run's folder
+    ├── ProcessError  one of the processes of a training ended
     └── DivergedError     a loss that is no longer a number (snnlab.training.divergence)
 
     Interrupted   a training was stopped by Ctrl-C or SIGTERM; a KeyboardInterrupt, so that scripts and sweeps stop too
@@ -41,6 +42,10 @@ class StoreError(DataError):
 
 class RecordError(SnnlabError):
     """A run's folder that cannot be written or read."""
+
+
+class ProcessError(SnnlabError):
+    """One of the processes that train together has ended, and the others with it."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -96,7 +96,7 @@ def _shares(work: Work, overrides: list[str]) -> tuple[float, float]:
     experiment, _ = compose_once([*overrides, "model=conv_lif"], None)
     built = assemble.network(experiment, work.data.settings)
     make, _ = assemble.optimizer(experiment, built)
-    optimizer = make(built.network.parameters())
+    optimizer = make(built.network)
     steps, loading = [], []
     batches = cycle(work.data.train_dataloader())
     for _ in range(_STEPS):

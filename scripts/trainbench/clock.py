@@ -53,9 +53,9 @@ class BareClock(Clock):
         """Start from the same weights."""
         assert isinstance(pl_module, SpikingModule)
         self.network = copy.deepcopy(pl_module.network)
-        self.optimizer = pl_module.make_optimizer(self.network.parameters())
+        self.optimizer = pl_module.make_optimizer(self.network)
         schedule = pl_module.schedule
-        self.scheduler = schedule.make(self.optimizer) if schedule and schedule.interval == "epoch" else None
+        self.scheduler = schedule.make(self.optimizer, None) if schedule and schedule.interval == "epoch" else None
         self._step = 0
         super().on_train_start(trainer, pl_module)
 

@@ -147,8 +147,8 @@ def train(overrides: list[str]) -> dict[str, Any]:
     make_optimizer, schedule = assemble.optimizer(experiment, built)
     jelly, loader = Jelly(built.network), data.train_dataloader()
     errors = check(jelly, built.network, next(batches(data, loader)))
-    optimizer = make_optimizer(jelly.parameters())
-    scheduler = schedule.make(optimizer) if schedule else None
+    optimizer = make_optimizer(jelly)
+    scheduler = schedule.make(optimizer, None) if schedule else None
     epochs, started = [], time.perf_counter()
     for n in range(experiment.trainer["max_epochs"]):
         loader.sampler.set_epoch(n)  # pyright: ignore[reportAttributeAccessIssue]

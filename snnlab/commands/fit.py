@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ from typing import Any
 import lightning as L
 
 from snnlab.commands.interruption import ctrl_c_comes_back, interrupted, received_signal
+from snnlab.commands.processes.crew import crew
+from snnlab.commands.processes.job import Job
+from snnlab.commands.processes.outside import place_of
+from snnlab.commands.processes.threads import shared_threads
 from snnlab.commands.testing import chosen_metrics
 from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
@@ -27,7 +31,7 @@ from snnlab.record.lock import locked
 from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file
+from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
@@ -36,6 +40,7 @@ from snnlab.training.divergence import DivergenceGuard
 from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
+from snnlab.training.processes.team import Team
 from snnlab.training.resuming.longer import LongerSchedule
 from snnlab.training.resuming.resumption import Resumption
 from snnlab.training.resuming.snapshots import Snapshots
@@ -78,69 +83,107 @@ def fit_and_test(
 
     Raises:
         RecordError: if the folder cannot be written, or another process trains in it.
+        ProcessError: if one of several processes of the training ends before it is over.
         Interrupted: after Ctrl-C or SIGTERM; nothing is tested then.
         Exception: whatever stopped the training, after `status: failed` was written.
     """
     text = config_text(experiment.record or {})
     hashes = {"data_fingerprint": data.store.fingerprint, "split_hash": data.split.hash}
+    wanted = assemble.processes(experiment)
     if resumption:
-        resumption.require_same(hashes)
-    watched = _watched(experiment, folder, data, started, {"config_hash": config_hash(text), **hashes}, resumption)
-    trainer, selection = watched.trainer, watched.selection
-    device = trainer.strategy.root_device
-    backend, heap_kept = assemble.backend(experiment, device), keep_heap()
-    first_layer = assemble.first_layer(experiment, built, data, backend)
-    if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
-        _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
-    create_run_folder(folder, text)
-    result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed)
-    result.provenance = provenance(
-        config_text=text, **hashes, device=device, backend=backend, first_layer=first_layer, heap_kept=heap_kept
-    )
-    with nullcontext() if resumption else locked(folder), _recorded(result, watched, data), log_file(folder):
-        write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
-        write_hot_pixels(folder, data.hot)
-        if resumption and resumption.checkpoint:
-            _log.info(str(resumption))
-        checkpoint = resumption.checkpoint if resumption else None
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        result.selection = _selection(watched, data)
-        result.metrics = chosen_metrics(trainer, module, data, selection, built, experiment.test)
-        result.status = "completed"
-        watched.logged.conclude(trainer, result.metrics)
+        resumption.require_same(hashes, wanted.world)
+    identity = {"config_hash": config_hash(text), **hashes}
+    with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
+        job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
+        mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
+        watched = _watched(job, data, built, started, mates.team)
+        numerics = _numerics(experiment, built, data, watched.trainer)
+        create_run_folder(folder, text)
+        put_by(folder)
+        if not resumption:
+            held.enter_context(locked(folder))
+        result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed)
+        device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
+        result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
+        with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
+            write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
+            write_hot_pixels(folder, data.hot)
+            if resumption and resumption.checkpoint:
+                _log.info(str(resumption))
+            mates.join(gpu=wanted.gpu)
+            _fit(job, watched, module, data)
+            result.selection = _selection(watched, data)
+            result.metrics = _tested(job, watched, module, data, built)
+            result.status = "completed"
+            watched.logged.conclude(watched.trainer, result.metrics)
     return result
 
 
-def _watched(
-    experiment: Experiment,
-    folder: Path,
-    data: EventDataModule,
-    started: float,
-    identity: dict[str, Any],
-    resumption: Resumption | None,
-) -> _Watched:
-    """Build the trainer with all that watches it."""
+def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: BuiltNetwork, team: Team) -> None:
+    """Do the same as `fit_and_test` in another process than the first, without a record.
+
+    Args:
+        job: What to do.
+        module: What is trained.
+        data: On what.
+        built: The network and its shapes.
+        team: The processes, connected.
+    """
+    watched = _watched(job, data, built, 0.0, team)
+    _numerics(job.experiment, built, data, watched.trainer)
+    _fit(job, watched, module, data)
+    _tested(job, watched, module, data, built)
+
+
+def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule, trainer: L.Trainer) -> dict[str, Any]:
+    """Decide how the network is computed, and return it."""
+    backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
+    first_layer = assemble.first_layer(experiment, built, data, backend)
+    if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
+        _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
+    return {"backend": backend, "first_layer": first_layer, "heap_kept": heap_kept}
+
+
+def _fit(job: Job, watched: _Watched, module: SpikingModule, data: EventDataModule) -> None:
+    checkpoint = job.resumption.checkpoint if job.resumption else None
+    watched.trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _tested(
+    job: Job, watched: _Watched, module: SpikingModule, data: EventDataModule, built: BuiltNetwork
+) -> dict[str, float]:
+    return chosen_metrics(watched.trainer, module, data, watched.selection, built, job.experiment.test)
+
+
+def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: float, team: Team) -> _Watched:
+    """Build the trainer with all that watches it; in another process than the first, with what all need alike."""
+    experiment, folder, resumption = job.experiment, job.folder, job.resumption
     validates = data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
     selection = Selection(folder / "checkpoints", experiment.selection if validates else "last")
     resumed = resumption.resumed if resumption else []
+    identity = {**job.identity, "processes": team.world}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
     timing, logged = Timing(started), LoggedRun(experiment.record or {}, folder)
-    callbacks = [
-        timing,
+    speaking = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
-        DivergenceGuard(),
         SilenceWarning(),
         *assemble.pictures(experiment),
         *assemble.monitors(experiment),
+        logged,
+    ]
+    callbacks = [
+        timing,
+        DivergenceGuard(),
+        *(speaking if team.leads else []),
+        *assemble.annealing(experiment, built.network),
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),
-        logged,
         selection,
         snapshots,
         StopOnSignal(snapshots),
     ]
-    trainer = assemble.trainer(experiment, folder, callbacks, resumption.logged_steps if resumption else None)
+    trainer = assemble.trainer(experiment, folder, callbacks, resumption.logged_steps if resumption else None, team)
     return _Watched(trainer, timing, selection, snapshots, logged)
 
 

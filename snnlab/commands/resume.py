@@ -58,7 +58,7 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
         if done is not None and "trainer.max_epochs" not in changed:
             _log.info("%s is complete; there is nothing to resume", run)
             return done
-        resumption = read_resumption(folder, changed, longer=before.scheduler != now.scheduler)
+        resumption = read_resumption(folder, changed, longer=_other_schedule(before, now, changed))
         if resumption.checkpoint is not None:
             now = replace(now, init_from=None)  # its weights are in the checkpoint
         check_epochs(now.trainer.get("max_epochs"), resumption)
@@ -119,6 +119,12 @@ def check_epochs(wanted: Any, resumption: Resumption) -> None:
     begun = resumption.position.epoch + (resumption.position.batch > 0)
     if isinstance(wanted, int) and 0 <= wanted < begun:
         raise ConfigError(f"trainer.max_epochs: the run has begun its epoch {begun} already; set {begun} or more")
+
+
+def _other_schedule(before: Experiment, now: Experiment, changed: Mapping[str, Any]) -> bool:
+    """Return whether the learning rate is to follow another schedule; those of ours are as long as the run."""
+    over_the_run = "type" in (now.scheduler or {}) and "trainer.max_epochs" in changed
+    return before.scheduler != now.scheduler or over_the_run
 
 
 def _go_on(experiment: Experiment, folder: Path, started: float, resumption: Resumption) -> Result:

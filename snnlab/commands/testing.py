@@ -17,6 +17,7 @@ from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.module import SpikingModule
+from snnlab.training.resuming.stopping import StopAtOnce
 
 
 def chosen_metrics(
@@ -27,7 +28,7 @@ def chosen_metrics(
     built: BuiltNetwork,
     test: bool,
 ) -> dict[str, float]:
-    """Return the flat metrics of the chosen epoch, and write its predictions."""
+    """Return the flat metrics of the chosen epoch, and write its predictions; all processes have to take part."""
     last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     if selection.epoch is not None:  # None where no epoch was trained: the network is tested as it began
         module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
@@ -38,7 +39,8 @@ def chosen_metrics(
         values, of_stage = _evaluate(trainer, module, data, stage)
         metrics.update(values)
         arrays.update(of_stage)
-    write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
+    if trainer.is_global_zero:
+        write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     params = sum(p.numel() for p in module.network.parameters())
     return {**metrics, **last, "params": float(params)}
 
@@ -50,7 +52,8 @@ def _evaluate(
     callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     # The chosen epoch's validation has been logged when it was trained: a second time would bend its curve.
     kept = [callback for callback in callbacks if isinstance(callback, Bar)]
-    trainer.callbacks = [predictions, *kept]  # type: ignore[attr-defined]
+    stops = [StopAtOnce()] if trainer.world_size > 1 else []
+    trainer.callbacks = [predictions, *kept, *stops]  # type: ignore[attr-defined]
     trainer.loggers = loggers if stage == "test" else []
     try:
         if stage == "test":
@@ -59,7 +62,7 @@ def _evaluate(
             (values,) = trainer.validate(module, datamodule=data, verbose=False)
     finally:
         trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
-    arrays = predictions.arrays()
+    arrays = predictions.of_all()
     targets = arrays[f"{stage}_target"]
     sizes = {f"{stage}/recordings": float(len(targets))}
     if data.settings.targets == "steps":

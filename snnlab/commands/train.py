@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
 from snnlab.errors import ConfigError, Interrupted
@@ -38,6 +39,11 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
         SnnlabError: for a mistake in the configuration or the data; nothing is left behind.
     """
     started = time.perf_counter()
+    if place := outside(overrides):
+        raise ConfigError(
+            f"snnlab.train: {place.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
+            " processes of one machine itself"
+        )
     if asked := run_to_resume(overrides):
         return resume(*asked, config_dir, started)
 
@@ -49,11 +55,31 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    from snnlab.config.composing import run_hydra
-    from snnlab.console import console_logging, say_error
-    from snnlab.errors import SnnlabError
+    from snnlab.console import console_logging
 
     console_logging()
+    place = outside(arguments)
+    if place is not None and place.rank:
+        from snnlab.commands.processes.member import serve
+
+        return serve(place)
+    if place is None:
+        return _runs(arguments, started)
+
+    from snnlab.commands.processes.crew import end_of_jobs, open_meeting
+
+    open_meeting(place)
+    try:
+        return _runs(arguments, started)
+    finally:
+        end_of_jobs(place)
+
+
+def _runs(arguments: list[str], started: float) -> int:
+    from snnlab.config.composing import run_hydra
+    from snnlab.console import say_error
+    from snnlab.errors import SnnlabError
+
     if run_to_resume(arguments):
         _say(_resumed(arguments, started))
         return 0
@@ -149,7 +175,10 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     loss = assemble.loss(experiment)
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
-    assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment)])
+    changing = assemble.annealing(experiment, built.network)
+    shown = [*assemble.pictures(experiment), *assemble.monitors(experiment)]
+    assemble.trainer(experiment, folder, [*shown, *changing])
+    assemble.processes(experiment)
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim import Optimizer
 
 from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
@@ -19,6 +18,11 @@ from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
 from snnlab.config.assemble_loggers import build_loggers
+from snnlab.config.assemble_optimizer import optimizer as optimizer
+from snnlab.config.assemble_options import annealing as annealing
+from snnlab.config.assemble_options import freeze, options
+from snnlab.config.assemble_processes import processes as processes
+from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
 from snnlab.console import draws_bars
@@ -36,11 +40,11 @@ from snnlab.settings import check_settings
 if TYPE_CHECKING:
     import lightning as L
 
+    from snnlab.config.assemble_optimizer import Optimization
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
-    from snnlab.training.module import MakeOptimizer, Schedule, SpikingModule
-
-    Optimization = tuple[MakeOptimizer, Schedule | None]
+    from snnlab.training.module import SpikingModule
+    from snnlab.training.processes.team import Team
 
 LIGHTNING = ("lightning.pytorch",)
 # Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
@@ -73,6 +77,7 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
         recompute(built.network, experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
+    freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
@@ -157,6 +162,7 @@ def module(
         seed=experiment.seed,
         targets=data.targets,
         names=names,
+        options=options(experiment, built.network),
     )
 
 
@@ -165,29 +171,6 @@ def loss(experiment: Experiment) -> Loss:
     from snnlab.training.losses import build_loss
 
     return build_loss(experiment.loss)
-
-
-def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
-    """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
-    from torch.optim.lr_scheduler import LRScheduler
-
-    from snnlab.training.module import Schedule
-
-    modules = ("torch.optim", *experiment.plugins)
-    make = partial_target(experiment.optimizer, [Optimizer], modules, "optimizer", given=("params",))
-    parameters = list(built.network.parameters())
-    if not parameters:
-        raise ConfigError("model.layers: no layer has parameters, so there is nothing to train")
-    tried = make(parameters)
-    if experiment.scheduler is None:
-        return make, None
-    node = dict(experiment.scheduler)
-    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
-    if interval not in ("epoch", "step"):
-        raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
-    make_schedule = partial_target(node, [LRScheduler], modules, "scheduler", given=("optimizer",))
-    make_schedule(tried)
-    return make, Schedule(make_schedule, interval, monitor)
 
 
 def pictures(experiment: Experiment) -> list[L.Callback]:
@@ -215,25 +198,27 @@ def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str
 
 
 def trainer(
-    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], logged_steps: int | None = None
+    experiment: Experiment,
+    folder: Path,
+    callbacks: Sequence[L.Callback],
+    logged_steps: int | None = None,
+    team: Team | None = None,
 ) -> L.Trainer:
     """Build the trainer with the experiment's loggers and further callbacks, see `trainer_maker`."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        built = trainer_maker(experiment, folder, callbacks, logged_steps)()
+        return trainer_maker(experiment, folder, callbacks, logged_steps, team)()
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
-    if (processes := built.num_devices * built.num_nodes) > 1:
-        # Lightning would start the others as `snnlab OVERRIDES`.
-        raise ConfigError(
-            f"trainer.devices: this asks for {processes} processes, but runs use one device as yet; set 1"
-        )
-    return built
 
 
 def trainer_maker(
-    experiment: Experiment, folder: Path, callbacks: Sequence[L.Callback], logged_steps: int | None = None
+    experiment: Experiment,
+    folder: Path,
+    callbacks: Sequence[L.Callback],
+    logged_steps: int | None = None,
+    team: Team | None = None,
 ) -> Callable[[], L.Trainer]:
     """Return how the trainer is built; its settings are checked, whether this machine has the device is not.
 
@@ -242,22 +227,26 @@ def trainer_maker(
         folder: Where the run is recorded.
         callbacks: Further callbacks.
         logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
+        team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
     import lightning as L
     from lightning.pytorch.callbacks import Callback
 
     from snnlab.training.checkpoints import WholeCheckpoints
+    from snnlab.training.processes.joined import Given
 
     modules = (*LIGHTNING, *experiment.plugins)
-    loggers = build_loggers(experiment, folder, logged_steps)
+    leads = team is None or team.leads
+    loggers = build_loggers(experiment, folder, logged_steps) if leads else []
     more = [
         partial_target(node, [Callback], modules, f"callbacks.{key}")()
         for key, node in _nodes(experiment.callbacks, "callbacks")
     ]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
-    fixed["plugins"] = [WholeCheckpoints()]
-    extra = {**fixed, "enable_progress_bar": draws_bars()}
-    return partial_target(experiment.trainer, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
+    fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
+    extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
+    own = shared(experiment.trainer, team)
+    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -16,7 +16,7 @@ from snnlab.data.duplicates import without_duplicates
 from snnlab.data.registry import Dataset
 from snnlab.data.settings import DataSettings, build_dataset, read_settings
 from snnlab.data.split_file import read_split
-from snnlab.data.splits import Fold, Split, make_split, one_batch
+from snnlab.data.splits import Fold, Split, make_split, one_batch, with_validation
 from snnlab.errors import ConfigError
 from snnlab.events import Store, open_or_build
 from snnlab.events.build import Recordings
@@ -92,6 +92,8 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
             f"data.val_fraction: of {parts.val.size} training recordings none is left; lower {data.val_fraction}"
         )
     check_labelled(packed.targets, data, parts)
+    if experiment.fit_on == "train_and_val":
+        parts = with_validation(parts)
     if experiment.mode == "overfit":
         parts = one_batch(parts, data.batch_size, experiment.seed)
         return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=recordings.class_names)

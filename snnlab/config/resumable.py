@@ -13,6 +13,8 @@ MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
     "logger",

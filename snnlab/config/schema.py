@@ -15,6 +15,7 @@ Mode = Literal["train", "overfit", "profile", "shapes"]
 # Those of snnlab.nn.kernels.ops, which would bring torch with it.
 Backend = Literal["auto", "reference", "eager", "numba", "triton"]
 FirstLayer = Literal["auto", "frames", "events"]
+FitOn = Literal["train", "train_and_val"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
@@ -40,13 +41,18 @@ class Experiment:
             what goes through the layers and train nothing.
         output_dir: Where runs go.
         plugins: Modules to import first.
-        threads: CPU threads of torch; null leaves its own choice.
+        threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
         backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way.
         recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
         init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the
             same; null for none.
+        freeze: Layers, or parameters by name, kind or pattern, that stay as they are.
+        average: `type` and settings of an average of the weights, which is validated and tested; null for none.
+        tbptt_steps: Steps of a window that the gradient does not leave; null: it goes back to the beginning.
+        surrogate_annealing: `start`, `end` and `epochs` of a factor of all surrogates' widths; null for none.
+        fit_on: What is trained on: `train`, or `train_and_val`, for as many epochs as asked, nothing being chosen.
         checkpoint_every_s: Seconds between checkpoints within an epoch; null: only at an epoch's end.
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
@@ -76,6 +82,11 @@ class Experiment:
     first_layer: FirstLayer = "auto"
     recompute: int = 0
     init_from: str | None = None
+    freeze: Sequence[str] = ()
+    average: Node | None = None
+    tbptt_steps: int | None = None
+    surrogate_annealing: Node | None = None
+    fit_on: FitOn = "train"
     checkpoint_every_s: float | None = 60.0
     selection: Selection = "lowest_val_loss"
     test: bool = True

@@ -39,7 +39,7 @@ def waking(
         x: `[T, B, ...]`; lengths: `[B]`, int64.
     """
     wakes: dict[str, int | None] = dict.fromkeys(names)
-    optimizer = make_optimizer(network.parameters())
+    optimizer = make_optimizer(network)
     for step in range(1, STEPS + 1):
         counts: Counts = {}
         y, _ = network(x, lengths=lengths, counts=counts)

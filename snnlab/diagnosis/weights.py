@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from snnlab.nn import Network
 from snnlab.nn.neurons.base import named_neurons
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[nn.Module], Optimizer]
 
 # Under this name stands what drives no neuron, but the network's output.
 OUTPUT = ""
@@ -34,7 +34,7 @@ def weights(network: Network, make_optimizer: MakeOptimizer | None) -> dict[str,
     before = {name: [p.detach().clone() for p in parameters] for name, parameters in groups.items()}
     if make_optimizer is None:
         return {name: Weights(norms[name], gradients[name], None) for name in groups}
-    make_optimizer(network.parameters()).step()
+    make_optimizer(network).step()
     changes = {name: change(parameters, before[name]) for name, parameters in groups.items()}
     return {
         name: Weights(norms[name], gradients[name], changes[name] / norms[name] if norms[name] else None)

@@ -2,6 +2,7 @@
 
 from snnlab.nn import blocks as blocks
 from snnlab.nn import layers as layers
+from snnlab.nn import normal_init as normal_init
 from snnlab.nn.blocks import (
     FeedbackState as FeedbackState,
 )

@@ -80,7 +80,7 @@ class Initialisation(ABC):
             fan_in = layer.weight[0].numel()
             if isinstance(layer, _ConvTransposeNd):
                 fan_in = layer.weight[:, 0].numel() // math.prod(layer.stride)
-            _set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, arriving)))
+            set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, arriving)))
             done.append(name)
         return done
 
@@ -153,7 +153,8 @@ class FluctuationDriven(Initialisation):
         return threshold_of(neuron) / self.xi / math.sqrt(fan_in * arriving.variance * answer)
 
 
-def _set_weight(layer: Any, weight: Tensor) -> None:
+def set_weight(layer: Any, weight: Tensor) -> None:
+    """Put initial weights in the place of a layer's own, whatever it keeps them as."""
     with torch.no_grad():
         if is_parametrized(layer, "weight"):  # weight_norm keeps other tensors in its place, and follows an assignment
             layer.weight = weight

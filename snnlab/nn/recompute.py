@@ -147,10 +147,10 @@ def _add(counts: Counts | None, key: str, n: Tensor) -> None:
 
 
 def _contexts(layers: Line) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), _Again([layer for _, layer in layers])
+    return nullcontext(), Again([layer for _, layer in layers])
 
 
-class _Again(AbstractContextManager[None]):
+class Again(AbstractContextManager[None]):
     """Let layers run once more with the buffers that they had at first, and leave those that they have by now.
 
     Running means have seen the batch already. A graph that is kept comes here for each of its backward passes.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from snnlab.errors import RecordError
 
+_log = logging.getLogger(__name__)
 LOCK = ".lock"
 
 
@@ -28,8 +31,10 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             # Not flock, whose lock the workers of a killed process would keep for some seconds.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise RecordError(f"{folder}: another process trains in it at this moment") from error
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise RecordError(f"{folder}: another process trains in it at this moment") from error
+            _log.warning("%s cannot be locked (%s): do not train in it twice at once", folder, error.strerror)
         try:
             yield
         finally:

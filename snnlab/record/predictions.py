@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snnlab.events.targets import kind_of
 from snnlab.training.module import Outputs, SpikingModule
+from snnlab.training.processes.team import gathered
 
 
 class Predictions(L.Callback):
@@ -36,6 +37,19 @@ class Predictions(L.Callback):
         if not self._batches:
             return {}
         return {f"{self.stage}_{k}": np.concatenate([b[k] for b in self._batches]) for k in self._batches[0]}
+
+    def of_all(self) -> dict[str, np.ndarray]:
+        """Return the arrays of all processes, see `arrays`, in the order in which one process has them.
+
+        Each process reads every so manieth recording; all have to ask.
+        """
+        shares = gathered(self.arrays())
+        if len(shares) == 1 or not shares[0]:
+            return shares[0]
+        sizes = [len(share[f"{self.stage}_recording"]) for share in shares]
+        turns = np.concatenate([np.arange(size) * len(shares) + rank for rank, size in enumerate(sizes)])
+        order = np.argsort(turns, kind="stable")
+        return {name: np.concatenate([share[name] for share in shares])[order] for name in shares[0]}
 
     def _add(self, module: SpikingModule, outputs: Outputs) -> None:
         y, counts, batch = outputs

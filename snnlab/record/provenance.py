@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def provenance(
     backend: str,
     first_layer: str,
     heap_kept: bool,
+    processes: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the `provenance` part of a result.
 
@@ -34,6 +36,7 @@ def provenance(
         backend: What ran its neurons.
         first_layer: Whether its first layer saw frames or events.
         heap_kept: Whether freed memory was kept.
+        processes: How many trained together, on how many machines, on how many recordings a step.
     """
     return {
         "git": git_state(Path.cwd()),
@@ -42,6 +45,7 @@ def provenance(
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
+        "processes": dict(processes),
         "numerics": {
             "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),

@@ -2,11 +2,12 @@
 
 config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
 checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json
-config_before_N.yaml, where the run was resumed with other settings
+config_before_N.yaml, where the run was resumed with other settings; result_before_N.json, where it was complete then
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from snnlab.files import unwritable, write_json, write_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
+RESULT, EARLIER_RESULT = "result.json", "result_before_{}.json"
 Status = Literal["completed", "failed", "interrupted"]
 
 
@@ -53,7 +55,7 @@ class Result:
     def write(self) -> None:
         """Write `result.json`."""
         content = {key: value for key, value in asdict(self).items() if key != "folder"}
-        write_json(self.folder / "result.json", {"schema_version": SCHEMA_VERSION, **content})
+        write_json(self.folder / RESULT, {"schema_version": SCHEMA_VERSION, **content})
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -82,6 +84,17 @@ def create_run_folder(folder: Path, text: str) -> None:
         write_text(path, text)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def put_by(folder: Path) -> None:
+    """Take away the result of a run that is going on; that of a complete one is kept as `result_before_N.json`."""
+    path = folder / RESULT
+    if not path.is_file():
+        return
+    if json.loads(path.read_text(encoding="utf-8")).get("status") == "completed":
+        path.rename(folder / EARLIER_RESULT.format(1 + len(list(folder.glob(EARLIER_RESULT.format("*"))))))
+    else:
+        path.unlink()
 
 
 def earlier_configs(folder: Path) -> list[Path]:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.errors import RecordError
-
-RESULT = "result.json"
+from snnlab.record.run_folder import RESULT
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snnlab.errors import RecordError
 from snnlab.files import write_atomically
+from snnlab.training.optimization.average import averaged_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,13 +58,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:
-    """Return the network's weights out of a checkpoint, on the CPU; nothing in the file is executed.
+    """Return the network's weights out of a checkpoint, or their average where the run keeps one, on the CPU.
+
+    Nothing in the file is executed.
 
     Raises:
         RecordError: if it cannot be read.
     """
-    state = read_checkpoint(path)["state_dict"]
-    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+    return averaged_weights(read_checkpoint(path)["state_dict"], "network", "average")
 
 
 def _reason(error: Exception) -> str:

@@ -39,6 +39,12 @@ class DivergenceGuard(L.Callback):
         """Remember the batch."""
         self._batch = batch
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let it go, before the next one takes as much memory."""
+        self._batch = None
+
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         """Look at the loss.
 

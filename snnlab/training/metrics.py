@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torchmetrics import MeanMetric, Metric
 
 from snnlab.events.targets import Targets
 from snnlab.nn.temporal import Counts
-from snnlab.training.scores import counted, score_of
+from snnlab.training.scores import LOCAL, counted, score_of
 
 
 class LayerSpikes(Metric):
@@ -28,7 +29,7 @@ class LayerSpikes(Metric):
     samples: Tensor
 
     def __init__(self, shape: tuple[int, ...], dt: float | None) -> None:
-        super().__init__()
+        super().__init__(**LOCAL)
         self.dt = dt
         self.add_state("per_neuron", torch.zeros(shape), "sum", persistent=True)
         self.add_state("steps", torch.zeros((), dtype=torch.int64), "sum", persistent=True)
@@ -77,9 +78,9 @@ class StageMetrics(nn.Module):
     ) -> None:
         super().__init__()
         # NaN stands for itself: by default a batch whose loss is not a number is left out of the mean.
-        self.loss = MeanMetric(nan_strategy=math.nan)
+        self.loss = MeanMetric(nan_strategy=math.nan, **LOCAL)
         self.part_names = list(parts)
-        self.parts = nn.ModuleList(MeanMetric(nan_strategy=math.nan) for _ in parts)
+        self.parts = nn.ModuleList(MeanMetric(nan_strategy=math.nan, **LOCAL) for _ in parts)
         self.targets: Targets = targets
         self.score = score_of(targets, num_classes, names)
         for metric in (self.loss, self.score, *self.parts):
@@ -106,14 +107,23 @@ class StageMetrics(nn.Module):
             layer.update(counts[name], lengths)  # type: ignore[operator]
 
     def so_far(self) -> dict[str, float]:
-        """Return loss, scores and spikes a sample since the last `collect`; waits for the device once."""
+        """Return loss, scores and spikes a sample of this process since the last `collect`; waits for the device."""
         values = {"loss": self.loss.compute(), **self.score.compute()}
         if self.layer_names:
             values["spikes_per_sample"] = sum(layer.spikes_per_sample() for layer in self.layers)  # type: ignore[operator]
         return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
 
     def collect(self) -> dict[str, Tensor]:
-        """Return everything since the last call by its name in the log, and start anew."""
+        """Return everything since the last call by its name in the log, of all processes, and start anew."""
+        with ExitStack() as shared:
+            for metric in self._all():
+                shared.enter_context(metric.sync_context())
+            values = self._values()
+        for metric in self._all():
+            metric.reset()
+        return values
+
+    def _values(self) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {"loss": self.loss.compute(), **self.score.compute()}
         for name, part in zip(self.part_names, self.parts, strict=True):
             values[f"loss/{name}"] = part.compute()  # type: ignore[operator]
@@ -124,6 +134,7 @@ class StageMetrics(nn.Module):
             values.update({f"{key}/{name}": value for key, value in of_layer.items()})
         if self.layer_names:
             values["spikes_per_sample"] = spikes
-        for metric in (self.loss, self.score, *self.parts, *self.layers):
-            metric.reset()  # type: ignore[operator]
         return values
+
+    def _all(self) -> list[Metric]:
+        return [self.loss, self.score, *self.parts, *self.layers]  # type: ignore[list-item]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
 
 import lightning as L
 import torch
@@ -11,26 +12,55 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from snnlab.errors import ConfigError
 from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.temporal import Counts
+from snnlab.nn.windows import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
+from snnlab.training.optimization.average import Average
+from snnlab.training.optimization.schedules import RunLength
 
 STAGES = ("train", "val", "test")
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[nn.Module], Optimizer]
 
 
 class Schedule(NamedTuple):
-    """How the learning rate changes: built from the optimizer, stepped each `interval`, told the value of `monitor`."""
+    """How the learning rate changes.
 
-    make: Callable[[Optimizer], Any]
+    Attributes:
+        make: From the optimizer, and the run's length where it is needed, to the schedule.
+        interval: When it is stepped: each `epoch` or each `step`.
+        monitor: What it is told, where it wants to know something.
+        whole_run: Whether it needs the run's length.
+    """
+
+    make: Callable[[Optimizer, RunLength | None], Any]
     interval: str = "epoch"
     monitor: str = "val/loss"
+    whole_run: bool = False
+
+
+class Options(NamedTuple):
+    """What changes how a network learns.
+
+    Attributes:
+        average: The average of its weights with which it is validated and tested.
+        window: Steps of a window of truncated backpropagation; None: all.
+        frozen: Layers that stay in evaluation.
+    """
+
+    average: Average | None = None
+    window: int | None = None
+    frozen: Sequence[nn.Module] = ()
+
+
+PLAIN = Options()
 
 
 class Outputs(NamedTuple):
@@ -47,13 +77,14 @@ class SpikingModule(L.LightningModule):
     Args:
         built: The network and the shapes of its layers.
         loss: What it is trained for; says too how the steps become an answer.
-        make_optimizer: From parameters to an optimizer.
+        make_optimizer: From the network to an optimizer of its parameters.
         schedule: How the learning rate changes, or None.
         num_classes: Number of classes, or of values.
         dt: Length of a step, ms; None where steps have no length.
         seed: The run's seed.
         targets: What the targets are.
         names: What values are called; None: by their numbers.
+        options: What changes how it learns.
     """
 
     def __init__(
@@ -68,17 +99,61 @@ class SpikingModule(L.LightningModule):
         seed: int,
         targets: Targets = "class",
         names: Sequence[str] | None = None,
+        options: Options = PLAIN,
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
+        self.average, self.window, self.frozen = options.average, options.window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
         made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
         self.metrics = nn.ModuleDict(made)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, from rest."""
+        if self.window is not None and self.training:
+            return run_windows(self.network, x, self.window, lengths=lengths, counts=counts)
         return self.network(x, lengths=lengths, counts=counts)[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation; frozen layers stay in the latter."""
+        super().train(mode)
+        for layer in self.frozen:
+            layer.eval()
+        return self
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the new weights count in their average."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is None or (self.average.rule.every == "epoch" and not self.trainer.is_last_batch):
+            return
+        if self.average.rule.begins(self.trainer.current_epoch, self.trainer.max_epochs):
+            self.average.update(self.network)
+
+    def exchange_average(self) -> None:
+        """Put the average of the weights into the network, or the weights back."""
+        if self.average is not None:
+            self.average.exchange(self.network)
+
+    def on_validation_start(self) -> None:
+        """Validate with the average."""
+        self.exchange_average()
+
+    def on_validation_end(self) -> None:
+        """Train on with the weights."""
+        self.exchange_average()
+
+    def on_test_start(self) -> None:
+        """Test with the average."""
+        self.exchange_average()
+
+    def on_test_end(self) -> None:
+        """Bring the weights back."""
+        self.exchange_average()
+
+    def on_train_start(self) -> None:
+        """Set frozen layers to evaluation: Lightning leaves all as it finds them, and complains of any before this."""
+        self.train()
 
     def on_train_epoch_start(self) -> None:
         """Remember the learning rate that this epoch is trained with: schedules step before its end."""
@@ -93,8 +168,9 @@ class SpikingModule(L.LightningModule):
         self._lr = checkpoint["lr_of_epoch"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Give dropout numbers that depend on step and batch alone, not on what happened before."""
-        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx))
+        """Give dropout numbers that depend on step, batch and process alone, not on what happened before."""
+        process = (self.global_rank,) if self.global_rank else ()
+        torch.manual_seed(derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx, *process))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -129,14 +205,30 @@ class SpikingModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule as Lightning takes them."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.network)
         if self.schedule is None:
             return optimizer
-        scheduler = self.schedule.make(optimizer)
+        scheduler = self.make_schedule(optimizer)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.schedule.interval}
         if isinstance(scheduler, ReduceLROnPlateau):
             config["monitor"] = self.schedule.monitor
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def make_schedule(self, optimizer: Optimizer) -> Any:
+        """Return the schedule of an optimizer, over the run as it is asked for now.
+
+        Raises:
+            ConfigError: if the run has no end, and the schedule needs one.
+        """
+        assert self.schedule is not None
+        if not self.schedule.whole_run:
+            return self.schedule.make(optimizer, None)
+        self.trainer.fit_loop.setup_data()  # so that the number of batches is known
+        steps = self.trainer.estimated_stepping_batches
+        if not 0 < steps < math.inf:
+            raise ConfigError("scheduler: needs a run with an end; set trainer.max_epochs")
+        batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
+        return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
         counts: Counts = {}

@@ -13,6 +13,9 @@ from torchmetrics import Metric
 
 from snnlab.events.targets import IGNORED, Targets
 
+# What is seen on the way is of this process alone; only at an epoch's end do all processes bring theirs together.
+LOCAL: dict[str, bool] = {"sync_on_compute": False, "compute_with_cache": False}
+
 
 def score_of(targets: Targets, outputs: int, names: Sequence[str] | None = None) -> Metric:
     """Return the metric for a kind of targets; its `compute` gives a dict.
@@ -38,7 +41,7 @@ class Accuracy(Metric):
     total: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(**LOCAL)
         for name in ("right", "total"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), "sum", persistent=True)
 
@@ -74,7 +77,7 @@ class ValueErrors(Metric):
     squares: Tensor
 
     def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(**LOCAL)
         self.names = list(names)
         self.add_state("samples", torch.zeros((), dtype=torch.int64), "sum", persistent=True)
         for name in ("absolute", "squared", "sums", "squares"):

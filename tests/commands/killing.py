@@ -8,6 +8,7 @@ SNNLAB_TEST_KILL=batch:1:3      when batch 3 of epoch 1 is over, both from 0
                  over           when the training is over, and nothing tested
                  full:5         no kill: from the fifth file on, the disk is full
                  TERM@batch:1:3 another signal, there
+SNNLAB_TEST_KILL_RANK=1         which of several processes; else the first
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import lightning as L
 
 from snnlab import files
 
-PLACE = "SNNLAB_TEST_KILL"
+PLACE, RANK = "SNNLAB_TEST_KILL", "SNNLAB_TEST_KILL_RANK"
 # The server that the runs are forked from imports these once; none of them computes anything by that.
 PRELOADED = ["snnlab.commands.fit", "snnlab.commands.resume", "hydra", "snnlab.data", "tests.commands.killing"]
 
@@ -40,24 +41,24 @@ class Kill(L.Callback):
             self._count_files(kind, int(last))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._at(f"start:{trainer.current_epoch}")
+        self._at(trainer, f"start:{trainer.current_epoch}")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._at(f"batch:{trainer.current_epoch}:{batch_idx}")
+        self._at(trainer, f"batch:{trainer.current_epoch}:{batch_idx}")
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        self._at(f"validation:{trainer.current_epoch}")
+        self._at(trainer, f"validation:{trainer.current_epoch}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._at(f"end:{trainer.current_epoch}")
+        self._at(trainer, f"end:{trainer.current_epoch}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._at("over")
+        self._at(trainer, "over")
 
-    def _at(self, place: str) -> None:
-        if place == self.place:
+    def _at(self, trainer: L.Trainer, place: str) -> None:
+        if place == self.place and trainer.global_rank == int(os.environ.get(RANK, "0")):
             os.kill(os.getpid(), self.signal)
 
     def _count_files(self, kind: str, last: int) -> None:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from snnlab import load, train
 
@@ -95,3 +96,20 @@ def test_a_mistake_is_named_and_writes_nothing(
     assert done.status == 2
     assert message in done.err
     assert list(workplace.iterdir()) == []
+
+
+def test_a_raster_and_a_membrane_are_drawn_from_the_file_alone(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    arguments = ("--what", "spikes,v", "--layers", "lif1", "--samples", "0")
+    arrays = _exported(snnlab, run, tmp_path / "fig.npz", *arguments)
+    spikes, v = arrays["spikes/lif1"][:, 0], arrays["v/lif1"][:, 0]
+    ms = np.arange(len(spikes)) * arrays["dt"]
+    assert spikes.any()
+    figure = Figure()
+    above, below = figure.subplots(2, 1, sharex=True)
+    step, neuron = np.nonzero(spikes)
+    (raster,) = above.plot(ms[step], neuron, "|")
+    (membrane,) = below.plot(ms, v[:, neuron[0]])
+    figure.savefig(tmp_path / "fig.png")
+    assert len(raster.get_xdata()) == spikes.sum()  # type: ignore[arg-type]
+    assert np.isfinite(membrane.get_ydata()).all()
+    assert (tmp_path / "fig.png").stat().st_size > 1000

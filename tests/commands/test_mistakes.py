@@ -71,7 +71,6 @@ MISTAKES = [
     (["scheduler.interval=day"], "scheduler.interval: expected one of epoch, step"),
     (["trainer.max_epoch=3"], "trainer: unknown setting 'max_epoch'", "Did you mean 'max_epochs'?"),
     (["trainer.max_epochs=abc"], "trainer.max_epochs: expected a whole number or null, got 'abc'"),
-    (["trainer.devices=2", "trainer.accelerator=cpu"], "trainer.devices: this asks for 2 processes", "set 1"),
     (["trainer.accelerator=foo"], "trainer:", "foo"),
     (["logger.tensorboard.save_dirr=x"], "logger.tensorboard: unknown setting", "Did you mean 'save_dir'?"),
     (["callbacks=early_stoping"], "callbacks=early_stoping: there is no such file", "Did you mean 'early_stopping'?"),

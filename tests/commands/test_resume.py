@@ -132,6 +132,22 @@ VARIANTS = {
     "plateau": ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.1"),
     "a_schedule_of_steps": ("+scheduler.interval=step", "scheduler.T_max=20", "optimizer=rmsprop"),
     "gradients_of_two_batches": ("+trainer.accumulate_grad_batches=2", "+scheduler.interval=step"),
+    "a_warm_up_and_groups": (
+        "scheduler=warmup_cosine",
+        "scheduler.warmup=0.3",
+        "optimizer=adamw",
+        "neuron.learn=[tau_mem]",
+        "optimizer.groups.time_constants={lr: 0.1}",
+    ),
+    "an_average_of_each_step": ("average={type: ema, decay: 0.9}",),
+    "an_average_of_epochs": ("average={type: swa, start: 0.3}", "selection=last"),
+    "windows_annealing_and_a_frozen_layer": (
+        "tbptt_steps=3",
+        "surrogate_annealing={start: 4.0, epochs: 3}",
+        "freeze=[fc1, norm1]",
+        "+model.layers.norm1={type: batch_norm, after: fc1}",
+    ),
+    "training_and_validation_recordings": ("fit_on=train_and_val", "selection=last"),
     "validation_within_the_epoch": ("+trainer.val_check_interval=0.5",),
     "validation_each_other_epoch": ("+trainer.check_val_every_n_epoch=2",),
     "early_stopping": (
@@ -230,9 +246,17 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     assert np.array_equal(rates[0][3:], rates[1][3:])
     assert (run / "config_before_1.yaml").read_text() == (whole / "config.yaml").read_text()
     assert (run / "config.yaml").read_text() != (whole / "config.yaml").read_text()
+    assert (run / "result_before_1.json").read_text() == (whole / "result.json").read_text()
     assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
     assert result(run)["selection"]["epochs"] == 5
     assert "trained for 3 epochs and then resumed for 5" in snnlab("reproduce", str(run)).err
+
+
+def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digits_store: str):
+    run = trained(tmp_path / "run", (digits_store, "scheduler=warmup_cosine"))
+    resumed(run, "trainer.max_epochs=5")
+    longer = trained(tmp_path / "longer", (digits_store, "scheduler=warmup_cosine", "trainer.max_epochs=5"))
+    assert np.array_equal(load(run).epochs["lr"][3:], load(longer).epochs["lr"][3:])
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     check_goal(experiment, replace(settings, targets=loss.takes[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}
-    y, _ = built.network(frames, counts=counts)
+    with torch.no_grad():  # the recipes at full size would keep gigabytes for the way back
+        y, _ = built.network(frames, counts=counts)
     targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": torch.zeros(y.shape[:2], dtype=torch.int64)}
     value, _ = loss(y, targets[loss.takes[0]], torch.full((2,), settings.steps), counts)
     assert y.shape == (settings.steps, 2, settings.num_classes)

@@ -7,7 +7,7 @@ import pytest
 
 from snnlab.data.holding_out import held_out
 from snnlab.data.sampler import BatchSampler
-from snnlab.data.splits import Fold, Split, make_split, one_batch
+from snnlab.data.splits import Fold, Split, make_split, one_batch, with_validation
 from snnlab.errors import DataError
 
 TARGETS = np.arange(60) % 3
@@ -194,3 +194,13 @@ def test_recordings_without_classes_are_drawn_from_all_and_groups_stay_whole(tar
     assert not np.intersect1d(groups[split.train], groups[split.val]).size
     assert split.val.size == 5
     assert make_split(targets, parts, 0.2, 0, fold=Fold(1, 3)).val.size == 10
+
+
+def test_validation_recordings_can_be_trained_on_too():
+    split = make_split(np.arange(40) % 4, np.repeat([0, 1], [30, 10]), 0.2, 0)
+    both = with_validation(split)
+    assert both.train.tolist() == list(range(30))
+    assert both.val.size == 0
+    assert both.test.tolist() == split.test.tolist()
+    assert both.hash != split.hash
+    assert both.rule == f"trained on too: {split.rule}"

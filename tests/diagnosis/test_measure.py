@@ -84,7 +84,7 @@ def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network
     with torch.no_grad():
         weight_of(chain, "fc2").mul_(4)
     before = weight_of(chain, "fc2").detach().clone()
-    vitals = measured(chain, frames, make_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+    vitals = measured(chain, frames, make_optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=0.1))
     weight = weight_of(chain, "fc2")
     assert weight.grad is not None
     layer = vitals.layer("lif2")

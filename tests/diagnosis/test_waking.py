@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlab.diagnosis.waking import waking
 from snnlab.nn import LIF, Network
@@ -19,8 +19,8 @@ def test_a_silent_layer_wakes_or_does_not(chain: Network, frames: Tensor, v_thre
         weight_of(chain, "fc2").mul_(0.1)
     lengths = torch.full((5,), 12)
 
-    def make(parameters: object) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=0.2)  # type: ignore[arg-type]
+    def make(network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(network.parameters(), lr=0.2)
 
     def louder(y: Tensor, counts: object) -> Tensor:
         return objective(y - 1.0, counts)

@@ -21,6 +21,7 @@ from snnlab.events import Events, SensorSize, open_or_build
 from snnlab.nn import build_network
 from snnlab.training.losses import CrossEntropy
 from snnlab.training.module import SpikingModule
+from snnlab.training.optimization.groups import GroupedOptimizer
 
 CLASSES = 3
 LAYERS: dict[str, dict[str, Any]] = {
@@ -78,7 +79,7 @@ def fit(tmp_path: Path, quiet_trainer: Callable[..., L.Trainer]) -> Fit:
         with torch.no_grad():
             for parameter in built.network.parameters():
                 parameter *= gain
-        make = partial(torch.optim.SGD, lr=0.1)
+        make = GroupedOptimizer(partial(torch.optim.SGD, lr=0.1))
         module = SpikingModule(built, CrossEntropy(), make, None, num_classes=CLASSES, dt=data.step_ms, seed=0)
         logger = settings.pop("logger", TensorBoardLogger(tmp_path, name="", version="tensorboard"))
         settings = {"max_epochs": 1, "log_every_n_steps": 1, **settings}

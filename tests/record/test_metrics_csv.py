@@ -100,13 +100,14 @@ def _train(folder: Path) -> bytes:
     from snnlab.nn import build_network
     from snnlab.training.losses import CrossEntropy
     from snnlab.training.module import SpikingModule
+    from snnlab.training.optimization.groups import GroupedOptimizer
 
     torch.manual_seed(0)
     layers = {"fc": {"type": "linear", "out_features": 3}, "lif": {"type": "lif"}, "out": {"type": "li"}}
     module = SpikingModule(
         build_network(layers, in_shape=(2,), dt=1.0),
         CrossEntropy(),
-        torch.optim.Adam,
+        GroupedOptimizer(torch.optim.Adam),
         None,
         num_classes=3,
         dt=1.0,

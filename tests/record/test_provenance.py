@@ -94,9 +94,11 @@ def test_it_says_code_versions_machine_configuration_and_data(
         backend="numba",
         first_layer="events",
         heap_kept=True,
+        processes={"number": 2},
     )
+    assert record["processes"] == {"number": 2}
     assert set(record) == {
-        *("git", "python", "packages", "platform", "device", "threads", "numerics"),
+        *("git", "python", "packages", "platform", "device", "threads", "processes", "numerics"),
         *("config_hash", "data_fingerprint", "split_hash"),
     }
     assert record["git"]["commit"] == _git(repository, "rev-parse", "HEAD")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -32,7 +31,10 @@ def make_module() -> Callable[..., SpikingModule]:
     def make(seed: int = 0, schedule: Schedule | None = None, dt: float | None = 2.0) -> SpikingModule:
         torch.manual_seed(0)
         built = build_network(LAYERS, in_shape=(INPUTS,), dt=2.0)
-        optimizer = partial(torch.optim.SGD, lr=0.1)
+
+        def optimizer(network: torch.nn.Module) -> torch.optim.Optimizer:
+            return torch.optim.SGD(network.parameters(), lr=0.1)
+
         return SpikingModule(built, CrossEntropy(), optimizer, schedule, num_classes=CLASSES, dt=dt, seed=seed)
 
     return make

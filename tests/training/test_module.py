@@ -165,7 +165,9 @@ def test_the_optimizer_gets_every_parameter_of_the_network(make_module: Make) ->
 
 
 def test_a_schedule_steps_at_its_interval(make_module: Make) -> None:
-    configured = make_module(schedule=Schedule(partial(StepLR, step_size=1), "step")).configure_optimizers()
+    configured = make_module(
+        schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1), "step")
+    ).configure_optimizers()
     scheduler = configured["lr_scheduler"]
     assert isinstance(scheduler["scheduler"], StepLR)
     assert scheduler["scheduler"].optimizer is configured["optimizer"]
@@ -175,14 +177,16 @@ def test_a_schedule_steps_at_its_interval(make_module: Make) -> None:
 
 def test_a_plateau_schedule_is_told_what_it_monitors(make_module: Make) -> None:
     for monitor in ("val/loss", "train/loss"):
-        configured = make_module(schedule=Schedule(ReduceLROnPlateau, monitor=monitor)).configure_optimizers()
+        configured = make_module(
+            schedule=Schedule(lambda optimizer, _: ReduceLROnPlateau(optimizer), monitor=monitor)
+        ).configure_optimizers()
         assert configured["lr_scheduler"]["monitor"] == monitor
 
 
 def test_a_plateau_schedule_runs(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
     # No epoch is better than the first by so much as the threshold.
     plateau = partial(ReduceLROnPlateau, factor=0.5, patience=0, threshold=100.0, threshold_mode="abs")
-    module = make_module(schedule=Schedule(plateau))
+    module = make_module(schedule=Schedule(lambda optimizer, _: plateau(optimizer)))
     notes = _Notes()
     quiet_trainer(max_epochs=4, callbacks=[notes]).fit(module, loader, loader)
     assert [epoch["lr"] for epoch in notes.epochs] == pytest.approx([0.1, 0.1, 0.05])
@@ -192,6 +196,6 @@ def test_the_logged_rate_is_the_one_the_epoch_was_trained_with(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
 ) -> None:
     notes = _Notes()
-    module = make_module(schedule=Schedule(partial(StepLR, step_size=1, gamma=0.1)))
+    module = make_module(schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1, gamma=0.1)))
     quiet_trainer(max_epochs=3, callbacks=[notes]).fit(module, loader, loader)
     assert [epoch["lr"] for epoch in notes.epochs] == pytest.approx([0.1, 0.01])

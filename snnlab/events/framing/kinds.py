@@ -114,6 +114,20 @@ class Rate(Counts):
         return counts.mul_(1000 * steps.num_bins / steps.duration_us)
 
 
+@FRAMES.register("relative")
+class Relative(Counts):
+    """How many events there are in each cell, divided by those of the frame's fullest cell: 0 to 1.
+
+    Args:
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return the parts of each frame's largest count; a frame without events stays 0."""
+        most = counts.flatten(2).amax(2).clamp_(min=1)
+        return counts.div_(most.view(*counts.shape[:2], *[1] * (counts.ndim - 2)))
+
+
 @FRAMES.register("signed")
 class Signed(Counts):
     """How many more ON than OFF events there are in each cell, in one channel."""

@@ -50,6 +50,8 @@ class ALIF(AdaptiveThreshold):
         tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
         rho: The factor of w in one step itself, in place of `tau_adapt`.
         adaptation: How far a spike raises the threshold, dimensionless as v_threshold is, >= 0.
+        adaptive: How many of the layer's channels or features adapt, the last ones: the others are `lif` within the
+            same layer, so that all can be joined by one feedback; null for all.
         adapted_reset: Whether reset `subtract` takes away A, what the membrane has reached, and not v_threshold.
         detach_reset: Whether the gradient leaves the reset out; it flows through the threshold anyhow.
 
@@ -65,6 +67,8 @@ class ALIF(AdaptiveThreshold):
     11, 2020.
     """
 
+    adapts: Tensor | None
+
     def __init__(
         self,
         dt: float | None = None,
@@ -74,6 +78,7 @@ class ALIF(AdaptiveThreshold):
         tau_adapt: TauAdapt = None,
         rho: float | None = None,
         adaptation: float = 0.1,
+        adaptive: int | None = None,
         v_leak: float = 0.0,
         v_threshold: float = 1.0,
         v_reset: float = 0.0,
@@ -106,7 +111,17 @@ class ALIF(AdaptiveThreshold):
             raise ValueError(f"adapted_reset needs reset: subtract, got reset: {reset}")
         self.adapted_reset = adapted_reset
         self.set_threshold(tau_adapt, rho, adaptation, learn)
+        self.adaptive = adaptive
+        self.register_buffer("adapts", _last(adaptive, in_shape), persistent=False)
         self.start(learn, in_shape)
+
+    def coefficients(self) -> ThresholdCoefficients:
+        """Return the membrane's coefficients and the threshold's."""
+        k = super().coefficients()
+        if self.adapts is None:
+            return k
+        adaptation = torch.as_tensor(k.adaptation, dtype=torch.float64)
+        return k._replace(adaptation=torch.where(self.adapts, adaptation, 0.0))
 
     def initial_state(self, x: Tensor) -> ALIFState:
         """Return v = v_leak, w = 0."""
@@ -158,7 +173,8 @@ class ALIF(AdaptiveThreshold):
     def dialect(self) -> Dialect:
         """Return gain, threshold and reset in words."""
         own = super().dialect()
-        words = {**own.words, "threshold": f"{own.words['threshold']} + {self.adaptation:g} w"}
+        whose = "" if self.adaptive is None else f" (the last {self.adaptive})"
+        words = {**own.words, "threshold": f"{own.words['threshold']} + {self.adaptation:g} w{whose}"}
         if self.adapted_reset:
             words["reset"] = "subtract the adapted threshold"
         return own._replace(words=words)
@@ -166,3 +182,19 @@ class ALIF(AdaptiveThreshold):
     def _lowering(self, threshold: Tensor, k: Coefficients) -> Coefficients:
         """Return coefficients by which a reset takes the adapted threshold, or of it what `average` has it take."""
         return k._replace(r=threshold if self.input_gain != "average" else threshold * (k.r / k.v_threshold))
+
+
+def _last(number: int | None, in_shape: Shape | None) -> Tensor | None:
+    """Return which channels or features are the last so many, or None where all are meant.
+
+    Raises:
+        ValueError: if there are not so many, or it is not known how many there are.
+    """
+    if number is None:
+        return None
+    if not in_shape:
+        raise ValueError("adaptive needs in_shape, the shape of one sample at one step")
+    channels = in_shape[0]
+    if not 1 <= number <= channels:
+        raise ValueError(f"adaptive must be 1 to {channels}, the layer's channels or features, got {number}")
+    return (torch.arange(channels) >= channels - number).view(-1, *[1] * (len(in_shape) - 1))

@@ -6,6 +6,7 @@ Axes: T steps, B recordings.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -93,7 +94,7 @@ class Pictures(L.Callback):
         from snnlab.record.pictures.confusion import draw_confusion
 
         data = _data(trainer)
-        with default_style():
+        with default_style(), module.average.within(module.network) if module.average else nullcontext():
             for index in _some(data.store.targets, data.split.val, self.recordings).tolist():
                 for what, figure in draw_all(_see(trainer, module, index)):
                     yield f"recording_{index}/{what}", render(figure)

@@ -47,7 +47,7 @@ class Selection(Checkpoint):
             key = self._rank(values)
             if self._key is None or key < self._key or self.rule == "last":
                 self._key, self.values, self.epoch = key, values, trainer.current_epoch
-                if self.best_path.is_file() and not self._before_path.is_file():
+                if trainer.is_global_zero and self.best_path.is_file() and not self._before_path.is_file():
                     os.replace(self.best_path, self._before_path)
                 trainer.save_checkpoint(self.best_path, weights_only=True)
 
@@ -61,6 +61,8 @@ class Selection(Checkpoint):
         Raises:
             RecordError: if that file is lost.
         """
+        if not trainer.is_global_zero:
+            return
         if self.epoch is None:
             self.best_path.unlink(missing_ok=True)
         elif not self._is_chosen(self.best_path):

@@ -45,11 +45,11 @@ class Timing(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch and the time until its end, so that validation after it does not count."""
+        """Count the batch, of all processes, and the time until its end, so that validation after it does not count."""
         now = time.perf_counter()
         if self.first_step_s is None:
             self.first_step_s = now - self.started
-        self.samples += batch.lengths.numel()
+        self.samples += batch.lengths.numel() * trainer.world_size
         before, self.epoch_s = self.epoch_s, now - self._epoch_started
         self.training_s += self.epoch_s - before
 

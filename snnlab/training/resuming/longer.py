@@ -26,7 +26,7 @@ class LongerSchedule(L.Callback):
             optimizer = before.optimizer
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
-            config.scheduler = forwarded(pl_module.schedule.make(optimizer), before.last_epoch)
+            config.scheduler = forwarded(pl_module.make_schedule(optimizer), before.last_epoch)
             _log.info("the learning rate goes on along the longer schedule, with %.3g", optimizer.param_groups[0]["lr"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
 from snnlab.training.resuming.position import Position
 
 _WORDS = {
@@ -61,12 +61,18 @@ class Resumption:
         """Whether more epochs are asked for than before."""
         return "trainer.max_epochs" in self.changed
 
-    def require_same(self, hashes: Mapping[str, str]) -> None:
-        """Raise if the data are others.
+    def require_same(self, hashes: Mapping[str, str], processes: int = 1) -> None:
+        """Raise if the data are others, or shared among more or fewer processes.
 
         Raises:
-            DataError: then.
+            DataError: if the data are.
+            ConfigError: if the processes are.
         """
+        if (before := self.node.get("processes", processes)) != processes:
+            raise ConfigError(
+                f"trainer.devices: a resumed run goes on with as many processes as before, {before}, and this asks for"
+                f" {processes}: each adds its recordings to a step"
+            )
         for name, value in hashes.items():
             if self.node.get(name, value) != value:
                 raise DataError(f"{_WORDS[name]}; a resumed run needs the same")

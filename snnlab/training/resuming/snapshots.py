@@ -16,6 +16,7 @@ from snnlab.data.module import EventDataModule
 from snnlab.errors import RecordError
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
+from snnlab.training.processes.team import gathered, largest
 from snnlab.training.resuming.position import Position, settle
 from snnlab.training.resuming.random_state import random_state, set_random_state
 
@@ -41,6 +42,10 @@ class Snapshots(Checkpoint):
         every_s: Seconds between checkpoints within an epoch; None: only between epochs; 0: before each batch.
         identity: What a checkpoint belongs to, and is compared with when it is read.
         resumed: One entry for each time that the run was resumed.
+
+    Attributes:
+        possible: Whether the training can be saved before the batch that begins.
+        saved: Where it stood when it was last saved.
     """
 
     def __init__(
@@ -52,10 +57,12 @@ class Snapshots(Checkpoint):
     ) -> None:
         self.selection, self.every_s, self.identity, self.resumed = selection, every_s, dict(identity), resumed
         self.path = selection.last_path
+        self.possible = False
         self.saved: Position | None = None
         self._at = Position(0, 0)
         self._over = self._validated = self._tried = False
         self._loaded: dict[str, Any] = {}
+        self._of_processes: list[dict[str, Any]] = []
         self._since, self._cost_s = time.perf_counter(), 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -66,9 +73,12 @@ class Snapshots(Checkpoint):
             trainer.should_stop = self._loaded["stopped"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bring back the random numbers."""
+        """Bring back the random numbers, and of another process than the first its part of the metrics."""
         if self._loaded:
             set_random_state(self._loaded["random"])
+            if trainer.global_rank:
+                of_others = self._loaded["metrics_of_processes"]
+                pl_module.metrics.load_state_dict(of_others[trainer.global_rank - 1])  # type: ignore[union-attr]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember that the next batch comes right after a validation."""
@@ -81,7 +91,7 @@ class Snapshots(Checkpoint):
         self._at = Position(trainer.current_epoch, batch_idx)
         validated, self._validated = self._validated, False
         self.possible = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
-        if self.possible and self._due():
+        if self.possible and self._due(trainer):
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -90,17 +100,19 @@ class Snapshots(Checkpoint):
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Save the training as it stands."""
+        """Save the training as it stands; all processes have to, and the first one writes."""
         began = time.perf_counter()
         require_finite(trainer.lightning_module, self._at)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):  # or a kill would lose what it keeps in memory
                 logger.experiment.flush()
+        self._of_processes = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
         trainer.save_checkpoint(self.path, weights_only=False)
-        self.selection.agreed()
+        if trainer.is_global_zero:
+            self.selection.agreed()
         self.saved, self._since = self._at, time.perf_counter()
         self._cost_s = self._since - began
-        if not self._tried:
+        if trainer.is_global_zero and not self._tried:
             self._tried = True
             self._try()
 
@@ -116,6 +128,7 @@ class Snapshots(Checkpoint):
             "stopped": self._over and trainer.should_stop,
             "logged_steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
             "threads": torch.get_num_threads(),
+            "metrics_of_processes": self._of_processes[1:],
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "random": random_state(),
             "resumed": self.resumed,
@@ -128,9 +141,13 @@ class Snapshots(Checkpoint):
         assert isinstance(data, EventDataModule)
         data.begins = Position(self._loaded["epoch"], self._loaded["batch"])
 
-    def _due(self) -> bool:
-        if self._at == (0, 0):
+    def _due(self, trainer: L.Trainer) -> bool:
+        """Return whether it is time, by the clock of the first process."""
+        if self._at == (0, 0) or (self._at.batch and self.every_s is None):
             return False
+        return largest(trainer.is_global_zero and self._is_time()) > 0
+
+    def _is_time(self) -> bool:
         since = time.perf_counter() - self._since
         within = self.every_s is not None and since >= self.every_s
         return (self._at.batch == 0 or within) and (self.every_s == 0 or since * _PART >= self._cost_s)

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from snnlab.training.processes.team import largest
 from snnlab.training.resuming.snapshots import Snapshots
 
 
@@ -30,6 +31,27 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     """Return the signals that end a training; in a job of SLURM also the one that it may send before its time is up."""
     of_cluster = (signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()
     return (signal.SIGINT, signal.SIGTERM, *of_cluster)
+
+
+class StopAtOnce(L.Callback):
+    """Ends an evaluation of several processes on SIGTERM: Lightning would let the first wait for all others."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen, in place of Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._stop)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen no longer."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        raise StoppedError(signal.Signals(number))
 
 
 class StopOnSignal(Checkpoint):
@@ -54,15 +76,15 @@ class StopOnSignal(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if a signal came.
+        """Save and stop, if a signal came to any of the processes.
 
         Raises:
             StoppedError: then.
         """
-        if self.received is not None and self.snapshots.possible:
+        if (received := self._agreed()) is not None and self.snapshots.possible:
             if self.snapshots.saved != (trainer.current_epoch, batch_idx):
                 self.snapshots.save(trainer)
-            raise StoppedError(self.received)
+            raise StoppedError(received)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -72,8 +94,8 @@ class StopOnSignal(Checkpoint):
         Raises:
             StoppedError: if a signal came.
         """
-        if self.received is not None:
-            raise StoppedError(self.received)
+        if (received := self._agreed()) is not None:
+            raise StoppedError(received)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen no longer."""
@@ -82,6 +104,11 @@ class StopOnSignal(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Listen no longer."""
         self._restore()
+
+    def _agreed(self) -> signal.Signals | None:
+        """Return the signal that came to one of the processes, to each of which they come at another time."""
+        number = largest(self.received or 0)
+        return signal.Signals(number) if number else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:

@@ -90,6 +90,23 @@ def test_binary_is_whether_there_is_any() -> None:
     assert torch.equal(_make("binary")(batch).x, (_make()(batch).x > 0).float())
 
 
+def test_relative_is_the_part_of_the_frames_largest_count() -> None:
+    batch = _batch()
+    counts = _make()(batch).x
+    frames = _make("relative")(batch).x
+    most = counts.amax((2, 3, 4), keepdim=True)
+    assert most[:, 1].max() == 0  # a recording without events
+    _close(frames, torch.where(most > 0, counts / most.clamp(min=1), 0.0))
+    assert torch.equal(frames.amax((2, 3, 4)), (most > 0).float()[:, :, 0, 0, 0])
+
+
+def test_relative_frames_without_rows_or_polarities_are_theirs_too() -> None:
+    line = _batch(rows=False)
+    frames = _make("relative", Region((W, 1, 2)), merge=True)(line).x
+    assert frames.shape == (7, len(SIZES), W)
+    assert torch.equal(frames.amax(2) == 1, _make("counts", Region((W, 1, 2)), merge=True)(line).x.sum(2) > 0)
+
+
 def test_rate_is_events_per_ms() -> None:
     batch = _batch()
     _close(_make("rate")(batch).x, _make()(batch).x / (DURATION / 7 / 1000))

@@ -81,6 +81,13 @@ def test_memory_with_channels_last_is_kept(reset: str) -> None:
     assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("per", ["", "channel"])
+def test_a_layer_of_which_a_part_adapts_equals_the_plain_loop(per: str) -> None:
+    neuron = build("adapted", per=per, adaptive=3, in_shape=(7,), detach_reset=False)
+    x = drive(T, B, 7)
+    check(neuron, x, started(neuron, x), LENGTHS)
+
+
 def test_an_input_with_gaps_in_memory_runs() -> None:
     check(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
 

@@ -116,6 +116,28 @@ def test_a_reset_takes_the_threshold_or_what_it_has_risen_to() -> None:
     assert left == [1.0, 0.5]
 
 
+@pytest.mark.parametrize("learn", [(), {"adaptation": "channel"}])
+def test_the_last_channels_adapt_and_the_others_are_lif(learn: Any) -> None:
+    x, in_shape = drive(N, 2), (N, 2)
+    some = ALIF(**SETTINGS, adaptive=3, learn=learn, in_shape=in_shape)
+    every = ALIF(**SETTINGS, learn=learn, in_shape=in_shape)
+    plain = {key: value for key, value in SETTINGS.items() if key not in ("rho", "adaptation")}
+    spikes, of_every, of_lif = (neuron(x)[0] for neuron in (some, every, LIF(**plain)))
+    assert torch.equal(spikes[:, :, N - 3 :], of_every[:, :, N - 3 :])
+    assert torch.equal(spikes[:, :, : N - 3], of_lif[:, :, : N - 3])
+    assert not torch.equal(of_every, of_lif)
+    assert "(the last 3)" in some.dialect().words["threshold"]
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "in_shape", "message"),
+    [(3, None, "adaptive needs in_shape"), (0, (8,), "1 to 8, .* got 0"), (9, (8,), "1 to 8, .* got 9")],
+)
+def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ALIF(adaptive=adaptive, in_shape=in_shape)
+
+
 def test_without_adaptation_it_is_lif_bit_for_bit() -> None:
     x = drive(dtype=torch.float32)
     dialects: list[dict[str, Any]] = [{}, {"reset": "value", "v_leak": 0.2}, {"input_gain": "average"}]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,12 +64,12 @@ def test_a_resumed_training_begins_with_the_epoch_that_its_checkpoint_had_chosen
     state = {"epoch": 0, "values": {}, "key": (3.0,)}
     again = Selection(tmp_path, "lowest_val_loss")
     again.load_state_dict(state)
-    again.on_fit_start(None, None)  # type: ignore[arg-type]
+    again.on_fit_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
     assert _steps(again.best_path) == STEPS
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
     again.load_state_dict({**state, "epoch": 7})
     with pytest.raises(RecordError, match=r"best\.ckpt: is not of epoch 8, which was chosen"):
-        again.on_fit_start(None, None)  # type: ignore[arg-type]
+        again.on_fit_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
 
 
 def test_without_validation_only_last_is_possible(tmp_path: Path, fit_scripted: Fit) -> None:

@@ -33,7 +33,7 @@ def _train(timing: Any, clock: _Clock, seconds: list[float]) -> None:
     timing.on_train_epoch_start(None, None)
     for n, each in enumerate(seconds, 1):
         clock.now += each
-        timing.on_train_batch_end(None, None, None, BATCH, n)
+        timing.on_train_batch_end(SimpleNamespace(world_size=1), None, None, BATCH, n)
 
 
 def test_training_is_timed_without_validation(clock: _Clock) -> None:

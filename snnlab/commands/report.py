@@ -1,0 +1,84 @@
+"""`snnlab report`: a run, or a folder of runs, as one page to look at, print or send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.commands.options import split_options
+from snnlab.errors import ConfigError, RecordError
+
+if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
+
+USAGE = """usage: snnlab report FOLDER [--out FILE]
+
+Write one HTML file that needs no network and no recordings. Of a run: result, learning curves, rates by layer, answers
+by class and against time, the pictures that the training drew, what differs from the defaults, where it comes from and
+how to do it again. Of a folder of runs, such as a sweep's: a table that sorts, with the settings in which they differ,
+and accuracy against its cost. Its path is printed; FILE is report.html in the folder where none is named.
+
+  snnlab report outputs/NAME/TIME_SEED
+  snnlab report outputs --out all.html
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    if not arguments or "-h" in arguments or "--help" in arguments:
+        print(USAGE, end="")
+        return 0
+    options, words = split_options("report", arguments, ("--out",))
+    if len(words) != 1:
+        raise ConfigError(f"report: takes one folder, of a run or of runs, got {len(words)}")
+    folder = Path(words[0]).expanduser()
+    if not folder.is_dir():
+        raise RecordError(f"report: there is no folder {folder}")
+
+    from snnlab.files import unwritable, write_text
+
+    out = Path(options["--out"]).expanduser() if "--out" in options else folder / "report.html"
+    text = _of_run(folder) if (folder / "config.yaml").is_file() else _of_runs(folder)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    except OSError as error:
+        raise unwritable(out, error) from error
+    print(out)
+    return 0
+
+
+def _of_run(folder: Path) -> str:
+    from snnlab.config import assemble
+    from snnlab.config.composing import compose_once
+    from snnlab.config.of_run import compose_run
+    from snnlab.config.plugins import import_plugins
+    from snnlab.record.report.of_run import run_page
+    from snnlab.record.run_reading import read_run
+
+    recorded = read_run(folder)
+    experiment = compose_run(folder)
+    defaults, _ = compose_once([], None)
+    import_plugins(experiment.plugins)
+    dt = assemble.data_settings(experiment).step_ms
+    return run_page(recorded, experiment.record or {}, defaults.record or {}, _names(folder, experiment), dt)
+
+
+def _names(folder: Path, experiment: Experiment) -> list[str]:
+    """Return what the run's classes are called, which is beside its split."""
+    import json
+
+    path = folder / "split.json"
+    names = json.loads(path.read_text(encoding="utf-8")).get("classes") if path.is_file() else None
+    return names or [str(number) for number in range(experiment.data["num_classes"])]
+
+
+def _of_runs(folder: Path) -> str:
+    from snnlab.record.report.of_runs import runs_page
+    from snnlab.record.run_reading import find_runs
+    from snnlab.record.runs_table import read_line
+
+    lines = [read_line(run) for run in find_runs(folder)]
+    if not lines:
+        raise RecordError(f"report: there is no run below {folder}")
+    return runs_page(folder, lines)

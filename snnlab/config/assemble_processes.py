@@ -1,0 +1,90 @@
+"""How many processes an experiment asks for, and what Lightning's trainer is given for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from snnlab.config.schema import Experiment
+from snnlab.config.targets import partial_target
+from snnlab.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from snnlab.training.processes.team import Team
+
+# Of Lightning's strategies those that train a network as one process would; whether all parameters have to be used.
+_STRATEGIES = {
+    "auto": False,
+    "ddp": False,
+    "ddp_find_unused_parameters_false": False,
+    "ddp_find_unused_parameters_true": True,
+}
+
+
+class Processes(NamedTuple):
+    """The processes of a training.
+
+    Args:
+        world: On all machines.
+        local: On each machine.
+        gpu: Whether they compute on GPUs.
+    """
+
+    world: int
+    local: int
+    gpu: bool
+
+    def recorded(self, batch_size: int) -> dict[str, int]:
+        """Return what a run's record says of them.
+
+        Args:
+            batch_size: Recordings a step of each.
+        """
+        machines = self.world // self.local
+        return {"number": self.world, "machines": machines, "recordings_per_step": self.world * batch_size}
+
+
+def processes(experiment: Experiment) -> Processes:
+    """Return how many processes the experiment's trainer asks for on this machine.
+
+    Raises:
+        ConfigError: if the trainer cannot be built, or shares its work in a way that is not ours.
+    """
+    import lightning as L
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False}
+    node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
+    try:
+        trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+    found = Processes(
+        trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device.type == "cuda"
+    )
+    strategy = experiment.trainer.get("strategy", "auto")
+    if found.world > 1 and strategy not in _STRATEGIES:
+        raise ConfigError(f"trainer.strategy: expected one of {listing(_STRATEGIES)}, got {strategy!r}")
+    return found
+
+
+def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
+    """Return a trainer's settings for one of a team's processes, or for this process alone.
+
+    Args:
+        trainer: The settings.
+        team: The processes; None: this one is alone, whatever the settings ask for.
+    """
+    if team is None or team.world == 1:
+        several = trainer.get("devices", 1) not in (1, "1") and not _one_device(trainer.get("devices"))
+        alone = {"devices": 1} if several else {}
+        return {**trainer, **alone, "num_nodes": 1, "strategy": "auto"}
+    from snnlab.training.processes.joined import Joined
+
+    unused = _STRATEGIES[trainer.get("strategy", "auto")]
+    return {**trainer, "strategy": Joined(find_unused_parameters=unused)}
+
+
+def _one_device(devices: Any) -> bool:
+    """Return whether one certain GPU is meant, such as [1]."""
+    return isinstance(devices, list | tuple) and len(devices) == 1

@@ -1,0 +1,115 @@
+"""Runs that differ in their seed alone, as one arm of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from snnlab.errors import RecordError, listing
+from snnlab.record.run_folder import CONFIG
+from snnlab.record.run_reading import Recorded, find_runs, read_run
+from snnlab.record.runs_table import flat
+
+# What may differ between the runs of an arm.
+_FREE = ("seed", "output_dir", "name", "threads", "logger", "pictures")
+
+
+class Arm(NamedTuple):
+    """The runs of one way to train.
+
+    Attributes:
+        name: What it is called.
+        seeds: The seeds, in order.
+        right: Whether each test recording was answered rightly, `[S, N]`.
+        recordings: Which they are, `[N]`.
+        data: Fingerprint of the packed recordings.
+    """
+
+    name: str
+    seeds: list[int]
+    right: np.ndarray
+    recordings: np.ndarray
+    data: str
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """The accuracy of each seed."""
+        return self.right.mean(1)
+
+
+def read_arms(folders: Sequence[Path]) -> list[Arm]:
+    """Read arms, and check that they were tested on the same recordings.
+
+    Args:
+        folders: For each arm a run, or a folder of runs.
+
+    Raises:
+        RecordError: if one has no tested run, or their test recordings differ.
+    """
+    arms = [read_arm(folder) for folder in folders]
+    first = arms[0]
+    for arm in arms[1:]:
+        if arm.data != first.data:
+            raise RecordError(f"{arm.name} and {first.name}: were tested on other recordings; nothing can be compared")
+        if not np.array_equal(arm.recordings, first.recordings):
+            both = np.intersect1d(arm.recordings, first.recordings).size
+            raise RecordError(
+                f"{arm.name} and {first.name}: have other test recordings, {len(arm.recordings)} and"
+                f" {len(first.recordings)} with {both} in common; nothing can be compared"
+            )
+    return arms
+
+
+def read_arm(folder: Path) -> Arm:
+    """Read the runs in a folder as one arm.
+
+    Raises:
+        RecordError: if there is none that was tested, two have the same seed, or more than the seed differs.
+    """
+    runs = [run for run in map(_completed, find_runs(folder)) if run is not None]
+    if not runs:
+        raise RecordError(f"{folder}: there is no run in it that was completed and tested")
+    runs.sort(key=lambda run: run.page["seed"])
+    seeds = [run.page["seed"] for run in runs]
+    if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+        raise RecordError(f"{folder}: there are several runs with seed {twice[0]}; name a folder with one of each")
+    settings = [_settings(run.folder) for run in runs]
+    if other := [key for key in settings[0] if any(s.get(key) != settings[0][key] for s in settings[1:])]:
+        raise RecordError(f"{folder}: its runs differ in more than their seed: {listing(other[:4])}")
+    return _arm(folder, runs, seeds)
+
+
+def _arm(folder: Path, runs: Sequence[Recorded], seeds: list[int]) -> Arm:
+    rows = []
+    for run in runs:
+        found = run.predictions()
+        if found["test_target"].ndim != 1 or found["test_target"].dtype.kind not in "iu":
+            raise RecordError(f"{run.folder}: its recordings have no class each; only those are compared")
+        order = np.argsort(found["test_recording"], kind="stable")
+        rows.append((found["test_recording"][order], (_answer(found) == found["test_target"])[order]))
+    if any(not np.array_equal(recordings, rows[0][0]) for recordings, _ in rows):
+        raise RecordError(f"{folder}: its runs were tested on other recordings each")
+    name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
+    right = np.stack([right for _, right in rows])
+    return Arm(name, seeds, right, rows[0][0], runs[0].page["provenance"]["data_fingerprint"])
+
+
+def _answer(found: dict[str, np.ndarray]) -> np.ndarray:
+    return found["test_readout"].argmax(1)
+
+
+def _completed(folder: Path) -> Recorded | None:
+    """Return a run that was completed and tested; others are none of an arm's."""
+    if not (folder / "result.json").is_file():
+        return None
+    run = read_run(folder)
+    return run if run.page["status"] == "completed" and "test/accuracy" in run.metrics else None
+
+
+def _settings(folder: Path) -> dict[str, object]:
+    node = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
+    return {key: value for key, value in flat(node).items() if key.partition(".")[0] not in _FREE}

@@ -1,0 +1,82 @@
+"""How a training went, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from snnlab.record.pictures.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
+
+# Lines of more layers are told apart by their markers too.
+_COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+_MARKERS = "osD^vP*"
+_OF_LAYERS = (
+    ("rate_hz", "rate (Hz)", "spikes a second, by layer"),
+    ("spikes_per_step", "spikes a step", "spikes a step, by layer"),
+    ("silent", "never fired", "part of the neurons that never fired, by layer"),
+)
+_PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r2", "R2"))
+
+
+def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterator[tuple[str, Figure]]:
+    """Yield loss, score and learning rate of a run, and the rates of its layers, each with what it shows.
+
+    Args:
+        epochs: The columns of `metrics.csv`.
+        chosen: The epoch that was chosen, from 0, or None.
+    """
+    for name, words in _PAIRS:
+        lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
+        if lines:
+            yield f"{words}, epoch by epoch", _draw(epochs, lines, words, chosen)
+    for what, axis, words in _OF_LAYERS:
+        prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
+        lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
+        if lines and not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
+            yield words, _draw(epochs, lines, axis, chosen)
+    if "lr" in epochs:
+        yield "learning rate", _draw(epochs, [("lr", "lr")], "learning rate", chosen)
+
+
+def draw_costs(points: Sequence[tuple[str, float, float]], x: str, y: str) -> Figure:
+    """Draw runs by what they cost and how good they are; a line joins those that none is better than at less.
+
+    Args:
+        points: Of each run its name, cost and score.
+        x: What the cost is.
+        y: What the score is.
+    """
+    with default_style():
+        figure, (ax,) = new_figure()
+        costs, scores = (np.array([point[place] for point in points]) for place in (1, 2))
+        ax.plot(costs, scores, "o", color=GREY, markersize=4)
+        order = np.lexsort((-scores, costs))
+        best = [place for rank, place in enumerate(order) if scores[place] > max(scores[order[:rank]], default=-np.inf)]
+        ax.plot(costs[best], scores[best], "o-", color=BLUE, markersize=5, drawstyle="steps-post")
+        label(ax, x, y)
+        title(ax, "each dot a run; the line: none is better at less")
+        return figure
+
+
+def _draw(epochs: Mapping[str, np.ndarray], lines: Sequence[tuple[str, str]], words: str, chosen: int | None) -> Figure:
+    with default_style():
+        figure, (ax,) = new_figure(left=0.15)
+        for place, (key, name) in enumerate(lines):
+            ax.plot(
+                epochs["epoch"] + 1,
+                epochs[key],
+                color=_COLOURS[place % len(_COLOURS)],
+                linestyle="-" if place % 2 == 0 else DASHED,
+                marker=_MARKERS[place % len(_MARKERS)],
+                markersize=3,
+                linewidth=1.4,
+                label=name,
+            )
+        if chosen is not None:
+            ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
+        label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", words)
+        if len(lines) > 1:
+            legend(ax)
+        return figure

@@ -1,0 +1,118 @@
+"""The page of one run, from what its folder holds; the recordings are not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from snnlab.record.evaluation import findings
+from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
+from snnlab.record.pictures.style import default_style
+from snnlab.record.report.curves import draw_curves
+from snnlab.record.report.page import code, document, drawn, folded, note, pictures, png, section, table
+from snnlab.record.report.training_pictures import last_pictures
+from snnlab.record.run_reading import Recorded
+from snnlab.record.runs_table import flat
+
+_STAGES = (("val", "validation"), ("test", "test"))
+
+
+def run_page(
+    recorded: Recorded, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], dt: float | None
+) -> str:
+    """Return the page of a run.
+
+    Args:
+        recorded: The run.
+        config: Its configuration.
+        defaults: The configuration of `snnlab train` without any override.
+        names: What its classes are called.
+        dt: Length of a step, ms, or None.
+    """
+    page, folder = recorded.page, recorded.folder
+    selection = page.get("selection") or {}
+    epochs = recorded.epochs() if (folder / "metrics.csv").is_file() else {}
+    curves = [(words, drawn(figure)) for words, figure in draw_curves(epochs, selection.get("epoch"))] if epochs else []
+    sections = [
+        section("Result", table(("", ""), _summary(page)), note(_protocol(selection))),
+        section("Training", pictures(curves)),
+        section("Layers", table(("layer", *_LAYER_COLUMNS), _layers(recorded.metrics))),
+        section("Answers", pictures(_answers(recorded, names, dt))),
+        section("Recordings", pictures((words, png(image)) for words, image in last_pictures(folder / "tensorboard"))),
+        section("Different from the defaults", table(("setting", "default", "here"), _different(config, defaults))),
+        section("Where it comes from", table(("", ""), sorted(flat(page.get("provenance") or {}).items()))),
+        section(
+            "Again",
+            code(f"snnlab reproduce {folder}\nsnnlab evaluate {folder}\nsnnlab reproduce {folder} --env"),
+            folded("config.yaml", code((folder / "config.yaml").read_text(encoding="utf-8"))),
+        ),
+    ]
+    return document(f"{folder.parent.name}, seed {page.get('seed')}", f"{folder.name}, {page['status']}", sections)
+
+
+def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    metrics, selection, timing = (page.get(part) or {} for part in ("metrics", "selection", "timing"))
+    for stage, words in _STAGES[::-1]:
+        of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
+        if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
+            yield f"{words} accuracy", f"{accuracy:.1%}{of}"
+        if (error := metrics.get(f"{stage}/mae")) is not None:
+            yield f"{words} mean error", f"{error:.4g}{of}"
+    if (epoch := selection.get("epoch")) is not None:
+        yield "chosen epoch", f"{epoch + 1} of {selection.get('epochs')} ({selection.get('rule')})"
+    if (last := metrics.get("last/val/accuracy")) is not None:
+        yield "last epoch's validation accuracy", f"{last:.1%}"
+    for key, words in (("test/spikes_per_sample", "spikes a test sample"), ("params", "parameters")):
+        if (value := metrics.get(key)) is not None:
+            yield words, f"{value:,.0f}"
+    if timing.get("fit_s") is not None:
+        yield "training", f"{timing['fit_s']:,.0f} s"
+    for entry in page.get("resumed") or []:
+        yield "resumed", f"{entry['at']}, in epoch {entry['epoch'] + 1}"
+    if page.get("error"):
+        yield "error", str(page["error"])
+
+
+def _protocol(selection: Mapping[str, Any]) -> str:
+    sizes = ", ".join(f"{selection.get(f'{part}_size', 0):,} to {words}" for part, words in _PARTS)
+    return f"{sizes}. The epoch was chosen on validation recordings ({selection.get('val_rule')}); one seed."
+
+
+_PARTS = (("train", "train"), ("val", "validate"), ("test", "test"))
+_LAYER_COLUMNS = ("spikes a neuron and step", "rate (Hz)", "never fired")
+
+
+def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
+    stage = "test" if any(key.startswith("test/silent/") for key in metrics) else "val"
+    for key in metrics:
+        if key.startswith(f"{stage}/silent/"):
+            layer = key.removeprefix(f"{stage}/silent/")
+            rate = metrics.get(f"{stage}/rate_hz/{layer}")
+            shown = "-" if rate is None else f"{rate:.2f}"
+            yield layer, f"{metrics[f'{stage}/spikes_per_step/{layer}']:.4f}", shown, f"{metrics[key]:.1%}"
+
+
+def _answers(recorded: Recorded, names: list[str], dt: float | None) -> Iterator[tuple[str, str]]:
+    """Yield confusion and accuracy over time of validation and test recordings that have a class each."""
+    if not (recorded.folder / "predictions.npz").is_file():
+        return
+    arrays = recorded.predictions()
+    for stage, words in _STAGES[::-1]:
+        if arrays.get(f"{stage}_target", np.zeros((0, 0))).ndim != 1:
+            continue
+        targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
+        found = findings(targets, readout, answers, names)
+        with default_style():
+            confusion = draw_confusion(np.array(found["confusion"]), names)
+            over_time = draw_accuracy_over_time(np.array(found["accuracy_over_time"]), dt)
+        yield f"{words} recordings: answers by class", drawn(confusion)
+        yield f"{words} recordings: accuracy against time", drawn(over_time)
+
+
+def _different(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    here, before = flat(config), flat(defaults)
+    for key in dict.fromkeys([*here, *before]):
+        if here.get(key) != before.get(key):
+            yield key, before.get(key, "-"), here.get(key, "-")

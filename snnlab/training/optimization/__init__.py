@@ -1,0 +1,1 @@
+"""How weights change: groups of parameters, schedules, averages, annealing, and what stays as it is."""

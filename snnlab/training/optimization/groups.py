@@ -1,0 +1,88 @@
+"""Parameters that the optimizer treats otherwise than the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.optim import Optimizer
+
+from snnlab.training.optimization.parameters import kinds_of, matches, require_match
+
+DECAY = "weight_decay"
+
+
+class Group(NamedTuple):
+    """Parameters with settings of their own.
+
+    Attributes:
+        name: What it is called.
+        match: Which parameters are meant: kinds, layers, names or patterns.
+        settings: Settings of the optimizer that are different for them.
+    """
+
+    name: str
+    match: Sequence[str]
+    settings: Mapping[str, Any]
+
+
+class GroupedOptimizer(NamedTuple):
+    """Makes an optimizer for a network; each parameter goes to the first group that means it, else to the rest.
+
+    Attributes:
+        make: From parameters, or groups of them, to the optimizer.
+        groups: The groups, in order.
+        decays: What weight decay is for, where a group does not say how much it has; None: everything.
+    """
+
+    make: Callable[[Iterable[Any]], Optimizer]
+    groups: Sequence[Group] = ()
+    decays: Sequence[str] | None = None
+
+    def __call__(self, network: nn.Module) -> Optimizer:
+        """Return the optimizer of those parameters that are trained.
+
+        Raises:
+            ValueError: starting with the group that nothing belongs to.
+        """
+        trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        if not self.groups and self.decays is None:
+            return self.make(list(trained.values()))
+        parts = [part for part in self.parts(network) if part["params"]]
+        if len(parts) == 1 and not self.groups:
+            return self.make(parts[0]["params"])
+        return self.make(parts)
+
+    def parts(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Return what the optimizer is given: the rest first, whose rate is the one that is logged.
+
+        Raises:
+            ValueError: starting with the group that nothing belongs to.
+        """
+        trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        kinds = {name: of for name, of in kinds_of(network).items() if name in trained}
+        left = list(trained)
+        parts = []
+        for group in self.groups:
+            try:
+                require_match(group.match, kinds)
+            except ValueError as error:
+                raise ValueError(f"groups.{group.name}: {error}") from error
+            own = [name for name in left if matches(name, kinds[name], group.match)]
+            if not own:
+                raise ValueError(f"groups.{group.name}: all that it means is in the groups before it")
+            left = [name for name in left if name not in own]
+            parts.append((group.name, own, group.settings))
+        made = []
+        for label, names, settings in [("rest", left, {}), *parts]:
+            decays = self._decaying(names, settings, kinds)
+            made.append({"params": [trained[n] for n in names if n in decays], **settings, "name": label})
+            spared = [trained[n] for n in names if n not in decays]
+            made.append({"params": spared, **settings, DECAY: 0.0, "name": f"{label}, no decay"})
+        return made
+
+    def _decaying(self, names: Iterable[str], settings: Mapping[str, Any], kinds: Any) -> set[str]:
+        if self.decays is None or DECAY in settings:
+            return set(names)
+        return {name for name in names if matches(name, kinds[name], self.decays)}

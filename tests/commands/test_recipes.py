@@ -1,0 +1,74 @@
+"""The published recipes train on files of their genuine formats, and say what was published and what differs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from snnlab.config.folders import find_file
+
+from .conftest import Outcome
+from .genuine import WRITERS, Decoder
+
+STEPS = (
+    "trainer.max_epochs=1",
+    "+trainer.limit_train_batches=2",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=1",
+    "trainer.accelerator=cpu",
+    "data.batch_size=2",
+    "data.download=false",
+    "logger=none",
+    "pictures=null",
+    # A test would first compile them for each recipe; that the compiled loops give the same spikes is tested elsewhere.
+    "backend=eager",
+)
+
+
+class Recipe(NamedTuple):
+    """An experiment, its data set, and what of it is smaller in a test."""
+
+    name: str
+    data: str
+    smaller: tuple[str, ...] = ()
+
+
+RECIPES = [
+    Recipe("nmnist_plif", "nmnist", ("model.layers.fc1.out_features=128", "scheduler.T_max=1")),
+    Recipe("dvsgesture_plif", "dvsgesture", ("data.downsample=4", "scheduler.T_max=1")),
+    Recipe("cifar10dvs_vgg_tet", "cifar10dvs", ("model.layers.resize.output_size=16",)),
+    Recipe("shd_recurrent", "shd"),
+    Recipe("shd_adlif", "shd", ("data.num_bins=70",)),
+    Recipe("ssc_adlif", "ssc", ("data.num_bins=60",)),
+    Recipe("smnist_recurrent", "smnist", ("data.num_bins=168",)),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_recipe_trains_on_files_of_its_data_sets_format(
+    recipe: Recipe, workplace: Path, snnlab: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))  # pyright: ignore[reportArgumentType]
+    WRITERS[recipe.data](workplace / "FOLDER", np.random.default_rng(0))
+    outcome = snnlab("train", f"experiment={recipe.name}", "data.root=FOLDER", *STEPS, *recipe.smaller)
+    assert outcome.status == 0, outcome.err
+    folder = Path(outcome.out.splitlines()[-1])
+    assert folder.parent.name == recipe.name
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "completed"
+    assert np.isfinite([result["metrics"]["val/loss"], result["metrics"]["test/loss"]]).all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_recipe_says_its_source_what_was_published_and_what_differs(recipe: Recipe):
+    head = " ".join(re.findall(r"^# (.*)", find_file(f"experiment/{recipe.name}").read_text(), re.MULTILINE))
+    for part in (f"snnlab train experiment={recipe.name} ", "github.com/", "Published: ", "Here: ", "Otherwise: "):
+        assert part in head

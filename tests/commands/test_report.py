@@ -1,0 +1,133 @@
+"""The page of a run and of a folder of runs: whole, without a network, and working in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snnlab import train
+
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+in_a_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine")
+# The page's title says how many pictures are there.
+COUNT = """
+<script>const images = [...document.images];
+Promise.all(images.map(image => image.decode())).then(
+  () => document.title = "decoded " + images.filter(image => image.naturalWidth > 50).length);</script></body>"""
+# What a reader does: a click on a column, and one more.
+CLICKS = """
+<script>const head = [...document.querySelectorAll("table.sorts th")].find(h => h.textContent === "val/loss");
+head.click(); head.click();</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a folder with three runs, of other learning rates."""
+    folder = tmp_path_factory.mktemp("runs")
+    for lr in (0.001, 0.01, 0.1):
+        train(
+            *FAST, digits_store, f"output_dir={folder}", f"optimizer.lr={lr}", f"name=lr{lr}", "pictures.recordings=1"
+        )
+    return folder
+
+
+def seen(page: Path, more: str = "</body>") -> tuple[str, str]:
+    """Return a page's elements as Chromium has made them, and what it complained of."""
+    shown = page.with_name("shown.html")
+    shown.write_text(page.read_text().replace("</body>", more))
+    assert BROWSER is not None
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--dump-dom",
+        "--virtual-time-budget=5000",
+    ]
+    done = subprocess.run([BROWSER, *options, shown.as_uri()], capture_output=True, text=True, timeout=120)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Path):
+    (run,) = runs.glob("lr0.1/*")
+    done = snnlab("report", str(run))
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[-1] == str(run / "report.html")
+    text = (run / "report.html").read_text()
+    titles = ["Result", "Training", "Layers", "Answers", "Recordings", "Different from the defaults"]
+    assert re.findall("<h2>(.*?)</h2>", text) == [*titles, "Where it comes from", "Again"]
+    assert f"snnlab reproduce {run}" in text
+    assert "<td>optimizer.lr</td><td>0.01</td><td>0.1</td>" in text
+    assert text.count("<img") >= 12
+    assert all(address.startswith("data:image/") for address in re.findall('src="(.*?)"', text))
+    assert "http" not in re.sub('src="data:[^"]*"', "", text)
+    assert all(f'alt="{words}' in text for words in ("loss", "test recordings: answers by class", "recording "))
+
+
+def test_a_run_that_was_interrupted_is_shown_as_far_as_it_came(snnlab: Snnlab, runs: Path, tmp_path: Path):
+    (run,) = runs.glob("lr0.01/*")
+    part = Path(shutil.copytree(run, tmp_path / "part"))
+    (part / "predictions.npz").unlink()
+    shutil.rmtree(part / "tensorboard")
+    done = snnlab("report", str(part), "--out", str(tmp_path / "deep" / "page.html"))
+    assert done.status == 0, done.err
+    text = (tmp_path / "deep" / "page.html").read_text()
+    assert "<h2>Training</h2>" in text
+    assert "<h2>Answers</h2>" not in text
+
+
+def test_runs_are_shown_with_the_settings_in_which_they_differ(snnlab: Snnlab, runs: Path):
+    done = snnlab("report", str(runs), "--out", str(runs / "all.html"))
+    assert done.status == 0, done.err
+    text = (runs / "all.html").read_text()
+    heads = re.findall("<th>(.*?)</th>", text)
+    assert heads[:3] == ["run", "status", "val/accuracy"]
+    assert heads[-1] == "optimizer.lr"
+    assert "3 runs, 3 completed" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere",), "report: there is no folder nowhere"),
+        ((".",), "report: there is no run below ."),
+        (("a", "b"), "one folder"),
+    ],
+)
+def test_mistakes(snnlab: Snnlab, workplace: Path, arguments: tuple[str, ...], words: str):
+    done = snnlab("report", *arguments)
+    assert done.status == 2
+    assert words in done.err
+
+
+@in_a_browser
+def test_a_browser_complains_of_nothing_and_shows_every_picture(snnlab: Snnlab, runs: Path):
+    (run,) = runs.glob("lr0.1/*")
+    snnlab("report", str(run))
+    shown, complaints = seen(run / "report.html", COUNT)
+    assert complaints == ""
+    number = (run / "report.html").read_text().count("<img")
+    assert f"<title>decoded {number}</title>" in shown
+
+
+@in_a_browser
+def test_a_table_sorts_by_a_click(snnlab: Snnlab, runs: Path):
+    snnlab("report", str(runs))
+    shown, complaints = seen(runs / "report.html", CLICKS)
+    assert complaints == ""
+    assert 'aria-sort="descending"' in shown
+    body = shown[shown.index("<tbody>") : shown.index("</tbody>")]
+    losses = [float(re.findall("<td>(.*?)</td>", row)[3]) for row in re.findall("<tr>(.*?)</tr>", body)]
+    assert len(losses) == 3
+    assert losses == sorted(losses, reverse=True)
+    assert losses != sorted(losses)

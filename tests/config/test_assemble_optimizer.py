@@ -1,0 +1,134 @@
+"""Optimizer, groups and schedule as an experiment says them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from torch.optim import Optimizer
+
+from snnlab.config import assemble
+from snnlab.config.composing import compose_once
+from snnlab.errors import ConfigError
+from snnlab.training.module import Schedule
+from snnlab.training.optimization.schedules import RunLength
+
+SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=8")
+
+
+def made(*overrides: str) -> tuple[Optimizer, Schedule | None]:
+    experiment = compose_once([*SMALL, *overrides], None)[0]
+    built = assemble.network(experiment, assemble.data_settings(experiment))
+    make, schedule = assemble.optimizer(experiment, built)
+    return make(built.network), schedule
+
+
+def settings(optimizer: Optimizer) -> list[tuple[str, float, float]]:
+    return [(group["name"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+
+
+def test_a_group_is_named_by_what_it_means_or_says_it():
+    optimizer, _ = made(
+        "neuron.learn=[tau_mem]",
+        "optimizer.groups.time_constants={lr: 0.1, weight_decay: 0}",
+        "optimizer.groups.last={match: [out, readout], lr: 1e-3}",
+    )
+    assert settings(optimizer) == [("rest", 0.01, 0), ("time_constants", 0.1, 0), ("last", 0.001, 0)]
+
+
+def test_weight_decay_leaves_biases_and_time_constants_out():
+    optimizer, _ = made("optimizer=adamw", "neuron.learn=[tau_mem]")
+    assert settings(optimizer) == [("rest", 0.002, 0.01), ("rest, no decay", 0.002, 0.0)]
+    optimizer, _ = made("optimizer=adamw", "optimizer.weight_decay_of=null")
+    assert len(optimizer.param_groups) == 1
+
+
+def test_without_weight_decay_there_is_one_group():
+    assert len(made()[0].param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.groups.time_constants={lr: 1}", r"optimizer\.groups\.time_constants: nothing is called"),
+        ("optimizer.groups.biases={lrr: 1}", r"optimizer\.groups\.biases: unknown setting 'lrr'.*Did you mean 'lr'"),
+        ("optimizer.groups.biases={lr: -1}", r"optimizer\.groups\.biases: Adam: Invalid learning rate"),
+        ("optimizer.groups.biases=3", r"optimizer\.groups\.biases: expected settings of the optimizer"),
+        ("optimizer.groups.a={match: 3}", r"optimizer\.groups\.a\.match: expected text or a list of text"),
+        ("optimizer.groups=[biases]", r"optimizer\.groups: expected named groups"),
+        ("optimizer.weight_decay_of=3", r"optimizer\.weight_decay_of: expected a list"),
+    ],
+)
+def test_a_mistake_is_named_by_its_place(override: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        made(override)
+
+
+def schedule_of(node: dict[str, Any], epochs: int = 4) -> tuple[Any, Schedule]:
+    """Return a schedule made for a run of 40 steps in so many epochs, and how it is made."""
+    experiment = replace(compose_once([*SMALL, f"trainer.max_epochs={epochs}"], None)[0], scheduler=node)
+    built = assemble.network(experiment, assemble.data_settings(experiment))
+    make, schedule = assemble.optimizer(experiment, built)
+    assert schedule is not None
+    return schedule.make(make(built.network), RunLength(40, 10) if schedule.whole_run else None), schedule
+
+
+def of_torch(name: str, **settings: Any) -> dict[str, Any]:
+    return {"_target_": f"torch.optim.lr_scheduler.{name}", **settings}
+
+
+def test_a_schedule_of_ours_is_stepped_each_step_over_the_run():
+    made_, schedule = schedule_of({"type": "cosine", "warmup": "1 epoch"})
+    assert (schedule.interval, schedule.whole_run) == ("step", True)
+    assert made_.get_last_lr() == pytest.approx([0.01 / 11])
+
+
+def test_a_schedule_of_torch_takes_the_length_of_the_run_by_name():
+    one_cycle, _ = schedule_of(of_torch("OneCycleLR", max_lr=1.0, total_steps="run", interval="step"))
+    assert one_cycle.total_steps == 40
+    cosine, schedule = schedule_of(of_torch("CosineAnnealingLR", T_max="run"))
+    assert (cosine.T_max, schedule.whole_run) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (of_torch("CosineAnnealingLR", T_max=9), "scheduler.T_max: 9 is more than the run's 4 epochs"),
+        (of_torch("MultiStepLR", milestones=[2, 5]), "scheduler.milestones: 5 is more than the run's 4 epochs"),
+        (
+            of_torch("LinearLR", total_iters=50, interval="step"),
+            "scheduler.total_iters: 50 is more than the run's 40 st",
+        ),
+        ({"type": "linear", "warmup": "4 epochs"}, "scheduler.warmup: 4 epochs, 40 steps, is longer than the run"),
+        (of_torch("MultiStepLR", milestones=[2, 4]), ""),
+    ],
+)
+def test_a_schedule_longer_than_the_run_is_spoken_of(node: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "snnlab"):
+        schedule_of(node)
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"type": "cosin"}, r"scheduler\.type: there is no schedule 'cosin'\. Did you mean 'cosine'"),
+        ({"type": "cosine", "warmup": "soon"}, r"scheduler: warmup is a part of the run"),
+        ({"type": "linear", "warmupp": 0.1}, r"scheduler: unknown setting 'warmupp'; linear takes warmup"),
+        (
+            of_torch("OneCycleLR", max_lr=1.0, total_steps=30, interval="step"),
+            r"scheduler\.total_steps: the run has 40",
+        ),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_named(node: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        schedule_of(node)
+
+
+def test_the_number_of_epochs_must_be_known():
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs has none"):
+        schedule_of(of_torch("CosineAnnealingLR", T_max="run"), epochs=-1)

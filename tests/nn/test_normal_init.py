@@ -1,0 +1,79 @@
+"""Normal initial weights of a given deviation: of which layers, and by which connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn import INITS, Network, build_network
+
+LAYERS: dict[str, dict[str, Any]] = {
+    "conv": {"type": "conv2d", "out_channels": 64, "kernel_size": 3},
+    "flatten": {"type": "flatten"},
+    "fc": {"type": "linear", "out_features": 300, "weight_norm": True},
+    "lif": {"type": "lif", "recurrent": {"autapses": False}},
+    "block": {"type": "sequential", "layers": {"fc": {"type": "linear", "out_features": 200}}},
+}
+
+
+def network() -> Network:
+    torch.manual_seed(0)
+    return build_network(LAYERS, in_shape=(16, 5, 5), dt=1.0).network
+
+
+def initialised(net: Network, **settings: Any) -> list[str]:
+    torch.manual_seed(1)
+    return INITS.build("normal", settings, "model.init", dt=1.0)(net)
+
+
+def weight(net: Network, name: str) -> torch.Tensor:
+    return net.get_submodule(name).weight.detach()  # pyright: ignore[reportReturnType, reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("fan", "connections"),
+    [
+        ("in", {"conv": 16 * 9, "fc": 64 * 9, "lif.feedback": 300, "block.fc": 300}),
+        ("out", {"conv": 64 * 9, "fc": 300, "lif.feedback": 300, "block.fc": 200}),
+    ],
+)
+def test_the_deviation_is_the_gain_over_the_root_of_the_connections(fan: str, connections: dict[str, int]) -> None:
+    net = network()
+    assert initialised(net, gain=0.5, fan=fan) == ["conv", "fc", "lif", "block.fc"]
+    for name, number in connections.items():
+        assert weight(net, name).std().item() == pytest.approx(0.5 / number**0.5, rel=0.03)
+        assert weight(net, name).mean().abs().item() < 0.01
+
+
+def test_a_transposed_convolutions_axes_are_taken_the_other_way_round() -> None:
+    node = {"up": {"type": "conv_transpose2d", "out_channels": 64, "kernel_size": 3}}
+    net = build_network(node, in_shape=(16, 5, 5), dt=1.0).network
+    initialised(net, gain=1.0)
+    assert weight(net, "up").std().item() == pytest.approx((16 * 9) ** -0.5, rel=0.03)
+
+
+def test_only_layers_that_are_named_are_set_and_biases_stay() -> None:
+    net, as_built = network(), network()
+    assert initialised(net, layers=["lif", "block"]) == ["lif", "block.fc"]
+    for name, before in as_built.named_parameters():
+        after = net.get_parameter(name)
+        assert torch.equal(before, after) == (name not in ("lif.feedback.weight", "block.fc.weight"))
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"^model\.init: gain must be > 0, got 0"):
+        INITS.build("normal", {"gain": 0.0}, "model.init", dt=1.0)
+    with pytest.raises(ValueError, match=r"nothing with weights is called 'fcc'\. Did you mean 'fc'"):
+        initialised(network(), layers=["fcc"])
+    with pytest.raises(ValueError, match="nothing with weights is called 'flatten'"):
+        initialised(network(), layers=["flatten"])
+
+
+def test_it_sets_any_module_of_torch() -> None:
+    net = Network({"fc": nn.Linear(400, 300)})
+    assert initialised(net) == ["fc"]
+    assert weight(net, "fc").std().item() == pytest.approx(0.05, rel=0.03)

@@ -1,0 +1,29 @@
+"""What several processes agree on; a process alone agrees with itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnlab.training.processes.team import ALONE, Team, gathered, is_loss, largest
+
+
+def test_a_process_alone_has_its_own_word():
+    assert largest(3) == 3
+    assert gathered({"a": 1}) == [{"a": 1}]
+    assert ALONE.leads
+
+
+def test_a_machine_is_known_by_its_processes():
+    assert [Team(rank, 4, rank % 2, 2).machine for rank in range(4)] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        ("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711", True),
+        ("NCCL communicator was aborted on rank 0", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_what_a_lost_process_looks_like(words: str, lost: bool):
+    assert is_loss(RuntimeError(words)) == lost
