@@ -38,8 +38,11 @@ def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | No
         batch: The recordings.
         dt: Length of a step, ms, or None.
 
-    Returns None, and says why, for a network that cannot be copied.
+    Returns None, and says why, for a network that cannot be copied, or run by one of several processes alone.
     """
+    if any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in module.network.modules()):
+        _log.warning("monitors: batch norm over several processes would wait for the others; layers are not looked at")
+        return None
     try:
         network = copy.deepcopy(module.network)
     except (RuntimeError, TypeError) as error:  # a layer of a plugin may keep what its last call computed

@@ -145,6 +145,25 @@ def test_a_network_that_cannot_be_copied_is_trained_and_the_reason_is_said_once(
     assert not [tag for tag in reload(tmp_path).Tags()["scalars"] if tag.startswith("monitors/")]
 
 
+class Shared(L.Callback):
+    """Looks at a network with a batch norm that waits for other processes."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        norm, pl_module.network.norm = pl_module.network.norm, torch.nn.SyncBatchNorm(8)
+        batch = Batch(
+            torch.zeros(6, 4, 2, 4, 5), torch.full((4,), 6), torch.zeros(4, dtype=torch.int64), torch.arange(4)
+        )
+        self.seen = look(trainer, pl_module, batch, 2.0)
+        pl_module.network.norm = norm
+
+
+def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
+    shared = Shared()
+    fit(shared)
+    assert shared.seen is None
+    assert "batch norm over several processes would wait" in caplog.text
+
+
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])
 def test_numbers_that_are_too_small_are_refused(name: str, least: int) -> None:
     with pytest.raises(ValueError, match=rf"{name} must be {least} or more, got 0; monitors=null looks at nothing"):
