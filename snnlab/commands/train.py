@@ -176,8 +176,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     check_goal(experiment, settings, loss, built)
     # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
     changing = assemble.annealing(experiment, built.network)
-    shown = [*assemble.pictures(experiment), *assemble.monitors(experiment)]
-    assemble.trainer(experiment, folder, [*shown, *changing])
+    assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment), *changing])
     assemble.processes(experiment)
     optimizer = assemble.optimizer(experiment, built)
     dataset = assemble.dataset(experiment)

@@ -33,7 +33,7 @@ def test_a_group_is_named_by_what_it_means_or_says_it():
     optimizer, _ = made(
         "neuron.learn=[tau_mem]",
         "optimizer.groups.time_constants={lr: 0.1, weight_decay: 0}",
-        "optimizer.groups.last={match: [out, readout], lr: 1e-3}",
+        "optimizer.groups.last={match: [out], lr: 1e-3}",
     )
     assert settings(optimizer) == [("rest", 0.01, 0), ("time_constants", 0.1, 0), ("last", 0.001, 0)]
 

@@ -9,6 +9,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader
 
+from snnlab.errors import ConfigError
 from snnlab.training.module import Schedule
 from snnlab.training.optimization.schedules import Cosine, Curve, Linear, OneCycle, RunLength, span_steps
 
@@ -107,3 +108,11 @@ def test_the_run_is_as_long_as_the_trainer_says(
     trainer.fit(make_module(schedule=Schedule(make, "step", whole_run=True)), loader, loader)
     assert trainer.global_step == steps == lengths[0].steps
     assert len(lengths) == 1
+
+
+def test_a_run_without_an_end_is_refused(
+    make_module: Callable[..., Any], quiet_trainer: Callable[..., Any], loader: DataLoader[Any]
+) -> None:
+    module = make_module(schedule=Schedule(lambda one, _: Cosine()(one, RunLength(1, 1)), "step", whole_run=True))
+    with pytest.raises(ConfigError, match=r"needs a run with an end; set trainer\.max_epochs"):
+        quiet_trainer(max_epochs=-1).fit(module, loader, loader)
