@@ -179,7 +179,6 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         *mode_callbacks(experiment, folder),
         *([LongerSchedule()] if resumption and resumption.longer else []),
         MetricsCSV(folder / "metrics.csv"),
-        logged,
         selection,
         snapshots,
         StopOnSignal(snapshots),

@@ -95,14 +95,15 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
 
 
 def test_pictures_are_in_tensorboard_and_null_leaves_them_out(workplace: Path, digits_store: str):
-    drawn, plain = (train(*FAST, digits_store, more).folder for more in ("pictures.recordings=1", "pictures=null"))
+    runs = (train(*FAST, digits_store, "monitors=null", more) for more in ("pictures.recordings=1", "pictures=null"))
+    drawn, plain = (run.folder for run in runs)
     tags = []
     for folder in (drawn, plain):
         events = EventAccumulator(str(folder / "tensorboard"))
         events.Reload()
         tags.append({tag.rpartition("recording_")[2].split("/", 1)[1] for tag in events.Tags()["images"]})
     assert tags[0] == {
-        *("events", "events_over_time", "raster/lif1", "membranes/lif1", "readout", "rates/lif1"),
+        *("events", "events_over_time", "raster/lif1", "membranes/lif1", "readout", "rates/lif1", "confusion"),
     }
     assert not tags[1]
     assert same(weights(drawn), weights(plain))

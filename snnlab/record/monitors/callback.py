@@ -42,16 +42,20 @@ class Monitors(L.Callback):
         self.every_steps, self.recordings, self.every_epochs = every_steps, recordings, every_epochs
         self._vitals: Vitals | None = None
         self._looked_at = self._drawn_at = -1
-        self._waiting = False
+        self._waiting = self._blind = False
         self._update: Update | None = None
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         """Look, if it is time."""
         step = trainer.global_step
-        if not trainer.loggers or not trainer.is_global_zero or step % self.every_steps or step == self._looked_at:
+        due = step % self.every_steps == 0 and step != self._looked_at
+        if not due or self._blind or not trainer.loggers or not trainer.is_global_zero:
             return
         dt = trainer.datamodule.settings.step_ms  # type: ignore[attr-defined]
         self._vitals = look(trainer, pl_module, first_of(batch, self.recordings), dt)
+        if self._vitals is None:
+            self._blind = True
+            return
         self._looked_at, self._waiting = step, True
         _log(trainer, scalars(self._vitals), step)
         for name, histogram in histograms(self._vitals):

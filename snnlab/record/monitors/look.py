@@ -6,6 +6,7 @@ Axes: T steps, B recordings.
 from __future__ import annotations
 
 import copy
+import logging
 
 import lightning as L
 import torch
@@ -21,8 +22,10 @@ from snnlab.seeds import Stream, derived_seed
 from snnlab.training.mixed import batch_loss
 from snnlab.training.module import SpikingModule
 
+_log = logging.getLogger(__name__)
 
-def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | None) -> Vitals:
+
+def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | None) -> Vitals | None:
     """Return what recordings do in the network as it stands, forward from rest and backward.
 
     They go through a copy, so that weights, gradients, running means and hooks of the network stay as they are, and
@@ -34,8 +37,18 @@ def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | No
         module: The network and its loss.
         batch: The recordings.
         dt: Length of a step, ms, or None.
+
+    Returns None, and says why, for a network that cannot be copied, or run by one of several processes alone.
     """
-    network = copy.deepcopy(module.network)
+    if any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in module.network.modules()):
+        _log.warning("monitors: batch norm over several processes would wait for the others; layers are not looked at")
+        return None
+    try:
+        network = copy.deepcopy(module.network)
+    except (RuntimeError, TypeError) as error:  # a layer of a plugin may keep what its last call computed
+        reason = str(error).splitlines()[0]
+        _log.warning("monitors: the network cannot be copied, so that its layers are not looked at (%s)", reason)
+        return None
     network.run = run_line  # computing again would show each layer's input twice
     device = batch.x.device
 

@@ -103,7 +103,10 @@ class Looks(L.Callback):
         batch = Batch(x, torch.tensor([6, 6, 3, 6]), torch.tensor([0, 1, 2, 0]), torch.arange(4))
         once = look(trainer, pl_module, batch, 2.0)
         recompute(pl_module.network, 3)
-        self.seen = once, look(trainer, pl_module, batch, 2.0)
+        again = look(trainer, pl_module, batch, 2.0)
+        assert once is not None
+        assert again is not None
+        self.seen = once, again
 
 
 def test_recomputation_changes_nothing_of_what_is_seen(fit: Fit) -> None:
@@ -124,6 +127,41 @@ def test_the_first_recordings_keep_what_belongs_to_them() -> None:
     labels = torch.from_numpy(np.arange(20).reshape(5, 4))
     assert first_of(Batch(x, lengths, labels, index), 3).targets.shape == (5, 3)
     assert first_of(mixed, 9).x.shape == (5, 4, 2)
+
+
+class Hoarder(L.Callback):
+    """Lets a layer keep what its last call computed, as a plugin's may."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        pl_module.network.fc.kept = pl_module.network.fc.weight * 2
+
+
+def test_a_network_that_cannot_be_copied_is_trained_and_the_reason_is_said_once(
+    tmp_path: Path, fit: Fit, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer, _ = fit(Hoarder(), Monitors(every_steps=1), max_epochs=2)
+    assert trainer.global_step == 4
+    assert caplog.text.count("the network cannot be copied, so that its layers are not looked at (Only Tensors") == 1
+    assert not [tag for tag in reload(tmp_path).Tags()["scalars"] if tag.startswith("monitors/")]
+
+
+class Shared(L.Callback):
+    """Looks at a network with a batch norm that waits for other processes."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        norm, pl_module.network.norm = pl_module.network.norm, torch.nn.SyncBatchNorm(8)
+        batch = Batch(
+            torch.zeros(6, 4, 2, 4, 5), torch.full((4,), 6), torch.zeros(4, dtype=torch.int64), torch.arange(4)
+        )
+        self.seen = look(trainer, pl_module, batch, 2.0)
+        pl_module.network.norm = norm
+
+
+def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
+    shared = Shared()
+    fit(shared)
+    assert shared.seen is None
+    assert "batch norm over several processes would wait" in caplog.text
 
 
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])
