@@ -1,0 +1,56 @@
+"""One training of a search, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from snnlab.commands.trial import train_task
+from snnlab.record.lock import is_locked, locked
+from snnlab.search.task import Task
+
+from .conftest import FAST
+
+
+def task(folder: Path, *overrides: str) -> Task:
+    given = [*FAST, "logger=none", "pictures=null", "test=false", "trainer.enable_progress_bar=false", *overrides]
+    return Task(str(folder / "run"), given, None, str(folder))
+
+
+def test_a_half_written_result_is_put_away_and_the_run_goes_on(workplace: Path, digits_store: str):
+    first = train_task(task(workplace, digits_store))
+    assert first["status"] == "completed"
+    result = workplace / "run" / "result.json"
+    result.write_text(result.read_text()[:40])
+    again = train_task(task(workplace, digits_store))
+    assert (again["status"], again["metrics"]["val/loss"]) == ("completed", first["metrics"]["val/loss"])
+    assert json.loads(result.read_text())["status"] == "completed"
+    assert (workplace / "run" / "result_damaged.json").exists()
+
+
+def test_a_finished_trial_is_not_trained_again(workplace: Path, digits_store: str):
+    first = train_task(task(workplace, digits_store))
+    weights = workplace / "run" / "checkpoints" / "last.ckpt"
+    before = weights.stat().st_mtime_ns
+    again = train_task(task(workplace, digits_store))
+    assert again["metrics"] == first["metrics"]
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_a_mistake_comes_back_in_words(workplace: Path, digits_store: str):
+    outcome = train_task(task(workplace, digits_store, "neuron.taumem=3"))
+    assert outcome["status"] == "failed"
+    assert outcome["error"] is not None
+    assert "unknown setting 'taumem'" in outcome["error"]
+
+
+def test_a_disk_that_cannot_be_written_stops_the_search_and_not_only_the_trial(workplace: Path, digits_store: str):
+    (workplace / "run").write_text("a file stands where the folder is to be")
+    assert train_task(task(workplace, digits_store))["status"] == "stopped"
+
+
+def test_a_folder_that_nobody_trains_in_is_not_locked(tmp_path: Path):
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        pass
+    assert not is_locked(tmp_path)
