@@ -2,7 +2,8 @@
 
     SnnlabError
     ├── ConfigError   a setting, a layer, an override, a plugin
-    │   └── UnsetError    a value that a file leaves to its user
+    │   ├── UnsetError    a value that a file leaves to its user
+    │   └── MissingPackageError    a package of an extra
     ├── DataError     recordings: missing, truncated, not what the YAML says
     │   └── StoreError    the packed copy of a dataset
     ├── RecordError   a run's folder
@@ -30,6 +31,10 @@ class ConfigError(SnnlabError, ValueError):
 
 class UnsetError(ConfigError):
     """Settings that a file leaves to its user, `???`, and that have no value yet."""
+
+
+class MissingPackageError(ConfigError):
+    """A setting that needs a package of an extra which is not installed; nothing is wrong with the setting."""
 
 
 class DataError(SnnlabError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from snnlab.errors import ConfigError, SnnlabError, UnsetError
+from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
 
 # Of a file: right, right as far as it can be told while values are left to its user, wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"
@@ -54,7 +54,7 @@ def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | 
     """Return whether a file is right, and what is wrong with it or left to its user."""
     try:
         problem = problem_of(path, folder, overrides)
-    except UnsetError as error:
+    except (UnsetError, MissingPackageError) as error:
         return OPEN, str(error)
     return (OK, None) if problem is None else (WRONG, problem)
 
@@ -123,7 +123,7 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
                 check_goal(experiment, settings, loss, built)
             assemble.trainer_maker(experiment, place, [])
             assemble.optimizer(experiment, built)
-    except UnsetError:
+    except (UnsetError, MissingPackageError):
         raise
     except SnnlabError as error:
         return str(error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import find_target, partial_target
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, MissingPackageError
 from snnlab.settings import takes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
         try:
             built.append(partial_target(node, [Logger], modules, place, extra=extra)())
         except ModuleNotFoundError as error:
-            raise ConfigError(f"{place}: {_missing(target, error)}") from error
+            raise MissingPackageError(f"{place}: {_missing(target, error)}") from error
     return built
 
 

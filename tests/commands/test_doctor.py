@@ -171,7 +171,11 @@ def finds_nothing(snnlab: Snnlab, *overrides: str) -> None:
     assert done.out.endswith("Nothing is wrong with it.\n")
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+# The larger ones are looked at by make slow.
+OFTEN = ("mlp_lif", "mlp_recurrent", "spike_patterns", "conv_lif", "gru")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in HEALTHY])
 def test_nothing_is_found_in_what_is_packaged(name: str, workplace: Path, snnlab: Snnlab, digits_store: str):
     finds_nothing(snnlab, *HEALTHY[name], digits_store)
 

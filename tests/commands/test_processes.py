@@ -115,6 +115,7 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, dig
     assert_same(resumed(run), noisy)
 
 
+@pytest.mark.slow
 def test_a_signal_to_any_of_them_stops_all_after_a_checkpoint(tmp_path: Path, digits_store: str, noisy: Path):
     stop = {killing.RANK: "1", "place": "TERM@batch:1:2", "code": 143}
     run = trained(tmp_path / "run", digits_store, *NOISY, "checkpoint_every_s=null", **stop)  # type: ignore[arg-type]
@@ -130,6 +131,7 @@ def test_the_first_process_killed_leaves_none_of_the_others(tmp_path: Path, digi
     assert_same(resumed(run), noisy)
 
 
+@pytest.mark.slow
 def test_from_python(tmp_path: Path, digits_store: str, whole: Path):
     before = torch.get_num_threads()
     found = train(*RUN, f"output_dir={tmp_path}", digits_store, "threads=null")
@@ -146,6 +148,7 @@ def outside(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", *arguments], env=env, **pipes)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path: Path, digits_store: str, whole: Path):
     snnlab = ["--no-python", sys.executable, "-m", "snnlab", "train", *RUN, f"output_dir={tmp_path}", digits_store]
     process = outside(["torch.distributed.run", "--standalone", "--nproc-per-node=2", *snnlab])

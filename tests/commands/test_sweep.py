@@ -188,7 +188,9 @@ def number_finished(folder: Path) -> int:
     return len(list(folder.glob("trials/*/result.json")))
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["with_its_workers", "alone"])
+@pytest.mark.parametrize(
+    "whole", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["with_its_workers", "alone"]
+)
 def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
     workplace: Path, store: str, snnlab: Snnlab, whole: bool
 ):
@@ -265,7 +267,7 @@ def test_two_searches_at_once_on_one_folder_share_it(workplace: Path, store: str
     assert len({trial.params["optimizer.lr"] for trial in done}) == 6
 
 
-@pytest.mark.parametrize("engine", ["here", "joblib"])
+@pytest.mark.parametrize("engine", ["here", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, store: str, snnlab: Snnlab, engine: str):
     arguments = (*NET, *SEARCH, "trainer.max_epochs=100000", "threads=1", f"sweep.engine={engine}", store)
     with started(*arguments) as process:
@@ -281,6 +283,7 @@ def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, stor
     assert {trial.state.name for trial in trials(folder)} == {"RUNNING"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_trial(workplace: Path, store: str):
     arguments = (*NET, *SEARCH, "sweep.trials=3", "sweep.test_seeds=0", "trainer.max_epochs=30", "threads=1", store)
     with started(*arguments) as process:
