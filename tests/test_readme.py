@@ -26,6 +26,8 @@ SHORT = (
     "+trainer.limit_val_batches=1",
     "+trainer.limit_test_batches=1",
     "trainer.accelerator=cpu",
+    "pictures=null",
+    "monitors=null",
 )
 
 

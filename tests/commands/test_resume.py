@@ -162,7 +162,7 @@ VARIANTS = {
 
 # The others are as near to these as to be broken with them, nearly always: make slow.
 OFTEN = (
-    *("monitors", "plateau", "a_schedule_of_steps", "gradients_of_two_batches", "an_average_of_each_step"),
+    *("monitors", "plateau", "gradients_of_two_batches", "an_average_of_each_step"),
     *("windows_annealing_and_a_frozen_layer", "validation_within_the_epoch", "early_stopping"),
 )
 

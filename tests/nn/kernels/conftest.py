@@ -1,8 +1,9 @@
-"""What the tests of kernels share: helpers in this folder, and one thread."""
+"""What the tests of kernels share: helpers in this folder, one thread, and which of them `make check` runs."""
 
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,18 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+# Each of the products of resets, delays, dialects and lengths is a test of its own. A third of them, always the same,
+# is enough to see that a change broke something; `make slow` runs the others.
+_PART = 3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave two thirds of the kernels' parametrised tests to `make slow`."""
+    here = Path(__file__).parent
+    for item in items:
+        name = item.nodeid
+        if here in item.path.parents and "[" in name and zlib.crc32(name.encode()) % _PART:
+            item.add_marker(pytest.mark.slow)
