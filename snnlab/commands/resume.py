@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,11 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     """Return the run that overrides ask to resume, and the other overrides; None if they do not.
 
     Raises:
-        ConfigError: if they name none, or more than one.
+        ConfigError: if they name none, or more than one, or all but spell the word.
     """
+    for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
+        if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
+            raise ConfigError(f"there is no setting '{key}'. Did you mean 'resume'?")
     asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
     if not asked:
         return None

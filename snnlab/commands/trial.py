@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import RecordError, SnnlabError
+from snnlab.files import write_text
 from snnlab.search.space import written
 from snnlab.search.task import Outcome, Rehearsal, Status, Task
 
@@ -45,8 +47,10 @@ def train_task(task: Task) -> Outcome:
             # What the disk refuses, it would refuse the next trial too.
             full = isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
             return _outcome("stopped" if full else "failed", str(error).splitlines()[0], None, started)
-        except Exception as error:  # a trial's failure is recorded, and the others go on: its log has the traceback
-            logging.getLogger(__name__).debug("%s", task.folder, exc_info=True)
+        except Exception as error:  # a trial's failure is recorded, and the others go on
+            folder = Path(task.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "traceback.txt", traceback.format_exc())
             return _outcome("failed", f"{type(error).__name__}: {error}".splitlines()[0], None, started)
 
 

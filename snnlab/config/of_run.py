@@ -65,6 +65,8 @@ def recorded_config(run: Path) -> DictConfig:
         RecordError: if there is none, or it cannot be read.
     """
     path = run / CONFIG
+    if run.is_file():
+        raise RecordError(f"{run}: is a file; name the run's folder, {run.parent}")
     if not path.is_file():
         raise RecordError(f"{run}: is no run's folder, there is no {CONFIG} in it")
     with readable_errors():

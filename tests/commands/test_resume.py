@@ -285,6 +285,14 @@ def test_what_cannot_change_is_refused_by_name(
     assert done.err.startswith(f"snnlab: {words}")
 
 
+def test_a_word_that_is_nearly_resume_and_a_file_of_a_run_are_understood(snnlab: Callable[..., Outcome], stopped: Path):
+    done = snnlab("train", f"resum={stopped}")
+    assert (done.status, done.err) == (2, "snnlab: there is no setting 'resum'. Did you mean 'resume'?\n")
+    done = snnlab("train", f"resume={stopped / 'config.yaml'}")
+    assert (done.status, done.out) == (2, "")
+    assert f"is a file; name the run's folder, {stopped}" in done.err
+
+
 def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., Outcome], tmp_path: Path):
     done = snnlab("train", f"resume={tmp_path}")
     assert (done.status, done.out) == (2, "")

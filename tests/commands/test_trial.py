@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from snnlab.commands.trial import train_task
 from snnlab.record.lock import is_locked, locked
 from snnlab.search.task import Task
+from snnlab.training.module import SpikingModule
 
 from .conftest import FAST
 
@@ -42,6 +46,18 @@ def test_a_mistake_comes_back_in_words(workplace: Path, digits_store: str):
     assert outcome["status"] == "failed"
     assert outcome["error"] is not None
     assert "unknown setting 'taumem'" in outcome["error"]
+
+
+def test_a_bug_fails_the_trial_and_leaves_its_traceback(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(SpikingModule, "training_step", broken)
+    outcome = train_task(task(workplace, digits_store))
+    assert (outcome["status"], outcome["error"]) == ("failed", "KeyError: 'a bug'")
+    assert "in broken" in (workplace / "run" / "traceback.txt").read_text()
 
 
 def test_a_disk_that_cannot_be_written_stops_the_search_and_not_only_the_trial(workplace: Path, digits_store: str):
