@@ -13,8 +13,9 @@ from torch.nn import functional
 from snnlab.errors import ConfigError, listing
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
-from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.class_weighted import ClassWeighted
+from snnlab.training.losses.class_weights import ClassWeight
+from snnlab.training.losses.contract import LOSSES, Task, Valued
 from snnlab.training.losses.means import mean_over_samples, mean_over_steps
 from snnlab.training.losses.naming import named
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
@@ -23,7 +24,7 @@ OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "
 
 
 @LOSSES.register("cross_entropy")
-class CrossEntropy(Loss):
+class CrossEntropy(ClassWeighted):
     """Cross-entropy of the output's mean (sum, last, max) over the valid steps.
 
         loss = w[target] * -sum_k q[k] log softmax(mean_t y[t])[k],   q = (1 - e) * onehot(target) + e / K
@@ -51,23 +52,19 @@ class CrossEntropy(Loss):
     def __init__(
         self, over_time: OverTime = "mean", label_smoothing: float = 0.0, class_weight: ClassWeight = None
     ) -> None:
-        super().__init__()
+        super().__init__(class_weight)
         if over_time not in get_args(OverTime):
             raise ValueError(f"over_time is one of {listing(get_args(OverTime))}, got '{over_time}'")
         self.over_time = over_time
         self.label_smoothing = checked_smoothing(label_smoothing)
-        self.class_weights = ClassWeights(class_weight)
         self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 
     def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
+        super().bind(task)
         if self.over_time == "first_spike":
             with named("over_time"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
                 require_moments(task.num_steps, "first_spike")
-
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

@@ -13,8 +13,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
-from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.class_weighted import ClassWeighted
+from snnlab.training.losses.class_weights import ClassWeight
+from snnlab.training.losses.contract import LOSSES, Task, Valued
 from snnlab.training.losses.goals import goals
 from snnlab.training.losses.means import mean_over_samples
 from snnlab.training.losses.naming import named
@@ -22,7 +23,7 @@ from snnlab.training.losses.spiking_output import require_moments, require_spike
 
 
 @LOSSES.register("mse_first_spike")
-class FirstSpikeError(Loss):
+class FirstSpikeError(ClassWeighted):
     """Squared error of the time of each output's first spike, for classes, in parts of the recording.
 
         loss = w[target] * mean_k ((time[k] - goal[k]) / steps)^2
@@ -46,7 +47,7 @@ class FirstSpikeError(Loss):
         incorrect: Annotated[float | None, "ms; steps where they have no length"] = None,
         class_weight: ClassWeight = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_weight)
         for name, value in (("correct", correct), ("incorrect", incorrect)):
             if value is not None and value < 0:
                 raise ConfigError(f"{name}: is a time from the recording's start on, >= 0, got {value:g}")
@@ -54,11 +55,10 @@ class FirstSpikeError(Loss):
             raise ConfigError(f"correct: must differ from incorrect, both are {correct:g}")
         self.correct, self.incorrect = correct, incorrect
         self._step = 1.0
-        self.class_weights = ClassWeights(class_weight)
         self._reduce, self._so_far = REDUCTIONS["first_spike"]
 
     def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
+        super().bind(task)
         require_spikes(task.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
         require_moments(task.num_steps, "mse_first_spike")
         self._step = task.dt or 1.0
@@ -68,9 +68,6 @@ class FirstSpikeError(Loss):
                 f"correct: {self.correct:g} {unit} is when the recording's {task.num_steps * self._step:g} {unit} are"
                 " over, which silence meets"
             )
-
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

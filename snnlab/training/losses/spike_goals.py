@@ -12,15 +12,16 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
-from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.class_weighted import ClassWeighted
+from snnlab.training.losses.class_weights import ClassWeight
+from snnlab.training.losses.contract import LOSSES, Task, Valued
 from snnlab.training.losses.goals import goals, require_apart
 from snnlab.training.losses.means import mean_over_samples
 from snnlab.training.losses.spiking_output import require_spikes
 
 
 @LOSSES.register("mse_rate")
-class RateError(Loss):
+class RateError(ClassWeighted):
     """Squared error of each output's mean over the valid steps, for classes: of spikes, of their rate.
 
         loss = w[target] * mean_k (mean_t y[t, k] - goal[k])^2
@@ -40,17 +41,10 @@ class RateError(Loss):
         incorrect_rate: Annotated[float, "spikes a step"] = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_weight)
         require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
         self.correct_rate, self.incorrect_rate = correct_rate, incorrect_rate
-        self.class_weights = ClassWeights(class_weight)
         self._reduce, self._so_far = REDUCTIONS["mean"]
-
-    def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
-
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -71,7 +65,7 @@ class RateError(Loss):
 
 
 @LOSSES.register("mse_count")
-class CountError(Loss):
+class CountError(ClassWeighted):
     """Squared error of each output's number of spikes, for classes, divided by the number of valid steps.
 
         loss = w[target] * mean_k (sum_t s[t, k] - goal[k])^2 / steps
@@ -97,7 +91,7 @@ class CountError(Loss):
         incorrect_count: Annotated[float | None, "spikes"] = None,
         class_weight: ClassWeight = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_weight)
         self.counted = correct_count is not None
         if self.counted != (incorrect_count is not None):
             raise ConfigError("correct_count: goes together with incorrect_count; set both or neither")
@@ -108,17 +102,13 @@ class CountError(Loss):
             rates = ("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate)
             require_apart(*rates, "spikes a step", most=1)
             self.right, self.wrong = correct_rate, incorrect_rate
-        self.class_weights = ClassWeights(class_weight)
         self._reduce, self._so_far = REDUCTIONS["sum"]
 
     def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
+        super().bind(task)
         require_spikes(task.built, "mse_count counts spikes", "set loss=mse_rate for the mean of any output")
         if self.counted and self.right > task.num_steps:
             raise ConfigError(f"correct_count: {self.right:g} spikes do not fit into {task.num_steps} steps")
-
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

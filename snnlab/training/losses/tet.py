@@ -10,14 +10,15 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
-from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.class_weighted import ClassWeighted
+from snnlab.training.losses.class_weights import ClassWeight
+from snnlab.training.losses.contract import LOSSES, Valued
 from snnlab.training.losses.cross_entropy import checked_smoothing, each_step
 from snnlab.training.losses.means import mean_over_samples, mean_over_steps
 
 
 @LOSSES.register("tet")
-class TemporalEfficientTraining(Loss):
+class TemporalEfficientTraining(ClassWeighted):
     """Cross-entropy of each step's own output, and how far each output is from a level.
 
         loss = mean_t [(1 - mix) * w[target] * -log softmax(y[t])[target] + mix * mean_k (y[t, k] - level)^2]
@@ -40,19 +41,12 @@ class TemporalEfficientTraining(Loss):
         label_smoothing: float = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_weight)
         if not 0 <= mix < 1:
             raise ConfigError(f"mix: is a part of the loss, 0 <= mix < 1, got {mix:g}")
         self.mix, self.level = mix, level
         self.label_smoothing = checked_smoothing(label_smoothing)
-        self.class_weights = ClassWeights(class_weight)
         self._reduce, self._so_far = REDUCTIONS["mean"]
-
-    def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
-
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

@@ -14,15 +14,16 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weights import ClassWeight, ClassWeights
-from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.class_weighted import ClassWeighted
+from snnlab.training.losses.class_weights import ClassWeight
+from snnlab.training.losses.contract import LOSSES, Task, Valued
 from snnlab.training.losses.goals import require_apart
 from snnlab.training.losses.means import mean_over_samples, within_lengths
 from snnlab.training.losses.spiking_output import require_spikes
 
 
 @LOSSES.register("van_rossum")
-class VanRossum(Loss):
+class VanRossum(ClassWeighted):
     """Van Rossum's distance between each output's spikes and a regular train, at one rate for the right class.
 
         loss = w[target] * mean_k (1 / tau) integral (f_k - g_k)^2 dt,   f[t] = exp(-dt/tau) f[t-1] + s[t]
@@ -49,17 +50,16 @@ class VanRossum(Loss):
         incorrect_rate: Annotated[float, "Hz; spikes a step where steps have no length"] = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_weight)
         if tau <= 0:
             raise ConfigError(f"tau: must be > 0, got {tau:g}")
         require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
         self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
         self._dt: float | None = None
-        self.class_weights = ClassWeights(class_weight)
         self._reduce, self._so_far = REDUCTIONS["sum"]
 
     def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
+        super().bind(task)
         require_spikes(task.built, "van_rossum compares spikes", "set loss=cross_entropy")
         self._dt = task.dt
         for name in ("correct_rate", "incorrect_rate"):
@@ -67,9 +67,6 @@ class VanRossum(Loss):
             if self._per_step(rate) > 1:
                 most = "1 spike a step" if task.dt is None else f"{1000 / task.dt:g} Hz, a spike in every step"
                 raise ConfigError(f"{name}: is at most {most}, got {rate:g}")
-
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
