@@ -69,12 +69,13 @@ def suite(
         Interrupted: after Ctrl-C or SIGTERM.
     """
     from snnlab.record.lock import locked
-    from snnlab.suite.page import write_page
+    from snnlab.suite.page import make_folder, write_page
 
     begun = time.perf_counter() if started is None else started
     plan, cells = planned(list(overrides), config_dir, command or shlex.join(["snnlab", "bench", *overrides]))
-    write_page(plan)
+    make_folder(plan.folder)
     with locked(plan.folder):
+        write_page(plan)
         book = _run(plan, cells, begun)
     _say(plan, cells, book)
     return plan.folder

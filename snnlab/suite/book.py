@@ -107,6 +107,9 @@ def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
     state = State(tuned=kept.get("tuned"), wall_s=kept.get("wall_s"))
     result = result_of(folder / cell.folder)
     if result is None:
+        said = kept.get("status")
+        state.error = kept.get("error") if said in ("failed", "missing") else None
+        state.status = "failed" if said == "failed" else "missing"
         return state
     if result.get("schema_version") != SCHEMA_VERSION:
         state.status = "failed"

@@ -37,6 +37,18 @@ def read_page(folder: Path) -> Mapping[str, Any] | None:
     return {str(key): value for key, value in page.items()}
 
 
+def make_folder(folder: Path) -> None:
+    """Make a suite's folder, where it is not there.
+
+    Raises:
+        RecordError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def write_page(plan: Plan) -> None:
     """Write `suite.yaml`.
 
@@ -44,7 +56,6 @@ def write_page(plan: Plan) -> None:
         RecordError: if the folder cannot be written.
     """
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
         write_text(plan.folder / FILE, OmegaConf.to_yaml(OmegaConf.create({"schema": SCHEMA, **plan.as_page()})))
     except OSError as error:
         raise unwritable(plan.folder, error) from error

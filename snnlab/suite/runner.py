@@ -82,6 +82,7 @@ class Runner:
         datasets = dict.fromkeys(cell.dataset for cell in todo)
         for dataset in datasets:
             found = self._survey(dataset, todo)
+            self._raise_stopped()
             self.crew.devices = found.gpus if self.plan.suite.engine == "joblib" else 0
             problem = found.mistake or found.gap
             if found.mistake:
