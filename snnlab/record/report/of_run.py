@@ -54,6 +54,8 @@ def run_page(
 
 def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics, selection, timing = (page.get(part) or {} for part in ("metrics", "selection", "timing"))
+    if page.get("control"):
+        yield "control", f"{page['control']}; the figures are no result"
     for stage, words in _STAGES[::-1]:
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
         if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
