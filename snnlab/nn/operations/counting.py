@@ -24,6 +24,7 @@ from snnlab.nn.fusion import Fused
 from snnlab.nn.network import Network, watched
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Recurrent
+from snnlab.nn.operations.cells import BINARY, GRADED, cells_seen
 from snnlab.nn.operations.reach import Connection, Reach, reach
 from snnlab.nn.summary import has_weights
 from snnlab.nn.temporal import OWN, Counts, valid_steps
@@ -81,17 +82,14 @@ class _Seen:
         self.steps += int(valid.sum())
         last = x.dim() == 5 and x.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
         # As they lie in memory: a copy takes as long as all the rest.
-        flat = (x.permute(0, 1, 3, 4, 2) if last else x).flatten(2).flatten(0, 1)
-        kinds, there = _kinds(flat, valid.flatten())
-        # Whole numbers below 2^24: exact in single precision.
-        cells = (kinds @ there).double()
-        self.cells += (
-            cells.unflatten(1, (*x.shape[3:], x.shape[2])).movedim(-1, 1) if last else cells.view_as(self.cells)
-        )
+        x = x.permute(0, 1, 3, 4, 2) if last else x
+        cells = cells_seen(x.flatten(2).flatten(0, 1), valid.flatten()).reshape(2, *x.shape[2:])
+        self.cells += cells.movedim(-1, 1) if last else cells
 
     def operations(self) -> tuple[int, int, int]:
         """Return dense operations, MACs and ACs."""
-        macs, acs = (round(float((cells * self.reach.effective).sum())) for cells in self.cells)
+        of_kinds = [round(float((cells * self.reach.effective).sum())) for cells in self.cells]
+        macs, acs = of_kinds[GRADED], of_kinds[BINARY]
         return self.steps * self.reach.dense, macs + self.steps * self.reach.within, acs
 
 
@@ -154,8 +152,7 @@ class Operations:
         key = id(layer), x.shape[2:]
         if key not in self._layers:
             self._layers[key] = _Seen(reach(layer, x.shape[2:]))
-        with torch.autocast(x.device.type, enabled=False):
-            self._layers[key].add(x, _valid(lengths, x))
+        self._layers[key].add(x, _valid(lengths, x))
 
 
 @contextmanager
@@ -168,16 +165,6 @@ def counted(network: Network) -> Iterator[Operations]:
             yield operations
     finally:
         hook.remove()
-
-
-def _kinds(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which steps need MACs and which ACs, `[2, T * B]`, and which cells are not 0, `[T * B, P]`, as numbers."""
-    x, valid = x.float(), valid.float()
-    if torch.equal(x * x, x):  # spikes, which most inputs are
-        return torch.stack([torch.zeros_like(valid), valid]), x
-    there = (x != 0).float()
-    graded = (x.abs() != there).any(1).float()
-    return torch.stack([valid * graded, valid * (1 - graded)]), there
 
 
 def _own(counts: Counts | None) -> Tensor:
