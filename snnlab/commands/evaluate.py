@@ -73,8 +73,10 @@ def evaluate(
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
     from snnlab.commands.loading import assembled_run
+    from snnlab.commands.testing import costs
     from snnlab.config import assemble
     from snnlab.console import quiet_lightning
+    from snnlab.nn.operations import counted
     from snnlab.record.predictions import Predictions, layer_names
 
     settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
@@ -90,7 +92,9 @@ def evaluate(
         trainer = assemble.trainer(quiet, folder, [predictions])
         # As in the training: a first convolution of events differs from one of frames in the last digits.
         assemble.first_layer(experiment, built, data, assemble.backend(experiment, trainer.strategy.root_device))
-        (found,) = trainer.test(module, datamodule=data, verbose=False)
+        with counted(module.network) as operations:
+            (found,) = trainer.test(module, datamodule=data, verbose=False)
+    found = {**found, **costs(operations.totals(), "test")}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in predictions.arrays().items()}
     values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
     _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms)
