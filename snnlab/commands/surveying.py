@@ -13,7 +13,6 @@ from snnlab.suite.plan import Survey
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
-    from snnlab.data.splits import Split
 
 
 def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
@@ -47,22 +46,18 @@ def _recordings(experiment: Experiment) -> Survey:
     import torch
 
     from snnlab.config import assemble
+    from snnlab.config.assemble_data import find_duplicates
 
+    copies: str | None = None
     try:
+        found = find_duplicates(experiment)
+        copies = found.said
         settings = assemble.data_settings(experiment)
         dataset = assemble.dataset(experiment)
         data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
         assemble.data_notes(data)
     except (DataError, MissingPackageError) as error:
-        copies = str(error) if "two parts of the split" in str(error) else None
-        return Survey(gap=str(error), duplicates=copies and copies.splitlines()[0])
+        return Survey(gap=str(error), duplicates=copies)
     except SnnlabError as error:
         return Survey(mistake=str(error))
-    return Survey(duplicates=_duplicates(data.split), gpus=torch.cuda.device_count())
-
-
-def _duplicates(split: Split) -> str:
-    """Return what a split that could be made says of recordings in several of its parts."""
-    number = split.train.size + split.val.size + split.test.size
-    left_out = split.rule.partition("; ")[2]
-    return f"{number:,} recordings, none in two parts by its events{f'; {left_out}' if left_out else ''}"
+    return Survey(duplicates=copies, gpus=torch.cuda.device_count())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from snnlab.suite.book import Book, result_of
 from snnlab.suite.plan import Cell, Plan
 
 Verdict = tuple[bool | None, str]
-# One in so many networks that learned nothing would be above the bound: a one-sided 99 % bound.
-_BEYOND = 2.326
+# So often a network that learned nothing is below the bound.
+_OFTEN = 0.99
 
 
 def judged(plan: Plan, book: Book) -> list[dict[str, Any]]:
@@ -42,13 +41,16 @@ def _result(book: Book, cell: Cell) -> dict[str, Any] | None:
 
 def _shuffled_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings."""
+    from scipy.stats import binom
+
     accuracy, targets = mine["metrics"]["test/accuracy"], _targets(folder)
-    chance, number = np.bincount(targets).max() / len(targets), len(targets)
-    bound = chance + _BEYOND * math.sqrt(chance * (1 - chance) / number)
+    number = len(targets)
+    chance = np.bincount(targets).max() / number
+    bound = float(binom.ppf(_OFTEN, number, chance)) / number
     words = (
         f"{accuracy:.1%} with labels shuffled; chance is at most {chance:.1%}, and below {bound:.1%} 99 times of 100"
     )
-    return bool(accuracy <= bound), words
+    return round(accuracy * number) <= round(bound * number), words
 
 
 def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
