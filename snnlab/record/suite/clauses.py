@@ -18,8 +18,8 @@ RANKING = (
 )
 OPERATIONS = (
     "NeuroBench's definitions, before fusion. Dense: every weight and input; MACs and ACs: weights and inputs other"
-    " than 0; ACs where a layer's whole input of a sample and step is 0, 1 or -1. Padding and biases count nothing. Membrane"
-    " updates: neurons times steps. Footprint: parameters and buffers. Sparsity: the part that is 0"
+    " than 0; ACs where a layer's whole input of a sample and step is 0, 1 or -1. Padding and biases count nothing."
+    " Membrane updates: neurons times steps. Footprint: parameters and buffers. Sparsity: the part that is 0"
 )
 # Frames that hold what comes after their step.
 _LOOK_AHEAD = {"voxel_grid": "an event counts in the step before its own too"}
@@ -67,10 +67,15 @@ def tuning(cell: Cell) -> str:
 def clock(cell: Cell) -> str | None:
     """Return the window and its steps."""
     duration, bins, dt = (cell.config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
-    if duration is None or (bins is None and dt is None):
+    if duration is None:
         return None
     duration = float(duration)
-    steps = int(bins) if dt is None else round(duration / float(dt))
+    if dt is not None:
+        steps = round(duration / float(dt))
+    elif bins is not None:
+        steps = int(bins)
+    else:
+        return None
     if cell.config.get("data.bin_by", "time") == "count":
         return f"{duration:g} ms in {steps} steps of equally many events, which have no dt"
     return f"{duration:g} ms in {steps} step{'s' if steps > 1 else ''} of {duration / steps:g} ms"
