@@ -27,6 +27,7 @@ class Anytime(NamedTuple):
     Attributes:
         rows: At each threshold, and at last without one.
         clock: What a step is.
+        arrays: What was found for each recording, beside its prediction.
         asked: The accuracy for which a threshold was chosen on validation recordings; None: none was.
         on_val: What that gave there; None where no threshold reaches the accuracy.
         chosen: What it gives on the test recordings.
@@ -34,6 +35,7 @@ class Anytime(NamedTuple):
 
     rows: list[Row]
     clock: Clock
+    arrays: Mapping[str, np.ndarray]
     asked: float | None = None
     on_val: Row | None = None
     chosen: Row | None = None
@@ -78,24 +80,37 @@ class Early(NamedTuple):
     def find(
         self, arrays: Mapping[str, np.ndarray], trainer: L.Trainer, module: SpikingModule, data: EventDataModule
     ) -> Anytime:
-        """Return what comes out, from the arrays of a test; a threshold is chosen in a pass over validation data."""
+        """Return what comes out, from the arrays of a test; each further figure needs a pass of its own.
+
+        Args:
+            arrays: What the network answered to the test recordings.
+            trainer: What tests.
+            module: What is tested.
+            data: On what; its test recordings are the validation ones afterwards, where a threshold is chosen.
+        """
         from snnlab.record.anytime import answered, anytime, at_threshold, chosen_threshold
         from snnlab.record.predictions import Predictions
+        from snnlab.record.spikes_so_far import SpikesSoFar
 
-        clock, seen = clock_of(data.settings), answered(arrays, "test")
+        # Not in the test itself, where what the network does is counted.
+        _tested(trainer, module, data, spikes := SpikesSoFar())
+        clock, seen = clock_of(data.settings), answered({**arrays, **spikes.arrays()}, "test")
         assert seen is not None
-        found = Anytime(anytime(seen, clock), clock)
+        found = Anytime(anytime(seen, clock), clock, spikes.arrays())
         if self.accuracy is None:
             return found
-        predictions = Predictions("test")
-        trainer.callbacks = [predictions]  # type: ignore[attr-defined]
         data.split = replace(data.split, test=data.split.val)
-        trainer.test(module, datamodule=data, verbose=False)
+        _tested(trainer, module, data, predictions := Predictions("test"))
         of_val = answered(predictions.arrays(), "test")
         assert of_val is not None
         on_val = chosen_threshold(of_val, self.accuracy, clock)
         chosen = on_val and at_threshold(seen, on_val.threshold, clock)
         return found._replace(asked=self.accuracy, on_val=on_val, chosen=chosen)
+
+
+def _tested(trainer: L.Trainer, module: SpikingModule, data: EventDataModule, watcher: L.Callback) -> None:
+    trainer.callbacks = [watcher]  # type: ignore[attr-defined]
+    trainer.test(module, datamodule=data, verbose=False)
 
 
 def asked_early(accuracy: str | None, part: str) -> Early:

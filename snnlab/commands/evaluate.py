@@ -100,10 +100,11 @@ def evaluate(
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
     from snnlab.commands.loading import assembled_run
+    from snnlab.commands.testing import costs
     from snnlab.config import assemble
     from snnlab.console import quiet_lightning
+    from snnlab.nn.operations import counted
     from snnlab.record.predictions import Predictions, layer_names
-    from snnlab.record.spikes_so_far import SpikesSoFar
 
     settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
     _choose(data, part)
@@ -115,14 +116,16 @@ def evaluate(
     with quiet_lightning():
         optimizer = assemble.optimizer(experiment, built)
         module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
-        predictions, spikes = Predictions("test"), SpikesSoFar() if early else None
+        predictions = Predictions("test")
         quiet = replace(experiment, logger=None, callbacks=None)
-        trainer = assemble.trainer(quiet, folder, [predictions, *([spikes] if spikes else [])])
+        trainer = assemble.trainer(quiet, folder, [predictions])
         # As in the training: a first convolution of events differs from one of frames in the last digits.
         assemble.first_layer(experiment, built, data, assemble.backend(experiment, trainer.strategy.root_device))
-        (found,) = trainer.test(module, datamodule=data, verbose=False)
-        plain = predictions.arrays() | (spikes.arrays() if spikes else {})
-        anytime = early.find(plain, trainer, module, data) if early else None
+        with counted(module.network) as operations:
+            (found,) = trainer.test(module, datamodule=data, verbose=False)
+        anytime = early.find(predictions.arrays(), trainer, module, data) if early else None
+    found = {**found, **costs(operations.totals(), "test")}
+    plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
     if anytime:
