@@ -8,6 +8,7 @@ from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, did_you_mean
 
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
+       snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
        snnlab bench compare A B [C ...]
 
 suite=NAME trains arms on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml says, and makes a
@@ -25,7 +26,9 @@ added to what is there. A training that fails is recorded, and the others go on;
 The suite's own: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params, match.within=0.1,
 tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are those of snnlab
 train, and all trainings have them. The last line on stdout is the folder: suite.yaml, suite.json, runs/, controls/,
-tune/.
+tune/, table.md, table.csv, table.json, table.tex.
+
+table prints the table of a suite, or of a folder of runs, with its protocol; snnlab bench table --help says more.
 
 compare asks whether ways to train differ on the same test recordings. Each is a run's folder, or a folder of runs that
 differ in their seed alone, such as the folder of a sweep over seeds. Printed: the accuracies; for each two the
@@ -42,6 +45,10 @@ interval holds 0, with how many recordings or seeds would tell.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
+    if arguments[:1] == ["table"]:
+        from snnlab.commands.bench_table import main as of_table
+
+        return of_table(arguments[1:], started)
     if "-h" in arguments or "--help" in arguments:
         print(USAGE, end="")
         return 0
@@ -53,7 +60,7 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
-    hint = did_you_mean(action, ["compare", "suite"]) or " There is compare, and suite=NAME."
+    hint = did_you_mean(action, ["compare", "table", "suite"]) or " There are table, compare, and suite=NAME."
     raise ConfigError(f"bench: there is no action {action}.{hint}")
 
 

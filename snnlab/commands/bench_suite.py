@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,6 +154,7 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     from snnlab.commands.surveying import survey
     from snnlab.commands.trial import rehearse, train_task
     from snnlab.config.suites import merged
+    from snnlab.record.suite.tables import write_tables
     from snnlab.search.crew import Crew, stopping
     from snnlab.search.engines import engine
     from snnlab.search.task import Work as Trained
@@ -164,30 +166,30 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     crew_engine = engine(plan.suite.where(), plan.folder)
     try:
         crew = Crew(crew_engine, Trained(train_task, rehearse), plan.suite.slots)
-        work = Work(train_task, survey, merged)
+        work, tables = Work(train_task, survey, merged), partial(write_tables, plan.folder)
         with stopping(crew):
-            Runner(plan, cells, book, work, crew_engine, crew, started, lambda: None).run()
+            Runner(plan, cells, book, work, crew_engine, crew, started, tables).run()
     finally:
         crew_engine.close()
     return book
 
 
 def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
+    from snnlab.console import until_nobody_reads
+    from snnlab.record.suite.tables import print_table
     from snnlab.search.words import span
 
-    for control in book.controls:
-        verdict = {True: "passed", False: "FAILED", None: "numbers"}[control["passed"]]
-        print(f"control {control['name']} on {control['dataset']}: {verdict}: {control['said']}")
-    for dataset, arms in book.match.items():
-        for arm, found in arms.items():
-            if found["beyond"]:
-                print(f"{arm} on {dataset} is not matched: {found['off']:.2f} times the first arm's")
     done, failed, missing = (book.count(status, cells) for status in ("completed", "failed", "missing"))
     spent = book.spent
-    print(
-        f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
-        f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"
-    )
-    print(plan.folder, flush=True)
+    with until_nobody_reads():
+        if book.count("completed"):
+            print_table(plan.folder)
+        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
+            print(f"{dataset}: {error}")
+        print(
+            f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
+            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"
+        )
+        print(plan.folder)
     if not done:
         raise ConfigError("bench: no training was completed; suite.json says why")

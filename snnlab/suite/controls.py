@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snnlab.suite.book import Book, result_of
-from snnlab.suite.plan import Cell, Plan
+from snnlab.suite.plan import Cell
 
 Verdict = tuple[bool | None, str]
 # So often a network that learned nothing is below the bound.
 _OFTEN = 0.99
 
 
-def judged(plan: Plan, book: Book) -> list[dict[str, Any]]:
-    """Return what each control of a suite came to: {name, dataset, arm, passed, said}; passed is None for numbers."""
-    there = [one for one in book.controls if one["name"] == "duplicates"]
-    cells = [cell for cell in book.states if cell.control is not None]
-    return there + [{"name": c.control, "dataset": c.dataset, "arm": c.arm, **_judged(book, c)} for c in cells]
+def judged(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]]:
+    """Return what each control of a suite came to: {name, dataset, arm, passed, said}; passed is None for numbers.
+
+    Args:
+        book: The states of all trainings, and what earlier commands have judged.
+        trained: What this command has trained; other verdicts stand.
+    """
+    stands = {(one["name"], one["dataset"], one["arm"]): one for one in book.controls if one["passed"] is not None}
+    found = [one for one in book.controls if one["name"] == "duplicates"]
+    for cell in (cell for cell in book.states if cell.control is not None):
+        verdict = stands.get((cell.control, cell.dataset, cell.arm))
+        if verdict is None or cell in trained or cell.twin in trained:
+            verdict = {"name": cell.control, "dataset": cell.dataset, "arm": cell.arm, **_judged(book, cell)}
+        found.append(verdict)
+    return found
 
 
 def _judged(book: Book, cell: Cell) -> dict[str, Any]:
