@@ -34,7 +34,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file; NaN and infinity become null, which every reader takes."""
-    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return what `write_json` writes."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

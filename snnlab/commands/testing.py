@@ -12,11 +12,13 @@ from snnlab.data.module import EventDataModule
 from snnlab.events.targets import IGNORED
 from snnlab.files import write_npz
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
 from snnlab.record.predictions import Predictions, layer_names
 from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.module import SpikingModule
+from snnlab.training.processes.team import gathered
 from snnlab.training.resuming.stopping import StopAtOnce
 
 
@@ -41,8 +43,26 @@ def chosen_metrics(
         arrays.update(of_stage)
     if trainer.is_global_zero:
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
-    params = sum(p.numel() for p in module.network.parameters())
-    return {**metrics, **last, "params": float(params)}
+    return {**metrics, **last, **_size(built)}
+
+
+def _size(built: BuiltNetwork) -> dict[str, float]:
+    return {
+        "params": float(sum(p.numel() for p in built.network.parameters())),
+        "footprint_bytes": float(footprint_bytes(built.network)),
+        "connection_sparsity": connection_sparsity(built.network),
+    }
+
+
+def costs(found: Totals | None, stage: str) -> dict[str, float]:
+    """Return what the recordings cost, of all processes, which have to ask together; nothing where nobody knows.
+
+    Args:
+        found: What this process has counted.
+        stage: The first part of the metrics' names.
+    """
+    shares = gathered(found)
+    return {} if None in shares else sum(shares, Totals()).metrics(stage)
 
 
 def _evaluate(
@@ -57,7 +77,9 @@ def _evaluate(
     trainer.loggers = loggers if stage == "test" else []
     try:
         if stage == "test":
-            (values,) = trainer.test(module, datamodule=data, verbose=False)
+            with counted(module.network) as operations:
+                (values,) = trainer.test(module, datamodule=data, verbose=False)
+            values = {**values, **costs(operations.totals(), stage)}
         else:
             (values,) = trainer.validate(module, datamodule=data, verbose=False)
     finally:

@@ -38,7 +38,7 @@ def train_task(task: Task) -> Outcome:
     """Train, or go on where the folder holds a run that was begun; whatever stops it is returned in words."""
     started = time.perf_counter()
     os.chdir(task.place)
-    with _quiet():
+    with quiet():
         try:
             return _outcome("completed", None, _trained(task, started), started)
         except KeyboardInterrupt as stop:
@@ -67,7 +67,7 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     from snnlab.config.composing import compose_once
 
     os.chdir(place)
-    with _quiet(), TemporaryDirectory() as folder:
+    with quiet(), TemporaryDirectory() as folder:
         try:
             for probe in probes:
                 if problem := build_problem(list(probe), Path(config_dir) if config_dir else None):
@@ -136,7 +136,7 @@ def _metrics(result: Result) -> dict[str, float]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the console for a line a trial; what the run says goes to its log.txt."""
     logger = logging.getLogger("snnlab")
     before: list[logging.Handler] = logger.handlers

@@ -6,6 +6,7 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ NetworkState = dict[str, Any]
 RunLine = Callable[
     [Iterable[tuple[str, nn.Module]], Tensor, NetworkState, NetworkState, Tensor | None, Counts | None], Tensor
 ]
+# Sees a layer with its input, its output, the state before, the lengths, and its own counts.
+Watch = Callable[[nn.Module | Fused, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
+_WATCHES: list[Watch] = []
 
 
 class Network(TemporalLayer):
@@ -116,13 +120,30 @@ def run_layer(
     name: str, layer: nn.Module | Fused, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
 ) -> tuple[Tensor, Any]:
     """Run all steps through one layer, with or without time; its counts stand under its name."""
-    if not isinstance(layer, TemporalLayer | Fused):
-        return fold_time(layer, x), None
     own: Counts | None = None if counts is None else {}
-    y, after = layer(x, state, lengths=lengths, counts=own)
+    if isinstance(layer, TemporalLayer | Fused):
+        y, after = layer(x, state, lengths=lengths, counts=own)
+    else:
+        y, after = fold_time(layer, x), None
+    for watch in _WATCHES:
+        watch(layer, x, y, state, lengths, own)
     if counts is not None:
         counts.update({f"{name}.{key}" if key != OWN else name: n for key, n in (own or {}).items()})
     return y, after
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Let every layer of every network be seen, those in blocks too, as it runs: unlike a hook, this unfuses nothing.
+
+    Args:
+        watch: What sees them; it must change nothing. A neuron that does its neighbours' work is seen as `Fused`.
+    """
+    _WATCHES.append(watch)
+    try:
+        yield
+    finally:
+        _WATCHES.remove(watch)
 
 
 def zero_past_end(x: Tensor, lengths: Tensor | None) -> Tensor:

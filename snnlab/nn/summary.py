@@ -132,7 +132,7 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
         hooks += [
             module.register_forward_hook(partial(_add_operations, counted, name))
             for module in layer.modules()
-            if _has_weights(module)
+            if has_weights(module)
         ]
     try:
         with evaluation(network), plain_loops(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -172,7 +172,7 @@ def _of_a_step(operations: int | None, num_steps: int) -> int | None:
     return None if operations is None else operations // num_steps
 
 
-def _has_weights(module: nn.Module) -> bool:
+def has_weights(module: nn.Module) -> bool:
     """Return whether a module has parameters of its own that inputs are multiplied with."""
     if isinstance(module, (Neuron, *NORMS, nn.ParameterDict, ParametrizationList)):
         return False

@@ -15,7 +15,7 @@ from snnlab.record.run_reading import Recorded, find_runs, read_run
 from snnlab.record.runs_table import flat
 
 # What may differ between the runs of an arm.
-_FREE = ("seed", "output_dir", "name", "threads", "logger", "pictures")
+FREE = ("seed", "output_dir", "name", "threads", "logger", "pictures")
 
 
 class Arm(NamedTuple):
@@ -80,10 +80,20 @@ def read_arm(folder: Path) -> Arm:
     settings = [_settings(run.folder) for run in runs]
     if other := [key for key in settings[0] if any(s.get(key) != settings[0][key] for s in settings[1:])]:
         raise RecordError(f"{folder}: its runs differ in more than their seed: {listing(other[:4])}")
-    return _arm(folder, runs, seeds)
+    name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
+    return arm_of(name, runs)
 
 
-def _arm(folder: Path, runs: Sequence[Recorded], seeds: list[int]) -> Arm:
+def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
+    """Return runs that were tested as an arm.
+
+    Args:
+        name: What it is called.
+        runs: Its runs, one a seed, in their order.
+
+    Raises:
+        RecordError: if they were tested on different recordings, or on such as have no class.
+    """
     rows = []
     for run in runs:
         found = run.predictions()
@@ -92,9 +102,9 @@ def _arm(folder: Path, runs: Sequence[Recorded], seeds: list[int]) -> Arm:
         order = np.argsort(found["test_recording"], kind="stable")
         rows.append((found["test_recording"][order], (_answer(found) == found["test_target"])[order]))
     if any(not np.array_equal(recordings, rows[0][0]) for recordings, _ in rows):
-        raise RecordError(f"{folder}: its runs were tested on other recordings each")
-    name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
+        raise RecordError(f"{name}: its runs were tested on other recordings each")
     right = np.stack([right for _, right in rows])
+    seeds = [run.page["seed"] for run in runs]
     return Arm(name, seeds, right, rows[0][0], runs[0].page["provenance"]["data_fingerprint"])
 
 
@@ -112,4 +122,4 @@ def _completed(folder: Path) -> Recorded | None:
 
 def _settings(folder: Path) -> dict[str, object]:
     node = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
-    return {key: value for key, value in flat(node).items() if key.partition(".")[0] not in _FREE}
+    return {key: value for key, value in flat(node).items() if key.partition(".")[0] not in FREE}

@@ -39,6 +39,7 @@ class Result:
         provenance: Versions, git, device, threads, hashes of configuration, data and split.
         resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,
             and the settings that were `changed`: `{setting: [before, after]}`.
+        control: What was made worthless, as `control:` says; None: nothing, the metrics are results.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Why it failed, or None.
     """
@@ -51,6 +52,7 @@ class Result:
     timing: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     resumed: list[dict[str, Any]] = field(default_factory=list)
+    control: str | None = None
     search: dict[str, Any] | None = None
     error: str | None = None
 

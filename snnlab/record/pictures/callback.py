@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from snnlab.events import Events
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.events.targets import IGNORED, kind_of
 from snnlab.nn.record import record
@@ -144,8 +145,11 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
     from snnlab.record.pictures import Seen
 
     data, device = _data(trainer), module.device
-    packed = EventBatch.from_packed(data.store.gather(np.array([index])))
-    moved = EventBatch(*(None if column is None else column.to(device) for column in packed))  # type: ignore[arg-type]
+    packed = data.store.gather(np.array([index]))
+    if data.control is not None:
+        packed = data.control.packed(packed)
+    events = EventBatch.from_packed(packed)
+    moved = EventBatch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
     batch: Batch = data.on_after_batch_transfer(moved, 0)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
@@ -155,7 +159,7 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
         answers = module.loss.answers(recording.y)  # type: ignore[operator]
     valid = int(batch.lengths[0])
     return Seen(
-        data.store[index],
+        Events(*packed[:4]),
         data.settings.size,
         data.settings.duration_ms,
         data.settings.step_ms,

@@ -1,0 +1,53 @@
+"""Which part of a test the counting of its operations takes: python scripts/bench_operations.py RUN [OVERRIDE ...].
+
+The network of a run answers to its test recordings, as `snnlab evaluate` lets it. Seconds are summed around the counting
+within one test, so that a machine that is now fast and now slow cannot bend their share.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from snnlab.commands.evaluate import evaluate
+from snnlab.config.of_run import compose_run
+from snnlab.nn.operations.counting import Operations
+
+TIMES = 3
+
+
+def clocked(work: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """Return a function that adds the seconds it takes to `spent`."""
+
+    def run(*arguments: Any, **more: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return work(*arguments, **more)
+        finally:
+            spent[-1] += time.perf_counter() - began
+
+    return run
+
+
+def main(run: Path, overrides: list[str]) -> None:
+    import lightning as L
+
+    counting, testing = [0.0], [0.0]
+    for name in ("__call__", "begin", "totals"):
+        setattr(Operations, name, clocked(getattr(Operations, name), counting))
+    L.Trainer.test = clocked(L.Trainer.test, testing)
+    for _ in range(TIMES):
+        counting.append(0.0)
+        testing.append(0.0)
+        with tempfile.TemporaryDirectory() as folder:
+            evaluate(run, compose_run(run, overrides, None), "test", "best", folder, overrides)
+        rest = testing[-1] - counting[-1]
+        print(f"counting: {counting[-1]:.2f} s of a test of {testing[-1]:.2f} s, {counting[-1] / rest:.1%} of the rest")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

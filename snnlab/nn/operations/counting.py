@@ -1,0 +1,178 @@
+"""Synaptic operations, membrane updates and activations of a network, counted while it answers.
+
+As NeuroBench counts them, at a batch of one: an operation is a weight other than 0 that meets an input other than 0; it
+is an accumulate (AC) where the layer's whole input of that sample and step is 0, 1 or -1, else a multiply-accumulate
+(MAC). Dense operations count every weight and every input. Biases and what padding adds count nothing. Counted is what
+goes into each layer, so the numbers do not depend on what is fused; steps past a sample's length count nothing.
+
+Axes: T steps, B samples, P cells of one sample's input at one step.
+
+Source: Yik et al., The NeuroBench framework for benchmarking neuromorphic computing, Nature Communications 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from snnlab.nn.fusion import Fused
+from snnlab.nn.network import Network, watched
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.recurrent import Recurrent
+from snnlab.nn.operations.cells import BINARY, GRADED, cells_seen
+from snnlab.nn.operations.reach import Connection, Reach, reach
+from snnlab.nn.summary import has_weights
+from snnlab.nn.temporal import OWN, Counts, valid_steps
+
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
+
+
+class Totals(NamedTuple):
+    """What all samples cost together; sums of several add up.
+
+    Attributes:
+        dense: Dense synaptic operations.
+        macs: Effective multiply-accumulates.
+        acs: Effective accumulates.
+        updates: Membranes that took a step: every neuron, at every step.
+        active: Outputs of spiking neurons and activations other than 0.
+        outputs: All of their outputs.
+        steps: Valid steps.
+        samples: Samples.
+    """
+
+    dense: int = 0
+    macs: int = 0
+    acs: int = 0
+    updates: int = 0
+    active: int = 0
+    outputs: int = 0
+    steps: int = 0
+    samples: int = 0
+
+    def __add__(self, other: Totals) -> Totals:  # type: ignore[override]
+        return Totals(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def metrics(self, stage: str) -> dict[str, float]:
+        """Return what a result says, by name: a sample's mean, and that of one of its steps."""
+        values: dict[str, float] = {}
+        for kind, total in (("dense", self.dense), ("macs", self.macs), ("acs", self.acs)):
+            values[f"{stage}/synops_{kind}"] = total / max(self.samples, 1)
+            values[f"{stage}/synops_{kind}_per_step"] = total / max(self.steps, 1)
+        values[f"{stage}/membrane_updates"] = self.updates / max(self.samples, 1)
+        if self.outputs:
+            values[f"{stage}/activation_sparsity"] = 1.0 - self.active / self.outputs
+        return values
+
+
+class _Seen:
+    """What has gone into one layer: how often each cell was other than 0, in steps for MACs and in steps for ACs."""
+
+    def __init__(self, reach: Reach) -> None:
+        self.reach, self.steps = reach, 0
+        self.cells = torch.zeros(2, *reach.effective.shape, dtype=torch.float64, device=reach.effective.device)
+
+    def add(self, x: Tensor, valid: Tensor) -> None:
+        """Add inputs `[T, B, ...]` at the steps that are `valid`, `[T, B]`."""
+        self.steps += int(valid.sum())
+        last = x.dim() == 5 and x.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+        # As they lie in memory: a copy takes as long as all the rest.
+        x = x.permute(0, 1, 3, 4, 2) if last else x
+        cells = cells_seen(x.flatten(2).flatten(0, 1), valid.flatten()).reshape(2, *x.shape[2:])
+        self.cells += cells.movedim(-1, 1) if last else cells
+
+    def operations(self) -> tuple[int, int, int]:
+        """Return dense operations, MACs and ACs."""
+        of_kinds = [round(float((cells * self.reach.effective).sum())) for cells in self.cells]
+        macs, acs = of_kinds[GRADED], of_kinds[BINARY]
+        return self.steps * self.reach.dense, macs + self.steps * self.reach.within, acs
+
+
+class Operations:
+    """Counts what a network does, see `counted`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._layers: dict[tuple[int, torch.Size], _Seen] = {}
+        self._unseen = {id(module) for module in network.modules() if has_weights(module)}
+        self._rest = Totals()
+
+    def totals(self) -> Totals | None:
+        """Return what has been counted so far; None where there are weights of which nobody knows what they do.
+
+        Such are those of a layer of the user's own, also where it hands its input on to layers within itself.
+        """
+        if self._unseen:
+            return None
+        found = self._rest
+        for seen in self._layers.values():
+            found += Totals(*seen.operations())
+        return found
+
+    def begin(self, network: nn.Module, inputs: tuple[Any, ...], settings: dict[str, Any]) -> None:
+        """Count the samples of a call, and their steps."""
+        x, lengths = inputs[0], settings.get("lengths")
+        self._rest += Totals(samples=x.shape[1], steps=int(_valid(lengths, x).sum()))
+
+    def __call__(
+        self,
+        layer: nn.Module | Fused,
+        x: Tensor,
+        y: Tensor,
+        state: Any,
+        lengths: Tensor | None,
+        counts: Counts | None,
+    ) -> None:
+        """Count what one layer has done."""
+        if isinstance(layer, Fused):
+            if layer.convolution is not None:
+                self._add(layer.convolution, x, lengths)
+            layer, y = layer.neuron, y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
+        if isinstance(layer, nn.Linear | _ConvNd | nn.RNNBase):
+            self._add(layer, x, lengths)
+        elif isinstance(layer, Neuron):
+            outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()
+            self._rest += Totals(updates=outputs)
+            if layer.spiking:
+                self._rest += Totals(active=round(_own(counts).sum(dtype=torch.float64).item()), outputs=outputs)
+            if isinstance(layer, Recurrent):
+                first = torch.zeros_like(y[0]) if state is None else state.s
+                self._add(layer.feedback, torch.cat([first[None], y[:-1]]), lengths)
+        elif isinstance(layer, _ACTIVATIONS):
+            valid = _valid(lengths, y)
+            active = int(((y != 0).flatten(2).sum(2) * valid).sum()) if y.dim() > 2 else int(((y != 0) & valid).sum())
+            self._rest += Totals(active=active, outputs=int(valid.sum()) * y.shape[2:].numel())
+
+    def _add(self, layer: Connection, x: Tensor, lengths: Tensor | None) -> None:
+        self._unseen.discard(id(layer))
+        key = id(layer), x.shape[2:]
+        if key not in self._layers:
+            self._layers[key] = _Seen(reach(layer, x.shape[2:]))
+        self._layers[key].add(x, _valid(lengths, x))
+
+
+@contextmanager
+def counted(network: Network) -> Iterator[Operations]:
+    """Count what a network does within. It has to be asked for its spikes, and its weights must not change."""
+    operations = Operations(network)
+    hook = network.register_forward_pre_hook(operations.begin, with_kwargs=True)
+    try:
+        with watched(operations):
+            yield operations
+    finally:
+        hook.remove()
+
+
+def _own(counts: Counts | None) -> Tensor:
+    assert counts is not None, "operations are counted where spikes are"
+    return counts[OWN]
+
+
+def _valid(lengths: Tensor | None, x: Tensor) -> Tensor:
+    """Return which steps of which samples count, `[T, B]`."""
+    valid = valid_steps(lengths, x.shape[0], x)
+    return x.new_ones(x.shape[:2], dtype=torch.bool) if valid is None else valid.flatten(1)

@@ -1,0 +1,232 @@
+"""A suite's folder, or a folder of runs, read as runs of arms on datasets; what cannot be read is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snnlab.errors import RecordError
+from snnlab.record.run_folder import CONFIG, RESULT, SCHEMA_VERSION
+from snnlab.record.run_reading import Recorded, read_run
+from snnlab.record.runs_table import flat
+from snnlab.record.suite.energy import Energy, energy_of
+
+SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
+# Ten times as fast as the one in Python, and there are many files.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a suite: what was to be done, and what there is.
+
+    Attributes:
+        dataset: The dataset's name.
+        arm: The arm's name.
+        seed: The seed.
+        folder: The run's folder.
+        status: completed, failed, interrupted, missing, running or unreadable.
+        run: What it recorded; None where that is nothing that can be used.
+        error: Why there is nothing, or None.
+        tuned: {trials, val_size, values}, where its settings were searched for.
+        wall_s: How long it took, s.
+    """
+
+    dataset: str
+    arm: str
+    seed: int
+    folder: Path
+    status: str
+    run: Recorded | None = None
+    error: str | None = None
+    tuned: Mapping[str, Any] | None = None
+    wall_s: float | None = None
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test to show."""
+        return self.run is not None and self.status == "completed" and any(k.startswith("test/") for k in self.metrics)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The flat metrics of the run."""
+        return {} if self.run is None else self.run.metrics
+
+    @property
+    def control(self) -> str | None:
+        """What was made worthless on purpose, so that the metrics are no results."""
+        return None if self.run is None else self.run.page.get("control")
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """Return a part of the result, such as `provenance`; empty where there is none."""
+        return {} if self.run is None else self.run.page.get(name) or {}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The run's config.yaml by dotted keys; references such as ${data.num_classes} stay."""
+        return read_config(self.folder)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What there is to say of an arm beside its runs.
+
+    Attributes:
+        role: arm or baseline.
+        note: A sentence, or None.
+        differs: In what it differs from the others, a line each.
+    """
+
+    role: str = "arm"
+    note: str | None = None
+    differs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that a table is made of.
+
+    Attributes:
+        name: What it is called.
+        cells: The trainings.
+        arms: The arms by name, in order.
+        command: The command that made it, or None.
+        energy: Constants of the energy estimate.
+        tune: How arms were tuned, or None.
+        match: In what arms were to be equal, or None.
+        matched: By dataset and arm, {value, off, beyond}.
+        controls: {name, dataset, arm, passed, said} each.
+        published: Figures of others, as the suite has them.
+        problems: What could not be read, a line each.
+    """
+
+    name: str
+    cells: Sequence[Cell]
+    arms: Mapping[str, Arm]
+    command: str | None = None
+    energy: Energy = field(default_factory=Energy)
+    tune: Mapping[str, Any] | None = None
+    match: Mapping[str, Any] | None = None
+    matched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    controls: Sequence[Mapping[str, Any]] = ()
+    published: Sequence[Mapping[str, Any]] = ()
+    problems: Sequence[str] = ()
+
+
+def is_suite(folder: Path) -> bool:
+    """Return whether a folder is a suite's."""
+    return (folder / SUITE_PAGE).is_file()
+
+
+def read_suite(folder: Path) -> Read:
+    """Read a suite's folder, in whatever state its trainings are.
+
+    Raises:
+        RecordError: if `suite.yaml` cannot be read, or is of another version.
+    """
+    page = _page(folder)
+    problems: list[str] = []
+    state = _state(folder, problems)
+    cells = [_cell(folder, entry, problems) for entry in _entries(page, state)]
+    arms = {
+        name: Arm(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
+        for name, node in page["arms"].items()
+    }
+    return Read(
+        page.get("name") or folder.name,
+        cells,
+        arms,
+        page.get("command"),
+        energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
+        page.get("tune"),
+        page.get("match"),
+        state.get("match") or {},
+        state.get("controls") or (),
+        page.get("published") or (),
+        problems,
+    )
+
+
+def read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
+    """Return what a run recorded, its status, and what is wrong with it."""
+    if not (folder / RESULT).is_file():
+        begun = (folder / CONFIG).is_file()
+        return None, "running" if begun else "missing", "has not ended" if begun else None
+    try:
+        run = read_run(folder)
+    except RecordError as error:
+        return None, "unreadable", str(error).removeprefix(f"{folder / RESULT}: ")
+    version = run.page.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        return None, "unreadable", f"{RESULT} is of schema {version}, and this snnlab reads {SCHEMA_VERSION}"
+    return run, str(run.page["status"]), run.page.get("error")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's config.yaml by dotted keys.
+
+    Raises:
+        RecordError: if it cannot be read.
+    """
+    path = folder / CONFIG
+    try:
+        return flat(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {})
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RecordError(f"{path}: cannot be read ({error})") from error
+
+
+def _page(folder: Path) -> dict[str, Any]:
+    path = folder / SUITE_PAGE
+    try:
+        page = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RecordError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
+        raise RecordError(f"{path}: is no suite of schema {SUITE_SCHEMA}")
+    return page
+
+
+def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+    """Return what `suite.json` says; where it cannot be read, the runs themselves say what there is."""
+    path = folder / SUITE_STATE
+    if not path.is_file():
+        return {}
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problems.append(f"{SUITE_STATE}: cannot be read ({error}); what it said of tuning and controls is not shown")
+        return {}
+    if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
+        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; what it says is not shown")
+        return {}
+    return state
+
+
+def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield each training that the suite asks for, with what is known of it; controls are told elsewhere."""
+    known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
+    for dataset in page.get("datasets") or {}:
+        for arm, node in page["arms"].items():
+            if (only := node.get("datasets")) is not None and dataset not in only:
+                continue
+            for seed in page.get("seeds") or ():
+                folder = f"runs/{dataset}/{arm}/{seed}"
+                yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
+
+
+def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
+    folder = root / entry["folder"]
+    run, status, error = read_result(folder)
+    if status == "unreadable":
+        problems.append(f"{entry['folder']}: {error}; it is left out")
+    elif run is None and entry.get("status") == "failed":
+        status = "failed"
+    error = error or entry.get("error")
+    names = (entry["dataset"], entry["arm"], int(entry["seed"]))
+    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))

@@ -1,0 +1,172 @@
+"""What a network costs is counted layer by layer, whatever is fused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from snnlab.nn import build_network
+from snnlab.nn.network import Network
+from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
+
+CONV = {
+    "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},
+    "lif1": {"type": "lif", "tau_mem": 20.0, "v_threshold": 0.3},
+    "pool1": {"type": "max_pool", "kernel_size": 2},
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": 3},
+    "readout": {"type": "li", "tau_mem": 20.0},
+}
+SHAPE = (2, 9, 8)
+
+
+def network(layers: dict[str, Any] = CONV, shape: tuple[int, ...] = SHAPE) -> Network:
+    torch.manual_seed(0)
+    return build_network(layers, in_shape=shape, dt=10.0, num_steps=6).network.eval()
+
+
+def spikes(*shape: int, rate: float = 0.3) -> Tensor:
+    return (torch.rand(*shape, generator=torch.Generator().manual_seed(1)) < rate).float()
+
+
+def count(net: Network, x: Tensor, lengths: Tensor | None = None) -> Totals:
+    with torch.no_grad(), counted(net) as operations:
+        net(x, lengths=lengths, counts={})
+        found = operations.totals()
+    assert found is not None
+    return found
+
+
+def test_spikes_need_accumulates_alone_and_padding_needs_nothing():
+    net, x = network(), spikes(6, 2, *SHAPE)
+    found = count(net, x)
+    ones = torch.ones_like(net.get_parameter("conv1.weight"))
+    expected = functional.conv2d(x.flatten(0, 1), ones, padding=1, stride=2).sum().item()
+    dense = functional.conv2d(torch.ones_like(x.flatten(0, 1)), ones, padding=1, stride=2).sum().item() + 12 * 16 * 3
+    assert (found.macs, found.dense) == (0, dense)
+    assert found.acs > expected  # the linear layer's come on top
+    assert (found.samples, found.steps) == (2, 12)
+    assert found.updates == 12 * (4 * 5 * 4 + 3)
+
+
+def test_counts_of_events_need_multiplications_in_the_steps_that_have_them():
+    net, x = network(), spikes(6, 1, *SHAPE)
+    binary = count(net, x)
+    x[2, 0, 1, 4, 4] = 3.0
+    graded = count(net, x)
+    ones = torch.ones_like(net.get_parameter("conv1.weight"))
+    assert graded.macs == functional.conv2d(x[2].sign(), ones, padding=1, stride=2).sum()
+    assert binary.macs == 0
+    assert graded.acs < binary.acs
+
+
+def test_weights_that_are_0_cost_nothing():
+    net, x = network(), spikes(6, 2, *SHAPE)
+    whole = count(net, x)
+    with torch.no_grad():
+        net.get_parameter("conv1.weight")[:, 0] = 0.0
+        net.get_parameter("out.weight").zero_()
+    pruned = count(net, x)
+    assert pruned.dense == whole.dense
+    assert pruned.acs < whole.acs / 1.5
+    convolved, linear = (net.get_parameter(f"{name}.weight").numel() for name in ("conv1", "out"))
+    assert connection_sparsity(net) == pytest.approx((convolved / 2 + linear) / (convolved + linear))
+
+
+def test_steps_past_a_samples_end_cost_nothing():
+    net, x = network(), spikes(6, 2, *SHAPE)
+    x[4:, 1] = 0.0
+    lengths = torch.tensor([6, 4])
+    apart = count(net, x[:, :1]) + count(net, x[:4, 1:])
+    assert count(net, x, lengths) == apart
+
+
+def test_all_is_the_same_step_by_step_and_in_pieces_of_a_batch():
+    net, x = network(), spikes(6, 3, *SHAPE)
+    whole = count(net, x)
+    with torch.no_grad(), counted(net) as operations:
+        state = None
+        for step in x.split(1):
+            _, state = net(step, state, counts={})
+        stepped = operations.totals()
+    assert stepped is not None
+    assert stepped._replace(samples=3) == whole
+    assert count(net, x[:, :1]) + count(net, x[:, 1:]) == whole
+
+
+def test_convolving_event_by_event_changes_no_count():
+    from snnlab.nn.fusion import take_events
+
+    net, x = network({**CONV, "conv1": {**CONV["conv1"], "stride": 1}}), spikes(6, 2, *SHAPE, rate=0.05)
+    frames = count(net, x)
+    assert take_events(net)
+    assert count(net, x) == frames
+
+
+@pytest.mark.parametrize("kind", [True, {"type": "dense", "autapses": False}])
+def test_feedback_counts_for_each_spike_but_the_last_steps(kind: Any):
+    layers = {
+        "fc": {"type": "linear", "out_features": 8, "bias": False},
+        "lif": {"type": "lif", "tau_mem": 20.0, "v_threshold": 0.2, "recurrent": kind},
+    }
+    net, x = network(layers, (5,)), spikes(7, 2, 5, rate=0.6)
+    found = count(net, x)
+    with torch.no_grad():
+        y = net(x)[0]
+    fan_out = 8 if kind is True else 7
+    assert y.sum() > 0
+    assert found.dense == 14 * (5 * 8 + 8 * 8)
+    assert found.acs == x.sum() * 8 + y[:-1].sum() * fan_out
+
+
+def test_a_gru_multiplies_all_that_it_remembers():
+    net, x = network({"gru": {"type": "gru", "hidden_size": 4}}, (5,)), spikes(7, 2, 5)
+    found = count(net, x)
+    assert found.dense == 14 * (12 * 5 + 12 * 4)
+    assert (found.macs, found.acs) == (14 * 12 * 4, x.sum() * 12)
+
+
+def test_layers_in_blocks_and_loops_count_too():
+    inner = {"fc": {"type": "linear", "out_features": 5, "bias": False}, "lif": {"type": "lif", "tau_mem": 20.0}}
+    net, x = network({"block": {"type": "residual", "layers": inner}}, (5,)), spikes(7, 2, 5)
+    assert count(net, x).acs == x.sum() * 5
+    back = {"from": "lif", "to": "fc", "layers": {"back": {"type": "linear", "out_features": 5, "bias": False}}}
+    net = network({"loop": {"type": "loop", "layers": inner, "feedback": back}}, (5,))
+    assert count(net, x).dense == 14 * 2 * 25
+
+
+def test_activations_of_an_ann_have_a_sparsity():
+    layers = {"fc": {"type": "linear", "out_features": 8}, "relu": {"type": "relu"}}
+    net, x = network(layers, (5,)), torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    found = count(net, x)
+    with torch.no_grad():
+        active = int((net(x)[0] != 0).sum())
+    assert (found.active, found.outputs, found.acs) == (active, 4 * 3 * 8, 0)
+    assert found.metrics("test")["test/activation_sparsity"] == pytest.approx(1 - active / 96)
+
+
+def test_bytes_are_those_of_parameters_and_buffers():
+    net = network({"fc": {"type": "linear", "out_features": 8}, "norm": {"type": "batch_norm"}}, (5,))
+    assert footprint_bytes(net) == 4 * (5 * 8 + 8 + 4 * 8) + 8
+
+
+class Own(torch.nn.Module):
+    """A user's layer, with another one within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.fc(x)
+
+
+def test_weights_whose_use_nobody_knows_are_not_counted():
+    net = Network({"fc": torch.nn.Linear(3, 3), "own": Own()})
+    with torch.no_grad(), counted(net) as operations:
+        net(spikes(4, 2, 3), counts={})
+    assert operations.totals() is None
