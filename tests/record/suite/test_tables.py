@@ -1,0 +1,205 @@
+"""Tables in all forms: ranked, with intervals, remarks and what others have published."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.commands.bench_table import main
+from snnlab.errors import ConfigError, RecordError
+from snnlab.record.suite.latex import escaped
+from snnlab.record.suite.sheets import sheets
+from snnlab.record.suite.table import read_table
+from snnlab.record.suite.tables import print_table, write_tables
+
+from .making import make_run, make_suite
+
+PUBLISHED: list[dict[str, Any]] = [
+    {"name": "Theirs & 50%", "accuracy": 99.5, "selection": "test", "source": "doi:1"},
+    {"name": "Careful", "accuracy": 91.0, "selection": "validation"},
+    {"name": "Silent", "accuracy": 92.0},
+]
+ENOUGH = {"dataset": "digits", "architecture": "2 layers", "steps": 10, "params": 12_000, "protocol": "one seed"}
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    arms = {"worst": [0.5, 0.5, 0.49], "best": [0.91, 0.9, 0.89], "as_good": [0.9, 0.9, 0.89]}
+    controls = [
+        {"name": "shuffled_labels", "dataset": "digits", "arm": "best", "passed": True, "said": "25.0% | chance"}
+    ]
+    page = {"published": [{**ENOUGH, **node} for node in PUBLISHED]}
+    return make_suite(tmp_path / "s", arms, page=page, state={"controls": controls})
+
+
+def test_rows_are_ranked_and_neighbours_that_cannot_be_told_apart_say_so(suite: Path):
+    (part,) = read_table(suite).parts
+    assert [row.arm for row in part.rows] == ["best", "as_good", "worst"]
+    assert [part.rank(row) for row in part.rows] == ["1", "2 ≈", "3"]
+    assert [pair.told for pair in part.neighbours] == [False, True]
+    assert part.neighbours[0].said.startswith("best against as_good: cannot tell (")
+    assert part.neighbours[1].said.startswith("as_good is better than worst: +40.0 points")
+
+
+def test_arms_of_other_recordings_are_not_compared(suite: Path):
+    for seed in range(3):
+        path = suite / f"runs/digits/best/{seed}/result.json"
+        path.write_text(path.read_text().replace('"abc"', '"other"'))
+    (part,) = read_table(suite).parts
+    assert part.neighbours[0].told is None
+    assert part.neighbours[0].said == "best and as_good: not compared: they were tested on other recordings"
+
+
+def test_markdown_has_figures_protocol_and_controls(suite: Path):
+    text = next(path for path in write_tables(suite) if path.suffix == ".md").read_text()
+    assert "| 1 | best | 3/3 | 90.0 ± 1.0 | 87.5 to 92.5 | 89.0 ± 1.0 | 3 |" in text
+    assert "| 1 | best | 2 M | 100 k | 200 k | 640 |" in text  # 0.1 M x 4.6 pJ + 0.2 M x 0.9 pJ
+    assert "0.0 ± 0.0 | 90.0 ± 1.0 |" not in text
+    assert "- **sizes**: 900 to train, 100 to validate, 200 to test" in text
+    assert r"- shuffled\_labels (digits best): passed: 25.0% \| chance" in text
+
+
+def test_accuracy_against_time_is_that_of_recordings_that_end_earlier(suite: Path):
+    (part,) = read_table(suite).parts
+    values = part.rows[0].values
+    assert values["accuracy_at_25"].mean == pytest.approx(0.25)  # the class 0 of four
+    assert values["accuracy_at_75"].mean == pytest.approx(0.9)
+
+
+def test_published_figures_are_not_ranked_and_faint_where_the_test_chose_them(suite: Path):
+    (part,) = read_table(suite).parts
+    sheet = sheets(part)[-1]
+    assert [row[0] for row in sheet.rows] == ["Theirs & 50%", "Silent", "Careful"]
+    assert sheet.faint == [0, 1]
+    assert [row[6] for row in sheet.rows] == ["test: not comparable", "unknown: not comparable", "validation"]
+    assert all(row.arm not in ("Careful", "Silent") for row in part.rows)
+
+
+def test_published_figures_that_say_too_little_are_not_shown(tmp_path: Path):
+    page = {"published": [{**ENOUGH, "name": "Bare", "accuracy": 99.0, "params": None, "steps": None}]}
+    table = read_table(make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page))
+    assert not table.parts[0].published
+    assert table.problems == ["published: Bare: is not shown, it lacks steps, params"]
+
+
+def test_csv_has_a_line_an_arm_with_plain_numbers(suite: Path):
+    path = next(path for path in write_tables(suite) if path.suffix == ".csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["arm"] for row in rows] == ["best", "as_good", "worst", "Theirs & 50%", "Silent", "Careful"]
+    assert float(rows[0]["test_accuracy"]) == pytest.approx(0.9)
+    assert float(rows[0]["test_accuracy_low"]) < 0.9 < float(rows[0]["test_accuracy_high"])
+    assert rows[0]["wall_s"] == "20"
+    assert (rows[3]["role"], rows[3]["rank"]) == ("published", "")
+
+
+def test_json_has_what_a_program_needs(suite: Path):
+    path = next(path for path in write_tables(suite) if path.suffix == ".json")
+    page = json.loads(path.read_text())
+    assert page["schema"] == 1
+    (part,) = page["datasets"]
+    row = part["rows"][0]
+    assert {"rank", "dataset", "arm", "role", "seeds", "asked", "failed", "values", "flags", "note", "differs"} == set(
+        row
+    )
+    assert row["values"]["test_accuracy"]["n"] == 3
+    assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high"}
+    assert {column["of"] for column in page["columns"]} >= set(row["values"]) - {"spikes_at_25"}
+    assert part["protocol"]["clock"] == "320 ms in 8 steps of 40 ms"
+    assert page["energy"]["mac_pj"] == 4.6
+    assert all(one["ranked"] is False for one in part["published"])
+
+
+def test_latex_has_nothing_that_it_would_take_for_a_command(suite: Path):
+    text = next(path for path in write_tables(suite) if path.suffix == ".tex").read_text()
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert r"as\_good" in text
+    assert r"\textcolor{gray}{Theirs \& 50\%}" in text
+    # In a line every % and _ is escaped, and & parts as many columns as the table has.
+    assert not re.search(r"(?<!\\)[%_#]", "\n".join(body))
+    columns = 0
+    for line in body:
+        if found := re.match(r"\\begin{tabular}{(\w+)}", line):
+            columns = len(found[1])
+        elif line.endswith(r" \\"):
+            assert len(re.findall(r"(?<!\\)&", line)) == columns - 1
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert text.isascii() or set(re.findall(r"[^\x00-\x7f]", text)) <= {"é"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b 5% & $x #1", r"a\_b 5\% \& \$x \#1"),
+        ("{x}~^", r"\{x\}\textasciitilde{}\textasciicircum{}"),
+        ("\\input{a}", r"\textbackslash{}input\{a\}"),
+        ("[1] <2>", r"{[}1{]} \textless{}2\textgreater{}"),
+        ("0.9 ± 0.1 ≈", r"0.9 $\pm$ 0.1 $\approx$"),
+    ],
+)
+def test_signs_of_latex_are_escaped(text: str, expected: str):
+    assert escaped(text) == expected
+
+
+def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytest.CaptureFixture[str]):
+    print_table(suite)
+    out = capsys.readouterr().out
+    assert "90.0 ± 1.0" in out
+    assert "cannot tell (" in out
+    assert "stratified 0.1" in out
+    assert "control shuffled_labels (digits best): passed: 25.0% | chance" in out
+
+
+def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, capsys: pytest.CaptureFixture[str]):
+    for seed in range(3):
+        (suite / f"runs/digits/best/{seed}/metrics.csv").write_text("epoch,test/accuracy\n0,0.5\n1,0.99\n")
+    assert main([str(suite), "--format", "md"], 0.0) == 0
+    assert "best on test" not in capsys.readouterr().out
+    assert main([str(suite), "--format", "md", "--best-on-test"], 0.0) == 0
+    out = capsys.readouterr().out
+    assert "best on test (%), not comparable" in out
+    assert "it is no result, and not comparable with one" in out
+    assert "99.0 ± 0.0" in out
+
+
+def test_the_last_epochs_test_stands_beside_the_chosen_ones(tmp_path: Path):
+    make_run(tmp_path / "x/0_0", metrics={"last/test/accuracy": 0.75})
+    sheet = sheets(read_table(tmp_path).parts[0])[0]
+    assert dict(zip(sheet.head, sheet.rows[0], strict=True))["last epoch, test (%)"] == "75.0"
+
+
+def test_values_are_ranked_by_their_error(tmp_path: Path):
+    for place, (lr, error) in enumerate([(0.1, 3.0), (0.2, 2.0)]):
+        folder = make_run(tmp_path / f"x/{place}_0", config={"optimizer": {"lr": lr}})
+        page = json.loads((folder / "result.json").read_text())
+        page["metrics"] = {"test/mae": error, "test/r2": 0.5, "params": 3.0}
+        (folder / "result.json").write_text(json.dumps(page))
+    (part,) = read_table(tmp_path).parts
+    assert [row.arm for row in part.rows] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
+    assert sheets(part)[0].rows[0][3:5] == ["2", "0.500"]
+
+
+def test_energy_takes_the_suites_constants_and_refuses_others(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page={"energy": {"mac_pj": 1.0, "ac_pj": 0.5}})
+    assert read_table(suite).parts[0].rows[0].values["energy_nj"].mean == pytest.approx(200.0)
+    wrong = make_suite(tmp_path / "t", {"a": [0.9]}, seeds=(0,), page={"energy": {"mac_pj": 1.0, "acs": 0.5}})
+    with pytest.raises(RecordError, match=r"energy: unknown setting 'acs'"):
+        read_table(wrong)
+
+
+def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--help"], 0.0) == 0
+    assert "usage: snnlab bench table FOLDER" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="takes one folder, got none"):
+        main(["--best-on-test"], 0.0)
+    with pytest.raises(ConfigError, match="--format must be one of md, csv, json, tex, got pdf"):
+        main([str(suite), "--format", "pdf"], 0.0)
+    with pytest.raises(RecordError, match="there is no folder"):
+        main([str(tmp_path / "nowhere")], 0.0)
+    assert main([str(suite), "--format=json"], 0.0) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "mine"
