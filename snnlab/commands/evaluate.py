@@ -142,7 +142,8 @@ def lines(values: dict[str, Any]) -> list[str]:
         score = f"mean error {mae:.4g}, rms error {rmse:.4g}, R2 {r2:.3f}"
     else:
         score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
-    told = [
+    told = [f"control: {values['control']}: the figures are no result"] if values.get("control") else []
+    told += [
         f"{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
         f" {score}, loss {metrics[f'{part}/loss']:.4f}"
     ]
@@ -208,6 +209,7 @@ def _record(
         "data_fingerprint": data.store.fingerprint,
         "recordings": len(targets),
         "targets": data.settings.targets,
+        "control": experiment.control,
         "metrics": {name.replace("test/", f"{part}/", 1): float(value) for name, value in found.items()},
         **findings(targets, readout, answers, names),
     }

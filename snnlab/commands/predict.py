@@ -76,7 +76,7 @@ def main(arguments: list[str], started: float) -> int:
     reading = reading_of(run.experiment.data, options)
     until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
     rows = Rows(assemble.loss(run.experiment), settings, class_names(run))
-    framing = settings.framing(left_out_pixels(run, settings))
+    framing = as_trained(run, settings.framing(left_out_pixels(run, settings)))
     with until_nobody_reads():
         each = size is not None and form == "jsonl" and until is None
         size = 1 if until is not None and size is None else size
@@ -129,6 +129,17 @@ def predictions(
                     break
                 elif heard.last:
                     yield from rows.of(str(path), window, heard._replace(first=0))
+
+
+def as_trained(run: Run, framing: Framing) -> Framing:
+    """Return how events become frames for a run; of one that was trained under a control it is told."""
+    from snnlab.data.control import Controlled
+
+    kind = run.experiment.control
+    if kind is None:
+        return framing
+    print(f"snnlab: {run.folder}: was trained under control: {kind}; its answers are worth little", file=sys.stderr)
+    return Controlled(kind, run.experiment.seed, framing.steps.duration_us).framing(framing)
 
 
 def probability(text: str, run: Run, settings: DataSettings) -> float:

@@ -138,7 +138,7 @@ def control(experiment: Experiment, data: DataSettings, parts: Split, packed: St
 
 
 def data_notes(data: EventDataModule) -> list[str]:
-    """Return what the user should know of the data: sizes, and events that the window leaves out.
+    """Return what the user should know of the data: sizes, a control, and events that the window leaves out.
 
     Raises:
         ConfigError: if the window leaves out nearly all events.
@@ -146,6 +146,8 @@ def data_notes(data: EventDataModule) -> list[str]:
     split, settings = data.split, data.settings
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
     notes = [f"{sizes}; {settings.steps_text}"]
+    if data.control is not None:
+        notes.append(f"control: {data.control.kind}: {data.control.meaning}")
     if data.hot is not None:
         notes.append(f"{int(data.hot.sum()):,} hot pixels are left out, of more than {settings.hot_pixels_hz:g} Hz")
     if data.windows is not None:

@@ -57,6 +57,11 @@ class Controlled:
     duration_us: int
     labels: np.ndarray | None = None
 
+    @property
+    def meaning(self) -> str:
+        """What it does, in words."""
+        return MEANING[self.kind]
+
     def packed(self, packed: Packed) -> Packed:
         """Return recordings with the labels or the times that the control gives them."""
         if self.labels is not None:

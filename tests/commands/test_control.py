@@ -46,10 +46,12 @@ def test_a_control_is_recorded_told_and_evaluated_as_it_was_tested(workplace: Pa
     assert "control: shuffled_time" in (folder / "config.yaml").read_text()
     page = json.loads((folder / "result.json").read_text())
     assert page["control"] == "shuffled_time"
+    assert "control: shuffled_time: events of a recording have each other's times" in done.err
     losses = []
     for more in ((), ("control=null",)):
         done = snnlab("evaluate", str(folder), *more)
         assert done.status == 0, done.err
+        assert ("control: shuffled_time: the figures are no result" in done.out) == (not more)
         losses.append(json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())["metrics"]["test/loss"])
     assert losses[0] == page["metrics"]["test/loss"]
     assert losses[1] != losses[0]

@@ -136,10 +136,10 @@ def _numbers(ax: Axes, points: Sequence[Point]) -> None:
 
 
 def _with_bars(spreads: Iterator[Spread]) -> tuple[np.ndarray, np.ndarray]:
-    """Return means, and how far the 95 % intervals reach below and above, `[2, N]`; not at all of one seed."""
+    """Return means, and how far the 95 % intervals reach, down to 0, and above, `[2, N]`; not at all of one."""
     found = list(spreads)
     means = np.array([each.mean for each in found])
-    low = np.array([each.mean if each.low is None else each.low for each in found])
+    low = np.array([each.mean if each.low is None else max(each.low, 0.0) for each in found])
     high = np.array([each.mean if each.high is None else each.high for each in found])
     return means, np.stack([means - low, high - means])
 
