@@ -17,6 +17,7 @@ class Stream(IntEnum):
     SPLIT = 4
     TEST = 5
     MIXING = 6
+    CONTROL = 7
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

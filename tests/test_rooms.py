@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "snnlab"
 # From the ground up; what is not named here is a single file that all rooms share.
-ROOMS = ["nn", "events", "data", "training", "diagnosis", "record", "search", "config", "commands"]
+ROOMS = ["nn", "events", "data", "training", "diagnosis", "record", "search", "suite", "config", "commands"]
 MAY_NOT = {
     "nn": {"hydra", "omegaconf", "lightning", "tonic", "torchmetrics", "matplotlib"},
     "events": {"hydra", "omegaconf", "lightning", "tonic", "torchmetrics", "matplotlib"},
@@ -17,6 +17,7 @@ MAY_NOT = {
     "data": {"hydra", "omegaconf", "torchmetrics"},
     "diagnosis": {"hydra", "omegaconf", "lightning", "tonic", "torchmetrics", "matplotlib"},
     "search": {"hydra", "torch", "tonic", "torchmetrics"},
+    "suite": {"hydra", "torch", "tonic", "torchmetrics"},
 }
 
 

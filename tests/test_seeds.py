@@ -17,6 +17,7 @@ def test_draws_are_the_same_on_every_machine_and_for_ever() -> None:
         "SPLIT": 4,
         "TEST": 5,
         "MIXING": 6,
+        "CONTROL": 7,
     }
 
 

@@ -59,6 +59,11 @@ class Rows(NamedTuple):
         start = {"file": file, "start_ms": window.start_us / 1000}
         yield {**start, **answer, "events": seen, "left_out": window.left_out}
 
+    def confidence(self, heard: Heard) -> float:
+        """Return how probable the answer of a class is until now."""
+        readout = self.loss.readout(heard.y, torch.tensor([len(heard.y)]))
+        return float(readout.float().softmax(-1).max())
+
     def until_ms(self, window: Window, steps: int) -> float:
         """Return when so many steps of a window are over, ms of the recording."""
         data = self.settings

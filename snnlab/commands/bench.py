@@ -1,4 +1,4 @@
-"""`snnlab bench`: which of two ways to train is better, and whether anybody can tell."""
+"""`snnlab bench`: ways to train, over datasets and seeds, in a table; which is better, and whether anybody can tell."""
 
 from __future__ import annotations
 
@@ -7,31 +7,66 @@ from pathlib import Path
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, did_you_mean
 
-USAGE = """usage: snnlab bench compare A B [C ...]
+USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
+       snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
+       snnlab bench compare A B [C ...]
 
-Compare ways to train on the same test recordings. Each is a run's folder, or a folder of runs that differ in their seed
-alone, such as the folder of a sweep over seeds. Printed: the accuracies; for each two the difference with a 95 %
-interval (a bootstrap over test recordings and seeds, both drawn for both at once) and its p-value, adjusted by Holm's
-method where there are more than two; McNemar's test for each seed; "cannot tell" where the interval holds 0, with how
-many recordings or seeds would tell.
+suite=NAME trains arms on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml says, and makes a
+table. What is done is not done again: the same command goes on after an end of any kind, and more seeds or arms are
+added to what is there. A training that fails is recorded, and the others go on; a dataset that is missing leaves a gap.
+--dry-run says what would be trained and what of it is done; without a suite they are listed.
+
+  snnlab bench
+  snnlab bench suite=saccade --dry-run
+  snnlab bench suite=nmnist data.root=FOLDER data.download=false
+  snnlab bench suite=neurons arms=[lif,cuba_lif] seeds=[0,1,2,3,4] workers=4
+  snnlab bench suite=smoke trainer.max_epochs=3 folder=outputs/longer
+  snnlab bench suite=saccade engine=submitit 'submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
+
+The suite's own: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params, match.within=0.1,
+tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are those of snnlab
+train, and all trainings have them. The last line on stdout is the folder: suite.yaml, suite.json, runs/, controls/,
+tune/, table.md, table.csv, table.json, table.tex.
+
+table prints the table of a suite, or of a folder of runs, with its protocol; snnlab bench table --help says more.
+
+compare asks whether ways to train differ on the same test recordings. Each is a run's folder, or a folder of runs that
+differ in their seed alone, such as the folder of a sweep over seeds. Printed: the accuracies; for each two the
+difference with a 95 % interval (a bootstrap over test recordings and seeds, both drawn for both at once) and its
+p-value, adjusted by Holm's method where there are more than two; McNemar's test for each seed; "cannot tell" where the
+interval holds 0, with how many recordings or seeds would tell.
 
   snnlab train -m seed=0,1,2 name=adam
   snnlab train -m seed=0,1,2 name=rmsprop optimizer=rmsprop
   snnlab bench compare outputs/adam outputs/rmsprop
+  snnlab bench compare outputs/suite_saccade/runs/saccade_digits/lif outputs/suite_saccade/runs/saccade_digits/plif
 """
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
+    if arguments[:1] == ["table"]:
+        from snnlab.commands.bench_table import main as of_table
+
+        return of_table(arguments[1:], started)
+    if "-h" in arguments or "--help" in arguments:
         print(USAGE, end="")
         return 0
+    words = [word for word in arguments if not word.startswith("-")]
+    if not words or "=" in arguments[0] or arguments[0].startswith("-"):
+        from snnlab.commands.bench_suite import main as of_suite
+
+        return of_suite(arguments, started)
     action, *rest = arguments
-    if action != "compare":
-        raise ConfigError(
-            f"bench: there is no action {action}.{did_you_mean(action, ['compare']) or ' There is compare.'}"
-        )
-    _, words = split_options("bench compare", rest, ())
+    if action == "compare":
+        return compare(rest)
+    hint = did_you_mean(action, ["compare", "table", "suite"]) or " There are table, compare, and suite=NAME."
+    raise ConfigError(f"bench: there is no action {action}.{hint}")
+
+
+def compare(arguments: list[str]) -> int:
+    """Compare runs, or folders of runs; return the exit status."""
+    _, words = split_options("bench compare", arguments, ())
     if len(words) < 2:
         raise ConfigError("bench compare: name two runs, or folders of runs, or more")
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnlab.commands.early import Early, asked_early, told_early
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, listing
 
@@ -15,21 +16,29 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from snnlab.commands.early import Anytime
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
     from snnlab.data.registry import Dataset
 
 _log = logging.getLogger(__name__)
 
-USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [OVERRIDES]
+USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [--anytime]
+                       [--accuracy PART] [OVERRIDES]
 
 Let the network of a run answer to recordings again: its own test recordings, another part, other bins, another dataset.
 The overrides go on top of the run's config.yaml. Written are result.json, predictions.npz, and pictures of which class
 was taken for which and of the accuracy over time (of values, of the error over time), into RUN/evaluations/... or
 FOLDER, whose path is printed last.
 
+--anytime tells what comes out if a recording is answered as soon as the network is sure enough: accuracy, mean latency
+and mean spikes until the answer, at a dozen thresholds of the running readout's probability; also as anytime.csv and
+anytime.png. --accuracy 0.95 chooses the threshold itself, as the one that reaches so much soonest on validation
+recordings, and applies it to the test recordings once.
+
   snnlab evaluate outputs/NAME/TIME_SEED
   snnlab evaluate RUN --split val --checkpoint last
+  snnlab evaluate RUN --anytime --accuracy 0.95
   snnlab evaluate RUN data.num_bins=64              in steps half as long
   snnlab evaluate RUN data=nmnist data.root=FOLDER  on other recordings of as many classes
 """
@@ -42,13 +51,16 @@ def main(arguments: list[str], started: float) -> int:
     if not arguments or "-h" in arguments or "--help" in arguments:
         print(USAGE, end="")
         return 0
-    known = ("--split", "--checkpoint", "--out", "--config-dir")
-    options, others = split_options("evaluate", arguments, known)
+    known = ("--split", "--checkpoint", "--out", "--accuracy", "--config-dir")
+    options, others = split_options("evaluate", [word for word in arguments if word != "--anytime"], known)
     if not others or "=" in others[0]:
         raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     part = _one_of("--split", options.get("--split", "test"), SPLITS)
     checkpoint = _one_of("--checkpoint", options.get("--checkpoint", "best"), CHECKPOINTS)
     run, overrides = Path(others[0]).expanduser(), others[1:]
+    early = (
+        asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None
+    )
 
     from snnlab.config.of_run import compose_run
     from snnlab.console import console_logging, until_nobody_reads
@@ -56,7 +68,7 @@ def main(arguments: list[str], started: float) -> int:
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"))
     with experiment.located_errors():
-        values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides)
+        values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
     with until_nobody_reads():
         for line in lines(values):
             print(line)
@@ -65,9 +77,24 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def evaluate(
-    run: Path, experiment: Experiment, part: str, checkpoint: str, out: str | None, overrides: list[str]
+    run: Path,
+    experiment: Experiment,
+    part: str,
+    checkpoint: str,
+    out: str | None,
+    overrides: list[str],
+    early: Early | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate, write the record, and return it with its folder.
+
+    Args:
+        run: The run's folder.
+        experiment: Its experiment, perhaps with overrides.
+        part: The recordings: `test`, `val` or `train`.
+        checkpoint: Whose weights: `best` or `last`.
+        out: Where to write; None: in the run's folder.
+        overrides: What is different, for the record.
+        early: Whether recordings are answered before their end too, and how well.
 
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
@@ -81,6 +108,8 @@ def evaluate(
 
     settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
     _choose(data, part)
+    if early:
+        early.check(experiment, settings, data)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _tell_other_recordings(run, data.store.fingerprint)
     folder = _folder(run, part, checkpoint, out)
@@ -94,10 +123,14 @@ def evaluate(
         assemble.first_layer(experiment, built, data, assemble.backend(experiment, trainer.strategy.root_device))
         with counted(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
+        anytime = early.find(predictions.arrays(), trainer, module, data) if early else None
     found = {**found, **costs(operations.totals(), "test")}
-    arrays = {name.replace("test_", f"{part}_", 1): values for name, values in predictions.arrays().items()}
+    plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
+    arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
-    _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms)
+    if anytime:
+        values["anytime"] = anytime.as_record()
+    _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms, anytime)
     return values, folder
 
 
@@ -117,7 +150,7 @@ def lines(values: dict[str, Any]) -> list[str]:
     width = max(map(len, names), default=0)
     for name, (right, of) in names.items():
         told.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
-    return told
+    return [*told, *told_early(values["anytime"])] if "anytime" in values else told
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -180,18 +213,23 @@ def _record(
     }
 
 
-def _write(folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None) -> None:
+def _write(
+    folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None, anytime: Anytime | None
+) -> None:
     from matplotlib.image import imsave
 
-    from snnlab.files import unwritable, write_json, write_npz
+    from snnlab.files import unwritable, write_json, write_npz, write_text
     from snnlab.record.pictures.style import default_style, render
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
-            for name, figure in _figures(values, dt):
+            drawn = [*_figures(values, dt), *([("anytime", anytime.draw())] if anytime else [])]
+            for name, figure in drawn:
                 imsave(folder / f"{name}.png", render(figure))
+        if anytime:
+            write_text(folder / "anytime.csv", anytime.as_csv())
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from snnlab.commands.answer_rows import Rows
     from snnlab.commands.loading import Run
     from snnlab.data.formats import Reading
+    from snnlab.data.settings import DataSettings
     from snnlab.events.framing import Framing
 
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
-                      [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
+                      [--until PROBABILITY] [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
 
 Let the network of a run answer to files of events of its sensor, of any kind that snnlab reads (.npy, .npz, .csv, .txt,
 .h5, .bin, .aedat4, .dat, .raw), each from its start on, and with a data.stride_ms in the run in windows. Written to
@@ -30,13 +31,17 @@ end_ms. Times and columns are those of the run's own dataset, unless options say
 --pieces MS feeds the network so many ms at a time, a whole number of steps, and carries its state on: little memory
 for long windows, and the same answer. With jsonl there is a line after each piece: the answer so far, until_ms, final.
 
+--until 0.9 answers as soon as the class is so probable, or else at the end: a column until_ms says when. Steps (or
+pieces) are fed one by one, and later ones not at all. Which probability is right how often: snnlab evaluate --anytime.
+
   snnlab predict outputs/NAME/TIME_SEED mine/*.npy
   snnlab predict RUN one.csv --time-unit ms --format jsonl
   snnlab predict RUN one.npy --pieces 50 --format jsonl
+  snnlab predict RUN mine/*.npy --until 0.9
 """
 FORMATS = ("csv", "jsonl")
 _READING = ("--time-unit", "--time-origin", "--columns")
-_OPTIONS = ("--format", "--pieces", "--checkpoint", *_READING)
+_OPTIONS = ("--format", "--pieces", "--checkpoint", "--until", *_READING)
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -69,16 +74,27 @@ def main(arguments: list[str], started: float) -> int:
     settings = assemble.data_settings(run.experiment)
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
+    until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
     rows = Rows(assemble.loss(run.experiment), settings, class_names(run))
     framing = settings.framing(left_out_pixels(run, settings))
     with until_nobody_reads():
-        found = predictions(run, rows, framing, reading, files, size, each=size is not None and form == "jsonl")
-        write(found, rows.fields, form, sys.stdout)
+        each = size is not None and form == "jsonl" and until is None
+        size = 1 if until is not None and size is None else size
+        found = predictions(run, rows, framing, reading, files, size, each=each, until=until)
+        write(found, (*rows.fields, *(["until_ms"] if until is not None else [])), form, sys.stdout)
     return 0
 
 
 def predictions(
-    run: Run, rows: Rows, framing: Framing, reading: Reading, files: list[Path], size: int | None, *, each: bool
+    run: Run,
+    rows: Rows,
+    framing: Framing,
+    reading: Reading,
+    files: list[Path],
+    size: int | None,
+    *,
+    each: bool,
+    until: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield what the network answers to each window of each file.
 
@@ -90,6 +106,7 @@ def predictions(
         files: The files.
         size: Steps that are fed to the network at a time; None: all of a window.
         each: Whether there is an answer after each piece.
+        until: How probable a class has to be for an answer before a window's end; None: there is none before.
 
     Raises:
         DataError: naming a file that cannot be used.
@@ -106,8 +123,33 @@ def predictions(
                 if each:
                     so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
                     yield from (row | so_far for row in rows.of(str(path), window, heard))
+                elif until is not None and (heard.last or rows.confidence(heard) >= until):
+                    at = {"until_ms": rows.until_ms(window, len(heard.y))}
+                    yield from (row | at for row in rows.of(str(path), window, heard))
+                    break
                 elif heard.last:
                     yield from rows.of(str(path), window, heard._replace(first=0))
+
+
+def probability(text: str, run: Run, settings: DataSettings) -> float:
+    """Return how probable a class has to be for an early answer.
+
+    Raises:
+        ConfigError: if it is no probability, or the run's network has no answer before a window's end.
+    """
+    from snnlab.commands.early import no_early_answers
+
+    if why := no_early_answers(run.experiment, settings) or (
+        "steps of data.bin_by: count have no time" if settings.step_ms is None else None
+    ):
+        raise ConfigError(f"predict: --until: {why}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise ConfigError(f"predict: --until needs a probability above 0 and at most 1, got {text}")
+    return value
 
 
 def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:

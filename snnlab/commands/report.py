@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.files import unwritable, write_text
 
     out = Path(options["--out"]).expanduser() if "--out" in options else folder / "report.html"
-    text = _of_run(folder) if (folder / "config.yaml").is_file() else _of_runs(folder)
+    text = _page_of(folder)(folder)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
@@ -48,20 +49,57 @@ def main(arguments: list[str], started: float) -> int:
     return 0
 
 
+def _page_of(folder: Path) -> Callable[[Path], str]:
+    """Return what makes the page of a folder, by what is in it."""
+    kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
+    return next((page for name, page in kinds.items() if (folder / name).is_file()), _of_runs)
+
+
+def _of_suite(folder: Path) -> str:
+    from snnlab.record.report.of_suite import suite_page
+    from snnlab.record.suite.reading import read_suite
+    from snnlab.record.suite.tables import read_table
+
+    return suite_page(read_table(folder), read_suite(folder).command, str(folder))
+
+
+def _of_sweep(folder: Path) -> str:
+    import csv
+    import json
+
+    from snnlab.commands.searches import drawn_now, trials_now
+    from snnlab.record.report.of_sweep import Search, sweep_page
+    from snnlab.search.plan import read_page
+
+    page, summary = read_page(folder), folder / "search.json"
+    ended = summary.is_file() and not _newer(folder / "study.db", summary)
+    text = (folder / "trials.csv").read_text(encoding="utf-8") if ended else trials_now(folder, page)
+    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
+    found = json.loads(summary.read_text(encoding="utf-8")) if ended else {}
+    rows = list(csv.DictReader(text.splitlines()))
+    return sweep_page(Search(str(folder), page, found, rows, images if ended else drawn_now(folder, page)))
+
+
+def _newer(one: Path, other: Path) -> bool:
+    return one.is_file() and one.stat().st_mtime > other.stat().st_mtime
+
+
 def _of_run(folder: Path) -> str:
+    from snnlab.commands.early import clock_of, no_early_answers
     from snnlab.config import assemble
     from snnlab.config.composing import compose_once
     from snnlab.config.of_run import compose_run
     from snnlab.config.plugins import import_plugins
-    from snnlab.record.report.of_run import run_page
+    from snnlab.record.report.of_run import When, run_page
     from snnlab.record.run_reading import read_run
 
     recorded = read_run(folder)
     experiment = compose_run(folder)
     defaults, _ = compose_once([], None)
     import_plugins(experiment.plugins)
-    dt = assemble.data_settings(experiment).step_ms
-    return run_page(recorded, experiment.record or {}, defaults.record or {}, _names(folder, experiment), dt)
+    settings = assemble.data_settings(experiment)
+    when = When(clock_of(settings), no_early_answers(experiment, settings))
+    return run_page(recorded, experiment.record or {}, defaults.record or {}, _names(folder, experiment), when)
 
 
 def _names(folder: Path, experiment: Experiment) -> list[str]:

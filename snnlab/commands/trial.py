@@ -38,7 +38,7 @@ def train_task(task: Task) -> Outcome:
     """Train, or go on where the folder holds a run that was begun; whatever stops it is returned in words."""
     started = time.perf_counter()
     os.chdir(task.place)
-    with _quiet():
+    with quiet():
         try:
             return _outcome("completed", None, _trained(task, started), started)
         except KeyboardInterrupt as stop:
@@ -67,7 +67,7 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     from snnlab.config.composing import compose_once
 
     os.chdir(place)
-    with _quiet(), TemporaryDirectory() as folder:
+    with quiet(), TemporaryDirectory() as folder:
         try:
             for probe in probes:
                 if problem := build_problem(list(probe), Path(config_dir) if config_dir else None):
@@ -77,9 +77,14 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
             result = run(experiment, path, time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(str(error))
-        import torch
+        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], number_of_gpus())
 
-        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], torch.cuda.device_count())
+
+def number_of_gpus() -> int:
+    """Return how many GPUs a worker can share out."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _trained(task: Task, started: float) -> Result:
@@ -131,7 +136,7 @@ def _metrics(result: Result) -> dict[str, float]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the console for a line a trial; what the run says goes to its log.txt."""
     logger = logging.getLogger("snnlab")
     before: list[logging.Handler] = logger.handlers

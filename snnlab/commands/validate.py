@@ -73,6 +73,8 @@ def problem_of(path: Path, folder: Path, overrides: list[str]) -> str | None:
         return f"{group} is no group; the groups are {', '.join(sorted(groups(config_folder())))}"
     if group == "sweep":
         return sweep_problem(path.stem, overrides, None if packaged else folder)
+    if group == "suite":
+        return suite_problem(path.stem, overrides, None if packaged else folder)
     # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
     alone = group in ("loss", "data")
     return build_problem([f"{group}={path.stem}", *overrides], None if packaged else folder, alone=alone)
@@ -96,6 +98,27 @@ def sweep_problem(name: str, given: list[str], folder: Path | None) -> str | Non
         return str(error)
     problems = (build_problem([*given, *overrides(values)], folder) for values in space.probes())
     return next((problem for problem in problems if problem), None)
+
+
+def suite_problem(name: str, given: list[str], folder: Path | None) -> str | None:
+    """Return what is wrong with a suite's file, or with one of its arms on one of its datasets, or None.
+
+    Args:
+        name: The file's.
+        given: What every training has.
+        folder: A folder of the user's files.
+    """
+    from snnlab.config.suites import merged, read_suite
+    from snnlab.suite.plan import Plan
+    from snnlab.suite.settings import checked
+
+    try:
+        plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, None, "", "")
+    except ConfigError as error:
+        return str(error)
+    pairs = dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells())
+    problems = ((pair, build_problem(merged(plan.arm_overrides(*pair)), folder)) for pair in pairs)
+    return next((f"{arm} on {dataset}: {problem}" for (dataset, arm), problem in problems if problem), None)
 
 
 def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = False) -> str | None:

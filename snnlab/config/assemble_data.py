@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 
 from snnlab.config.goal import check_labelled
 from snnlab.config.schema import Experiment
-from snnlab.data.duplicates import without_duplicates
+from snnlab.data.duplicates import Duplicates, duplicates, without_duplicates
 from snnlab.data.registry import Dataset
 from snnlab.data.settings import DataSettings, build_dataset, read_settings
 from snnlab.data.split_file import read_split
@@ -22,6 +22,7 @@ from snnlab.events import Store, open_or_build
 from snnlab.events.build import Recordings
 
 if TYPE_CHECKING:
+    from snnlab.data.control import Controlled
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
 
@@ -66,16 +67,32 @@ def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
     Raises:
         DataError: if the same recording is in two parts, or there can be no such split.
     """
+    chosen = _chosen(data, packed, recordings)
+    return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+
+
+def find_duplicates(experiment: Experiment) -> Duplicates:
+    """Return which recordings of an experiment are in two parts of its split; its recordings are packed.
+
+    Raises:
+        SnnlabError: for a mistake in the data's settings, or data that are not there.
+    """
+    settings, recordings = data_settings(experiment), dataset(experiment)
+    packed = store(recordings, settings)
+    chosen = _chosen(settings, packed, recordings)
+    return duplicates(chosen, packed.hashes, packed.sizes, left_out=settings.on_duplicate == "skip")
+
+
+def _chosen(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
+    """Return the split as it is asked for, whether or not copies are in two parts of it."""
     if data.split_file is not None:
         names = [recordings.name(index) for index in range(len(packed))]
-        chosen = read_split(Path(data.split_file).expanduser(), names, packed.split, list(packed.bad))
-    else:
-        fold = None if data.folds is None else Fold(data.fold, data.folds)
-        bad = np.array(list(packed.bad), np.int64)
-        chosen = make_split(
-            packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups, fold=fold, bad=bad
-        )
-    return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+        return read_split(Path(data.split_file).expanduser(), names, packed.split, list(packed.bad))
+    fold = None if data.folds is None else Fold(data.fold, data.folds)
+    bad = np.array(list(packed.bad), np.int64)
+    return make_split(
+        packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups, fold=fold, bad=bad
+    )
 
 
 def data_module(experiment: Experiment, data: DataSettings, packed: Store, recordings: Dataset) -> EventDataModule:
@@ -96,7 +113,9 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
         parts = with_validation(parts)
     if experiment.mode == "overfit":
         parts = one_batch(parts, data.batch_size, experiment.seed)
-        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=recordings.class_names)
+        done = control(experiment, data, parts, packed)
+        names = recordings.class_names
+        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=names, control=done)
     return EventDataModule(
         packed,
         parts,
@@ -105,7 +124,17 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
         pipeline=data.pipeline,
         mixing=data.mixing,
         class_names=recordings.class_names,
+        control=control(experiment, data, parts, packed),
     )
+
+
+def control(experiment: Experiment, data: DataSettings, parts: Split, packed: Store) -> Controlled | None:
+    """Return the control that the experiment is, if it is one."""
+    from snnlab.data.control import controlled
+
+    if experiment.control is None:
+        return None
+    return controlled(experiment.control, parts, packed.targets, experiment.seed, data.duration_us)
 
 
 def data_notes(data: EventDataModule) -> list[str]:

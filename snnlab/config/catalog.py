@@ -18,6 +18,7 @@ PLURALS = {
     "callbacks": "callbacks",
     "logger": "loggers",
     "sweep": "sweeps",
+    "suite": "suites",
 }
 
 

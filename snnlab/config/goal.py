@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
-    """Check loss and selection against the targets, and the loss against the network; it then knows what it is for.
+    """Check loss, selection and control against the targets, and the loss against the network, which it then knows.
 
     Raises:
         ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
@@ -31,8 +31,20 @@ def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: Bu
         loss.check_parts(data.targets)
     if data.targets == "value" and experiment.selection == "best_val_accuracy":
         raise ConfigError("selection: best_val_accuracy: values have no accuracy; set selection: lowest_val_loss")
+    _check_control(experiment, data)
     with located("loss"):
         loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+
+
+def _check_control(experiment: Experiment, data: DataSettings) -> None:
+    from snnlab.data.control import Controlled
+
+    kind = experiment.control
+    if kind is None:
+        return
+    if data.targets != "class":
+        raise ConfigError(f"control: {kind} is for classes, and data.targets is {data.targets}; set control: null")
+    Controlled(kind, experiment.seed, data.duration_us).framing(data.framing())
 
 
 def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> None:

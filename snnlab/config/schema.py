@@ -16,6 +16,8 @@ Mode = Literal["train", "overfit", "profile", "shapes"]
 Backend = Literal["auto", "reference", "eager", "numba", "triton"]
 FirstLayer = Literal["auto", "frames", "events"]
 FitOn = Literal["train", "train_and_val"]
+# That of snnlab.data.control, which would bring torch with it.
+Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
@@ -53,6 +55,8 @@ class Experiment:
         tbptt_steps: Steps of a window that the gradient does not leave; null: it goes back to the beginning.
         surrogate_annealing: `start`, `end` and `epochs` of a factor of all surrogates' widths; null for none.
         fit_on: What is trained on: `train`, or `train_and_val`, for as many epochs as asked, nothing being chosen.
+        control: What is made worthless to see what figures owe to it: `shuffled_labels`, `permuted_test_labels`,
+            `shuffled_time` or `counts_only`; null for nothing.
         checkpoint_every_s: Seconds between checkpoints within an epoch; null: only at an epoch's end.
         selection: Which epoch is tested.
         test: Whether the chosen epoch is tested.
@@ -87,6 +91,7 @@ class Experiment:
     tbptt_steps: int | None = None
     surrogate_annealing: Node | None = None
     fit_on: FitOn = "train"
+    control: Control | None = None
     checkpoint_every_s: float | None = 60.0
     selection: Selection = "lowest_val_loss"
     test: bool = True

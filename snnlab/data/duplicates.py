@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,58 @@ OnDuplicate = Literal["fail", "skip"]
 FEW_EVENTS = 10
 # Pairs that a message lists.
 _LISTED = 3
+
+
+class Duplicates(NamedTuple):
+    """How many recordings are in two parts of a split, event by event the same.
+
+    Attributes:
+        compared: Recordings that are looked at: all but those of few events.
+        val_in_test: Validation recordings that are test recordings too.
+        train_in_test: Training recordings that are test recordings too.
+        train_in_val: Training recordings that are validation recordings too.
+        left_out: Whether the copies are left out of the parts, by `data.on_duplicate: skip`.
+    """
+
+    compared: int
+    val_in_test: int
+    train_in_test: int
+    train_in_val: int
+    left_out: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether no recording that is trained on or chosen with is a test recording too, nor one in both of these."""
+        return self.left_out or not any((self.val_in_test, self.train_in_test, self.train_in_val))
+
+    @property
+    def said(self) -> str:
+        """The same in one line."""
+        found = f"{self.train_in_test:,} training and {self.val_in_test:,} validation recordings are in the test too"
+        rest = f"{self.train_in_val:,} training recordings in the validation; {self.compared:,} were compared"
+        return f"{found}, {rest}{', and the copies are left out' if self.left_out else ''}"
+
+
+def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, left_out: bool) -> Duplicates:
+    """Count recordings that are in two parts; arguments are those of `without_duplicates`.
+
+    Args:
+        split: The parts.
+        hashes: Checksum of each recording's events.
+        sizes: Events of each recording.
+        left_out: What `Duplicates` says of it.
+
+    Shape:
+        hashes, sizes: `[R]`.
+    """
+    test, val, train = (hashes[part[sizes[part] >= FEW_EVENTS]] for part in (split.test, split.val, split.train))
+    return Duplicates(
+        test.size + val.size + train.size,
+        val_in_test=int(np.isin(val, test).sum()),
+        train_in_test=int(np.isin(train, test).sum()),
+        train_in_val=int(np.isin(train, val).sum()),
+        left_out=left_out,
+    )
 
 
 def without_duplicates(

@@ -11,6 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
+from snnlab.data.control import Controlled
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
@@ -28,12 +29,22 @@ _GRACE_S = 5
 class _Recordings(Dataset[EventBatch]):
     """A batch of packed recordings, or windows of them, for an array of places, those for training augmented."""
 
-    def __init__(self, store: Store, windows: Windows | None, pipeline: Pipeline | None, seed: int | None) -> None:
-        self.store, self.windows, self.pipeline, self.seed = store, windows, pipeline, seed
+    def __init__(
+        self,
+        store: Store,
+        windows: Windows | None,
+        control: Controlled | None,
+        pipeline: Pipeline | None,
+        seed: int | None,
+    ) -> None:
+        self.store, self.windows, self.control = store, windows, control
+        self.pipeline, self.seed = pipeline, seed
 
     def __getitem__(self, draw: Draw) -> EventBatch:
         windows = self.windows
         packed = self.store.gather(draw.indices) if windows is None else windows.gather(self.store, draw.indices)
+        if self.control is not None:
+            packed = self.control.packed(packed)
         if self.pipeline is not None and self.pipeline.steps and self.seed is not None:
             packed = self.pipeline.packed(packed, self.seed, draw.epoch)
         return EventBatch.from_packed(packed)
@@ -71,6 +82,7 @@ class EventDataModule(L.LightningDataModule):
         pipeline: What is done to the training recordings.
         mixing: How training recordings are mixed with each other.
         class_names: What the classes are called; None: by their numbers.
+        control: What is made worthless in all recordings; None: nothing.
 
     Attributes:
         begins: Epoch and batch that a resumed training begins with.
@@ -86,6 +98,7 @@ class EventDataModule(L.LightningDataModule):
         pipeline: Pipeline | None = None,
         mixing: Mixing | None = None,
         class_names: Sequence[str] | None = None,
+        control: Controlled | None = None,
     ) -> None:
         super().__init__()
         self.class_names = None if class_names is None else list(class_names)
@@ -94,7 +107,8 @@ class EventDataModule(L.LightningDataModule):
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
         self.begins: tuple[int, int] = (0, 0)
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
-        self.framing = settings.framing(self.hot)
+        framing, self.control = settings.framing(self.hot), control
+        self.framing = framing if control is None else control.framing(framing)
         stride_us = settings.stride_us
         self.windows = None if stride_us is None else Windows.cut(store, stride_us, settings.duration_us)
 
@@ -131,7 +145,7 @@ class EventDataModule(L.LightningDataModule):
         places = indices if self.windows is None else self.windows.of(indices)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
-            _Recordings(self.store, self.windows, pipeline, seed),
+            _Recordings(self.store, self.windows, self.control, pipeline, seed),
             sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,

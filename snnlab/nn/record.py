@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn.network import Network
-from snnlab.nn.temporal import Counts
+from snnlab.nn.temporal import Counts, only_spikes
 
 
 class Recording(NamedTuple):
@@ -57,10 +57,33 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Rec
             left = None if lengths is None else (lengths - t).clamp(0, 1)
             y, state = network(x_t, state, lengths=left, counts=counts)
             outputs.append(y)
-            spikes.append(counts)
+            spikes.append(only_spikes(counts))
             states.append(dict(_variables(state)))
     layers = {name: {key: torch.stack([s[name][key] for s in states]) for key in of} for name, of in states[0].items()}
     return Recording(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)
+
+
+def step_spikes(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Tensor:
+    """Run a network in evaluation mode, from rest, and return how many spikes all its neurons give at each step.
+
+    Args:
+        network: The network.
+        x: Its input.
+        lengths: Valid steps of each sample; at later ones there are no spikes.
+
+    Shape:
+        x: `[T, B, ...]`; lengths: `[B]`, int64; returns float32 `[T, B]`.
+    """
+    spikes: list[Tensor] = []
+    state = None
+    with evaluation(network), torch.no_grad():
+        for t, x_t in enumerate(x.split(1)):
+            counts: Counts = {}
+            left = None if lengths is None else (lengths - t).clamp(0, 1)
+            _, state = network(x_t, state, lengths=left, counts=counts)
+            of_layers = [n.flatten(1).sum(1, dtype=torch.float32) for n in counts.values()]
+            spikes.append(torch.stack([*of_layers, x.new_zeros(x.shape[1], dtype=torch.float32)]).sum(0))
+    return torch.stack(spikes)
 
 
 @contextmanager

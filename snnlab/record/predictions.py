@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from snnlab.events.targets import kind_of
+from snnlab.training.confidence import confidences
 from snnlab.training.module import Outputs, SpikingModule
 from snnlab.training.processes.team import gathered
 
@@ -31,8 +32,9 @@ class Predictions(L.Callback):
         Shape:
             `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N];
             `_readout` [N, K]; `_answers` [N, T], the answer if the recording had ended at that step; `_spikes` [N, L],
-            spikes in each spiking layer. Of values, `_target` is [N, K] and `_answers` [N, T, K]. Of labels over time,
-            `_target` is [N, T], -100 where there is none, and `_readout` [N, T, K].
+            spikes in each spiking layer; `_confidence` [N, T], see `snnlab.training.confidence`, and `_steps` [N], how
+            many the recording has. Of values, which have no confidence, `_target` is [N, K] and `_answers` [N, T, K].
+            Of labels over time, `_target` is [N, T], -100 where there is none, and `_readout` [N, T, K].
         """
         if not self._batches:
             return {}
@@ -56,6 +58,7 @@ class Predictions(L.Callback):
         readout, answers = module.loss.readout(y, batch.lengths), module.loss.answers(y)  # type: ignore[operator]
         over_time = kind_of(batch.targets) == "steps"
         spikes = [n.flatten(1).sum(1) for n in counts.values()]
+        sure = _confidence(module, y, batch.lengths) if kind_of(batch.targets) == "class" else {}
         self._batches.append(
             {
                 "recording": batch.index.cpu().numpy(),
@@ -63,6 +66,7 @@ class Predictions(L.Callback):
                 "target": (batch.targets.T if over_time else batch.targets).cpu().numpy(),
                 "readout": (readout.transpose(0, 1) if over_time else readout).float().cpu().numpy(),
                 "answers": _plain(answers.transpose(0, 1)),
+                **sure,
                 "spikes": np.stack([n.cpu().numpy() for n in spikes], 1).astype(np.int64)
                 if spikes
                 else np.zeros((y.shape[1], 0), np.int64),
@@ -82,6 +86,11 @@ class Predictions(L.Callback):
         """Add a batch of the test recordings."""
         if self.stage == "test":
             self._add(pl_module, outputs)
+
+
+def _confidence(module: SpikingModule, y: Tensor, lengths: Tensor) -> dict[str, np.ndarray]:
+    sure = confidences(module.loss, y, lengths)  # type: ignore[arg-type]
+    return {"confidence": sure.T.cpu().numpy(), "steps": lengths.cpu().numpy()}
 
 
 def _plain(answers: Tensor) -> np.ndarray:

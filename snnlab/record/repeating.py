@@ -30,10 +30,12 @@ def compare(one: Recorded, other: Recorded) -> list[Finding]:
     Raises:
         RecordError: if a file of one cannot be read.
     """
+    # Of an older run not all is recorded that is today.
+    before, after = one.predictions(), other.predictions()
     return [
         *(_equal(name, key, one, other) for name, key in (("data", "data_fingerprint"), ("split", "split_hash"))),
         _arrays("metrics of every epoch", one.epochs(), other.epochs()),
-        _arrays("predictions", one.predictions(), other.predictions()),
+        _arrays("predictions", before, {name: values for name, values in after.items() if name in before}),
         *(_weights(name, one.folder, other.folder) for name in ("best", "last")),
     ]
 

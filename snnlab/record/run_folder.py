@@ -39,6 +39,7 @@ class Result:
         provenance: Versions, git, device, threads, hashes of configuration, data and split.
         resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,
             and the settings that were `changed`: `{setting: [before, after]}`.
+        control: What was made worthless, as `control:` says; None: nothing, the metrics are results.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Why it failed, or None.
     """
@@ -51,6 +52,7 @@ class Result:
     timing: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     resumed: list[dict[str, Any]] = field(default_factory=list)
+    control: str | None = None
     search: dict[str, Any] | None = None
     error: str | None = None
 
@@ -99,9 +101,21 @@ def put_by(folder: Path) -> None:
         path.unlink()
 
 
+def search_of(folder: Path) -> dict[str, Any] | None:
+    """Return what a run's result, or the last one that was kept, says of the search for its settings."""
+    for path in (folder / RESULT, *sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)):
+        if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")).get("search")):
+            return found
+    return None
+
+
 def earlier_configs(folder: Path) -> list[Path]:
     """Return what `config.yaml` was before the run was resumed with other settings."""
     return sorted(folder.glob(EARLIER.format("*")))
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("_")[2])
 
 
 @contextmanager

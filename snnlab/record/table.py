@@ -25,6 +25,7 @@ def summary_table(result: Result) -> Table:
     metrics, selection, timing = result.metrics, result.selection, result.timing
     table = Table(title=f"{result.folder.parent.name}, seed {result.seed}", show_header=False, title_justify="left")
     rows = [
+        ("control", result.control or ""),
         ("test accuracy", _percent(metrics.get("test/accuracy"), _of(result, "test"))),
         ("test error", _error(result, "test")),
         ("validation accuracy", _percent(metrics.get("val/accuracy"), _of(result, "val"))),

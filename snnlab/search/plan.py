@@ -11,13 +11,14 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.files import unwritable, write_text
-from snnlab.search.pruning import OVERRIDE
 from snnlab.search.settings import Sweep, checked
 from snnlab.search.space import Space, Values, overrides
 from snnlab.search.study import SCHEMA
 from snnlab.search.task import Task, Watched
 
 FILE = "sweep.yaml"
+# Named, not imported: it brings Lightning, which whoever gives trainings away does not need.
+_PRUNING = "+callbacks.pruning={_target_: snnlab.search.pruning.Pruning}"
 # What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
 QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
 
@@ -75,7 +76,7 @@ class Plan:
             return task
         (metric,) = self.sweep.objectives
         where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
-        return Task(task.folder, [*task.overrides, OVERRIDE], task.config_dir, task.place, where)
+        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, where)
 
     def write(self) -> None:
         """Write `sweep.yaml`.

@@ -11,7 +11,6 @@ import lightning as L
 from snnlab.search.settings import Prune
 from snnlab.search.task import Watched
 
-OVERRIDE = "+callbacks.pruning={_target_: snnlab.search.pruning.Pruning}"
 _current: Watched | None = None
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data.num_bins=4", "trainer.accelerator=cpu")
+BY_STEPS = ("model.layers.lif1.tau_mem=2 steps", "model.layers.readout.tau_mem=2 steps")
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +232,40 @@ def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab:
     out = ("--out", str(tmp_path / "out"))
     assert f"{told} {changed} was trained and tested on" in snnlab("evaluate", str(changed), *out).err
     assert told not in snnlab("evaluate", str(changed), *out, "data.simulation_seed=1").err
+
+
+def test_early_answers_are_told_written_and_drawn(run: Path, snnlab: Snnlab) -> None:
+    folder, found = _evaluated(done := snnlab("evaluate", str(run), "--anytime", "--accuracy", "0.2"))
+    assert "answered as soon as the network is so sure" in done.out
+    early: Any = found["anytime"]
+    end = early["thresholds"][-1]
+    recorded = load(run)
+    assert end["accuracy"] == pytest.approx(recorded.metrics["test/accuracy"])
+    assert end["latency"] == pytest.approx(320)
+    assert end["spikes"] == pytest.approx(recorded.metrics["test/spikes_per_sample"])
+    assert early["unit"] == "ms"
+    assert early["on_val"]["threshold"] == early["on_test"]["threshold"]
+    assert early["on_val"]["accuracy"] >= 0.2
+    assert early["on_test"]["latency"] <= 320
+    assert (folder / "anytime.csv").read_text().startswith("threshold,accuracy,latency_ms,early,spikes\n0.2,")
+    assert (folder / "anytime.png").stat().st_size > 5000
+    with np.load(folder / "predictions.npz") as arrays:
+        assert np.array_equal(arrays["test_spikes_so_far"][:, -1], arrays["test_spikes"].sum(1))
+        assert np.array_equal(arrays["test_confidence"], recorded.predictions["test_confidence"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--accuracy", "95"], "--accuracy is a part of the recordings, above 0 and at most 1, got 95"),
+        (["--accuracy", "0.9", "--split", "val"], "not to --split val"),
+        (["--anytime", "data.bin_by=count", *BY_STEPS], "before its end there is none"),
+        (["--anytime", "control=counts_only"], "the first one knows what comes last"),
+    ],
+)
+def test_early_answers_that_cannot_be_are_refused(
+    run: Path, snnlab: Snnlab, overrides: list[str], message: str
+) -> None:
+    done = snnlab("evaluate", str(run), *overrides)
+    assert done.status == 2
+    assert message in done.err

@@ -216,6 +216,7 @@ def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: 
         ("data.num_classes=3", "data.num_classes: 3, but folder has 2 values a recording"),
         ("data.labels=null", "data.targets: value needs data.labels"),
         ("data.mix={type: cutmix}", "data.mix: cutmix does not say what data.targets=value would be"),
+        ("control=shuffled_time", "control: shuffled_time is for classes, and data.targets is value"),
     ):
         done = snnlab("train", *values, wrong)
         assert done.status == 2

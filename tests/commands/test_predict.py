@@ -128,6 +128,27 @@ def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str
     assert last == whole
 
 
+def test_an_answer_may_come_as_soon_as_it_is_probable(run: Path, snnlab: Snnlab) -> None:
+    files = [str(path) for path in sorted((run.parents[2] / "mine").glob("*/*.npy"))]
+    whole = _rows(snnlab("predict", str(run), *files))
+    pieces = [
+        json.loads(line)
+        for line in snnlab("predict", str(run), *files, "--pieces", "20", "--format", "jsonl").out.splitlines()
+    ]
+    sure = sorted(piece["probability"] for piece in pieces)[len(pieces) // 2]
+    early = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))
+    assert len(early) == len(whole)
+    for row in early:
+        of_file = [piece for piece in pieces if piece["file"] == row["file"]]
+        first = next(piece for piece in of_file if piece["probability"] >= sure or piece["final"])
+        assert (row["answer"], float(row["until_ms"])) == (str(first["answer"]), first["until_ms"])
+        assert int(row["events"]) == first["events"]
+    assert len({row["until_ms"] for row in early}) > 1
+    never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
+    assert [{name: row[name] for name in whole[0]} for row in never] == whole
+    assert "--until needs a probability" in snnlab("predict", str(run), files[0], "--until", "2").err
+
+
 def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:
     assert json.loads((hot_run / "hot_pixels.json").read_text()) == {"pixels": [5 * 16 + 3]}
     opened = load(hot_run)

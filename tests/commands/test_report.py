@@ -64,8 +64,9 @@ def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Pa
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1] == str(run / "report.html")
     text = (run / "report.html").read_text()
-    titles = ["Result", "Training", "Layers", "Answers", "Recordings", "Different from the defaults"]
-    assert re.findall("<h2>(.*?)</h2>", text) == [*titles, "Where it comes from", "Again"]
+    titles = ["Result", "Training", "Layers", "Answers", "Answers before the end", "Recordings"]
+    rest = ["Different from the defaults", "Where it comes from", "Again"]
+    assert re.findall("<h2>(.*?)</h2>", text) == [*titles, *rest]
     assert f"snnlab reproduce {run}" in text
     assert "<td>optimizer.lr</td><td>0.01</td><td>0.1</td>" in text
     assert text.count("<img") >= 12

@@ -34,7 +34,7 @@ def test_the_default_is_conv_lif_on_saccade_digits():
 def test_every_packaged_file_says_in_its_first_lines_how_to_run_it():
     for path in config_folder().rglob("*.yaml"):
         head = "".join(path.read_text().splitlines(keepends=True)[:2])
-        command = "snnlab sweep" if path.parent.name == "sweep" else "snnlab train"
+        command = {"sweep": "snnlab sweep", "suite": "snnlab bench"}.get(path.parent.name, "snnlab train")
         named = path.parent != config_folder() and (path.parent.name, path.stem) != ("sweep", "default")
         call = f"{command} {path.parent.name}={path.stem}" if named else command
         assert call in head, path

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+from typing import get_args
+
 from snnlab.config import schema
+from snnlab.data import control
 from snnlab.nn.kernels import ops
 
 
 def test_the_backends_are_those_that_there_are() -> None:
     assert schema.Backend == ops.Backend
+
+
+def test_the_controls_are_those_that_there_are() -> None:
+    assert schema.Control == control.Control
+    assert set(get_args(schema.Control)) == set(control.MEANING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.data.duplicates import FEW_EVENTS, without_duplicates
+from snnlab.data.duplicates import FEW_EVENTS, Duplicates, duplicates, without_duplicates
 from snnlab.data.splits import Split
 from snnlab.errors import DataError
 
@@ -48,3 +48,12 @@ def test_skipping_leaves_the_less_precious_copy_out() -> None:
 def test_recordings_of_few_events_may_be_equal_by_chance() -> None:
     sizes = np.array([0, 9, 0, 0, 0, 9])
     assert without_duplicates(SPLIT, _hashes(1, 2, 1, 1, 1, 2), sizes, _name, "fail") is SPLIT
+
+
+def test_copies_are_counted_by_the_parts_they_are_in() -> None:
+    found = duplicates(SPLIT, _hashes(1, 2, 2, 4, 1, 4), SIZES, left_out=False)
+    assert found == Duplicates(6, val_in_test=1, train_in_test=1, train_in_val=1, left_out=False)
+    assert not found.passed
+    assert "1 training and 1 validation recordings are in the test too" in found.said
+    assert found._replace(left_out=True).passed
+    assert duplicates(SPLIT, _hashes(1, 1, 3, 3, 5, 5), SIZES, left_out=False).passed

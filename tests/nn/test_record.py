@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
-from snnlab.nn.record import record
+from snnlab.nn.record import record, step_spikes
 
 T, B = 6, 3
 
@@ -131,3 +131,12 @@ def test_layers_within_blocks_and_loops_are_told_by_their_dotted_names(x: Tensor
     }
     assert torch.equal(recording.states["loop.b"]["s"], recording.spikes["loop.b"])
     assert torch.equal(recording.states["loop.b_to_a"]["y"], recording.spikes["loop.b"])
+
+
+def test_the_spikes_of_each_step_are_those_of_all_layers(network: Network, x: Tensor) -> None:
+    lengths = torch.tensor([T, 2, 4])
+    spikes, recording = step_spikes(network, x, lengths=lengths), record(network, x, lengths=lengths)
+    assert torch.equal(spikes, sum(each.flatten(2).sum(2) for each in recording.spikes.values()).float())  # type: ignore[union-attr]
+    assert spikes.any()
+    assert not spikes[2:, 1].any()
+    assert step_spikes(Network({"out": nn.Linear(4, 2)}).double(), x).tolist() == [[0.0] * B] * T

@@ -14,7 +14,7 @@ from snnlab.training.losses import CrossEntropy, Loss, SquaredError, StepCrossEn
 from snnlab.training.module import Outputs
 
 T, K = 5, 3
-ENDS = ("recording", "target", "readout", "answers", "spikes")
+ENDS = ("recording", "target", "readout", "answers", "spikes", "confidence", "steps")
 
 
 class _Module(nn.Module):
@@ -53,6 +53,8 @@ def test_there_is_a_row_for_each_recording_in_the_order_seen(stage: str) -> None
         f"{stage}_readout": (4, K),
         f"{stage}_answers": (4, T),
         f"{stage}_spikes": (4, 2),
+        f"{stage}_confidence": (4, T),
+        f"{stage}_steps": (4,),
     }
     assert arrays[f"{stage}_recording"].tolist() == [7, 2, 9, 4]
     assert arrays[f"{stage}_target"].tolist() == [1, 2, 0, 1]

@@ -36,6 +36,7 @@ def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
         "timing": {"fit_s": 1.5},
         "provenance": {"git": None},
         "resumed": [],
+        "control": None,
         "search": None,
         "error": None,
     }

@@ -124,7 +124,8 @@ class Relative(Counts):
 
     def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return the parts of each frame's largest count; a frame without events stays 0."""
-        most = counts.flatten(2).amax(2).clamp_(min=1)
+        most = counts.flatten(2).amax(2)
+        most.masked_fill_(most == 0, 1)
         return counts.div_(most.view(*counts.shape[:2], *[1] * (counts.ndim - 2)))
 
 

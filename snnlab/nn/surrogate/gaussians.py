@@ -118,10 +118,11 @@ class MultiGaussian(LibrarySurrogate):
             raise ValueError(f"s must be >= 1, got {s}")
         self.h, self.s = float(h), float(s)
         self.peak = 1.0
-        self.peak = float(self.bell(torch.zeros((), dtype=torch.float64)))
-        if self.peak <= 0:
-            raise ValueError(f"lobes with h = {h} and s = {s} leave no peak; lower h or raise s")
-        self.half = self._half()
+        with torch.device("cpu"):  # numbers are needed, and networks are also built without any, on torch's meta device
+            self.peak = float(self.bell(torch.zeros((), dtype=torch.float64)))
+            if self.peak <= 0:
+                raise ValueError(f"lobes with h = {h} and s = {s} leave no peak; lower h or raise s")
+            self.half = self._half()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
     def translate(self, given: Mapping[str, float]) -> Size:

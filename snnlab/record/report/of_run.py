@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab.record.anytime import Clock, Row, answered, anytime
 from snnlab.record.evaluation import findings
+from snnlab.record.pictures.anytime import draw_anytime
 from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
 from snnlab.record.pictures.style import default_style
 from snnlab.record.report.curves import draw_curves
@@ -19,8 +21,20 @@ from snnlab.record.runs_table import flat
 _STAGES = (("val", "validation"), ("test", "test"))
 
 
+class When(NamedTuple):
+    """What a run's steps are in time.
+
+    Attributes:
+        clock: What a step is.
+        no_early: Why there are no answers before a recording's end; None where there are.
+    """
+
+    clock: Clock
+    no_early: str | None = None
+
+
 def run_page(
-    recorded: Recorded, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], dt: float | None
+    recorded: Recorded, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], when: When
 ) -> str:
     """Return the page of a run.
 
@@ -29,7 +43,7 @@ def run_page(
         config: Its configuration.
         defaults: The configuration of `snnlab train` without any override.
         names: What its classes are called.
-        dt: Length of a step, ms, or None.
+        when: What a step is.
     """
     page, folder = recorded.page, recorded.folder
     selection = page.get("selection") or {}
@@ -39,7 +53,8 @@ def run_page(
         section("Result", table(("", ""), _summary(page)), note(_protocol(selection))),
         section("Training", pictures(curves)),
         section("Layers", table(("layer", *_LAYER_COLUMNS), _layers(recorded.metrics))),
-        section("Answers", pictures(_answers(recorded, names, dt))),
+        section("Answers", pictures(_answers(recorded, names, when.clock.dt))),
+        section("Answers before the end", *_early(recorded, when)),
         section("Recordings", pictures((words, png(image)) for words, image in last_pictures(folder / "tensorboard"))),
         section("Different from the defaults", table(("setting", "default", "here"), _different(config, defaults))),
         section("Where it comes from", table(("", ""), sorted(flat(page.get("provenance") or {}).items()))),
@@ -54,6 +69,8 @@ def run_page(
 
 def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics, selection, timing = (page.get(part) or {} for part in ("metrics", "selection", "timing"))
+    if page.get("control"):
+        yield "control", f"{page['control']}; the figures are no result"
     for stage, words in _STAGES[::-1]:
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
         if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
@@ -109,6 +126,33 @@ def _answers(recorded: Recorded, names: list[str], dt: float | None) -> Iterator
             over_time = draw_accuracy_over_time(np.array(found["accuracy_over_time"]), dt)
         yield f"{words} recordings: answers by class", drawn(confusion)
         yield f"{words} recordings: accuracy against time", drawn(over_time)
+
+
+def _early(recorded: Recorded, when: When) -> Iterator[str]:
+    """Yield what comes out if test recordings are answered as soon as the network is sure enough."""
+    if when.no_early or not (recorded.folder / "predictions.npz").is_file():
+        return
+    seen = answered(recorded.predictions(), "test")
+    if seen is None:
+        return
+    rows = anytime(seen, when.clock)
+    with default_style():
+        picture = drawn(draw_anytime(rows, when.clock))
+    yield pictures([("test recordings: accuracy of answers at a probability, against their time", picture)])
+    head = ("answered at a probability of", "accuracy", f"mean latency ({when.clock.unit})", "before the end")
+    cells = (
+        ("- (at the end)" if row.threshold is None else f"{row.threshold:g}", f"{row.accuracy:.1%}", *_late(row))
+        for row in rows
+    )
+    yield table(head, cells)
+    yield note(
+        "A threshold that is chosen by this table is chosen on test recordings: snnlab evaluate RUN --accuracy 0.95"
+        " chooses it on validation recordings. --anytime counts the spikes until the answer too."
+    )
+
+
+def _late(row: Row) -> tuple[str, str]:
+    return f"{row.latency:.1f}", f"{row.early:.1%}"
 
 
 def _different(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -1,0 +1,195 @@
+"""`snnlab bench suite=NAME`: arms on datasets with seeds and controls; it survives, goes on, and spreads as a sweep."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.errors import ConfigError, listing
+
+if TYPE_CHECKING:
+    from snnlab.suite.book import Book
+    from snnlab.suite.plan import Cell, Plan
+    from snnlab.suite.settings import Choice, Suite
+
+_log = logging.getLogger(__name__)
+DRY_RUN = "--dry-run"
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status: 2 if nothing could be trained."""
+    from snnlab.commands.options import split_options
+    from snnlab.console import console_logging
+
+    dry = DRY_RUN in arguments
+    words = [word for word in arguments if word != DRY_RUN]
+    options, overrides = split_options("bench", words, ("--config-dir",))
+    console_logging()
+    if not overrides:
+        print_suites(options.get("--config-dir"))
+        return 0
+    command = shlex.join(["snnlab", "bench", *words])
+    if dry:
+        preview(*overrides, config_dir=options.get("--config-dir"), command=command)
+        return 0
+    suite(*overrides, config_dir=options.get("--config-dir"), started=started, command=command)
+    return 0
+
+
+def print_suites(config_dir: str | Path | None = None) -> None:
+    """Print the suites that there are, a line each."""
+    from snnlab.config.catalog import description, group_files
+    from snnlab.config.folders import own_folder
+    from snnlab.console import until_nobody_reads
+
+    files = group_files("suite", own_folder(config_dir))
+    width = max(map(len, files), default=0)
+    with until_nobody_reads():
+        for name, path in files.items():
+            print(f"suite={name:{width}}  {description(path)}")
+        print("\nsnnlab bench suite=NAME --dry-run says what it would train; snnlab bench --help says more")
+
+
+def suite(
+    *overrides: str, config_dir: str | Path | None = None, started: float | None = None, command: str | None = None
+) -> Path:
+    """Run what is missing of a suite, and return its folder.
+
+    Args:
+        overrides: As on the command line.
+        config_dir: A folder of YAML files of your own.
+        started: `time.perf_counter()` when the command began.
+        command: The command line.
+
+    Raises:
+        SnnlabError: for a mistake, before anything has run.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    from snnlab.record.lock import locked
+    from snnlab.suite.page import make_folder, write_page
+
+    begun = time.perf_counter() if started is None else started
+    plan, cells = planned(list(overrides), config_dir, command or shlex.join(["snnlab", "bench", *overrides]))
+    make_folder(plan.folder)
+    with locked(plan.folder):
+        write_page(plan)
+        book = _run(plan, cells, begun)
+    _say(plan, cells, book)
+    return plan.folder
+
+
+def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
+    """Print what a suite would train, and what of it is done; nothing is written."""
+    from snnlab.suite.book import open_book
+
+    plan, cells = planned(list(overrides), config_dir, command)
+    book = open_book(plan.folder, cells)
+    print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        print(dataset)
+        of_dataset = [cell for cell in cells if cell.dataset == dataset]
+        for what in dict.fromkeys((cell.control, cell.arm) for cell in of_dataset):
+            mine = [cell for cell in of_dataset if (cell.control, cell.arm) == what]
+            control, arm = what
+            name = f"{control} of {arm}" if control else arm
+            print(f"  {name}: {book.count('completed', mine)} of {len(mine)} done{_failed(book, mine)}")
+
+
+def _failed(book: Book, cells: list[Cell]) -> str:
+    number = book.count("failed", cells)
+    return f", {number} failed" if number else ""
+
+
+def planned(overrides: list[str], config_dir: str | Path | None, command: str) -> tuple[Plan, list[Cell]]:
+    """Return a suite with what its folder holds already, and the trainings that are asked for.
+
+    Raises:
+        ConfigError: for a mistake, or if the folder holds trainings of other settings.
+    """
+    from snnlab.config.folders import own_folder
+    from snnlab.config.resumable import MAY_CHANGE
+    from snnlab.config.suites import asked
+    from snnlab.suite.page import read_page, require_same, united
+    from snnlab.suite.plan import Plan
+    from snnlab.suite.settings import check_overrides, checked
+
+    own = own_folder(config_dir)
+    request = asked(overrides, own)
+    whole = checked(request.settings)
+    check_overrides(request.typed, "bench")
+    _check_typed(whole, request.choice, request.typed)
+    folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
+    page = read_page(folder)
+    suite_ = united(whole, request.choice, page)
+    own_name = None if own is None else str(own)
+    plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command)
+    if page is not None:
+        require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
+    cells = plan.cells(request.choice, whole.seeds)
+    if not cells:
+        raise ConfigError("bench: none of these arms is trained on these datasets")
+    return plan, cells
+
+
+def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
+    """Refuse what all arms set themselves, and say what some of them do."""
+    from snnlab.search.plan import key_of
+    from snnlab.suite.plan import own_keys
+
+    keys = own_keys(suite_, choice)
+    number = len(choice.arms or suite_.arms)
+    for text in typed:
+        arms = keys.get(key_of(text), [])
+        if arms and len(arms) == number:
+            raise ConfigError(f"{text}: each arm sets {key_of(text)} itself; arms=[{arms[0]}] chooses among them")
+        if arms:
+            _log.warning("%s is not for %s, which set it themselves", text, listing(arms))
+
+
+def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
+    from snnlab.commands.surveying import survey
+    from snnlab.commands.trial import rehearse, train_task
+    from snnlab.config.suites import merged
+    from snnlab.record.suite.tables import write_tables
+    from snnlab.search.crew import Crew, stopping
+    from snnlab.search.engines import engine
+    from snnlab.search.task import Work as Trained
+    from snnlab.suite.book import open_book
+    from snnlab.suite.plan import Work
+    from snnlab.suite.runner import Runner
+
+    book = open_book(plan.folder, plan.cells())
+    crew_engine = engine(plan.suite.where(), plan.folder)
+    try:
+        crew = Crew(crew_engine, Trained(train_task, rehearse), plan.suite.slots)
+        work, tables = Work(train_task, survey, merged), partial(write_tables, plan.folder)
+        with stopping(crew):
+            Runner(plan, cells, book, work, crew_engine, crew, started, tables).run()
+    finally:
+        crew_engine.close()
+    return book
+
+
+def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
+    from snnlab.console import until_nobody_reads
+    from snnlab.record.suite.tables import print_table
+    from snnlab.search.words import span
+
+    done, failed, missing = (book.count(status, cells) for status in ("completed", "failed", "missing"))
+    spent = book.spent
+    with until_nobody_reads():
+        if book.count("completed"):
+            print_table(plan.folder)
+        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
+            print(f"{dataset}: {error}")
+        print(
+            f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
+            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"
+        )
+        print(plan.folder)
+    if not done:
+        raise ConfigError("bench: no training was completed; suite.json says why")

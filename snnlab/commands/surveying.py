@@ -1,0 +1,63 @@
+"""A look at a dataset's recordings, in a worker, before a suite trains with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.commands.trial import quiet
+from snnlab.errors import DataError, MissingPackageError, SnnlabError, UnsetError
+from snnlab.suite.plan import Survey
+
+if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
+
+
+def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
+    """Find and pack the recordings of the first list of overrides that describes an experiment; train nothing.
+
+    Args:
+        probes: Overrides of the arms.
+        config_dir: The user's folder of YAML files.
+        place: The working folder.
+    """
+    from snnlab.config.composing import compose_once
+    from snnlab.config.plugins import import_plugins
+
+    os.chdir(place)
+    mistake: str | None = None
+    with quiet():
+        for probe in probes:
+            try:
+                experiment, _ = compose_once(list(probe), Path(config_dir) if config_dir else None)
+                import_plugins(experiment.plugins)
+            except UnsetError as error:
+                return Survey(gap=str(error))
+            except SnnlabError as error:
+                mistake = mistake or str(error)
+                continue
+            return _recordings(experiment)
+    return Survey(mistake=mistake)
+
+
+def _recordings(experiment: Experiment) -> Survey:
+    import torch
+
+    from snnlab.config import assemble
+    from snnlab.config.assemble_data import find_duplicates
+
+    copies: str | None = None
+    try:
+        found = find_duplicates(experiment)
+        copies = found.said
+        settings = assemble.data_settings(experiment)
+        dataset = assemble.dataset(experiment)
+        data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+        assemble.data_notes(data)
+    except (DataError, MissingPackageError) as error:
+        return Survey(gap=str(error), duplicates=copies)
+    except SnnlabError as error:
+        return Survey(mistake=str(error))
+    return Survey(duplicates=copies, gpus=torch.cuda.device_count())

@@ -1,0 +1,137 @@
+"""`suite.json`: what has become of each training, written anew when one has ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from snnlab.errors import RecordError
+from snnlab.files import write_json
+from snnlab.record.run_folder import RESULT, SCHEMA_VERSION
+from snnlab.suite.page import SCHEMA
+from snnlab.suite.plan import Cell
+
+FILE, DAMAGED = "suite.json", "suite_damaged.json"
+Status = Literal["completed", "failed", "missing", "running"]
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """What has become of a training.
+
+    Attributes:
+        status: `missing`: not trained yet, or there are no recordings to train with.
+        error: Why it failed or is missing, or None.
+        wall_s: How long it took, s; of one that was broken off, since it went on.
+        tuned: {trials, val_size, values}, or None.
+    """
+
+    status: Status = "missing"
+    error: str | None = None
+    wall_s: float | None = None
+    tuned: dict[str, Any] | None = None
+
+
+@dataclass
+class Spent:
+    """Seconds.
+
+    Attributes:
+        trainings_s: Of all trainings together, as `snnlab train` needs them.
+        overhead_s: During which the suite ran and none of its trainings did.
+    """
+
+    trainings_s: float = 0.0
+    overhead_s: float = 0.0
+
+
+@dataclass
+class Book:
+    """The states of all trainings.
+
+    Attributes:
+        folder: The suite's.
+        states: By training.
+        match: By dataset and arm: {value, off, beyond}.
+        controls: {name, dataset, arm, passed, said} each.
+        spent: See `Spent`.
+    """
+
+    folder: Path
+    states: dict[Cell, State]
+    match: dict[str, dict[str, Any]] = field(default_factory=dict)
+    controls: list[dict[str, Any]] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+
+    def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
+        """Return how many trainings are in a state."""
+        return sum(self.states[cell].status == status for cell in cells or self.states)
+
+    def write(self) -> None:
+        """Write `suite.json`."""
+        cells = [{**asdict(cell), "folder": cell.folder, **asdict(state)} for cell, state in self.states.items()]
+        page = {"cells": cells, "match": self.match, "controls": self.controls, "spent": asdict(self.spent)}
+        write_json(self.folder / FILE, {"schema": SCHEMA, **page})
+
+
+def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
+    """Return the states of a suite's trainings, as their folders and the last `suite.json` have them.
+
+    Raises:
+        RecordError: if `suite.json` is of another version.
+    """
+    page = _read(folder)
+    kept = {entry["folder"]: entry for entry in page.get("cells", [])}
+    book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
+    book.controls = list(page.get("controls", []))
+    book.spent = Spent(**page.get("spent", {}))
+    return book
+
+
+def result_of(folder: Path) -> dict[str, Any] | None:
+    """Return what a run's `result.json` holds; None where there is none, or but half of one."""
+    try:
+        page = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return page if isinstance(page, dict) and "status" in page else None
+
+
+def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
+    kept = kept or {}
+    state = State(tuned=kept.get("tuned"), wall_s=kept.get("wall_s"))
+    result = result_of(folder / cell.folder)
+    if result is None:
+        said = kept.get("status")
+        state.error = kept.get("error") if said in ("failed", "missing") else None
+        state.status = "failed" if said == "failed" else "missing"
+        return state
+    if result.get("schema_version") != SCHEMA_VERSION:
+        state.status = "failed"
+        state.error = f"its {RESULT} is of another schema, {result.get('schema_version')}; remove {cell.folder}"
+    elif result["status"] == "completed":
+        state.status = "completed"
+        state.wall_s = state.wall_s or (result.get("timing") or {}).get("fit_s")
+    elif result["status"] == "failed":
+        state.status, state.error = "failed", result.get("error") or kept.get("error")
+    return state
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    try:
+        page = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        _log.warning("%s is damaged; what it said is read from the runs again", path)
+        path.rename(folder / DAMAGED)
+        return {}
+    if not isinstance(page, dict) or page.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: was not written by this version of snnlab; folder=FOLDER begins another")
+    return page

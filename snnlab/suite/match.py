@@ -1,0 +1,77 @@
+"""Whether arms are equal in what they are to be equal in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from snnlab.record.run_folder import CONFIG
+from snnlab.suite.book import Book, result_of
+from snnlab.suite.plan import Cell, Plan
+
+SYNOPS = ("test/synops_macs", "test/synops_acs")
+
+
+def matched(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
+    """Return for each dataset and arm the `value`, how many times the first arm's it is, `off`, and if `beyond`.
+
+    Arms of which nothing is completed, or whose runs do not know the value, are not in it.
+    """
+    match = plan.suite.matched
+    if match is None:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for dataset in plan.suite.datasets:
+        values = {arm: value for arm in plan.suite.arms if (value := _mean(book, dataset, arm, match.by)) is not None}
+        first = values.get(plan.first(dataset) or "")
+        if first:
+            found[dataset] = {
+                arm: {"value": value, "off": value / first, "beyond": abs(value / first - 1) > match.within}
+                for arm, value in values.items()
+            }
+    return found
+
+
+def _mean(book: Book, dataset: str, arm: str, by: str) -> float | None:
+    cells = [cell for cell in book.states if (cell.dataset, cell.arm, cell.control) == (dataset, arm, None)]
+    values = [value for cell in cells if (value := _value(book, cell, by)) is not None]
+    return fmean(values) if values else None
+
+
+def _value(book: Book, cell: Cell, by: str) -> float | None:
+    folder = book.folder / cell.folder
+    result = result_of(folder) if book.states[cell].status == "completed" else None
+    return None if result is None else _WAYS[by](result, folder)
+
+
+def _params(result: Mapping[str, Any], folder: Path) -> float | None:
+    return result["metrics"].get("params")
+
+
+def _synops(result: Mapping[str, Any], folder: Path) -> float | None:
+    parts = [result["metrics"].get(name) for name in SYNOPS]
+    return None if None in parts else sum(parts)
+
+
+def _wall_time(result: Mapping[str, Any], folder: Path) -> float | None:
+    return (result.get("timing") or {}).get("fit_s")
+
+
+def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
+    """Return the steps of a recording times the epochs trained."""
+    config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
+    data: Any = config.get("data", {}) if isinstance(config, dict) else {}
+    bins = data.get("num_bins") or data["duration_ms"] / data["dt"]
+    return bins * result["selection"]["epochs"]
+
+
+_WAYS: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
+    "params": _params,
+    "steps": _steps,
+    "synops": _synops,
+    "wall_time": _wall_time,
+}

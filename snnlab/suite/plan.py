@@ -1,0 +1,184 @@
+"""What a suite trains: arms on datasets with seeds, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snnlab.search.plan import QUIET, key_of
+from snnlab.search.space import Values, overrides
+from snnlab.search.task import Outcome, Task
+from snnlab.suite.settings import TUNE_SEED, Choice, Suite
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training.
+
+    Attributes:
+        dataset: Name of the dataset.
+        arm: Name of the arm.
+        seed: The run's seed.
+        control: What is done to labels or time on purpose, or None.
+    """
+
+    dataset: str
+    arm: str
+    seed: int
+    control: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Its run's folder, in that of the suite."""
+        place = f"{self.dataset}/{self.arm}/{self.seed}"
+        return f"runs/{place}" if self.control is None else f"controls/{self.control}/{place}"
+
+    @property
+    def twin(self) -> Cell:
+        """The same training without a control."""
+        return Cell(self.dataset, self.arm, self.seed)
+
+    def __str__(self) -> str:
+        what = f"{self.control} of {self.arm}" if self.control else self.arm
+        return f"{what} on {self.dataset}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at a dataset's recordings shows before anything is trained.
+
+    Attributes:
+        mistake: What is wrong with the settings, or None.
+        gap: Why there are no recordings, or None.
+        duplicates: One line on recordings in several parts of the split.
+        gpus: Number of GPUs.
+    """
+
+    mistake: str | None = None
+    gap: str | None = None
+    duplicates: str | None = None
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What workers do, functions of a module so that they can be sent; and how overrides are joined.
+
+    Attributes:
+        train: Run one task.
+        survey: Find and pack the recordings that the first of several lists of overrides describes which is right.
+        merged: Leave out overrides that later ones take the place of.
+    """
+
+    train: Callable[[Task], Outcome]
+    survey: Callable[[Sequence[Sequence[str]], str | None, str], Survey]
+    merged: Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite, and where it goes.
+
+    Attributes:
+        folder: The suite's folder.
+        name: Its name.
+        suite: What it is, with all that its folder holds already.
+        typed: Overrides from the command line.
+        config_dir: The user's folder of YAML files.
+        place: The working folder.
+        command: The command line.
+    """
+
+    folder: Path
+    name: str
+    suite: Suite
+    typed: Sequence[str]
+    config_dir: str | None
+    place: str
+    command: str
+
+    @property
+    def common(self) -> list[str]:
+        """Overrides that all trainings have; an arm's own come after them."""
+        return [*self.suite.common, *self.typed]
+
+    def cells(self, choice: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
+        """Return the trainings, first seeds first, so that arms can be compared early; controls come last.
+
+        Args:
+            choice: Which parts.
+            seeds: Which seeds; None: all.
+        """
+        arms, datasets = _chosen(self.suite, choice)
+        wanted = self.suite.seeds if seeds is None else seeds
+        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.runs(a, d)]
+        return cells + [
+            Cell(dataset, first, self.suite.seeds[0], control)
+            for dataset in datasets
+            if (first := self.first(dataset)) in arms and self.suite.seeds[0] in wanted
+            for control in self.suite.controls
+        ]
+
+    def first(self, dataset: str) -> str | None:
+        """Return a dataset's first arm, whose training is the controls' twin and which others are matched with."""
+        arms = [name for name in self.suite.arms if self.suite.runs(name, dataset)]
+        return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
+
+    def arm_overrides(self, dataset: str, arm: str) -> list[str]:
+        """Return what describes an arm on a dataset, without a seed and what tuning has found."""
+        return [*self.suite.datasets[dataset], *self.common, *self.suite.arms[arm].overrides]
+
+    def task(self, cell: Cell, values: Values, threads: int, merged: Callable[[Sequence[str]], list[str]]) -> Task:
+        """Return a training.
+
+        Args:
+            cell: Which.
+            values: What tuning has found.
+            threads: CPU threads, unless the user has set them.
+            merged: See `Work`.
+        """
+        own = [f"seed={cell.seed}", "test=true", *([f"control={cell.control}"] if cell.control else [])]
+        said = [*QUIET, f"threads={threads}", *self.arm_overrides(cell.dataset, cell.arm), *overrides(values), *own]
+        return Task(str(self.folder / cell.folder), merged(said), self.config_dir, self.place)
+
+    def tuning_overrides(self, dataset: str, arm: str, merged: Callable[[Sequence[str]], list[str]]) -> list[str]:
+        """Return what all trials of an arm's tuning have."""
+        return merged([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
+
+    def as_page(self) -> dict[str, Any]:
+        """Return what `suite.yaml` holds, without its schema."""
+        suite = self.suite
+        return {
+            "name": self.name,
+            "arms": {name: _arm_page(arm) for name, arm in suite.arms.items()},
+            "datasets": {name: list(said) for name, said in suite.datasets.items()},
+            "seeds": list(suite.seeds),
+            "common": self.common,
+            "match": vars(suite.matched) if suite.matched else None,
+            "tune": suite.tune,
+            "controls": list(suite.controls),
+            "published": list(suite.published),
+            "energy": suite.energy,
+            "command": self.command,
+        }
+
+
+def _arm_page(arm: Any) -> dict[str, Any]:
+    return {**vars(arm), "overrides": list(arm.overrides)}
+
+
+def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
+    arms = choice.arms if choice and choice.arms is not None else suite.arms
+    datasets = choice.datasets if choice and choice.datasets is not None else suite.datasets
+    return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
+
+
+def own_keys(suite: Suite, choice: Choice) -> Mapping[str, list[str]]:
+    """Return the settings that arms set themselves, each with those arms."""
+    found: dict[str, list[str]] = {}
+    for name in _chosen(suite, choice)[0]:
+        for text in suite.arms[name].overrides:
+            found.setdefault(key_of(text), []).append(name)
+    return found

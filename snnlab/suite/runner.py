@@ -1,0 +1,208 @@
+"""The loop of a suite: datasets are looked at, arms tuned, what is missing is trained, and a line is said for each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.search.crew import Crew, Ended
+from snnlab.search.engines import Engine, Handle, WorkerLostError, threads_each
+from snnlab.search.words import shown
+from snnlab.suite.book import Book, State
+from snnlab.suite.clock import Clock
+from snnlab.suite.controls import judged
+from snnlab.suite.match import matched
+from snnlab.suite.plan import Cell, Plan, Survey, Work
+from snnlab.suite.tuning import tune
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.05
+# Tables are written anew as long as that takes less than this part of the time.
+_SHARE = 0.005
+
+
+class Runner:
+    """Runs what is missing of a suite.
+
+    Args:
+        plan: The suite.
+        cells: What is to be there at the end.
+        book: What has become of it.
+        work: What workers do.
+        engine: Where.
+        crew: The workers, of the same engine.
+        started: `time.perf_counter()` when the command began.
+        tables: Writes the tables of the suite's folder.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        cells: Sequence[Cell],
+        book: Book,
+        work: Work,
+        engine: Engine,
+        crew: Crew,
+        started: float,
+        tables: Callable[[], Any],
+    ) -> None:
+        self.plan, self.cells, self.book, self.crew = plan, cells, book, crew
+        self._work, self._engine, self._tables = work, engine, tables
+        self._threads = threads_each(plan.suite.where())
+        self.clock = Clock(started, book.spent, plan.suite.slots)
+        self._busy: list[Cell] = []
+        self._waiting: list[Cell] = []
+        self._trained: set[Cell] = set()
+        self._next_tables = 0.0
+
+    def run(self) -> None:
+        """Run what is missing.
+
+        Raises:
+            ConfigError: if nothing can be trained for a mistake in the settings.
+            RecordError: if the disk is full, or the like.
+            Interrupted: after Ctrl-C or SIGTERM.
+        """
+        todo = [cell for cell in self.cells if self._due(cell)]
+        if todo:
+            self._train(self._tuned(self._surveyed(todo)))
+        self._conclude(spent=bool(todo))
+        self._raise_stopped()
+
+    def _due(self, cell: Cell) -> bool:
+        state = self.book.states[cell]
+        return state.status != "completed" and not (state.error and "another schema" in state.error)
+
+    def _surveyed(self, todo: Sequence[Cell]) -> list[Cell]:
+        """Look for the recordings of each dataset once, and leave out what has none."""
+        mistakes: dict[str, str] = {}
+        left = list(todo)
+        datasets = dict.fromkeys(cell.dataset for cell in todo)
+        for dataset in datasets:
+            found = self._survey(dataset, todo)
+            self._raise_stopped()
+            self.crew.devices = found.gpus if self.plan.suite.engine == "joblib" else 0
+            problem = found.mistake or found.gap
+            if found.mistake:
+                mistakes[dataset] = found.mistake
+            if problem:
+                self._leave_out([cell for cell in left if cell.dataset == dataset], found, problem)
+                left = [cell for cell in left if cell.dataset != dataset]
+            self._note_duplicates(dataset, found)
+        if mistakes and len(mistakes) == len(datasets) and not self.book.count("completed"):
+            raise ConfigError(next(iter(mistakes.values())))
+        return left
+
+    def _survey(self, dataset: str, todo: Sequence[Cell]) -> Survey:
+        arms = dict.fromkeys(cell.arm for cell in todo if cell.dataset == dataset)
+        probes = [self._work.merged(self.plan.arm_overrides(dataset, arm)) for arm in arms]
+        handle = self._engine.submit(0, self._work.survey, probes, self.plan.config_dir, self.plan.place)
+        return self._wait(handle, dataset)
+
+    def _wait(self, handle: Handle, dataset: str) -> Survey:
+        while not handle.done():
+            if self.crew.stopped is not None:
+                self._raise_stopped()
+            time.sleep(_POLL_S)
+        try:
+            return handle.result()
+        except WorkerLostError as error:
+            return Survey(gap=f"the process that looked for its recordings died: {error}")
+
+    def _leave_out(self, cells: Sequence[Cell], found: Survey, problem: str) -> None:
+        for cell in cells:
+            self.book.states[cell] = State("failed" if found.mistake else "missing", problem.splitlines()[0])
+        _log.warning("%s is left out: %s", cells[0].dataset, problem)
+
+    def _note_duplicates(self, dataset: str, found: Survey) -> None:
+        if found.duplicates is None:
+            return
+        others = [one for one in self.book.controls if (one["name"], one["dataset"]) != ("duplicates", dataset)]
+        passed = not found.gap
+        said = {"name": "duplicates", "dataset": dataset, "arm": None, "passed": passed, "said": found.duplicates}
+        self.book.controls = [*others, said]
+
+    def _tuned(self, todo: Sequence[Cell]) -> list[Cell]:
+        """Tune what is not tuned yet, and leave out what cannot be."""
+        left = list(todo)
+        for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in todo):
+            if self.plan.suite.tuning(arm) is None or self.crew.ending:
+                continue
+            of_arm = [cell for cell in left if (cell.dataset, cell.arm) == (dataset, arm)]
+            try:
+                found = tune(self.plan, dataset, arm, self.crew, self._work.merged, self.clock)
+            except ConfigError as error:
+                for cell in of_arm:
+                    self.book.states[cell] = State("failed", str(error).splitlines()[0])
+                left = [cell for cell in left if cell not in of_arm]
+                _log.warning("%s on %s could not be tuned: %s", arm, dataset, error)
+                continue
+            for cell in of_arm:
+                self.book.states[cell].tuned = found
+        return left
+
+    def _train(self, todo: Sequence[Cell]) -> None:
+        self._waiting = list(todo)
+        while (self._waiting and not self.crew.ending) or self.crew.busy:
+            while self._waiting and self.crew.free:
+                self._start(self._waiting.pop(0))
+            for ended in list(self.crew.finish() if self.crew.ending else self.crew.collect()):
+                self._record(ended)
+            self.crew.wait()
+        for cell in self._busy:
+            self.book.states[cell].status = "missing"
+        self._busy = []
+
+    def _start(self, cell: Cell) -> None:
+        state = self.book.states[cell]
+        state.status, state.error = "running", None
+        self._busy.append(cell)
+        self._write()
+        values = state.tuned["values"] if state.tuned else {}
+        self.crew.start(cell, self.plan.task(cell, values, self._threads, self._work.merged))
+
+    def _record(self, ended: Ended) -> None:
+        cell, outcome = ended.key, ended.outcome
+        state = self.book.states[cell]
+        state.status = "completed" if outcome["status"] == "completed" else "failed"
+        state.error, state.wall_s = outcome["error"], outcome["wall_s"]
+        self._busy.remove(cell)
+        self._trained.add(cell)
+        self.clock.trained(cell, outcome["wall_s"])
+        self._write()
+        accuracy = outcome["metrics"].get("test/accuracy")
+        figure = "" if accuracy is None else f"test accuracy {accuracy:.2%}  "
+        what = f"failed: {state.error}  " if state.error else figure
+        done = len(self.cells) - len(self._waiting) - len(self._busy)
+        left = self.clock.left(self._waiting, self._busy)
+        _log.info("%s  %s%.1f s  | %d of %d%s", cell, what, outcome["wall_s"], done, len(self.cells), left)
+
+    def _write(self) -> None:
+        self.book.spent = self.clock.spent()
+        self.book.write()
+        begun = time.perf_counter()
+        if begun >= self._next_tables and self.book.count("completed"):
+            self._tables()
+            now = time.perf_counter()
+            self._next_tables = now + (now - begun) / _SHARE
+
+    def _conclude(self, *, spent: bool) -> None:
+        self.book.match = matched(self.plan, self.book)
+        self.book.controls = judged(self.book, self._trained)
+        self.book.write()
+        if self.book.count("completed"):
+            self._tables()
+        if spent:
+            self.book.spent = self.clock.spent()
+            self.book.write()
+
+    def _raise_stopped(self) -> None:
+        done = f"{self.book.count('completed', self.cells)} of {len(self.cells)}"
+        again = f"the same command goes on; so far: {shown(self.plan.folder)}"
+        if self.crew.trouble:
+            raise RecordError(f"{self.crew.trouble}\n  {again}")
+        if self.crew.stopped is not None:
+            raise Interrupted(f"stopped with {done} trainings done\n  {again}", int(self.crew.stopped))

@@ -1,0 +1,179 @@
+"""A suite from the command line: the smoke suite with its controls, what is refused, what kills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+SMOKE = ("bench", "suite=smoke", "engine=here", "threads=1")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"data.store_dir={tmp_path_factory.mktemp('patterns')}"
+
+
+def page(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "suite.json").read_text())
+
+
+def wait_until(found: Callable[[], Any], seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return value
+
+
+def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
+    workplace: Path, store: str, snnlab: Snnlab
+):
+    done = snnlab(*SMOKE, store)
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    assert folder == workplace / "outputs" / "suite_smoke"
+    found = page(folder)
+    assert [cell["status"] for cell in found["cells"]] == ["completed"] * 8
+    assert {one["name"]: one["passed"] for one in found["controls"]} == {
+        "duplicates": True,
+        "shuffled_labels": True,
+        "permuted_test_labels": True,
+        "shuffled_time": None,
+        "counts_only": None,
+    }
+    assert found["match"]["spike_patterns"]["linear_counts"]["beyond"] is True
+    assert all((folder / cell["folder"] / "predictions.npz").is_file() for cell in found["cells"])
+    assert "8 of 8 trainings are done, 0 failed, 0 are missing" in done.out
+    assert "the first arm's params" in " ".join(done.out.split())
+    assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
+    assert done.err.count("  | ") == 8  # a line a training
+    again = snnlab(*SMOKE, store)
+    assert again.err.count("  | ") == 0
+    assert page(folder) == found
+    shown = snnlab("bench", "suite=smoke", "threads=1", store, "--dry-run")
+    assert "recurrent: 2 of 2 done" in shown.out
+    assert "counts_only of recurrent: 1 of 1 done" in shown.out
+    other = snnlab(*SMOKE, store, "trainer.max_epochs=3")
+    assert other.status == 2
+    assert "was begun with other settings (common: trainer.max_epochs=3); folder=FOLDER begins another" in other.err
+
+
+def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
+    done = snnlab("bench")
+    assert done.status == 0
+    assert "suite=smoke " in done.out
+    assert "suite=nmnist " in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["suite=smoek"], "suite=smoek: there is no such suite. Did you mean 'smoke'?"),
+        (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'?"),
+        (["suite=smoke", "seed=3"], "seed=3: seeds=[0,1,2] names a suite's seeds"),
+        (["suite=smoke", "model=conv_lif"], "model=conv_lif: each arm sets model itself"),
+        (["suite=smoke", "seeds=[]"], "suite.seeds: is empty"),
+        (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
+        (["smoke"], "bench: there is no action smoke"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab, arguments: list[str], words: str):
+    done = snnlab("bench", *arguments)
+    assert done.status == 2
+    assert words in done.err
+    assert not (workplace / "outputs").exists()
+
+
+def test_a_setting_that_no_training_can_have_ends_it_at_once(workplace: Path, store: str, snnlab: Snnlab):
+    done = snnlab(*SMOKE, store, "trainer.max_epoch=3")
+    assert done.status == 2
+    assert "Did you mean 'max_epochs'" in done.err
+
+
+def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
+    (workplace / "suite").mkdir()
+    text = "arms: {a: []}\ndatasets: {nmnist: [data=nmnist, data.root=nowhere, data.download=false]}\nengine: here\n"
+    (workplace / "suite" / "mine.yaml").write_text(text)
+    done = snnlab("bench", "suite=mine", "--config-dir", str(workplace))
+    assert done.status == 2
+    assert "nmnist is left out: data.root" in done.err
+    assert "0 of 3 trainings are done, 0 failed, 3 are missing" in done.out
+    assert {cell["error"].partition(":")[0] for cell in page(workplace / "outputs/suite_mine")["cells"]} == {
+        "data.root"
+    }
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "snnlab", "bench", "suite=smoke", "threads=1", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def running(folder: Path) -> bool:
+    paths = folder.glob("runs/*/*/*/metrics.csv")
+    return any(not (path.parent / "result.json").exists() for path in paths)
+
+
+@pytest.mark.slow
+def test_killed_twice_the_same_command_goes_on_and_repeats_nothing(workplace: Path, store: str, snnlab: Snnlab):
+    arguments = ("trainer.max_epochs=40", "checkpoint_every_s=0", "controls=[]", store)
+    folder = workplace / "outputs" / "suite_smoke"
+    written: dict[Path, int] = {}
+    for more in (1, 2):
+        with started(*arguments) as process:
+            wait_until(lambda: len(list(folder.glob("runs/*/*/*/result.json"))) >= more and running(folder), 300)  # noqa: B023
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        written |= {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/*/result.json")}
+    with started(*arguments) as process:
+        out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert "4 of 4 trainings are done, 0 failed" in out
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    resumed = [json.loads(path.read_text())["resumed"] for path in folder.glob("runs/*/*/*/result.json")]
+    assert any(resumed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["here", "joblib"])
+def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, store: str, engine: str):
+    folder = workplace / "outputs" / "suite_smoke"
+    with started("trainer.max_epochs=100000", f"engine={engine}", store) as process:
+        wait_until(lambda: running(folder), 300)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "stopped with 0 of 8 trainings done" in err
+    assert "the same command goes on" in err
+    assert {cell["status"] for cell in page(folder)["cells"]} == {"missing"}
+
+
+@pytest.mark.slow
+def test_two_at_once_in_a_folder_are_refused(workplace: Path, store: str, snnlab: Snnlab):
+    folder = workplace / "outputs" / "suite_smoke"
+    with started("trainer.max_epochs=100000", "engine=here", store) as process:
+        wait_until(lambda: running(folder), 300)
+        second = snnlab(*SMOKE, store, "trainer.max_epochs=100000")
+        process.kill()
+        process.communicate()
+    assert second.status == 2
+    assert "another process trains in it at this moment" in second.err

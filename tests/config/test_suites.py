@@ -1,0 +1,106 @@
+"""Which suite a command line asks for, and the suites that come with snnlab."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from snnlab.commands.bench import USAGE
+from snnlab.commands.validate import suite_problem
+from snnlab.config.folders import config_folder
+from snnlab.config.suites import asked, merged, read_suite
+from snnlab.errors import ConfigError
+from snnlab.nn import NEURONS, SURROGATES
+from snnlab.suite.settings import check_overrides, checked
+
+SUITES = sorted((config_folder() / "suite").glob("*.yaml"))
+SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab bench suite=(?!NAME)", line)]
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_a_suite_is_right(path: Path):
+    checked(read_suite(path.stem, None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_all_arms_of_a_suite_build(path: Path):
+    assert suite_problem(path.stem, [], None) is None
+
+
+def test_the_smallest_suite_builds():
+    assert suite_problem("smoke", [], None) is None
+
+
+def test_every_neuron_that_spikes_is_in_neurons():
+    import yaml
+
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in (config_folder() / "neuron").glob("*.yaml")}
+
+    def spikes(settings: dict[str, object]) -> bool:
+        values = {key: value for key, value in settings.items() if key != "type"}
+        return NEURONS.build(settings["type"], values, "neuron", dt=10.0, in_shape=(4, 8, 8)).spiking
+
+    assert set(read_suite("neurons", None)["arms"]) == {name for name, node in files.items() if spikes(node)}
+
+
+def test_every_surrogate_is_in_surrogates():
+    assert set(read_suite("surrogates", None)["arms"]) == set(SURROGATES)
+
+
+def test_every_dataset_of_snnlab_is_in_classic():
+    yours = {"folder", "saccade_images"}
+    files = {path.stem for path in (config_folder() / "data").glob("*.yaml")}
+    assert set(read_suite("classic", None)["datasets"]) == files - yours
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_a_suite_that_help_shows_is_right(line: str):
+    words = [word for word in shlex.split(line)[2:] if not word.startswith("--")]
+    request = asked(words, None)
+    checked(request.settings)
+    check_overrides(request.typed, "bench")
+
+
+def test_there_are_such_suites():
+    assert len(SHOWN) >= 5
+
+
+def test_what_is_typed_is_the_suites_or_for_all_trainings():
+    request = asked(["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None)
+    assert request.choice.arms == ["recurrent"]
+    assert request.choice.datasets is None
+    assert request.settings["seeds"] == [7]
+    assert request.settings["match"] == {"by": "params", "within": 0.5}
+    assert request.typed == ["data.root=mine"]
+
+
+def test_a_suite_of_the_users_folder_is_found(tmp_path: Path):
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "mine.yaml").write_text("arms: {a: []}\ndatasets: {d: [data=saccade_digits]}\n")
+    assert checked(read_suite("mine", tmp_path)).arms["a"].overrides == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["suite=smoek"], "suite=smoek: there is no such suite. Did you mean 'smoke'"),
+        (["suite=smoke", "suite=saccade"], "bench: name one suite"),
+        (["data.root=x"], "bench: name one suite, such as suite=smoke"),
+        (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'"),
+        (["suite=smoke", "datasets=[]"], "datasets: is empty"),
+        (["suite=smoke", "seeds=1,2"], r"seeds=1,2: takes one value; a list is written \[a,b\]"),
+        (["suite=smoke", "contorls=[]"], "there is no setting 'contorls'. Did you mean 'controls'"),
+    ],
+)
+def test_a_slip_is_named(words: list[str], said: str):
+    with pytest.raises(ConfigError, match=said):
+        asked(words, None)
+
+
+def test_a_later_override_takes_the_place_of_an_earlier_one_and_of_its_rival():
+    given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
+    assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]

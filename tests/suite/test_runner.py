@@ -1,0 +1,166 @@
+"""What is missing is run, what is done stays, and what fails is recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.errors import ConfigError, Interrupted, RecordError
+
+from .conftest import Stub, settings_of, write_run
+
+
+def page(stub: Stub) -> dict[str, Any]:
+    return json.loads((stub.folder / "suite.json").read_text())
+
+
+def statuses(stub: Stub) -> dict[str, str]:
+    return {cell["folder"]: cell["status"] for cell in page(stub)["cells"]}
+
+
+def test_each_arm_is_trained_on_each_dataset_with_each_seed_and_each_dataset_looked_at_once(stub: Stub):
+    stub.run()
+    assert stub.surveyed == 2
+    assert [Path(task.folder).relative_to(stub.folder).as_posix() for task in stub.trained] == [
+        f"runs/{dataset}/{arm}/{seed}" for seed in (0, 1) for dataset in ("digits", "patterns") for arm in ("a", "b")
+    ]
+    first = settings_of(stub.trained[1])
+    expected = {"data": "saccade_digits", "neuron": "cuba_lif", "seed": "0", "test": "true"}
+    assert {key: first[key] for key in expected} == expected
+    assert set(statuses(stub).values()) == {"completed"}
+
+
+def test_what_is_done_is_not_done_again_and_more_seeds_are_added(stub: Stub):
+    stub.run()
+    stub.trained.clear()
+    stub.run()
+    assert not stub.trained
+    stub.run(seeds=[0, 1, 2])
+    assert {settings_of(task)["seed"] for task in stub.trained} == {"2"}
+    assert len(stub.trained) == 4
+
+
+def test_a_training_that_fails_is_recorded_the_others_go_on_and_it_is_tried_again(stub: Stub):
+    stub.broken = lambda task: "it broke" if "/b/1" in task.folder else None
+    stub.run()
+    failed = [cell for cell in page(stub)["cells"] if cell["status"] == "failed"]
+    assert [(cell["folder"], cell["error"]) for cell in failed] == [
+        ("runs/digits/b/1", "it broke"),
+        ("runs/patterns/b/1", "it broke"),
+    ]
+    assert list(statuses(stub).values()).count("completed") == 6
+    stub.trained.clear()
+    stub.broken = lambda task: None
+    stub.run()
+    assert len(stub.trained) == 2
+    assert set(statuses(stub).values()) == {"completed"}
+
+
+def test_a_dataset_without_recordings_leaves_a_gap_and_the_rest_runs(stub: Stub):
+    stub.gaps = {"saccade_digits": "data.root: nothing there\n  fetch it"}
+    stub.run()
+    missing = [cell for cell in page(stub)["cells"] if cell["status"] == "missing"]
+    assert {(cell["dataset"], cell["error"]) for cell in missing} == {("digits", "data.root: nothing there")}
+    assert len(missing) == 4
+    assert len(stub.trained) == 4
+
+
+def test_a_stopped_suite_says_so_and_goes_on(stub: Stub):
+    stub.broken = lambda task: "ctrl-c" if len(stub.trained) == 3 else None
+    with pytest.raises(Interrupted, match="stopped with 2 of 8 trainings done\n  the same command goes on"):
+        stub.run()
+    assert list(statuses(stub).values()) == ["completed"] * 2 + ["missing"] * 6
+    stub.broken = lambda task: None
+    stub.run()
+    assert len(stub.trained) == 3 + 6
+
+
+@pytest.mark.parametrize("text", ['{"status": "comp', "[]"])
+def test_half_a_result_is_none(stub: Stub, text: str):
+    stub.run()
+    stub.trained.clear()
+    (stub.folder / "runs/digits/a/0/result.json").write_text(text)
+    stub.run()
+    assert [Path(task.folder).relative_to(stub.folder).as_posix() for task in stub.trained] == ["runs/digits/a/0"]
+
+
+def test_a_result_of_another_schema_is_left_alone_and_shown(stub: Stub):
+    stub.run()
+    path = stub.folder / "runs/digits/a/0/result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
+    stub.trained.clear()
+    stub.run()
+    assert not stub.trained
+    assert page(stub)["cells"][0]["error"] == "its result.json is of another schema, 7; remove runs/digits/a/0"
+
+
+def test_a_damaged_suite_json_is_made_again_from_the_runs(stub: Stub):
+    stub.run()
+    stub.trained.clear()
+    (stub.folder / "suite.json").write_text("{")
+    stub.run()
+    assert not stub.trained
+    assert set(statuses(stub).values()) == {"completed"}
+    assert (stub.folder / "suite_damaged.json").is_file()
+
+
+def test_a_suite_json_of_another_version_is_refused(stub: Stub):
+    stub.run()
+    (stub.folder / "suite.json").write_text('{"schema": 9}')
+    with pytest.raises(RecordError, match="was not written by this version of snnlab"):
+        stub.run()
+
+
+def test_arms_that_are_not_equal_are_flagged_and_stay(stub: Stub):
+    stub.run()
+    for seed in (0, 1):
+        write_run(stub.folder / f"runs/digits/b/{seed}", params=150.0)
+    found = stub.run(match={"by": "params", "within": 0.2}).match["digits"]
+    assert found["a"] == {"value": 100.0, "off": 1.0, "beyond": False}
+    assert found["b"] == {"value": 150.0, "off": 1.5, "beyond": True}
+    steps = stub.run(match={"by": "steps", "within": 0.2}).match["digits"]
+    assert steps["b"] == {"value": 24.0, "off": 1.0, "beyond": False}
+    assert stub.run(match={"by": "synops"}).match == {}
+    assert stub.run(match={"by": "wall_time"}).match["digits"]["b"]["value"] == 2.0
+
+
+def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
+    stub.accuracy = lambda task: 0.27 if "shuffled" in task.folder else 0.9
+    book = stub.run(controls=["shuffled_labels", "shuffled_time"])
+    controls = [settings_of(task) for task in stub.trained if "control" in settings_of(task)]
+    assert [(one["control"], one["neuron"], one["seed"]) for one in controls] == [
+        ("shuffled_labels", "lif", "0"),
+        ("shuffled_time", "lif", "0"),
+    ] * 2
+    said = {one["name"]: one for one in book.controls if one["dataset"] == "digits"}
+    assert said["shuffled_labels"]["passed"] is True
+    assert "27.0% with labels shuffled; chance is at most 25.0%" in said["shuffled_labels"]["said"]
+    assert said["shuffled_time"]["passed"] is None
+    assert "27.0% without what is taken away, 90.0% with it: +63.0 points" in said["shuffled_time"]["said"]
+    assert said["duplicates"]["passed"] is True
+
+
+def test_a_network_that_learns_shuffled_labels_fails_the_control(stub: Stub):
+    book = stub.run(controls=["shuffled_labels"])
+    assert [one["passed"] for one in book.controls if one["name"] == "shuffled_labels"] == [False, False]
+
+
+def test_a_mistake_that_all_trainings_have_is_the_users(stub: Stub, monkeypatch: pytest.MonkeyPatch):
+    from snnlab.suite.plan import Survey
+
+    monkeypatch.setattr(stub, "survey", lambda *_: Survey(mistake="trainer: unknown setting 'max_epoch'"))
+    with pytest.raises(ConfigError, match="unknown setting 'max_epoch'"):
+        stub.run()
+    assert not stub.trained
+
+
+def test_time_is_told_apart_and_added_up(stub: Stub):
+    first = stub.run().spent
+    assert 0 < first.trainings_s < first.trainings_s + first.overhead_s
+    again = stub.run().spent
+    assert vars(again) == vars(first)  # nothing was missing
+    more = stub.run(seeds=[0, 1, 2]).spent
+    assert more.trainings_s > first.trainings_s
