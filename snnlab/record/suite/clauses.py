@@ -13,8 +13,8 @@ ACCURACY = (
     " the interval is that of the mean over seeds (Student's t, n - 1), none of one seed"
 )
 RANKING = (
-    "by mean test accuracy; each row against the one below it by a bootstrap over test recordings and seeds, paired, p"
-    " adjusted by Holm's method over these, told apart below 5 %"
+    "by mean test accuracy; each row is compared with the one below it, and with the first, by a bootstrap over test"
+    " recordings and seeds, paired; p is adjusted by Holm's method over all of these; told apart below 5 %"
 )
 OPERATIONS = (
     "NeuroBench's definitions, before fusion. Dense: every weight and input; MACs and ACs: weights and inputs other"

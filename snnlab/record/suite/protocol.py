@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from snnlab.errors import listing
 from snnlab.record.suite import clauses
+from snnlab.record.suite.columns import short_number
 from snnlab.record.suite.reading import Cell, Read
 from snnlab.record.suite.rows import Row
 
@@ -113,5 +114,5 @@ def _budget(read: Read, rows: Sequence[Row]) -> str:
     for row in rows:
         own = (read.matched.get(row.dataset) or {}).get(row.arm)
         if own is not None:
-            said.append(f"{row.arm} {own['value']:,.4g} ({own['off']:.2f} x)")
+            said.append(f"{row.arm} {short_number(own['value'])} ({own['off']:.2f} x)")
     return "; ".join(said)

@@ -14,7 +14,7 @@ from snnlab.record.suite.rows import Row
 
 
 class Neighbours(NamedTuple):
-    """Two rows, one right below the other.
+    """Two rows, one below the other.
 
     Attributes:
         better: The arm above.
@@ -29,30 +29,36 @@ class Neighbours(NamedTuple):
     said: str
 
 
-def neighbours(rows: Sequence[Row]) -> list[Neighbours]:
-    """Compare each row with the one below it, by a paired bootstrap, with Holm's adjustment over all of these.
+def compared(rows: Sequence[Row]) -> tuple[list[Neighbours], list[Neighbours]]:
+    """Compare each row with the one below it, and the best with each other, by a paired bootstrap.
+
+    Holm's adjustment is over all of these.
 
     Args:
         rows: The ranked rows of one dataset; those without accuracy count as not there.
+
+    Returns:
+        Each row against the one below it; the best row against each other one.
     """
     ranked = [row for row in rows if "test_accuracy" in row.values]
     arms = {row.arm: _arm(row) for row in ranked}
-    pairs = [(one.arm, other.arm) for one, other in pairwise(ranked)]
+    names = [row.arm for row in ranked]
+    beside, best = list(pairwise(names)), [(names[0], name) for name in names[1:]]
     found = {
         (one, other): difference(a.right, b.right, paired=a.seeds == b.seeds)
-        for one, other in pairs
+        for one, other in dict.fromkeys([*beside, *best])
         if isinstance(a := arms[one], Arm) and isinstance(b := arms[other], Arm) and _same_test(a, b)
     }
     adjusted = dict(zip(found, holm([each.p for each in found.values()]), strict=True))
-    said = []
-    for pair in pairs:
+
+    def said(pair: tuple[str, str]) -> Neighbours:
         one, other = arms[pair[0]], arms[pair[1]]
         if pair not in found or not isinstance(one, Arm) or not isinstance(other, Arm):
-            said.append(Neighbours(*pair, None, f"{pair[0]} and {pair[1]}: {_why_not(one, other)}"))
-            continue
+            return Neighbours(*pair, None, f"{pair[0]} and {pair[1]}: {_why_not(one, other)}")
         told = found[pair].told and adjusted[pair] < ALPHA
-        said.append(Neighbours(*pair, told, verdict(one, other, found[pair], adjusted[pair])[0]))
-    return said
+        return Neighbours(*pair, told, verdict(one, other, found[pair], adjusted[pair])[0])
+
+    return [said(pair) for pair in beside], [said(pair) for pair in best]
 
 
 def _arm(row: Row) -> Arm | str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from snnlab.errors import listing
 from snnlab.record.suite.columns import COLUMNS, short_number
 from snnlab.record.suite.rows import Row
 from snnlab.record.suite.table import Part
 
 TIED = "≈: cannot be told from the row above."
+ONE_SEED = "One seed says which of these networks is better, not which way to train."
 BEST_ON_TEST = (
     "best on test: the best of the epochs that were tested, chosen on the test recordings; it is no result, and not"
     " comparable with one."
 )
 
 
+# Rows of which each two neighbours have a sentence.
+_FEW = 8
 _TITLES = {
     "accuracy": "",
     "time": ": accuracy (%) if recordings ended earlier",
@@ -53,7 +57,12 @@ def remarks(part: Part) -> list[str]:
     said = [f"{row.arm}: {row.note}" for row in part.rows if row.note]
     if any(pair.told is False for pair in part.neighbours):
         said.append(TIED)
-    said += [pair.said for pair in part.neighbours]
+    if level := [pair.worse for pair in part.behind if pair.told is False]:
+        said.append(f"Cannot be told from the best, {part.behind[0].better}: {listing(level)}.")
+    # Of many arms the marks say as much as a sentence for each.
+    said += [pair.said for pair in part.neighbours if len(part.rows) <= _FEW or pair.told]
+    if part.neighbours and any(len(row.seeds) == 1 for row in part.rows):
+        said.append(ONE_SEED)
     if any("best_test_accuracy" in row.values for row in part.rows):
         said.append(BEST_ON_TEST)
     return said

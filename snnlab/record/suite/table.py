@@ -11,7 +11,7 @@ from snnlab.record.suite.energy import Energy
 from snnlab.record.suite.grouping import read_runs
 from snnlab.record.suite.protocol import Clause, protocol
 from snnlab.record.suite.published import Published, published
-from snnlab.record.suite.ranking import Neighbours, neighbours
+from snnlab.record.suite.ranking import Neighbours, compared
 from snnlab.record.suite.reading import Read, is_suite, read_suite
 from snnlab.record.suite.rows import Row, rows_of
 
@@ -27,6 +27,7 @@ class Part(NamedTuple):
         neighbours: Each row against the one below it.
         published: Figures of others, which are not ranked.
         protocol: How the numbers came about.
+        behind: The best row against each other one.
     """
 
     dataset: str
@@ -34,6 +35,7 @@ class Part(NamedTuple):
     neighbours: Sequence[Neighbours]
     published: Sequence[Published]
     protocol: Sequence[Clause]
+    behind: Sequence[Neighbours]
 
     def rank(self, row: Row) -> str:
         """Return a row's place, with ≈ where it cannot be told from the row above; nothing without a result."""
@@ -71,6 +73,7 @@ class Table(NamedTuple):
                     "dataset": part.dataset,
                     "rows": [{"rank": part.rank(row), **row.record()} for row in part.rows],
                     "neighbours": [pair._asdict() for pair in part.neighbours],
+                    "against_best": [pair._asdict() for pair in part.behind],
                     "published": [{**one._asdict(), "ranked": False} for one in part.published],
                     "protocol": {clause.about: clause.said for clause in part.protocol},
                 }
@@ -104,4 +107,5 @@ def read_table(folder: Path, best_on_test: bool = False) -> Table:
 
 def _part(read: Read, dataset: str, figures: Sequence[Published], best_on_test: bool) -> Part:
     rows = rows_of(read, dataset, best_on_test)
-    return Part(dataset, rows, neighbours(rows), figures, protocol(read, rows))
+    beside, behind = compared(rows)
+    return Part(dataset, rows, beside, figures, protocol(read, rows), behind)

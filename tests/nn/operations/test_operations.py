@@ -12,6 +12,7 @@ from torch.nn import functional
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
 from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
+from snnlab.nn.operations.cells import cells_seen
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},
@@ -137,6 +138,16 @@ def test_layers_in_blocks_and_loops_count_too():
     back = {"from": "lif", "to": "fc", "layers": {"back": {"type": "linear", "out_features": 5, "bias": False}}}
     net = network({"loop": {"type": "loop", "layers": inner, "feedback": back}}, (5,))
     assert count(net, x).dense == 14 * 2 * 25
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 1.0, -1.0], [0.0, 0.5, 1.0], [0.0, 2.0]])
+def test_the_compiled_loop_sees_what_torchs_operations_see(values: list[float]):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.tensor(values)[torch.randint(0, len(values), (50, 3), generator=rng)]
+    valid = torch.rand(50, generator=rng) < 0.7
+    # Half precision, as on a GPU, takes torch's way.
+    assert torch.equal(cells_seen(x, valid), cells_seen(x.half(), valid))
+    assert cells_seen(x, valid).sum() == ((x != 0) & valid[:, None]).sum()
 
 
 def test_activations_of_an_ann_have_a_sparsity():

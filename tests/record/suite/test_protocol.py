@@ -80,4 +80,4 @@ def test_the_budget_says_how_near_each_arm_came(tmp_path: Path):
     matched = {"digits": {"a": {"value": 1000, "off": 1.0, "beyond": False}}}
     page = {"match": {"by": "params", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})
-    assert clauses(suite)["budget"] == "params of all arms within 10% of the first arm's; a 1,000 (1.00 x)"
+    assert clauses(suite)["budget"] == "params of all arms within 10% of the first arm's; a 1 k (1.00 x)"

@@ -13,7 +13,7 @@ import pytest
 from snnlab.commands.bench_table import main
 from snnlab.errors import ConfigError, RecordError
 from snnlab.record.suite.latex import escaped
-from snnlab.record.suite.sheets import sheets
+from snnlab.record.suite.sheets import ONE_SEED, remarks, sheets
 from snnlab.record.suite.table import read_table
 from snnlab.record.suite.tables import print_table, write_tables
 
@@ -42,8 +42,17 @@ def test_rows_are_ranked_and_neighbours_that_cannot_be_told_apart_say_so(suite: 
     assert [row.arm for row in part.rows] == ["best", "as_good", "worst"]
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈", "3"]
     assert [pair.told for pair in part.neighbours] == [False, True]
+    assert [(pair.worse, pair.told) for pair in part.behind] == [("as_good", False), ("worst", True)]
+    assert "Cannot be told from the best, best: as_good." in remarks(part)
     assert part.neighbours[0].said.startswith("best against as_good: cannot tell (")
     assert part.neighbours[1].said.startswith("as_good is better than worst: +40.0 points")
+
+
+def test_many_arms_have_marks_in_place_of_sentences_and_one_seed_is_said_to_be_one(tmp_path: Path):
+    arms = {f"arm{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
+    said = remarks(read_table(make_suite(tmp_path / "s", arms, seeds=(0,))).parts[0])
+    assert said[1].startswith("Cannot be told from the best, arm0: arm1, arm2")
+    assert [line.split(":")[0] for line in said[2:]] == ["arm7 is better than arm8", ONE_SEED]
 
 
 def test_arms_of_other_recordings_are_not_compared(suite: Path):
