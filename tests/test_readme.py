@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,15 +32,30 @@ SHORT = (
 )
 
 
-def commands() -> list[str]:
-    """Return the commands of the shell blocks, those shown with their mistake and `snnlab show --figure` too."""
+# Searches in seconds: two trials of a small network in this process, and nothing trained again.
+FEW = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=8",
+    *(text for text in SHORT if not text.startswith(("pictures", "monitors"))),
+    "sweep.trials=2",
+    "sweep.engine=here",
+    "sweep.finalists=0",
+    "sweep.test_seeds=0",
+)
+
+
+def commands(*, sweeps: bool = False) -> list[str]:
+    """Return the commands of the shell blocks, those shown with their mistake and `snnlab show --figure` too.
+
+    Args:
+        sweeps: Whether searches are returned, which are run with other settings, or all else.
+    """
     found: dict[str, None] = {}
     for language, block in BLOCKS:
         if language in ("", "sh", "bash"):
             lines = (line.removeprefix("$ ").partition(" #")[0].strip() for line in block.splitlines())
-            wanted = (line for line in lines if line.startswith("snnlab ") and not line.startswith("snnlab sweep"))
-            found.update(dict.fromkeys(wanted))  # sweeps take minutes; tests/commands/test_sweep.py runs them
-    return list(found)
+            found.update(dict.fromkeys(line for line in lines if line.startswith("snnlab ")))
+    return [line for line in found if line.startswith("snnlab sweep") == sweeps]
 
 
 def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
@@ -126,6 +142,29 @@ def test_a_command_of_the_readme_does_what_it_says(
     if shown_as_mistake:
         said = README.partition(f"$ {command}\n")[2].partition("\n")[0]
         assert all(part in captured.out + captured.err for part in said.split("...")), captured.err
+
+
+def searched() -> list[Any]:
+    """Return the searches of the README, of which all but the first are slow, and the one that is resumed."""
+    fresh = [line for line in commands(sweeps=True) if "resume=" not in line]
+    return [pytest.param(line, marks=pytest.mark.slow if k else ()) for k, line in enumerate(fresh)]
+
+
+@pytest.mark.parametrize("command", searched())
+def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command), *FEW])
+    assert cli.main() == 0, capfd.readouterr().err
+    said = capfd.readouterr().out
+    assert "winner: trial " in said
+    (again,) = [line for line in commands(sweeps=True) if "resume=" in line]
+    _, name, _, *others = shlex.split(again)
+    wanted = [text.replace("=40", "=3") for text in others]
+    monkeypatch.setattr(sys, "argv", ["snnlab", name, f"resume={said.splitlines()[-1]}", *wanted])
+    assert cli.main() == 0, capfd.readouterr().err
+    assert "trials: 3 complete" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])

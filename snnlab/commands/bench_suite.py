@@ -163,7 +163,7 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     from snnlab.suite.runner import Runner
 
     book = open_book(plan.folder, plan.cells())
-    crew_engine = engine(plan.suite.where(), plan.folder)
+    crew_engine = engine(plan.suite, plan.folder)
     try:
         crew = Crew(crew_engine, Trained(train_task, rehearse), plan.suite.slots)
         work, tables = Work(train_task, survey, merged), partial(write_tables, plan.folder)

@@ -31,7 +31,7 @@ from snnlab.record.lock import locked
 from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by
+from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by, search_of
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
@@ -99,11 +99,17 @@ def fit_and_test(
         watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
         create_run_folder(folder, text)
+        search = search_of(folder)
         put_by(folder)
         if not resumption:
             held.enter_context(locked(folder))
         result = Result(
-            folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, control=experiment.control
+            folder,
+            "failed",
+            experiment.seed,
+            resumed=watched.snapshots.resumed,
+            control=experiment.control,
+            search=search,
         )
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)

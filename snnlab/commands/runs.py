@@ -11,7 +11,8 @@ from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
 USAGE = """usage: snnlab runs [ACTION] [...]
 
   [list] [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
-                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last
+                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last; of a folder of
+                     snnlab train -m also their means over seeds
   compare RUN RUN    what differs in their configurations and in their results
   delete RUN ...     delete runs and all that is in their folders
   archive RUN ...    put each run into RUN.tar.gz beside it; the folder stays
@@ -43,6 +44,7 @@ def main(arguments: list[str], started: float) -> int:
 def list_runs(arguments: list[str]) -> None:
     """Print a line for each run."""
     from snnlab.console import until_nobody_reads
+    from snnlab.record.grid import print_grouped, read_grid
     from snnlab.record.run_reading import find_runs
     from snnlab.record.runs_table import chosen, print_runs, read_line
 
@@ -60,6 +62,8 @@ def list_runs(arguments: list[str]) -> None:
     kept = chosen(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
     with until_nobody_reads():
         print_runs(kept, root, len(found))
+        if (grid := read_grid(root)) and not options:
+            print_grouped(grid)
 
 
 def compare(arguments: list[str]) -> None:

@@ -17,8 +17,10 @@ from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
 from snnlab.errors import ConfigError, Interrupted
+from snnlab.search.launch import split_launch
 
 if TYPE_CHECKING:
+    from snnlab.commands.grid import Watch
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
     from snnlab.nn import BuiltNetwork
@@ -83,6 +85,12 @@ def _runs(arguments: list[str], started: float) -> int:
     if run_to_resume(arguments):
         _say(_resumed(arguments, started))
         return 0
+    launch, arguments = split_launch(arguments)
+    if launch.launcher != "basic":
+        from snnlab.commands.grid import run_grid
+
+        return run_grid(launch, arguments)
+    watch = _watch(arguments)
     mistakes = 0
 
     def job(experiment: Experiment, folder: Path) -> None:
@@ -98,8 +106,20 @@ def _runs(arguments: list[str], started: float) -> int:
         mistakes += 1
         say_error(error)
 
-    run_hydra(arguments, job, failed)
+    run_hydra(arguments, job, failed, watch.note if watch else None)
+    if watch:
+        watch.end()
     return 2 if mistakes else 0
+
+
+def _watch(arguments: list[str]) -> Watch | None:
+    """Return what keeps the record of several runs, where there are to be several."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return None
+    from snnlab.commands.grid import Watch
+    from snnlab.config.composing import split_overrides
+
+    return Watch(split_overrides(arguments)[0])
 
 
 def _resumed(arguments: list[str], started: float) -> Result:

@@ -77,9 +77,14 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
             result = run(experiment, path, time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(str(error))
-        import torch
+        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], number_of_gpus())
 
-        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], torch.cuda.device_count())
+
+def number_of_gpus() -> int:
+    """Return how many GPUs a worker can share out."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _trained(task: Task, started: float) -> Result:

@@ -16,7 +16,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import check, readable_errors
 from snnlab.config.folders import config_folder, groups, own_folder
@@ -38,13 +38,25 @@ _OVERRIDE = re.compile(r"~|[+]{0,2}[A-Za-z_][^\s=]*=")
 Job = Callable[[Experiment, Path], Any]
 
 
-def run_hydra(arguments: list[str], job: Job, failed: Callable[[SnnlabError], Any]) -> None:
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides among arguments, and the others."""
+    overrides = [a for a in arguments if _OVERRIDE.match(a)]
+    return overrides, [a for a in arguments if not _OVERRIDE.match(a)]
+
+
+def run_hydra(
+    arguments: list[str],
+    job: Job,
+    failed: Callable[[SnnlabError], Any],
+    began: Callable[[], None] | None = None,
+) -> None:
     """Let `hydra.main` take the arguments: `--help`, `--cfg`, `-m` and completion are Hydra's own.
 
     Args:
         arguments: What stands behind `snnlab train`.
         job: Called for each job with the experiment and the run's folder.
         failed: Called with the user's mistake in one job; the next job runs all the same.
+        began: Called when a job begins, before it is checked.
 
     Raises:
         ConfigError: if the configuration cannot be composed.
@@ -52,8 +64,7 @@ def run_hydra(arguments: list[str], job: Job, failed: Callable[[SnnlabError], An
     own = own_folder(_config_dir(arguments))
     if own and not _config_dir(arguments):
         arguments = ["--config-dir", str(own), *arguments]
-    overrides = [a for a in arguments if _OVERRIDE.match(a)]
-    others = [a for a in arguments if not _OVERRIDE.match(a)]
+    overrides, others = split_overrides(arguments)
     sys.argv = [sys.argv[0], *others, *mark_overrides(overrides, groups(config_folder(), own))]
     # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -63,6 +74,8 @@ def run_hydra(arguments: list[str], job: Job, failed: Callable[[SnnlabError], An
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=ROOT)
     def task(cfg: DictConfig) -> None:
         started.append(True)
+        if began:
+            began()
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             job(_checked(cfg, HydraConfig.get()), folder)
@@ -87,6 +100,33 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
+    experiment, (folder,) = _composed(overrides, config_dir, "run.dir")
+    return experiment, Path(folder).absolute()
+
+
+def compose_job(
+    overrides: list[str], config_dir: str | Path | None, number: int, folder: Path | None
+) -> tuple[Path, Path]:
+    """Compose one run of a grid, and return the grid's folder and the run's.
+
+    Args:
+        overrides: Of this run.
+        config_dir: The user's folder of YAML files.
+        number: Which run it is, from 0.
+        folder: The grid's folder; None: what the configuration makes of this moment.
+
+    Raises:
+        ConfigError: if the configuration cannot be composed or checked.
+    """
+    place = [f"hydra.sweep.dir='{folder}'"] if folder else []
+    given = [*overrides, f"hydra.job.num={number}", *place]
+    _, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
+    found = Path(above).absolute()
+    return found, found / below
+
+
+def _composed(overrides: list[str], config_dir: str | Path | None, *wanted: str) -> tuple[Experiment, tuple[str, ...]]:
+    """Compose an experiment, and resolve the wanted settings of Hydra's own."""
     own = own_folder(config_dir)
     ready = mark_overrides(overrides, groups(config_folder(), own))
     if own:
@@ -95,10 +135,10 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        output = str(cfg.hydra.run.dir)
+        found = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
         with open_dict(cfg):
             node = cfg.pop("hydra")
-        return _checked(cfg, node), Path(output).absolute()
+        return _checked(cfg, node), found
 
 
 def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:

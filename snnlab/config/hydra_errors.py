@@ -34,6 +34,11 @@ def _missing(name: str | None, options: object, text: str) -> ConfigError:
     group, _, choice = (name or "").rpartition("/")
     if not group or not isinstance(options, list | tuple):
         return ConfigError(" ".join(text.split()))
+    if group == "hydra/launcher":
+        word = choice.partition("_")[0]
+        return ConfigError(
+            f"{group}={choice}: this plugin of Hydra's is not installed; snnlab has its own: launcher={word}"
+        )
     hint = did_you_mean(choice, options)
     return ConfigError(f"{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}")
 

@@ -73,7 +73,7 @@ def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
             others.append(text)
             continue
         with readable_errors():
-            parsed = OverridesParser.create().parse_override(plain)
+            parsed = OverridesParser.create().parse_overrides([plain])[0]
         if parsed.is_sweep_override():
             raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
         given[parsed.key_or_group.removeprefix(f"{GROUP}.")] = parsed.value()

@@ -101,9 +101,21 @@ def put_by(folder: Path) -> None:
         path.unlink()
 
 
+def search_of(folder: Path) -> dict[str, Any] | None:
+    """Return what a run's result, or the last one that was kept, says of the search for its settings."""
+    for path in (folder / RESULT, *sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)):
+        if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")).get("search")):
+            return found
+    return None
+
+
 def earlier_configs(folder: Path) -> list[Path]:
     """Return what `config.yaml` was before the run was resumed with other settings."""
     return sorted(folder.glob(EARLIER.format("*")))
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("_")[2])
 
 
 @contextmanager

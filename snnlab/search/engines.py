@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from snnlab.errors import ConfigError
 from snnlab.search import worker
-from snnlab.search.settings import Sweep
 
 
 class WorkerLostError(Exception):
@@ -61,15 +60,39 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_each(sweep: Sweep) -> int:
+class Rooms(Protocol):
+    """What says where trainings run: a sweep's settings, or those of a grid."""
+
+    @property
+    def engine(self) -> str:
+        """The engine's name."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """How many are trained at the same time."""
+        ...
+
+    @property
+    def submitit(self) -> Mapping[str, Any] | None:
+        """Parameters of submitit's executor."""
+        ...
+
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        ...
+
+
+def threads_each(sweep: Rooms) -> int:
     """Return the threads of a trial: this machine's CPUs shared out, or what a cluster's queue is asked for."""
-    if sweep.engine == "submitit" and _cluster(sweep.submitit) not in ("local", "debug"):
+    if sweep.engine == "submitit" and _cluster(sweep.submitit) != "local":
         return int((sweep.submitit or {}).get("cpus_per_task", 1))
     return max(1, cpus() // sweep.slots)
 
 
-def engine(sweep: Sweep, folder: Path) -> Engine:
-    """Return the engine that a sweep asks for.
+def engine(sweep: Rooms, folder: Path) -> Engine:
+    """Return the engine that a sweep or a grid asks for.
 
     Raises:
         ConfigError: if its package is missing.
@@ -80,8 +103,10 @@ def engine(sweep: Sweep, folder: Path) -> Engine:
     if sweep.engine == "joblib":
         return Processes(threads)
     if sweep.engine == "submitit":
-        return Queue(folder / "jobs", sweep.submitit or {}, sweep.workers)
-    return Cluster(threads, sweep.workers)
+        from snnlab.search.queue import Queue
+
+        return Queue(folder / "jobs", sweep.submitit or {}, sweep.places)
+    return Cluster(threads, sweep.slots, sweep.places[0])
 
 
 class _Over:
@@ -167,46 +192,6 @@ class Processes:
             self._drop(slot)
 
 
-class Queue:
-    """A cluster's queue, by submitit: SLURM where there is one, else processes of this machine.
-
-    Args:
-        folder: For submitit's files.
-        settings: `cluster`, and parameters of its executor.
-        workers: Trials at the same time.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any], workers: int) -> None:
-        try:
-            import submitit
-        except ModuleNotFoundError as error:
-            raise ConfigError("sweep.engine: submitit is missing: pip install 'snnlab-train[submitit]'") from error
-        parameters = {key: value for key, value in settings.items() if key != "cluster"}
-        self._executor = submitit.AutoExecutor(folder / "%j", cluster=settings.get("cluster"))
-        try:
-            self._executor.update_parameters(**{"name": "snnlab", "timeout_min": 24 * 60, **parameters})
-        except (NameError, TypeError, ValueError, AssertionError) as error:
-            raise ConfigError(f"sweep.submitit: {' '.join(str(error).split())}") from error
-        self._jobs: list[Any] = []
-
-    def submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Handle:
-        """Put it into the queue."""
-        from submitit.core.utils import UncompletedJobError
-
-        self._jobs.append(self._executor.submit(function, *arguments))
-        return _Future(self._jobs[-1], (UncompletedJobError,), lambda: None)
-
-    def stop(self) -> None:
-        """Cancel what runs; it goes on from its last checkpoint."""
-        for job in self._jobs:
-            if not job.done():
-                job.cancel()
-
-    def close(self) -> None:
-        """Leave nothing in the queue."""
-        self.stop()
-
-
 class _Reference:
     def __init__(self, ray: Any, reference: Any) -> None:
         self._ray, self.reference = ray, reference
@@ -227,13 +212,14 @@ class Cluster:
     Args:
         threads: CPU threads of a trial.
         workers: Trials at the same time.
+        place: What the user calls the engine.
     """
 
-    def __init__(self, threads: int, workers: int) -> None:
+    def __init__(self, threads: int, workers: int, place: str) -> None:
         try:
             import ray  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError as error:
-            raise ConfigError("sweep.engine: Ray is missing: pip install 'snnlab-train[ray]'") from error
+            raise ConfigError(f"{place}: Ray is missing: pip install 'snnlab-train[ray]'") from error
         self._ray, self._threads = ray, threads
         sizes = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": threads * workers}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **sizes)

@@ -84,6 +84,11 @@ class Sweep:
         """How many trials are trained at the same time."""
         return 1 if self.engine == "here" else self.workers
 
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        return f"{PLACE}.engine", f"{PLACE}.submitit", "here"
+
     def names(self) -> list[str]:
         """Return the objectives' names."""
         return list(self.objectives)

@@ -51,7 +51,7 @@ class Runner:
     ) -> None:
         self.plan, self.cells, self.book, self.crew = plan, cells, book, crew
         self._work, self._engine, self._tables = work, engine, tables
-        self._threads = threads_each(plan.suite.where())
+        self._threads = threads_each(plan.suite)
         self.clock = Clock(started, book.spent, plan.suite.slots)
         self._busy: list[Cell] = []
         self._waiting: list[Cell] = []

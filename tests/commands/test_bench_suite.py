@@ -115,6 +115,15 @@ def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
     }
 
 
+def test_a_copied_suite_is_the_users_own(workplace: Path, snnlab: Snnlab):
+    copied = snnlab("cp", "suite/smoke", "mine/suite/own.yaml")
+    assert copied.out.strip() == "snnlab bench --config-dir mine suite=own"
+    assert (workplace / "mine/suite/own.yaml").read_text().startswith(f"# {copied.out.strip()}\n")
+    shown = snnlab(*copied.out.split()[1:], "--dry-run")
+    assert "recurrent: 0 of 2 done" in shown.out
+    assert "suite=own " in snnlab("bench", "--config-dir", "mine").out
+
+
 def started(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "snnlab", "bench", "suite=smoke", "threads=1", *arguments],

@@ -379,3 +379,13 @@ def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], s
     other.join()
     assert done.status == 2
     assert "another process trains in it at this moment" in done.err
+
+
+def test_a_run_whose_settings_were_searched_for_says_so_after_it_was_resumed(tmp_path: Path, digits_store: str):
+    run = trained(tmp_path / "run", (digits_store, "trainer.max_epochs=1"))
+    search = {"trials": 20, "chosen_by": "val/loss, one seed", "val_size": 100, "seeds": []}
+    (run / "result.json").write_text(json.dumps({**result(run), "search": search}))
+    resumed(run, "trainer.max_epochs=3", place="batch:1:1")
+    assert not (run / "result.json").exists()
+    resumed(run)
+    assert result(run)["search"] == search

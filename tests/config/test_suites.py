@@ -1,4 +1,4 @@
-"""Which suite a command line asks for, and the suites that come with snnlab."""
+"""Which suite a command line asks for, and the suites that come with snnlab, which test_own_files builds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from snnlab.commands.bench import USAGE
-from snnlab.commands.validate import suite_problem
 from snnlab.config.folders import config_folder
 from snnlab.config.suites import asked, merged, read_suite
 from snnlab.errors import ConfigError
@@ -23,16 +22,6 @@ SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab benc
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_a_suite_is_right(path: Path):
     checked(read_suite(path.stem, None))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_all_arms_of_a_suite_build(path: Path):
-    assert suite_problem(path.stem, [], None) is None
-
-
-def test_the_smallest_suite_builds():
-    assert suite_problem("smoke", [], None) is None
 
 
 def test_every_neuron_that_spikes_is_in_neurons():

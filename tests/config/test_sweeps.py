@@ -55,7 +55,7 @@ def test_the_users_own_file_is_found(tmp_path: Path):
         (["sweep=defualt"], r"sweep=defualt: there is no such file. Did you mean 'default'\?"),
         (["sweep=default", "sweep=pareto"], "sweep: choose one file"),
         (["sweep.trials=1,2"], r"sweep.trials=1,2: takes one value"),
-        (["sweep.space={a: "], "no viable alternative"),
+        (["sweep.space={a: "], "not an override; write key=value"),
     ],
 )
 def test_a_mistake_is_named(overrides: list[str], words: str):

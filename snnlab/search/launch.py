@@ -1,0 +1,88 @@
+"""How the runs of `snnlab train -m` are started: one after the other by Hydra, or several at a time by ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from snnlab.errors import ConfigError, did_you_mean
+from snnlab.settings import ROOT, check_settings
+
+_WORDS = ("launcher", "workers", "submitit")
+# Hydra's names for what is one word here.
+_HYDRAS = {"submitit_local": "launcher=submitit submitit.cluster=local", "submitit_slurm": "launcher=submitit"}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where the runs of a grid are trained.
+
+    Args:
+        launcher: `basic`: in this process, one after the other; `joblib`: in processes of this machine; `submitit`: in
+            a cluster's queue; `ray`.
+        workers: Runs at the same time.
+        submitit: Parameters of submitit's executor, such as {cluster: slurm, slurm_partition: gpu}.
+    """
+
+    launcher: Literal["basic", "joblib", "submitit", "ray"] = "basic"
+    workers: int = 2
+    submitit: Mapping[str, Any] | None = None
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine of `snnlab.search.engines`."""
+        return "here" if self.launcher == "basic" else self.launcher
+
+    @property
+    def slots(self) -> int:
+        """How many are trained at the same time."""
+        return 1 if self.launcher == "basic" else self.workers
+
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        return "launcher", "submitit", "basic"
+
+
+def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
+    """Return what `launcher=WORD workers=N submitit.KEY=VALUE` ask for, and the other arguments.
+
+    Raises:
+        ConfigError: for an unknown launcher, a wrong value, or one of these words without `-m`.
+    """
+    ours = [text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _WORDS]
+    others = [text for text in arguments if text not in ours]
+    if ours and not {"-m", "--multirun"} & set(arguments):
+        raise ConfigError(f"{ours[0]}: is for several runs; write snnlab train -m")
+    return _checked(_values(ours)), others
+
+
+def _checked(values: Mapping[str, Any]) -> Launch:
+    word = values.get("launcher", "basic")
+    if isinstance(word, str) and word not in ("basic", "joblib", "submitit", "ray"):
+        hint = f" Write {_HYDRAS[word]}." if word in _HYDRAS else did_you_mean(word, ("basic", "joblib", "ray"))
+        raise ConfigError(f"launcher: expected one of basic, joblib, submitit, ray, got {word!r}.{hint}")
+    check_settings(Launch, values, ROOT, "a launcher")
+    launch = Launch(**values)
+    if launch.workers < 1:
+        raise ConfigError(f"workers: must be 1 or more, got {launch.workers}")
+    if launch.launcher == "basic" and len(values) > ("launcher" in values):
+        raise ConfigError("launcher: basic trains one run after the other; with workers or submitit name another")
+    return launch
+
+
+def _values(texts: Sequence[str]) -> dict[str, Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from snnlab.config.compose import readable_errors
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        with readable_errors():
+            parsed = OverridesParser.create().parse_overrides([text])[0]
+        if parsed.is_sweep_override():
+            raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
+        name, _, leaf = parsed.key_or_group.partition(".")
+        values[name] = {**(values.get(name) or {}), leaf: parsed.value()} if leaf else parsed.value()
+    return values

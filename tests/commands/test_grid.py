@@ -1,0 +1,84 @@
+"""`snnlab train -m`: its table, and its runs several at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snnlab.search import engines
+
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+GRID = ("-m", *FAST, "neuron.tau_mem=5,10", "seed=0,1", "logger=none", "pictures=null", "threads=1")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", *GRID, digits_store)
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    assert folder.parent == workplace / "outputs" / "mlp_lif_saccade_digits"
+    assert [(row["neuron.tau_mem"], row["test/accuracy_n"]) for row in rows(folder)] == [("5", "2"), ("10", "2")]
+    assert "4 runs: mean ± sd over seeds" in done.out
+    listed = snnlab("runs", str(folder))
+    assert "4 runs: mean ± sd over seeds" in listed.out
+
+
+def test_a_launcher_trains_the_same_runs_and_passes_over_mistakes(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engines, "engine", lambda *_: engines.Here())
+    given = (*GRID, "test=false", digits_store, "launcher=joblib", "workers=2", "hydra.sweep.dir=outputs/mine")
+    done = snnlab("train", *given, "neuron.tau_mem=-1,5")
+    assert done.status == 2
+    assert done.err.count("tau_mem must be > 0 ms, got -1") == 2
+    assert "4 of 4" in done.err
+    folder = workplace / "outputs" / "mine"
+    assert Path(done.out.splitlines()[-1]) == folder
+    assert sorted(path.parent.name for path in folder.glob("*/result.json")) == ["2_0", "3_1"]
+    assert [(row["neuron.tau_mem"], row["runs"], row["missing"]) for row in rows(folder)] == [
+        ("-1", "0", "2"),
+        ("5", "2", "0"),
+    ]
+    before = (folder / "2_0" / "result.json").stat().st_mtime_ns
+    again = snnlab("train", *given, "neuron.tau_mem=5")
+    assert again.status == 0, again.err
+    assert (folder / "2_0" / "result.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("seed=", "seed= is empty; a grid takes values"),
+        ("launcher=jobli", "Did you mean 'joblib'?"),
+        ("hydra/launcher=joblib", "snnlab has its own: launcher=joblib"),
+        ("launcher=joblib --cfg", "there is no option --cfg"),
+    ],
+)
+def test_a_mistake_leaves_nothing_behind(workplace: Path, snnlab: Snnlab, argument: str, words: str):
+    done = snnlab("train", "-m", *FAST, *argument.split())
+    assert done.status == 2
+    assert words in done.err
+    assert not list(workplace.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
+def test_every_launcher_trains_all(workplace: Path, snnlab: Snnlab, digits_store: str, launcher: str):
+    pytest.importorskip(launcher)
+    where = ["submitit.cluster=local"] if launcher == "submitit" else []
+    done = snnlab("train", *GRID, digits_store, f"launcher={launcher}", *where)
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    states = [json.loads(path.read_text())["status"] for path in folder.glob("*/result.json")]
+    assert states == ["completed"] * 4
+    assert [row["runs"] for row in rows(folder)] == ["2", "2"]

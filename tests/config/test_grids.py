@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from snnlab.config.grids import read_axes
+from snnlab.errors import ConfigError
+
+
+def test_the_last_setting_changes_fastest_and_lists_stay_one_value():
+    axes = read_axes(["data.dims=[1,2]", "neuron=lif,cuba_lif", "model=mlp_lif", "seed=range(2)"])
+    assert axes.fixed == ["data.dims=[1,2]", "model=mlp_lif"]
+    assert axes.points() == [
+        ("neuron=lif", "seed=0"),
+        ("neuron=lif", "seed=1"),
+        ("neuron=cuba_lif", "seed=0"),
+        ("neuron=cuba_lif", "seed=1"),
+    ]
+
+
+def test_values_of_a_run_are_those_of_the_grid_whatever_their_mark():
+    axes = read_axes(["neuron.tau_mem=5,10"])
+    assert axes.values(["++neuron.tau_mem=10", "++seed=3"]) == {"neuron.tau_mem": "10"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed=", r"seed= is empty; a grid takes values, such as seed=1,2"),
+        ("seed=1,", r"seed=1,: not an override"),
+        ("seed=1,2,1", r"seed=1,2,1: seed=1 is there twice"),
+        ("neuron=glob(*)", r"neuron=glob\(\*\): name the files, such as neuron=a,b"),
+    ],
+)
+def test_a_mistake_is_named(text: str, words: str):
+    with pytest.raises(ConfigError, match=words):
+        read_axes([text])

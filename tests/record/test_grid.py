@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.errors import RecordError
+from snnlab.record.grid import Grid, grouped, print_grouped, read_grid, write_table
+from snnlab.record.run_folder import Result
+
+
+def run(folder: Path, status: Any = "completed", **metrics: float) -> None:
+    folder.mkdir(parents=True)
+    Result(folder, status, 0, {name.replace("_", "/"): value for name, value in metrics.items()}).write()
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Grid:
+    values = {f"{k}_{k % 2}": {"neuron.tau_mem": str(5 + 5 * (k // 2)), "seed": str(k % 2)} for k in range(4)}
+    found = Grid(tmp_path, ["seed=0,1"], ["neuron.tau_mem", "seed"], dict(values))
+    run(tmp_path / "0_0", test_accuracy=0.5, val_loss=1.0)
+    run(tmp_path / "1_1", test_accuracy=0.7, val_loss=2.0)
+    run(tmp_path / "2_0", test_accuracy=0.9, val_loss=3.0)
+    run(tmp_path / "3_1", "failed")
+    found.write()
+    return found
+
+
+def test_runs_that_differ_in_the_seed_alone_are_a_row(grid: Grid):
+    rows = grouped(grid)
+    assert [(dict(row.values), row.runs, row.missing) for row in rows] == [
+        ({"neuron.tau_mem": "5"}, 2, 0),
+        ({"neuron.tau_mem": "10"}, 1, 1),
+    ]
+    assert rows[0].metrics["test/accuracy"] == [0.5, 0.7]
+
+
+def test_the_table_holds_mean_deviation_and_number_of_every_metric(grid: Grid):
+    with write_table(grid).open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert float(first["test/accuracy_mean"]) == pytest.approx(0.6)
+    assert float(first["test/accuracy_sd"]) == pytest.approx(0.1 * 2**0.5)
+    assert (first["val/loss_n"], second["val/loss_n"]) == ("2", "1")
+    assert (second["test/accuracy_sd"], second["runs"], second["missing"]) == ("", "1", "1")
+
+
+def test_what_is_printed_is_of_test_recordings_and_says_what_is_missing(grid: Grid, capsys: pytest.CaptureFixture[str]):
+    print_grouped(grid)
+    said = capsys.readouterr().out
+    assert "4 runs: mean ± sd over seeds" in said
+    assert "60.00% ± 14.14%" in said
+    assert "1 of 2" in said
+    assert "val/loss" not in said
+
+
+def test_where_nothing_was_tested_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run(tmp_path / "0_0", val_accuracy=0.5)
+    print_grouped(Grid(tmp_path, [], ["neuron"], {"0_0": {"neuron": "lif"}}))
+    said = capsys.readouterr().out
+    assert "on validation recordings, nothing was tested" in said
+    assert "val/accuracy" in said
+
+
+def test_a_grid_is_read_back_and_other_folders_hold_none(grid: Grid, tmp_path: Path):
+    assert read_grid(grid.folder) == grid
+    assert read_grid(tmp_path / "0_0") is None
+    (grid.folder / "grid.json").write_text("{")
+    with pytest.raises(RecordError, match=r"grid.json: cannot be read"):
+        read_grid(grid.folder)
