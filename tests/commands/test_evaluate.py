@@ -53,6 +53,36 @@ def test_it_finds_again_what_the_run_recorded(run: Path, snnlab: Snnlab, part: s
         assert (folder / picture).stat().st_size > 5000
 
 
+def test_a_test_costs_what_it_has_cost(run: Path, snnlab: Snnlab) -> None:
+    _, found = _evaluated(snnlab("evaluate", str(run)))
+    recorded = load(run).metrics
+    costs = [name for name in recorded if name.startswith("test/synops") or name == "test/membrane_updates"]
+    assert len(costs) == 7
+    assert {name: found["metrics"][name] for name in costs} == {name: recorded[name] for name in costs}  # type: ignore[index]
+    # Dense: all weights at each of the four steps.
+    assert recorded["test/synops_dense"] == 4 * (2312 * 16 + 16 * 10)
+    assert recorded["test/synops_dense_per_step"] == 2312 * 16 + 16 * 10
+    assert recorded["footprint_bytes"] == 4 * recorded["params"]
+
+
+def test_the_last_epoch_is_tested_beside_the_chosen_one(
+    snnlab: Snnlab, digits_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from snnlab import train
+    from snnlab.training.callbacks.selection import Selection
+
+    monkeypatch.setattr(Selection, "_rank", lambda self, values: (0.0 if self.epoch is None else 1.0,))
+    limits = [f"+trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
+    made = train(*SMALL, digits_store, *limits, f"output_dir={tmp_path}", "trainer.max_epochs=2", "pictures=null")
+    assert made.selection["epoch"] == 0
+    last = {name.removeprefix("last/"): value for name, value in made.metrics.items() if name.startswith("last/test/")}
+    assert last["test/loss"] != made.metrics["test/loss"]
+    for checkpoint, expected in (("last", last), ("best", made.metrics)):
+        _, found = _evaluated(snnlab("evaluate", str(made.folder), "--checkpoint", checkpoint))
+        for name in ("test/loss", "test/accuracy"):
+            assert found["metrics"][name] == expected[name]  # type: ignore[index]
+
+
 def test_classes_and_time_are_counted(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     done = snnlab("evaluate", str(run), "--out", str(tmp_path / "found"))
     folder, found = _evaluated(done)
