@@ -151,6 +151,7 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
 
 
 def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
+    from snnlab.commands.report import write_report
     from snnlab.commands.surveying import survey
     from snnlab.commands.trial import rehearse, train_task
     from snnlab.config.suites import merged
@@ -168,9 +169,12 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
         crew = Crew(crew_engine, Trained(train_task, rehearse), plan.suite.slots)
         work, tables = Work(train_task, survey, merged), partial(write_tables, plan.folder)
         with stopping(crew):
-            Runner(plan, cells, book, work, crew_engine, crew, started, tables).run()
+            runner = Runner(plan, cells, book, work, crew_engine, crew, started, tables)
+            runner.run()
     finally:
         crew_engine.close()
+    if runner.trained and book.count("completed"):
+        write_report(plan.folder)
     return book
 
 

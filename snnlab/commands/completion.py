@@ -8,7 +8,7 @@ import sys
 from snnlab.errors import ConfigError
 
 # Commands that take the overrides of `snnlab train`.
-OF_HYDRA = ("train", "show", "doctor", "sweep")
+OF_HYDRA = ("train", "show", "doctor", "sweep", "bench")
 FLAGS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
 
 

@@ -1,7 +1,8 @@
-"""`snnlab report`: a run, or a folder of runs, as one page to look at, print or send."""
+"""`snnlab report`: a run, a search, a suite, or a folder of runs, as one page to look at, print or send."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 USAGE = """usage: snnlab report FOLDER [--out FILE]
 
 Write one HTML file that needs no network and no recordings. Of a run: result, learning curves, rates by layer, answers
-by class and against time, the pictures that the training drew, what differs from the defaults, where it comes from and
-how to do it again. Of a folder of runs, such as a sweep's: a table that sorts, with the settings in which they differ,
-and accuracy against its cost. Its path is printed; FILE is report.html in the folder where none is named.
+by class, against time and before the end, the pictures that the training drew, what differs from the defaults, where it
+comes from and how to do it again. Of a suite (snnlab bench): its tables with intervals and protocol, what accuracy
+costs, controls, and runs without a result. Of a search (snnlab sweep), also one that goes on: the winner and its test,
+trials, and what mattered. Of another folder of runs: a table, with the settings in which they differ, and accuracy
+against its cost. Tables sort by a click. Its path is printed; FILE is report.html in the folder where none is named.
 
   snnlab report outputs/NAME/TIME_SEED
+  snnlab report outputs/suite_NAME
   snnlab report outputs --out all.html
 """
 
@@ -35,17 +39,65 @@ def main(arguments: list[str], started: float) -> int:
     if not folder.is_dir():
         raise RecordError(f"report: there is no folder {folder}")
 
+    print(write_report(folder, Path(options["--out"]).expanduser() if "--out" in options else None))
+    return 0
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page of a folder, and return where it is.
+
+    Args:
+        folder: Of a run, a search, a suite, or of runs.
+        out: The file; None: `report.html` in the folder.
+
+    Raises:
+        SnnlabError: if there is nothing in it to show, or the file cannot be written.
+    """
     from snnlab.files import unwritable, write_text
 
-    out = Path(options["--out"]).expanduser() if "--out" in options else folder / "report.html"
-    text = _of_run(folder) if (folder / "config.yaml").is_file() else _of_runs(folder)
+    path = out or folder / "report.html"
+    text = _page_of(folder)(folder)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
     except OSError as error:
-        raise unwritable(out, error) from error
-    print(out)
-    return 0
+        raise unwritable(path, error) from error
+    return path
+
+
+def _page_of(folder: Path) -> Callable[[Path], str]:
+    """Return what makes the page of a folder, by what is in it."""
+    kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
+    return next((page for name, page in kinds.items() if (folder / name).is_file()), _of_runs)
+
+
+def _of_suite(folder: Path) -> str:
+    from snnlab.record.report.of_suite import suite_page
+    from snnlab.record.suite.reading import read_suite
+    from snnlab.record.suite.tables import read_table
+
+    return suite_page(read_table(folder), read_suite(folder).command, str(folder))
+
+
+def _of_sweep(folder: Path) -> str:
+    import csv
+    import json
+
+    from snnlab.commands.searches import drawn_now, trials_now
+    from snnlab.record.report.of_sweep import Search, sweep_page
+    from snnlab.search.plan import read_page
+
+    page, summary = read_page(folder), folder / "search.json"
+    ended = summary.is_file() and not _newer(folder / "study.db", summary)
+    text = (folder / "trials.csv").read_text(encoding="utf-8") if ended else trials_now(folder, page)
+    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
+    found = json.loads(summary.read_text(encoding="utf-8")) if ended else {}
+    rows = list(csv.DictReader(text.splitlines()))
+    return sweep_page(Search(str(folder), page, found, rows, images if ended else drawn_now(folder, page)))
+
+
+def _newer(one: Path, other: Path) -> bool:
+    return one.is_file() and one.stat().st_mtime > other.stat().st_mtime
 
 
 def _of_run(folder: Path) -> str:

@@ -86,11 +86,16 @@ def warn_of_few(study: SharedStudy) -> str | None:
 
 def write_trials(plan: Plan, study: SharedStudy) -> None:
     """Write `trials.csv`: a row a trial."""
+    write_text(plan.folder / "trials.csv", trials_text(plan, study.trials()))
+
+
+def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
+    """Return what `trials.csv` holds of some trials."""
     settings, names = list(plan.space.parts), plan.sweep.names()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", *names, *settings, "epochs", "fit_s", "wall_s", "error"])
-    for trial in study.trials():
+    for trial in trials:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
         writer.writerow(
@@ -103,7 +108,7 @@ def write_trials(plan: Plan, study: SharedStudy) -> None:
                 outcome.get("error") or "",
             ]
         )
-    write_text(plan.folder / "trials.csv", text.getvalue())
+    return text.getvalue()
 
 
 def write_summary(

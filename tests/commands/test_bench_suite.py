@@ -58,6 +58,7 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert "8 of 8 trainings are done, 0 failed, 0 are missing" in done.out
     assert "the first arm's params" in " ".join(done.out.split())
     assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
+    assert "</html>" in (folder / "report.html").read_text()
     assert done.err.count("  | ") == 8  # a line a training
     again = snnlab(*SMOKE, store)
     assert again.err.count("  | ") == 0

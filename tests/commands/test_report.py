@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,22 +11,10 @@ import pytest
 
 from snnlab import train
 
+from .browser import COUNT, clicks, in_a_browser, seen
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-in_a_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine")
-# The page's title says how many pictures are there.
-COUNT = """
-<script>const images = [...document.images];
-Promise.all(images.map(image => image.decode())).then(
-  () => document.title = "decoded " + images.filter(image => image.naturalWidth > 50).length);</script></body>"""
-# What a reader does: a click on a column, and one more.
-CLICKS = """
-<script>const head = [...document.querySelectorAll("table.sorts th")].find(h => h.textContent === "val/loss");
-head.click(); head.click();</script></body>"""
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +26,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
             *FAST, digits_store, f"output_dir={folder}", f"optimizer.lr={lr}", f"name=lr{lr}", "pictures.recordings=1"
         )
     return folder
-
-
-def seen(page: Path, more: str = "</body>") -> tuple[str, str]:
-    """Return a page's elements as Chromium has made them, and what it complained of."""
-    shown = page.with_name("shown.html")
-    shown.write_text(page.read_text().replace("</body>", more))
-    assert BROWSER is not None
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--dump-dom",
-        "--virtual-time-budget=5000",
-    ]
-    done = subprocess.run([BROWSER, *options, shown.as_uri()], capture_output=True, text=True, timeout=120)
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
 def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Path):
@@ -124,7 +94,7 @@ def test_a_browser_complains_of_nothing_and_shows_every_picture(snnlab: Snnlab, 
 @in_a_browser
 def test_a_table_sorts_by_a_click(snnlab: Snnlab, runs: Path):
     snnlab("report", str(runs))
-    shown, complaints = seen(runs / "report.html", CLICKS)
+    shown, complaints = seen(runs / "report.html", clicks("val/loss"))
     assert complaints == ""
     assert 'aria-sort="descending"' in shown
     body = shown[shown.index("<tbody>") : shown.index("</tbody>")]

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 from matplotlib.figure import Figure
 
 from snnlab.record.pictures.style import default_style
 
+_NUMBER = re.compile(r"(?P<digits>-?\d[\d,]*(\.\d+)?)( (?P<unit>[kMG])\b)?")
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; max-width: 70rem; margin: 2rem auto;
   padding: 0 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; } h2 { font-size: 1.12rem; margin: 2rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; font-weight: 600; }
 table { border-collapse: collapse; margin: .4rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .8rem .22rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #999; } td { border-bottom: 1px solid #e4e4e4; }
+th.figure, td.figure { text-align: right; } td.figure { white-space: nowrap; } th { vertical-align: bottom; }
+tr.faint td { color: #777; font-style: italic; }
 table.sorts th { cursor: pointer; } table.sorts th[aria-sort=ascending]::after { content: " \\25b2"; }
 table.sorts th[aria-sort=descending]::after { content: " \\25bc"; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; } .pictures figure { margin: 0; max-width: 100%; }
-.pictures img { width: 21.5rem; max-width: 100%; height: auto; } figcaption { font-size: .85rem; color: #555; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+.pictures figure { margin: 0; width: 21.5rem; max-width: 100%; }
+.pictures img { width: 100%; height: auto; }
+.large figure { width: auto; } .large img { width: auto; max-width: 100%; max-height: 26rem; }
+figcaption { font-size: .85rem; color: #555; }
 code, pre { font: 13px/1.4 ui-monospace, monospace; } pre { background: #f5f5f5; padding: .7rem; overflow-x: auto; }
 .note { color: #555; } .wide { overflow-x: auto; }
 @media print { body { margin: 0; max-width: none; font-size: 11px; } h2, figure, tr { break-inside: avoid; }
-  .pictures img { width: 17rem; } details > * { display: block; } pre { white-space: pre-wrap; } }
+  .pictures figure { width: 17rem; } .large figure { width: auto; } .wide { overflow: visible; }
+  details > * { display: block; } pre { white-space: pre-wrap; } }
 """
 # A click on a column's head sorts by it: as numbers where both cells begin with one, else as text.
 _SORTING = """
@@ -75,20 +85,55 @@ def folded(title: str, content: str) -> str:
     return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, sorts: bool = False) -> str:
+def subtitle(text: str) -> str:
+    """Return a title within a section."""
+    return f"<h3>{escape(text)}</h3>"
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    sorts: bool = False,
+    faint: Collection[int] = (),
+    words: Collection[int] | None = None,
+) -> str:
     """Return a table; nothing where it has no rows.
 
     Args:
         head: Names of the columns; none are shown where all are empty.
         rows: Cells, shown as text.
         sorts: Whether a click on a column's name sorts by it.
+        faint: Which rows are not to be held against the others.
+        words: Which columns are words, the others being figures; None: all are.
     """
-    body = "\n".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    figures = () if words is None else [place for place in range(len(head)) if place not in words]
+    body = "\n".join(
+        f"<tr{' class=faint' if number in faint else ''}>{_cells(row, sorts, figures)}</tr>"
+        for number, row in enumerate(rows)
+    )
     if not body:
         return ""
-    names = f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr></thead>" if any(head) else ""
+    marks = [' class="figure"' if place in figures else "" for place in range(len(head))]
+    heads = "".join(f"<th{mark}>{escape(name)}</th>" for mark, name in zip(marks, head, strict=True))
+    names = f"<thead><tr>{heads}</tr></thead>" if any(head) else ""
     kind = ' class="sorts"' if sorts else ""
     return f'<div class="wide"><table{kind}>{names}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _cells(row: Sequence[object], sorts: bool, figures: Collection[int]) -> str:
+    return "".join(
+        f"<td{' class=figure' if place in figures else ''}{_sorted_by(text) if sorts else ''}>{escape(text)}</td>"
+        for place, text in enumerate(map(str, row))
+    )
+
+
+def _sorted_by(text: str) -> str:
+    """Return what a cell is sorted by, where it is not what it begins with: `12,000` and `3.15 M`."""
+    found = _NUMBER.match(text)
+    if found is None or not (found["unit"] or "," in found["digits"]):
+        return ""
+    return f' data-value="{float(found["digits"].replace(",", "")) * _UNITS[found["unit"] or ""]:g}"'
 
 
 def code(text: str) -> str:
@@ -101,17 +146,18 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def pictures(images: Iterable[tuple[str, str]]) -> str:
+def pictures(images: Iterable[tuple[str, str]], *, large: bool = False) -> str:
     """Return pictures beside each other.
 
     Args:
         images: Of each what it shows, for who cannot see it too, and its address, see `drawn` and `png`.
+        large: Whether each needs the page's width.
     """
     shown = "\n".join(
         f'<figure><img src="{address}" alt="{escape(name)}"><figcaption>{escape(name)}</figcaption></figure>'
         for name, address in images
     )
-    return f'<div class="pictures">{shown}</div>' if shown else ""
+    return f'<div class="pictures{" large" if large else ""}">{shown}</div>' if shown else ""
 
 
 def drawn(figure: Figure) -> str:
