@@ -143,6 +143,9 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
     keys = own_keys(suite_, choice)
     number = len(choice.arms or suite_.arms)
     for text in typed:
+        if key_of(text) in ("data", "experiment"):
+            names = listing(suite_.datasets)
+            raise ConfigError(f"{text}: a suite has its own datasets, {names}; datasets=[...] chooses among them")
         arms = keys.get(key_of(text), [])
         if arms and len(arms) == number:
             raise ConfigError(f"{text}: each arm sets {key_of(text)} itself; arms=[{arms[0]}] chooses among them")

@@ -85,6 +85,7 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
         (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'?"),
         (["suite=smoke", "seed=3"], "seed=3: seeds=[0,1,2] names a suite's seeds"),
         (["suite=smoke", "model=conv_lif"], "model=conv_lif: each arm sets model itself"),
+        (["suite=smoke", "data=shd"], "data=shd: a suite has its own datasets, spike_patterns; datasets=[...]"),
         (["suite=smoke", "seeds=[]"], "suite.seeds: is empty"),
         (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
         (["smoke"], "bench: there is no action smoke"),

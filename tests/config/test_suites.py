@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.commands.bench import USAGE
+from snnlab.commands.validate import suite_problem
 from snnlab.config.folders import config_folder
 from snnlab.config.suites import asked, merged, read_suite
 from snnlab.errors import ConfigError
@@ -71,6 +72,16 @@ def test_a_suite_of_the_users_folder_is_found(tmp_path: Path):
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "mine.yaml").write_text("arms: {a: []}\ndatasets: {d: [data=saccade_digits]}\n")
     assert checked(read_suite("mine", tmp_path)).arms["a"].overrides == []
+
+
+def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
+    (tmp_path / "suite").mkdir()
+    arms = "{good: [model=mlp_lif], bad: [model=mlp_lif, neuron.tau_men=3]}"
+    (tmp_path / "suite" / "mine.yaml").write_text(f"arms: {arms}\ndatasets: {{d: [data=saccade_digits]}}\n")
+    problem = suite_problem("mine", [], tmp_path)
+    assert problem is not None
+    assert problem.startswith("bad on d: ")
+    assert "Did you mean 'tau_mem'?" in problem
 
 
 @pytest.mark.parametrize(
