@@ -1,12 +1,14 @@
-"""Which part of a training the monitors and pictures take: python scripts/bench_monitors.py [OVERRIDE ...].
+"""Which part of a training the monitors and pictures take: python scripts/bench_monitors.py [rounds=N] [OVERRIDE ...].
 
-The overrides are those of `snnlab train`; the packaged default is trained for 4 epochs where none sets another number.
-Seconds are summed around the callbacks' hooks within one training, so that a machine that is now fast and now slow
-cannot bend their share.
+The overrides are those of `snnlab train`; without any it is the packaged default. Seconds are summed around the
+callbacks' hooks within one training, so that a machine that is now fast and now slow cannot bend their share. With
+rounds=N there are N trainings without any, with the monitors and with the pictures, in turns, and the medians of their
+seconds on the CPU, of which others on the machine take none.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -44,15 +46,43 @@ def _clocked(hook: Callable[..., Any], name: str, spent: dict[str, float]) -> Ca
     return run
 
 
-def main(overrides: list[str]) -> None:
+def in_turns(rounds: int, overrides: list[str]) -> None:
+    """Train in turns with and without, and print what each adds."""
+    arms = {
+        "neither": ("monitors=null", "pictures=null"),
+        "monitors": ("pictures=null",),
+        "pictures": ("monitors=null",),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    train("test=false", *arms["neither"], *overrides, "trainer.max_epochs=1")  # what is read and compiled once
+    for _ in range(rounds):
+        for name, more in arms.items():
+            began = time.process_time()
+            train("test=false", *overrides, *more)
+            seconds[name].append(time.process_time() - began)
+    least = statistics.median(seconds["neither"])
+    for name, each in seconds.items():
+        spread = f"{min(each):.1f} to {max(each):.1f}"
+        print(f"{name}: {statistics.median(each):.1f} s ({spread}), {statistics.median(each) / least - 1:+.1%}")
+
+
+def within_one(overrides: list[str]) -> None:
+    """Train once, and print which part the callbacks took."""
     spent: dict[str, float] = {}
     for kind in (Monitors, Pictures):
         clocked(kind, spent)
-    if not any(override.startswith("trainer.max_epochs=") for override in overrides):
-        overrides = [*overrides, "trainer.max_epochs=4"]
     fit_s = train("test=false", *overrides).timing["fit_s"]
     for name, seconds in spent.items():
         print(f"{name.lower()}: {seconds:.2f} s of {fit_s:.1f}, {seconds / (fit_s - seconds):.1%} of the rest")
+
+
+def main(arguments: list[str]) -> None:
+    overrides = [argument for argument in arguments if not argument.startswith("rounds=")]
+    rounds = [int(argument.partition("=")[2]) for argument in arguments if argument not in overrides]
+    if rounds:
+        in_turns(rounds[-1], overrides)
+    else:
+        within_one(overrides)
 
 
 if __name__ == "__main__":

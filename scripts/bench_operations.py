@@ -1,7 +1,7 @@
 """Which part of a test the counting of its operations takes: python scripts/bench_operations.py RUN [OVERRIDE ...].
 
-The network of a run answers to its test recordings, as `snnlab evaluate` lets it. Seconds are summed around the counting
-within one test, so that a machine that is now fast and now slow cannot bend their share.
+The network of a run answers to its test recordings, as `snnlab evaluate` lets it. Seconds are summed around the
+counting within one test, so that a machine that is now fast and now slow cannot bend their share.
 """
 
 from __future__ import annotations

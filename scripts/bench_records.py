@@ -1,9 +1,10 @@
-"""What records cost: checkpoints as a part of a training, a resumed start beside a fresh one, opening a run.
+"""What records cost: checkpoints, a resumed start, opening a run, and PyTorch's deterministic algorithms.
 
     python scripts/bench_records.py                       the default experiment, three epochs
     python scripts/bench_records.py experiment=nmnist data.root=FOLDER
 
-Overrides are those of `snnlab train`. Everything is in one process, after one run that warms it up.
+Overrides are those of `snnlab train`. A run repeats exactly on a CPU without these algorithms too. Everything
+is in one process, after one run that warms it up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from snnlab import load, train
@@ -21,9 +23,13 @@ from snnlab.commands.resume import resume
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.resuming.snapshots import Snapshots
 
+# Trained in turns, so many times each.
+_DETERMINISTIC = ("+trainer.deterministic=false", "+trainer.deterministic=true")
+_ROUNDS = 3
+
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the three measurements and print them."""
+    """Run the four measurements and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="as for snnlab train")
     overrides = [*parser.parse_args(arguments).overrides, "trainer.enable_progress_bar=false"]
@@ -42,6 +48,11 @@ def main(arguments: list[str] | None = None) -> None:
         first = [float(result.timing["first_step_s"]) for result in (fresh, again)]
         print(f"first step: fresh {first[0]:.2f} s, resumed {first[1]:.2f} s")
         print(f"opening the run: {1000 * opening(fresh.folder):.0f} ms")
+        times = [[train(*overrides, text).timing["fit_s"] for text in _DETERMINISTIC] for _ in range(_ROUNDS)]
+        usual, deterministic = (median(column) for column in zip(*times, strict=True))
+        print(
+            f"trainer.deterministic=true: {deterministic:.1f} s of training, {deterministic / usual:.3f} of {usual:.1f}"
+        )
 
 
 def opening(folder: Path) -> float:

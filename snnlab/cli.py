@@ -18,6 +18,7 @@ COMMANDS = {
     "sweep": "search for better settings: it survives, spreads, and does not fool itself",
     "runs": "the recorded runs: listed, sorted, compared, deleted, archived",
     "doctor": "why a network is silent or does not learn, layer by layer, and the setting that cures it",
+    "find": "a learning rate or a batch size, from a few steps before the training",
     "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
     "data": "recordings: fetch and pack them, look at them, check a packed copy, delete it",
     "list": "layers, neurons, datasets, models, ... and their settings",

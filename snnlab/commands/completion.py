@@ -8,7 +8,9 @@ import sys
 from snnlab.errors import ConfigError
 
 # Commands that take the overrides of `snnlab train`.
-OF_HYDRA = ("train", "show", "doctor", "sweep", "bench")
+OF_HYDRA = ("train", "show", "doctor", "sweep", "find", "bench")
+# What one of them is told first, by a word.
+FIRST = {"find": ("lr", "batch_size")}
 FLAGS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
 
 
@@ -39,15 +41,19 @@ def own_words(line: str) -> list[str] | None:
         return [command for command in COMMANDS if command.startswith(typed)]
     if words[1] not in OF_HYDRA:
         return []
+    if words[1] in FIRST and (len(words) == 2 or (len(words) == 3 and not line.endswith(" "))):
+        return [word for word in FIRST[words[1]] if word.startswith("" if len(words) == 2 else words[2])]
     if words[-1].startswith("-") and not line.endswith(" "):
         return [flag for flag in FLAGS if flag.startswith(words[-1])]
     return None
 
 
 def without_command(line: str) -> str:
-    """Return the line without the command, as Hydra knows no commands: `snnlab train mod` -> `snnlab mod`."""
+    """Return the line without the command and its own first word, which Hydra does not know: `snnlab find lr mod`."""
     program, _, rest = line.lstrip().partition(" ")
-    _, _, behind = rest.lstrip().partition(" ")
+    command, _, behind = rest.lstrip().partition(" ")
+    if command in FIRST:
+        behind = behind.lstrip().partition(" ")[2]
     return f"{program} {behind}"
 
 

@@ -103,14 +103,8 @@ def fit_and_test(
         put_by(folder)
         if not resumption:
             held.enter_context(locked(folder))
-        result = Result(
-            folder,
-            "failed",
-            experiment.seed,
-            resumed=watched.snapshots.resumed,
-            control=experiment.control,
-            search=search,
-        )
+        result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
+        result.control = experiment.control
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):

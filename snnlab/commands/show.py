@@ -75,7 +75,9 @@ def memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetw
     target = str(experiment.optimizer.get("_target_"))
     held = held_by(target, experiment.optimizer)
     try:
-        found = footprint(built, settings.frame_shape, settings.steps, settings.batch_size, held)
+        found = footprint(
+            built, settings.frame_shape, settings.steps, settings.batch_size, held, experiment.tbptt_steps
+        )
     except (RuntimeError, ValueError) as error:
         return f"Training step: its memory is not known: {str(error).splitlines()[0]}"
     return footprint_text(found, settings.batch_size, settings.steps, None if held else target)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn.network import Network
-from snnlab.nn.temporal import Counts
+from snnlab.nn.temporal import Counts, only_spikes
 
 
 class Recording(NamedTuple):
@@ -57,7 +57,7 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Rec
             left = None if lengths is None else (lengths - t).clamp(0, 1)
             y, state = network(x_t, state, lengths=left, counts=counts)
             outputs.append(y)
-            spikes.append(counts)
+            spikes.append(only_spikes(counts))
             states.append(dict(_variables(state)))
     layers = {name: {key: torch.stack([s[name][key] for s in states]) for key in of} for name, of in states[0].items()}
     return Recording(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)

@@ -15,6 +15,8 @@ Counts = dict[str, Tensor]
 
 # The key under which a layer counts its own spikes; the network around it puts the layer's name in its place.
 OWN = ""
+# Keys that begin with it hold what else a layer counts, not spikes; no layer's name does.
+ASIDE = "@"
 
 
 class TemporalLayer(nn.Module):
@@ -35,6 +37,11 @@ class TemporalLayer(nn.Module):
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         """Return the output of all steps and the state after the last."""
         return super().__call__(*args, **kwargs)
+
+
+def only_spikes(counts: Counts) -> Counts:
+    """Return the counts without what else layers have counted."""
+    return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(ASIDE)}
 
 
 def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor | None:

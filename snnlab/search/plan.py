@@ -17,8 +17,8 @@ from snnlab.search.study import SCHEMA
 from snnlab.search.task import Task, Watched
 
 FILE = "sweep.yaml"
-# What lets a trial be pruned.
-_PRUNED = "+callbacks.pruning={_target_: snnlab.search.pruning.Pruning}"
+# Named, not imported: it brings Lightning, which whoever gives trainings away does not need.
+_PRUNING = "+callbacks.pruning={_target_: snnlab.search.pruning.Pruning}"
 # What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
 QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
 
@@ -76,7 +76,7 @@ class Plan:
             return task
         (metric,) = self.sweep.objectives
         where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
-        return Task(task.folder, [*task.overrides, _PRUNED], task.config_dir, task.place, where)
+        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, where)
 
     def write(self) -> None:
         """Write `sweep.yaml`.

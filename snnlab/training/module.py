@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
-from snnlab.nn.temporal import Counts
+from snnlab.nn.temporal import Counts, only_spikes
 from snnlab.nn.windows import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
@@ -236,7 +236,7 @@ class SpikingModule(L.LightningModule):
         loss, parts = batch_loss(self.loss, y, batch, counts)
         scores = self.loss.readout(y, batch.lengths)
         self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths, parts)
-        return loss, Outputs(y, counts, batch)
+        return loss, Outputs(y, only_spikes(counts), batch)
 
     def _metrics(self, stage: str) -> StageMetrics:
         metrics = self.metrics[f"{stage}_metrics"]

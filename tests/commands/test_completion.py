@@ -23,6 +23,9 @@ def query(line: str) -> list[str]:
         ("snnlab train --con", ["--config-dir"]),
         ("snnlab cp mod", []),
         ("snnlab train mod", None),
+        ("snnlab find ", ["lr", "batch_size"]),
+        ("snnlab find b", ["batch_size"]),
+        ("snnlab find lr mod", None),
         ("snnlab train ", None),
     ],
 )
@@ -39,6 +42,7 @@ def test_every_command_is_offered_first():
 def test_hydra_sees_a_line_without_the_command():
     assert without_command("snnlab train model=c") == "snnlab model=c"
     assert without_command("snnlab train ") == "snnlab "
+    assert without_command("snnlab find lr model=c") == "snnlab model=c"
 
 
 def test_groups_files_and_keys_are_completed():

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from snnlab.nn import build_network
 from snnlab.nn.neurons.membrane import set_backend
 from snnlab.nn.recompute import recompute
+from snnlab.nn.windows import run_windows
 
 M_MMAP_THRESHOLD = -3
 
@@ -47,6 +48,7 @@ def train(
     pieces: int,
     backend: Any,
     optimizer: str,
+    window: int | None,
 ) -> None:
     """Train three steps, in the order that Lightning has."""
     network = build_network(layers, in_shape=tuple(in_shape), dt=10.0, num_steps=steps).network
@@ -56,7 +58,7 @@ def train(
     x = torch.empty(steps, batch, *in_shape[1:], in_shape[0]).bernoulli_(0.035).movedim(-1, 2)
     changing = getattr(torch.optim, optimizer)(network.parameters(), lr=1e-3)
     for _ in range(3):
-        y = network(x, counts={})[0].sum(0)
+        y = run_windows(network, x, window or steps, counts={}).sum(0)
         loss = F.cross_entropy(y, torch.zeros(batch, dtype=torch.int64))
         del y
         changing.zero_grad()

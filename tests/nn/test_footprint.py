@@ -76,6 +76,7 @@ CASES: dict[str, tuple[Layers, int, int, Layers]] = {
     "a wide layer": (dense(LIF, 2048), 10, 16, {}),
     "a wide layer, SGD": (dense(LIF, 4096), 10, 16, {"optimizer": "SGD"}),
     "recomputed in 10 pieces": (conv(LIF), 100, 20, {"pieces": 10}),
+    "truncated, in windows of 20 steps": (conv(LIF), 100, 20, {"window": 20}),
     "a residual block": (residual(), 30, 16, {}),
     "dropout": ({"drop": {"type": "dropout"}, **conv(LIF)}, 30, 16, {}),
     "the eager kernel": (conv(LIF), 30, 8, {"backend": "eager"}),
@@ -93,17 +94,18 @@ def predicted(
     pieces: int = 0,
     backend: Any = "auto",
     optimizer: str = "Adam",
+    window: int | None = None,
 ) -> Footprint:
     built = build_network(layers, in_shape=in_shape, dt=10.0, num_steps=steps)
     set_backend(built.network, backend)
     if pieces:
         recompute(built.network, pieces)
-    return footprint(built, in_shape, steps, batch, held_by(f"torch.optim.{optimizer}", {}))
+    return footprint(built, in_shape, steps, batch, held_by(f"torch.optim.{optimizer}", {}), window)
 
 
 @pytest.fixture(scope="module")
 def taken() -> dict[str, int]:
-    usual = {"pieces": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE}
+    usual = {"pieces": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE, "window": None}
     cases = [
         {**usual, **differs, "layers": layers, "steps": steps, "batch": batch}
         for layers, steps, batch, differs in CASES.values()
@@ -146,6 +148,13 @@ def test_many_steps_of_a_plain_loop_are_carried_on_from_fewer():
     layers = dense(LIF, 16)
     few, more, many = (predicted(layers, steps, 2, backend="reference") for steps in (40, 60, 400))
     assert many.peak == pytest.approx(few.peak + 18 * (more.peak - few.peak), rel=0.05)
+
+
+def test_windows_of_a_plain_loop_are_carried_on_from_fewer():
+    layers = dense(LIF, 64)
+    few, many = (predicted(layers, steps, 4, backend="reference", window=8) for steps in (24, 200))
+    whole = predicted(layers, 200, 4, backend="reference")
+    assert many.kept - few.kept < 0.2 * (whole.kept - few.kept)
 
 
 def test_the_network_stays_as_it_was():

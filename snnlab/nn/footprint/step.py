@@ -22,9 +22,10 @@ from snnlab.nn.footprint import hollow
 from snnlab.nn.footprint.cells import hollow_out
 from snnlab.nn.footprint.ledger import Ledger
 from snnlab.nn.footprint.optimizers import Held
-from snnlab.nn.network import run_line
+from snnlab.nn.network import Network, run_line
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.nn.windows import run_windows
 
 # Steps and samples of the small steps; a normalisation over the batch needs more than one sample.
 _FEW_STEPS, _FEW_SAMPLES = (4, 8), (2, 4)
@@ -55,7 +56,9 @@ class Footprint(NamedTuple):
         return max(0.0, self.peak - self.frames - self.learning - self.kept)
 
 
-def footprint(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held | None) -> Footprint:
+def footprint(
+    built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held | None, window: int | None = None
+) -> Footprint:
     """Return what the tensors of a training step will take at its peak.
 
     Python, its libraries and the gaps that an allocator leaves between tensors come on top. Nothing is computed or
@@ -67,6 +70,7 @@ def footprint(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held
         steps: T.
         batch: B.
         held: What the optimizer holds; None counts as nothing.
+        window: Steps of a window of truncated backpropagation; None: it goes through all of them.
 
     Raises:
         RuntimeError: if the network does not train; ValueError too.
@@ -74,34 +78,42 @@ def footprint(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held
     held = Held(0, 0) if held is None else held
     with torch.random.fork_rng(devices=[]):
         try:
-            return _shadow(built, in_shape, steps, batch, held)
+            return _shadow(built, in_shape, steps, batch, held, window)
         except (RuntimeError, TypeError):  # of a layer that looks at values; any other mistake comes again
-            return _carried_over(built, in_shape, steps, batch, held)
+            return _carried_over(built, in_shape, steps, batch, held, window)
 
 
-def _shadow(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held) -> Footprint:
+def _shadow(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held, window: int | None) -> Footprint:
     """Look at a step without values."""
     network = built.network
     memo: dict[int, Tensor] = {id(part): part.to("meta") for part in network.buffers()}
     memo |= {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in network.parameters()}
     with torch.device("meta"):
         copied = copy.deepcopy(network, memo)
-        if _hollow_all(copied) or steps <= _MANY_STEPS[1] or built.num_steps > 1 or network.run is not run_line:
-            return _look(copied, in_shape, steps, batch, held)
-        return _line(_MANY_STEPS, [_look(copied, in_shape, t, batch, held) for t in _MANY_STEPS], steps)
+        many = _looked_at(_MANY_STEPS, window)
+        if _hollow_all(copied) or steps <= many[1] or built.num_steps > 1 or network.run is not run_line:
+            return _look(copied, in_shape, steps, batch, held, window)
+        return _line(many, [_look(copied, in_shape, t, batch, held, window) for t in many], steps)
 
 
-def _carried_over(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held) -> Footprint:
+def _carried_over(
+    built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held, window: int | None
+) -> Footprint:
     """Look at four small steps, and carry on the lines through them."""
 
     def look(num_steps: int, num_samples: int) -> Footprint:
         copied = copy.deepcopy(built.network)
         _hollow_all(copied)
-        return _look(copied, in_shape, num_steps, num_samples, held)
+        return _look(copied, in_shape, num_steps, num_samples, held, window)
 
-    few = (built.num_steps, built.num_steps) if built.num_steps > 1 else _FEW_STEPS
+    few = (built.num_steps, built.num_steps) if built.num_steps > 1 else _looked_at(_FEW_STEPS, window)
     of_steps = [_line(_FEW_SAMPLES, [look(t, b) for b in _FEW_SAMPLES], batch) for t in few]
     return _line(few, of_steps, steps)._replace(rough=True)
+
+
+def _looked_at(usual: tuple[int, int], window: int | None) -> tuple[int, int]:
+    """Return the two numbers of steps that are looked at; those of one window would not show what several take."""
+    return usual if window is None else (2 * window, 3 * window)
 
 
 def _line(places: tuple[int, int], seen: list[Footprint], place: int) -> Footprint:
@@ -125,7 +137,7 @@ def _hollow_all(network: nn.Module) -> bool:
     return not looping
 
 
-def _look(network: nn.Module, in_shape: Shape, steps: int, batch: int, held: Held) -> Footprint:
+def _look(network: Network, in_shape: Shape, steps: int, batch: int, held: Held, window: int | None) -> Footprint:
     """Train a step of a network that may be spoiled, and look at the memory of its tensors."""
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     sizes = [weight.untyped_storage().nbytes() for weight in trained]
@@ -137,7 +149,7 @@ def _look(network: nn.Module, in_shape: Shape, steps: int, batch: int, held: Hel
         for weight in trained:  # of the step before: they are there until the backward pass
             weight.grad = torch.zeros_like(weight)
         before = ledger.live
-        loss = _loss(network, x)
+        loss = _loss(network, x, window)
         kept = ledger.live - before
         for weight in trained:
             weight.grad = None
@@ -147,9 +159,9 @@ def _look(network: nn.Module, in_shape: Shape, steps: int, batch: int, held: Hel
     return Footprint(max(ledger.peak - weights + learning, changing), frames, learning, kept)
 
 
-def _loss(network: nn.Module, x: Tensor) -> Tensor:
+def _loss(network: Network, x: Tensor, window: int | None) -> Tensor:
     """Return a number to differentiate; how losses differ is as small as the network's output."""
-    return network(x, counts={})[0].sum()
+    return run_windows(network, x, window or len(x), counts={}).sum()
 
 
 def _frames(in_shape: Shape, steps: int, batch: int) -> Tensor:

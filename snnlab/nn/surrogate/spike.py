@@ -42,7 +42,7 @@ def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *
     Shape:
         distance: any; v_threshold: a number, or a tensor that broadcasts to it; returns {0, 1} as distance.
     """
+    tell(distance, surrogate, v_threshold)
     if isinstance(v_threshold, Tensor):
         v_threshold = v_threshold.detach()
-    tell(distance, surrogate, v_threshold)
     return _Spike.apply(distance, surrogate, v_threshold, strict)  # type: ignore[no-any-return]

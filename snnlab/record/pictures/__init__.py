@@ -4,7 +4,8 @@ Importing it imports matplotlib.
 """
 
 from snnlab.record.pictures.album import Seen as Seen
-from snnlab.record.pictures.album import draw_all as draw_all
+from snnlab.record.pictures.album import draw_answer as draw_answer
+from snnlab.record.pictures.album import draw_recording as draw_recording
 from snnlab.record.pictures.event_times import draw_event_times as draw_event_times
 from snnlab.record.pictures.events import draw_events as draw_events
 from snnlab.record.pictures.membranes import draw_membranes as draw_membranes

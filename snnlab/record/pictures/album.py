@@ -56,11 +56,15 @@ class Seen(NamedTuple):
     thresholds: Mapping[str, float]
 
 
-def draw_all(seen: Seen) -> Iterator[tuple[str, Figure]]:
-    """Yield each picture's name and figure, one at a time, so that it can be let go before the next."""
+def draw_recording(seen: Seen) -> Iterator[tuple[str, Figure]]:
+    """Yield the name and figure of each picture of the recording itself, which no training changes."""
     window = (seen.events, seen.sensor_size, seen.duration_ms, _name(seen.target))
     yield "events", draw_events(*window)
     yield "events_over_time", draw_event_times(*window)
+
+
+def draw_answer(seen: Seen) -> Iterator[tuple[str, Figure]]:
+    """Yield those of what the network makes of it, one at a time, so that it can be let go before the next."""
     for layer, spikes in seen.spikes.items():
         yield f"raster/{layer}", draw_raster(spikes, seen.dt, layer)
         if layer in seen.membranes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class Pictures(L.Callback):
-    """Draws events, rasters, membranes, readout, rates and confusion each few epochs and at the end, in TensorBoard.
+    """Draws rasters, membranes, readout, rates and confusion each few epochs and at the end, in TensorBoard.
 
-    Nothing is drawn where there is no TensorBoard or no validation recording. The training is the same bit for bit
-    with and without it.
+    The recordings' events are drawn with the first of these alone: they stay as they are. Nothing is drawn where there
+    is no TensorBoard or no validation recording. The training is the same bit for bit with and without it.
 
     Args:
         recordings: Number of validation recordings, the first ones, of different classes if they have one; >= 1.
@@ -40,7 +41,7 @@ class Pictures(L.Callback):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, recordings: int = 2, every_epochs: int = 4) -> None:
+    def __init__(self, recordings: int = 2, every_epochs: int = 6) -> None:
         for name, value in (("recordings", recordings), ("every_epochs", every_epochs)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}; pictures=null draws none")
@@ -49,6 +50,7 @@ class Pictures(L.Callback):
         self._steps = 0
         self._confusion: Tensor | None = None
         self._drawn_at = -1
+        self._events_drawn = False
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count anew."""
@@ -91,14 +93,16 @@ class Pictures(L.Callback):
 
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each picture's tag and pixels; what draws is imported only here, when training has long begun."""
-        from snnlab.record.pictures import default_style, draw_all, draw_rates, render
+        from snnlab.record.pictures import default_style, draw_answer, draw_rates, draw_recording, render
         from snnlab.record.pictures.confusion import draw_confusion
 
         data = _data(trainer)
         with default_style(), module.average.within(module.network) if module.average else nullcontext():
             for index in _some(data.store.targets, data.split.val, self.recordings).tolist():
-                for what, figure in draw_all(_see(trainer, module, index)):
+                seen = _see(trainer, module, index)
+                for what, figure in chain(() if self._events_drawn else draw_recording(seen), draw_answer(seen)):
                     yield f"recording_{index}/{what}", render(figure)
+            self._events_drawn = True
             for name, counts in self._counts.items():
                 yield (
                     f"rates/{name}",

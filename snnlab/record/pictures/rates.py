@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
 from snnlab.record.pictures.style import BLUE, DASHED, INK, label, legend, new_figure, say, title
 from snnlab.record.pictures.words import activity, rates
@@ -33,7 +33,9 @@ def draw_rates(counts: np.ndarray, num_steps: int, dt: float | None, layer: str)
     figure, (ax,) = new_figure()
     ax.stairs(firing, rates(edges, num_steps, dt), fill=True, color=BLUE)
     ax.set_xscale("log")
-    ax.xaxis.set_minor_formatter(NullFormatter())  # it would write over the others where the axis is short
+    # Lines without numbers, and numbers written as powers, would be half of the time that the picture takes.
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if firing.any():
         mean = rates(counts, num_steps, dt).mean()
         ax.axvline(mean, color=INK, linewidth=1.2, linestyle=DASHED, label="mean of all")

@@ -10,6 +10,7 @@ from snnlab.training.losses.cross_entropy import CrossEntropy as CrossEntropy
 from snnlab.training.losses.cross_entropy import OverTime as OverTime
 from snnlab.training.losses.first_spike import FirstSpikeError as FirstSpikeError
 from snnlab.training.losses.labels_over_time import StepCrossEntropy as StepCrossEntropy
+from snnlab.training.losses.membrane_band import MembraneBand as MembraneBand
 from snnlab.training.losses.parts import WeightedParts as WeightedParts
 from snnlab.training.losses.parts import build_loss as build_loss
 from snnlab.training.losses.rate_band import RateBand as RateBand

@@ -19,7 +19,7 @@ def words(figure: Figure) -> str:
     """Render a figure, which makes its numbers, and return all that is written in it."""
     pixels = render(figure)
     assert pixels.dtype == np.uint8
-    assert pixels.shape[1:] == (768, 3)
+    assert pixels.shape[1:] == (614, 3)
     return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())  # type: ignore[attr-defined]
 
 

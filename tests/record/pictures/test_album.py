@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnlab.record.pictures import Seen, draw_all, render
+from snnlab.record.pictures import Seen, draw_answer, draw_recording, render
 
 from .conftest import MakeEvents, words
 
@@ -13,7 +13,7 @@ def test_a_recording_gets_a_picture_of_everything_that_is_there(make_events: Mak
     membranes = {"lif1": np.zeros((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "readout": np.zeros((6, 2))}
     y, answers = np.zeros((6, 2)), np.zeros(6, int)
     seen = Seen(make_events(size, 30, 12.0), size, 12.0, 2.0, 1, y, answers, spikes, membranes, {"lif1": 0.75})
-    figures = dict(draw_all(seen))
+    figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
     assert list(figures) == [
         "events",
         "events_over_time",
@@ -38,7 +38,7 @@ def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> N
         (values, "target 0.5, 2: 30 events", "mean error at the end 1.25"),
         (labels, "recording: 30 events", "60.0% of 5 labelled steps are right"),
     ):
-        figures = dict(draw_all(seen))
+        figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
         assert list(figures) == ["events", "events_over_time", "readout"]
         assert title in words(figures["events"])
         assert readout in words(figures["readout"])

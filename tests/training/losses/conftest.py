@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mse_first_spike": {"correct": 2.0},
     "van_rossum": {"tau": 8.0, "correct_rate": 200.0},
     "rate_band": {"lower": 30.0, "upper": 60.0, "of": "neuron"},
+    "membrane_band": {"lower": -0.5, "upper": 1.2},
     "spike_budget": {"budget": 2.0},
     "synaptic_operations": {"budget": 6.0},
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from snnlab.docstrings import argument_texts, first_sentence
 from snnlab.events.frames import Batch, Mix
+from snnlab.nn.neurons.membrane_cost import COST
 from snnlab.settings import settings_of
 from snnlab.training.losses import LOSSES, REGULARISERS, Loss, Part
 from snnlab.training.mixed import batch_loss
@@ -23,7 +24,12 @@ PAST = torch.arange(T)[:, None] >= LENGTHS
 
 def value(part: Part, given: Given, y: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
     targets = given.targets[part.takes[0]]
-    return part(given.y if y is None else y, targets, given.lengths, given.counts, weight)[0]
+    return part(given.y if y is None else y, targets, given.lengths, all_counts(given), weight)[0]
+
+
+def all_counts(given: Given) -> dict[str, Tensor]:
+    """Return what layers count beside their spikes too."""
+    return given.counts | {f"{name}.{COST}": 0.3 * n for name, n in given.counts.items()}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -49,7 +55,7 @@ def test_a_batch_has_the_mean_of_what_its_recordings_have_alone(name: str, given
     part = bound(name)
     each, weight = [], torch.tensor([0.0, 1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
     for b, length in enumerate(LENGTHS.tolist()):
-        counts = {key: n[b : b + 1] for key, n in given.counts.items()}
+        counts = {key: n[b : b + 1] for key, n in all_counts(given).items()}
         targets = given.targets[part.takes[0]][b : b + 1]
         each.append(part(given.y[:length, b : b + 1], targets, LENGTHS[b : b + 1], counts)[0])
     torch.testing.assert_close(value(part, given), torch.stack(each).mean())
@@ -61,8 +67,8 @@ def test_mixed_recordings_have_a_part_of_each_loss(name: str, given: Given) -> N
     part, own, others = bound(name), given.targets["class"], torch.tensor([0, 1, 1, 2, 0])
     share = torch.full((B,), 0.3, dtype=torch.float64)
     batch = Batch(given.y, LENGTHS, own, torch.arange(B), Mix(others, share))
-    mixed, parts = batch_loss(part, given.y, batch, given.counts)  # type: ignore[arg-type]
-    values = [part(given.y, targets, LENGTHS, given.counts)[0] for targets in (own, others)]
+    mixed, parts = batch_loss(part, given.y, batch, all_counts(given))  # type: ignore[arg-type]
+    values = [part(given.y, targets, LENGTHS, all_counts(given))[0] for targets in (own, others)]
     torch.testing.assert_close(mixed, 0.7 * values[0] + 0.3 * values[1], check_dtype=False)
     assert list(parts.values()) == [mixed]
 

@@ -1,0 +1,97 @@
+"""`snnlab find`: a proposal, a curve and an override, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnlab.commands import finding
+from snnlab.config.composing import compose_once
+
+from .conftest import FAST, Outcome
+
+SMALL = (*(text for text in FAST if "max_epochs" not in text), "threads=1")
+
+
+def test_a_rate_is_proposed_drawn_and_nothing_else_is_written(
+    snnlab: Callable[..., Outcome], workplace: Path, digits_store: str
+):
+    given = (*SMALL, digits_store, "scheduler=one_cycle", "optimizer=adamw", "average={type: ema, decay: 0.9}")
+    done = snnlab("find", "lr", "--steps", "40", "--to=0.3", *given)
+    assert done.status == 0, done.err
+    *said, curve, command = done.out.splitlines()
+    assert "is lowest at" in said[0]
+    picture = Path(curve.partition("the curve: ")[2])
+    assert [path for path in workplace.rglob("*") if path.is_file()] == [workplace / picture]
+    assert command.startswith("  snnlab train model=mlp_lif ")
+    assert " optimizer.lr=0." in command
+    assert "which is proposed (now 0.0" in said[1]
+
+
+def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome], workplace: Path, digits_store: str):
+    given = (*SMALL, digits_store, "+trainer.limit_train_batches=1.0")
+    given = tuple(text for text in given if text != "+trainer.limit_train_batches=2")
+    done = snnlab("find", "batch_size", "--to=16", "--steps=3", "--figure", "sizes.png", *given)
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["4", "8", "16"]
+    assert "the largest was 16 (--to 16)" in done.out
+    assert [path.name for path in workplace.rglob("*") if path.is_file()] == ["sizes.png"]
+    assert lines[-1].split()[-1].startswith("data.batch_size=")
+    assert "data.batch_size=8" not in lines[-1].split()[:-1]
+
+
+def test_memory_that_does_not_suffice_ends_the_search(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    experiment, folder = compose_once([*SMALL, digits_store], None)
+    monkeypatch.setattr(finding, "available_memory", lambda: 0.0)
+    tried, why = finding.try_sizes(experiment, folder, 64, 3)
+    assert not tried
+    assert why.startswith("a batch of 4 takes about")
+    monkeypatch.setattr(finding, "available_memory", lambda: None)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(finding, "_timed", full)
+    assert finding.try_sizes(experiment, folder, 64, 3) == ([], "a batch of 4 is out of memory")
+
+
+def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
+    groups = "+optimizer.groups={constants: {match: time_constants, lr: 0.5}}"
+    learned = "model.layers.readout.learn=[tau_mem]"
+    experiment, folder = compose_once([*SMALL, digits_store, groups, learned], None)
+    seen: list[list[float]] = []
+
+    class Watching(finding.RateRange):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):  # type: ignore[no-untyped-def]
+            seen.append([group["lr"] for group in optimizer.param_groups if group["params"]])
+
+    monkeypatch.setattr(finding, "RateRange", Watching)
+    finding.find_rate(experiment, folder, 1e-4, 1e-2, 11)
+    assert len(seen) == 11
+    assert {rates[-1] for rates in seen} == {0.5}
+    assert [rates[0] for rates in seen] == pytest.approx([1e-4 * 10 ** (step / 5) for step in range(11)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "find: what? snnlab find lr, or snnlab find batch_size"),
+        (["batchsize"], "find: 'batchsize' is nothing that it finds. Did you mean 'batch_size'?"),
+        (["lr", "--from=1"], "find lr: --from must be above 0 and below --to, got 1 and 1"),
+        (["lr", "--steps=3"], "find: --steps must be 10 or more, got 3"),
+        (["lr", "--steps=ten"], "find: --steps: expected a number, got 'ten'"),
+        (["batch_size", "--to=0"], "find batch_size: --to must be 1 or more, got 0"),
+        (["batch_size", "--from=2"], "find batch_size: there is no option --from"),
+    ],
+)
+def test_mistakes_are_said(snnlab: Callable[..., Outcome], workplace: Path, arguments: list[str], words: str):
+    done = snnlab("find", *arguments)
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith(f"snnlab: {words}")
+    assert not any(workplace.iterdir())
