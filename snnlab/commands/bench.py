@@ -26,7 +26,7 @@ added to what is there. A training that fails is recorded, and the others go on;
 The suite's own: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params, match.within=0.1,
 tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are those of snnlab
 train, and all trainings have them. The last line on stdout is the folder: suite.yaml, suite.json, runs/, controls/,
-tune/, table.md, table.csv, table.json, table.tex.
+tune/, table.md, table.csv, table.json, table.tex, report.html.
 
 table prints the table of a suite, or of a folder of runs, with its protocol; snnlab bench table --help says more.
 

@@ -143,6 +143,9 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
     keys = own_keys(suite_, choice)
     number = len(choice.arms or suite_.arms)
     for text in typed:
+        if key_of(text) in ("data", "experiment"):
+            names = listing(suite_.datasets)
+            raise ConfigError(f"{text}: a suite has its own datasets, {names}; datasets=[...] chooses among them")
         arms = keys.get(key_of(text), [])
         if arms and len(arms) == number:
             raise ConfigError(f"{text}: each arm sets {key_of(text)} itself; arms=[{arms[0]}] chooses among them")
@@ -151,6 +154,7 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
 
 
 def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
+    from snnlab.commands.report import write_report
     from snnlab.commands.surveying import survey
     from snnlab.commands.trial import rehearse, train_task
     from snnlab.config.suites import merged
@@ -163,14 +167,17 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     from snnlab.suite.runner import Runner
 
     book = open_book(plan.folder, plan.cells())
-    crew_engine = engine(plan.suite.where(), plan.folder)
+    crew_engine = engine(plan.suite, plan.folder)
     try:
         crew = Crew(crew_engine, Trained(train_task, rehearse), plan.suite.slots)
         work, tables = Work(train_task, survey, merged), partial(write_tables, plan.folder)
         with stopping(crew):
-            Runner(plan, cells, book, work, crew_engine, crew, started, tables).run()
+            runner = Runner(plan, cells, book, work, crew_engine, crew, started, tables)
+            runner.run()
     finally:
         crew_engine.close()
+    if runner.trained and book.count("completed"):
+        write_report(plan.folder)
     return book
 
 

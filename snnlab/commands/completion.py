@@ -8,7 +8,7 @@ import sys
 from snnlab.errors import ConfigError
 
 # Commands that take the overrides of `snnlab train`.
-OF_HYDRA = ("train", "show", "doctor", "sweep", "find")
+OF_HYDRA = ("train", "show", "doctor", "sweep", "find", "bench")
 # What one of them is told first, by a word.
 FIRST = {"find": ("lr", "batch_size")}
 FLAGS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")

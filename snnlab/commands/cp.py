@@ -7,6 +7,9 @@ from pathlib import Path
 from snnlab.config.folders import find_file, write_new
 from snnlab.errors import ConfigError
 
+# What runs a file of a group, where that is not snnlab train.
+_RUNS = {"sweep": "snnlab sweep", "suite": "snnlab bench"}
+
 USAGE = """usage: snnlab cp GROUP/NAME TARGET
 
 Copy a YAML file that comes with snnlab, to change it.
@@ -40,8 +43,9 @@ def copied(source: Path, target: Path) -> str:
         )
     if target.name == source.name:
         raise ConfigError(f"{target}: give it another name; Hydra finds ours first")
-    command = f"snnlab train --config-dir {target.parent.parent} {group}={target.stem}"
-    ours = f"# snnlab train {group}={source.stem}"
+    runs = _RUNS.get(group, "snnlab train")
+    command = f"{runs} --config-dir {target.parent.parent} {group}={target.stem}"
+    ours = f"# {runs} {group}={source.stem}"
     text = source.read_text(encoding="utf-8").replace(ours, f"# {command}", 1)
     write_new(target, text)
     return command

@@ -51,7 +51,7 @@ class Sweep:
         finalists: So many of the best are trained again with other seeds; 0: none.
         finalist_seeds: Seeds of each finalist; their mean chooses the winner.
         test_seeds: Fresh seeds with which the winner is trained and tested; 0: it is not tested.
-        storage: An Optuna storage, such as postgresql://...; null: a file in the sweep's folder.
+        storage: An Optuna storage, such as postgresql://..., or journal:///FILE; null: a file in the sweep's folder.
         seed: Seed of the proposals.
     """
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE = "study.db"
+# A file of lines, which also goes through a network's file system; the path follows.
+_JOURNAL = "journal:///"
 # Keys of what a trial and a study hold beside Optuna's own.
 DRIVER, OUTCOME, LOST, PRUNED, OURS = "driver", "outcome", "lost", "pruned_after_epoch", "snnlab"
 # A process that waits for another one to write gives up after so many seconds.
@@ -92,9 +94,15 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         RecordError: if it cannot be opened, or another version of Optuna made it.
     """
-    from optuna.storages import RDBStorage
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
     from sqlalchemy.exc import SQLAlchemyError
 
+    if url.startswith(_JOURNAL):
+        try:
+            return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
+        except (OSError, ValueError) as error:
+            raise RecordError(f"sweep.storage: {url} cannot be used: {error}") from error
     waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)

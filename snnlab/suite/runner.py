@@ -51,11 +51,12 @@ class Runner:
     ) -> None:
         self.plan, self.cells, self.book, self.crew = plan, cells, book, crew
         self._work, self._engine, self._tables = work, engine, tables
-        self._threads = threads_each(plan.suite.where())
+        self._threads = threads_each(plan.suite)
         self.clock = Clock(started, book.spent, plan.suite.slots)
         self._busy: list[Cell] = []
         self._waiting: list[Cell] = []
-        self._trained: set[Cell] = set()
+        # What this command has trained.
+        self.trained: set[Cell] = set()
         self._next_tables = 0.0
 
     def run(self) -> None:
@@ -170,7 +171,7 @@ class Runner:
         state.status = "completed" if outcome["status"] == "completed" else "failed"
         state.error, state.wall_s = outcome["error"], outcome["wall_s"]
         self._busy.remove(cell)
-        self._trained.add(cell)
+        self.trained.add(cell)
         self.clock.trained(cell, outcome["wall_s"])
         self._write()
         accuracy = outcome["metrics"].get("test/accuracy")
@@ -191,7 +192,7 @@ class Runner:
 
     def _conclude(self, *, spent: bool) -> None:
         self.book.match = matched(self.plan, self.book)
-        self.book.controls = judged(self.book, self._trained)
+        self.book.controls = judged(self.book, self.trained)
         self.book.write()
         if self.book.count("completed"):
             self._tables()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from snnlab.errors import ConfigError, did_you_mean, listing
-from snnlab.search.settings import Sweep
 from snnlab.search.settings import checked as checked_sweep
 from snnlab.settings import check_settings
 
@@ -117,9 +116,10 @@ class Suite:
             return None
         return {**self.tune, **own} if isinstance(own, Mapping) else self.tune
 
-    def where(self) -> Sweep:
-        """Return where trainings run, as engines are told."""
-        return Sweep({}, engine=self.engine, workers=self.workers, submitit=self.submitit)
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        return "engine", "submitit", "here"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Choice:
     """
 
     arms: Sequence[str] | None = None
-    datasets: Sequence[str] | None = field(default=None)
+    datasets: Sequence[str] | None = None
 
 
 def checked(values: Mapping[str, Any]) -> Suite:

@@ -58,6 +58,7 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert "8 of 8 trainings are done, 0 failed, 0 are missing" in done.out
     assert "the first arm's params" in " ".join(done.out.split())
     assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
+    assert "</html>" in (folder / "report.html").read_text()
     assert done.err.count("  | ") == 8  # a line a training
     again = snnlab(*SMOKE, store)
     assert again.err.count("  | ") == 0
@@ -84,6 +85,7 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
         (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'?"),
         (["suite=smoke", "seed=3"], "seed=3: seeds=[0,1,2] names a suite's seeds"),
         (["suite=smoke", "model=conv_lif"], "model=conv_lif: each arm sets model itself"),
+        (["suite=smoke", "data=shd"], "data=shd: a suite has its own datasets, spike_patterns; datasets=[...]"),
         (["suite=smoke", "seeds=[]"], "suite.seeds: is empty"),
         (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
         (["smoke"], "bench: there is no action smoke"),
@@ -113,6 +115,15 @@ def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
     assert {cell["error"].partition(":")[0] for cell in page(workplace / "outputs/suite_mine")["cells"]} == {
         "data.root"
     }
+
+
+def test_a_copied_suite_is_the_users_own(workplace: Path, snnlab: Snnlab):
+    copied = snnlab("cp", "suite/smoke", "mine/suite/own.yaml")
+    assert copied.out.strip() == "snnlab bench --config-dir mine suite=own"
+    assert (workplace / "mine/suite/own.yaml").read_text().startswith(f"# {copied.out.strip()}\n")
+    shown = snnlab(*copied.out.split()[1:], "--dry-run")
+    assert "recurrent: 0 of 2 done" in shown.out
+    assert "suite=own " in snnlab("bench", "--config-dir", "mine").out
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
