@@ -85,7 +85,8 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
     from snnlab.config.composing import compose_once
     from snnlab.config.folders import own_folder
     from snnlab.config.sweeps import sweep_settings
-    from snnlab.search.plan import Plan, check_common
+    from snnlab.record.runs_table import flat
+    from snnlab.search.plan import Plan, check_common, check_names
     from snnlab.search.settings import checked
 
     own = own_folder(config_dir)
@@ -93,6 +94,7 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
     found, space = checked(settings)
     check_common(common, space)
     experiment, _ = compose_once(list(common), own)
+    check_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
     own_name = None if own is None else str(own)
@@ -164,12 +166,13 @@ def _rehearsed(plan: Plan, crew_engine: Engine, work: Work) -> Rehearsal:
     """Let a worker check the configuration, pack the recordings, and say what runs log."""
     from snnlab.errors import did_you_mean, listing
     from snnlab.search.crew import wait_for
-    from snnlab.search.words import uncertainty
+    from snnlab.search.words import describe, uncertainty
 
-    probes = [plan.trial_overrides(values) for values in plan.space.probes()]
+    values = list(plan.space.probes())
+    probes = [plan.trial_overrides(proposed) for proposed in values]
     found: Rehearsal = wait_for(crew_engine.submit(0, work.rehearse, probes, plan.config_dir, plan.place))
     if found.error:
-        raise ConfigError(found.error)
+        raise ConfigError(f"{found.error}\n  tried with {describe(values[found.probe])}, of sweep.space")
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)

@@ -69,9 +69,9 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
         try:
-            for probe in probes:
+            for number, probe in enumerate(probes):
                 if problem := build_problem(list(probe), Path(config_dir) if config_dir else None):
-                    return Rehearsal(problem)
+                    return Rehearsal(problem, probe=number)
             where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
             experiment, path = compose_once([*probes[0], *_SHORT, where], config_dir)
             result = run(experiment, path, time.perf_counter())

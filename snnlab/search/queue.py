@@ -41,7 +41,8 @@ class Queue:
             self._executor = submitit.AutoExecutor(folder / "%j", cluster=settings.get("cluster"))
             self._executor.update_parameters(**{"name": "snnlab", "timeout_min": 24 * 60, **parameters})
         except (NameError, TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise ConfigError(f"{places[1]}: {' '.join(str(error).split())}") from error
+            hint = "; cluster is slurm or local" if "executor" in str(error) else ""
+            raise ConfigError(f"{places[1]}: {' '.join(str(error).split())}{hint}") from error
         self._folder = folder
         self._jobs: list[tuple[Spool, Any]] = []
         self._served: dict[int, tuple[Spool, Any]] = {}
@@ -72,7 +73,17 @@ class Queue:
             time.sleep(_POLL_S)
         for _, job in self._jobs:
             if not job.done():
-                _terminate(job)
+                _let_go(job)
+
+
+def _let_go(job: Any) -> None:
+    """Take a job out of the queue; one of this machine has been told to end, and nobody waits until it has."""
+    process = getattr(job, "_process", None)
+    if process is None:
+        job.cancel()
+    else:
+        process.kill()  # submitit's own process beside the job's
+        process.wait()
 
 
 def _terminate(job: Any) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.search.space import Space
 from snnlab.settings import check_settings
 
 PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
 Direction = Literal["minimize", "maximize"]
+_MAPPINGS = {"space": "{optimizer.lr: {low: 1e-4, high: 1e-2}}", "objectives": "{val/loss: minimize}"}
 # What a search cannot change on its way: its trials would no longer be comparable.
 FIXED = ("sampler", "objectives", "space", "prune", "storage", "seed")
 
@@ -100,6 +101,9 @@ def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
     Raises:
         ConfigError: for the first mistake.
     """
+    for name, example in _MAPPINGS.items():
+        if name in values and not isinstance(values[name], Mapping):
+            raise ConfigError(f"{PLACE}.{name}: expected a mapping such as {example}, got {values[name]!r}")
     check_settings(Sweep, values, PLACE, "a sweep")
     sweep = Sweep(**values)
     _check_objectives(sweep.objectives)
@@ -143,4 +147,5 @@ def _check_objectives(objectives: Mapping[str, Any]) -> None:
             better = name.replace("test/", "val/", 1)
             raise ConfigError(f"{place}: test recordings choose nothing, or they test nothing; use {better}")
         if direction not in ("minimize", "maximize"):
-            raise ConfigError(f"{place}: expected one of minimize, maximize, got {direction!r}")
+            hint = did_you_mean(str(direction), ("minimize", "maximize"))
+            raise ConfigError(f"{place}: expected one of minimize, maximize, got {direction!r}.{hint}")

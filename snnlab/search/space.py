@@ -58,8 +58,8 @@ class Range:
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def samples(self) -> list[Any]:
-        """Return both ends."""
-        return [self.low, self.high]
+        """Return both ends, as they would be proposed."""
+        return [self.low, self.high] if self.whole else [float(self.low), float(self.high)]
 
     def points(self, place: str) -> list[Any]:
         """Return all numbers, for a grid.
@@ -196,6 +196,10 @@ def _part(said: Any, place: str) -> Range | Choice:
         if not said["choices"]:
             raise ConfigError(f"{place}.choices: is empty")
         return Choice(**said)
+    if nested := [key for key, value in said.items() if isinstance(value, Mapping) and key != "when"]:
+        raise ConfigError(f"{place}: a setting is named by its whole place; write {place}.{nested[0]}: {{low: ...}}")
+    if {"min", "max"} & said.keys():
+        raise ConfigError(f"{place}: a range takes low and high, not min and max")
     check_settings(Range, said, place, "a range")
     part = Range(**said)
     if not part.low < part.high:

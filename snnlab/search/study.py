@@ -108,7 +108,9 @@ def open_storage(url: str) -> BaseStorage:
         return RDBStorage(url, engine_kwargs=waiting)
     except (SQLAlchemyError, RuntimeError, ImportError, AssertionError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise RecordError(f"sweep.storage: {url} cannot be used: {reason}") from error
+        known = "a URL such as sqlite:////FILE, journal:////FILE or postgresql://..."
+        hint = "" if "://" in url else f"; expected {known}"
+        raise RecordError(f"sweep.storage: {url} cannot be used: {reason}{hint}") from error
 
 
 class SharedStudy:

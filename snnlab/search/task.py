@@ -69,12 +69,14 @@ class Rehearsal:
         metrics: The names of what a run logs.
         val_size: Number of validation recordings.
         gpus: Number of GPUs.
+        probe: Which of the lists of overrides the error is of.
     """
 
     error: str | None = None
     metrics: list[str] = field(default_factory=list)
     val_size: int = 0
     gpus: int = 0
+    probe: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from typing import Any
 
 import optuna
 import pytest
+
+from snnlab import files
 
 from .conftest import Outcome
 
@@ -103,7 +106,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
     [
         (["sweep.objectives={test/accuracy: maximize}"], "test recordings choose nothing"),
         (["sweep.objectives={val/acuracy: maximize}"], "runs log val/loss, val/accuracy"),
-        (["sweep.space={optimizer.rl: [0.1, 0.2]}"], "optimizer: unknown setting 'rl'"),
+        (["sweep.space={optimizer.rl: [0.1, 0.2]}"], "tried with optimizer.rl=0.1, of sweep.space"),
         (["sweep.space={neuron.tau_mem: [300, 0.001]}"], "neuron: tau_mem of 0.001 ms is far shorter than a step"),
         (["sweep.space={}"], "sweep.space: is empty"),
         (["optimizer.lr=0.1"], "optimizer.lr=0.1: is searched"),
@@ -134,6 +137,29 @@ def test_a_trial_that_fails_is_recorded_with_its_error_and_passed_over(workplace
     assert states == {"0.01": "complete", "0.02": "complete", "3e+38": "failed"}
     (failed,) = [row for row in rows(folder_of(done.out)) if row["state"] == "failed"]
     assert "overflow" in failed["error"]
+
+
+def test_a_full_disk_ends_it_with_a_line_and_it_goes_on_later(
+    workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+):
+    def fsync(number: int) -> None:
+        if list(workplace.glob("outputs/*/*_sweep/trials/001")):  # the first trial is whole
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(files.os, "fsync", fsync)
+        first = snnlab("sweep", *QUICK, "sweep.trials=2", store)
+    assert first.status == 2, first.out
+    assert "No space left on device" in first.err
+    assert "Traceback" not in first.err
+    folder = sweep_folder(workplace)
+    assert first.err.splitlines()[-1] == f"  snnlab sweep resume={folder.relative_to(workplace)} goes on"
+    before = finished_at(folder)
+    assert len(before) == 1
+    done = snnlab("sweep", f"resume={folder}")
+    assert done.status == 0, done.err
+    after = finished_at(folder)
+    assert (len(after), {number: after[number] for number in before}) == (2, before)
 
 
 def test_a_search_goes_on_with_more_trials_and_repeats_none(workplace: Path, store: str, snnlab: Snnlab):

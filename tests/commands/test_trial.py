@@ -48,6 +48,16 @@ def test_a_mistake_comes_back_in_words(workplace: Path, digits_store: str):
     assert "unknown setting 'taumem'" in outcome["error"]
 
 
+def test_a_trial_that_diverges_fails_in_words(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
+    step = SpikingModule.training_step
+    monkeypatch.setattr(SpikingModule, "training_step", lambda *given: step(*given) * float("nan"))
+    outcome = train_task(task(workplace, digits_store))
+    assert outcome["status"] == "failed"
+    assert outcome["error"] is not None
+    assert outcome["error"].startswith("the loss is nan in ")
+    assert not (workplace / "run" / "traceback.txt").exists()
+
+
 def test_a_bug_fails_the_trial_and_leaves_its_traceback(
     workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -27,7 +27,9 @@ SPACE = {"a": {"low": 1, "high": 3}}
         ({"prune": {"by": "luck"}}, r"sweep.prune.by: expected one of median, halving"),
         ({"objectives": {"a": "minimize", "b": "minimize"}, "sampler": "cmaes"}, r"cmaes takes one objective"),
         ({"sampler": "grid", "space": {"a": {"low": 0.5, "high": 1.0}}}, r"sweep.space.a: a grid needs"),
-        ({"space": [1]}, r"sweep.space: expected a mapping"),
+        ({"space": [1]}, r"sweep.space: expected a mapping such as \{optimizer.lr: .*, got \[1\]"),
+        ({"objectives": "val/loss"}, r"sweep.objectives: expected a mapping such as \{val/loss: minimize\}"),
+        ({"objectives": {"val/loss": "minimise"}}, r"got 'minimise'. Did you mean 'minimize'\?"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(values: dict[str, Any], words: str):

@@ -62,6 +62,11 @@ def test_probes_show_both_ends_and_every_choice_under_its_condition():
     assert {values.get("neuron.tau_syn") for values in probes} == {None, 2.0, 20.0}
 
 
+def test_ends_are_probed_as_they_would_be_proposed():
+    (first, _) = Space.parsed({"a": {"low": 8, "high": 16, "step": 0.5}}).probes()
+    assert isinstance(first["a"], float)
+
+
 def test_lists_and_mappings_can_be_chosen():
     value = {"type": "affine", "shift": [1, 2]}
     assert decoded(encoded(value)) == value
@@ -93,6 +98,11 @@ def test_values_are_written_as_overrides_that_mean_the_same(value: Any, text: st
     ("node", "words"),
     [
         ({}, "sweep.space: is empty"),
+        (
+            {"a": {"b": {"low": 1, "high": 2}}},
+            "sweep.space.a: a setting is named by its whole place; write sweep.space.a.b",
+        ),
+        ({"a": {"min": 1, "max": 2}}, "sweep.space.a: a range takes low and high, not min and max"),
         ({"a": 3}, "sweep.space.a: expected {low: ..., high: ...} or {choices: [...]}, got 3"),
         ({"a": {"low": 1}}, "sweep.space.a: a range needs high"),
         ({"a": {"low": 1, "hihg": 2}}, "sweep.space.a: unknown setting 'hihg'; .* Did you mean 'high'?"),
