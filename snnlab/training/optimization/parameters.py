@@ -83,4 +83,4 @@ def _what_there_is(word: str, kinds: Kinds) -> str:
     many = Counter(kind for of in kinds.values() for kind in of)
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
     there = listing(f"{kind} ({many[kind]})" for kind in KINDS if many[kind])
-    return f"{did_you_mean(word, [*KINDS, *layers])}\n  there are: {there}; layers {listing(layers)}"
+    return f"{did_you_mean(word, [*(kind for kind in KINDS if many[kind]), *layers])}\n  there are: {there}; layers {listing(layers)}"
