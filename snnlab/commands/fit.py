@@ -44,7 +44,7 @@ from snnlab.training.processes.team import Team
 from snnlab.training.resuming.longer import LongerSchedule
 from snnlab.training.resuming.resumption import Resumption
 from snnlab.training.resuming.snapshots import Snapshots
-from snnlab.training.resuming.stopping import StopOnSignal
+from snnlab.training.resuming.stopping import StopOnSignal, StoppedError
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +112,8 @@ def fit_and_test(
             write_hot_pixels(folder, data.hot)
             if resumption and resumption.checkpoint:
                 _log.info(str(resumption))
+            if note := assemble.norm_note(wanted, built.network, data.settings.batch_size):
+                _log.warning(note)
             mates.join(gpu=wanted.gpu)
             _fit(job, watched, module, data)
             result.selection = _selection(watched, data)
@@ -199,7 +201,8 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
         if which := received_signal(error):
             result.status, result.error = "interrupted", f"stopped by {which.name}"
             result.selection, result.metrics = _selection(watched, data), dict(selection.values)
-            raise interrupted(which, watched.trainer, folder, selection.epoch) from None
+            repeats = error.repeats if isinstance(error, StoppedError) else ""
+            raise interrupted(which, watched.trainer, folder, selection.epoch, repeats) from None
         result.error = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
             raise _incomplete(folder, error) from error

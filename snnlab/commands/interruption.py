@@ -40,7 +40,9 @@ def ctrl_c_comes_back() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def interrupted(which: signal.Signals, trainer: L.Trainer, folder: Path, chosen: int | None) -> Interrupted:
+def interrupted(
+    which: signal.Signals, trainer: L.Trainer, folder: Path, chosen: int | None, repeats: str = ""
+) -> Interrupted:
     """Return what the user is told.
 
     Args:
@@ -48,6 +50,7 @@ def interrupted(which: signal.Signals, trainer: L.Trainer, folder: Path, chosen:
         trainer: The trainer it stopped.
         folder: The run's folder.
         chosen: The epoch in `best.ckpt`, from 0; None where there is none.
+        repeats: What will be trained again, in words.
     """
     done, total = trainer.current_epoch, trainer.max_epochs
     of = f" of {total}" if total and total > 0 else ""
@@ -58,5 +61,6 @@ def interrupted(which: signal.Signals, trainer: L.Trainer, folder: Path, chosen:
     else:
         kept = f"the weights of the last epoch and of the best (epoch {chosen + 1}), metrics and log"
     words = f"interrupted after {done}{of} epochs, nothing was tested; {folder} keeps {kept}"
+    words += f"\n  {repeats}" if repeats else ""
     words += f"\n  snnlab train resume={folder} goes on"
     return Interrupted(words, which)

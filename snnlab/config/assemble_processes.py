@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
 from snnlab.errors import ConfigError, listing
@@ -65,7 +68,29 @@ def processes(experiment: Experiment) -> Processes:
     strategy = experiment.trainer.get("strategy", "auto")
     if found.world > 1 and strategy not in _STRATEGIES:
         raise ConfigError(f"trainer.strategy: expected one of {listing(_STRATEGIES)}, got {strategy!r}")
+    if experiment.trainer.get("sync_batchnorm"):
+        raise ConfigError(
+            "trainer.sync_batchnorm: torch's joint batch norm knows no steps past a recording's end and no per_step;"
+            " leave it out: each process normalises its own recordings"
+        )
     return found
+
+
+def norm_note(found: Processes, network: nn.Module, batch_size: int) -> str | None:
+    """Return in words what several processes change for batch norm, or None where there is none of it.
+
+    Args:
+        found: The processes.
+        network: What is trained.
+        batch_size: Recordings a step of each.
+    """
+    norms = [name for name, layer in network.named_modules() if isinstance(layer, _BatchNorm)]
+    if found.world == 1 or not norms:
+        return None
+    return (
+        f"batch norm ({listing(norms)}) takes the {batch_size} recordings of each process for itself, not the"
+        f" {found.world * batch_size} of a step; the running means are those of the first process"
+    )
 
 
 def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:

@@ -113,3 +113,24 @@ def test_a_plugin_that_exits_is_a_failure_and_no_interruption(
         train(*FAST, digits_store, "logger=none")
     (record,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(record.read_text())["status"] == "failed"
+
+
+def test_a_signal_in_a_validation_says_what_is_trained_again(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    from snnlab.training.module import SpikingModule
+
+    validate, times = SpikingModule.validation_step, iter(range(9))
+
+    def signalled(*arguments: Any) -> Any:
+        if next(times) == 2:  # in the second epoch, whose first batch was saved
+            os.kill(os.getpid(), signal.SIGINT)
+        return validate(*arguments)
+
+    monkeypatch.setattr(SpikingModule, "validation_step", signalled)
+    two = [text.replace("limit_val_batches=1", "limit_val_batches=2") for text in LONG]
+    with pytest.raises(Interrupted) as caught:
+        train(*two, digits_store, "checkpoint_every_s=null")
+    _, again, cure = str(caught.value).splitlines()
+    assert again == "  a validation was cut short: what was trained since epoch 2, batch 1 is trained again"
+    assert cure.endswith(" goes on")

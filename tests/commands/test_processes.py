@@ -13,6 +13,9 @@ import pytest
 import torch
 
 from snnlab import load, train
+from snnlab.config import assemble
+from snnlab.config.assemble_processes import Processes
+from snnlab.config.composing import compose_once
 
 from . import killing
 from .conftest import Outcome
@@ -174,10 +177,23 @@ def test_slurm(tmp_path: Path, digits_store: str, whole: Path):
     assert said[1] == ""
 
 
+def test_batch_norm_of_several_processes_is_spoken_of():
+    experiment, _ = compose_once([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
+    network = assemble.network(experiment, assemble.data_settings(experiment)).network
+    two, one = Processes(2, 2, gpu=False), Processes(1, 1, gpu=False)
+    assert assemble.norm_note(two, network, 8) == (
+        "batch norm (norm) takes the 8 recordings of each process for itself, not the 16 of a step; the running means"
+        " are those of the first process"
+    )
+    assert assemble.norm_note(one, network, 8) is None
+    assert assemble.norm_note(two, network.get_submodule("fc1"), 8) is None
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("trainer.num_nodes=2", "trainer.num_nodes: the processes of several machines are started by torchrun"),
+        ("+trainer.sync_batchnorm=true", "trainer.sync_batchnorm: torch's joint batch norm knows no steps past"),
         ("trainer.strategy=ddp_spawn", "trainer.strategy: expected one of auto, ddp"),
         ("trainer=slurm", "trainer: slurm is for tasks that srun starts; on one machine use trainer=ddp"),
     ],
@@ -195,3 +211,27 @@ def test_another_number_of_processes_cannot_go_on(snnlab: Callable[..., Outcome]
     done = snnlab("train", f"resume={whole}", "trainer.devices=1", "trainer.max_epochs=3")
     assert done.status == 2
     assert "trainer.devices: a resumed run goes on with as many processes as before, 2" in done.err
+
+
+LONGER = {
+    "ema": ("average={type: ema, decay: 0.9}",),
+    "swa": ("average={type: swa, start: 0.5}",),
+    "windows": ("data.num_bins=8", "tbptt_steps=3"),
+    "both": ("data.num_bins=8", "tbptt_steps=3", "average={type: ema, decay: 0.9}", "recompute=2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", LONGER.values(), ids=LONGER)
+def test_averages_and_windows_are_those_of_one_process(tmp_path: Path, digits_store: str, more: tuple[str, ...]):
+    # With steps as large as the gradients: Adam's are as large for those that are nothing but rounding.
+    more = ("optimizer=sgd", *more)
+    two = trained(tmp_path / "two", digits_store, *more)
+    one = trained(tmp_path / "one", digits_store, "trainer=cpu", "data.batch_size=16", *more)
+    states = [weights(run) for run in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    assert any(name.startswith("average.") for name in states[0]) == any("average" in text for text in more)
+    for name, values in states[0].items():
+        assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-6), name
+    metrics = [result(run)["metrics"] for run in (one, two)]
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)

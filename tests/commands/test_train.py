@@ -108,7 +108,7 @@ def test_pictures_are_in_tensorboard_and_null_leaves_them_out(workplace: Path, d
     assert not tags[1]
     assert same(weights(drawn), weights(plain))
     assert (drawn / "metrics.csv").read_bytes() == (plain / "metrics.csv").read_bytes()
-    assert OmegaConf.load(drawn / "config.yaml").pictures == {"recordings": 1, "every_epochs": 6}
+    assert OmegaConf.load(drawn / "config.yaml").pictures == {"recordings": 1, "every_epochs": 12}
 
 
 def test_the_same_seed_gives_the_same_weights_and_metrics_bit_for_bit(workplace: Path, digits_store: str):

@@ -41,7 +41,7 @@ class Pictures(L.Callback):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, recordings: int = 2, every_epochs: int = 6) -> None:
+    def __init__(self, recordings: int = 2, every_epochs: int = 12) -> None:
         for name, value in (("recordings", recordings), ("every_epochs", every_epochs)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}; pictures=null draws none")

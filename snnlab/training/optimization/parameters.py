@@ -82,5 +82,6 @@ def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
 def _what_there_is(word: str, kinds: Kinds) -> str:
     many = Counter(kind for of in kinds.values() for kind in of)
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
-    there = listing(f"{kind} ({many[kind]})" for kind in KINDS if many[kind])
-    return f"{did_you_mean(word, [*KINDS, *layers])}\n  there are: {there}; layers {listing(layers)}"
+    known = [kind for kind in KINDS if many[kind]]
+    there = listing(f"{kind} ({many[kind]})" for kind in known)
+    return f"{did_you_mean(word, [*known, *layers])}\n  there are: {there}; layers {listing(layers)}"

@@ -16,15 +16,16 @@ from snnlab.training.resuming.snapshots import Snapshots
 
 
 class StoppedError(Exception):
-    """A signal ended the training; its checkpoint is made.
+    """A signal ended the training; its checkpoint is made, but for a stop in a validation.
 
     Args:
         signum: The signal.
+        repeats: What will be trained again, in words; nothing where the checkpoint is made.
     """
 
-    def __init__(self, signum: signal.Signals) -> None:
+    def __init__(self, signum: signal.Signals, repeats: str = "") -> None:
         super().__init__(signum.name)
-        self.signum = signum
+        self.signum, self.repeats = signum, repeats
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -95,7 +96,9 @@ class StopOnSignal(Checkpoint):
             StoppedError: if a signal came.
         """
         if (received := self._agreed()) is not None:
-            raise StoppedError(received)
+            saved = self.snapshots.saved
+            since = "the last checkpoint" if saved is None else str(saved)
+            raise StoppedError(received, f"a validation was cut short: what was trained since {since} is trained again")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listen no longer."""

@@ -75,3 +75,5 @@ def test_a_word_that_means_nothing_is_named_with_what_there_is() -> None:
         ValueError, match=r"'convv1'.* Did you mean 'conv1'\?\n.*weights \(1\), biases \(1\); layers conv1"
     ):
         require_match(["conv1", "convv1"], kinds)
+    with pytest.raises(ValueError, match=r"'norms', or of that kind\.\n"):  # not: did you mean 'norms'
+        require_match(["norms"], kinds)
