@@ -20,10 +20,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from snnlab.commands.trial import train_task
+from snnlab.config.launch import Launch
 from snnlab.errors import ConfigError
 from snnlab.search.crew import Crew, Ended
 from snnlab.search.engines import cpus, engine
-from snnlab.search.launch import Launch
 from snnlab.search.task import Rehearsal, Task, Work
 
 NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "pictures=null")

@@ -178,6 +178,8 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
         crew_engine.close()
     if runner.trained and book.count("completed"):
         write_report(plan.folder)
+        book.spent = runner.clock.spent()
+        book.write()
     return book
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
 from snnlab.config.grids import Axes, read_axes
+from snnlab.config.launch import Launch
 from snnlab.errors import Interrupted, RecordError, SnnlabError
 from snnlab.record.grid import Grid, print_grouped, write_table
-from snnlab.search.launch import Launch
 from snnlab.search.words import describe, figure, shown
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
+from snnlab.config.launch import split_launch
 from snnlab.errors import ConfigError, Interrupted
-from snnlab.search.launch import split_launch
 
 if TYPE_CHECKING:
     from snnlab.commands.grid import Watch

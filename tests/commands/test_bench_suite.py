@@ -29,12 +29,14 @@ def page(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "suite.json").read_text())
 
 
-def wait_until(found: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < end
+def wait_until(process: subprocess.Popen[str], found: Callable[[], Any]) -> None:
+    end = time.monotonic() + 300
+    while not found():
+        assert process.poll() is None, process.communicate()
+        if time.monotonic() > end:
+            process.kill()
+            raise AssertionError(process.communicate())
         time.sleep(0.05)
-    return value
 
 
 def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
@@ -137,6 +139,10 @@ def started(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def results(folder: Path) -> list[Path]:
+    return list(folder.glob("runs/*/*/*/result.json"))
+
+
 def running(folder: Path) -> bool:
     paths = folder.glob("runs/*/*/*/metrics.csv")
     return any(not (path.parent / "result.json").exists() for path in paths)
@@ -149,16 +155,16 @@ def test_killed_twice_the_same_command_goes_on_and_repeats_nothing(workplace: Pa
     written: dict[Path, int] = {}
     for more in (1, 2):
         with started(*arguments) as process:
-            wait_until(lambda: len(list(folder.glob("runs/*/*/*/result.json"))) >= more and running(folder), 300)  # noqa: B023
+            wait_until(process, lambda: len(results(folder)) >= more and running(folder))  # noqa: B023
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-        written |= {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/*/result.json")}
+        written |= {path: path.stat().st_mtime_ns for path in results(folder)}
     with started(*arguments) as process:
         out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "4 of 4 trainings are done, 0 failed" in out
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    resumed = [json.loads(path.read_text())["resumed"] for path in folder.glob("runs/*/*/*/result.json")]
+    resumed = [json.loads(path.read_text())["resumed"] for path in results(folder)]
     assert any(resumed)
 
 
@@ -167,7 +173,7 @@ def test_killed_twice_the_same_command_goes_on_and_repeats_nothing(workplace: Pa
 def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, store: str, engine: str):
     folder = workplace / "outputs" / "suite_smoke"
     with started("trainer.max_epochs=100000", f"engine={engine}", store) as process:
-        wait_until(lambda: running(folder), 300)
+        wait_until(process, lambda: running(folder))
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -182,7 +188,7 @@ def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, stor
 def test_two_at_once_in_a_folder_are_refused(workplace: Path, store: str, snnlab: Snnlab):
     folder = workplace / "outputs" / "suite_smoke"
     with started("trainer.max_epochs=100000", "engine=here", store) as process:
-        wait_until(lambda: running(folder), 300)
+        wait_until(process, lambda: running(folder))
         second = snnlab(*SMOKE, store, "trainer.max_epochs=100000")
         process.kill()
         process.communicate()

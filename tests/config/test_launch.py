@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from snnlab.config.launch import Launch, split_launch
 from snnlab.errors import ConfigError
-from snnlab.search.launch import Launch, split_launch
 
 
 def test_the_words_of_the_launcher_are_taken_out():
