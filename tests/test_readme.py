@@ -128,6 +128,8 @@ def test_a_command_of_the_readme_does_what_it_says(
         shutil.copytree(place / "RUN", tmp_path / "RUN")
     monkeypatch.chdir(tmp_path if "resume=RUN" in arguments else place)
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN"} & set(arguments)
+    if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
+        arguments.append("--dry-run")  # tests/commands/test_bench_suite.py trains one
     if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
