@@ -12,8 +12,9 @@ import pytest
 
 from snnlab.commands.bench_table import main
 from snnlab.errors import ConfigError, RecordError
+from snnlab.record.suite.console_table import pieces
 from snnlab.record.suite.latex import escaped
-from snnlab.record.suite.sheets import ONE_SEED, remarks, sheets
+from snnlab.record.suite.sheets import ONE_SEED, Sheet, remarks, sheets
 from snnlab.record.suite.table import read_table
 from snnlab.record.suite.tables import print_table, write_tables
 
@@ -212,3 +213,18 @@ def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pyt
         main([str(tmp_path / "nowhere")], 0.0)
     assert main([str(suite), "--format=json"], 0.0) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "mine"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_on_a_narrow_console_columns_move_below_and_no_figure_is_broken(width: int):
+    head = ["#", "arm", "test accuracy (%)", "spikes / sample", *[f"operations / step {n}" for n in range(6)], "flags"]
+    row = ["1", "linear_counts (baseline)", "50.6 ± 9.7", "1,234,567", *["40.5 k"] * 6, "a long remark " * 4]
+    found = pieces(Sheet("digits", head, [row], [1, 10]), width)
+    assert [text for piece, _ in found for text in piece.head if text not in head[:2]] == head[2:]
+    assert all(piece.head[:2] == head[:2] and piece.rows[0][:2] == row[:2] for piece, _ in found)
+    assert [piece.title for piece, _ in found] == ["digits", *[""] * (len(found) - 1)]
+    for piece, widths in found:
+        assert sum(widths) + 3 * len(widths) + 1 <= width
+        figures = [place for place in range(len(widths)) if place not in piece.words]
+        assert all(len(piece.rows[0][place]) <= widths[place] for place in figures)
+        assert all(len(word) <= widths[place] for place, text in enumerate(piece.head) for word in text.split())
