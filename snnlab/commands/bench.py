@@ -14,7 +14,7 @@ USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir 
 suite=NAME trains arms on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml says, and makes a
 table. What is done is not done again: the same command goes on after an end of any kind, and more seeds or arms are
 added to what is there. A training that fails is recorded, and the others go on; a dataset that is missing leaves a gap.
---dry-run says what would be trained and what of it is done; without a suite they are listed.
+--dry-run says what would be trained, what of it is done, and which arms do not build; without a suite they are listed.
 
   snnlab bench
   snnlab bench suite=saccade --dry-run
@@ -60,7 +60,7 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
-    hint = did_you_mean(action, ["compare", "table", "suite"]) or " There are table, compare, and suite=NAME."
+    hint = did_you_mean(action, ["compare", "table"]) or " There are table, compare, and suite=NAME."
     raise ConfigError(f"bench: there is no action {action}.{hint}")
 
 

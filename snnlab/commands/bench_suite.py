@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, MissingPackageError, UnsetError, listing
 
 if TYPE_CHECKING:
     from snnlab.suite.book import Book
@@ -83,7 +83,7 @@ def suite(
 
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
-    """Print what a suite would train, and what of it is done; nothing is written."""
+    """Print what a suite would train, what of it is done, and which arms do not build; nothing is written."""
     from snnlab.suite.book import open_book
 
     plan, cells = planned(list(overrides), config_dir, command)
@@ -96,7 +96,19 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
             mine = [cell for cell in of_dataset if (cell.control, cell.arm) == what]
             control, arm = what
             name = f"{control} of {arm}" if control else arm
-            print(f"  {name}: {book.count('completed', mine)} of {len(mine)} done{_failed(book, mine)}")
+            done = book.count("completed", mine)
+            print(f"  {name}: {done} of {len(mine)} done{_failed(book, mine)}", flush=True)
+            if done < len(mine) and not control and (problem := _problem(plan, mine[0])):
+                print(f"    {problem.splitlines()[0]}", flush=True)
+
+
+def _problem(plan: Plan, cell: Cell) -> str | None:
+    from snnlab.commands.validate import arm_problem
+
+    try:
+        return arm_problem(plan, cell.dataset, cell.arm)
+    except (UnsetError, MissingPackageError) as error:
+        return str(error)
 
 
 def _failed(book: Book, cells: list[Cell]) -> str:
@@ -113,7 +125,7 @@ def planned(overrides: list[str], config_dir: str | Path | None, command: str) -
     from snnlab.config.folders import own_folder
     from snnlab.config.resumable import MAY_CHANGE
     from snnlab.config.suites import asked
-    from snnlab.suite.page import read_page, require_same, united
+    from snnlab.suite.page import is_begun, read_page, require_same, united
     from snnlab.suite.plan import Plan
     from snnlab.suite.settings import check_overrides, checked
 
@@ -123,7 +135,7 @@ def planned(overrides: list[str], config_dir: str | Path | None, command: str) -
     check_overrides(request.typed, "bench")
     _check_typed(whole, request.choice, request.typed)
     folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
-    page = read_page(folder)
+    page = read_page(folder) if is_begun(folder) else None
     suite_ = united(whole, request.choice, page)
     own_name = None if own is None else str(own)
     plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command)

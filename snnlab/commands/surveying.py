@@ -16,29 +16,28 @@ if TYPE_CHECKING:
 
 
 def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
-    """Find and pack the recordings of the first list of overrides that describes an experiment; train nothing.
+    """Find and pack the recordings of the first list of overrides that builds; train nothing.
 
     Args:
         probes: Overrides of the arms.
         config_dir: The user's folder of YAML files.
         place: The working folder.
     """
+    from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
-    from snnlab.config.plugins import import_plugins
 
     os.chdir(place)
     mistake: str | None = None
+    own = Path(config_dir) if config_dir else None
     with quiet():
         for probe in probes:
             try:
-                experiment, _ = compose_once(list(probe), Path(config_dir) if config_dir else None)
-                import_plugins(experiment.plugins)
-            except UnsetError as error:
+                problem = build_problem(list(probe), own)
+                if problem is None:
+                    return _recordings(compose_once(list(probe), own)[0])
+            except (UnsetError, MissingPackageError) as error:
                 return Survey(gap=str(error))
-            except SnnlabError as error:
-                mistake = mistake or str(error)
-                continue
-            return _recordings(experiment)
+            mistake = mistake or problem
     return Survey(mistake=mistake)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
+
+if TYPE_CHECKING:
+    from snnlab.suite.plan import Plan
 
 # Of a file: right, right as far as it can be told while values are left to its user, wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"
@@ -108,17 +112,36 @@ def suite_problem(name: str, given: list[str], folder: Path | None) -> str | Non
         given: What every training has.
         folder: A folder of the user's files.
     """
-    from snnlab.config.suites import merged, read_suite
+    from snnlab.config.suites import read_suite
     from snnlab.suite.plan import Plan
     from snnlab.suite.settings import checked
 
     try:
-        plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, None, "", "")
+        own = None if folder is None else str(folder)
+        plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, own, "", "")
     except ConfigError as error:
         return str(error)
     pairs = dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells())
-    problems = ((pair, build_problem(merged(plan.arm_overrides(*pair)), folder)) for pair in pairs)
+    problems = ((pair, arm_problem(plan, *pair)) for pair in pairs)
     return next((f"{arm} on {dataset}: {problem}" for (dataset, arm), problem in problems if problem), None)
+
+
+def arm_problem(plan: Plan, dataset: str, arm: str) -> str | None:
+    """Return what is wrong with an arm on a dataset, or with what it is tuned in, or None."""
+    from snnlab.config.suites import merged
+    from snnlab.search.space import overrides
+    from snnlab.suite.tuning import search_plan
+
+    folder = Path(plan.config_dir) if plan.config_dir else None
+    own = plan.arm_overrides(dataset, arm)
+    if (problem := build_problem(merged(own), folder)) or plan.suite.tuning(arm) is None:
+        return problem
+    try:
+        search = search_plan(plan, dataset, arm, merged)
+    except ConfigError as error:
+        return str(error)
+    problems = (build_problem(merged([*own, *overrides(values)]), folder) for values in search.space.probes())
+    return next((f"tune.space: {problem}" for problem in problems if problem), None)
 
 
 def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = False) -> str | None:
@@ -139,6 +162,7 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
         experiment, place = compose_once(overrides, folder)
         with experiment.located_errors(), quiet_lightning():
             import_plugins(experiment.plugins)
+            assemble.check_threads(experiment.threads)
             settings = assemble.data_settings(experiment)
             built = assemble.network(experiment, settings)
             loss = assemble.loss(experiment)

@@ -54,11 +54,15 @@ SPARSE = 0.06
 
 def set_threads(threads: int | None) -> None:
     """Set the number of torch's CPU threads, where one is asked for."""
-    if threads is None:
-        return
-    if threads < 1:
+    check_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise `ConfigError` for a number of threads below 1."""
+    if threads is not None and threads < 1:
         raise ConfigError(f"threads: must be 1 or more, or null, got {threads}")
-    torch.set_num_threads(threads)
 
 
 def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:

@@ -61,6 +61,8 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
             _require_no_slip(text, known, own)
             typed.append(text)
         elif head in ("arms", "datasets"):
+            if leaf:
+                raise ConfigError(f"{text}: {head} are written in the suite's file; {head}=[...] chooses among them")
             chosen[head] = _names(text, settings.get(head))
         else:
             settings[head] = {**(settings.get(head) or {}), leaf: _value(text)} if leaf else _value(text)
@@ -98,8 +100,12 @@ def merged(overrides: Sequence[str]) -> list[str]:
 
 
 def _require_no_slip(text: str, known: Collection[str], own: Path | None) -> None:
-    """Refuse what is no setting of an experiment, and nearly one of a suite."""
+    """Refuse what is no setting of an experiment, and one of a suite or nearly so."""
     word = text.lstrip("+~").partition("=")[0].partition(".")[0]
+    if word in known:
+        raise ConfigError(f"{text}: a suite's own settings take neither + nor ~; {word}=...")
+    if word == "launcher":
+        raise ConfigError(f"{text}: a suite's trainings are spread by engine=here, joblib, submitit or ray")
     others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
     if word not in others and (meant := did_you_mean(word, known)):
         raise ConfigError(f"{text}: there is no setting '{word}'.{meant}")

@@ -37,6 +37,11 @@ def read_page(folder: Path) -> Mapping[str, Any] | None:
     return {str(key): value for key, value in page.items()}
 
 
+def is_begun(folder: Path) -> bool:
+    """Return whether something was trained in a suite's folder; before that, its settings may still change."""
+    return any(any((folder / part).rglob("config.yaml")) for part in ("runs", "controls")) or (folder / "tune").exists()
+
+
 def make_folder(folder: Path) -> None:
     """Make a suite's folder, where it is not there.
 

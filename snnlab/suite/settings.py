@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+from snnlab.record.suite.energy import energy_of
+from snnlab.search.settings import PLACE as SWEEP
 from snnlab.search.settings import checked as checked_sweep
 from snnlab.settings import check_settings
+from snnlab.suite.figure import check_figure
 
 PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
@@ -25,6 +28,7 @@ _DECIDED = {
 }
 # Seed of the trainings that tune: none of a suite's, or the seed of its own choice would be tested.
 TUNE_SEED = 1000
+_EXAMPLE = "{optimizer.lr: {low: 1e-4, high: 1e-2}}"
 _NAME = re.compile(r"\w[\w.+-]*")
 
 
@@ -72,7 +76,7 @@ class Suite:
         match: See `Match`; null: arms need be equal in nothing.
         tune: Settings of a sweep that each arm is given before it is trained, {trials: 10, space: {...}}; null: none.
         controls: Of each dataset's first arm and the first seed; see `CONTROLS`.
-        published: Figures of others, shown beside these.
+        published: Figures of others, shown beside these; see `Figure`.
         energy: Constants of the energy estimate.
         engine: Where trainings run: `here`, in this process; `joblib`, in processes of this machine; `submitit`; `ray`.
         workers: Trainings at the same time.
@@ -157,6 +161,10 @@ def checked(values: Mapping[str, Any]) -> Suite:
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
+    for number, node in enumerate(suite.published):
+        check_figure(node, f"{PLACE}.published.{number}")
+        check_names([node["dataset"]], datasets, f"{PLACE}.published.{number}.dataset", "dataset")
+    _check_energy(suite.energy)
     for name in arms:
         _check_tuning(suite, name)
     return suite
@@ -174,7 +182,8 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
             raise ConfigError(f"{place}: expected overrides such as model=conv_lif, got {text!r}")
         head = key.lstrip("~").partition(".")[0]
         if head in _DECIDED or head == "hydra":
-            raise ConfigError(f"{text}: {_DECIDED.get(head, 'a suite has its own folders')}; leave it out")
+            where = f"{place}: " if place.startswith(PLACE) else ""
+            raise ConfigError(f"{where}{text}: {_DECIDED.get(head, 'a suite has its own folders')}; leave it out")
 
 
 def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], place: str, what: str) -> None:
@@ -228,6 +237,13 @@ def _check_match(node: Mapping[str, Any] | None) -> None:
             raise ConfigError(f"{PLACE}.match.within: must be 0 or more, got {node['within']}")
 
 
+def _check_energy(node: Mapping[str, Any] | None) -> None:
+    try:
+        energy_of(node, PLACE)
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _check_tuning(suite: Suite, name: str) -> None:
     own = suite.arms[name].tune
     if isinstance(own, Mapping) and (other := sorted(set(own) - {"space"})):
@@ -240,4 +256,9 @@ def _check_tuning(suite: Suite, name: str) -> None:
     for key in ("engine", "workers", "submitit", "test_seeds"):
         if key in node:
             raise ConfigError(f"{PLACE}.tune.{key}: is the suite's; leave it out")
-    checked_sweep({"finalists": 0, **node, "test_seeds": 0})
+    if not node.get("space"):
+        raise ConfigError(f"{PLACE}.tune.space: is empty; it says what each arm is tuned in, {_EXAMPLE}")
+    try:
+        checked_sweep({"finalists": 0, **node, "test_seeds": 0})
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(SWEEP, f"{PLACE}.tune", 1)) from error

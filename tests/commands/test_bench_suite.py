@@ -89,6 +89,9 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
         (["suite=smoke", "model=conv_lif"], "model=conv_lif: each arm sets model itself"),
         (["suite=smoke", "data=shd"], "data=shd: a suite has its own datasets, spike_patterns; datasets=[...]"),
         (["suite=smoke", "seeds=[]"], "suite.seeds: is empty"),
+        (["suite=smoke", "+arms.mine=[model=mlp_lif]"], "a suite's own settings take neither + nor ~; arms=..."),
+        (["suite=smoke", "arms.recurrent.note=x"], "arms are written in the suite's file; arms=[...] chooses"),
+        (["suite=smoke", "launcher=joblib"], "a suite's trainings are spread by engine=here, joblib"),
         (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
         (["smoke"], "bench: there is no action smoke"),
     ],
@@ -100,10 +103,28 @@ def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab
     assert not (workplace / "outputs").exists()
 
 
-def test_a_setting_that_no_training_can_have_ends_it_at_once(workplace: Path, store: str, snnlab: Snnlab):
-    done = snnlab(*SMOKE, store, "trainer.max_epoch=3")
-    assert done.status == 2
-    assert "Did you mean 'max_epochs'" in done.err
+def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_corrected(
+    workplace: Path, store: str, snnlab: Snnlab
+):
+    for mistake, words in [("trainer.max_epoch=3", "Did you mean 'max_epochs'"), ("threads=0", "threads: must be 1")]:
+        done = snnlab(*SMOKE, store, mistake)
+        assert done.status == 2
+        assert words in done.err
+        assert "  | " not in done.err  # no training was begun
+    assert snnlab(*SMOKE, store, "trainer.max_epochs=3", "--dry-run").status == 0
+
+
+def test_a_dry_run_says_which_arms_do_not_build(workplace: Path, snnlab: Snnlab):
+    (workplace / "suite").mkdir()
+    arms = "{good: [model=mlp_lif], bad: [model=mlp_liff], tuned: {overrides: [], tune: {space: {optimizer.lrr: [1]}}}}"
+    text = f"arms: {arms}\ndatasets: {{p: [data=spike_patterns]}}\ntune: {{trials: 1, space: {{optimizer.lr: [1]}}}}\n"
+    (workplace / "suite" / "mine.yaml").write_text(text)
+    done = snnlab("bench", "suite=mine", "--config-dir", str(workplace), "--dry-run")
+    lines = done.out.splitlines()
+    assert done.status == 0
+    assert lines[2] == "  good: 0 of 3 done"
+    assert lines[4].endswith("Did you mean 'mlp_lif'?")
+    assert lines[6].startswith("    tune.space: optimizer: unknown setting 'lrr'")
 
 
 def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from snnlab.errors import ConfigError, RecordError
-from snnlab.suite.page import make_folder, read_page, require_same, united, write_page
+from snnlab.suite.page import is_begun, make_folder, read_page, require_same, united, write_page
 from snnlab.suite.plan import Plan
 from snnlab.suite.settings import Choice, checked
 
-from .conftest import SUITE
+from .conftest import SUITE, write_run
 
 
 def plan(folder: Path, typed: list[str] | None = None, choice: Choice | None = None, **values: Any) -> Plan:
@@ -68,3 +68,10 @@ def test_a_page_of_another_version_is_refused(tmp_path: Path):
     (tmp_path / "suite.yaml").write_text("schema: 99\n")
     with pytest.raises(RecordError, match="was not written by this version"):
         read_page(tmp_path)
+
+
+def test_before_anything_was_trained_settings_may_change(tmp_path: Path):
+    made = begun(tmp_path)
+    assert not is_begun(tmp_path)
+    write_run(tmp_path / made.cells()[0].folder)
+    assert is_begun(tmp_path)

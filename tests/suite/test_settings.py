@@ -10,6 +10,15 @@ from snnlab.errors import ConfigError
 from snnlab.suite.settings import checked
 
 GOOD: dict[str, Any] = {"arms": {"lif": ["neuron=lif"]}, "datasets": {"digits": ["data=saccade_digits"]}}
+FIGURE = {
+    "dataset": "digits",
+    "name": "Theirs",
+    "accuracy": 93.0,
+    "architecture": "x",
+    "steps": 10,
+    "params": 12,
+    "protocol": "x",
+}
 
 
 def test_an_arm_may_be_its_overrides_alone():
@@ -42,7 +51,15 @@ def test_an_arm_may_be_its_overrides_alone():
         ({"match": {"within": -1}}, "suite.match.within: must be 0 or more"),
         ({"workers": 0}, "suite.workers: must be 1 or more"),
         ({"engine": "slurm"}, "suite.engine: expected one of here, joblib, submitit, ray"),
-        ({"tune": {"trials": 2}}, "sweep: a sweep needs space"),
+        ({"arms": {"a": ["seed=3"]}}, r"suite.arms.a: seed=3"),
+        ({"tune": {"trials": 2}}, "suite.tune.space: is empty"),
+        ({"tune": {"trials": 0, "space": {"a": [1]}}}, "suite.tune.trials: must be 1 or more"),
+        ({"energy": {"mac": 3}}, "suite.energy: unknown setting 'mac'"),
+        ({"energy": {"mac_pj": 0}}, "suite.energy: mac_pj and ac_pj must be > 0"),
+        ({"published": [{"name": "x"}]}, "suite.published.0: a published figure needs dataset, accuracy"),
+        ({"published": [{**FIGURE, "dataset": "shd"}]}, "suite.published.0.dataset: there is no dataset 'shd'"),
+        ({"published": [{**FIGURE, "accuracy": "99 %"}]}, "suite.published.0.accuracy: expected a number, got '99 %'"),
+        ({"published": [{**FIGURE, "accuracy": 930}]}, "suite.published.0.accuracy: is in percent"),
         ({"tune": {"space": {"a": [1]}, "workers": 2}}, "suite.tune.workers: is the suite's"),
         ({"arm": {}}, "Did you mean 'arms'"),
     ],

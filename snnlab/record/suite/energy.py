@@ -47,10 +47,10 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
     if node is None:
         return Energy()
     try:
-        check_settings(Energy, node, f"{place}: energy", "energy")
+        check_settings(Energy, node, f"{place}.energy", "energy")
     except ValueError as error:
         raise RecordError(str(error)) from error
     energy = Energy(**node)
     if not min(energy.mac_pj, energy.ac_pj) > 0:
-        raise RecordError(f"{place}: energy: mac_pj and ac_pj must be > 0 pJ")
+        raise RecordError(f"{place}.energy: mac_pj and ac_pj must be > 0 pJ")
     return energy
