@@ -55,9 +55,13 @@ class Watch:
             self._grid.write()
 
     def end(self) -> None:
-        """Print and write the table, where there is more than one run."""
-        if self._grid is not None and self._grid.folder.is_dir():
+        """Print and write the table, where there is more than one run; where none was begun, leave nothing behind."""
+        if self._grid is None or not self._grid.folder.is_dir():
+            return
+        if any((self._grid.folder / place / "config.yaml").is_file() for place in self._grid.runs):
             end(self._grid)
+        else:
+            self._grid.remove()
 
 
 def end(grid: Grid) -> None:
@@ -104,6 +108,7 @@ def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[d
     own = own_folder(given)
     tasks: dict[str, Task] = {}
     wrong: dict[str, Mapping[str, str]] = {}
+    mistakes: set[str] = set()
     folder: Path | None = None
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
     for number, point in enumerate(axes.points()):
@@ -111,7 +116,9 @@ def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[d
         try:
             folder, run = compose_job(said, own, number, folder)
         except SnnlabError as error:
-            say_error(error)
+            if str(error) not in mistakes:
+                say_error(error)
+            mistakes.add(str(error))
             wrong[str(number)] = axes.values(point)
             continue
         tasks[str(run.relative_to(folder))] = Task(str(run), said, None if own is None else str(own), str(Path.cwd()))

@@ -91,7 +91,7 @@ def _runs(arguments: list[str], started: float) -> int:
 
         return run_grid(launch, arguments)
     watch = _watch(arguments)
-    mistakes = 0
+    mistakes: list[str] = []
 
     def job(experiment: Experiment, folder: Path) -> None:
         if experiment.mode == "shapes":
@@ -102,9 +102,9 @@ def _runs(arguments: list[str], started: float) -> int:
         _say(run(experiment, folder, started))
 
     def failed(error: SnnlabError) -> None:
-        nonlocal mistakes
-        mistakes += 1
-        say_error(error)
+        if str(error) not in mistakes:  # runs of a grid may share one
+            say_error(error)
+        mistakes.append(str(error))
 
     run_hydra(arguments, job, failed, watch.note if watch else None)
     if watch:

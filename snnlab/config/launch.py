@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from snnlab.errors import ConfigError, did_you_mean
@@ -49,13 +49,26 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """Return what `launcher=WORD workers=N submitit.KEY=VALUE` ask for, and the other arguments.
 
     Raises:
-        ConfigError: for an unknown launcher, a wrong value, or one of these words without `-m`.
+        ConfigError: for an unknown launcher, a wrong value, one of these words without `-m`, or one that is misspelt.
     """
     ours = [text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _WORDS]
     others = [text for text in arguments if text not in ours]
+    for text in others:
+        _require_no_slip(text)
     if ours and not {"-m", "--multirun"} & set(arguments):
         raise ConfigError(f"{ours[0]}: is for several runs; write snnlab train -m")
     return _checked(_values(ours)), others
+
+
+def _require_no_slip(text: str) -> None:
+    """Refuse what is no setting of an experiment, and nearly one of these words."""
+    from snnlab.config.folders import config_folder, groups
+    from snnlab.config.schema import Experiment
+
+    word, equals, _ = text.partition("=")
+    others = {one.name for one in fields(Experiment)} | groups(config_folder())
+    if equals and word.isalpha() and word not in others and (meant := did_you_mean(word, _WORDS)):
+        raise ConfigError(f"{text}: there is no setting '{word}'.{meant}")
 
 
 def _checked(values: Mapping[str, Any]) -> Launch:
