@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnlab.record.pictures.style import BLUE, DPI, GREY, VERMILION, default_style
+from snnlab.record.pictures.style import BLUE, DPI, GREY, VERMILION, default_style, log_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,7 +147,7 @@ def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str], path
             axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=7)
         found = [trial.values[other] for trial in done]
         if min(found) > 0 and max(found) > _WIDE * min(found):
-            axes.set_xscale("log")
+            log_axis(axes, found)
         axes.set_xlabel(f"{names[other]} ({study.directions[other].name.lower()})")
         axes.set_ylabel(f"{names[0]} ({study.directions[0].name.lower()})")
         axes.legend(fontsize=8)

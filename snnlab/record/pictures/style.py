@@ -5,7 +5,7 @@ TensorBoard shows pictures about 400 pixels wide: text is large for the figure, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 # Okabe and Ito's colours, told apart by people with any colour blindness; of two lines one is dashed all the same.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#999999", "#222222"
@@ -22,6 +23,8 @@ DASHED = (0, (4, 2))
 
 WIDTH_INCHES, DPI = 4.8, 128
 TEXT, SMALL = 10.0, 8.5
+# Values that differ by more than this factor have room for powers of ten only.
+_POWERS = 300.0
 
 
 @contextmanager
@@ -77,6 +80,20 @@ def label(ax: Axes, x: str = "", y: str = "") -> None:
 def plain_numbers(ax: Axes) -> None:
     """Write the y axis' numbers as short as they go: small values would not fit into the margin."""
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
+
+
+def log_axis(ax: Axes, values: Sequence[float]) -> None:
+    """Make the x axis logarithmic, with numbers that do not run into each other.
+
+    Args:
+        ax: The axes.
+        values: What stands on it, > 0.
+    """
+    ax.set_xscale("log")
+    powers = max(values) > _POWERS * min(values)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if powers else (1.0, 2.0, 5.0)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def say(ax: Axes, text: str) -> None:

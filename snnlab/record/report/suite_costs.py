@@ -9,7 +9,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snnlab.record.pictures.style import BLUE, GREY, INK, SMALL, VERMILION, default_style, label, legend, new_figure
+from snnlab.record.pictures.style import (
+    BLUE,
+    GREY,
+    INK,
+    SMALL,
+    VERMILION,
+    default_style,
+    label,
+    legend,
+    log_axis,
+    new_figure,
+)
+from snnlab.record.suite.columns import short_number
 from snnlab.record.suite.rows import Row
 from snnlab.record.suite.spread import Spread
 from snnlab.record.suite.table import Part
@@ -78,7 +90,7 @@ def _draw(points: Sequence[Point], words: str) -> Figure:
         figure, (ax,) = new_figure(height=3.4, left=0.15)
         costs = [point.cost.mean for point in points]
         if min(costs) > 0 and max(costs) > _WIDE * min(costs):
-            ax.set_xscale("log")
+            log_axis(ax, costs)
         _front(ax, points)
         _numbers(ax, points)
         for baseline, colour, marker, name in ((False, BLUE, "o", "arm"), (True, VERMILION, "s", "baseline")):
@@ -88,6 +100,7 @@ def _draw(points: Sequence[Point], words: str) -> Figure:
         bottom, top = ax.get_ylim()
         ax.set_ylim(max(bottom, -2), min(top, 102))  # an interval may reach beyond what there can be
         label(ax, words, "test accuracy (%)")
+        ax.xaxis.set_major_formatter(lambda value, _: short_number(value))
         legend(ax, loc="best")
         return figure
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import numpy as np
+import pytest
 
 from snnlab.record.pictures import default_style, draw_raster, render
+from snnlab.record.pictures.style import log_axis, new_figure
 
 
 def test_the_users_settings_do_not_show_and_are_left_as_they_were() -> None:
@@ -24,3 +28,15 @@ def test_pyplot_knows_nothing_of_the_figures() -> None:
     before = pyplot.get_fignums()
     render(draw_raster(np.ones((3, 4)), 1.0, "lif1"))
     assert pyplot.get_fignums() == before
+
+
+@pytest.mark.parametrize("values", [(30.0, 700.0), (0.4, 9.0), (1.0, 1e5), (5e-5, 0.3)])
+def test_numbers_of_a_logarithmic_axis_do_not_run_into_each_other(values: tuple[float, float]) -> None:
+    with default_style():
+        figure, (ax,) = new_figure()
+        ax.plot(values, (0, 1))
+        log_axis(ax, values)
+        render(figure)
+        boxes = [text.get_window_extent() for text in ax.get_xticklabels() if ax.get_xlim()[0] < text.get_position()[0]]
+    assert len(boxes) >= 3
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
