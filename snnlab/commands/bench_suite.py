@@ -27,7 +27,7 @@ def main(arguments: list[str], started: float) -> int:
 
     dry = DRY_RUN in arguments
     words = [word for word in arguments if word != DRY_RUN]
-    options, overrides = split_options("bench", words, ("--config-dir",))
+    options, overrides = split_options("bench", words, ("--config-dir",), (DRY_RUN,))
     console_logging()
     if not overrides:
         print_suites(options.get("--config-dir"))

@@ -168,11 +168,11 @@ def told_early(found: Mapping[str, Any]) -> Iterator[str]:
         return
     wanted = f"{found['asked']:.1%} of the validation recordings"
     if found["on_val"] is None:
-        yield f"no threshold answers {wanted} right"
+        yield f"no threshold answers {wanted} right; a lower --accuracy may be reached"
         return
     yield f"the threshold that answers {wanted} right soonest, on those and on the test recordings:"
-    for part in ("on_val", "on_test"):
-        yield "  " + _told(found[part])
+    for part, name in (("on_val", "validation"), ("on_test", "test")):
+        yield f"  {_told(found[part])}  {name}"
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -52,7 +52,9 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     known = ("--split", "--checkpoint", "--out", "--accuracy", "--config-dir")
-    options, others = split_options("evaluate", [word for word in arguments if word != "--anytime"], known)
+    options, others = split_options(
+        "evaluate", [word for word in arguments if word != "--anytime"], known, ["--anytime"]
+    )
     if not others or "=" in others[0]:
         raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     part = _one_of("--split", options.get("--split", "test"), SPLITS)

@@ -7,13 +7,16 @@ from collections.abc import Collection, Sequence
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 
-def split_options(command: str, arguments: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+def split_options(
+    command: str, arguments: Sequence[str], known: Collection[str], flags: Collection[str] = ()
+) -> tuple[dict[str, str], list[str]]:
     """Return the options with their values, and the other arguments.
 
     Args:
         command: The command's name.
         arguments: What stands behind it; an option is `--name value` or `--name=value`.
         known: Options that it takes, such as `--config-dir`; each has a value.
+        flags: Words without a value that it takes too, and has taken out already; for the hint alone.
 
     Raises:
         ConfigError: if an option is unknown, or has no value.
@@ -28,7 +31,7 @@ def split_options(command: str, arguments: Sequence[str], known: Collection[str]
             continue
         name, equals, value = argument.partition("=")
         if name not in known:
-            hint = did_you_mean(name, known) or f" It takes {listing(known)}."
+            hint = did_you_mean(name, [*known, *flags]) or f" It takes {listing([*known, *flags])}."
             raise ConfigError(f"{command}: there is no option {name}.{hint}")
         if not equals and not waiting:
             raise ConfigError(f"{command}: {name} needs a value behind it")

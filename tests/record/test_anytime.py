@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from snnlab.record.anytime import Answered, Clock, answered, anytime, as_csv, at_threshold, chosen_threshold
+from snnlab.record.pictures.anytime import draw_anytime
+from snnlab.record.pictures.style import default_style, render
 
 # Three recordings of up to four steps; the second has only two, and what stands after them means nothing.
 TARGETS = np.array([1, 0, 2])
@@ -62,3 +64,13 @@ def test_rows_rise_in_latency_and_end_without_a_threshold() -> None:
 
 def test_what_was_recorded_before_confidences_were_has_no_early_answers() -> None:
     assert answered({"test_target": TARGETS, "test_answers": ANSWERS}, "test") is None
+
+
+def test_the_curves_numbers_stay_in_their_axes() -> None:
+    with default_style():
+        figure = draw_anytime(anytime(SEEN, CLOCK), CLOCK)
+        render(figure)
+        for ax in figure.axes:
+            inside, numbers = ax.get_window_extent(), [text.get_window_extent() for text in ax.texts]
+            assert numbers
+            assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 + 4 and box.y1 <= inside.y1 for box in numbers)

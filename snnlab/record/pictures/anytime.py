@@ -12,6 +12,7 @@ from snnlab.record.pictures.style import BLUE, INK, SMALL, VERMILION, label, leg
 
 # Thresholds whose numbers stand beside their dots: more would lie on each other.
 _NAMED = (0.5, 0.8, 0.99)
+_RIGHT = 0.85
 
 
 def draw_anytime(rows: Sequence[Row], clock: Clock, chosen: Row | None = None) -> Figure:
@@ -32,7 +33,7 @@ def draw_anytime(rows: Sequence[Row], clock: Clock, chosen: Row | None = None) -
         label(axes[1], "mean spikes spent")
         axes[1].locator_params(axis="x", nbins=4)
     low = min(row.accuracy for row in shown)
-    axes[0].set_ylim(max(low - 0.05, 0.0), 1.01)
+    axes[0].set_ylim(max(low - 0.05, 0.0), 1.05)
     end = rows[-1]
     title(axes[0], f"answered when sure enough; {end.accuracy:.1%} at the end")
     if chosen:
@@ -45,8 +46,16 @@ def _curve(ax: Axes, rows: Sequence[Row], x: Sequence[float], chosen_x: float | 
     ax.plot(x, y, "o-", color=BLUE, linewidth=1.4, markersize=3.5)
     for row, at, height in zip(rows, x, y, strict=True):
         if row.threshold in _NAMED:
+            # At the right end the curve is flat and has room above it, and none beside it.
+            place, side = ((2, 4), "right") if at > _RIGHT * max(x) else ((4, -9), "left")
             ax.annotate(
-                f"{row.threshold:g}", (at, height), (4, -9), textcoords="offset points", fontsize=SMALL, color=INK
+                f"{row.threshold:g}",
+                (at, height),
+                place,
+                textcoords="offset points",
+                ha=side,
+                fontsize=SMALL,
+                color=INK,
             )
     if chosen is not None and chosen_x is not None:
         ax.plot([chosen_x], [chosen.accuracy], "D", color=VERMILION, markersize=6, label="chosen on validation")
