@@ -72,7 +72,8 @@ def read_arm(folder: Path) -> Arm:
     """
     runs = [run for run in map(_completed, find_runs(folder)) if run is not None]
     if not runs:
-        raise RecordError(f"{folder}: there is no run in it that was completed and tested")
+        hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
+        raise RecordError(f"{folder}: there is no run in it that was completed and tested{hint}")
     runs.sort(key=lambda run: run.page["seed"])
     seeds = [run.page["seed"] for run in runs]
     if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:

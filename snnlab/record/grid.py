@@ -140,21 +140,35 @@ def write_table(grid: Grid) -> Path:
     return path
 
 
-def print_grouped(grid: Grid) -> None:
-    """Print the table, with what was measured on test recordings, or where nothing was tested on validation ones."""
+def texts(grid: Grid) -> tuple[str, list[str], list[list[str]]]:
+    """Return the table as texts, with what was measured on test recordings, or where none was on validation ones.
+
+    Returns:
+        What it is, the columns' names, and the rows.
+    """
     rows = grouped(grid)
     there = {name for row in rows for name in row.metrics}
     tested = any(name in there for name in _TESTED)
     names = [name for name in (_TESTED if tested else _VALIDATED) if name in there]
     over = "mean ± sd over seeds" if SEED in grid.keys else "a run each"
     title = f"{len(grid.runs)} runs: {over}" + ("" if tested else "; on validation recordings, nothing was tested")
+    numbers = (f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs) for row in rows)
+    lines = [
+        [*row.values.values(), number, *(_mean_sd(row.metrics.get(name, ()), name) for name in names)]
+        for row, number in zip(rows, numbers, strict=True)
+    ]
+    return title, [*(key for key in grid.keys if key != SEED), "runs", *names], lines
+
+
+def print_grouped(grid: Grid) -> None:
+    """Print the table."""
+    title, head, lines = texts(grid)
     print(title)  # as a title it would be as narrow as the table
     table = Table(box=box.SIMPLE_HEAD)
-    for column in (*(key for key in grid.keys if key != SEED), "runs", *names):
+    for column in head:
         table.add_column(column, justify="right", overflow="fold")
-    for row in rows:
-        number = f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs)
-        table.add_row(*row.values.values(), number, *(_mean_sd(row.metrics.get(name, ()), name) for name in names))
+    for line in lines:
+        table.add_row(*line)
     table_console().print(table)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from snnlab.errors import RecordError
 from snnlab.record.grid import Grid, grouped, print_grouped, read_grid, write_table
+from snnlab.record.report.of_runs import runs_page
 from snnlab.record.run_folder import Result
 
 
@@ -53,6 +54,14 @@ def test_what_is_printed_is_of_test_recordings_and_says_what_is_missing(grid: Gr
     assert "60.00% ± 14.14%" in said
     assert "1 of 2" in said
     assert "val/loss" not in said
+
+
+def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
+    page = runs_page(grid.folder, [])
+    assert "Over seeds" in page
+    assert "60.00% ± 14.14%" in page
+    (grid.folder / "grid.json").unlink()
+    assert "Over seeds" not in runs_page(grid.folder, [])
 
 
 def test_where_nothing_was_tested_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -6,8 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from snnlab.record.pictures.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
+from snnlab.record.pictures.style import (
+    BLUE,
+    DASHED,
+    GREY,
+    VERMILION,
+    default_style,
+    label,
+    legend,
+    new_figure,
+    plain_numbers,
+    title,
+)
 
 # Lines of more layers are told apart by their markers too.
 _COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
@@ -62,7 +74,7 @@ def draw_costs(points: Sequence[tuple[str, float, float]], x: str, y: str) -> Fi
 
 def _draw(epochs: Mapping[str, np.ndarray], lines: Sequence[tuple[str, str]], words: str, chosen: int | None) -> Figure:
     with default_style():
-        figure, (ax,) = new_figure(left=0.15)
+        figure, (ax,) = new_figure(left=0.2)
         for place, (key, name) in enumerate(lines):
             ax.plot(
                 epochs["epoch"] + 1,
@@ -76,6 +88,10 @@ def _draw(epochs: Mapping[str, np.ndarray], lines: Sequence[tuple[str, str]], wo
             )
         if chosen is not None:
             ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
+        plain_numbers(ax)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        if len(epochs["epoch"]) == 1:  # else the axis would be of parts of an epoch
+            ax.set_xlim(epochs["epoch"][0] + 0.5, epochs["epoch"][0] + 1.5)
         label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", words)
         if len(lines) > 1:
             legend(ax)

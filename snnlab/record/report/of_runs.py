@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from snnlab.record.grid import SEED, read_grid, texts
 from snnlab.record.report.curves import draw_costs
 from snnlab.record.report.page import document, drawn, note, pictures, section, table
 from snnlab.record.runs_table import Line
@@ -38,10 +39,20 @@ def runs_page(root: Path, lines: Sequence[Line]) -> str:
     done = sum(line.status == "completed" for line in lines)
     remark = "The best of several is better than it would be again: its validation figure is no result."
     sections = [
+        _over_seeds(root),
         section("Runs", table(head, rows, sorts=True), note(f"A click on a column sorts by it. {remark}")),
         section("What accuracy costs", pictures(_costs(lines))),
     ]
     return document(root.name or str(root), f"{len(lines)} runs, {done} completed", sections)
+
+
+def _over_seeds(root: Path) -> str:
+    """Return the table of a grid whose runs differ in their seed too, or nothing."""
+    grid = read_grid(root)
+    if grid is None or SEED not in grid.keys:
+        return ""
+    title, head, rows = texts(grid)
+    return section("Over seeds", table(head, rows, sorts=True), note(title))
 
 
 def _differing(lines: Sequence[Line]) -> list[str]:
