@@ -116,7 +116,8 @@ class Runner:
     def _leave_out(self, cells: Sequence[Cell], found: Survey, problem: str) -> None:
         for cell in cells:
             self.book.states[cell] = State("failed" if found.mistake else "missing", problem.splitlines()[0])
-        _log.warning("%s is left out: %s", cells[0].dataset, problem)
+        if not found.mistake or len({cell.dataset for cell in self.cells}) > 1:  # else it is what ends the command
+            _log.warning("%s is left out: %s", cells[0].dataset, problem)
 
     def _note_duplicates(self, dataset: str, found: Survey) -> None:
         if found.duplicates is None:
@@ -133,6 +134,8 @@ class Runner:
             if self.plan.suite.tuning(arm) is None or self.crew.ending:
                 continue
             of_arm = [cell for cell in left if (cell.dataset, cell.arm) == (dataset, arm)]
+            if not any(self.book.states[cell].tuned for cell in of_arm):
+                _log.info("%s on %s is tuned:", arm, dataset)
             try:
                 found = tune(self.plan, dataset, arm, self.crew, self._work.merged, self.clock)
             except ConfigError as error:
@@ -177,9 +180,11 @@ class Runner:
         accuracy = outcome["metrics"].get("test/accuracy")
         figure = "" if accuracy is None else f"test accuracy {accuracy:.2%}  "
         what = f"failed: {state.error}  " if state.error else figure
-        done = len(self.cells) - len(self._waiting) - len(self._busy)
+        ahead = {*self._waiting, *self._busy}
+        # Those for which there are no recordings are not ahead, and not done.
+        number = sum(one in ahead or self.book.states[one].status != "missing" for one in self.cells)
         left = self.clock.left(self._waiting, self._busy)
-        _log.info("%s  %s%.1f s  | %d of %d%s", cell, what, outcome["wall_s"], done, len(self.cells), left)
+        _log.info("%s  %s%.1f s  | %d of %d%s", cell, what, outcome["wall_s"], number - len(ahead), number, left)
 
     def _write(self) -> None:
         self.book.spent = self.clock.spent()

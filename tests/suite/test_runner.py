@@ -59,9 +59,12 @@ def test_a_training_that_fails_is_recorded_the_others_go_on_and_it_is_tried_agai
     assert set(statuses(stub).values()) == {"completed"}
 
 
-def test_a_dataset_without_recordings_leaves_a_gap_and_the_rest_runs(stub: Stub):
+def test_a_dataset_without_recordings_leaves_a_gap_and_the_rest_runs(stub: Stub, caplog: pytest.LogCaptureFixture):
     stub.gaps = {"saccade_digits": "data.root: nothing there\n  fetch it"}
-    stub.run()
+    with caplog.at_level("INFO", "snnlab"):
+        stub.run()
+    counts = [line.rpartition("| ")[2].partition(",")[0] for line in caplog.messages if "  | " in line]
+    assert counts == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
     missing = [cell for cell in page(stub)["cells"] if cell["status"] == "missing"]
     assert {(cell["dataset"], cell["error"]) for cell in missing} == {("digits", "data.root: nothing there")}
     assert len(missing) == 4
