@@ -86,11 +86,15 @@ def draws_bars() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def table_console() -> Console:
-    """Return where tables go: stdout, as wide as the terminal, or 120 columns where that is a file or a pipe."""
+def table_console(width: int | None = None) -> Console:
+    """Return where tables go: stdout, as wide as the terminal, or 120 columns where that is a file or a pipe.
+
+    Args:
+        width: Columns, whatever stdout is.
+    """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    return Console(width=width or (None if sys.stdout.isatty() else 120), highlight=False)
 
 
 @contextmanager

@@ -128,11 +128,11 @@ def _names(folder: Path, experiment: Experiment) -> list[str]:
 
 
 def _of_runs(folder: Path) -> str:
+    from snnlab.record.grid import find_all_runs
     from snnlab.record.report.of_runs import runs_page
-    from snnlab.record.run_reading import find_runs
     from snnlab.record.runs_table import read_line
 
-    lines = [read_line(run) for run in find_runs(folder)]
+    lines = [read_line(run) for run in find_all_runs(folder)]
     if not lines:
         raise RecordError(f"report: there is no run below {folder}")
     return runs_page(folder, lines)

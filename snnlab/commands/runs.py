@@ -44,8 +44,7 @@ def main(arguments: list[str], started: float) -> int:
 def list_runs(arguments: list[str]) -> None:
     """Print a line for each run."""
     from snnlab.console import until_nobody_reads
-    from snnlab.record.grid import print_grouped, read_grid
-    from snnlab.record.run_reading import find_runs
+    from snnlab.record.grid import find_all_runs, print_grouped, read_grid
     from snnlab.record.runs_table import chosen, print_runs, read_line
 
     options, words = split_options("runs list", arguments, ("--where", "--sort"))
@@ -58,7 +57,7 @@ def list_runs(arguments: list[str]) -> None:
     for condition in wanted:
         if "=" not in condition:
             raise ConfigError(f"runs list: --where takes KEY=VALUE, got {condition}")
-    found = [read_line(folder) for folder in find_runs(root)]
+    found = [read_line(folder) for folder in find_all_runs(root)]
     kept = chosen(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
     with until_nobody_reads():
         print_runs(kept, root, len(found))

@@ -21,7 +21,7 @@ from snnlab.console import table_console
 from snnlab.errors import RecordError
 from snnlab.files import remove_empty, unwritable, write_json, write_text
 from snnlab.record.run_folder import RESULT
-from snnlab.record.run_reading import read_run
+from snnlab.record.run_reading import find_runs, read_run
 
 FILE, TABLE = "grid.json", "table.csv"
 # Hydra's own record of a grid.
@@ -104,6 +104,13 @@ def read_grid(folder: Path) -> Grid | None:
         return Grid(folder, page["overrides"], page["keys"], page["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
+
+
+def find_all_runs(root: Path) -> list[Path]:
+    """Return the folders of runs below `root`, as `find_runs` does, and those of the grids below it, oldest first."""
+    of_grids = [path.parent for path in root.glob("*/*/*/config.yaml") if (path.parents[1] / FILE).is_file()]
+    times = {run: run.name for run in find_runs(root)} | {run: run.parent.name for run in of_grids}
+    return sorted(times, key=lambda run: (times[run], len(run.name), str(run)))
 
 
 def grouped(grid: Grid) -> list[Row]:

@@ -19,6 +19,7 @@ from snnlab.record.run_reading import read_run
 # Of a result these differ between any two runs, or say nothing of what was found.
 _UNCOMPARED = ("timing", "provenance", "schema_version")
 _RUNNING = "not ended"
+_WIDE = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,22 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
         print(f"no runs in {root}" if not total else f"of {total:,} runs in {root} none is so")
         return
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("run", "status", "val loss", "val", "test", "epoch", "s"):
-        table.add_column(column, justify="left" if column in ("run", "status") else "right", overflow="fold")
+    for column in ("status", "val loss", "val", "test", "epoch", "s"):
+        table.add_column(column, justify="left" if column == "status" else "right", no_wrap=True)
+    table.add_column("run", no_wrap=True)
     for line in lines:
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
         table.add_row(
-            str(line.folder),
             line.status,
             _text(line.value("val/loss"), ".4f"),
             _score(line, "val"),
             _score(line, "test"),
             "" if epoch is None else f"{epoch + 1} of {of}",
             _text(_seconds(line.folder), ".0f"),
+            str(line.folder),
         )
-    table_console().print(table)
+    # A folder is there to be copied: a terminal that is too narrow may break the line, and no space comes into it.
+    table_console(_WIDE).print(table)
 
 
 def print_comparison(one: Line, other: Line) -> None:

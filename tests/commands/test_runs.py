@@ -44,13 +44,25 @@ def runs(workplace: Path) -> list[Path]:
 
 def _rows(done: Outcome) -> list[str]:
     assert done.status == 0, done.err
-    return [line.split()[0].rsplit("/", 1)[-1] for line in done.out.splitlines() if "outputs/" in line]
+    return [line.split()[-1].rsplit("/", 1)[-1] for line in done.out.splitlines() if "outputs/" in line]
 
 
 def test_runs_are_listed_in_the_order_of_their_time(runs: list[Path], snnlab: Snnlab) -> None:
     done = snnlab("runs")
     assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
     assert all(words in done.out for words in ("90.0%", "85.0%", "0.3000", "4 of 12", "interrupted", "not ended", "41"))
+
+
+def test_runs_of_a_grid_are_listed_too_and_a_long_folder_stays_in_one_piece(runs: list[Path], snnlab: Snnlab) -> None:
+    grid = runs[0].parent / f"9_{'long_' * 20}sweep"
+    for number in (2, 10):
+        _write(grid.parent, "x", 0.1, {"val/accuracy": 0.5}).rename(runs[0].parent / "y")
+        grid.mkdir(exist_ok=True)
+        (runs[0].parent / "y").rename(grid / f"{number}_0")
+    (grid / "grid.json").write_text("{}")
+    done = snnlab("runs")
+    assert _rows(done) == ["1_0", "2_0", "3_0", "4_0", "2_0", "10_0"]
+    assert f"outputs/digits/{grid.name}/10_0" in done.out
 
 
 def test_the_best_comes_last(runs: list[Path], snnlab: Snnlab) -> None:
