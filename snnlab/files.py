@@ -47,9 +47,9 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
-def unwritable(folder: Path, error: OSError) -> RecordError:
-    """Return the error for a folder that cannot be written."""
-    return RecordError(f"output_dir: cannot write {folder}: {error.strerror}; set output_dir=FOLDER")
+def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RecordError:
+    """Return the error for a folder that cannot be written, which a setting names."""
+    return RecordError(f"{setting}: cannot write {folder}: {error.strerror}; set {setting}=FOLDER")
 
 
 def remove_empty(folder: Path, parents: int) -> None:

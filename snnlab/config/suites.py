@@ -77,7 +77,10 @@ def read_suite(name: str, own: Path | None) -> dict[str, Any]:
     """
     files = group_files(GROUP, own)
     if name not in files:
-        raise ConfigError(f"suite={name}: there is no such suite.{did_you_mean(name, files)}\n  {listing(files)}")
+        own_ones = "" if own else "; one of yours is in --config-dir DIR, as DIR/suite/NAME.yaml"
+        raise ConfigError(
+            f"suite={name}: there is no such suite.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
+        )
     with readable_errors():
         page = OmegaConf.to_container(OmegaConf.load(files[name]))
     if not isinstance(page, Mapping):

@@ -51,7 +51,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable(folder, error, "folder") from error
 
 
 def write_page(plan: Plan) -> None:
@@ -63,7 +63,7 @@ def write_page(plan: Plan) -> None:
     try:
         write_text(plan.folder / FILE, OmegaConf.to_yaml(OmegaConf.create({"schema": SCHEMA, **plan.as_page()})))
     except OSError as error:
-        raise unwritable(plan.folder, error) from error
+        raise unwritable(plan.folder, error, "folder") from error
 
 
 def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suite:

@@ -84,6 +84,7 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
     ("arguments", "words"),
     [
         (["suite=smoek"], "suite=smoek: there is no such suite. Did you mean 'smoke'?"),
+        (["suite=mine"], "one of yours is in --config-dir DIR, as DIR/suite/NAME.yaml"),
         (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'?"),
         (["suite=smoke", "seed=3"], "seed=3: seeds=[0,1,2] names a suite's seeds"),
         (["suite=smoke", "model=conv_lif"], "model=conv_lif: each arm sets model itself"),

@@ -70,6 +70,12 @@ def test_a_page_of_another_version_is_refused(tmp_path: Path):
         read_page(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"folder: cannot write .*; set folder=FOLDER"):
+        make_folder(tmp_path / "file" / "s")
+
+
 def test_before_anything_was_trained_settings_may_change(tmp_path: Path):
     made = begun(tmp_path)
     assert not is_begun(tmp_path)
