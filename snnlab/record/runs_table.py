@@ -109,7 +109,7 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
     for line in lines:
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
         table.add_row(
-            line.status,
+            _status(line),
             _text(line.value("val/loss"), ".4f"),
             _score(line, "val"),
             _score(line, "test"),
@@ -119,6 +119,12 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
         )
     # A folder is there to be copied: a terminal that is too narrow may break the line, and no space comes into it.
     table_console(_WIDE).print(table)
+
+
+def _status(line: Line) -> str:
+    """Return a run's status, marked where its figures are no result because labels or times were spoilt on purpose."""
+    control = line.config.get("control")
+    return f"{line.status}, control {control}" if control else line.status
 
 
 def print_comparison(one: Line, other: Line) -> None:

@@ -53,6 +53,12 @@ def test_runs_are_listed_in_the_order_of_their_time(runs: list[Path], snnlab: Sn
     assert all(words in done.out for words in ("90.0%", "85.0%", "0.3000", "4 of 12", "interrupted", "not ended", "41"))
 
 
+def test_a_control_is_marked(runs: list[Path], snnlab: Snnlab) -> None:
+    with (runs[0] / "config.yaml").open("a") as file:
+        file.write("control: shuffled_time\n")
+    assert snnlab("runs").out.count("completed, control shuffled_time") == 1
+
+
 def test_runs_of_a_grid_are_listed_too_and_a_long_folder_stays_in_one_piece(runs: list[Path], snnlab: Snnlab) -> None:
     grid = runs[0].parent / f"9_{'long_' * 20}sweep"
     for number in (2, 10):
