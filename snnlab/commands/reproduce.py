@@ -63,11 +63,12 @@ def repeat(recorded: Recorded, started: float) -> int:
     from snnlab.config.of_run import compose_run
     from snnlab.console import console_logging
     from snnlab.record.repeating import compare, surroundings
+    from snnlab.record.run_folder import REPEATED
     from snnlab.record.run_reading import read_run
 
     console_logging()
     experiment = compose_run(recorded.folder, replayed(recorded.page["provenance"]))
-    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}_repeated")
+    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
     again = read_run(run(experiment, folder, started).folder)
     findings = compare(recorded, again)
     for finding in findings:

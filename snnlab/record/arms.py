@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from snnlab.errors import RecordError, listing
-from snnlab.record.run_folder import CONFIG
+from snnlab.record.run_folder import CONFIG, REPEATED
 from snnlab.record.run_reading import Recorded, find_runs, read_run
 from snnlab.record.runs_table import flat
 
@@ -65,12 +65,13 @@ def read_arms(folders: Sequence[Path]) -> list[Arm]:
 
 
 def read_arm(folder: Path) -> Arm:
-    """Read the runs in a folder as one arm.
+    """Read the runs in a folder as one arm; one that `snnlab reproduce` has repeated there counts once.
 
     Raises:
         RecordError: if there is none that was tested, two have the same seed, or more than the seed differs.
     """
-    runs = [run for run in map(_completed, find_runs(folder)) if run is not None]
+    own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
+    runs = [run for run in map(_completed, own) if run is not None]
     if not runs:
         hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
         raise RecordError(f"{folder}: there is no run in it that was completed and tested{hint}")

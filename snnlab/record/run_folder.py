@@ -22,6 +22,8 @@ from snnlab.files import unwritable, write_json, write_text
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
 RESULT, EARLIER_RESULT = "result.json", "result_before_{}.json"
+# How the name of a run ends that repeats the one beside it.
+REPEATED = "_repeated"
 Status = Literal["completed", "failed", "interrupted"]
 
 

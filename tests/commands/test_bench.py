@@ -61,6 +61,11 @@ def test_one_seed_is_said_to_be_one(snnlab: Snnlab, arms: Path):
     assert "a/2026_0" in done.out
 
 
+def test_a_run_that_was_reproduced_counts_once(snnlab: Snnlab, arms: Path):
+    shutil.copytree(arms / "b" / "2026_0", arms / "b" / "2027_0_repeated")
+    assert snnlab("bench", "compare", str(arms / "a"), str(arms / "b")).status == 0
+
+
 def harmed(arms: Path, harm: str) -> None:
     first = arms / "b" / "2026_0"
     if harm == "no run":
