@@ -98,15 +98,21 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
             name = f"{control} of {arm}" if control else arm
             done = book.count("completed", mine)
             print(f"  {name}: {done} of {len(mine)} done{_failed(book, mine)}", flush=True)
-            if done < len(mine) and not control and (problem := _problem(plan, mine[0])):
-                print(f"    {problem.splitlines()[0]}", flush=True)
+    missing = [cell for cell in cells if book.states[cell].status != "completed"]
+    wrong = 0
+    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in missing):
+        if problem := _problem(plan, dataset, arm):
+            wrong += 1
+            print(f"{arm} on {dataset}: {problem.splitlines()[0]}", flush=True)
+    if missing and not wrong:
+        print("all that is missing builds")
 
 
-def _problem(plan: Plan, cell: Cell) -> str | None:
+def _problem(plan: Plan, dataset: str, arm: str) -> str | None:
     from snnlab.commands.validate import arm_problem
 
     try:
-        return arm_problem(plan, cell.dataset, cell.arm)
+        return arm_problem(plan, dataset, arm)
     except (UnsetError, MissingPackageError) as error:
         return str(error)
 

@@ -124,8 +124,9 @@ def test_a_dry_run_says_which_arms_do_not_build(workplace: Path, snnlab: Snnlab)
     lines = done.out.splitlines()
     assert done.status == 0
     assert lines[2] == "  good: 0 of 3 done"
-    assert lines[4].endswith("Did you mean 'mlp_lif'?")
-    assert lines[6].startswith("    tune.space: optimizer: unknown setting 'lrr'")
+    assert [line.partition(": ")[0] for line in lines[5:]] == ["bad on p", "tuned on p"]
+    assert lines[5].endswith("Did you mean 'mlp_lif'?")
+    assert lines[6].startswith("tuned on p: tune.space: optimizer: unknown setting 'lrr'")
 
 
 def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
