@@ -52,6 +52,8 @@ def selection(cell: Cell) -> str | None:
     rule, epochs = cell.part("selection").get("rule"), cell.part("selection").get("epochs")
     if rule is None:
         return None
+    if epochs == 1:
+        return "the only epoch"
     return f"{str(rule).replace('_', ' ')}, of {epochs} epochs" if rule != "last" else f"the last of {epochs} epochs"
 
 

@@ -14,6 +14,7 @@ from snnlab.errors import listing
 from snnlab.record.suite.reading import Cell
 
 UNTUNED = "untuned"
+_LIMITS = {"limit_train_batches": "trained", "limit_val_batches": "validated"}
 
 
 def flags(
@@ -123,7 +124,17 @@ def _most(values: Sequence[Any]) -> Any:
 
 
 def _in_part(tested: Sequence[Cell]) -> list[str]:
-    """Return whether the trainer's limits made a test of a part of the recordings."""
+    """Return whether the trainer's limits made a training, a choice or a test of a part of the recordings."""
+    said = _test_in_part(tested)
+    for key, what in _LIMITS.items():
+        values = [cell.config.get(f"trainer.{key}") for cell in tested]
+        # 1 is one batch, and 1.0 all of them.
+        if found := [value for value in values if value is not None and not (isinstance(value, float) and value == 1)]:
+            said.append(f"{what} on a part: {key}={found[0]}")
+    return said
+
+
+def _test_in_part(tested: Sequence[Cell]) -> list[str]:
     for cell in tested:
         size, of = cell.metrics.get("test/recordings"), cell.part("selection").get("test_size")
         if size is not None and of and size < of:

@@ -67,6 +67,21 @@ def test_a_test_of_a_part(suite: Path):
     assert flags_of(suite, "a") == ["tested on 20 of 200 recordings"]
 
 
+@pytest.mark.parametrize(
+    ("limits", "flags"),
+    [
+        ({"limit_train_batches": 3}, ["trained on a part: limit_train_batches=3"]),
+        ({"limit_train_batches": 1, "limit_val_batches": 0.5}, ["limit_train_batches=1", "limit_val_batches=0.5"]),
+        ({"limit_train_batches": 1.0, "limit_val_batches": None}, []),
+    ],
+)
+def test_a_training_with_a_part_of_its_recordings(suite: Path, limits: dict[str, Any], flags: list[str]):
+    replaced(suite, "a/1", 1, config={"trainer": limits})
+    found = flags_of(suite, "a")
+    assert len(found) == len(flags)
+    assert all(one.endswith(words) for one, words in zip(found, flags, strict=True))
+
+
 def test_arms_that_were_not_tuned_where_others_were(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.7]}, seeds=(0,), page={"tune": {"trials": 10}})
     state = json.loads((suite / "suite.json").read_text())
