@@ -137,7 +137,7 @@ def planned(overrides: list[str], config_dir: str | Path | None, command: str) -
 
 def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
     """Refuse what all arms set themselves, and say what some of them do."""
-    from snnlab.search.plan import key_of
+    from snnlab.settings import key_of
     from snnlab.suite.plan import own_keys
 
     keys = own_keys(suite_, choice)
@@ -157,7 +157,7 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     from snnlab.commands.report import write_report
     from snnlab.commands.surveying import survey
     from snnlab.commands.trial import rehearse, train_task
-    from snnlab.config.suites import merged
+    from snnlab.config.overrides import merged
     from snnlab.record.suite.tables import write_tables
     from snnlab.search.crew import Crew, stopping
     from snnlab.search.engines import engine

@@ -14,6 +14,7 @@ from snnlab.config.launch import Launch
 from snnlab.errors import Interrupted, RecordError, SnnlabError
 from snnlab.record.grid import Grid, print_grouped, write_table
 from snnlab.search.words import describe, figure, shown
+from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from snnlab.search.crew import Ended
@@ -98,7 +99,6 @@ def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[d
     from snnlab.config.composing import compose_job
     from snnlab.config.folders import own_folder
     from snnlab.console import say_error
-    from snnlab.search.plan import key_of
     from snnlab.search.task import Task
 
     own = own_folder(given)
@@ -160,8 +160,6 @@ def _with_engine(launch: Launch, crew_engine: Engine, grid: Grid, tasks: dict[st
 
 def _set(key: str, tasks: Mapping[str, Task]) -> bool:
     """Return whether the user has set something."""
-    from snnlab.search.plan import key_of
-
     return any(key in map(key_of, task.overrides) for task in tasks.values())
 
 

@@ -25,6 +25,8 @@ from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.files import remove_empty, unwritable
+from snnlab.search.space import written
+from snnlab.settings import key_of
 
 VERSION_BASE = "1.3"
 ROOT = "train"
@@ -118,7 +120,7 @@ def compose_job(
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    place = [f"hydra.sweep.dir='{folder}'"] if folder else []
+    place = [f"hydra.sweep.dir={written(str(folder))}"] if folder else []
     given = [*overrides, f"hydra.job.num={number}", *place]
     _, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
     found = Path(above).absolute()
@@ -145,7 +147,7 @@ def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
     choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
     sources = {source.provider: Path(source.path) for source in hydra_node.runtime.config_sources}
     own = next((path for provider, path in sources.items() if provider in _OWN_PROVIDERS), None)
-    keys = (text.lstrip("+~").partition("=")[0] for text in hydra_node.overrides.task)
+    keys = map(key_of, hydra_node.overrides.task)
     typed = [key for key in keys if key not in choices]
     origin = Origin(tuple(own_files(own, choices)), tuple(typed))
     try:

@@ -73,16 +73,9 @@ def _checked(values: Mapping[str, Any]) -> Launch:
 
 
 def _values(texts: Sequence[str]) -> dict[str, Any]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from snnlab.config.compose import readable_errors
+    from snnlab.config.typed import one_value, put
 
     values: dict[str, Any] = {}
     for text in texts:
-        with readable_errors():
-            parsed = OverridesParser.create().parse_overrides([text])[0]
-        if parsed.is_sweep_override():
-            raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
-        name, _, leaf = parsed.key_or_group.partition(".")
-        values[name] = {**(values.get(name) or {}), leaf: parsed.value()} if leaf else parsed.value()
+        put(values, *one_value(text))
     return values

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.files import unwritable, write_text
-from snnlab.search.plan import key_of
+from snnlab.settings import key_of
 from snnlab.suite.plan import Plan
 from snnlab.suite.settings import Arm, Choice, Suite
 

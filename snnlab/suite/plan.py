@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnlab.search.plan import QUIET, key_of
+from snnlab.search.plan import QUIET
 from snnlab.search.space import Values, overrides
 from snnlab.search.task import Outcome, Task
+from snnlab.settings import key_of
 from snnlab.suite.settings import TUNE_SEED, Choice, Suite
 
 

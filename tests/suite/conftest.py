@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.config.suites import merged
+from snnlab.config.overrides import merged
 from snnlab.search.crew import Crew
 from snnlab.search.engines import Here
 from snnlab.search.task import Outcome, Task
