@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.commands.trial import quiet
+from snnlab.commands.trial import number_of_gpus, quiet
 from snnlab.errors import DataError, MissingPackageError, SnnlabError, UnsetError
 from snnlab.suite.plan import Survey
 
@@ -43,10 +43,9 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
 
 
 def _recordings(experiment: Experiment) -> Survey:
-    import torch
-
     from snnlab.config import assemble
     from snnlab.config.assemble_data import find_duplicates
+    from snnlab.config.launch import shares_gpus
 
     copies: str | None = None
     try:
@@ -60,4 +59,4 @@ def _recordings(experiment: Experiment) -> Survey:
         return Survey(gap=str(error), duplicates=copies)
     except SnnlabError as error:
         return Survey(mistake=str(error))
-    return Survey(duplicates=copies, gpus=torch.cuda.device_count())
+    return Survey(duplicates=copies, gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0)

@@ -65,6 +65,7 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     from snnlab.commands.train import run
     from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
+    from snnlab.config.launch import shares_gpus
 
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
@@ -77,11 +78,12 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
             result = run(experiment, path, time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(str(error))
-        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], number_of_gpus())
+        gpus = number_of_gpus() if shares_gpus(experiment.trainer) else 0
+        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], gpus)
 
 
 def number_of_gpus() -> int:
-    """Return how many GPUs a worker can share out."""
+    """Return how many GPUs this machine has."""
     import torch
 
     return torch.cuda.device_count()

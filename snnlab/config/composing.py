@@ -108,8 +108,8 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
 
 def compose_job(
     overrides: list[str], config_dir: str | Path | None, number: int, folder: Path | None
-) -> tuple[Path, Path]:
-    """Compose one run of a grid, and return the grid's folder and the run's.
+) -> tuple[Experiment, Path, Path]:
+    """Compose one run of a grid, and return it with the grid's folder and its own.
 
     Args:
         overrides: Of this run.
@@ -122,9 +122,9 @@ def compose_job(
     """
     place = [f"hydra.sweep.dir={written(str(folder))}"] if folder else []
     given = [*overrides, f"hydra.job.num={number}", *place]
-    _, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
+    experiment, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
     found = Path(above).absolute()
-    return found, found / below
+    return experiment, found, found / below
 
 
 def _composed(overrides: list[str], config_dir: str | Path | None, *wanted: str) -> tuple[Experiment, tuple[str, ...]]:

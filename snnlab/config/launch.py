@@ -45,6 +45,15 @@ class Launch:
         return "launcher", "submitit", "basic"
 
 
+def shares_gpus(trainer: Mapping[str, Any]) -> bool:
+    """Return whether trainings with such a trainer can be given a GPU each, where there are several.
+
+    Not those that are for the CPU, for several devices, or for a certain one.
+    """
+    kinds, one = ("auto", "gpu", "cuda"), (1, "1", "auto")
+    return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
+
+
 def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """Return what `launcher=WORD workers=N submitit.KEY=VALUE` ask for, and the other arguments.
 

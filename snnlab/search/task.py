@@ -68,7 +68,7 @@ class Rehearsal:
         error: A mistake in the configuration or the data, or None.
         metrics: The names of what a run logs.
         val_size: Number of validation recordings.
-        gpus: Number of GPUs.
+        gpus: Number of GPUs that trials can share out.
         probe: Which of the lists of overrides the error is of.
     """
 

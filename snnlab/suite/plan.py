@@ -54,7 +54,7 @@ class Survey:
         mistake: What is wrong with the settings, or None.
         gap: Why there are no recordings, or None.
         duplicates: One line on recordings in several parts of the split.
-        gpus: Number of GPUs.
+        gpus: Number of GPUs that trainings can share out.
     """
 
     mistake: str | None = None

@@ -58,6 +58,8 @@ class Runner:
         # What this command has trained.
         self.trained: set[Cell] = set()
         self._next_tables = 0.0
+        # That trainings share out, by dataset.
+        self._gpus: dict[str, int] = {}
 
     def run(self) -> None:
         """Run what is missing.
@@ -85,7 +87,7 @@ class Runner:
         for dataset in datasets:
             found = self._survey(dataset, todo)
             self._raise_stopped()
-            self.crew.devices = found.gpus if self.plan.suite.engine == "joblib" else 0
+            self._gpus[dataset] = found.gpus if self.plan.suite.engine == "joblib" else 0
             problem = found.mistake or found.gap
             if found.mistake:
                 mistakes[dataset] = found.mistake
@@ -132,6 +134,7 @@ class Runner:
         for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in todo):
             if self.plan.suite.tuning(arm) is None or self.crew.ending:
                 continue
+            self.crew.devices = self._gpus[dataset]
             of_arm = [cell for cell in left if (cell.dataset, cell.arm) == (dataset, arm)]
             try:
                 found = tune(self.plan, dataset, arm, self.crew, self._work.merged, self.clock)
@@ -163,6 +166,7 @@ class Runner:
         self._busy.append(cell)
         self._write()
         values = state.tuned["values"] if state.tuned else {}
+        self.crew.devices = self._gpus[cell.dataset]
         self.crew.start(cell, self.plan.task(cell, values, self._threads, self._work.merged))
 
     def _record(self, ended: Ended) -> None:
