@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snnlab.record.suite.reading import place_of
 from snnlab.search.plan import QUIET
 from snnlab.search.space import Values, overrides
 from snnlab.search.task import Outcome, Task
@@ -33,8 +34,9 @@ class Cell:
     @property
     def folder(self) -> str:
         """Its run's folder, in that of the suite."""
-        place = f"{self.dataset}/{self.arm}/{self.seed}"
-        return f"runs/{place}" if self.control is None else f"controls/{self.control}/{place}"
+        if self.control is None:
+            return place_of(self.dataset, self.arm, self.seed)
+        return f"controls/{self.control}/{self.dataset}/{self.arm}/{self.seed}"
 
     @property
     def twin(self) -> Cell:

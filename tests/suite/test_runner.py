@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.suite.book import open_book
 
 from .conftest import Stub, settings_of, write_run
 
@@ -146,6 +147,33 @@ def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
 def test_a_network_that_learns_shuffled_labels_fails_the_control(stub: Stub):
     book = stub.run(controls=["shuffled_labels"])
     assert [one["passed"] for one in book.controls if one["name"] == "shuffled_labels"] == [False, False]
+
+
+def test_what_few_classes_may_be_by_luck_is_no_verdict(stub: Stub):
+    stub.classes, stub.accuracy = 2, lambda task: 0.6 if "shuffled" in task.folder else 0.9
+    (said, _) = (one for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] == "shuffled_labels")
+    assert said["passed"] is None
+    assert said["said"].startswith("cannot be told from one training: 60.0% with labels shuffled; chance is at most 50")
+    assert said["said"].endswith("with its classes renamed at random it would be as right 50% of the times")
+
+
+def test_a_control_without_a_test_has_no_verdict(stub: Stub):
+    stub.run(controls=["shuffled_labels"])
+    for path in stub.folder.glob("controls/*/*/*/*/result.json"):
+        page = json.loads(path.read_text())
+        del page["metrics"]["test/accuracy"]
+        path.write_text(json.dumps(page))
+    (stub.folder / "suite.json").unlink()
+    said = {one["said"] for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] != "duplicates"}
+    assert said == {"not tested: there are no test recordings"}
+
+
+def test_a_dry_run_leaves_a_damaged_suite_json_where_it_is(stub: Stub):
+    stub.run()
+    (stub.folder / "suite.json").write_text("{")
+    before = sorted(stub.folder.iterdir())
+    open_book(stub.folder, [])
+    assert sorted(stub.folder.iterdir()) == before
 
 
 def test_a_mistake_that_all_trainings_have_is_the_users(stub: Stub, monkeypatch: pytest.MonkeyPatch):

@@ -44,7 +44,7 @@ def number(form: str) -> Text:
 
     def text(value: Spread) -> str:
         mean = format(value.mean, form)
-        return mean + ("" if not value.sd or float(f"{value.sd:.1e}") == 0 else f" ± {format(value.sd, form)}")
+        return mean + ("" if not value.sd else f" ± {format(value.sd, form)}")
 
     return text
 
