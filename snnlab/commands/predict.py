@@ -148,19 +148,13 @@ def probability(text: str, run: Run, settings: DataSettings) -> float:
     Raises:
         ConfigError: if it is no probability, or the run's network has no answer before a window's end.
     """
-    from snnlab.commands.early import no_early_answers
+    from snnlab.commands.early import no_early_answers, part_of_1
 
     if why := no_early_answers(run.experiment, settings) or (
         "steps of data.bin_by: count have no time" if settings.step_ms is None else None
     ):
         raise ConfigError(f"predict: --until: {why}")
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise ConfigError(f"predict: --until needs a probability above 0 and at most 1, got {text}")
-    return value
+    return part_of_1(text, "predict: --until needs a probability")
 
 
 def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:

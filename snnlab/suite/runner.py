@@ -153,9 +153,11 @@ class Runner:
         while (self._waiting and not self.crew.ending) or self.crew.busy:
             while self._waiting and self.crew.free:
                 self._start(self._waiting.pop(0))
-            for ended in list(self.crew.finish() if self.crew.ending else self.crew.collect()):
-                self._record(ended)
-            self.crew.wait()
+            ended = list(self.crew.finish() if self.crew.ending else self.crew.collect())
+            for one in ended:
+                self._record(one)
+            if not ended:
+                self.crew.wait()
         for cell in self._busy:
             self.book.states[cell].status = "missing"
         self._busy = []

@@ -59,7 +59,7 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
 
 
 def over_time(cell: Cell) -> dict[str, float]:
-    """Return the accuracy if the recordings had ended earlier, and the spikes until then, where they are known.
+    """Return the accuracy if the recordings had ended earlier.
 
     Recordings of labels over time, of values, or of fewer than four steps have none.
     """
@@ -75,8 +75,6 @@ def over_time(cell: Cell) -> dict[str, float]:
     for part in PARTS:
         at = math.ceil(answers.shape[1] * part / 100) - 1
         found[f"accuracy_at_{part}"] = float((answers[:, at] == targets).mean())
-        if (spikes := arrays.get("test_spikes_so_far")) is not None:
-            found[f"spikes_at_{part}"] = float(spikes[:, at].mean())
     return found
 
 
