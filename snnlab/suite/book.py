@@ -29,12 +29,14 @@ class State:
         error: Why it failed or is missing, or None.
         wall_s: How long it took, s; of one that was broken off, since it went on.
         tuned: {trials, val_size, values}, or None.
+        foreign: Whether its folder holds a run of another version, which is left alone.
     """
 
     status: Status = "missing"
     error: str | None = None
     wall_s: float | None = None
     tuned: dict[str, Any] | None = None
+    foreign: bool = False
 
 
 @dataclass
@@ -119,7 +121,7 @@ def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
         state.status = "failed" if said == "failed" else "missing"
         return state
     if result.get("schema_version") != SCHEMA_VERSION:
-        state.status = "failed"
+        state.status, state.foreign = "failed", True
         state.error = f"its {RESULT} is of another schema, {result.get('schema_version')}; remove {cell.folder}"
     elif result["status"] == "completed":
         state.status = "completed"

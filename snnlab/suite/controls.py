@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from snnlab.errors import RecordError
 from snnlab.record.run_reading import Recorded
 from snnlab.seeds import Stream, generator
 from snnlab.suite.book import Book, result_of
@@ -45,7 +46,11 @@ def _judged(book: Book, cell: Cell) -> dict[str, Any]:
     elif mine is not None and twin is not None and not all("test/accuracy" in one["metrics"] for one in (mine, twin)):
         said = "not tested: there are no test recordings"
     elif mine is not None and twin is not None:
-        passed, said = _WAYS[cell.control or ""](mine, twin, book.folder / cell.folder, book.folder / cell.twin.folder)
+        folders = (book.folder / cell.folder, book.folder / cell.twin.folder)
+        try:
+            passed, said = _WAYS[cell.control or ""](mine, twin, *folders)
+        except RecordError as error:  # a file of the two was removed or damaged
+            said = f"not judged: {error}"
     return {"passed": passed, "said": said}
 
 

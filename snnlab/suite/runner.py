@@ -77,7 +77,7 @@ class Runner:
 
     def _due(self, cell: Cell) -> bool:
         state = self.book.states[cell]
-        return state.status != "completed" and not (state.error and "another schema" in state.error)
+        return state.status != "completed" and not state.foreign
 
     def _surveyed(self, todo: Sequence[Cell]) -> list[Cell]:
         """Look for the recordings of each dataset once, and leave out what has none."""

@@ -168,6 +168,18 @@ def test_a_control_without_a_test_has_no_verdict(stub: Stub):
     assert said == {"not tested: there are no test recordings"}
 
 
+def test_a_control_of_which_a_file_is_missing_is_not_judged(stub: Stub):
+    stub.run(controls=["shuffled_labels", "permuted_test_labels"])
+    for path in stub.folder.glob("controls/*/digits/*/*/predictions.npz"):
+        path.unlink()
+    (stub.folder / "suite.json").unlink()
+    book = stub.run(controls=["shuffled_labels", "permuted_test_labels"])
+    said = {one["name"]: one["said"] for one in book.controls if one["dataset"] == "digits"}
+    assert said["shuffled_labels"].startswith("not judged: ")
+    assert "predictions.npz: cannot be read" in said["shuffled_labels"]
+    assert said["permuted_test_labels"].startswith("not judged: ")  # stubs write no checkpoint
+
+
 def test_a_dry_run_leaves_a_damaged_suite_json_where_it_is(stub: Stub):
     stub.run()
     (stub.folder / "suite.json").write_text("{")
