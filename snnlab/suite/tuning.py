@@ -11,6 +11,8 @@ from snnlab.search.crew import Crew
 from snnlab.search.plan import Plan as SearchPlan
 from snnlab.search.plan import check_common
 from snnlab.search.settings import checked
+from snnlab.search.task import AROUND
+from snnlab.settings import key_of
 from snnlab.suite.clock import Clock
 from snnlab.suite.plan import Plan
 from snnlab.suite.settings import PLACE, TUNE_SEED
@@ -65,9 +67,9 @@ def tune(
     search.write()
     me = Lock(search.folder)
     try:
-        study = SharedStudy(
-            search.folder, search.sweep, search.space, me, {"overrides": list(search.common), "seed": search.seed}
-        )
+        own = [text for text in search.common if key_of(text) not in AROUND]
+        identity = {"overrides": own, "seed": search.seed}
+        study = SharedStudy(search.folder, search.sweep, search.space, me, identity)
         before = _outcomes(study)
         driver = Driver(search, study, crew, time.perf_counter())
         driver.run()
