@@ -56,12 +56,14 @@ class Survey:
         mistake: What is wrong with the settings, or None.
         gap: Why there are no recordings, or None.
         duplicates: One line on recordings in several parts of the split.
+        apart: Whether none is trained on or chosen with that is tested, as far as that is known.
         gpus: Number of GPUs that trainings can share out.
     """
 
     mistake: str | None = None
     gap: str | None = None
     duplicates: str | None = None
+    apart: bool = True
     gpus: int = 0
 
 

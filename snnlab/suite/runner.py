@@ -124,8 +124,7 @@ class Runner:
         if found.duplicates is None:
             return
         others = [one for one in self.book.controls if (one["name"], one["dataset"]) != ("duplicates", dataset)]
-        passed = not found.gap
-        said = {"name": "duplicates", "dataset": dataset, "arm": None, "passed": passed, "said": found.duplicates}
+        said = {"name": "duplicates", "dataset": dataset, "arm": None, "passed": found.apart, "said": found.duplicates}
         self.book.controls = [*others, said]
 
     def _tuned(self, todo: Sequence[Cell]) -> list[Cell]:
