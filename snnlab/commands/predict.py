@@ -114,7 +114,11 @@ def predictions(
     from snnlab.commands.answering import hear, require_sensor, windows
     from snnlab.data.formats import read_file
 
-    settings = rows.settings
+    settings, ahead = rows.settings, 0.0
+    if until is not None:
+        from snnlab.commands.early import clock_of
+
+        ahead = clock_of(settings).ahead_ms  # a frame may wait for events after its step
     for path in files:
         events = read_file(path, reading, settings.size)
         require_sensor(events, settings, path)
@@ -124,7 +128,7 @@ def predictions(
                     so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
                     yield from (row | so_far for row in rows.of(str(path), window, heard))
                 elif until is not None and (heard.last or rows.confidence(heard) >= until):
-                    at = {"until_ms": rows.until_ms(window, len(heard.y))}
+                    at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
                     yield from (row | at for row in rows.of(str(path), window, heard))
                     break
                 elif heard.last:
