@@ -96,7 +96,7 @@ def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
     page = found or {}
     kept = {entry["folder"]: entry for entry in page.get("cells", [])}
     book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
-    book.controls = list(page.get("controls", []))
+    book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
     book.spent = Spent(**page.get("spent", {}))
     book.damaged = found is None
     return book

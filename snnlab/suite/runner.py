@@ -191,6 +191,8 @@ class Runner:
         self.book.write()
         begun = time.perf_counter()
         if begun >= self._next_tables and self.book.count("completed"):
+            self.book.match = matched(self.plan, self.book)
+            self.book.write()
             self._tables()
             now = time.perf_counter()
             self._next_tables = now + (now - begun) / _SHARE

@@ -67,6 +67,7 @@ class Stub:
     trained: list[Task] = field(default_factory=list)
     surveyed: int = 0
     classes: int = 4
+    tables: Callable[[], Any] = lambda: None
 
     def train(self, task: Task) -> Outcome:
         self.trained.append(task)
@@ -94,7 +95,7 @@ class Stub:
         book = open_book(self.folder, plan.cells())
         crew = Crew(Here(), Trained(self.train, self.rehearse), 1)
         work = Work(self.train, self.survey, merged)
-        Runner(plan, plan.cells(), book, work, Here(), crew, time.perf_counter(), lambda: None).run()
+        Runner(plan, plan.cells(), book, work, Here(), crew, time.perf_counter(), self.tables).run()
         return book
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.suite import runner
 from snnlab.suite.book import open_book
 
 from .conftest import Stub, settings_of, write_run
@@ -126,6 +127,15 @@ def test_arms_that_are_not_equal_are_flagged_and_stay(stub: Stub):
     assert steps["b"] == {"value": 24.0, "off": 1.0, "beyond": False}
     assert stub.run(match={"by": "synops"}).match == {}
     assert stub.run(match={"by": "wall_time"}).match["digits"]["b"]["value"] == 2.0
+
+
+def test_a_table_on_the_way_knows_which_arms_are_off_their_budget(stub: Stub, monkeypatch: pytest.MonkeyPatch):
+    seen: list[dict[str, Any]] = []
+    stub.tables = lambda: seen.append(page(stub)["match"])
+    monkeypatch.setattr(runner, "_SHARE", 1e9)  # a table after each training
+    stub.run(match={"by": "params"})
+    assert seen[0] == {"digits": {"a": {"value": 100.0, "off": 1.0, "beyond": False}}}
+    assert open_book(stub.folder, []).match == page(stub)["match"] == seen[-1]
 
 
 def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
