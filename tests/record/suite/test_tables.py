@@ -33,7 +33,8 @@ def suite(tmp_path: Path) -> Path:
     controls = [
         {"name": "shuffled_labels", "dataset": "digits", "arm": "best", "passed": True, "said": "25.0% | chance"}
     ]
-    page = {"published": [{**ENOUGH, **node} for node in PUBLISHED]}
+    command = "snnlab bench suite=mine arms=[worst,best]"
+    page = {"published": [{**ENOUGH, **node} for node in PUBLISHED], "command": command}
     return make_suite(tmp_path / "s", arms, page=page, state={"controls": controls})
 
 
@@ -161,6 +162,7 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
     assert "90.0 ± 1.0" in out
     assert "cannot tell (" in out
     assert "stratified 0.1" in out
+    assert "snnlab bench suite=mine arms=[worst,best]" in out
     assert "control shuffled_labels (digits best): passed: 25.0% | chance" in out
 
 
