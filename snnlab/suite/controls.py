@@ -22,7 +22,9 @@ _RENAMED = 10_000
 
 
 def judged(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]]:
-    """Return what each control of a suite came to: {name, dataset, arm, passed, said}; passed is None for numbers.
+    """Return what each control of a suite came to: {name, dataset, arm, passed, said}.
+
+    `passed` is None of figures, and where there is no verdict.
 
     Args:
         book: The states of all trainings, and what earlier commands have judged.

@@ -49,7 +49,8 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
     for key, value in (
         ("samples_per_s", timing.get("samples_per_s")),
         ("peak_mb", memory),
-        ("wall_s", timing.get("fit_s") if cell.wall_s is None else cell.wall_s),
+        # Of one that was broken off the suite knows no more than what came afterwards.
+        ("wall_s", timing.get("fit_s") if cell.wall_s is None or cell.resumed else cell.wall_s),
         ("chosen_epoch", _plus_one(cell.part("selection").get("epoch"))),
         ("best_test_accuracy", _best_on_test(cell) if best_on_test else None),
     ):

@@ -63,6 +63,11 @@ class Cell:
         """What was made worthless on purpose, so that the metrics are no results."""
         return None if self.run is None else self.run.page.get("control")
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it was broken off and went on."""
+        return self.run is not None and bool(self.run.page.get("resumed"))
+
     def part(self, name: str) -> Mapping[str, Any]:
         """Return a part of the result, such as `provenance`; empty where there is none."""
         return {} if self.run is None else self.run.page.get(name) or {}

@@ -81,6 +81,14 @@ def test_accuracy_against_time_is_that_of_recordings_that_end_earlier(suite: Pat
     assert values["accuracy_at_75"].mean == pytest.approx(0.9)
 
 
+def test_the_time_of_a_run_that_was_broken_off_is_all_of_it(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    assert read_table(suite).parts[0].rows[0].values["wall_s"].mean == 20.0
+    path = suite / "runs/digits/a/0/result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "resumed": [{"epoch": 1}]}))
+    assert read_table(suite).parts[0].rows[0].values["wall_s"].mean == 12.5
+
+
 def test_published_figures_are_not_ranked_and_faint_where_the_test_chose_them(suite: Path):
     (part,) = read_table(suite).parts
     sheet = sheets(part)[-1]
