@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.errors import RecordError
+from snnlab.errors import RecordError, listing
 from snnlab.record.run_reading import Recorded
 from snnlab.seeds import Stream, generator
 from snnlab.suite.book import Book, result_of
@@ -116,7 +116,7 @@ def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], fold
         differs.append("the chosen weights")
     accuracy = f"test accuracy {mine['metrics']['test/accuracy']:.1%} against {twin['metrics']['test/accuracy']:.1%}"
     if differs:
-        return False, f"with test labels permuted, {' and '.join(differs)} differ; {accuracy}"
+        return False, f"with test labels permuted, {listing(differs)} differ; {accuracy}"
     epoch = mine["selection"]["epoch"]
     which = "none" if epoch is None else str(epoch + 1)
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
