@@ -8,8 +8,9 @@ from typing import Any, Literal, TypedDict
 
 # interrupted: by a signal, to be gone on with; stopped: by trouble that the next trial would have too.
 Status = Literal["completed", "failed", "interrupted", "stopped"]
-# Settings that a training which goes on is told anew: recordings may lie elsewhere by now, and another GPU be free.
-AROUND = ("threads", "trainer.devices", "data.root", "data.store_dir", "data.download", "data.num_workers")
+# Settings that a training which goes on is told anew: recordings may lie elsewhere by now, and another GPU be free. Not
+# its threads, which sums depend on.
+AROUND = ("trainer.devices", "data.root", "data.store_dir", "data.download", "data.num_workers")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def tune(
     search.write()
     me = Lock(search.folder)
     try:
-        own = [text for text in search.common if key_of(text) not in AROUND]
+        own = [text for text in search.common if key_of(text) not in (*AROUND, "threads")]
         identity = {"overrides": own, "seed": search.seed}
         study = SharedStudy(search.folder, search.sweep, search.space, me, identity)
         before = _outcomes(study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def test_each_arm_is_trained_on_each_dataset_with_each_seed_and_each_dataset_loo
     expected = {"data": "saccade_digits", "neuron": "cuba_lif", "seed": "0", "test": "true"}
     assert {key: first[key] for key in expected} == expected
     assert set(statuses(stub).values()) == {"completed"}
+
+
+def test_gpus_are_shared_out_on_the_datasets_whose_trainings_take_one(stub: Stub, monkeypatch: pytest.MonkeyPatch):
+    look = stub.survey
+    monkeypatch.setattr(
+        stub, "survey", lambda *given: replace(look(*given), gpus=2 if "digits" in given[0][0][0] else 0)
+    )
+    stub.run(engine="joblib")
+    shared = {Path(task.folder).parts[-3]: settings_of(task).get("trainer.devices") for task in stub.trained}
+    assert shared == {"digits": "[0]", "patterns": None}
 
 
 def test_what_is_done_is_not_done_again_and_more_seeds_are_added(stub: Stub):
