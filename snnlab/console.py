@@ -90,7 +90,8 @@ def table_console() -> Console:
     """Return where tables go: stdout, as wide as the terminal, or 120 columns where that is a file or a pipe."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
 
 
 @contextmanager

@@ -108,7 +108,8 @@ def suite_problem(name: str, given: list[str], folder: Path | None) -> str | Non
         given: What every training has.
         folder: A folder of the user's files.
     """
-    from snnlab.config.suites import merged, read_suite
+    from snnlab.config.overrides import merged
+    from snnlab.config.suites import read_suite
     from snnlab.suite.plan import Plan
     from snnlab.suite.settings import checked
 

@@ -45,6 +45,15 @@ class Launch:
         return "launcher", "submitit", "basic"
 
 
+def shares_gpus(trainer: Mapping[str, Any]) -> bool:
+    """Return whether trainings with such a trainer can be given a GPU each, where there are several.
+
+    Not those that are for the CPU, for several devices, or for a certain one.
+    """
+    kinds, one = ("auto", "gpu", "cuda"), (1, "1", "auto")
+    return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
+
+
 def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """Return what `launcher=WORD workers=N submitit.KEY=VALUE` ask for, and the other arguments.
 
@@ -73,16 +82,9 @@ def _checked(values: Mapping[str, Any]) -> Launch:
 
 
 def _values(texts: Sequence[str]) -> dict[str, Any]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from snnlab.config.compose import readable_errors
+    from snnlab.config.typed import one_value, put
 
     values: dict[str, Any] = {}
     for text in texts:
-        with readable_errors():
-            parsed = OverridesParser.create().parse_overrides([text])[0]
-        if parsed.is_sweep_override():
-            raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
-        name, _, leaf = parsed.key_or_group.partition(".")
-        values[name] = {**(values.get(name) or {}), leaf: parsed.value()} if leaf else parsed.value()
+        put(values, *one_value(text))
     return values

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+from snnlab.record.suite.energy import energy_of
+from snnlab.record.suite.published import check_published
 from snnlab.search.settings import checked as checked_sweep
 from snnlab.settings import check_settings
 
@@ -157,6 +159,7 @@ def checked(values: Mapping[str, Any]) -> Suite:
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
+    _check_shown(suite)
     for name in arms:
         _check_tuning(suite, name)
     return suite
@@ -226,6 +229,15 @@ def _check_match(node: Mapping[str, Any] | None) -> None:
         check_settings(Match, node, f"{PLACE}.match", "match")
         if Match(**node).within < 0:
             raise ConfigError(f"{PLACE}.match.within: must be 0 or more, got {node['within']}")
+
+
+def _check_shown(suite: Suite) -> None:
+    """Check what only a table needs, before anything is trained."""
+    try:
+        energy_of(suite.energy, PLACE)
+        check_published(suite.published, PLACE)
+    except RecordError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_tuning(suite: Suite, name: str) -> None:

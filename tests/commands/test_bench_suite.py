@@ -89,6 +89,11 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
         (["suite=smoke", "model=conv_lif"], "model=conv_lif: each arm sets model itself"),
         (["suite=smoke", "data=shd"], "data=shd: a suite has its own datasets, spike_patterns; datasets=[...]"),
         (["suite=smoke", "seeds=[]"], "suite.seeds: is empty"),
+        (
+            ["suite=smoke", "tune={trials: 2, space: {optimizer.lr: [0.1, 0.2]}}"],
+            "suite.tune of recurrent on spike_patterns: optimizer.lr=0.01: is searched, by sweep.space.optimizer.lr;"
+            " leave one of the two out",
+        ),
         (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
         (["smoke"], "bench: there is no action smoke"),
     ],

@@ -44,6 +44,9 @@ def test_an_arm_may_be_its_overrides_alone():
         ({"engine": "slurm"}, "suite.engine: expected one of here, joblib, submitit, ray"),
         ({"tune": {"trials": 2}}, "sweep: a sweep needs space"),
         ({"tune": {"space": {"a": [1]}, "workers": 2}}, "suite.tune.workers: is the suite's"),
+        ({"energy": {"mac": 4.6}}, "suite: energy: unknown setting 'mac'"),
+        ({"published": [{"name": "N", "accuracy": "99"}]}, "suite.published: N: accuracy must be a number, got '99'"),
+        ({"published": [{"name": "N", "accuracy": 0.99}]}, "suite.published: N: accuracy is in percent"),
         ({"arm": {}}, "Did you mean 'arms'"),
     ],
 )
