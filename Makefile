@@ -9,6 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
+ENGINES := $(VENV)/.engines
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
 LIBRARIES := snnlab spikingjelly_compiled snntorch norse sinabs
 MAIN_ARMS := snnlab snnlab_cuba snnlab_bf16 spikingjelly relu relu_bf16 convs
@@ -38,7 +39,7 @@ format: $(STAMP) ## rewrite files to the house's format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-slow: $(PEERS) ## run the tests marked slow
+slow: $(ENGINES) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
 
 bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: three quarters of an hour
@@ -77,6 +78,12 @@ $(STAMP): pyproject.toml
 
 # The libraries that neurons are compared with: for tests only, so that training is set up without them.
 $(PEERS): $(STAMP)
-	@echo 'Installing Norse, snnTorch, SpikingJelly and Sinabs, which the tests compare with.'
+	@echo 'Installing Norse, snnTorch, SpikingJelly, Sinabs and NeuroBench, which the tests compare with.'
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
+	@touch $@
+
+# Where searches can run, for slow tests only.
+$(ENGINES): $(PEERS)
+	@echo 'Installing Ray, 700 MB, on which the slow tests search.'
+	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers,ray]'
 	@touch $@

@@ -94,7 +94,8 @@ def table_console(width: int | None = None) -> Console:
     """
     from rich.console import Console
 
-    return Console(width=width or (None if sys.stdout.isatty() else 120), highlight=False)
+    # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
+    return Console(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)
 
 
 @contextmanager

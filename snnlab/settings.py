@@ -39,6 +39,11 @@ class Setting:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
+def key_of(override: str) -> str:
+    """Return what an override sets, as it is typed: `model.layers.a` of `+model.layers.a={type: relu}`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Setting]:
     """Return the settings of `factory` by name, without the arguments in `given` that the caller passes itself."""
     hints = _hints(factory)

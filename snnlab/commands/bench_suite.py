@@ -7,11 +7,12 @@ import shlex
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from snnlab.errors import ConfigError, MissingPackageError, UnsetError, listing
 
 if TYPE_CHECKING:
+    from snnlab.config.suites import Asked
     from snnlab.suite.book import Book
     from snnlab.suite.plan import Cell, Plan
     from snnlab.suite.settings import Choice, Suite
@@ -73,9 +74,12 @@ def suite(
     from snnlab.suite.page import make_folder, write_page
 
     begun = time.perf_counter() if started is None else started
-    plan, cells = planned(list(overrides), config_dir, command or shlex.join(["snnlab", "bench", *overrides]))
-    make_folder(plan.folder)
-    with locked(plan.folder):
+    wanted = asked_for(list(overrides), config_dir)
+    said = command or shlex.join(["snnlab", "bench", *overrides])
+    planned(wanted, said)  # a mistake leaves no folder behind
+    make_folder(wanted.folder)
+    with locked(wanted.folder):
+        plan, cells = planned(wanted, said)  # another command may have added to it until now
         write_page(plan)
         book = _run(plan, cells, begun)
     _say(plan, cells, book)
@@ -86,7 +90,7 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
     """Print what a suite would train, what of it is done, and which arms do not build; nothing is written."""
     from snnlab.suite.book import open_book
 
-    plan, cells = planned(list(overrides), config_dir, command)
+    plan, cells = planned(asked_for(list(overrides), config_dir), command)
     book = open_book(plan.folder, cells)
     print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
@@ -122,17 +126,30 @@ def _failed(book: Book, cells: list[Cell]) -> str:
     return f", {number} failed" if number else ""
 
 
-def planned(overrides: list[str], config_dir: str | Path | None, command: str) -> tuple[Plan, list[Cell]]:
-    """Return a suite with what its folder holds already, and the trainings that are asked for.
+class Wanted(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        request: As it says it.
+        suite: The whole suite.
+        own: The user's folder of YAML files.
+        folder: The suite's.
+    """
+
+    request: Asked
+    suite: Suite
+    own: Path | None
+    folder: Path
+
+
+def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
+    """Return what is to be run, whatever its folder holds.
 
     Raises:
-        ConfigError: for a mistake, or if the folder holds trainings of other settings.
+        ConfigError: for a mistake.
     """
     from snnlab.config.folders import own_folder
-    from snnlab.config.resumable import MAY_CHANGE
     from snnlab.config.suites import asked
-    from snnlab.suite.page import is_begun, read_page, require_same, united
-    from snnlab.suite.plan import Plan
     from snnlab.suite.settings import check_overrides, checked
 
     own = own_folder(config_dir)
@@ -141,6 +158,22 @@ def planned(overrides: list[str], config_dir: str | Path | None, command: str) -
     check_overrides(request.typed, "bench")
     _check_typed(whole, request.choice, request.typed)
     folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
+    return Wanted(request, whole, own, folder)
+
+
+def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
+    """Return a suite with what its folder holds already, and the trainings that are asked for.
+
+    Raises:
+        ConfigError: if an arm's tuning is wrong, or the folder holds trainings of other settings.
+    """
+    from snnlab.config.overrides import merged
+    from snnlab.config.resumable import MAY_CHANGE
+    from snnlab.suite.page import is_begun, read_page, require_same, united
+    from snnlab.suite.plan import Plan
+    from snnlab.suite.tuning import search_plan
+
+    request, whole, own, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
     suite_ = united(whole, request.choice, page)
     own_name = None if own is None else str(own)
@@ -150,12 +183,15 @@ def planned(overrides: list[str], config_dir: str | Path | None, command: str) -
     cells = plan.cells(request.choice, whole.seeds)
     if not cells:
         raise ConfigError("bench: none of these arms is trained on these datasets")
+    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
+        if suite_.tuning(arm) is not None:
+            search_plan(plan, dataset, arm, merged)
     return plan, cells
 
 
 def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
     """Refuse what all arms set themselves, and say what some of them do."""
-    from snnlab.search.plan import key_of
+    from snnlab.settings import key_of
     from snnlab.suite.plan import own_keys
 
     keys = own_keys(suite_, choice)
@@ -175,7 +211,7 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     from snnlab.commands.report import write_report
     from snnlab.commands.surveying import survey
     from snnlab.commands.trial import rehearse, train_task
-    from snnlab.config.suites import merged
+    from snnlab.config.overrides import merged
     from snnlab.record.suite.tables import write_tables
     from snnlab.search.crew import Crew, stopping
     from snnlab.search.engines import engine

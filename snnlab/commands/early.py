@@ -121,17 +121,31 @@ def asked_early(accuracy: str | None, part: str) -> Early:
     """
     if accuracy is None:
         return Early()
-    try:
-        value = float(accuracy)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise ConfigError(f"evaluate: --accuracy is a part of the recordings, above 0 and at most 1, got {accuracy}")
+    value = part_of_1(accuracy, "evaluate: --accuracy is a part of the recordings")
     if part != "test":
         raise ConfigError(
             f"evaluate: --accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
         )
     return Early(value)
+
+
+def part_of_1(text: str, what: str) -> float:
+    """Return a number above 0 and at most 1.
+
+    Args:
+        text: As typed.
+        what: What it is, for a message.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise ConfigError(f"{what}, above 0 and at most 1, got {text}")
+    return value
 
 
 def no_early_answers(experiment: Experiment, settings: DataSettings) -> str | None:

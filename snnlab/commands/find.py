@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +66,7 @@ def main(arguments: list[str], started: float) -> int:
     _draw(draw, target)
     print(f"  the curve: {target}")
     if override:
-        given = [text for text in overrides if text.lstrip("+").partition("=")[0] != override.partition("=")[0]]
+        given = [text for text in overrides if key_of(text) != key_of(override)]
         words = [f"--config-dir {options['--config-dir']}"] if "--config-dir" in options else []
         print("  snnlab train", *words, *map(shlex.quote, [*given, override]))
     return 0

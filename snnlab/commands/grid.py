@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from snnlab.commands.options import split_options
 from snnlab.config.grids import Axes, read_axes
 from snnlab.config.launch import Launch
-from snnlab.errors import Interrupted, RecordError, SnnlabError
-from snnlab.record.grid import Grid, print_grouped, write_table
+from snnlab.config.resumable import MAY_CHANGE
+from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError
+from snnlab.record.grid import Grid, print_grouped, read_grid, write_table
 from snnlab.search.words import describe, figure, shown
+from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from snnlab.search.crew import Ended
@@ -81,28 +83,29 @@ def run_grid(launch: Launch, arguments: Sequence[str]) -> int:
         arguments: What stands behind `snnlab train`, without what is in `launch`.
 
     Raises:
-        ConfigError: if the grid cannot be read.
+        ConfigError: if the grid cannot be read, or its folder holds the runs of another.
         RecordError: if its folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM.
     """
     plain = [text for text in arguments if text not in _FLAGS]
     options, overrides = split_options(f"train -m launcher={launch.launcher}", plain, ("--config-dir", "-cd"))
     axes = read_axes(overrides)
-    tasks, grid = _planned(axes, overrides, options.get("--config-dir") or options.get("-cd"))
+    tasks, grid, shared = _planned(axes, overrides, options.get("--config-dir") or options.get("-cd"))
     if grid is None:
         return 2
+    _require_same(grid, axes)
     grid.write()
-    failures = _trained(replace(launch, workers=min(launch.workers, len(tasks))), grid, tasks)
+    failures = _trained(replace(launch, workers=min(launch.workers, len(tasks))), grid, tasks, shared)
     end(grid)
     return 2 if failures or len(tasks) < len(grid.runs) else 0
 
 
-def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[dict[str, Task], Grid | None]:
-    """Compose every run; a mistake in one is said, and the others are trained."""
+def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[dict[str, Task], Grid | None, bool]:
+    """Compose every run, and say whether they share out GPUs; a mistake in one is said, and the others are trained."""
     from snnlab.config.composing import compose_job
     from snnlab.config.folders import own_folder
+    from snnlab.config.launch import shares_gpus
     from snnlab.console import say_error
-    from snnlab.search.plan import key_of
     from snnlab.search.task import Task
 
     own = own_folder(given)
@@ -110,38 +113,62 @@ def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[d
     wrong: dict[str, Mapping[str, str]] = {}
     mistakes: set[str] = set()
     folder: Path | None = None
+    shared = True
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
     for number, point in enumerate(axes.points()):
         said = [*quiet, *axes.fixed, *point]
         try:
-            folder, run = compose_job(said, own, number, folder)
+            experiment, folder, run = compose_job(said, own, number, folder)
         except SnnlabError as error:
             if str(error) not in mistakes:
                 say_error(error)
             mistakes.add(str(error))
             wrong[str(number)] = axes.values(point)
             continue
+        shared &= shares_gpus(experiment.trainer)
         tasks[str(run.relative_to(folder))] = Task(str(run), said, None if own is None else str(own), str(Path.cwd()))
     if folder is None:
-        return {}, None
+        return {}, None, shared
     runs = {place: axes.values(list(task.overrides)) for place, task in tasks.items()}
-    return tasks, Grid(folder, overrides, list(axes.swept), {**runs, **wrong})
+    return tasks, Grid(folder, overrides, list(axes.swept), {**runs, **wrong}), shared
 
 
-def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task]) -> int:
-    """Train the runs; return how many failed."""
+def _require_same(grid: Grid, axes: Axes) -> None:
+    """Refuse to go on with runs of other settings: what a run's folder holds stays as it is.
+
+    Raises:
+        ConfigError: naming the first difference.
+    """
+    before = read_grid(grid.folder)
+    if before is None:
+        return
+    free = {*MAY_CHANGE, *before.keys} - {"trainer.max_epochs", "test"}
+    fixed = [
+        [text for text in texts if key_of(text) not in free and not text.startswith("hydra.")]
+        for texts in (before.overrides, axes.fixed)
+    ]
+    other = [text for text in [*fixed[0], *fixed[1]] if (text in fixed[0]) != (text in fixed[1])]
+    other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]
+    if other:
+        raise ConfigError(
+            f"{grid.folder}: holds runs of other settings ({other[0]}); hydra.sweep.dir=FOLDER begins another grid"
+        )
+
+
+def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -> int:
+    """Train the runs, on GPUs that they share out where there are several; return how many failed."""
     from snnlab.search.engines import engine
 
     crew_engine = engine(launch, grid.folder)
     try:
-        return _with_engine(launch, crew_engine, grid, tasks)
+        return _with_engine(launch, crew_engine, grid, tasks, shared)
     except OSError as error:
         raise RecordError(f"{grid.folder}: {error.strerror or error}; {_goes_on(grid)}") from error
     finally:
         crew_engine.close()
 
 
-def _with_engine(launch: Launch, crew_engine: Engine, grid: Grid, tasks: dict[str, Task]) -> int:
+def _with_engine(launch: Launch, crew_engine: Engine, grid: Grid, tasks: dict[str, Task], shared: bool) -> int:
     from snnlab.commands.trial import number_of_gpus, rehearse, train_task
     from snnlab.search.crew import Crew, stopping, wait_for
     from snnlab.search.task import Work
@@ -154,9 +181,9 @@ def _with_engine(launch: Launch, crew_engine: Engine, grid: Grid, tasks: dict[st
         _log.info("run %s  %s  | %d of %d", one.key, _line(one, grid), len(outcomes), len(tasks))
 
     with stopping(crew):
-        if launch.launcher == "joblib" and not _set("trainer.devices", tasks):
+        if launch.launcher == "joblib" and shared:
             crew.devices = wait_for(crew_engine.submit(0, number_of_gpus))
-        crew.run(tasks if _set("threads", tasks) else _with_threads(launch, tasks), ended)
+        crew.run(_with_threads(launch, tasks), ended)
     if crew.trouble:
         raise RecordError(f"{crew.trouble}\n  {_goes_on(grid)}")
     if crew.stopped is not None:
@@ -165,14 +192,10 @@ def _with_engine(launch: Launch, crew_engine: Engine, grid: Grid, tasks: dict[st
     return outcomes.count("failed")
 
 
-def _set(key: str, tasks: Mapping[str, Task]) -> bool:
-    """Return whether the user has set something."""
-    from snnlab.search.plan import key_of
-
-    return any(key in map(key_of, task.overrides) for task in tasks.values())
-
-
-def _with_threads(launch: Launch, tasks: Mapping[str, Task]) -> dict[str, Task]:
+def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
+    """Share out the threads, where the user has not set them."""
+    if any("threads" in map(key_of, task.overrides) for task in tasks.values()):
+        return tasks
     from snnlab.search.engines import threads_each
 
     shared = f"threads={threads_each(launch)}"

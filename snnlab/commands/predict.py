@@ -114,7 +114,11 @@ def predictions(
     from snnlab.commands.answering import hear, require_sensor, windows
     from snnlab.data.formats import read_file
 
-    settings = rows.settings
+    settings, ahead = rows.settings, 0.0
+    if until is not None:
+        from snnlab.commands.early import clock_of
+
+        ahead = clock_of(settings).ahead_ms  # a frame may wait for events after its step
     for path in files:
         events = read_file(path, reading, settings.size)
         require_sensor(events, settings, path)
@@ -124,7 +128,7 @@ def predictions(
                     so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
                     yield from (row | so_far for row in rows.of(str(path), window, heard))
                 elif until is not None and (heard.last or rows.confidence(heard) >= until):
-                    at = {"until_ms": rows.until_ms(window, len(heard.y))}
+                    at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
                     yield from (row | at for row in rows.of(str(path), window, heard))
                     break
                 elif heard.last:
@@ -148,19 +152,13 @@ def probability(text: str, run: Run, settings: DataSettings) -> float:
     Raises:
         ConfigError: if it is no probability, or the run's network has no answer before a window's end.
     """
-    from snnlab.commands.early import no_early_answers
+    from snnlab.commands.early import no_early_answers, part_of_1
 
     if why := no_early_answers(run.experiment, settings) or (
         "steps of data.bin_by: count have no time" if settings.step_ms is None else None
     ):
         raise ConfigError(f"predict: --until: {why}")
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise ConfigError(f"predict: --until needs a probability above 0 and at most 1, got {text}")
-    return value
+    return part_of_1(text, "predict: --until needs a probability")
 
 
 def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:

@@ -73,10 +73,9 @@ def _page_of(folder: Path) -> Callable[[Path], str]:
 
 def _of_suite(folder: Path) -> str:
     from snnlab.record.report.of_suite import suite_page
-    from snnlab.record.suite.reading import read_suite
     from snnlab.record.suite.tables import read_table
 
-    return suite_page(read_table(folder), read_suite(folder).command, str(folder))
+    return suite_page(read_table(folder), str(folder))
 
 
 def _of_sweep(folder: Path) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from snnlab.commands.trial import quiet
+from snnlab.commands.trial import number_of_gpus, quiet
 from snnlab.errors import DataError, MissingPackageError, SnnlabError, UnsetError
 from snnlab.suite.plan import Survey
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
+    from snnlab.data.duplicates import Duplicates
 
 
 def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
@@ -42,21 +43,23 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
 
 
 def _recordings(experiment: Experiment) -> Survey:
-    import torch
-
     from snnlab.config import assemble
     from snnlab.config.assemble_data import find_duplicates
+    from snnlab.config.launch import shares_gpus
 
-    copies: str | None = None
+    copies: Duplicates | None = None
     try:
-        found = find_duplicates(experiment)
-        copies = found.said
+        copies = find_duplicates(experiment)
         settings = assemble.data_settings(experiment)
         dataset = assemble.dataset(experiment)
         data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
         assemble.data_notes(data)
     except (DataError, MissingPackageError) as error:
-        return Survey(gap=str(error), duplicates=copies)
+        return Survey(gap=str(error), **_said(copies))
     except SnnlabError as error:
         return Survey(mistake=str(error))
-    return Survey(duplicates=copies, gpus=torch.cuda.device_count())
+    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_said(copies))
+
+
+def _said(copies: Duplicates | None) -> dict[str, Any]:
+    return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from snnlab.errors import RecordError, SnnlabError
 from snnlab.files import write_text
 from snnlab.search.space import written
-from snnlab.search.task import Outcome, Rehearsal, Status, Task
+from snnlab.search.task import AROUND, Outcome, Rehearsal, Status, Task
+from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from snnlab.record.run_folder import Result
@@ -65,6 +66,7 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     from snnlab.commands.train import run
     from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
+    from snnlab.config.launch import shares_gpus
 
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
@@ -77,11 +79,12 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
             result = run(experiment, path, time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(str(error))
-        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], number_of_gpus())
+        gpus = number_of_gpus() if shares_gpus(experiment.trainer) else 0
+        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], gpus)
 
 
 def number_of_gpus() -> int:
-    """Return how many GPUs a worker can share out."""
+    """Return how many GPUs this machine has."""
     import torch
 
     return torch.cuda.device_count()
@@ -91,6 +94,7 @@ def _trained(task: Task, started: float) -> Result:
     from snnlab.commands.resume import resume
     from snnlab.commands.train import run
     from snnlab.config.composing import compose_once
+    from snnlab.config.overrides import merged
     from snnlab.record.lock import is_locked
     from snnlab.search.pruning import watched
 
@@ -100,7 +104,8 @@ def _trained(task: Task, started: float) -> Result:
     with watched(task.watched):
         if (folder / "config.yaml").is_file():
             _put_away_half_written(folder)
-            return resume(folder, (), task.config_dir, started)
+            around = [text for text in task.overrides if key_of(text) in AROUND]
+            return resume(folder, merged(around), task.config_dir, started)
         overrides = [*task.overrides, f"hydra.run.dir={written(task.folder)}"]
         experiment, place = compose_once(overrides, task.config_dir)
         return run(experiment, place, started)

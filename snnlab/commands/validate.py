@@ -128,7 +128,7 @@ def suite_problem(name: str, given: list[str], folder: Path | None) -> str | Non
 
 def arm_problem(plan: Plan, dataset: str, arm: str) -> str | None:
     """Return what is wrong with an arm on a dataset, or with what it is tuned in, or None."""
-    from snnlab.config.suites import merged
+    from snnlab.config.overrides import merged
     from snnlab.search.space import overrides
     from snnlab.suite.tuning import search_plan
 

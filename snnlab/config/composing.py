@@ -25,6 +25,8 @@ from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.files import remove_empty, unwritable
+from snnlab.search.space import written
+from snnlab.settings import key_of
 
 VERSION_BASE = "1.3"
 ROOT = "train"
@@ -106,8 +108,8 @@ def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[E
 
 def compose_job(
     overrides: list[str], config_dir: str | Path | None, number: int, folder: Path | None
-) -> tuple[Path, Path]:
-    """Compose one run of a grid, and return the grid's folder and the run's.
+) -> tuple[Experiment, Path, Path]:
+    """Compose one run of a grid, and return it with the grid's folder and its own.
 
     Args:
         overrides: Of this run.
@@ -118,11 +120,11 @@ def compose_job(
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    place = [f"hydra.sweep.dir='{folder}'"] if folder else []
+    place = [f"hydra.sweep.dir={written(str(folder))}"] if folder else []
     given = [*overrides, f"hydra.job.num={number}", *place]
-    _, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
+    experiment, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
     found = Path(above).absolute()
-    return found, found / below
+    return experiment, found, found / below
 
 
 def _composed(overrides: list[str], config_dir: str | Path | None, *wanted: str) -> tuple[Experiment, tuple[str, ...]]:
@@ -145,7 +147,7 @@ def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
     choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
     sources = {source.provider: Path(source.path) for source in hydra_node.runtime.config_sources}
     own = next((path for provider, path in sources.items() if provider in _OWN_PROVIDERS), None)
-    keys = (text.lstrip("+~").partition("=")[0] for text in hydra_node.overrides.task)
+    keys = map(key_of, hydra_node.overrides.task)
     typed = [key for key in keys if key not in choices]
     origin = Origin(tuple(own_files(own, choices)), tuple(typed))
     try:

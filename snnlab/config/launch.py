@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from snnlab.errors import ConfigError, did_you_mean
@@ -45,6 +45,15 @@ class Launch:
         return "launcher", "submitit", "basic"
 
 
+def shares_gpus(trainer: Mapping[str, Any]) -> bool:
+    """Return whether trainings with such a trainer can be given a GPU each, where there are several.
+
+    Not those that are for the CPU, for several devices, or for a certain one.
+    """
+    kinds, one = ("auto", "gpu", "cuda"), (1, "1", "auto")
+    return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
+
+
 def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """Return what `launcher=WORD workers=N submitit.KEY=VALUE` ask for, and the other arguments.
 
@@ -53,22 +62,14 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """
     ours = [text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _WORDS]
     others = [text for text in arguments if text not in ours]
+    from snnlab.config.typed import require_no_slip
+
     for text in others:
-        _require_no_slip(text)
+        if "=" in text and text.partition("=")[0].isalpha():
+            require_no_slip(text, _WORDS, None)
     if ours and not {"-m", "--multirun"} & set(arguments):
         raise ConfigError(f"{ours[0]}: is for several runs; write snnlab train -m")
     return _checked(_values(ours)), others
-
-
-def _require_no_slip(text: str) -> None:
-    """Refuse what is no setting of an experiment, and nearly one of these words."""
-    from snnlab.config.folders import config_folder, groups
-    from snnlab.config.schema import Experiment
-
-    word, equals, _ = text.partition("=")
-    others = {one.name for one in fields(Experiment)} | groups(config_folder())
-    if equals and word.isalpha() and word not in others and (meant := did_you_mean(word, _WORDS)):
-        raise ConfigError(f"{text}: there is no setting '{word}'.{meant}")
 
 
 def _checked(values: Mapping[str, Any]) -> Launch:
@@ -86,16 +87,9 @@ def _checked(values: Mapping[str, Any]) -> Launch:
 
 
 def _values(texts: Sequence[str]) -> dict[str, Any]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from snnlab.config.compose import readable_errors
+    from snnlab.config.typed import one_value, put
 
     values: dict[str, Any] = {}
     for text in texts:
-        with readable_errors():
-            parsed = OverridesParser.create().parse_overrides([text])[0]
-        if parsed.is_sweep_override():
-            raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
-        name, _, leaf = parsed.key_or_group.partition(".")
-        values[name] = {**(values.get(name) or {}), leaf: parsed.value()} if leaf else parsed.value()
+        put(values, *one_value(text))
     return values

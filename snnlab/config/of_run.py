@@ -19,6 +19,7 @@ from snnlab.config.migration import migrate
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
     values: list[str] = []
     for text in overrides:
         found = _GROUP.fullmatch(text)
-        key = text.lstrip("+~").partition("=")[0].partition(".")[0]
+        key = key_of(text).partition(".")[0]
         if key == "neuron":
             raise ConfigError(
                 f"{text}: a run's neurons are in its layers; override those, such as model.layers."

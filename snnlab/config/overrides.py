@@ -73,6 +73,20 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
     return [f"++{text}"]
 
 
+def merged(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides without those that a later one takes the place of: of the same setting, or of its rival."""
+    gone: set[str] = set()
+    kept = []
+    for text in reversed(overrides):
+        key, equals, _ = text.partition("=")
+        if equals and not key.startswith(("+", "~")):
+            if key in gone:
+                continue
+            gone |= {key, *rivals_of(key)}
+        kept.append(text)
+    return kept[::-1]
+
+
 def rivals_of(key: str) -> list[str]:
     """Return the settings that say what `key` says in other words, and that it therefore takes the place of."""
     head, _, leaf = key.rpartition(".")

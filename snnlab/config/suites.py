@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from snnlab.config.catalog import group_files
-from snnlab.config.compose import readable_errors
-from snnlab.config.folders import config_folder, groups
-from snnlab.config.overrides import rivals_of
-from snnlab.config.schema import Experiment
+from snnlab.config.typed import one_value, put, read_file, require_no_slip
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.suite.settings import Choice, Suite
 
@@ -54,18 +49,19 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
     known = {one.name for one in fields(Suite)}
     typed, chosen = [], {}
     for text in overrides:
-        head, _, leaf = text.partition("=")[0].partition(".")
+        key = text.partition("=")[0]
+        head = key.partition(".")[0]
         if head == GROUP:
             continue
         if head not in known:
-            _require_no_slip(text, known, own)
+            _require_training(text, known, own)
             typed.append(text)
         elif head in ("arms", "datasets"):
-            if leaf:
+            if "." in key:
                 raise ConfigError(f"{text}: {head} are written in the suite's file; {head}=[...] chooses among them")
             chosen[head] = _names(text, settings.get(head))
         else:
-            settings[head] = {**(settings.get(head) or {}), leaf: _value(text)} if leaf else _value(text)
+            put(settings, key, one_value(text)[1])
     return Asked(names[0], settings, Choice(**chosen), typed)
 
 
@@ -75,49 +71,22 @@ def read_suite(name: str, own: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of this name, or it is no mapping.
     """
-    files = group_files(GROUP, own)
-    if name not in files:
-        own_ones = "" if own else "; one of yours is in --config-dir DIR, as DIR/suite/NAME.yaml"
-        raise ConfigError(
-            f"suite={name}: there is no such suite.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
-        )
-    with readable_errors():
-        page = OmegaConf.to_container(OmegaConf.load(files[name]))
-    if not isinstance(page, Mapping):
-        raise ConfigError(f"{files[name]}: expected arms: {{...}} and datasets: {{...}}")
-    return {str(key): value for key, value in page.items()}
+    return read_file(GROUP, name, own, "suite", "arms: {...} and datasets: {...}")
 
 
-def merged(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides without those that a later one takes the place of: of the same setting, or of its rival."""
-    gone: set[str] = set()
-    kept = []
-    for text in reversed(overrides):
-        key, equals, _ = text.partition("=")
-        if equals and not key.startswith(("+", "~")):
-            if key in gone:
-                continue
-            gone |= {key, *rivals_of(key)}
-        kept.append(text)
-    return kept[::-1]
-
-
-def _require_no_slip(text: str, known: Collection[str], own: Path | None) -> None:
-    """Refuse what is no setting of an experiment, and one of a suite or nearly so."""
+def _require_training(text: str, known: Collection[str], own: Path | None) -> None:
+    """Refuse what is no override of a training, and a word of a suite or of a grid."""
     word = text.lstrip("+~").partition("=")[0].partition(".")[0]
     if word in known:
         raise ConfigError(f"{text}: a suite's own settings take neither + nor ~; {word}=...")
     if word == "launcher":
         raise ConfigError(f"{text}: a suite's trainings are spread by engine=here, joblib, submitit or ray")
-    others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
-    if word not in others and (meant := did_you_mean(word, known)):
-        raise ConfigError(f"{text}: there is no setting '{word}'.{meant}")
+    require_no_slip(text, known, own)
 
 
 def _names(text: str, known: Any) -> list[str]:
-    value = _value(text)
+    head, value = one_value(text)
     names = [str(one) for one in value] if isinstance(value, list) else [str(value)]
-    head = text.partition("=")[0]
     if not names:
         raise ConfigError(f"{head}: is empty; name at least one")
     for name in names:
@@ -125,13 +94,3 @@ def _names(text: str, known: Any) -> list[str]:
             meant = did_you_mean(name, known or ()) or f"\n  {listing(known or ())}"
             raise ConfigError(f"{head}={name}: the suite has no such {head[:-1]}.{meant}")
     return names
-
-
-def _value(text: str) -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    with readable_errors():
-        parsed = OverridesParser.create().parse_override(text)
-    if parsed.is_sweep_override():
-        raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
-    return parsed.value()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from snnlab.config.catalog import group_files
-from snnlab.config.compose import readable_errors
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.config.typed import one_value, put, read_file, require_no_slip
+from snnlab.errors import ConfigError, listing
+from snnlab.search.settings import Sweep
+from snnlab.settings import key_of
 
 GROUP = "sweep"
 DEFAULT = "default"
+# What belongs behind `sweep.`; a seed may be the trainings' too.
+SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
 
 
 def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str, Any], list[str]]:
@@ -24,7 +26,7 @@ def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str
         own: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if the file is missing or is no mapping, or an override cannot be read.
+        ConfigError: if the file is missing or is no mapping, or an override cannot be read or is the search's own.
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{GROUP}=")]
     if len(chosen) > 1:
@@ -33,11 +35,9 @@ def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str
     given, others = given_settings([text for text in overrides if not text.startswith(f"{GROUP}=")])
     settings = read_sweep(name, own)
     for key, value in given.items():
-        head, _, leaf = key.partition(".")
-        if leaf:  # one entry of a mapping, such as sweep.submitit.cluster
-            settings[head] = {**(settings.get(head) or {}), leaf: value}
-        else:
-            settings[key] = value
+        put(settings, key, value)
+    for text in others:
+        _require_training(text, own)
     return settings, others
 
 
@@ -47,14 +47,7 @@ def read_sweep(name: str, own: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of this name, or it is no mapping.
     """
-    files = group_files(GROUP, own)
-    if name not in files:
-        raise ConfigError(f"sweep={name}: there is no such file.{did_you_mean(name, files)}\n  {listing(files)}")
-    with readable_errors():
-        page = OmegaConf.to_container(OmegaConf.load(files[name]))
-    if not isinstance(page, Mapping):
-        raise ConfigError(f"{files[name]}: expected settings such as space: {{...}}")
-    return {str(key): value for key, value in page.items()}
+    return read_file(GROUP, name, own, "file", "settings such as space: {...}")
 
 
 def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -63,8 +56,6 @@ def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
     Raises:
         ConfigError: if one cannot be read.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     given: dict[str, Any] = {}
     others = []
     for text in overrides:
@@ -72,9 +63,20 @@ def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
         if not plain.startswith(f"{GROUP}."):
             others.append(text)
             continue
-        with readable_errors():
-            parsed = OverridesParser.create().parse_overrides([plain])[0]
-        if parsed.is_sweep_override():
-            raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
-        given[parsed.key_or_group.removeprefix(f"{GROUP}.")] = parsed.value()
+        key, value = one_value(plain)
+        given[key.removeprefix(f"{GROUP}.")] = value
     return given, others
+
+
+def _require_training(text: str, own: Path | None) -> None:
+    """Refuse what is no override of a training, and is likely meant for the search.
+
+    Raises:
+        ConfigError: with what to write.
+    """
+    key, value = key_of(text), text.partition("=")[2]
+    if key in SETTINGS:
+        raise ConfigError(f"{text}: is a setting of the sweep; write {GROUP}.{text.lstrip('+')}")
+    require_no_slip(text, (GROUP, "resume"), own)
+    if "," in value and value[0] not in "[{('\"" and "(" not in value:
+        raise ConfigError(f"{text}: several values are a space to search: '{GROUP}.space={{{key}: [{value}]}}'")

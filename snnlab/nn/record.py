@@ -50,14 +50,10 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Rec
     outputs: list[Tensor] = []
     spikes: list[Counts] = []
     states: list[dict[str, dict[str, Tensor]]] = []
-    state = None
     with evaluation(network), torch.no_grad():
-        for t, x_t in enumerate(x.split(1)):
-            counts: Counts = {}
-            left = None if lengths is None else (lengths - t).clamp(0, 1)
-            y, state = network(x_t, state, lengths=left, counts=counts)
+        for y, state, counts in _steps(network, x, lengths):
             outputs.append(y)
-            spikes.append(only_spikes(counts))
+            spikes.append(counts)
             states.append(dict(_variables(state)))
     layers = {name: {key: torch.stack([s[name][key] for s in states]) for key in of} for name, of in states[0].items()}
     return Recording(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)
@@ -75,12 +71,8 @@ def step_spikes(network: Network, x: Tensor, *, lengths: Tensor | None = None) -
         x: `[T, B, ...]`; lengths: `[B]`, int64; returns float32 `[T, B]`.
     """
     spikes: list[Tensor] = []
-    state = None
     with evaluation(network), torch.no_grad():
-        for t, x_t in enumerate(x.split(1)):
-            counts: Counts = {}
-            left = None if lengths is None else (lengths - t).clamp(0, 1)
-            _, state = network(x_t, state, lengths=left, counts=counts)
+        for _, _, counts in _steps(network, x, lengths):
             of_layers = [n.flatten(1).sum(1, dtype=torch.float32) for n in counts.values()]
             spikes.append(torch.stack([*of_layers, x.new_zeros(x.shape[1], dtype=torch.float32)]).sum(0))
     return torch.stack(spikes)
@@ -96,6 +88,16 @@ def evaluation(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def _steps(network: Network, x: Tensor, lengths: Tensor | None) -> Iterator[tuple[Tensor, Any, Counts]]:
+    """Yield output, state and spikes of each step, from rest."""
+    state = None
+    for t, x_t in enumerate(x.split(1)):
+        counts: Counts = {}
+        left = None if lengths is None else (lengths - t).clamp(0, 1)
+        y, state = network(x_t, state, lengths=left, counts=counts)
+        yield y, state, only_spikes(counts)
 
 
 def _variables(state: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -14,8 +14,22 @@ from snnlab.record.run_folder import CONFIG, REPEATED
 from snnlab.record.run_reading import Recorded, find_runs, read_run
 from snnlab.record.runs_table import flat
 
-# What may differ between the runs of an arm.
-FREE = ("seed", "output_dir", "name", "threads", "logger", "pictures")
+# What may differ between the runs of an arm: the seed, and what is around a training.
+FREE = (
+    "seed",
+    "output_dir",
+    "name",
+    "threads",
+    "logger",
+    "pictures",
+    "monitors",
+    "checkpoint_every_s",
+    "trainer.enable_progress_bar",
+    "data.root",
+    "data.store_dir",
+    "data.download",
+    "data.num_workers",
+)
 
 
 class Arm(NamedTuple):
@@ -122,6 +136,17 @@ def _completed(folder: Path) -> Recorded | None:
     return run if run.page["status"] == "completed" and "test/accuracy" in run.metrics else None
 
 
-def _settings(folder: Path) -> dict[str, object]:
-    node = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
-    return {key: value for key, value in flat(node).items() if key.partition(".")[0] not in FREE}
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a run what it is, but for its seed.
+
+    Args:
+        config: Its config.yaml by dotted keys.
+    """
+    found = {k: v for k, v in config.items() if not any(k == free or k.startswith(f"{free}.") for free in FREE)}
+    if isinstance(devices := found.get("trainer.devices"), list) and len(devices) == 1:
+        found["trainer.devices"] = 1  # runs at the same time have a GPU each
+    return found
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    return settings_of(flat(OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)))

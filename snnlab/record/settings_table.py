@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from snnlab.console import table_console
@@ -42,9 +41,9 @@ def settings_table(settings: dict[str, Setting], texts: dict[str, str]) -> Table
     for column in ("type", "unit", "default", "meaning"):
         table.add_column(column)
     for setting in settings.values():
-        default = "required" if setting.required else escape(as_yaml(setting.default))
+        default = "required" if setting.required else as_yaml(setting.default)
         table.add_row(
-            setting.name, describe_type(setting.annotation), setting.unit, default, escape(texts.get(setting.name, ""))
+            setting.name, describe_type(setting.annotation), setting.unit, default, texts.get(setting.name, "")
         )
     return table
 

@@ -136,9 +136,11 @@ class Crew:
         while (waiting and not self.ending) or self.busy:
             while waiting and self.free:
                 self.start(*waiting.pop(0))
-            for one in self.finish() if self.ending else self.collect():
+            found = list(self.finish() if self.ending else self.collect())
+            for one in found:
                 ended(one)
-            self.wait()
+            if not found:
+                self.wait()
 
 
 @contextmanager

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.errors import ConfigError, RecordError
 from snnlab.files import unwritable, write_text
 from snnlab.record.run_folder import CONFIG
-from snnlab.search.settings import PLACE, Sweep, checked
+from snnlab.search.settings import Sweep, checked
 from snnlab.search.space import PLACE as SPACE
 from snnlab.search.space import Space, Values, overrides
 from snnlab.search.study import SCHEMA
 from snnlab.search.task import Task, Watched
+from snnlab.settings import key_of
 
 FILE = "sweep.yaml"
 # Named, not imported: it brings Lightning, which whoever gives trainings away does not need.
 _PRUNING = "+callbacks.pruning={_target_: snnlab.search.pruning.Pruning}"
-# What belongs behind `sweep.`, and what an experiment has that is spelt like that or like `resume`.
-SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
-_OTHERS = {field.name for field in fields(Experiment)} | {"neuron", "experiment"}
 # What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
 QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
 
@@ -164,11 +161,6 @@ def check_names(space: Space, settings: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{SPACE}.{name}: there is no such setting. Did you mean '{meant[0]}'?")
 
 
-def key_of(override: str) -> str:
-    """Return what an override sets."""
-    return override.lstrip("+~").partition("=")[0]
-
-
 def check_common(common: Sequence[str], space: Space) -> None:
     """Refuse what a search decides itself.
 
@@ -178,13 +170,7 @@ def check_common(common: Sequence[str], space: Space) -> None:
     if "seed" in space.parts:
         raise ConfigError("sweep.space.seed: a seed is no setting to search; finalists are compared over several")
     for text in common:
-        key, value = key_of(text), text.partition("=")[2]
-        if key in SETTINGS:
-            raise ConfigError(f"{text}: is a setting of the sweep; write {PLACE}.{text.lstrip('+')}")
-        if key.partition(".")[0] not in _OTHERS and (hint := did_you_mean(key.partition(".")[0], (PLACE, "resume"))):
-            raise ConfigError(f"{text}: there is no such setting.{hint}")
-        if "," in value and value[0] not in "[{('\"" and "(" not in value:
-            raise ConfigError(f"{text}: several values are a space to search: '{PLACE}.space={{{key}: [{value}]}}'")
+        key = key_of(text)
         if key in space.parts:
             raise ConfigError(f"{text}: is searched, by sweep.space.{key}; leave one of the two out")
         if key in ("test", "mode", "debug"):

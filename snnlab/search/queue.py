@@ -49,6 +49,8 @@ class Queue:
 
     def submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Handle:
         """Give it to the slot's job; put one into the queue where there is none."""
+        if slot in self._served and self._served[slot][1].done():  # it had nothing to do for too long
+            del self._served[slot]
         spool, job = self._served.get(slot) or self._begun(slot)
         return _Served(spool, job, spool.put(function, arguments), lambda: self._served.pop(slot, None))
 

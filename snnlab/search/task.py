@@ -8,6 +8,9 @@ from typing import Any, Literal, TypedDict
 
 # interrupted: by a signal, to be gone on with; stopped: by trouble that the next trial would have too.
 Status = Literal["completed", "failed", "interrupted", "stopped"]
+# Settings that a training which goes on is told anew: recordings may lie elsewhere by now, and another GPU be free. Not
+# its threads, which sums depend on.
+AROUND = ("trainer.devices", "data.root", "data.store_dir", "data.download", "data.num_workers")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Task:
 
     Attributes:
         folder: Where it is recorded; one that is begun there goes on.
-        overrides: Of `snnlab train`.
+        overrides: Of `snnlab train`; one that goes on is told those of `AROUND` alone.
         config_dir: The user's folder of YAML files.
         place: The working folder.
         watched: See `Watched`; None where nothing is pruned.
@@ -68,7 +71,7 @@ class Rehearsal:
         error: A mistake in the configuration or the data, or None.
         metrics: The names of what a run logs.
         val_size: Number of validation recordings.
-        gpus: Number of GPUs.
+        gpus: Number of GPUs that trials can share out.
         probe: Which of the lists of overrides the error is of.
     """
 

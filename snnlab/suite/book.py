@@ -12,10 +12,10 @@ from typing import Any, Literal
 from snnlab.errors import RecordError
 from snnlab.files import write_json
 from snnlab.record.run_folder import RESULT, SCHEMA_VERSION
-from snnlab.suite.page import SCHEMA
+from snnlab.record.suite.reading import SUITE_SCHEMA, SUITE_STATE
 from snnlab.suite.plan import Cell
 
-FILE, DAMAGED = "suite.json", "suite_damaged.json"
+DAMAGED = "suite_damaged.json"
 Status = Literal["completed", "failed", "missing", "running"]
 _log = logging.getLogger(__name__)
 
@@ -29,12 +29,14 @@ class State:
         error: Why it failed or is missing, or None.
         wall_s: How long it took, s; of one that was broken off, since it went on.
         tuned: {trials, val_size, values}, or None.
+        foreign: Whether its folder holds a run of another version, which is left alone.
     """
 
     status: Status = "missing"
     error: str | None = None
     wall_s: float | None = None
     tuned: dict[str, Any] | None = None
+    foreign: bool = False
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Book:
         match: By dataset and arm: {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
         spent: See `Spent`.
+        damaged: Whether there is a `suite.json` that nobody can read; it is put aside when one is written.
     """
 
     folder: Path
@@ -67,6 +70,7 @@ class Book:
     match: dict[str, dict[str, Any]] = field(default_factory=dict)
     controls: list[dict[str, Any]] = field(default_factory=list)
     spent: Spent = field(default_factory=Spent)
+    damaged: bool = False
 
     def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
         """Return how many trainings are in a state."""
@@ -76,7 +80,10 @@ class Book:
         """Write `suite.json`."""
         cells = [{**asdict(cell), "folder": cell.folder, **asdict(state)} for cell, state in self.states.items()]
         page = {"cells": cells, "match": self.match, "controls": self.controls, "spent": asdict(self.spent)}
-        write_json(self.folder / FILE, {"schema": SCHEMA, **page})
+        if self.damaged:
+            (self.folder / SUITE_STATE).rename(self.folder / DAMAGED)
+            self.damaged = False
+        write_json(self.folder / SUITE_STATE, {"schema": SUITE_SCHEMA, **page})
 
 
 def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
@@ -85,11 +92,13 @@ def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
     Raises:
         RecordError: if `suite.json` is of another version.
     """
-    page = _read(folder)
+    found = _read(folder)
+    page = found or {}
     kept = {entry["folder"]: entry for entry in page.get("cells", [])}
     book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
-    book.controls = list(page.get("controls", []))
+    book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
     book.spent = Spent(**page.get("spent", {}))
+    book.damaged = found is None
     return book
 
 
@@ -112,7 +121,7 @@ def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
         state.status = "failed" if said == "failed" else "missing"
         return state
     if result.get("schema_version") != SCHEMA_VERSION:
-        state.status = "failed"
+        state.status, state.foreign = "failed", True
         state.error = f"its {RESULT} is of another schema, {result.get('schema_version')}; remove {cell.folder}"
     elif result["status"] == "completed":
         state.status = "completed"
@@ -122,16 +131,16 @@ def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
     return state
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / FILE
+def _read(folder: Path) -> dict[str, Any] | None:
+    """Return what `suite.json` holds, nothing where there is none; None where it is damaged."""
+    path = folder / SUITE_STATE
     if not path.is_file():
         return {}
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         _log.warning("%s is damaged; what it said is read from the runs again", path)
-        path.rename(folder / DAMAGED)
-        return {}
-    if not isinstance(page, dict) or page.get("schema") != SCHEMA:
+        return None
+    if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
         raise RecordError(f"{path}: was not written by this version of snnlab; folder=FOLDER begins another")
     return page

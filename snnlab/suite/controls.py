@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snnlab.errors import RecordError, listing
+from snnlab.record.run_reading import Recorded
+from snnlab.seeds import Stream, generator
 from snnlab.suite.book import Book, result_of
 from snnlab.suite.plan import Cell
 
+BEST = Path("checkpoints") / "best.ckpt"
 Verdict = tuple[bool | None, str]
-# So often a network that learned nothing is below the bound.
-_OFTEN = 0.99
+# So often a network that learned nothing is below the bound; and what is as likely as this by renamed classes is luck.
+_OFTEN, _LUCK = 0.99, 0.05
+_RENAMED = 10_000
 
 
 def judged(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]]:
-    """Return what each control of a suite came to: {name, dataset, arm, passed, said}; passed is None for numbers.
+    """Return what each control of a suite came to: {name, dataset, arm, passed, said}.
+
+    `passed` is None of figures, and where there is no verdict.
 
     Args:
         book: The states of all trainings, and what earlier commands have judged.
@@ -39,8 +45,14 @@ def _judged(book: Book, cell: Cell) -> dict[str, Any]:
     mine, twin = (_result(book, one) for one in (cell, cell.twin))
     if mine is not None and twin is None:
         said = "its twin without the control is not trained"
+    elif mine is not None and twin is not None and not all("test/accuracy" in one["metrics"] for one in (mine, twin)):
+        said = "not tested: there are no test recordings"
     elif mine is not None and twin is not None:
-        passed, said = _WAYS[cell.control or ""](mine, twin, book.folder / cell.folder, book.folder / cell.twin.folder)
+        folders = (book.folder / cell.folder, book.folder / cell.twin.folder)
+        try:
+            passed, said = _WAYS[cell.control or ""](mine, twin, *folders)
+        except RecordError as error:  # a file of the two was removed or damaged
+            said = f"not judged: {error}"
     return {"passed": passed, "said": said}
 
 
@@ -50,32 +62,61 @@ def _result(book: Book, cell: Cell) -> dict[str, Any] | None:
 
 
 def _shuffled_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
-    """Return whether a network that was trained on shuffled labels is at chance on the test recordings."""
+    """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
+
+    The binomial bound takes the answers to be independent. A network that tells classes apart, and names each by the
+    few labels that it happens to have more of, is above it by luck now and then: that is no verdict.
+    """
     from scipy.stats import binom
 
-    accuracy, targets = mine["metrics"]["test/accuracy"], _targets(folder)
+    arrays = Recorded(folder, dict(mine)).predictions()
+    accuracy, targets = mine["metrics"]["test/accuracy"], arrays["test_target"]
     number = len(targets)
     chance = np.bincount(targets).max() / number
     bound = float(binom.ppf(_OFTEN, number, chance)) / number
     words = (
         f"{accuracy:.1%} with labels shuffled; chance is at most {chance:.1%}, and below {bound:.1%} 99 times of 100"
     )
-    return round(accuracy * number) <= round(bound * number), words
+    if round(accuracy * number) <= round(bound * number):
+        return True, words
+    luck = by_luck(targets, arrays["test_readout"])
+    words += f"; with its classes renamed at random it would be as right {luck:.0%} of the times"
+    return (None, f"cannot be told from one training: {words}") if luck > _LUCK else (False, words)
+
+
+def by_luck(targets: np.ndarray, readout: np.ndarray) -> float:
+    """Return how often answers would be right as often as they are, or more often, if classes were renamed at random.
+
+    Args:
+        targets: The classes.
+        readout: The network's, the largest of which is its answer.
+
+    Shape:
+        targets: `[N]`; readout: `[N, K]`.
+    """
+    classes = readout.shape[1]
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (targets, readout.argmax(1)), 1)
+    named = generator(0, Stream.TEST).permuted(np.tile(np.arange(classes), (_RENAMED, 1)), axis=1)
+    right = table[np.arange(classes), named].sum(1)
+    return float((right >= np.trace(table)).mean())
 
 
 def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
     """Return whether epoch, weights and validation are the same with test labels permuted."""
+    from snnlab.record.repeating import weights_hash
+
     differs = []
     if mine["selection"]["epoch"] != twin["selection"]["epoch"]:
         differs.append("the chosen epoch")
     figures = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (mine, twin)]
     if figures[0] != figures[1]:
         differs.append("validation figures")
-    if _weights(folder) != _weights(other):
+    if weights_hash(folder / BEST) != weights_hash(other / BEST):
         differs.append("the chosen weights")
     accuracy = f"test accuracy {mine['metrics']['test/accuracy']:.1%} against {twin['metrics']['test/accuracy']:.1%}"
     if differs:
-        return False, f"with test labels permuted, {' and '.join(differs)} differ; {accuracy}"
+        return False, f"with test labels permuted, {listing(differs)} differ; {accuracy}"
     epoch = mine["selection"]["epoch"]
     which = "none" if epoch is None else str(epoch + 1)
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
@@ -95,19 +136,3 @@ _WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path],
     "shuffled_time": _less,
     "counts_only": _less,
 }
-
-
-def _targets(folder: Path) -> np.ndarray:
-    with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-        return arrays["test_target"]
-
-
-def _weights(folder: Path) -> str:
-    """Return a checksum of the chosen weights."""
-    from snnlab.training.checkpoints import read_checkpoint
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"].items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -7,9 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from snnlab.record.run_folder import CONFIG
+from snnlab.record.suite.reading import read_config, steps_of
 from snnlab.suite.book import Book, result_of
 from snnlab.suite.plan import Cell, Plan
 
@@ -63,10 +61,8 @@ def _wall_time(result: Mapping[str, Any], folder: Path) -> float | None:
 
 def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
     """Return the steps of a recording times the epochs trained."""
-    config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
-    data: Any = config.get("data", {}) if isinstance(config, dict) else {}
-    bins = data.get("num_bins") or data["duration_ms"] / data["dt"]
-    return bins * result["selection"]["epochs"]
+    steps = steps_of(read_config(folder))
+    return None if steps is None else float(steps * result["selection"]["epochs"])
 
 
 _WAYS: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {

@@ -11,12 +11,10 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.files import unwritable, write_text
-from snnlab.search.plan import key_of
+from snnlab.record.suite.reading import SUITE_PAGE, SUITE_SCHEMA
+from snnlab.settings import key_of
 from snnlab.suite.plan import Plan
 from snnlab.suite.settings import Arm, Choice, Suite
-
-SCHEMA = 1
-FILE = "suite.yaml"
 
 
 def read_page(folder: Path) -> Mapping[str, Any] | None:
@@ -25,14 +23,14 @@ def read_page(folder: Path) -> Mapping[str, Any] | None:
     Raises:
         RecordError: if it cannot be read, or is of another version.
     """
-    path = folder / FILE
+    path = folder / SUITE_PAGE
     if not path.is_file():
         return None
     try:
         page = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(page, Mapping) or page.get("schema") != SCHEMA:
+    if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
         raise RecordError(f"{path}: was not written by this version of snnlab; folder=FOLDER begins another")
     return {str(key): value for key, value in page.items()}
 
@@ -61,7 +59,9 @@ def write_page(plan: Plan) -> None:
         RecordError: if the folder cannot be written.
     """
     try:
-        write_text(plan.folder / FILE, OmegaConf.to_yaml(OmegaConf.create({"schema": SCHEMA, **plan.as_page()})))
+        write_text(
+            plan.folder / SUITE_PAGE, OmegaConf.to_yaml(OmegaConf.create({"schema": SUITE_SCHEMA, **plan.as_page()}))
+        )
     except OSError as error:
         raise unwritable(plan.folder, error, "folder") from error
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnlab.search.plan import QUIET, key_of
+from snnlab.record.suite.reading import place_of
+from snnlab.search.plan import QUIET
 from snnlab.search.space import Values, overrides
 from snnlab.search.task import Outcome, Task
+from snnlab.settings import key_of
 from snnlab.suite.settings import TUNE_SEED, Choice, Suite
 
 
@@ -32,8 +34,9 @@ class Cell:
     @property
     def folder(self) -> str:
         """Its run's folder, in that of the suite."""
-        place = f"{self.dataset}/{self.arm}/{self.seed}"
-        return f"runs/{place}" if self.control is None else f"controls/{self.control}/{place}"
+        if self.control is None:
+            return place_of(self.dataset, self.arm, self.seed)
+        return f"controls/{self.control}/{self.dataset}/{self.arm}/{self.seed}"
 
     @property
     def twin(self) -> Cell:
@@ -53,12 +56,14 @@ class Survey:
         mistake: What is wrong with the settings, or None.
         gap: Why there are no recordings, or None.
         duplicates: One line on recordings in several parts of the split.
-        gpus: Number of GPUs.
+        apart: Whether none is trained on or chosen with that is tested, as far as that is known.
+        gpus: Number of GPUs that trainings can share out.
     """
 
     mistake: str | None = None
     gap: str | None = None
     duplicates: str | None = None
+    apart: bool = True
     gpus: int = 0
 
 

@@ -58,6 +58,8 @@ class Runner:
         # What this command has trained.
         self.trained: set[Cell] = set()
         self._next_tables = 0.0
+        # That trainings share out, by dataset.
+        self._gpus: dict[str, int] = {}
 
     def run(self) -> None:
         """Run what is missing.
@@ -75,7 +77,7 @@ class Runner:
 
     def _due(self, cell: Cell) -> bool:
         state = self.book.states[cell]
-        return state.status != "completed" and not (state.error and "another schema" in state.error)
+        return state.status != "completed" and not state.foreign
 
     def _surveyed(self, todo: Sequence[Cell]) -> list[Cell]:
         """Look for the recordings of each dataset once, and leave out what has none."""
@@ -85,7 +87,7 @@ class Runner:
         for dataset in datasets:
             found = self._survey(dataset, todo)
             self._raise_stopped()
-            self.crew.devices = found.gpus if self.plan.suite.engine == "joblib" else 0
+            self._gpus[dataset] = found.gpus if self.plan.suite.engine == "joblib" else 0
             problem = found.mistake or found.gap
             if found.mistake:
                 mistakes[dataset] = found.mistake
@@ -123,8 +125,7 @@ class Runner:
         if found.duplicates is None:
             return
         others = [one for one in self.book.controls if (one["name"], one["dataset"]) != ("duplicates", dataset)]
-        passed = not found.gap
-        said = {"name": "duplicates", "dataset": dataset, "arm": None, "passed": passed, "said": found.duplicates}
+        said = {"name": "duplicates", "dataset": dataset, "arm": None, "passed": found.apart, "said": found.duplicates}
         self.book.controls = [*others, said]
 
     def _tuned(self, todo: Sequence[Cell]) -> list[Cell]:
@@ -133,6 +134,7 @@ class Runner:
         for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in todo):
             if self.plan.suite.tuning(arm) is None or self.crew.ending:
                 continue
+            self.crew.devices = self._gpus[dataset]
             of_arm = [cell for cell in left if (cell.dataset, cell.arm) == (dataset, arm)]
             if not any(self.book.states[cell].tuned for cell in of_arm):
                 _log.info("%s on %s is tuned:", arm, dataset)
@@ -153,9 +155,11 @@ class Runner:
         while (self._waiting and not self.crew.ending) or self.crew.busy:
             while self._waiting and self.crew.free:
                 self._start(self._waiting.pop(0))
-            for ended in list(self.crew.finish() if self.crew.ending else self.crew.collect()):
-                self._record(ended)
-            self.crew.wait()
+            ended = list(self.crew.finish() if self.crew.ending else self.crew.collect())
+            for one in ended:
+                self._record(one)
+            if not ended:
+                self.crew.wait()
         for cell in self._busy:
             self.book.states[cell].status = "missing"
         self._busy = []
@@ -166,6 +170,7 @@ class Runner:
         self._busy.append(cell)
         self._write()
         values = state.tuned["values"] if state.tuned else {}
+        self.crew.devices = self._gpus[cell.dataset]
         self.crew.start(cell, self.plan.task(cell, values, self._threads, self._work.merged))
 
     def _record(self, ended: Ended) -> None:
@@ -191,6 +196,8 @@ class Runner:
         self.book.write()
         begun = time.perf_counter()
         if begun >= self._next_tables and self.book.count("completed"):
+            self.book.match = matched(self.plan, self.book)
+            self.book.write()
             self._tables()
             now = time.perf_counter()
             self._next_tables = now + (now - begun) / _SHARE

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
 from snnlab.record.suite.energy import energy_of
+from snnlab.record.suite.published import check_published
 from snnlab.search.settings import PLACE as SWEEP
 from snnlab.search.settings import checked as checked_sweep
 from snnlab.settings import check_settings
-from snnlab.suite.figure import check_figure
 
 PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
@@ -76,7 +76,7 @@ class Suite:
         match: See `Match`; null: arms need be equal in nothing.
         tune: Settings of a sweep that each arm is given before it is trained, {trials: 10, space: {...}}; null: none.
         controls: Of each dataset's first arm and the first seed; see `CONTROLS`.
-        published: Figures of others, shown beside these; see `Figure`.
+        published: Figures of others, shown beside these.
         energy: Constants of the energy estimate.
         engine: Where trainings run: `here`, in this process; `joblib`, in processes of this machine; `submitit`; `ray`.
         workers: Trainings at the same time.
@@ -161,10 +161,7 @@ def checked(values: Mapping[str, Any]) -> Suite:
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
-    for number, node in enumerate(suite.published):
-        check_figure(node, f"{PLACE}.published.{number}")
-        check_names([node["dataset"]], datasets, f"{PLACE}.published.{number}.dataset", "dataset")
-    _check_energy(suite.energy)
+    _check_shown(suite)
     for name in arms:
         _check_tuning(suite, name)
     return suite
@@ -237,9 +234,11 @@ def _check_match(node: Mapping[str, Any] | None) -> None:
             raise ConfigError(f"{PLACE}.match.within: must be 0 or more, got {node['within']}")
 
 
-def _check_energy(node: Mapping[str, Any] | None) -> None:
+def _check_shown(suite: Suite) -> None:
+    """Check what only a table needs, before anything is trained."""
     try:
-        energy_of(node, PLACE)
+        energy_of(suite.energy, PLACE)
+        check_published(suite.published, PLACE)
     except RecordError as error:
         raise ConfigError(str(error)) from error
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError
 from snnlab.search.crew import Crew
 from snnlab.search.plan import Plan as SearchPlan
 from snnlab.search.plan import check_common
 from snnlab.search.settings import checked
+from snnlab.search.task import AROUND
+from snnlab.settings import key_of
 from snnlab.suite.clock import Clock
 from snnlab.suite.plan import Plan
-from snnlab.suite.settings import TUNE_SEED
+from snnlab.suite.settings import PLACE, TUNE_SEED
+
+if TYPE_CHECKING:
+    from snnlab.search.study import SharedStudy
 
 
 def search_plan(plan: Plan, dataset: str, arm: str, merged: Callable[[Sequence[str]], list[str]]) -> SearchPlan:
@@ -27,7 +32,10 @@ def search_plan(plan: Plan, dataset: str, arm: str, merged: Callable[[Sequence[s
     where = {"engine": suite.engine, "workers": suite.workers, "submitit": suite.submitit}
     sweep, space = checked({"finalists": 0, **node, **where, "test_seeds": 0})
     common = plan.tuning_overrides(dataset, arm, merged)
-    check_common(common, space)
+    try:
+        check_common(common, space)
+    except ConfigError as error:
+        raise ConfigError(f"{PLACE}.tune of {arm} on {dataset}: {error}") from error
     folder = plan.folder / "tune" / dataset / arm
     return SearchPlan(folder, f"{arm}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
 
@@ -51,7 +59,7 @@ def tune(
     from snnlab.search import report
     from snnlab.search.driver import Driver
     from snnlab.search.locks import Driver as Lock
-    from snnlab.search.study import OUTCOME, SharedStudy, require_optuna
+    from snnlab.search.study import SharedStudy, require_optuna
     from snnlab.search.winner import find_winner
 
     require_optuna()
@@ -59,12 +67,13 @@ def tune(
     search.write()
     me = Lock(search.folder)
     try:
-        study = SharedStudy(
-            search.folder, search.sweep, search.space, me, {"overrides": list(search.common), "seed": search.seed}
-        )
-        earlier = study.count().finished
+        own = [text for text in search.common if key_of(text) not in (*AROUND, "threads")]
+        identity = {"overrides": own, "seed": search.seed}
+        study = SharedStudy(search.folder, search.sweep, search.space, me, identity)
+        before = _outcomes(study)
         driver = Driver(search, study, crew, time.perf_counter())
         driver.run()
+        clock.tuned(sum(one["wall_s"] for number, one in _outcomes(study).items() if number not in before))
         if crew.ending:
             return None
         driver.require_enough()
@@ -75,9 +84,14 @@ def tune(
             raise ConfigError(f"tune: no trial of {arm} on {dataset} was completed")
         report.write_trials(search, study)
         report.write_summary(search, study, winner, {})
-        outcomes = [trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs]
     finally:
         me.leave()
-    clock.tuned(sum(one["wall_s"] for one in outcomes[earlier:]))
-    best = winner.finalists[0].values
-    return {"trials": study.count().finished, "val_size": max(one["val_size"] for one in outcomes), "values": best}
+    best, sizes = winner.finalists[0].values, [one["val_size"] for one in _outcomes(study).values()]
+    return {"trials": study.count().finished, "val_size": max(sizes), "values": best}
+
+
+def _outcomes(study: SharedStudy) -> dict[int, Any]:
+    """Return what has come of the trials that have ended, by their numbers."""
+    from snnlab.search.study import OUTCOME
+
+    return {trial.number: trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs}

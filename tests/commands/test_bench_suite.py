@@ -93,6 +93,11 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
         (["suite=smoke", "+arms.mine=[model=mlp_lif]"], "a suite's own settings take neither + nor ~; arms=..."),
         (["suite=smoke", "arms.recurrent.note=x"], "arms are written in the suite's file; arms=[...] chooses"),
         (["suite=smoke", "launcher=joblib"], "a suite's trainings are spread by engine=here, joblib"),
+        (
+            ["suite=smoke", "tune={trials: 2, space: {optimizer.lr: [0.1, 0.2]}}"],
+            "suite.tune of recurrent on spike_patterns: optimizer.lr=0.01: is searched, by sweep.space.optimizer.lr;"
+            " leave one of the two out",
+        ),
         (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
         (["smoke"], "bench: there is no action smoke"),
     ],

@@ -50,9 +50,14 @@ def test_a_launcher_trains_the_same_runs_and_passes_over_mistakes(
         ("5", "2", "0"),
     ]
     before = (folder / "2_0" / "result.json").stat().st_mtime_ns
-    again = snnlab("train", *given, "neuron.tau_mem=5")
-    assert again.status == 0, again.err
+    again = snnlab("train", *given, "neuron.tau_mem=-1,5")
+    assert again.status == 2
     assert (folder / "2_0" / "result.json").stat().st_mtime_ns == before
+    for other, named in (("neuron.tau_mem=-1,7", "2_0"), ("neuron.v_threshold=2", "neuron.v_threshold=2")):
+        refused = snnlab("train", *given, "neuron.tau_mem=-1,5", other)
+        assert refused.status == 2
+        assert f"holds runs of other settings ({named}); hydra.sweep.dir=FOLDER begins another" in refused.err
+    assert rows(folder)[1]["runs"] == "2"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from snnlab import load, train
 from snnlab.data.settings import build_dataset
+from snnlab.record.anytime import Clock
 
 from .conftest import Outcome
 
@@ -128,7 +129,9 @@ def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str
     assert last == whole
 
 
-def test_an_answer_may_come_as_soon_as_it_is_probable(run: Path, snnlab: Snnlab) -> None:
+def test_an_answer_may_come_as_soon_as_it_is_probable(
+    run: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = [str(path) for path in sorted((run.parents[2] / "mine").glob("*/*.npy"))]
     whole = _rows(snnlab("predict", str(run), *files))
     pieces = [
@@ -147,6 +150,9 @@ def test_an_answer_may_come_as_soon_as_it_is_probable(run: Path, snnlab: Snnlab)
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
     assert "--until needs a probability" in snnlab("predict", str(run), files[0], "--until", "2").err
+    monkeypatch.setattr("snnlab.commands.early.clock_of", lambda settings: Clock(settings.step_ms, 5.0))
+    later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # of frames that wait for what comes then
+    assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in early]
 
 
 def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:

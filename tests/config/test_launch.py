@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.launch import Launch, split_launch
+from snnlab.config.launch import Launch, shares_gpus, split_launch
 from snnlab.errors import ConfigError
 
 
@@ -34,3 +34,17 @@ def test_without_them_hydra_runs_one_after_the_other():
 def test_a_mistake_is_named(arguments: list[str], words: str):
     with pytest.raises(ConfigError, match=words):
         split_launch(arguments)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "shares"),
+    [
+        ({}, True),
+        ({"accelerator": "auto", "devices": 1}, True),
+        ({"accelerator": "cpu", "devices": 1}, False),
+        ({"accelerator": "gpu", "devices": 2}, False),
+        ({"accelerator": "gpu", "devices": [1]}, False),
+    ],
+)
+def test_gpus_are_shared_out_among_trainings_that_take_one_of_them(trainer: dict[str, object], shares: bool):
+    assert shares_gpus(trainer) is shares

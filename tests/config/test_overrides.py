@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.config.composing import compose_once
 from snnlab.config.layers import merge
-from snnlab.config.overrides import SURROGATE_WAYS, mark_overrides
+from snnlab.config.overrides import SURROGATE_WAYS, mark_overrides, merged
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
@@ -147,3 +147,8 @@ def test_a_layer_that_says_the_size_of_its_surrogate_replaces_the_neurons(base: 
 def test_the_surrogate_of_a_composed_layer_is_what_was_asked_for(overrides: list[str], surrogate: dict):
     experiment, _ = compose_once(["model=mlp_lif", "neuron=lif", *overrides], None)
     assert experiment.model["layers"]["lif1"]["surrogate"] == surrogate
+
+
+def test_a_later_override_takes_the_place_of_an_earlier_one_and_of_its_rival():
+    given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
+    assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]

@@ -5,6 +5,7 @@ from typing import get_args
 from snnlab.config import schema
 from snnlab.data import control
 from snnlab.nn.kernels import ops
+from snnlab.suite.settings import CONTROLS
 
 
 def test_the_backends_are_those_that_there_are() -> None:
@@ -13,4 +14,4 @@ def test_the_backends_are_those_that_there_are() -> None:
 
 def test_the_controls_are_those_that_there_are() -> None:
     assert schema.Control == control.Control
-    assert set(get_args(schema.Control)) == set(control.MEANING)
+    assert set(get_args(schema.Control)) == set(control.MEANING) == set(CONTROLS)

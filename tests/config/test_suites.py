@@ -11,7 +11,7 @@ import pytest
 from snnlab.commands.bench import USAGE
 from snnlab.commands.validate import suite_problem
 from snnlab.config.folders import config_folder
-from snnlab.config.suites import asked, merged, read_suite
+from snnlab.config.suites import asked, read_suite
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS, SURROGATES
 from snnlab.suite.settings import check_overrides, checked
@@ -93,14 +93,10 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
         (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'"),
         (["suite=smoke", "datasets=[]"], "datasets: is empty"),
         (["suite=smoke", "seeds=1,2"], r"seeds=1,2: takes one value; a list is written \[a,b\]"),
+        (["suite=smoke", "seeds.first=1"], "seeds.first: seeds has no entries; write seeds=VALUE"),
         (["suite=smoke", "contorls=[]"], "there is no setting 'contorls'. Did you mean 'controls'"),
     ],
 )
 def test_a_slip_is_named(words: list[str], said: str):
     with pytest.raises(ConfigError, match=said):
         asked(words, None)
-
-
-def test_a_later_override_takes_the_place_of_an_earlier_one_and_of_its_rival():
-    given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
-    assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]

@@ -56,6 +56,11 @@ def test_the_users_own_file_is_found(tmp_path: Path):
         (["sweep=default", "sweep=pareto"], "sweep: choose one file"),
         (["sweep.trials=1,2"], r"sweep.trials=1,2: takes one value"),
         (["sweep.space={a: "], "not an override; write key=value"),
+        (["sweep.trials.x=1"], "trials.x: trials has no entries; write trials=VALUE"),
+        (["trials=3"], r"trials=3: is a setting of the sweep; write sweep.trials=3"),
+        (["sweeps.trials=3"], r"there is no setting 'sweeps'. Did you mean 'sweep'\?"),
+        (["resum=FOLDER"], r"there is no setting 'resum'. Did you mean 'resume'\?"),
+        (["neuron.tau_mem=5,10"], r"several values are a space to search: 'sweep.space=\{neuron.tau_mem: \[5,10\]\}'"),
     ],
 )
 def test_a_mistake_is_named(overrides: list[str], words: str):
@@ -65,3 +70,8 @@ def test_a_mistake_is_named(overrides: list[str], words: str):
 
 def test_what_is_no_setting_of_a_sweep_is_of_its_trials():
     assert given_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
+
+
+@pytest.mark.parametrize("override", ["seed=3", "data.dims=[1,2]", "name='a,b'", "model=mlp_lif", "+trainer.x=1"])
+def test_overrides_of_a_training_are_taken(override: str):
+    assert sweep_settings([override], None)[1] == [override]

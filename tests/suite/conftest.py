@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.config.suites import merged
+from snnlab.config.overrides import merged
 from snnlab.search.crew import Crew
 from snnlab.search.engines import Here
 from snnlab.search.task import Outcome, Task
@@ -37,14 +37,16 @@ def settings_of(task: Task) -> dict[str, str]:
     return {key: value for key, _, value in (text.partition("=") for text in task.overrides)}
 
 
-def write_run(folder: Path, accuracy: float = 0.9, **metrics: float) -> None:
+def write_run(folder: Path, accuracy: float = 0.9, classes: int = 4, **metrics: float) -> None:
     """Write the folder of a run that is completed."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {"test/accuracy": accuracy, "val/loss": 0.5, "params": 100.0, **metrics}
-    (folder / "config.yaml").write_text("data: {num_bins: 8}\n")
+    (folder / "config.yaml").write_text("data: {num_bins: 8, duration_ms: 80.0}\n")
     page = {"status": "completed", "seed": 0, "metrics": found, "selection": {"epoch": 2, "epochs": 3}}
     (folder / "result.json").write_text(json.dumps({"schema_version": 1, **page, "timing": {"fit_s": 2.0}}))
-    np.savez(folder / "predictions.npz", test_target=np.arange(N) % 4)
+    target, right = np.arange(N) % classes, np.arange(N) < accuracy * N
+    readout = np.eye(classes)[np.where(right, target, (target + 1) % classes)]
+    np.savez(folder / "predictions.npz", test_target=target, test_readout=readout)
 
 
 @dataclass
@@ -64,12 +66,14 @@ class Stub:
     accuracy: Callable[[Task], float] = lambda task: 0.9
     trained: list[Task] = field(default_factory=list)
     surveyed: int = 0
+    classes: int = 4
+    tables: Callable[[], Any] = lambda: None
 
     def train(self, task: Task) -> Outcome:
         self.trained.append(task)
         error, begun = self.broken(task), time.perf_counter()
         if error is None:
-            write_run(Path(task.folder), self.accuracy(task))
+            write_run(Path(task.folder), self.accuracy(task), self.classes)
         status = "interrupted" if error == "ctrl-c" else "failed" if error else "completed"
         metrics = {} if error else {"test/accuracy": self.accuracy(task)}
         wall_s = time.perf_counter() - begun
@@ -91,7 +95,7 @@ class Stub:
         book = open_book(self.folder, plan.cells())
         crew = Crew(Here(), Trained(self.train, self.rehearse), 1)
         work = Work(self.train, self.survey, merged)
-        Runner(plan, plan.cells(), book, work, Here(), crew, time.perf_counter(), lambda: None).run()
+        Runner(plan, plan.cells(), book, work, Here(), crew, time.perf_counter(), self.tables).run()
         return book
 
 

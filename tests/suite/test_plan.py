@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from snnlab.config.suites import merged
+from snnlab.config.overrides import merged
 from snnlab.suite.plan import Cell, Plan
 from snnlab.suite.settings import Choice, checked
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.suite import runner
+from snnlab.suite.book import open_book
 
 from .conftest import Stub, settings_of, write_run
 
@@ -31,6 +34,16 @@ def test_each_arm_is_trained_on_each_dataset_with_each_seed_and_each_dataset_loo
     expected = {"data": "saccade_digits", "neuron": "cuba_lif", "seed": "0", "test": "true"}
     assert {key: first[key] for key in expected} == expected
     assert set(statuses(stub).values()) == {"completed"}
+
+
+def test_gpus_are_shared_out_on_the_datasets_whose_trainings_take_one(stub: Stub, monkeypatch: pytest.MonkeyPatch):
+    look = stub.survey
+    monkeypatch.setattr(
+        stub, "survey", lambda *given: replace(look(*given), gpus=2 if "digits" in given[0][0][0] else 0)
+    )
+    stub.run(engine="joblib")
+    shared = {Path(task.folder).parts[-3]: settings_of(task).get("trainer.devices") for task in stub.trained}
+    assert shared == {"digits": "[0]", "patterns": None}
 
 
 def test_what_is_done_is_not_done_again_and_more_seeds_are_added(stub: Stub):
@@ -130,6 +143,15 @@ def test_arms_that_are_not_equal_are_flagged_and_stay(stub: Stub):
     assert stub.run(match={"by": "wall_time"}).match["digits"]["b"]["value"] == 2.0
 
 
+def test_a_table_on_the_way_knows_which_arms_are_off_their_budget(stub: Stub, monkeypatch: pytest.MonkeyPatch):
+    seen: list[dict[str, Any]] = []
+    stub.tables = lambda: seen.append(page(stub)["match"])
+    monkeypatch.setattr(runner, "_SHARE", 1e9)  # a table after each training
+    stub.run(match={"by": "params"})
+    assert seen[0] == {"digits": {"a": {"value": 100.0, "off": 1.0, "beyond": False}}}
+    assert open_book(stub.folder, []).match == page(stub)["match"] == seen[-1]
+
+
 def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
     stub.accuracy = lambda task: 0.27 if "shuffled" in task.folder else 0.9
     book = stub.run(controls=["shuffled_labels", "shuffled_time"])
@@ -149,6 +171,45 @@ def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
 def test_a_network_that_learns_shuffled_labels_fails_the_control(stub: Stub):
     book = stub.run(controls=["shuffled_labels"])
     assert [one["passed"] for one in book.controls if one["name"] == "shuffled_labels"] == [False, False]
+
+
+def test_what_few_classes_may_be_by_luck_is_no_verdict(stub: Stub):
+    stub.classes, stub.accuracy = 2, lambda task: 0.6 if "shuffled" in task.folder else 0.9
+    (said, _) = (one for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] == "shuffled_labels")
+    assert said["passed"] is None
+    assert said["said"].startswith("cannot be told from one training: 60.0% with labels shuffled; chance is at most 50")
+    assert said["said"].endswith("with its classes renamed at random it would be as right 50% of the times")
+
+
+def test_a_control_without_a_test_has_no_verdict(stub: Stub):
+    stub.run(controls=["shuffled_labels"])
+    for path in stub.folder.glob("controls/*/*/*/*/result.json"):
+        page = json.loads(path.read_text())
+        del page["metrics"]["test/accuracy"]
+        path.write_text(json.dumps(page))
+    (stub.folder / "suite.json").unlink()
+    said = {one["said"] for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] != "duplicates"}
+    assert said == {"not tested: there are no test recordings"}
+
+
+def test_a_control_of_which_a_file_is_missing_is_not_judged(stub: Stub):
+    stub.run(controls=["shuffled_labels", "permuted_test_labels"])
+    for path in stub.folder.glob("controls/*/digits/*/*/predictions.npz"):
+        path.unlink()
+    (stub.folder / "suite.json").unlink()
+    book = stub.run(controls=["shuffled_labels", "permuted_test_labels"])
+    said = {one["name"]: one["said"] for one in book.controls if one["dataset"] == "digits"}
+    assert said["shuffled_labels"].startswith("not judged: ")
+    assert "predictions.npz: cannot be read" in said["shuffled_labels"]
+    assert said["permuted_test_labels"].startswith("not judged: ")  # stubs write no checkpoint
+
+
+def test_a_dry_run_leaves_a_damaged_suite_json_where_it_is(stub: Stub):
+    stub.run()
+    (stub.folder / "suite.json").write_text("{")
+    before = sorted(stub.folder.iterdir())
+    open_book(stub.folder, [])
+    assert sorted(stub.folder.iterdir()) == before
 
 
 def test_a_mistake_that_all_trainings_have_is_the_users(stub: Stub, monkeypatch: pytest.MonkeyPatch):

@@ -53,9 +53,9 @@ def test_what_was_found_is_what_the_arm_is_trained_with(tuned: Stub):
 
 
 def test_what_is_tuned_is_not_tuned_again(tuned: Stub):
-    tuned.run(**SMALL)
+    tuned.run(**SMALL, common=["data.root=here"])
     tuned.trained.clear()
-    tuned.run(**{**SMALL, "seeds": [0, 1]})
+    tuned.run(**{**SMALL, "seeds": [0, 1], "common": ["data.root=elsewhere"]})
     assert len(tuned.trained) == 2
     assert settings_of(tuned.trained[0])["optimizer.lr"] == "0.1"
 

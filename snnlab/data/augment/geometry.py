@@ -13,15 +13,16 @@ from snnlab.events import Events
 
 @AUGMENTATIONS.register("affine")
 class Affine(Augmentation):
-    """Move, turn and resize a recording about the sensor's centre c; what leaves the sensor is gone.
+    """Move, turn, slant and resize a recording about the sensor's centre c; what leaves the sensor is gone.
 
-        x' = round(c + s R(angle) (x - c) + d)
+        x' = round(c + s R(angle) H (x - c) + d),  H (x, y) = (x + y tan(slant), y)
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         shift: Largest |d| along each axis, pixels.
         rotate: Largest |angle|, degrees; sensors without rows cannot turn.
         scale: [from, to] of s.
+        shear: Largest |slant|, degrees; sensors without rows cannot slant.
         p: Probability that it is done.
 
     Raises:
@@ -34,16 +35,21 @@ class Affine(Augmentation):
         shift: float = 0.0,
         rotate: float = 0.0,
         scale: Sequence[float] = (1.0, 1.0),
+        shear: float = 0.0,
         p: float = 1.0,
     ) -> None:
         super().__init__(p)
         if shift < 0 or not 0 <= rotate <= 180:
             raise ValueError(f"shift must be 0 or more and rotate 0 to 180, got {shift} and {rotate}")
+        if not 0 <= shear <= 60:
+            raise ValueError(f"shear must be 0 to 60, got {shear}")
         require_range("scale", scale, 0.1, 10)
         self.width, self.height, _ = sensor_size
         if self.height == 1 and rotate:
             raise ValueError("rotate: a sensor without rows cannot turn")
-        self.shift, self.rotate, self.scale = shift, rotate, scale
+        if self.height == 1 and shear:
+            raise ValueError("shear: a sensor without rows cannot slant")
+        self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Return the events where they then are."""
@@ -54,6 +60,8 @@ class Affine(Augmentation):
         middle_x, middle_y = (self.width - 1) / 2, (self.height - 1) / 2
         x = events.x - middle_x
         y = 0.0 if events.y is None else events.y - middle_y
+        if self.shear:  # drawn last, and only then: what is without it stays as it was
+            x = x + y * math.tan(math.radians(rng.uniform(-self.shear, self.shear)))
         cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         new_x = np.rint(cosine * x - sine * y + (middle_x + across)).astype(np.int64)
         inside = (new_x >= 0) & (new_x < self.width)

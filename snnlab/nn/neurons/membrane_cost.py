@@ -20,9 +20,6 @@ from snnlab.nn.surrogate import Surrogate
 from snnlab.nn.surrogate.watching import watching
 from snnlab.nn.temporal import ASIDE, Counts
 
-# Under this key a layer counts it; the network around it puts the layer's name before it.
-COST = f"{ASIDE}membrane"
-
 
 class MembraneCost:
     """A forward hook of a neuron: counts, for each, the squares of what its membrane is outside a band.
@@ -38,13 +35,15 @@ class MembraneCost:
 
     def __init__(self, lower: float | None, upper: float | None) -> None:
         self.lower, self.upper = lower, upper
+        # A layer counts it under this key, each band for itself; the network around it puts the layer's name before it.
+        self.key = f"{ASIDE}membrane {lower} {upper}".replace(".", ",")  # a dot would be a layer's within a network
 
     def __call__(self, neuron: Neuron, given: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> None:
         """Count it, where somebody counts."""
         said = dict(zip(("x", "state"), given, strict=False)) | dict(named)
         counts: Counts | None = said.get("counts")
         if counts is not None:
-            counts[COST] = self.sum(neuron, said["x"], said.get("state"), said.get("lengths"))
+            counts[self.key] = self.sum(neuron, said["x"], said.get("state"), said.get("lengths"))
 
     def sum(self, neuron: Neuron, x: Tensor, state: Any, lengths: Tensor | None) -> Tensor:
         """Return n.

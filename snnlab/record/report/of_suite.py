@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from snnlab.record.report.page import code, document, drawn, folded, note, pictures, section, subtitle, table
 from snnlab.record.report.suite_costs import cost_pictures
-from snnlab.record.suite.sheets import Sheet, remarks, sheets
+from snnlab.record.suite.sheets import VERDICTS, Sheet, remarks, sheets
 from snnlab.record.suite.table import Part, Table
 
 _INTERVALS = (
@@ -16,12 +16,11 @@ _INTERVALS = (
 _NUMBERS = "Numbers are the places in the table; bars are 95 % intervals over the seeds, and one seed has none."
 
 
-def suite_page(table_: Table, command: str | None, folder: str) -> str:
+def suite_page(table_: Table, folder: str) -> str:
     """Return the page of a suite.
 
     Args:
         table_: All that its tables hold.
-        command: The command that made it, and goes on with it, or None.
         folder: Where it lies, for commands.
     """
     sections = [
@@ -29,7 +28,7 @@ def suite_page(table_: Table, command: str | None, folder: str) -> str:
         section("Controls", table(("control", "dataset", "arm", "verdict", "what came out"), _controls(table_))),
         section("Runs without a result", table(("dataset", "arm", "seed", "status", "why"), _missing(table_))),
         section("Not shown", table(("",), ([problem] for problem in table_.problems))),
-        section("Again", code("\n".join(_again(command, folder)))),
+        section("Again", code("\n".join(_again(table_.command, folder)))),
     ]
     return document(table_.name, _summary(table_), sections)
 
@@ -67,10 +66,9 @@ def _sheet(sheet: Sheet, dataset: str) -> str:
 
 
 def _controls(table_: Table) -> Iterator[tuple[str, ...]]:
-    verdicts = {True: "passed", False: "FAILED"}
     for one in table_.controls:
         where = (str(one.get(key) or "") for key in ("dataset", "arm"))
-        yield str(one.get("name")), *where, verdicts.get(one.get("passed"), "-"), str(one.get("said") or "")
+        yield str(one.get("name")), *where, VERDICTS.get(one.get("passed"), "-"), str(one.get("said") or "")
 
 
 def _missing(table_: Table) -> Iterator[tuple[object, ...]]:

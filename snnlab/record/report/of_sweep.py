@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from snnlab.record.report.page import code, document, note, pictures, png, section, table
@@ -107,7 +108,7 @@ def _test_note(search: Search) -> Iterator[str]:
 def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
     for one in search.summary.get("finalists") or ():
         found = ", ".join(f"{name} {_short(value)}" for name, value in one["found"].items())
-        again = [f"{name} {_short(_mean(one['again'], name))}" for name in one["found"] if one["again"]]
+        again = [f"{name} {_short(fmean(run[name] for run in one['again']))}" for name in one["found"] if one["again"]]
         settings = "  ".join(f"{name}={_short(value)}" for name, value in one["values"].items())
         yield str(one["number"]), found, ", ".join(again) or "-", settings
 
@@ -140,10 +141,6 @@ def _again(search: Search) -> Iterator[str]:
     if search.summary.get("winner"):
         yield f"snnlab train --config-dir {search.folder}/config experiment=best"
     yield f"snnlab report {search.folder}"
-
-
-def _mean(again: Sequence[Mapping[str, float]], name: str) -> float:
-    return sum(one[name] for one in again) / len(again)
 
 
 def _short(value: Any) -> str:

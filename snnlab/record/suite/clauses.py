@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snnlab.record.suite.flags import hash_of_test
-from snnlab.record.suite.reading import Cell
+from snnlab.record.suite.reading import Cell, steps_of
 
 SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
 ACCURACY = (
@@ -14,7 +14,8 @@ ACCURACY = (
 )
 RANKING = (
     "by mean test accuracy; each row is compared with the one below it, and with the first, by a bootstrap over test"
-    " recordings and seeds, paired; p is adjusted by Holm's method over all of these; told apart below 5 %"
+    " recordings and seeds, paired, seeds only where both have the same; p is adjusted by Holm's method over all of"
+    " these; told apart below 5 %"
 )
 OPERATIONS = (
     "NeuroBench's definitions, before fusion. Dense: every weight and input; MACs and ACs: weights and inputs other"
@@ -68,16 +69,10 @@ def tuning(cell: Cell) -> str:
 
 def clock(cell: Cell) -> str | None:
     """Return the window and its steps."""
-    duration, bins, dt = (cell.config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
-    if duration is None:
+    duration, steps = cell.config.get("data.duration_ms"), steps_of(cell.config)
+    if duration is None or steps is None:
         return None
     duration = float(duration)
-    if dt is not None:
-        steps = round(duration / float(dt))
-    elif bins is not None:
-        steps = int(bins)
-    else:
-        return None
     if cell.config.get("data.bin_by", "time") == "count":
         return f"{duration:g} ms in {steps} steps of equally many events, which have no dt"
     return f"{duration:g} ms in {steps} step{'s' if steps > 1 else ''} of {duration / steps:g} ms"
@@ -110,8 +105,7 @@ def augmentation(cell: Cell) -> str:
     """Return what was done to training recordings."""
     nodes = cell.config.get("data.augment") or []
     said = [_node(node) for node in nodes]
-    mix = cell.config.get("data.mix")
-    mix = mix or cell.config.get("data.mix.type")
+    mix = cell.config.get("data.mix") or cell.config.get("data.mix.type")
     return ", ".join([*said, *([f"mixing {mix}"] if mix else [])]) or "none"
 
 

@@ -44,7 +44,7 @@ def number(form: str) -> Text:
 
     def text(value: Spread) -> str:
         mean = format(value.mean, form)
-        return mean + ("" if not value.sd or float(f"{value.sd:.1e}") == 0 else f" ± {format(value.sd, form)}")
+        return mean + ("" if not value.sd else f" ± {format(value.sd, form)}")
 
     return text
 
@@ -81,7 +81,6 @@ COLUMNS = (
     Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", percent, "accuracy"),
     Column("chosen_epoch", "chosen_epoch", "chosen epoch", plain(".0f"), "accuracy"),
     *(Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", percent, "time") for p in PARTS),
-    *(Column(f"spikes_at_{p}", f"spikes_at_{p}", f"spikes until {p} %", short, "time") for p in PARTS),
     Column("params", "params", "parameters", plain(",.0f"), "cost"),
     Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", short, "cost"),
     Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity, "cost"),

@@ -25,14 +25,14 @@ def print_on_console(table: Table) -> None:
             for piece, widths in pieces(sheet, console.width):
                 console.print(_rich(piece, widths))
         for said in remarks(part):
-            console.print(said, soft_wrap=True, markup=False, highlight=False)
+            console.print(said, soft_wrap=True)
         protocol = RichTable(title=f"{part.dataset}: protocol", title_justify="left", box=None, show_header=False)
         for clause in part.protocol:
             protocol.add_row(clause.about, clause.said)
         console.print(protocol)
     lines = [f"control {control_line(one)}" for one in table.controls]
     for line in [*lines, *table.problems]:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
 
 
 def pieces(sheet: Sheet, width: int) -> list[tuple[Sheet, list[int]]]:

@@ -49,7 +49,8 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
     for key, value in (
         ("samples_per_s", timing.get("samples_per_s")),
         ("peak_mb", memory),
-        ("wall_s", timing.get("fit_s") if cell.wall_s is None else cell.wall_s),
+        # Of one that was broken off the suite knows no more than what came afterwards.
+        ("wall_s", timing.get("fit_s") if cell.wall_s is None or cell.resumed else cell.wall_s),
         ("chosen_epoch", _plus_one(cell.part("selection").get("epoch"))),
         ("best_test_accuracy", _best_on_test(cell) if best_on_test else None),
     ):
@@ -59,7 +60,7 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
 
 
 def over_time(cell: Cell) -> dict[str, float]:
-    """Return the accuracy if the recordings had ended earlier, and the spikes until then, where they are known.
+    """Return the accuracy if the recordings had ended earlier.
 
     Recordings of labels over time, of values, or of fewer than four steps have none.
     """
@@ -75,8 +76,6 @@ def over_time(cell: Cell) -> dict[str, float]:
     for part in PARTS:
         at = math.ceil(answers.shape[1] * part / 100) - 1
         found[f"accuracy_at_{part}"] = float((answers[:, at] == targets).mean())
-        if (spikes := arrays.get("test_spikes_so_far")) is not None:
-            found[f"spikes_at_{part}"] = float(spikes[:, at].mean())
     return found
 
 

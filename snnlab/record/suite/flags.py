@@ -94,7 +94,7 @@ def _listed(path: Path) -> str | None:
     """Return a hash of the test recordings that a split lists, or None where there is no list."""
     try:
         return _hash_of_list(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

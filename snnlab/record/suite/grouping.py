@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.errors import RecordError
-from snnlab.record.arms import FREE
+from snnlab.record.arms import settings_of
 from snnlab.record.run_reading import find_runs
 from snnlab.record.suite.reading import Arm, Cell, Read, read_config, read_result
 
@@ -30,7 +30,7 @@ def read_runs(folder: Path) -> Read:
     groups: dict[str, list[Cell]] = {}
     for cell in found:
         groups.setdefault(_key(cell.config), []).append(cell)
-    settings = [_settings(cells[0].config) for cells in groups.values()]
+    settings = [settings_of(cells[0].config) for cells in groups.values()]
     names = names_of(settings)
     cells = [replace(one, arm=name) for name, of in zip(names, groups.values(), strict=True) for one in of]
     differs = [_differs(own, settings) for own in settings]
@@ -74,12 +74,8 @@ def _cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
     return Cell(str(config.get("data.type", "?")), "", seed, folder, status, run, error)
 
 
-def _settings(config: Settings) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key.partition(".")[0] not in FREE}
-
-
 def _key(config: Settings) -> str:
-    return json.dumps(_settings(config), sort_keys=True, default=str)
+    return json.dumps(settings_of(config), sort_keys=True, default=str)
 
 
 def _differing(settings: Sequence[Settings]) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from snnlab.errors import RecordError
+
 # Without these nobody can say what a figure is worth.
 _NEEDED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
+_NUMBERS = ("accuracy", "steps", "params")
 _SELECTIONS = ("test", "validation", "unknown")
 
 
@@ -44,13 +47,32 @@ class Published(NamedTuple):
         return f"{self.selection}: not comparable" if self.on_test else self.selection
 
 
+def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
+    """Check that what has to be a number is one.
+
+    Raises:
+        RecordError: for the first that is none, or an accuracy that is not in percent.
+    """
+    for node in nodes:
+        where = f"{place}.published: {node.get('name', 'without a name')}"
+        for key in _NUMBERS:
+            if not isinstance(node.get(key, 0), int | float | None):
+                raise RecordError(f"{where}: {key} must be a number, got {node[key]!r}")
+        if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
+            raise RecordError(f"{where}: accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
+
+
 def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Published], list[str]]:
     """Return the figures of a dataset that say enough, and for each other one what it lacks.
 
     Args:
         nodes: As a suite has them; the accuracy is in percent.
         dataset: The dataset's name.
+
+    Raises:
+        RecordError: if one has no number where there has to be one.
     """
+    check_published(nodes, "suite")
     found, problems = [], []
     for node in nodes:
         if node.get("dataset") != dataset:

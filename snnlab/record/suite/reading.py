@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,11 @@ class Cell:
         """What was made worthless on purpose, so that the metrics are no results."""
         return None if self.run is None else self.run.page.get("control")
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it was broken off and went on."""
+        return self.run is not None and bool(self.run.page.get("resumed"))
+
     def part(self, name: str) -> Mapping[str, Any]:
         """Return a part of the result, such as `provenance`; empty where there is none."""
         return {} if self.run is None else self.run.page.get(name) or {}
@@ -117,6 +122,11 @@ class Read:
     controls: Sequence[Mapping[str, Any]] = ()
     published: Sequence[Mapping[str, Any]] = ()
     problems: Sequence[str] = ()
+
+
+def place_of(dataset: str, arm: str, seed: int) -> str:
+    """Return where in a suite's folder a run is."""
+    return f"runs/{dataset}/{arm}/{seed}"
 
 
 def is_suite(folder: Path) -> bool:
@@ -181,6 +191,18 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: cannot be read ({error})") from error
 
 
+def steps_of(config: Mapping[str, Any]) -> int | None:
+    """Return the steps of a recording or a window, None where a configuration does not say.
+
+    Args:
+        config: See `read_config`.
+    """
+    duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
+    if dt is not None and duration is not None:
+        return round(float(duration) / float(dt))
+    return None if bins is None else int(bins)
+
+
 def _page(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
@@ -216,7 +238,7 @@ def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapp
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in page.get("seeds") or ():
-                folder = f"runs/{dataset}/{arm}/{seed}"
+                folder = place_of(dataset, arm, seed)
                 yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
 
 
@@ -229,4 +251,16 @@ def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
         status = "failed"
     error = error or entry.get("error")
     names = (entry["dataset"], entry["arm"], int(entry["seed"]))
-    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+    cell = Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+    if cell.tested and (broken := _broken_config(cell)):
+        problems.append(f"{entry['folder']}: {broken}; it is left out")
+        return replace(cell, status="unreadable", run=None, error=broken)
+    return cell
+
+
+def _broken_config(cell: Cell) -> str | None:
+    """Return what is wrong with a run's config.yaml, or None."""
+    try:
+        return None if cell.config else f"{CONFIG} is empty"
+    except RecordError as error:
+        return str(error).removeprefix(f"{cell.folder}/")

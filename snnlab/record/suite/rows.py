@@ -27,7 +27,7 @@ class Row:
         flags: What makes the row less than it seems, in words.
         note: A sentence about the arm, or None.
         differs: In what it differs from the other arms.
-        cells: Its runs, the tested ones first.
+        cells: Its runs, one a seed, tested or not.
     """
 
     dataset: str
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def tested(self) -> list[Cell]:
-        """The runs that count, one a seed."""
+        """The runs that count."""
         return [cell for cell in self.cells if cell.tested]
 
     def record(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from snnlab.errors import listing
@@ -16,8 +16,8 @@ BEST_ON_TEST = (
     "best on test: the best of the epochs that were tested, chosen on the test recordings; it is no result, and not"
     " comparable with one."
 )
-
-
+# What a control came to; figures have no verdict.
+VERDICTS: Mapping[object, str] = {True: "passed", False: "FAILED"}
 # Rows of which each two neighbours have a sentence.
 _FEW = 8
 _TITLES = {
@@ -70,7 +70,7 @@ def remarks(part: Part) -> list[str]:
 
 def control_line(control: dict[str, object]) -> str:
     """Return what a control came to, in a line."""
-    verdict = {True: "passed", False: "FAILED"}.get(control.get("passed"), "")  # type: ignore[arg-type]
+    verdict = VERDICTS.get(control.get("passed"), "")
     where = " ".join(str(control[key]) for key in ("dataset", "arm") if control.get(key))
     return f"{control.get('name')} ({where}): {f'{verdict}: ' if verdict else ''}{control.get('said')}"
 

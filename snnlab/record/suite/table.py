@@ -54,6 +54,7 @@ class Table(NamedTuple):
         controls: {name, dataset, arm, passed, said} each.
         energy: Constants of the energy estimate.
         problems: What could not be read or shown, a line each.
+        command: The command that made it, and goes on with it, or None.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Table(NamedTuple):
     controls: Sequence[Any]
     energy: Energy
     problems: Sequence[str]
+    command: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the table as JSON has it; accuracies are fractions in 0..1."""
@@ -102,7 +104,7 @@ def read_table(folder: Path, best_on_test: bool = False) -> Table:
         figures, lacking = published(read.published, dataset)
         problems += lacking
         parts.append(_part(read, dataset, figures, best_on_test))
-    return Table(read.name, parts, read.controls, read.energy, problems)
+    return Table(read.name, parts, read.controls, read.energy, problems, read.command)
 
 
 def _part(read: Read, dataset: str, figures: Sequence[Published], best_on_test: bool) -> Part:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError, listing
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.membrane_cost import COST, MembraneCost, shows_membrane
+from snnlab.nn.neurons.membrane_cost import MembraneCost, shows_membrane
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
 from snnlab.training.losses.means import mean_over_samples
@@ -54,7 +54,7 @@ class MembraneBand(Regulariser):
             raise ConfigError(f"lower: must be below 1, the threshold, or every neuron always fires; got {lower:g}")
         if upper is not None and upper <= 0:
             raise ConfigError(f"upper: must be above 0, where a membrane without input is; got {upper:g}")
-        self.lower, self.upper, self.layers = lower, upper, layers
+        self.cost, self.layers = MembraneCost(lower, upper), layers
         self._names: list[str] = []
         self._said = False
 
@@ -65,14 +65,14 @@ class MembraneBand(Regulariser):
             if not isinstance(neuron, Neuron) or not shows_membrane(neuron, task.built.spiking[name]):
                 raise ConfigError(f"layers: '{name}' does not show its membrane; name other layers, in layers")
         for neuron in neurons.values():
-            neuron.register_forward_hook(MembraneCost(self.lower, self.upper), with_kwargs=True)
+            neuron.register_forward_hook(self.cost, with_kwargs=True)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
         """Return the value; it has one part."""
         self._say()
-        layers = [counts[f"{name}.{COST}"].flatten(1).mean(1) / lengths for name in self._names]
+        layers = [counts[f"{name}.{self.cost.key}"].flatten(1).mean(1) / lengths for name in self._names]
         value = mean_over_samples(torch.stack(layers).mean(0), weight)
         return value, {"membrane_band": value}
 

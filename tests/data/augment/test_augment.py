@@ -111,6 +111,17 @@ def test_half_a_turn_is_both_mirrors() -> None:
     assert rows(turned) == rows(apply("flip_y", apply("flip_x", events)))
 
 
+def test_a_slant_moves_rows_by_their_height_over_the_middle() -> None:
+    events = recording()
+    assert events.y is not None
+    done = AUGMENTATIONS.build("affine", {"shear": 30}, "a", sensor_size=SENSOR).apply(events, _Most())
+    x = np.rint(events.x + (events.y - 6.5) / np.sqrt(3))
+    inside = (x >= 0) & (x < 20)
+    assert 0 < inside.sum() < events.t.size
+    assert done.y is not None
+    assert (done.x.tolist(), done.y.tolist()) == (x[inside].tolist(), events.y[inside].tolist())
+
+
 class _Most(np.random.Generator):
     """Draws the largest numbers that it may."""
 
@@ -162,6 +173,7 @@ def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
     ("name", "settings", "words"),
     [
         ("affine", {"rotate": 200}, "rotate 0 to 180"),
+        ("affine", {"shear": 90}, "shear must be 0 to 60, got 90"),
         ("affine", {"scale": [1.2, 0.8]}, "scale must be"),
         ("affine", {"shfit": 2}, "shift"),
         ("drop_events", {"most": 1.0}, "most must be above 0 and below 1"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from snnlab.record.arms import read_arm
 from snnlab.record.suite.grouping import names_of, read_runs
 from snnlab.record.suite.table import read_table
 
@@ -21,6 +23,19 @@ def test_runs_are_grouped_over_all_settings_but_the_seed(tmp_path: Path):
     assert [row.arm for row in part.rows] == ["lif.tau_mem=10.0", "lif.tau_mem=5.0"]
     assert [list(row.seeds) for row in part.rows] == [[0, 1], [0, 1]]
     assert part.rows[0].values["test_accuracy"].mean == pytest.approx(0.5)
+
+
+def test_runs_on_gpus_of_their_own_are_one_row(tmp_path: Path):
+    for seed, devices in enumerate(([0], [1], 1)):
+        make_run(tmp_path / f"x/{seed}_{seed}", seed, config={"trainer": {"devices": devices}})
+    make_run(tmp_path / "x/3_0", 0, config={"trainer": {"devices": 2}})
+    assert sorted(len(row.seeds) for row in read_table(tmp_path).parts[0].rows) == [1, 3]
+    assert read_arm_of(tmp_path / "x", 3) == [0, 1, 2]
+
+
+def read_arm_of(folder: Path, left_out: int) -> list[int]:
+    shutil.rmtree(folder / f"{left_out}_0")
+    return read_arm(folder).seeds
 
 
 def test_a_name_has_no_more_than_tells_groups_apart():

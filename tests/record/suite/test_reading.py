@@ -26,6 +26,17 @@ def test_a_half_written_result_is_named_and_the_rest_is_shown(tmp_path: Path):
     assert any(flag.startswith("seed 1 unreadable") for flag in row.flags)
 
 
+def test_a_run_without_its_settings_is_named_and_left_out(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7]})
+    (suite / "runs/digits/a/0/config.yaml").write_text("{")
+    (suite / "runs/digits/a/1/config.yaml").unlink()
+    table = read_table(suite)
+    assert list(table.parts[0].rows[0].seeds) == [2]
+    assert [said.partition(" (")[0] for said in table.problems] == [
+        f"runs/digits/a/{seed}: config.yaml: cannot be read" for seed in (0, 1)
+    ]
+
+
 def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.8]}, seeds=(0, 1))
     path = suite / "runs/digits/a/0/result.json"

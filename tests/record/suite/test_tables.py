@@ -34,7 +34,8 @@ def suite(tmp_path: Path) -> Path:
     controls = [
         {"name": "shuffled_labels", "dataset": "digits", "arm": "best", "passed": True, "said": "25.0% | chance"}
     ]
-    page = {"published": [{**ENOUGH, **node} for node in PUBLISHED]}
+    command = "snnlab bench suite=mine arms=[worst,best]"
+    page = {"published": [{**ENOUGH, **node} for node in PUBLISHED], "command": command}
     return make_suite(tmp_path / "s", arms, page=page, state={"controls": controls})
 
 
@@ -81,6 +82,14 @@ def test_accuracy_against_time_is_that_of_recordings_that_end_earlier(suite: Pat
     assert values["accuracy_at_75"].mean == pytest.approx(0.9)
 
 
+def test_the_time_of_a_run_that_was_broken_off_is_all_of_it(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    assert read_table(suite).parts[0].rows[0].values["wall_s"].mean == 20.0
+    path = suite / "runs/digits/a/0/result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "resumed": [{"epoch": 1}]}))
+    assert read_table(suite).parts[0].rows[0].values["wall_s"].mean == 12.5
+
+
 def test_published_figures_are_not_ranked_and_faint_where_the_test_chose_them(suite: Path):
     (part,) = read_table(suite).parts
     sheet = sheets(part)[-1]
@@ -119,7 +128,7 @@ def test_json_has_what_a_program_needs(suite: Path):
     )
     assert row["values"]["test_accuracy"]["n"] == 3
     assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high"}
-    assert {column["of"] for column in page["columns"]} >= set(row["values"]) - {"spikes_at_25"}
+    assert {column["of"] for column in page["columns"]} >= set(row["values"])
     assert part["protocol"]["clock"] == "320 ms in 8 steps of 40 ms"
     assert page["energy"]["mac_pj"] == 4.6
     assert all(one["ranked"] is False for one in part["published"])
@@ -162,6 +171,7 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
     assert "90.0 ± 1.0" in out
     assert "cannot tell (" in out
     assert "stratified 0.1" in out
+    assert "snnlab bench suite=mine arms=[worst,best]" in out
     assert "control shuffled_labels (digits best): passed: 25.0% | chance" in out
 
 

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from snnlab.docstrings import argument_texts, first_sentence
 from snnlab.events.frames import Batch, Mix
-from snnlab.nn.neurons.membrane_cost import COST
+from snnlab.nn.neurons.membrane_cost import MembraneCost
 from snnlab.settings import settings_of
 from snnlab.training.losses import LOSSES, REGULARISERS, Loss, Part
 from snnlab.training.mixed import batch_loss
 
-from .conftest import LENGTHS, B, Given, T, bound
+from .conftest import LENGTHS, SETTINGS, B, Given, T, bound
 
 ALL = list(LOSSES)
 OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").takes]  # type: ignore[attr-defined]
+BAND = MembraneCost(**SETTINGS["membrane_band"])
 PAST = torch.arange(T)[:, None] >= LENGTHS
 
 
@@ -29,7 +30,7 @@ def value(part: Part, given: Given, y: Tensor | None = None, weight: Tensor | No
 
 def all_counts(given: Given) -> dict[str, Tensor]:
     """Return what layers count beside their spikes too."""
-    return given.counts | {f"{name}.{COST}": 0.3 * n for name, n in given.counts.items()}
+    return given.counts | {f"{name}.{BAND.key}": 0.3 * n for name, n in given.counts.items()}
 
 
 @pytest.mark.parametrize("name", ALL)

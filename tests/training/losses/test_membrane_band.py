@@ -6,6 +6,7 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,11 +117,21 @@ def test_a_learned_threshold_has_the_gradient_of_its_differences() -> None:
     torch.testing.assert_close((values[0] - values[1]) / 2e-4, grad, rtol=1e-5, atol=1e-8, check_dtype=False)
 
 
+def test_two_bands_of_one_layer_are_counted_each_for_itself() -> None:
+    net, part = network({"type": "lif"})
+    alone = gradients(net, part)[0]
+    other = MembraneBand(None, 0.2, ["lif"])
+    built: Any = SimpleNamespace(network=net, spiking={"lif": (HIDDEN,)})
+    other.bind(Task(built, (INPUTS,), 2.0, T, K))
+    assert gradients(net, part)[0] == alone
+    assert gradients(net, other)[0] < alone  # what is below costs nothing there
+
+
 def test_only_the_loss_sees_what_is_counted_beside_the_spikes() -> None:
-    net, _ = network({"type": "lif"})
+    net, part = network({"type": "lif"})
     counts: dict[str, Tensor] = {}
     net(X, lengths=LENGTHS, counts=counts)
-    assert set(counts) == {"lif", "lif.@membrane"}
+    assert set(counts) == {"lif", f"lif.{part.cost.key}"}
     assert set(record(net, X, lengths=LENGTHS).spikes) == {"lif"}
     net(X, lengths=LENGTHS)  # where nobody counts there is nothing to do
 

@@ -1,0 +1,82 @@
+"""What a control comes to: what must be the same, what may be luck, and what is neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab.files import write_json
+from snnlab.suite.book import Book, State, result_of
+from snnlab.suite.controls import by_luck, judged
+from snnlab.suite.plan import Cell
+
+from .conftest import write_run
+
+TWIN = Cell("digits", "a", 0)
+PERMUTED = Cell("digits", "a", 0, "permuted_test_labels")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    """Return a suite of a training and its twin with permuted test labels, alike in all that comes before the test."""
+    for cell, accuracy in ((TWIN, 0.9), (PERMUTED, 0.25)):
+        folder = tmp_path / cell.folder
+        write_run(folder, accuracy, 4, **{"val/accuracy": 0.8})
+        save(folder, 1.0)
+    return Book(tmp_path, {cell: State("completed") for cell in (TWIN, PERMUTED)})
+
+
+def save(folder: Path, weight: float) -> None:
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    torch.save({"state_dict": {"network.fc.weight": torch.full((2, 2), weight)}}, folder / "checkpoints" / "best.ckpt")
+
+
+def change(folder: Path, part: str, key: str, value: Any) -> None:
+    page: Any = result_of(folder)
+    page[part][key] = value
+    write_json(folder / "result.json", page)
+
+
+def test_what_is_the_same_before_the_test_passes(book: Book):
+    (said,) = judged(book, [])
+    assert said["passed"] is True
+    assert said["said"] == (
+        "with test labels permuted, epoch 3, its weights and validation are the same; test accuracy 25.0% against 90.0%"
+    )
+
+
+@pytest.mark.parametrize(
+    ("breaks", "words"),
+    [
+        (lambda folder: change(folder, "selection", "epoch", 1), "the chosen epoch differ"),
+        (lambda folder: change(folder, "metrics", "val/accuracy", 0.81), "validation figures differ"),
+        (lambda folder: save(folder, 1.5), "the chosen weights differ"),
+    ],
+)
+def test_test_labels_that_change_what_comes_before_fail(book: Book, breaks: Callable[[Path], None], words: str):
+    breaks(book.folder / PERMUTED.folder)
+    (said,) = judged(book, [])
+    assert said["passed"] is False
+    assert words in said["said"]
+
+
+def test_a_verdict_stands_until_one_of_the_two_is_trained_again(book: Book):
+    book.controls = judged(book, [])
+    save(book.folder / PERMUTED.folder, 1.5)
+    assert judged(book, []) == book.controls
+    for trained in (TWIN, PERMUTED):
+        assert judged(book, [trained])[0]["passed"] is False
+
+
+def test_luck_is_how_often_renamed_classes_would_be_as_right():
+    targets = np.repeat(np.arange(4), 10)
+    assert by_luck(targets, np.eye(4)[targets]) == pytest.approx(1 / 24, abs=0.01)
+    assert by_luck(targets, np.eye(4)[(targets + 1) % 4]) == 1.0  # never right is as right as can be
+    assert by_luck(targets % 2, np.eye(2)[targets % 2]) == pytest.approx(0.5, abs=0.02)
+    many = np.repeat(np.arange(10), 10)
+    assert by_luck(many, np.eye(10)[many]) < 0.01
