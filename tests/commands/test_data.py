@@ -68,7 +68,7 @@ def test_it_counts_and_draws(patterns: list[str], workplace: Path, snnlab: Snnla
     assert "20 steps of 10 ms" in done.out
     picture = workplace / "outputs" / "data_simulated_spike_patterns.png"
     assert done.out.endswith(f"{picture.relative_to(workplace)}\n")
-    assert imread(picture).shape[1] == 768
+    assert imread(picture).shape[1] == 614  # 4.8 inches
 
 
 def test_a_picture_is_put_where_it_is_wanted(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
