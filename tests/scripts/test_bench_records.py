@@ -1,4 +1,4 @@
-"""The bench of records prints its three measurements."""
+"""The bench of records prints its four measurements."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ SMALL = (
 )
 
 
-def test_it_prints_what_checkpoints_a_resumed_start_and_opening_cost(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_it_prints_what_checkpoints_a_resumed_start_opening_and_determinism_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     spec = importlib.util.spec_from_file_location("bench_records", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
+    monkeypatch.setattr(bench, "_ROUNDS", 1)
     bench.main([*SMALL, f"data.store_dir={tmp_path}"])
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"checkpoints: 1, and the best epochs: \d+ ms of [\d.]+ s, [\d.]+%", lines[-3])
-    assert re.fullmatch(r"first step: fresh [\d.]+ s, resumed [\d.]+ s", lines[-2])
-    assert re.fullmatch(r"opening the run: \d+ ms", lines[-1])
+    assert re.fullmatch(r"checkpoints: 1, and the best epochs: \d+ ms of [\d.]+ s, [\d.]+%", lines[-4])
+    assert re.fullmatch(r"first step: fresh [\d.]+ s, resumed [\d.]+ s", lines[-3])
+    assert re.fullmatch(r"opening the run: \d+ ms", lines[-2])
+    deterministic = r"trainer\.deterministic=true: [\d.]+ s of training, [\d.]+ of [\d.]+"
+    assert re.fullmatch(deterministic, lines[-1])
