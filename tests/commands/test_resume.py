@@ -161,10 +161,7 @@ VARIANTS = {
 
 
 # The others are as near to these as to be broken with them, nearly always: make slow.
-OFTEN = (
-    *("monitors", "plateau", "gradients_of_two_batches", "an_average_of_each_step"),
-    *("windows_annealing_and_a_frozen_layer", "validation_within_the_epoch", "early_stopping"),
-)
+OFTEN = ("monitors", "an_average_of_each_step", "windows_annealing_and_a_frozen_layer", "early_stopping")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in VARIANTS])

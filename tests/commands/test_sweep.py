@@ -214,9 +214,8 @@ def number_finished(folder: Path) -> int:
     return len(list(folder.glob("trials/*/result.json")))
 
 
-@pytest.mark.parametrize(
-    "whole", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["with_its_workers", "alone"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [True, False], ids=["with_its_workers", "alone"])
 def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
     workplace: Path, store: str, snnlab: Snnlab, whole: bool
 ):
@@ -279,6 +278,7 @@ def _running(folder: Path) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_two_searches_at_once_on_one_folder_share_it(workplace: Path, store: str):
     longer = ("trainer.max_epochs=25", "sweep.trials=6", "sweep.test_seeds=0", "sweep.engine=here", "threads=1")
     with started(*NET, *SEARCH, *longer, store) as first:
