@@ -176,7 +176,7 @@ def _rehearsed(plan: Plan, crew_engine: Engine, work: Work) -> Rehearsal:
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
-            raise ConfigError(f"sweep.objectives.{name}: runs log {listing(found.metrics)}.{hint}")
+            raise ConfigError(f"sweep.objectives.{name}: is not logged.{hint}\n  runs log {listing(found.metrics)}")
     if words := uncertainty(found.val_size):
         _log.warning(words)
     return found

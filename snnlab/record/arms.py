@@ -82,8 +82,11 @@ def read_arm(folder: Path) -> Arm:
     """Read the runs in a folder as one arm; one that `snnlab reproduce` has repeated there counts once.
 
     Raises:
-        RecordError: if there is none that was tested, two have the same seed, or more than the seed differs.
+        RecordError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
+            than the seed differs.
     """
+    if not folder.is_dir():
+        raise RecordError(f"there is no folder {folder}")
     own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
     runs = [run for run in map(_completed, own) if run is not None]
     if not runs:

@@ -68,6 +68,9 @@ def test_a_run_that_was_reproduced_counts_once(snnlab: Snnlab, arms: Path):
 
 def harmed(arms: Path, harm: str) -> None:
     first = arms / "b" / "2026_0"
+    if harm == "no folder":
+        shutil.rmtree(arms / "b")
+        return
     if harm == "no run":
         shutil.rmtree(arms / "b")
         (arms / "b").mkdir()
@@ -86,6 +89,7 @@ def harmed(arms: Path, harm: str) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
+        ("no folder", "snnlab: there is no folder "),
         ("no run", "there is no run in it that was completed and tested"),
         ("the same seed twice", "there are several runs with seed 0"),
         ("another setting", "its runs differ in more than their seed: optimizer.lr"),

@@ -106,6 +106,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
     [
         (["sweep.objectives={test/accuracy: maximize}"], "test recordings choose nothing"),
         (["sweep.objectives={val/acuracy: maximize}"], "runs log val/loss, val/accuracy"),
+        (["sweep.objectives={val/acuracy: maximize}"], "is not logged. Did you mean 'val/accuracy'?\n"),
         (["sweep.space={optimizer.rl: [0.1, 0.2]}"], "tried with optimizer.rl=0.1, of sweep.space"),
         (["sweep.space={neuron.tau_mem: [300, 0.001]}"], "neuron: tau_mem of 0.001 ms is far shorter than a step"),
         (["sweep.space={}"], "sweep.space: is empty"),
