@@ -51,6 +51,11 @@ def in_order(events: Events) -> Events:
     return events.take(np.argsort(events.t, kind="stable"))
 
 
+def within_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
+    """Return where along an axis each event is within its pixel, uniform in [-1/2, 1/2)."""
+    return rng.random(events.t.size, np.float32) - np.float32(0.5)
+
+
 def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
     """Raise a ValueError unless `least <= given[0] <= given[1] <= most`."""
     if len(given) != 2 or not least <= given[0] <= given[1] <= most:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, require_range
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, require_range, within_pixel
 from snnlab.events import Events
 
 
@@ -15,7 +15,10 @@ from snnlab.events import Events
 class Affine(Augmentation):
     """Move, turn, slant and resize a recording about the sensor's centre c; what leaves the sensor is gone.
 
-        x' = round(c + s R(angle) H (x - c) + d),  H (x, y) = (x + y tan(slant), y)
+        x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(slant), y)
+
+    u, of each event, is uniform in [-1/2, 1/2) along each axis, for an event comes from somewhere within its pixel:
+    without it, a recording that is resized or turned has stripes. Where all is but moved, u is 0 and d is rounded.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
@@ -50,6 +53,7 @@ class Affine(Augmentation):
         if self.height == 1 and shear:
             raise ValueError("shear: a sensor without rows cannot slant")
         self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
+        self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Return the events where they then are."""
@@ -60,7 +64,10 @@ class Affine(Augmentation):
         middle_x, middle_y = (self.width - 1) / 2, (self.height - 1) / 2
         x = events.x - middle_x
         y = 0.0 if events.y is None else events.y - middle_y
-        if self.shear:  # drawn last, and only then: what is without it stays as it was
+        if self.resamples:
+            x = x + within_pixel(events, rng)
+            y = y if events.y is None else y + within_pixel(events, rng)
+        if self.shear:
             x = x + y * math.tan(math.radians(rng.uniform(-self.shear, self.shear)))
         cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         new_x = np.rint(cosine * x - sine * y + (middle_x + across)).astype(np.int64)

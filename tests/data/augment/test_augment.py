@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.augment import AUGMENTATIONS
+from snnlab.data.augment.elastic import Elastic
 from snnlab.errors import ConfigError
 from snnlab.events import Events
 from snnlab.events.recording import check_events
@@ -15,6 +16,7 @@ from snnlab.events.recording import check_events
 SENSOR = (20, 14, 2)
 SETTINGS: dict[str, dict[str, Any]] = {
     "affine": {"shift": 3, "rotate": 20, "scale": [0.8, 1.2]},
+    "elastic": {"strength": 2.0, "sigma": 3.0},
     "flip_x": {"p": 1.0},
     "flip_y": {"p": 1.0},
     "flip_polarity": {"p": 1.0},
@@ -122,11 +124,55 @@ def test_a_slant_moves_rows_by_their_height_over_the_middle() -> None:
     assert (done.x.tolist(), done.y.tolist()) == (x[inside].tolist(), events.y[inside].tolist())
 
 
-class _Most(np.random.Generator):
-    """Draws the largest numbers that it may."""
+def test_bending_moves_neighbours_together_and_by_as_much_everywhere() -> None:
+    width, height = 60, 40
+    places = np.arange(width * height)
+    x, y = (places % width).astype(np.int16), (places // width).astype(np.int16)
+    elastic = AUGMENTATIONS.build("elastic", {"strength": 2.0, "sigma": 4.0}, "a", sensor_size=(width, height, 2))
+    assert isinstance(elastic, Elastic)
+    fields = np.stack([elastic.displacement(np.random.default_rng(seed)) for seed in range(400)])
+    assert abs(fields.mean()) < 0.1
+    assert np.allclose(fields.std(0), 2.0, rtol=0.2)
+    alike = (fields[:, :, :-1] * fields[:, :, 1:]).mean() / fields.var()
+    far = (fields[:, :, :-30] * fields[:, :, 30:]).mean() / fields.var()
+    assert alike > 0.97
+    assert abs(far) < 0.05
+    done = elastic.apply(Events(np.sort(places), x, y, places % 2 == 0), _Middle(0))
+    rng = np.random.default_rng(0)
+    across, down = elastic.displacement(rng), elastic.displacement(rng)
+    assert done.y is not None
+    new_x, new_y = np.rint(x + across[y, x]), np.rint(y + down[y, x])
+    inside = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
+    assert 0 < inside.sum() < places.size
+    assert (done.x.tolist(), done.y.tolist()) == (new_x[inside].tolist(), new_y[inside].tolist())
+
+
+@pytest.mark.parametrize(("name", "settings"), [("affine", {"scale": [1.3, 1.3]}), ("elastic", {"strength": 2.0})])
+def test_what_is_stretched_has_no_holes(name: str, settings: dict[str, Any]) -> None:
+    x, y = np.tile(np.arange(64), 64 * 50), np.repeat(np.arange(64), 64 * 50)
+    even = Events(np.arange(x.size), x.astype(np.int16), y.astype(np.int16), x % 2 == 0)
+    done = apply(name, even, sensor=(64, 64, 2), **settings)
+    assert done.y is not None
+    counts = np.zeros((64, 64))
+    np.add.at(counts, (done.y, done.x), 1)
+    assert counts[16:-16, 16:-16].min() > 5
+
+
+class _Middle(np.random.Generator):
+    """Draws the middle of a pixel, where an event is at random within it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(np.random.PCG64(seed))
+
+    def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        return np.full(size, 0.5, dtype)
+
+
+class _Most(_Middle):
+    """Draws the largest numbers that it may besides."""
 
     def __init__(self) -> None:
-        super().__init__(np.random.PCG64())
+        super().__init__(0)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
         return np.asarray(high, float)
@@ -175,6 +221,8 @@ def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
         ("affine", {"rotate": 200}, "rotate 0 to 180"),
         ("affine", {"shear": 90}, "shear must be 0 to 60, got 90"),
         ("affine", {"scale": [1.2, 0.8]}, "scale must be"),
+        ("elastic", {"sigma": 0}, "sigma above 0, got 1.0 and 0"),
+        ("elastic", {"strength": -1}, "strength must be 0 or more"),
         ("affine", {"shfit": 2}, "shift"),
         ("drop_events", {"most": 1.0}, "most must be above 0 and below 1"),
         ("time_jitter", {"std": 0}, "std must be above 0 ms"),
