@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.augment import AUGMENTATIONS
-from snnlab.data.augment.elastic import Elastic
+from snnlab.data.augment import AUGMENTATIONS, elastic, geometry
 from snnlab.errors import ConfigError
 from snnlab.events import Events
 from snnlab.events.recording import check_events
@@ -48,6 +47,13 @@ def apply(kind: str, events: Events, seed: int = 0, sensor: tuple[int, int, int]
 def rows(events: Events) -> list[tuple[int, ...]]:
     columns = [column.tolist() for column in events if column is not None]
     return list(zip(*columns, strict=True))
+
+
+@pytest.fixture
+def middles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each event be in the middle of its pixel."""
+    for module in (elastic, geometry):
+        monkeypatch.setattr(module, "within_pixel", lambda events, rng: np.zeros(events.t.size))
 
 
 def test_every_augmentation_is_tried() -> None:
@@ -107,12 +113,14 @@ def test_a_shift_moves_all_events_alike_and_loses_those_at_the_edge() -> None:
     assert (done.x.tolist(), done.y.tolist()) == (x[inside].tolist(), y[inside].tolist())
 
 
+@pytest.mark.usefixtures("middles")
 def test_half_a_turn_is_both_mirrors() -> None:
     events = recording()
     turned = AUGMENTATIONS.build("affine", {"rotate": 180}, "a", sensor_size=SENSOR).apply(events, _Most())
     assert rows(turned) == rows(apply("flip_y", apply("flip_x", events)))
 
 
+@pytest.mark.usefixtures("middles")
 def test_a_slant_moves_rows_by_their_height_over_the_middle() -> None:
     events = recording()
     assert events.y is not None
@@ -124,22 +132,23 @@ def test_a_slant_moves_rows_by_their_height_over_the_middle() -> None:
     assert (done.x.tolist(), done.y.tolist()) == (x[inside].tolist(), events.y[inside].tolist())
 
 
+@pytest.mark.usefixtures("middles")
 def test_bending_moves_neighbours_together_and_by_as_much_everywhere() -> None:
     width, height = 60, 40
     places = np.arange(width * height)
     x, y = (places % width).astype(np.int16), (places // width).astype(np.int16)
-    elastic = AUGMENTATIONS.build("elastic", {"strength": 2.0, "sigma": 4.0}, "a", sensor_size=(width, height, 2))
-    assert isinstance(elastic, Elastic)
-    fields = np.stack([elastic.displacement(np.random.default_rng(seed)) for seed in range(400)])
+    bend = AUGMENTATIONS.build("elastic", {"strength": 2.0, "sigma": 4.0}, "a", sensor_size=(width, height, 2))
+    assert isinstance(bend, elastic.Elastic)
+    fields = np.stack([bend.displacement(np.random.default_rng(seed)) for seed in range(400)])
     assert abs(fields.mean()) < 0.1
     assert np.allclose(fields.std(0), 2.0, rtol=0.2)
     alike = (fields[:, :, :-1] * fields[:, :, 1:]).mean() / fields.var()
     far = (fields[:, :, :-30] * fields[:, :, 30:]).mean() / fields.var()
     assert alike > 0.97
     assert abs(far) < 0.05
-    done = elastic.apply(Events(np.sort(places), x, y, places % 2 == 0), _Middle(0))
+    done = bend.apply(Events(np.sort(places), x, y, places % 2 == 0), np.random.default_rng(0))
     rng = np.random.default_rng(0)
-    across, down = elastic.displacement(rng), elastic.displacement(rng)
+    across, down = bend.displacement(rng), bend.displacement(rng)
     assert done.y is not None
     new_x, new_y = np.rint(x + across[y, x]), np.rint(y + down[y, x])
     inside = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
@@ -158,21 +167,11 @@ def test_what_is_stretched_has_no_holes(name: str, settings: dict[str, Any]) -> 
     assert counts[16:-16, 16:-16].min() > 5
 
 
-class _Middle(np.random.Generator):
-    """Draws the middle of a pixel, where an event is at random within it."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(np.random.PCG64(seed))
-
-    def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
-        return np.full(size, 0.5, dtype)
-
-
-class _Most(_Middle):
-    """Draws the largest numbers that it may besides."""
+class _Most(np.random.Generator):
+    """Draws the largest numbers that it may."""
 
     def __init__(self) -> None:
-        super().__init__(0)
+        super().__init__(np.random.PCG64())
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
         return np.asarray(high, float)
