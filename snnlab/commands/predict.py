@@ -122,6 +122,8 @@ def predictions(
     for path in files:
         events = read_file(path, reading, settings.size)
         require_sensor(events, settings, path)
+        if settings.camera is not None:
+            events = settings.camera.still(events, settings.size)
         for window in windows(events, settings):
             for heard in hear(run.network, framing, window.events, size or settings.steps):
                 if each:

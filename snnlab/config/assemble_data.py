@@ -45,8 +45,8 @@ def dataset(experiment: Experiment) -> Dataset:
 
 
 def store(recordings: Dataset, data: DataSettings) -> Store:
-    """Open the dataset's packed store, packing it first where there is none."""
-    return open_or_build(
+    """Open the dataset's packed store, packing it first where there is none; without the camera's motion if so set."""
+    packed = open_or_build(
         recordings,
         store_folder(data),
         progress=_packing_bar,
@@ -54,6 +54,7 @@ def store(recordings: Dataset, data: DataSettings) -> Store:
         alone_s=ALONE_S,
         on_bad=data.on_bad_recording,
     )
+    return packed if data.camera is None else packed.still(data.camera)
 
 
 def store_folder(data: DataSettings) -> Path:

@@ -195,6 +195,7 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
         x = framing(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
-        inside, framed = inside + int((packed.t < settings.duration_us).sum()), framed + int(x.sum())
+        inside += int(store.sizes[index]) - store.count_outside(index[None], settings.duration_us)
+        framed += int(x.sum())
     dropped = max(0.0, 1 - framed / max(inside, 1))
     return Binning(store.num_events, outside, dropped, filled / max(cells, 1), many / max(filled, 1), most, sample.size)

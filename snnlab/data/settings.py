@@ -13,6 +13,7 @@ from snnlab.data.augment import Pipeline, build_pipeline
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.registry import DATASETS, Dataset
 from snnlab.errors import ConfigError, DataError, listing
+from snnlab.events.camera import CameraPath
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
 from snnlab.events.targets import Targets
 from snnlab.settings import check_known, settings_of, takes
@@ -46,6 +47,8 @@ class DataSettings:
             window from the start.
         lengths: How many steps count: all of the `window`, or those until the last event of a `recording`.
         frames: What a frame holds, a node of `list frames` or its type alone: counts, binary, signed, ...
+        camera_path: How a still scene moves over the sensor as the camera is moved: corners [ms, x, y], pixels.
+        still: Whether that motion is undone, so that each part of the scene stays where it is.
         crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
         downsample: Side of a cell, pixels, of which the events are counted together.
         hot_pixels_hz: Pixels with more events a second than this, over all training recordings, are left out.
@@ -84,6 +87,8 @@ class DataSettings:
     stride_ms: Annotated[float | None, "ms"] = None
     lengths: Literal["window", "recording"] = "window"
     frames: Mapping[str, Any] | str = "counts"
+    camera_path: Sequence[Sequence[float]] | None = None
+    still: bool = False
     crop: Sequence[int] | None = None
     downsample: int = 1
     hot_pixels_hz: Annotated[float | None, "Hz"] = None
@@ -148,10 +153,16 @@ class DataSettings:
                 raise ValueError("bin_by: count has no dt; give num_bins, which is the largest number of steps")
         if self.stride_ms is not None and not 0.001 <= self.stride_ms < math.inf:
             raise ValueError(f"stride_ms must be 0.001 ms or more, got {self.stride_ms}")
+        self._check_camera()
         if self.crop is not None and len(self.crop) != 4:
             raise ValueError(f"crop is [left, top, width, height], got {list(self.crop)}")
         if self.hot_pixels_hz is not None and not self.hot_pixels_hz > 0:
             raise ValueError(f"hot_pixels_hz must be > 0 Hz, got {self.hot_pixels_hz}")
+
+    @property
+    def camera(self) -> CameraPath | None:
+        """The camera's motion that is to be undone, or None."""
+        return CameraPath(self.camera_path) if self.still and self.camera_path is not None else None
 
     @property
     def pipeline(self) -> Pipeline:
@@ -238,6 +249,17 @@ class DataSettings:
             return Framing(region, steps, kind, self.lengths)
         except ValueError as error:
             raise ConfigError(f"data: {error}") from error
+
+    def _check_camera(self) -> None:
+        if self.camera_path is not None:
+            try:
+                CameraPath(self.camera_path)
+            except ValueError as error:
+                raise ValueError(f"camera_path {error}") from error
+        if self.still and self.camera_path is None:
+            raise ValueError("still: needs camera_path, the motion to undo: corners [ms, x, y]")
+        if self.still and self.hot_pixels_hz is not None:
+            raise ValueError("give still or hot_pixels_hz, not both: without its motion, a scene moves over the pixels")
 
     def _check_dt(self, dt: float) -> None:
         if not 0 < dt < math.inf:

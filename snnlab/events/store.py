@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.errors import StoreError
+from snnlab.events.camera import CameraPath
 from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
 from snnlab.events.targets import gather_targets, targets_problem
@@ -50,12 +51,19 @@ class Store:
         manifest: Its page.
         columns: t, x, y, p of all recordings, `[N]` each.
         arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets, see `snnlab.events.targets`.
+        camera: The camera's motion, which recordings are handed out without; None: they are as they were packed.
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, columns: dict[str, np.ndarray], arrays: dict[str, np.ndarray]
+        self,
+        path: Path,
+        manifest: Manifest,
+        columns: dict[str, np.ndarray],
+        arrays: dict[str, np.ndarray],
+        camera: CameraPath | None = None,
     ) -> None:
         self.path = path
+        self.camera = camera
         self.manifest = manifest
         self.sensor_size: SensorSize = (
             manifest.sensor_size[0],
@@ -84,15 +92,23 @@ class Store:
         columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
         return cls(path, manifest, columns, arrays)
 
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
+    def __reduce__(self) -> tuple[object, tuple[Path, CameraPath | None]]:
         """Travel to a loader's worker as a path: pickling a memory map would copy the whole dataset."""
-        return Store.open, (self.path,)
+        return _opened, (self.path, self.camera)
+
+    def still(self, camera: CameraPath) -> Store:
+        """Return this store as one that hands out its recordings without a camera's motion."""
+        return Store(self.path, self.manifest, self._columns, self._arrays, camera)
 
     def __len__(self) -> int:
         return self.manifest.recordings
 
     def __getitem__(self, index: int) -> Events:
-        """Return one recording as read-only views of the maps."""
+        """Return one recording, as read-only views of the maps where it is as it was packed."""
+        events = self._packed(index)
+        return events if self.camera is None else self.camera.still(events, self.sensor_size)
+
+    def _packed(self, index: int) -> Events:
         place = operator.index(index)
         place += len(self) if place < 0 else 0
         if not 0 <= place < len(self):
@@ -154,10 +170,15 @@ class Store:
         np.cumsum(stops - starts, out=offsets[1:])
         pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
         block = {key: _join(column, pieces) for key, column in self._columns.items()}
+        events = Events(block["t"], block["x"], block.get("y"), block["p"])
+        sizes = stops - starts
+        if self.camera is not None:
+            events, inside = self.camera.undo(events, self.sensor_size)
+            kept = np.concatenate([[0], np.cumsum(inside)])[offsets]
+            events, offsets, sizes = events.take(inside), kept, np.diff(kept)
         if start_us is not None:
-            block["t"] -= np.repeat(start_us, stops - starts)
-        targets = gather_targets(self.targets, index, start_us)
-        return Packed(block["t"], block["x"], block.get("y"), block["p"], offsets, targets, index, start_us)
+            np.subtract(events.t, np.repeat(start_us, sizes), out=events.t)
+        return Packed(*events, offsets, gather_targets(self.targets, index, start_us), index, start_us)
 
     def _windows(
         self, starts: np.ndarray, stops: np.ndarray, start_us: np.ndarray, duration_us: int
@@ -181,7 +202,7 @@ class Store:
         """
         index = self._places(indices)
         late = index[self.last_t[index] >= duration_us]
-        return sum(_count_from(self[place].t, duration_us) for place in late.tolist())
+        return sum(_count_from(self._packed(place).t, duration_us) for place in late.tolist())
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest's checksums.
@@ -208,6 +229,11 @@ class Store:
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"{self.path}: recordings {index.min()}..{index.max()} of {len(self)}")
         return index
+
+
+def _opened(path: Path, camera: CameraPath | None) -> Store:
+    store = Store.open(path)
+    return store if camera is None else store.still(camera)
 
 
 def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:

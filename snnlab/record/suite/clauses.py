@@ -94,11 +94,11 @@ def frames(cell: Cell) -> str:
     """Return what frames hold, of what part of the sensor."""
     config, kind = cell.config, _frames(cell.config)
     words = {"counts": "counts of events", "binary": "binary: whether there is an event"}.get(kind, kind)
-    more = [f"{name} {value}" for name in _LOOKS if (value := config.get(f"data.{name}")) not in (None, 1)]
+    more = [f"{name} {value}" for name in _LOOKS if (value := config.get(f"data.{name}")) not in (None, 1, False)]
     return ", ".join([words, *more])
 
 
-_LOOKS = ("crop", "downsample", "hot_pixels_hz", "stride_ms")
+_LOOKS = ("still", "crop", "downsample", "hot_pixels_hz", "stride_ms")
 
 
 def augmentation(cell: Cell) -> str:
