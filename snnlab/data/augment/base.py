@@ -56,6 +56,25 @@ def within_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
     return rng.random(events.t.size, np.float32) - np.float32(0.5)
 
 
+def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
+    """Return events at other places, rounded to pixels; those outside the sensor are gone.
+
+    Args:
+        events: The events; where they have no rows, y is not looked at.
+        x: Their new columns, pixels.
+        y: Their new rows, pixels.
+        width: The sensor's.
+        height: The sensor's.
+    """
+    new_x = np.rint(x).astype(np.int64)
+    inside = (new_x >= 0) & (new_x < width)
+    if events.y is None:
+        return events._replace(x=new_x.astype(events.x.dtype)).take(inside)
+    new_y = np.rint(y).astype(np.int64)
+    inside &= (new_y >= 0) & (new_y < height)
+    return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
+
+
 def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
     """Raise a ValueError unless `least <= given[0] <= given[1] <= most`."""
     if len(given) != 2 or not least <= given[0] <= given[1] <= most:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, within_pixel
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, placed, within_pixel
 from snnlab.events import Events
 
 
@@ -46,13 +46,9 @@ class Elastic(Augmentation):
         """Return the events where they then are."""
         x = events.x + within_pixel(events, rng)
         y = np.zeros_like(x) if events.y is None else events.y + within_pixel(events, rng)
-        new_x = np.rint(x + self._at(y, x, rng)).astype(np.int64)
-        inside = (new_x >= 0) & (new_x < self.width)
-        if events.y is None:
-            return events._replace(x=new_x.astype(events.x.dtype)).take(inside)
-        new_y = np.rint(y + self._at(y, x, rng)).astype(np.int64)
-        inside &= (new_y >= 0) & (new_y < self.height)
-        return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
+        across = self._at(y, x, rng)
+        down = 0.0 if events.y is None else self._at(y, x, rng)
+        return placed(events, x + across, y + down, self.width, self.height)
 
     def _at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return how far places move along one axis, between pixels bilinearly."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, require_range, within_pixel
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, placed, require_range, within_pixel
 from snnlab.events import Events
 
 
@@ -70,13 +70,8 @@ class Affine(Augmentation):
         if self.shear:
             x = x + y * math.tan(math.radians(rng.uniform(-self.shear, self.shear)))
         cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
-        new_x = np.rint(cosine * x - sine * y + (middle_x + across)).astype(np.int64)
-        inside = (new_x >= 0) & (new_x < self.width)
-        if events.y is None:
-            return events._replace(x=new_x.astype(events.x.dtype)).take(inside)
-        new_y = np.rint(sine * x + cosine * y + (middle_y + down)).astype(np.int64)
-        inside &= (new_y >= 0) & (new_y < self.height)
-        return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
+        new_x, new_y = cosine * x - sine * y, sine * x + cosine * y
+        return placed(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
 
 
 @AUGMENTATIONS.register("flip_x")
