@@ -105,6 +105,10 @@ def recurrent_kernel(backend: Backend, x: Tensor) -> Callable[..., Any] | None:
         from snnlab.nn.kernels.numba_recurrent import run
 
         return run
+    if chosen == "triton":
+        from snnlab.nn.kernels.triton_recurrent import run
+
+        return run
     return None
 
 

@@ -12,7 +12,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from snnlab.nn.kernels import adaptive, keeping, triton_adaptive_backward, triton_adaptive_forward
-from snnlab.nn.kernels.bells import GIVEN
 from snnlab.nn.kernels.triton_cells import TritonCell
 from snnlab.nn.kernels.triton_launch import formula_of
 
@@ -43,7 +42,7 @@ class AdaptiveCell(TritonCell):
         self.launch(
             triton_adaptive_backward.backward,
             lengths,
-            given=self._given(steps),
+            given=self.slope(self.kept["gaps"][steps], 0.0),
             reset=rule.reset,
             strict=rule.strict,
             attached=not rule.detach_reset,
@@ -51,15 +50,6 @@ class AdaptiveCell(TritonCell):
             **kept,
             **grads,
         )
-
-    def _given(self, steps: slice) -> Tensor | None:
-        """Return the derivative of the spikes, where the kernel has no formula for it."""
-        surrogate = self.job.rule.surrogate
-        if surrogate is None or formula_of(self.job.rule) != GIVEN:
-            return None
-        threshold = self.k.v_threshold
-        threshold = threshold.detach() if isinstance(threshold, Tensor) else threshold
-        return self.rows(surrogate.derivative(self.spread(self.kept["gaps"][steps]), threshold))
 
 
 run = partial(adaptive.run, AdaptiveCell)

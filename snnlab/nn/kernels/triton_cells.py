@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.nn.kernels.bells import GIVEN
 from snnlab.nn.kernels.cells import Cell
 from snnlab.nn.kernels.checks import require_lengths
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.kernels.triton_launch import launch
+from snnlab.nn.kernels.triton_launch import formula_of, launch
 from snnlab.nn.kernels.triton_numbers import table_of
+from snnlab.nn.neurons.learn import Number
 
 
 class Job(NamedTuple):
@@ -61,6 +63,14 @@ class TritonCell(Cell):
     def of(self, name: str, steps: slice) -> Tensor | None:
         """Return what is kept of some steps, `[steps, B, n]`, or None."""
         return self.kept[name][steps] if name in self.kept else None
+
+    def slope(self, rows: Tensor | None, threshold: Number) -> Tensor | None:
+        """Return the derivative of the spikes at these membranes, where the kernels have no formula for it."""
+        surrogate, v_threshold = self.job.rule.surrogate, self.k.v_threshold
+        if rows is None or surrogate is None or formula_of(self.job.rule) != GIVEN:
+            return None
+        own = [part.detach() if isinstance(part, Tensor) else part for part in (threshold, v_threshold)]
+        return self.rows(surrogate.derivative(self.spread(rows) - own[0], own[1]))
 
     def summed(self) -> dict[str, Tensor | None]:
         """Return where a kernel adds to the gradients of numbers, or None, by its names."""

@@ -16,8 +16,17 @@ pytest.importorskip("triton", reason="the kernels for GPUs need triton")
 with pytest.MonkeyPatch.context() as _patch:
     if not GPU:
         _patch.setenv("TRITON_INTERPRET", "1")
-    from snnlab.nn.kernels import triton_alif, triton_cells, triton_cuda, triton_numbers
+    from snnlab.nn.kernels import triton_alif, triton_cells, triton_cuda, triton_numbers, triton_recurrent
 
-__all__ = ["DEVICE", "GPU", "interpreted", "triton_alif", "triton_cells", "triton_cuda", "triton_numbers"]
+__all__ = [
+    "DEVICE",
+    "GPU",
+    "interpreted",
+    "triton_alif",
+    "triton_cells",
+    "triton_cuda",
+    "triton_numbers",
+    "triton_recurrent",
+]
 
 interpreted = pytest.mark.skipif(GPU, reason="with a GPU the kernels are compiled, and tested by pytest -m gpu")
