@@ -1,4 +1,4 @@
-"""Which kernel runs a canonical neuron: chosen by name, or from the device and the precision, never from timing."""
+"""Which kernel runs a neuron: chosen by name, or from the device and the precision, never from timing."""
 
 from __future__ import annotations
 

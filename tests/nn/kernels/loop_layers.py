@@ -1,4 +1,4 @@
-"""The layers whose loops are compiled beside those of the canonical neurons: `alif`, and all that are recurrent."""
+"""The layers that have kernels beside the canonical neurons: `alif`, and all that are recurrent."""
 
 from __future__ import annotations
 

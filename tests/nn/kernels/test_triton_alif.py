@@ -23,6 +23,7 @@ from torch import Tensor
 from snnlab.errors import SnnlabError
 from snnlab.nn.kernels import ops
 from snnlab.nn.neurons import ALIF, ALIFState
+from snnlab.nn.neurons.spiking import Threshold
 
 T, B = 7, 4
 LENGTHS = torch.tensor([0, 1, T, 4])
@@ -117,7 +118,8 @@ def test_any_output_passes_a_gradient_and_any_input_takes_one(reset: str, option
 
 @interpreted
 def test_a_membrane_at_its_risen_threshold_spikes_only_where_that_is_inclusive() -> None:
-    for threshold, spikes in (("inclusive", 1.0), ("strict", 0.0)):
+    cases: list[tuple[Threshold, float]] = [("inclusive", 1.0), ("strict", 0.0)]
+    for threshold, spikes in cases:
         neuron = ALIF(beta=0.5, rho=0.5, adaptation=0.5, v_threshold=1.0, threshold=threshold)
         neuron.backend = "triton"
         y, _ = neuron(torch.full((1, 1, 3), 1.5), ALIFState(torch.zeros(1, 3), torch.ones(1, 3)))
@@ -152,14 +154,26 @@ def test_without_gradients_the_outputs_are_the_same(reset: str) -> None:
 @pytest.mark.parametrize("surrogate", SURROGATES)
 def test_a_second_backward_pass_gives_the_same(surrogate: str) -> None:
     neuron = build("value", per="neuron", detach_reset=False, surrogate=SURROGATES[surrogate], backend="triton")
-    x, lengths = drive(T, B, 7).requires_grad_(), LENGTHS.clone()
-    loss = neuron(x, lengths=lengths)[0].square().sum()
+    x = drive(T, B, 7).requires_grad_()
+    loss = neuron(x, lengths=LENGTHS)[0].square().sum()
     inputs = [x, *neuron.parameters()]
     first = torch.autograd.grad(loss, inputs, retain_graph=True)
-    lengths.zero_()  # the way back needs them as they were
     for one, other in zip(first, torch.autograd.grad(loss, inputs), strict=True):
         assert one.any()
         assert torch.equal(one, other)
+
+
+@interpreted
+def test_lengths_may_be_changed_before_the_way_back() -> None:
+    def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
+        x, lengths = drive(T, B, 7).requires_grad_(), LENGTHS.clone()
+        loss = build(backend="triton")(x, lengths=lengths)[0].sum()
+        change(lengths)
+        return torch.autograd.grad(loss, x)[0]
+
+    expected = gradient(lambda lengths: lengths)
+    assert expected.any()
+    assert torch.equal(gradient(lambda lengths: lengths.zero_()), expected)
 
 
 @interpreted

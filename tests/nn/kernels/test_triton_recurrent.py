@@ -158,14 +158,26 @@ def test_a_step_is_one_launch_forward_and_one_back(kind: str, monkeypatch: pytes
 @pytest.mark.parametrize("reset", ["subtract", "late_value"])
 def test_a_second_backward_pass_gives_the_same(reset: str, surrogate: str) -> None:
     rec = build("cuba_decay", per="neuron", surrogate=SURROGATES[surrogate], **RESETS[reset])
-    x, lengths = drive(T, B, 7).requires_grad_(), LENGTHS.clone()
-    loss = rec(x, lengths=lengths)[0].square().sum()
+    x = drive(T, B, 7).requires_grad_()
+    loss = rec(x, lengths=LENGTHS)[0].square().sum()
     inputs = [x, *(p for name, p in rec.named_parameters() if "v_leak" not in name)]
     first = torch.autograd.grad(loss, inputs, retain_graph=True)
-    lengths.zero_()  # the way back needs them as they were
     for one, other in zip(first, torch.autograd.grad(loss, inputs), strict=True):
         assert one.any()
         assert torch.equal(one, other)
+
+
+@interpreted
+def test_lengths_may_be_changed_before_the_way_back() -> None:
+    def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
+        x, lengths = drive(T, B, 7).requires_grad_(), LENGTHS.clone()
+        loss = build()(x, lengths=lengths)[0].sum()
+        change(lengths)
+        return torch.autograd.grad(loss, x)[0]
+
+    expected = gradient(lambda lengths: lengths)
+    assert expected.any()
+    assert torch.equal(gradient(lambda lengths: lengths.zero_()), expected)
 
 
 @interpreted
