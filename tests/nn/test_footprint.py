@@ -126,6 +126,11 @@ def test_the_peak_is_that_of_a_training_step(name: str, taken: dict[str, int]):
     assert found.peak == pytest.approx(taken[name], rel=0.2)
 
 
+@pytest.mark.parametrize("neuron", [LIF, {"type": "alif"}, LIF | {"recurrent": True}], ids=["lif", "alif", "recurrent"])
+def test_what_a_gpu_takes_is_foretold_without_one(neuron: Layers):
+    assert predicted(dense(neuron, 64), 10, 4, backend="triton") == predicted(dense(neuron, 64), 10, 4)
+
+
 def test_its_parts_are_those_of_the_shapes():
     found = predicted(conv(LIF), 30, 32)
     weights = 4 * (12 * 2 * 25 + 32 * 12 * 25 + 800 * 10)

@@ -1,6 +1,6 @@
 """Neurons whose compiled loops go step by step, those with an adaptive threshold and the recurrent ones, made hollow.
 
-They compute nothing, and take and drop the memory that `numba_alif` and `numba_recurrent` do.
+They compute nothing, and take and drop the memory that `kernels.adaptive` and `kernels.recurrent` do.
 
 Axes: T steps, B samples.
 """
@@ -33,7 +33,7 @@ class _Layer(NamedTuple):
 def hollow_out(neuron: Neuron) -> bool:
     """Let a neuron that may be spoiled run hollow, if it has compiled loops of this sort; return whether it has."""
     own = neuron.neuron if isinstance(neuron, Recurrent) else neuron
-    if not isinstance(own, LeakyMembrane) or own.cell is None or own.backend not in ("auto", "numba"):
+    if not isinstance(own, LeakyMembrane) or own.cell is None or own.backend not in ("auto", "numba", "triton"):
         return False
     if isinstance(neuron, Recurrent):
         feedback = neuron.feedback

@@ -1,4 +1,4 @@
-"""The neuron with an adaptive threshold in compiled loops for CPUs, and its way into autograd.
+"""The neuron with an adaptive threshold in compiled loops for CPUs.
 
 Axes: T steps, B samples, n neurons as they lie in memory.
 """
@@ -7,22 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from snnlab.nn.kernels import numba_adaptive
+from snnlab.nn.kernels import adaptive, keeping, numba_adaptive
 from snnlab.nn.kernels.bells import GIVEN, bell_of
-from snnlab.nn.kernels.checks import require_states
-from snnlab.nn.kernels.derivative import refuse_second_derivative
-from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_backward import HEIGHT, SLOPE, derive
-from snnlab.nn.kernels.numba_cells import Cell
-from snnlab.nn.kernels.numba_job import Job, valid_steps, without_graph
-from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.neurons.adaptation import ThresholdNumbers
+from snnlab.nn.kernels.numba_cells import NumbaCell
+from snnlab.nn.kernels.numba_job import without_graph
 
 RESETS = {
     "none": numba_adaptive.NONE,
@@ -31,73 +24,15 @@ RESETS = {
     "adapted": numba_adaptive.ADAPTED,
 }
 
-_INPUTS = ("x", "v", "w", *ThresholdNumbers._fields)
 
-
-class AdaptedRun(NamedTuple):
-    """What `run` returns.
-
-    Attributes:
-        y: Spikes, `[T, B, ...]`; zeros past a sample's length.
-        v: Membrane after the last valid step, `[B, ...]`.
-        w: Adaptation after the last valid step, `[B, ...]`.
-        n: Spikes of each neuron, summed over the valid steps, `[B, ...]`; None where nobody asks.
-    """
-
-    y: Tensor
-    v: Tensor
-    w: Tensor
-    n: Tensor | None
-
-
-def run(
-    x: Tensor, v: Tensor, w: Tensor, k: ThresholdNumbers, rule: Rule, lengths: Tensor | None, count: bool = False
-) -> AdaptedRun:
-    """Run all steps; outputs and states are those of the plain loop, bit for bit.
-
-    Args:
-        x: Input.
-        v: Membrane before it.
-        w: Adaptation before it.
-        k: Numbers of the recurrence; gradients reach those that are tensors.
-        rule: The neuron's dialect.
-        lengths: Valid steps of each sample, or None where all are.
-        count: Whether to count spikes.
-
-    Shape:
-        x: `[T, B, ...]`; v, w: `[B, ...]`; lengths: `[B]`; members of k: broadcast to one sample.
-
-    Raises:
-        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
-    """
-    require_states(x.shape[1:], x.dtype, v=v, w=w)
-    layout = Layout.of(x)
-    if layout is None:
-        x = x.contiguous()
-        layout = Layout(tuple(range(x.dim() - 2)))
-    job = Job(rule, valid_steps(lengths, *x.shape[:2]), count, None, layout, x.shape, False, None)
-    if torch.is_grad_enabled():
-        return AdaptedRun(*_Adaptive.apply(job, x, v, w, *k))
-    return AdaptedRun(*_forward(AdaptiveCell(job, k, x), x, v, w, set()))
-
-
-class AdaptiveCell(Cell):
+class AdaptiveCell(NumbaCell):
     """Neurons with an adaptive threshold."""
 
     states: ClassVar[tuple[str, ...]] = ("v", "w")
 
     def keeps(self, wanted: Collection[str]) -> list[str]:
         """Return what the way back needs."""
-        reset, attached = self.job.rule.reset, not self.job.rule.detach_reset
-        takes_threshold = reset == "adapted" and (attached or "r" in wanted)
-        needs = {
-            "gaps": True,
-            "x": "g" in wanted,
-            "y": reset in ("adapted", "value") or "r" in wanted,
-            "vs": "a" in wanted,
-            "ws": takes_threshold or (reset == "value" and attached) or bool({"rho", "adaptation"} & {*wanted}),
-        }
-        return [name for name, needed in needs.items() if needed]
+        return keeping.of_adaptive(self.job.rule, wanted)
 
     def run(self, steps: slice, x: np.ndarray, y: np.ndarray, lengths: np.ndarray) -> None:
         """Go through some steps."""
@@ -164,45 +99,4 @@ class AdaptiveCell(Cell):
         self.share(partial(derive, gaps, table, self.uniform, lengths, d, piece, bell.formula, bell.lobes))
 
 
-def _forward(
-    cell: AdaptiveCell, x: Tensor, v: Tensor, w: Tensor, wanted: Collection[str]
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Walk through all steps; the cell has what is kept."""
-    job, num_steps = cell.job, x.shape[0]
-    cell.begin((v, w), wanted, num_steps)
-    y = job.room(x, num_steps, x.shape[1])
-    cell.run(slice(num_steps), job.layout.rows(x), y.numpy(), job.steps)
-    rows = {"x": job.layout.flat(x.detach()), "y": y}
-    cell.keep({name: part for name, part in rows.items() if name in cell.keeping})
-    v, w = cell.ends()
-    return cell.spread(y), v, w, None if cell.n is None else cell.spread(cell.n)
-
-
-class _Adaptive(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, job: Job, x: Tensor, v: Tensor, w: Tensor, *k: Any) -> Any:
-        wanted = {name for name, needed in zip(_INPUTS, ctx.needs_input_grad[1:], strict=True) if needed}
-        cell = AdaptiveCell(job, ThresholdNumbers(*k), x)
-        done = _forward(cell, x, v, w, wanted)
-        numbers = [number for number in k if isinstance(number, Tensor)]
-        ctx.save_for_backward(*cell.kept.values(), *numbers)
-        ctx.job, ctx.wanted, ctx.names = job, wanted, list(cell.kept)
-        ctx.numbers = [None if isinstance(number, Tensor) else number for number in k]
-        ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(None if part is None else part.detach() for part in done)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        refuse_second_derivative()
-        job, saved = ctx.job, ctx.saved_tensors
-        kept, tensors = dict(zip(ctx.names, saved, strict=False)), iter(saved[len(ctx.names) :])
-        k = ThresholdNumbers(*(next(tensors) if number is None else number for number in ctx.numbers))
-        like = kept["gaps"]
-        cell, (gy, gv, gw, gn) = AdaptiveCell(job, k, like), grads
-        cell.resume(kept, (gv, gw), gn, ctx.wanted)
-        dx = torch.empty_like(like)
-        arrives = cell.nothing[3] if gy is None else np.ascontiguousarray(job.layout.rows(gy))
-        cell.back(slice(job.shape[0]), arrives, dx.numpy(), job.steps)
-        found = {**cell.found(), "x": cell.spread(dx)}
-        return (None, *(found.get(name) for name in _INPUTS))
+run = partial(adaptive.run, AdaptiveCell)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.nn.kernels import keeping
 from snnlab.nn.kernels.bells import GIVEN, Bell, bell_of
 from snnlab.nn.kernels.numba_backward import backward
-from snnlab.nn.kernels.numba_cells import Cell
+from snnlab.nn.kernels.numba_cells import NumbaCell
 from snnlab.nn.kernels.numba_events import NOWHERE, none
 from snnlab.nn.kernels.numba_forward import forward
 from snnlab.nn.kernels.numba_job import RESETS, SYNAPSES, Job, without_graph
@@ -25,7 +26,7 @@ from snnlab.nn.neurons.membrane import Coefficients
 NO_POOL = (0, 1, 1)
 
 
-class CanonicalCell(Cell):
+class CanonicalCell(NumbaCell):
     """Neurons of the canonical recurrence; the steps of a call are one."""
 
     states: ClassVar[tuple[str, ...]] = ("v", "i")
@@ -39,16 +40,7 @@ class CanonicalCell(Cell):
 
     def keeps(self, wanted: Collection[str]) -> list[str]:
         """Return what the way back needs."""
-        rule = self.job.rule
-        synapse = rule.synapse != "none"
-        needs = {
-            "u": rule.spikes,
-            "vs": "a" in wanted or rule.reset_delay,
-            "j": synapse and "g" in wanted,
-            "is": synapse and "b" in wanted,
-            "x": ("g" in wanted and not synapse) or ("b" in wanted and rule.synapse == "decay_first"),
-        }
-        return [name for name, needed in needs.items() if needed]
+        return keeping.of_canonical(self.job.rule, wanted)
 
     def run(self, steps: slice, x: np.ndarray, y: np.ndarray, lengths: np.ndarray) -> None:
         """Go through one step."""

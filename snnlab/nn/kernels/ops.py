@@ -1,4 +1,4 @@
-"""Which kernel runs a canonical neuron: chosen by name, or from the device and the precision, never from timing."""
+"""Which kernel runs a neuron: chosen by name, or from the device and the precision, never from timing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,9 +51,7 @@ def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backe
 
 def kernel_for(backend: Backend, x: Tensor) -> Kernel | None:
     """Return the kernel that runs an input, or None for the plain loop."""
-    if backend == "auto" and torch.compiler.is_compiling():
-        return None  # the compiler sees through the plain loop, and not through a kernel
-    chosen = resolve(backend, x.device, x.dtype)
+    chosen = _chosen(backend, x)
     if chosen == "numba":
         # Here, because numba takes a second to import, which only who runs a network should wait for.
         from snnlab.nn.kernels.numba_cpu import run
@@ -85,15 +83,39 @@ def compiles_first(backend: Backend, kinds: Iterable[CellKind | None]) -> bool:
     return not all(any(room.glob(f"__pycache__/{file}.*.{python}.nbi")) for file in files)
 
 
-def compiles(backend: Backend, x: Tensor) -> bool:
-    """Return whether loops compiled for the CPU run an input of neurons for which there are no others.
+def adaptive_kernel(backend: Backend, x: Tensor) -> Callable[..., Any] | None:
+    """Return what runs an input of the neuron with an adaptive threshold, or None for the plain loop."""
+    chosen = _chosen(backend, x)
+    if chosen == "numba":
+        # Here for the same reason as in `kernel_for`.
+        from snnlab.nn.kernels.numba_alif import run
 
-    These are the neurons with an adaptive threshold and all that are recurrent; `eager` and `triton`, and `auto` on a
-    GPU, run them by the plain loop.
-    """
+        return run
+    if chosen == "triton":
+        from snnlab.nn.kernels.triton_alif import run
+
+        return run
+    return None
+
+
+def recurrent_kernel(backend: Backend, x: Tensor) -> Callable[..., Any] | None:
+    """Return what runs an input of recurrent neurons that have a `CellKind`, or None for the plain loop."""
+    chosen = _chosen(backend, x)
+    if chosen == "numba":
+        from snnlab.nn.kernels.numba_recurrent import run
+
+        return run
+    if chosen == "triton":
+        from snnlab.nn.kernels.triton_recurrent import run
+
+        return run
+    return None
+
+
+def _chosen(backend: Backend, x: Tensor) -> Backend:
     if backend == "auto" and torch.compiler.is_compiling():
-        return False
-    return resolve(backend, x.device, x.dtype) == "numba"
+        return "reference"  # the compiler sees through the plain loop, and not through a kernel
+    return resolve(backend, x.device, x.dtype)
 
 
 @cache

@@ -88,7 +88,7 @@ def backward(
         u                  membrane before the reset; an integrator's output
         given, given0      the surrogate's derivative at u and at v0, where the formula is GIVEN
         dx, dv0, di0       gradients of x, v0 and i0, written
-        da .. dv_reset     gradients of each sample's coefficients, written
+        da .. dv_reset     gradients of each sample's coefficients, added to
         attached           whether the gradient goes through the reset
         formula            that of the surrogate's bell
 
@@ -108,7 +108,13 @@ def backward(
     s, late = zero, zero
     # The sums over a sample's steps are of x's precision: they have few terms. PyTorch adds those of samples and
     # neurons, which can be millions, in float64.
-    sum_a, sum_g, sum_c, sum_b, sum_threshold, sum_r, sum_reset = zero, zero, zero, zero, zero, zero, zero
+    sum_a, sum_g, sum_c = (
+        part(da, first, at, mask, zero),
+        part(dg, first, at, mask, zero),
+        part(dc, first, at, mask, zero),
+    )
+    sum_b, sum_r = part(db, first, at, mask, zero), part(dr, first, at, mask, zero)
+    sum_threshold, sum_reset = part(dv_threshold, first, at, mask, zero), part(dv_reset, first, at, mask, zero)
     steps = valid(lengths, sample, num_steps)
     row = first + steps.to(tl.int64) * stride
     clear(dx, row, at, mask, zero, steps, num_steps, stride)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.kernels import triton_backward, triton_forward
-from snnlab.nn.kernels.bells import GIVEN, bell_of
+from snnlab.nn.kernels.bells import GIVEN
 from snnlab.nn.kernels.checks import require_lengths, require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.rule import Rule, Run
-from snnlab.nn.kernels.triton_launch import launch, layout_of, rows
+from snnlab.nn.kernels.triton_launch import dialect, formula_of, launch, layout_of, rows
 from snnlab.nn.kernels.triton_numbers import table_of
 from snnlab.nn.neurons.learn import Number
 from snnlab.nn.neurons.membrane import Coefficients
@@ -109,13 +109,13 @@ def _forward(
     like = x if Layout.of(x) else x.contiguous()
     y, v = torch.empty_like(like), torch.empty_like(like[0])
     i = None if i0 is None else torch.empty_like(v)
-    n = torch.empty_like(v) if count and rule.spikes else None
+    n = torch.zeros_like(v) if count and rule.spikes else None
     u = torch.empty_like(like) if rule.spikes and wanted else None
     j = torch.empty_like(like) if i0 is not None and wanted & {"g", "b"} else None
     table = table_of(k, rule, layout, x.shape[2:], x)
     lengths = None if lengths is None else lengths.to(x.device)
     parts = rows(layout, x=like, v0=v0, i0=i0, y=y, v=v, i=i, count=n, u=u, j=j)
-    launch(triton_forward.forward, x.shape, rule, table=table, lengths=lengths, **parts)
+    launch(triton_forward.forward, x.shape, table=table, lengths=lengths, **dialect(rule), **parts)
     needs_x = wanted & {"g" if i0 is None else "b"} and rule.synapse != "jump_first"
     tape = _Tape(
         table,
@@ -145,15 +145,17 @@ def _backward(ctx: Any, tape: _Tape, v_threshold: Number, grads: tuple[Tensor | 
     parts |= {"given": _slope(tape.u, v_threshold, rule), "given0": _slope(tape.v0, v_threshold, rule)}
     of_state = (ctx.shape[1], ctx.shape[2:].numel())
     shapes = {"x": (ctx.shape[0], *of_state)} | dict.fromkeys(("v0", "i0", *Coefficients._fields), of_state)
-    found = {name: table.new_empty(shape) if name in ctx.wanted else None for name, shape in shapes.items()}
+    # The kernel adds to the gradients of coefficients.
+    found = {name: table.new_zeros(shape) if name in ctx.learned else None for name, shape in shapes.items()}
+    found |= {name: table.new_empty(shapes[name]) for name in ("x", "v0", "i0") if name in ctx.wanted}
     launch(
         triton_backward.backward,
         ctx.shape,
-        rule,
         table=table,
         lengths=lengths,
+        **dialect(rule),
         attached=not rule.detach_reset,
-        formula=_formula(rule),
+        formula=formula_of(rule),
         **rows(ctx.layout, **parts),
         **{f"d{name}": part for name, part in found.items()},
     )
@@ -164,12 +166,8 @@ def _backward(ctx: Any, tape: _Tape, v_threshold: Number, grads: tuple[Tensor | 
     return grown
 
 
-def _formula(rule: Rule) -> int:
-    return GIVEN if rule.surrogate is None else bell_of(rule.surrogate).formula
-
-
 def _slope(u: Tensor | None, v_threshold: Number, rule: Rule) -> Tensor | None:
     """Return the derivative of a surrogate whose formula the kernels do not know."""
-    if u is None or rule.surrogate is None or _formula(rule) != GIVEN:
+    if u is None or rule.surrogate is None or formula_of(rule) != GIVEN:
         return None
     return rule.surrogate.derivative(u - v_threshold, v_threshold)

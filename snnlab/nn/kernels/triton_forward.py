@@ -53,7 +53,7 @@ def forward(
         y: Spikes, or the membrane of an integrator, written.
         v: Membrane after the last valid step, written.
         i: Current after it, written, or None.
-        count: Spikes over the valid steps, written, or None.
+        count: Spikes over the valid steps, added to, or None.
         u: Membrane before the reset, written, or None.
         j: Current, written, or None.
         num_steps: T.
@@ -76,7 +76,7 @@ def forward(
     v_threshold, v_reset = number(table, at, mask, n, V_THRESHOLD, own), number(table, at, mask, n, V_RESET, own)
     zero = tl.full([block], 0, x.dtype.element_ty)
     v_now, i_now = part(v0, first, at, mask, zero), part(i0, first, at, mask, zero)
-    s, fired = zero, zero
+    s, fired = zero, part(count, first, at, mask, zero)
     row = first
     steps = valid(lengths, sample, num_steps)
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""How a Triton kernel of the canonical recurrence is started, and how it sees memory.
+"""How a Triton kernel is started, and how it sees memory.
 
 Axes: T steps, B samples, n neurons as they lie in memory.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab.nn.kernels.bells import GIVEN, bell_of
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.rule import Rule
 
@@ -36,13 +37,28 @@ def _row(layout: Layout, part: Tensor) -> Tensor:
     return layout.sorted(part).contiguous().view(*part.shape[:front], part.shape[front:].numel())
 
 
-def launch(kernel: Any, shape: torch.Size, rule: Rule, *, table: Tensor, **given: Any) -> None:
+def dialect(rule: Rule) -> dict[str, Any]:
+    """Return a canonical neuron's dialect as the kernels take it."""
+    return {
+        "reset": rule.reset,
+        "delayed": rule.reset_delay,
+        "strict": rule.strict,
+        "synapse": rule.synapse,
+        "spikes": rule.spikes,
+    }
+
+
+def formula_of(rule: Rule) -> int:
+    """Return the number of the formula of a dialect's surrogate, GIVEN where there is none."""
+    return GIVEN if rule.surrogate is None else bell_of(rule.surrogate).formula
+
+
+def launch(kernel: Any, shape: torch.Size, *, table: Tensor, **given: Any) -> None:
     """Run a kernel on all samples and blocks of neurons.
 
     Args:
-        kernel: `forward` or `backward`.
+        kernel: A `forward` or `backward`.
         shape: That of x.
-        rule: The neuron's dialect.
         table: The coefficients.
         given: The kernel's other arguments.
     """
@@ -57,11 +73,6 @@ def launch(kernel: Any, shape: torch.Size, rule: Rule, *, table: Tensor, **given
             stride=batch * n,
             n=n,
             own=table.shape[1] > 1,
-            reset=rule.reset,
-            delayed=rule.reset_delay,
-            strict=rule.strict,
-            synapse=rule.synapse,
-            spikes=rule.spikes,
             block=block,
             num_warps=max(1, block // PER_WARP),
             **OPTIONS,

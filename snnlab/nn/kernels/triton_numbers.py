@@ -13,21 +13,28 @@ from torch import Tensor
 from snnlab.nn.kernels.bells import bell_of
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.rule import Rule
+from snnlab.nn.neurons.adaptation import ThresholdNumbers
 from snnlab.nn.neurons.learn import Number
 from snnlab.nn.neurons.membrane import Coefficients
 
-# Rows of the table: those of the recurrence, the surrogate's factors, and the lobes of its bell.
-A, G, C, B, V_THRESHOLD, R, V_RESET, SLOPE, HEIGHT, CENTRE, LOBE, SIDE = (tl.constexpr(row) for row in range(12))
+# Rows of the table: those of the recurrence, the surrogate's factors, the lobes of its bell, and those of an adaptive
+# threshold.
+_NAMES = (*Coefficients._fields, "slope", "height", "centre", "lobe", "side", "rho", "adaptation")
+A, G, C, B, V_THRESHOLD, R, V_RESET, SLOPE, HEIGHT, CENTRE, LOBE, SIDE, RHO, ADAPTATION = (
+    tl.constexpr(row) for row in range(14)
+)
 
 
-def table_of(k: Coefficients, rule: Rule, layout: Layout, sample: torch.Size, like: Tensor) -> Tensor:
-    """Return the table of a neuron's coefficients: `[12, n]`, or `[12, 1]` where no neuron has its own."""
+def table_of(
+    k: Coefficients | ThresholdNumbers, rule: Rule, layout: Layout, sample: torch.Size, like: Tensor
+) -> Tensor:
+    """Return the table of a neuron's coefficients: `[14, n]`, or `[14, 1]` where no neuron has its own."""
     threshold = k.v_threshold.detach() if isinstance(k.v_threshold, Tensor) else k.v_threshold
-    factors: list[Number] = [0.0] * 5
+    numbers: dict[str, Number] = dict(k._asdict())
     if rule.surrogate is not None:
         bell, (slope, height) = bell_of(rule.surrogate), rule.surrogate.factors(threshold)
-        factors = [slope * bell.stretch, height, *bell.lobes]
-    rows = [*k, *factors]
+        numbers |= dict(zip(_NAMES[7:12], (slope * bell.stretch, height, *bell.lobes), strict=True))
+    rows = [numbers.get(name, 0.0) for name in _NAMES]
     fixed = tuple(0.0 if isinstance(row, Tensor) else _number(at, float(row)) for at, row in enumerate(rows))
     table = _constants(fixed, like.dtype, like.device)
     learned = {at: row.detach() for at, row in enumerate(rows) if isinstance(row, Tensor)}

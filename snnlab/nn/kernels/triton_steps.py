@@ -1,4 +1,4 @@
-"""What the Triton kernels of the canonical recurrence share: where a program stands, the spike and the reset."""
+"""What the Triton kernels share: where a program stands, the spike and the reset."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.kernels.ops import CellKind, compiles
+from snnlab.nn.kernels.ops import CellKind, adaptive_kernel
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients, ThresholdNumbers
 from snnlab.nn.neurons.base import exact, rounded
@@ -144,13 +144,11 @@ class ALIF(AdaptiveThreshold):
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, ALIFState]:
-        """Run all steps, on a CPU in compiled loops; see `TemporalLayer`."""
+        """Run all steps, by the kernel of the neuron's backend; see `TemporalLayer`."""
         x = exact(x)
-        if self.cell is None or not compiles(self.backend, x):
+        run = None if self.cell is None else adaptive_kernel(self.backend, x)
+        if run is None:
             return super().forward(x, state, lengths=lengths, counts=counts)
-        # Here, because numba takes a second to import, which only who runs a network should wait for.
-        from snnlab.nn.kernels.numba_alif import run
-
         v, w = self.initial_state(x[0]) if state is None else state
         k = self.numbers(rounded(self.coefficients(), x))
         done = run(x, v, w, k, self.rule(), lengths, counts is not None)

@@ -236,8 +236,7 @@ def average_left(a: Number, decay: Decay) -> Number:
 def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> None:
     """Let all neurons of a network that have kernels run with one backend.
 
-    For `alif` and for recurrent neurons there are compiled loops for the CPU; `eager` and `triton` run them by the
-    plain loop.
+    For `alif` and for recurrent neurons `eager` has nothing of its own, and takes the plain loop.
 
     Args:
         network: The network, changed in place.

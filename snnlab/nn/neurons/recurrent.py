@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.nn.hooks import bare
-from snnlab.nn.kernels.ops import compiles
+from snnlab.nn.kernels.ops import recurrent_kernel
 from snnlab.nn.layers.checks import per_axis, short, split_channels
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect
@@ -257,13 +257,10 @@ class Recurrent(Neuron):
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
-        """Run all steps, on a CPU by compiled ones where the neurons have them; see `TemporalLayer`."""
+        """Run all steps, by the kernel of the neurons' backend where they have one; see `TemporalLayer`."""
         x, neuron = exact(x), self.neuron
-        if not isinstance(neuron, LeakyMembrane) or not self._compiles(neuron, x):
+        if not isinstance(neuron, LeakyMembrane) or (run := self._kernel(neuron, x)) is None:
             return super().forward(x, state, lengths=lengths, counts=counts)
-        # Here, because numba takes a second to import, which only who runs a network should wait for.
-        from snnlab.nn.kernels.numba_recurrent import run
-
         s, own = self.initial_state(x[0]) if state is None else state
         k, weights = rounded(self.coefficients(), x)
         count, numbers = counts is not None, neuron.numbers(k)
@@ -272,9 +269,9 @@ class Recurrent(Neuron):
             counts[OWN] = done.n
         return done.y, RecurrentState(done.s, type(own)(*done.states))
 
-    def _compiles(self, neuron: LeakyMembrane, x: Tensor) -> bool:
+    def _kernel(self, neuron: LeakyMembrane, x: Tensor) -> Callable[..., Any] | None:
         by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
-        return by_hand and neuron.cell is not None and compiles(neuron.backend, x)
+        return recurrent_kernel(neuron.backend, x) if by_hand and neuron.cell is not None else None
 
     def constants(self) -> list[Constant]:
         """Return the neurons' time constants."""

@@ -12,6 +12,7 @@ from equality import gradient_error, leaf
 from torch import Tensor, nn
 
 from snnlab.nn import surrogate as surrogates
+from snnlab.nn.kernels.ops import Backend
 from snnlab.nn.neurons.membrane import set_backend
 from snnlab.nn.surrogate import Surrogate
 from snnlab.nn.temporal import OWN
@@ -38,10 +39,17 @@ class Outcome(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def check(layer: nn.Module, x: Tensor, state: Any = None, lengths: Tensor | None = None, **options: Any) -> None:
+def check(
+    layer: nn.Module,
+    x: Tensor,
+    state: Any = None,
+    lengths: Tensor | None = None,
+    backend: Backend = "numba",
+    **options: Any,
+) -> None:
     """Require the plain loop's outputs bit for bit, and its gradients."""
     expected = outcome(layer, "reference", x, state, lengths, **options)
-    found = outcome(layer, "numba", x, state, lengths, **options)
+    found = outcome(layer, backend, x, state, lengths, **options)
     assert found.outputs.keys() == expected.outputs.keys()
     for name, value in expected.outputs.items():
         differs = int((found.outputs[name] != value).sum())
@@ -54,7 +62,7 @@ def check(layer: nn.Module, x: Tensor, state: Any = None, lengths: Tensor | None
 
 def outcome(
     layer: Any,
-    backend: Any,
+    backend: Backend,
     x: Tensor,
     state: Any = None,
     lengths: Tensor | None = None,
@@ -108,7 +116,7 @@ def filled(state: Any, parts: dict[str, Tensor], path: str = "state") -> Any:
 def weights(part: Tensor) -> Tensor:
     """Return weights that are always the same for a shape."""
     generator = torch.Generator().manual_seed(part.dim())
-    return torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part.dtype)
+    return torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
 
 
 def drive(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
@@ -120,7 +128,7 @@ def drive(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Ten
 def started(layer: Any, x: Tensor) -> Any:
     """Return a state away from rest."""
     own = named(layer.initial_state(x[0]))
-    parts = {name: drive(*part.shape, dtype=x.dtype, seed=at + 1).abs() for at, (name, part) in enumerate(own.items())}
+    parts = {name: drive(*part.shape, seed=at + 1).abs().to(x) for at, (name, part) in enumerate(own.items())}
     return filled(layer.initial_state(x[0]), parts)
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from loops import SURROGATES, check, drive, outcome, started, stirred
+from loop_layers import ALIF_RESETS as RESETS
+from loop_layers import alif as build
+from loops import SURROGATES, check, drive, outcome, started
 from torch import Tensor
 
 from snnlab.errors import SnnlabError
@@ -20,21 +22,6 @@ from snnlab.nn.neurons import ALIF, ALIFState
 
 T, B = 17, 4
 LENGTHS = torch.tensor([0, 1, T, 8])
-RESETS: dict[str, dict[str, Any]] = {
-    "subtract": {"reset": "subtract"},
-    "adapted": {"reset": "subtract", "adapted_reset": True},
-    "value": {"reset": "value", "v_reset": -0.2},
-    "none": {"reset": "none"},
-}
-LEARNED = ("tau_mem", "tau_adapt", "adaptation", "v_threshold", "v_leak")
-
-
-def build(reset: str = "subtract", shape: tuple[int, ...] = (7,), per: str = "", **settings: Any) -> Any:
-    own: dict[str, Any] = {"tau_mem": 6.0, "tau_adapt": 20.0, "adaptation": 0.3, "v_leak": 0.1, "v_threshold": 0.9}
-    if per:
-        names = [*LEARNED, *(["v_reset"] if reset == "value" else [])]
-        own |= {"learn": dict.fromkeys(names, per), "in_shape": shape}
-    return stirred(ALIF(1.0, **own | RESETS[reset] | settings))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

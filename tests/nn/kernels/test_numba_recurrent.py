@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from loops import SURROGATES, check, drive, outcome, started, stirred
+from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING
+from loop_layers import recurrent as build
+from loops import SURROGATES, check, drive, outcome, started
 from torch import Tensor
 
 from snnlab.errors import SnnlabError
@@ -20,47 +22,6 @@ from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
 
 T, B = 13, 4
 LENGTHS = torch.tensor([0, 1, T, 6])
-SHAPES: dict[str, tuple[int, ...]] = {"dense": (7,), "conv": (2, 5, 3)}
-
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lif": ("lif", {"tau_mem": 6.0, "v_leak": 0.1}),
-    "cuba_jump": ("cuba_lif", {"tau_mem": 6.0, "tau_syn": 4.0, "synapse": "jump_first"}),
-    "cuba_decay": ("cuba_lif", {"tau_mem": 6.0, "tau_syn": 4.0, "synapse": "decay_first", "input_gain": 1.0}),
-    "iaf": ("iaf", {}),
-    "alif": ("alif", {"tau_mem": 6.0, "tau_adapt": 20.0, "adaptation": 0.3}),
-    "li": ("li", {"tau_mem": 6.0}),
-    "cuba_li": ("cuba_li", {"tau_mem": 6.0, "tau_syn": 4.0}),
-}
-SPIKING = [kind for kind in KINDS if not kind.endswith("li")]
-RESETS: dict[str, dict[str, Any]] = {
-    "subtract": {"reset": "subtract"},
-    "late": {"reset": "subtract", "reset_delay": True},
-    "value": {"reset": "value", "v_reset": -0.2},
-    "late_value": {"reset": "value", "v_reset": -0.2, "reset_delay": True},
-    "adapted": {"reset": "subtract", "adapted_reset": True},
-    "none": {"reset": "none"},
-}
-DIALECTS = [
-    (kind, reset, detach)
-    for kind in SPIKING
-    for reset, settings in RESETS.items()
-    for detach in (True, False)
-    if not ("reset_delay" in settings and kind == "alif") and not ("adapted_reset" in settings and kind != "alif")
-]
-
-
-def build(
-    kind: str = "lif", feedback: str = "dense", shape: tuple[int, ...] = (), per: str = "", **settings: Any
-) -> Recurrent:
-    torch.manual_seed(0)
-    shape = shape or SHAPES[feedback]
-    name, own = KINDS[kind]
-    own = own | settings
-    sent = {"type": feedback, **own.pop("recurrent", {})}
-    if per:
-        learnable = NEURONS.build(name, dict(own), "n", in_shape=shape, dt=1.0).learnable()
-        own["learn"] = dict.fromkeys(learnable, per)
-    return stirred(NEURONS.build(name, {"recurrent": sent, **own}, "n", in_shape=shape, dt=1.0))
 
 
 def reaches(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:

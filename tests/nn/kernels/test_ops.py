@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.nn import LIF, build_network
-from snnlab.nn.kernels import ops
+from snnlab.nn import LIF, NEURONS, build_network
+from snnlab.nn.kernels import numba_alif, numba_recurrent, ops
 from snnlab.nn.kernels.numba_cpu import run
 from snnlab.nn.neurons import membrane
 from snnlab.nn.neurons.membrane import plain_loops, set_backend
@@ -21,6 +21,22 @@ def test_a_cpu_runs_compiled_loops_where_they_are_exact() -> None:
     assert ops.resolve("auto", CPU, torch.bfloat16) == "reference"
     assert ops.kernel_for("auto", torch.zeros(1, 1)) is run
     assert ops.kernel_for("reference", torch.zeros(1, 1)) is None
+
+
+def test_adaptive_and_recurrent_neurons_run_in_their_own_loops_on_a_cpu() -> None:
+    x = torch.zeros(1, 1, 1)
+    assert ops.adaptive_kernel("auto", x) is numba_alif.run
+    assert ops.recurrent_kernel("auto", x) is numba_recurrent.run
+    for backend in ("reference", "eager"):
+        assert ops.adaptive_kernel(backend, x) is ops.recurrent_kernel(backend, x) is None
+
+
+@pytest.mark.parametrize(("kind", "recurrent"), [("alif", False), ("alif", True), ("lif", True)])
+def test_a_backend_that_cannot_run_them_says_why(kind: str, recurrent: bool) -> None:
+    neuron = NEURONS.build(kind, {"recurrent": recurrent}, "n", in_shape=(3,), dt=1.0)
+    set_backend(neuron, "triton")
+    with pytest.raises(ValueError, match="triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"):
+        neuron(torch.zeros(2, 1, 3))
 
 
 @pytest.mark.parametrize(("triton", "expected"), [(True, "triton"), (False, "eager")])

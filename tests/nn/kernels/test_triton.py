@@ -16,23 +16,13 @@ import pytest
 import torch
 from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
 from equality import CASES, check, dialects, plain, title
+from interpreter import interpreted, triton_cuda, triton_numbers
 from torch import Tensor
 
 from snnlab.errors import SnnlabError
 from snnlab.nn.surrogate import Rectangular, Surrogate
 
-GPU = torch.cuda.is_available()
-
-# Whether a kernel is interpreted is decided once, when its module is imported: ours are where there is no GPU, and what
-# Triton itself brings is not, for whatever else runs in this process.
-pytest.importorskip("triton", reason="the kernel for GPUs needs triton")
-with pytest.MonkeyPatch.context() as _patch:
-    if not GPU:
-        _patch.setenv("TRITON_INTERPRET", "1")
-    from snnlab.nn.kernels import triton_cuda, triton_numbers
-    from snnlab.nn.kernels.triton_cuda import run
-
-interpreted = pytest.mark.skipif(GPU, reason="with a GPU the kernel is compiled, and tested by pytest -m gpu")
+run = triton_cuda.run
 
 INTEGRATOR: dict[str, Any] = {name: LEARNED[name] for name in INTEGRATING if name in LEARNED} | {"T": 5, "kind": "li"}
 BASE: dict[str, Any] = LEARNED | {"T": 5, "kind": "jump", "reset": ("subtract", False), "detach": False}
@@ -187,7 +177,7 @@ def test_compiled_for_a_gpu_no_dialect_contracts_a_product(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found.pop("if allowed") > 0
-    assert len(found) == 18
+    assert len(found) == 22
     assert set(found.values()) == {0}
 
 

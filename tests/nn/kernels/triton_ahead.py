@@ -13,6 +13,7 @@ import triton  # pyright: ignore[reportMissingImports]
 from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingImports]
 from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
+from snnlab.nn.kernels import triton_adaptive_backward, triton_adaptive_forward
 from snnlab.nn.kernels.triton_backward import backward
 from snnlab.nn.kernels.triton_forward import forward
 from snnlab.nn.kernels.triton_launch import BLOCK, OPTIONS
@@ -31,6 +32,13 @@ def dialects() -> Iterator[dict[str, Any]]:
             yield {"synapse": synapse, "reset": reset, "delayed": delayed, "spikes": True, **own}
         unused = {"strict": False, "attached": False, "formula": 0}
         yield {"synapse": synapse, "reset": "none", "delayed": False, "spikes": False, "own": True, **unused}
+
+
+def adaptive_dialects() -> Iterator[dict[str, Any]]:
+    """Yield all resets of an adaptive threshold, and the other flags and some formulas in turn."""
+    for at, reset in enumerate(("subtract", "adapted", "value", "none")):
+        own = {"own": at % 2 == 0, "strict": at % 2 == 1, "attached": at % 3 == 1, "formula": 1 + at * 2}
+        yield {"reset": reset, **own}
 
 
 def assembly(kernel: Any, flags: dict[str, Any], absent: Collection[str], dtype: str, fuse: bool = False) -> str:
@@ -62,6 +70,10 @@ def main() -> None:
         found[f"{at}"] = contracted(assembly(forward, flags, absent, dtype))
         if at == 0:
             found["if allowed"] = contracted(assembly(forward, flags, absent, dtype, fuse=True))
+    for at, flags in enumerate(adaptive_dialects()):
+        absent, dtype = {"given", *({"lengths", "vs", "da"} if at % 2 else ())}, ("fp32", "fp64")[at % 2]
+        assert assembly(triton_adaptive_backward.backward, flags, absent, dtype)
+        found[f"adaptive {at}"] = contracted(assembly(triton_adaptive_forward.forward, flags, absent, dtype))
     print(json.dumps(found))
 
 
