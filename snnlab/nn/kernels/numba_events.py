@@ -62,41 +62,44 @@ class Convolution(NamedTuple):
 
 def none(like: Tensor) -> Arrays:
     """Return what the walks take where the input is none of events."""
-    rows, cells = np.empty(0, np.int64), np.empty(0, np.int32)
+    offsets, cells = np.empty(0, np.int64), np.empty(0, np.int32)
     values = like.new_empty(0).numpy()
-    return rows, cells, cells, values, like.new_empty(0, 0, 0).numpy(), values
+    return offsets, cells, cells, cells, values, like.new_empty(0, 0, 0).numpy(), values
 
 
 def find(frames: Tensor) -> Arrays:
-    """Return where the events of each row of each frame begin, and column, channel and value of each.
+    """Return where the events of each row of each frame begin, and row, column, channel and value of each.
 
     Shape:
         frames: `[T, B, P, H, W]`; returns `[T * B * H + 1]`, then as many as there are.
     """
-    rows = frames.detach().permute(0, 1, 3, 4, 2).contiguous().flatten(0, 2).flatten(1).numpy()
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    share(partial(_count, rows, offsets), len(rows), rows.size)
+    cells = frames.detach().permute(0, 1, 3, 4, 2).contiguous().flatten(0, 2).flatten(1).numpy()
+    offsets = np.zeros(len(cells) + 1, np.int64)
+    share(partial(_count, cells, offsets), len(cells), cells.size)
     np.cumsum(offsets, out=offsets)
-    columns, channels = np.empty((2, offsets[-1]), np.int32)
-    values = np.empty(offsets[-1], rows.dtype)
-    share(partial(_fill, rows, offsets, frames.shape[2], columns, channels, values), len(rows), rows.size)
-    return offsets, columns, channels, values
+    rows, columns, channels = np.empty((3, offsets[-1]), np.int32)
+    values = np.empty(offsets[-1], cells.dtype)
+    polarities, height = frames.shape[2:4]
+    share(partial(_fill, cells, offsets, height, polarities, rows, columns, channels, values), len(cells), cells.size)
+    return offsets, rows, columns, channels, values
 
 
 @compiled(nogil=True)
-def _count(rows: np.ndarray, offsets: np.ndarray, first: int, last: int) -> None:
+def _count(cells: np.ndarray, offsets: np.ndarray, first: int, last: int) -> None:
     for n in range(first, last):
         many = 0
-        for at in range(rows.shape[1]):
-            many += rows[n, at] != 0
+        for at in range(cells.shape[1]):
+            many += cells[n, at] != 0
         offsets[n + 1] = many
 
 
 @compiled(nogil=True)
 def _fill(
-    rows: np.ndarray,
+    cells: np.ndarray,
     offsets: np.ndarray,
+    height: int,
     polarities: int,
+    rows: np.ndarray,
     columns: np.ndarray,
     channels: np.ndarray,
     values: np.ndarray,
@@ -107,9 +110,10 @@ def _fill(
         e = offsets[n]
         if offsets[n + 1] == e:
             continue
-        for at in range(rows.shape[1]):
-            if rows[n, at] != 0:
+        for at in range(cells.shape[1]):
+            if cells[n, at] != 0:
+                rows[e] = n % height
                 columns[e] = at // polarities
                 channels[e] = at % polarities
-                values[e] = rows[n, at]
+                values[e] = cells[n, at]
                 e += 1

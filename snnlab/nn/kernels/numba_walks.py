@@ -121,7 +121,7 @@ def go_back(
     slots = np.array([names.index(name) if name in names else -1 for name in (*Coefficients._fields, "", "")])
     sums = torch.zeros(len(names), batch, job.sample.numel(), dtype=torch.float64)
     meeting, reach = drive.meeting(job, like)
-    dkernel = like.new_zeros(PARTS if events and "weight" in wanted else 0, *meeting[4].shape)
+    dkernel = like.new_zeros(PARTS if events and "weight" in wanted else 0, *meeting[-2].shape)
     dbias = job.room(like, batch).zero_() if "bias" in wanted else None
     walk = partial(
         backward,
