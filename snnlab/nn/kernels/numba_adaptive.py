@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from snnlab.compiled import compiled
+from snnlab.compiled import compiled, lent
 
 Rows = tuple[np.ndarray, ...]
 
@@ -76,7 +76,9 @@ def forward(
     """
     neurons = v.shape[1]
     pieces = (neurons + piece - 1) // piece
-    memory = np.empty((3, piece), v.dtype)
+    room = np.empty((3, piece), v.dtype)
+    memory, x, v, w, table, y = lent(room), lent(x), lent(v), lent(w), lent(table), lent(y)
+    gaps, vs, ws, counts = lent(gaps), lent(vs), lent(ws), lent(counts)
     at_once = uniform and reset == SUBTRACT
     for task in range(first, last):
         sample, start = task // pieces, task % pieces * piece
@@ -103,6 +105,7 @@ def forward(
                 _add(counts[sample, start:stop], s)
         for t in range(lengths[sample], y.shape[0]):
             y[t, sample, start:stop] = 0
+    room[:] = 0  # until here somebody has it
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -160,7 +163,18 @@ def backward(
     """
     neurons = gv.shape[1]
     pieces = (neurons + piece - 1) // piece
-    memory = np.empty((5, piece), gv.dtype)
+    room = np.empty((5, piece), gv.dtype)
+    memory, gy, gcounts, gv, gw, d = lent(room), lent(gy), lent(gcounts), lent(gv), lent(gw), lent(d)
+    y, gaps, x, vs, ws, table, dx, sums = (
+        lent(y),
+        lent(gaps),
+        lent(x),
+        lent(vs),
+        lent(ws),
+        lent(table),
+        lent(dx),
+        lent(sums),
+    )
     alike = uniform and sums.size == 0 and (reset == NONE or (reset == SUBTRACT and not attached))
     for task in range(first, last):
         sample, start = task // pieces, task % pieces * piece
@@ -192,6 +206,7 @@ def backward(
                 _through_spike(gs, gu, ga, bell)
                 _to_step_before(gv_now, gw_now, to_x, gu, ga, x, vs, ws, numbers, sums, slots, where)
             _copy(dx[t, sample, start:stop], to_x)
+    room[:] = 0  # until here somebody has it
 
 
 # Rows one by one: as rows of a part of a table they would not be known to be contiguous, and a third as fast.

@@ -34,6 +34,9 @@ NONE, SUBTRACT, VALUE = range(3)
 JUMP_FIRST, DECAY_FIRST = 1, 2
 MAX, AVERAGE = 1, 2
 
+# See `numba_forward`.
+TOGETHER = 2**15
+
 # Rows of a task's memory: the derivative, what arrives at the spikes and at the membrane, the spikes, what arrives at
 # them from a delayed reset, the membrane before a step, what arrives at the input.
 D, GS, GU, S, LATE, V, TO_X = range(7)
@@ -132,77 +135,93 @@ def backward(
     alike = alike and (reset == NONE or not attached)
     kept = u, j, x, v0, given
     flags = reset, delayed, attached, strict, synapse, bell
-    for task in range(first, last):
-        sample, start = task // pieces, task % pieces * piece
-        stop = min(start + piece, neurons)
-        long = stop - start
-        at = 0 if uniform else start
-        numbers = _rows_of_table(table, at, at + long)
-        scratch = _rows_of_memory(memory, long)
-        gs, s, late, spare = scratch[GS], scratch[S], scratch[LATE], scratch[V]
-        gv_now = gv[sample, start:stop]
-        gi_now = gi[sample, start:stop] if synapse else gv_now
-        late[:] = 0
-        begin = task % pieces * outputs
-        end = min(begin + outputs, out)
+    # What a delayed reset sends back waits in a row, of which there is one.
+    together = 1 if delayed else max(1, TOGETHER // piece)
+    height, a, g = table[HEIGHT, 0], table[A, 0], table[G, 0]  # of neurons that share them
+    # Where only the mean of a window has a gradient, it is the same in all rows of the window.
+    shares = alike and kind == AVERAGE and gy.size > 0 and gcounts.size == 0
+    # Taken again only where they are others, for that takes as long as a row.
+    known = min(piece, neurons)
+    numbers, scratch = _rows_of_table(table, 0, known), _rows_of_memory(memory, known)
+    gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
+    task = first
+    while task < last:
+        sample = task // pieces
+        behind = min(last, (sample + 1) * pieces, task + together)
         for t in range(lengths[sample], dx.shape[0]):
-            dx[t, sample, start:stop] = 0
-        height, a, g = numbers[HEIGHT][0], numbers[A][0], numbers[G][0]
-        # Where only the mean of a window has a gradient, it is the same in all rows of the window.
-        shares = alike and kind == AVERAGE and gy.size > 0 and gcounts.size == 0 and end > begin
-        to_x = scratch[TO_X]
+            dx[t, sample, (task - sample * pieces) * piece : (behind - sample * pieces) * piece] = 0
+        memory[LATE] = 0
         for t in range(lengths[sample] - 1, -1, -1):
-            where = t, sample, start, stop
-            if dx.size:
-                to_x = dx[t, sample, start:stop]
-            if needs_s:
-                _fire(s, u[t, sample, start:stop], numbers[THRESHOLD], strict)
-            if shares:
-                width = long // size
-                _repeat(gs[:width], gy[t, sample, begin:end], size, channels)
-                _derivative(scratch[D], u[t, sample, start:stop], scratch[V], numbers, bell, lobes)
-                for line in range(size):
-                    low, high = line * width, (line + 1) * width
-                    _settle(gv_now[low:high], to_x[low:high], gs[:width], scratch[D][low:high], height, a, g)
-            else:
-                if delayed:
-                    _copy(gs, late)
+            for place in range(task - sample * pieces, behind - sample * pieces):
+                start = place * piece
+                stop = min(start + piece, neurons)
+                long = stop - start
+                if not uniform or long != known:
+                    at = 0 if uniform else start
+                    numbers, scratch, known = _rows_of_table(table, at, at + long), _rows_of_memory(memory, long), long
+                    gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
+                to_x = scratch[TO_X]
+                gv_now = gv[sample, start:stop]
+                gi_now = gi[sample, start:stop] if synapse else gv_now
+                begin = place * outputs
+                end = min(begin + outputs, out)
+                where = t, sample, start, stop
+                if dx.size:
+                    to_x = dx[t, sample, start:stop]
+                if needs_s:
+                    _fire(s, u[t, sample, start:stop], numbers[THRESHOLD], strict)
+                if shares and end > begin:
+                    width = long // size
+                    _repeat(gs[:width], gy[t, sample, begin:end], size, channels)
+                    _derivative(d, u[t, sample, start:stop], spare, numbers, bell, lobes)
+                    for line in range(size):
+                        low, high = line * width, (line + 1) * width
+                        _settle(gv_now[low:high], to_x[low:high], gs[:width], d[low:high], height, a, g)
                 else:
-                    gs[:] = 0
-                if kind and gy.size and end > begin:
-                    _spread(gs, gy[t, sample, begin:end], s, spare, kind, size, channels)
-                elif kind == 0 and gy.size:
-                    _add(gs, gy[t, sample, start:stop])
-                if gcounts.size:
-                    _add(gs, gcounts[sample, start:stop])
-                if alike:
-                    _derivative(scratch[D], u[t, sample, start:stop], scratch[V], numbers, bell, lobes)
-                    _settle(gv_now, to_x, gs, scratch[D], height, a, g)
-                else:
-                    _through_spike(gv_now, scratch, numbers, kept, sums, slots, where, flags, lobes)
-                    _to_step_before(gv_now, to_x, scratch, numbers, kept, sums, slots, where, flags)
-            if synapse:
-                _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
-            if dkernel.size:
-                part = task * dkernel.shape[0] // (gv.shape[0] * pieces)
-                frame, taps = t * gv.shape[0] + sample, kernel.shape[2] // reach[5]
-                _correlate(
-                    dkernel[part],
-                    to_x,
-                    offsets,
-                    event_rows,
-                    columns,
-                    polarities,
-                    values,
-                    taps,
-                    reach,
-                    frame,
-                    task % pieces,
-                )
-            if dbias.size:
-                _add(dbias[sample, start:stop], to_x)
+                    if delayed:
+                        _copy(gs, late)
+                    else:
+                        gs[:] = 0
+                    if kind and gy.size and end > begin:
+                        _spread(gs, gy[t, sample, begin:end], s, spare, kind, size, channels)
+                    elif kind == 0 and gy.size:
+                        _add(gs, gy[t, sample, start:stop])
+                    if gcounts.size:
+                        _add(gs, gcounts[sample, start:stop])
+                    if alike:
+                        _derivative(d, u[t, sample, start:stop], spare, numbers, bell, lobes)
+                        _settle(gv_now, to_x, gs, d, height, a, g)
+                    else:
+                        _through_spike(gv_now, scratch, numbers, kept, sums, slots, where, flags, lobes)
+                        _to_step_before(gv_now, to_x, scratch, numbers, kept, sums, slots, where, flags)
+                if synapse:
+                    _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
+                if dkernel.size:
+                    part = (sample * pieces + place) * dkernel.shape[0] // (gv.shape[0] * pieces)
+                    frame, taps = t * gv.shape[0] + sample, kernel.shape[2] // reach[5]
+                    _correlate(
+                        dkernel[part],
+                        to_x,
+                        offsets,
+                        event_rows,
+                        columns,
+                        polarities,
+                        values,
+                        taps,
+                        reach,
+                        frame,
+                        place,
+                    )
+                if dbias.size:
+                    _add(dbias[sample, start:stop], to_x)
         if delayed and attached and lengths[sample] > 0:
-            _through_first(gv_now, scratch, numbers, kept, sums, slots, (-1, sample, start, stop), bell, lobes)
+            start = (task - sample * pieces) * piece
+            stop = min(start + piece, neurons)
+            at = 0 if uniform else start
+            numbers, scratch = _rows_of_table(table, at, at + stop - start), _rows_of_memory(memory, stop - start)
+            where = -1, sample, start, stop
+            _through_first(gv[sample, start:stop], scratch, numbers, kept, sums, slots, where, bell, lobes)
+        task = behind
     room[:] = 0  # until here somebody has it
 
 
@@ -238,7 +257,8 @@ def derive(
     """
     neurons = d.shape[2]
     pieces = (neurons + piece - 1) // piece
-    memory = np.empty(piece, d.dtype)
+    room = np.empty(piece, d.dtype)
+    memory, gaps, table, d = lent(room), lent(gaps), lent(table), lent(d)
     for task in range(first, last):
         sample, start = task // pieces, task % pieces * piece
         stop = min(start + piece, neurons)
@@ -250,6 +270,7 @@ def derive(
             _derivative(row, gaps[t, sample, start:stop], spare, numbers, bell, lobes)
             for n in range(row.size):
                 row[n] *= height[n]
+    room[:] = 0  # until here somebody has it
 
 
 # Rows one by one: as rows of a part of a table they would not be known to be contiguous, and a third as fast.
