@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
@@ -43,15 +44,7 @@ def _say() -> None:
     )
 
 
-@intrinsic
-def lent(context: Any, array: Any) -> Any:
-    """Return, within a compiled loop, an array of the same memory that counts no references.
-
-    numba counts them for each part that is taken of an array, atomically: where a loop takes parts of some hundred
-    numbers, a third of its time goes there, and more if other threads take parts of the same array. Who has the memory
-    must have it for as long as what is lent is in use, and what is made within the loop be used after it.
-    """
-
+def _lend(context: Any, array: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         same = context.make_array(signature.args[0])(context, builder, arguments[0])
         # Without an owner there is nothing to count.
@@ -60,3 +53,12 @@ def lent(context: Any, array: Any) -> Any:
         return same._getvalue()
 
     return array(array), build
+
+
+lent = cast(Callable[[np.ndarray], np.ndarray], intrinsic(_lend))
+"""Return, within a compiled loop, an array of the same memory that counts no references.
+
+numba counts them for each part that is taken of an array, atomically: where a loop takes parts of some hundred numbers,
+a third of its time went there, and more if other threads take parts of the same array. Who has the memory must have it
+for as long as what is lent is in use, and what is made within the loop be used after it.
+"""
