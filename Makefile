@@ -11,8 +11,8 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 ENGINES := $(VENV)/.engines
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
-LIBRARIES := snnlab spikingjelly_compiled snntorch norse sinabs
-MAIN_ARMS := snnlab snnlab_cuba snnlab_bf16 spikingjelly relu relu_bf16 convs
+LIBRARIES := snnlab spikingjelly_compiled norse sinabs
+MAIN_ARMS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntorch relu relu_bf16 convs
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
