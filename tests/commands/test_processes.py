@@ -85,7 +85,8 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, digits_store
         # Adam divides by the size of gradients, also of those that are nothing but rounding: a hundredth of its step.
         assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-4), name
     metrics = [result(run)["metrics"] for run in (one, whole)]
-    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
+    # Weights that differ by rounding let some spikes in 10,000 come or not, which depends on the machine.
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-3)
     predictions = [dict(np.load(run / "predictions.npz")) for run in (one, whole)]
     assert predictions[0].keys() == predictions[1].keys()
     for name in ("val_recording", "val_target", "test_recording", "test_target"):
@@ -234,4 +235,5 @@ def test_averages_and_windows_are_those_of_one_process(tmp_path: Path, digits_st
     for name, values in states[0].items():
         assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-6), name
     metrics = [result(run)["metrics"] for run in (one, two)]
-    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
+    # Weights that differ by rounding let some spikes in 10,000 come or not, which depends on the machine.
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-3)
