@@ -66,6 +66,19 @@ def test_the_answers_are_those_of_the_run(run: Path, snnlab: Snnlab) -> None:
     assert all(float(row["start_ms"]) == 0 for row in rows)
 
 
+def test_a_run_without_the_cameras_motion_answers_without_it(tmp_path: Path, snnlab: Snnlab) -> None:
+    path = "data.camera_path=[[0,0,0],[100,6,3]]"
+    run = _trained(tmp_path, path, "data.still=true", "trainer.max_epochs=1")
+    opened = load(run)
+    dataset = build_dataset(opened.experiment.data)
+    places = opened.predictions["test_recording"].tolist()
+    rows = _rows(snnlab("predict", str(run), *(dataset.name(place) for place in places)))
+    odds = np.exp(opened.predictions["test_readout"])
+    odds /= odds.sum(1, keepdims=True)
+    assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-3)
+    assert all(int(row["events"]) + int(row["left_out"]) < 200 for row in rows)
+
+
 def test_files_of_another_kind_and_unit_and_lines_of_json(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
     x, y, t, p = np.load(source).T
