@@ -45,6 +45,12 @@ def trained(*overrides: str) -> dict[str, float]:
     return train(*BARE, *overrides).metrics
 
 
+def averaged(*overrides: str) -> dict[str, float]:
+    """Return means over seeds: how far a network with a fault comes by one of them hangs on how sums were rounded."""
+    runs = [trained(*overrides, f"seed={seed}") for seed in range(3)]
+    return {name: sum(run[name] for run in runs) / len(runs) for name in ("val/loss", "val/accuracy")}
+
+
 FAULTS = {
     "weights too small": (
         ("model.init={type: variance_preserving, std: 0.0001}", "optimizer=sgd"),
@@ -193,9 +199,9 @@ DEEPER = {
 def test_two_convolutions_learn_after_the_proposals_too(fault: str, workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("doctor", *DEEPER[fault], digits_store)
     assert done.status == 1, done.err
-    ill, cured = trained(*DEEPER[fault], digits_store), trained(*proposed(done))
+    ill, cured = averaged(*DEEPER[fault], digits_store), averaged(*proposed(done))
     assert cured["val/loss"] < 0.9 * ill["val/loss"]
-    assert cured["val/accuracy"] > ill["val/accuracy"] + 0.05  # how much depends on rounding
+    assert cured["val/accuracy"] > ill["val/accuracy"] + 0.1
 
 
 def test_the_network_of_a_run_is_looked_at_with_its_weights(workplace: Path, snnlab: Snnlab, digits_store: str):

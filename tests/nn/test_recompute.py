@@ -51,14 +51,15 @@ def network(layers: Layers, pieces: int | None) -> Network:
     return built
 
 
-def answer(net: Network, lengths: Tensor | None) -> dict[str, Tensor]:
+def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """Return output, counts, states, gradients and buffers after a step of training."""
+    net = net.to(dtype)
     counts: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(STEPS, BATCH, *SHAPE, generator=generator) * 3
+    x = torch.randn(STEPS, BATCH, *SHAPE, generator=generator, dtype=dtype) * 3
     torch.manual_seed(2)
     y, state = net(x, lengths=lengths, counts=counts)
-    weights = torch.randn(y.shape, generator=generator)
+    weights = torch.randn(y.shape, generator=generator, dtype=dtype)
     ((y * weights).sum() + sum(n.square().mean() for n in counts.values())).backward()
     found = {"y": y.detach()} | {f"counts {name}": n.detach() for name, n in counts.items()}
     found |= {f"state {name}": part.v.detach() for name, part in state.items() if hasattr(part, "v")}
@@ -70,11 +71,12 @@ def answer(net: Network, lengths: Tensor | None) -> dict[str, Tensor]:
 @pytest.mark.parametrize("pieces", [1, 4, 50])
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
 def test_it_is_the_same_network(layers: Layers, pieces: int, lengths: Tensor | None) -> None:
-    found, expected = answer(network(layers, pieces), lengths), answer(network(layers, None), lengths)
+    # In double precision, where what is none but rounding is the same on all machines.
+    found, expected = (answer(network(layers, each), lengths, torch.float64) for each in (pieces, None))
     assert found.keys() == expected.keys()
     assert any(name.startswith("counts") and n.mean() > 0.05 for name, n in expected.items())
     for name, part in expected.items():
-        largest = part.abs().max().clamp(min=0.1)  # the gradient of a bias before batch norm is none but rounding
+        largest = part.abs().max().clamp(min=1e-2)  # the gradient of a bias before batch norm is none but rounding
         assert float((found[name] - part).abs().max() / largest) < 1e-4, name
 
 
