@@ -132,6 +132,8 @@ class EventDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
         """Make frames of the events, on the device, and mix those for training."""
         frames, trainer = self.framing(batch), self.trainer
+        if trainer is not None:  # Lightning has seen the events only, which have no precision
+            frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not trainer.training:
             return frames
         return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))
