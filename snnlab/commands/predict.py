@@ -114,7 +114,7 @@ def predictions(
     from snnlab.commands.answering import hear, require_sensor, windows
     from snnlab.data.formats import read_file
 
-    settings, ahead = rows.settings, 0.0
+    settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
     if until is not None:
         from snnlab.commands.early import clock_of
 
@@ -122,8 +122,8 @@ def predictions(
     for path in files:
         events = read_file(path, reading, settings.size)
         require_sensor(events, settings, path)
-        if settings.camera is not None:
-            events = settings.camera.still(events, settings.size)
+        if camera is not None:
+            events = camera.still(events, settings.size)
         for window in windows(events, settings):
             for heard in hear(run.network, framing, window.events, size or settings.steps):
                 if each:

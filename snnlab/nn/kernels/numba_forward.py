@@ -1,16 +1,16 @@
 """The compiled forward walk of the canonical recurrence on CPUs.
 
 A task is one sample and one piece of its neurons, which walks through all steps with its part of the state, and is the
-same whichever thread runs it. Each row function is one plain loop over a piece: no
-branch, no more arrays than LLVM's vectoriser can tell apart at run time (8 pairs), and the operations of the plain loop
-in its order; without fastmath nothing is contracted, so the bits are the same.
+same whichever thread runs it. Each row function is one plain loop over a piece: no branch, no more arrays than LLVM's
+vectoriser can tell apart at run time (8 pairs), and the operations of the plain loop in its order; without fastmath
+nothing is contracted, so the bits are the same.
 
 Where pooling follows, a piece is as many rows of the image as a window is high, and only what is pooled is written.
 Where the input is a convolution of events, it is computed for a piece on the way: each event adds a line of the kernel
 to the neurons that it reaches.
 
 numba's cache looks at the file of the function that is called and not at those of the functions in it: what is compiled
-together stays in one file, and imports nothing that is compiled.
+together stays in one file, and imports nothing that is compiled but `lent`.
 
 Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what pooling leaves of them.
 """
