@@ -1,7 +1,8 @@
-"""Neurons that do a neighbour's work on the way: the pooling behind them, and the convolution of events before them.
+"""Neurons that do a neighbour's work on the way: the pooling behind them, and the convolution of events before them;
+and convolutions that go through the spikes before them one by one where these are few.
 
 Nothing of a network changes: names, modules and state dict stay as they are, the counts are those before the pooling,
-and all numbers are the same bit for bit, but for the rounding of a convolution of events. A layer with a hook runs by
+and all numbers are the same bit for bit, but for the rounding of a convolution of events or of few spikes. A layer with a hook runs by
 itself, and so do its neighbours.
 
 Axes: T steps, B samples.
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 # Layers whose output is a tensor of its own that their backward pass does not need.
 _GIVES_AWAY = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+# Layers that give zeros for zeros.
+_KEEPS_ZEROS = (nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
 class Fused(NamedTuple):
@@ -101,6 +105,29 @@ class Fused(NamedTuple):
         return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
 
 
+class OnSpikes(NamedTuple):
+    """A convolution behind spikes, which multiplies those alone where they are few.
+
+    Attributes:
+        convolution: The convolution.
+        neuron: What spikes.
+    """
+
+    convolution: nn.Conv2d
+    neuron: LeakyMembrane
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return what the convolution does, up to the rounding of its sums."""
+        run = fusing_kernel(self.neuron.backend, x)
+        if run is None or torch.is_autocast_enabled(x.device.type) or not _fits(self.convolution, x[None]):
+            return self.convolution(x)
+        from snnlab.nn.kernels.sparse_conv import convolution
+
+        layer, padding = self.convolution, self.convolution.padding
+        assert not isinstance(padding, str)
+        return convolution(x, layer.weight, layer.bias, (padding[0], padding[1]))
+
+
 def take_events(network: Network) -> bool:
     """Let a network's first layer, if it is a convolution with neurons behind it, sum its input event by event.
 
@@ -114,7 +141,7 @@ def take_events(network: Network) -> bool:
     return fits
 
 
-def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module | Fused]]:
+def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module | Fused | OnSpikes]]:
     """Yield what runs in the place of layers that are applied in order, with the name of the first of each group."""
     line = list(layers)
     at = 0
@@ -125,7 +152,8 @@ def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Modu
             at += 1
             continue
         if not isinstance(layer, LeakyMembrane) or not _may_fuse(layer):
-            yield name, layer
+            spiking = _spiking([layer for _, layer in line[:at]]) if _convolves(layer) else None
+            yield name, layer if spiking is None else OnSpikes(layer, spiking)
             at += 1
             continue
         pool = _pooling(line[at + 1 :])
@@ -138,6 +166,16 @@ def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Modu
 
 def _may_fuse(neuron: LeakyMembrane) -> bool:
     return neuron.fuses and neuron.canonical_itself and neuron.spiking and bare(neuron)
+
+
+def _spiking(before: Sequence[nn.Module]) -> LeakyMembrane | None:
+    """Return the neurons whose spikes are given on, pooled or not, by the last of some layers."""
+    for layer in reversed(before):
+        if isinstance(layer, LeakyMembrane):
+            return layer if layer.spiking and layer.fuses else None
+        if not isinstance(layer, _KEEPS_ZEROS):
+            return None
+    return None
 
 
 def _pooling(behind: Sequence[tuple[str, nn.Module]]) -> Pool | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.fusion import Fused, fuse
+from snnlab.nn.fusion import Fused, OnSpikes, fuse
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time, valid_steps
 
 NetworkState = dict[str, Any]
@@ -117,7 +117,12 @@ def run_line(
 
 
 def run_layer(
-    name: str, layer: nn.Module | Fused, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
+    name: str,
+    layer: nn.Module | Fused | OnSpikes,
+    x: Tensor,
+    state: Any,
+    lengths: Tensor | None,
+    counts: Counts | None,
 ) -> tuple[Tensor, Any]:
     """Run all steps through one layer, with or without time; its counts stand under its name."""
     own: Counts | None = None if counts is None else {}
@@ -125,8 +130,9 @@ def run_layer(
         y, after = layer(x, state, lengths=lengths, counts=own)
     else:
         y, after = fold_time(layer, x), None
+    seen = layer.convolution if isinstance(layer, OnSpikes) else layer
     for watch in _WATCHES:
-        watch(layer, x, y, state, lengths, own)
+        watch(seen, x, y, state, lengths, own)
     if counts is not None:
         counts.update({f"{name}.{key}" if key != OWN else name: n for key, n in (own or {}).items()})
     return y, after
