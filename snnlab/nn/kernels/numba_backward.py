@@ -19,11 +19,13 @@ Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
+from snnlab.nn.kernels.vectors import LANES, add_events_1, add_events_4
 
 Rows = tuple[np.ndarray, ...]
 
@@ -63,7 +65,7 @@ def backward(
     sums: np.ndarray,
     slots: np.ndarray,
     events: Rows,
-    reach: tuple[int, int, int, int, int, int],
+    reach: tuple[int, int, int, int, int, int, int],
     dkernel: np.ndarray,
     dbias: np.ndarray,
     piece: int,
@@ -125,9 +127,9 @@ def backward(
     memory, gy, gcounts, gv, gi, table = lent(room), lent(gy), lent(gcounts), lent(gv), lent(gi), lent(table)
     u, j, x, v0, i0, given = lent(u), lent(j), lent(x), lent(v0), lent(i0), lent(given)
     dx, sums, dkernel, dbias = lent(dx), lent(sums), lent(dkernel), lent(dbias)
-    offsets, event_rows, columns, polarities, values, kernel, _ = events
-    offsets, event_rows, columns, polarities = lent(offsets), lent(event_rows), lent(columns), lent(polarities)
-    values, kernel = lent(values), lent(kernel)
+    offsets, event_rows, columns, values, kernel, _ = events
+    offsets, event_rows, columns, values = lent(offsets), lent(event_rows), lent(columns), lent(values)
+    kernel = lent(kernel)
     fires = bell >= 0
     resets_at_once = reset != NONE and not delayed
     needs_s = fires and (kind == MAX or (resets_at_once and (attached or reset == VALUE or slots[R] >= 0)))
@@ -138,12 +140,21 @@ def backward(
     # What a delayed reset sends back waits in a row, of which there is one.
     together = 1 if delayed else max(1, TOGETHER // piece)
     height, a, g = table[HEIGHT, 0], table[A, 0], table[G, 0]  # of neurons that share them
+    swift = alike and (bell == ATAN or bell == SUPERSPIKE or bell == TRIANGLE or bell == BOX)
+    shared = table[SLOPE, 0], table[THRESHOLD, 0], height, a, g
+    over = dx.size > 0 and dx.ctypes.data == u.ctypes.data
     # Where only the mean of a window has a gradient, it is the same in all rows of the window.
     shares = alike and kind == AVERAGE and gy.size > 0 and gcounts.size == 0
     # Taken again only where they are others, for that takes as long as a row.
     known = min(piece, neurons)
     numbers, scratch = _rows_of_table(table, 0, known), _rows_of_memory(memory, known)
     gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
+    # What arrives at a step's input, in lines with zeros on either side, where the kernel's gradient is asked for.
+    tasks, parts = gv.shape[0] * pieces, max(1, dkernel.shape[0])
+    _, width, lines, _, _, features, taps = reach
+    many = lines * min(together, pieces) if dkernel.size else 0
+    beside_room = np.zeros(many * (width + 2 * (taps - 1)) * features + 4 * LANES, gv.dtype)
+    beside = lent(beside_room)
     task = first
     while task < last:
         sample = task // pieces
@@ -173,10 +184,15 @@ def backward(
                 if shares and end > begin:
                     width = long // size
                     _repeat(gs[:width], gy[t, sample, begin:end], size, channels)
-                    _derivative(d, u[t, sample, start:stop], spare, numbers, bell, lobes)
+                    u_now = u[t, sample, start:stop]
+                    if not swift:
+                        _derivative(d, u_now, spare, numbers, bell, lobes)
                     for line in range(size):
                         low, high = line * width, (line + 1) * width
-                        _settle(gv_now[low:high], to_x[low:high], gs[:width], d[low:high], height, a, g)
+                        if swift:
+                            _swift(bell, over, gv_now[low:high], to_x[low:high], gs[:width], u_now[low:high], shared)
+                        else:
+                            _settle(gv_now[low:high], to_x[low:high], gs[:width], d[low:high], height, a, g)
                 else:
                     if delayed:
                         _copy(gs, late)
@@ -188,7 +204,9 @@ def backward(
                         _add(gs, gy[t, sample, start:stop])
                     if gcounts.size:
                         _add(gs, gcounts[sample, start:stop])
-                    if alike:
+                    if swift:
+                        _swift(bell, over, gv_now, to_x, gs, u[t, sample, start:stop], shared)
+                    elif alike:
                         _derivative(d, u[t, sample, start:stop], spare, numbers, bell, lobes)
                         _settle(gv_now, to_x, gs, d, height, a, g)
                     else:
@@ -197,23 +215,30 @@ def backward(
                 if synapse:
                     _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
                 if dkernel.size:
-                    part = (sample * pieces + place) * dkernel.shape[0] // (gv.shape[0] * pieces)
-                    frame, taps = t * gv.shape[0] + sample, kernel.shape[2] // reach[5]
+                    _lay_out(beside, to_x, place - task + sample * pieces, reach)
+                if dbias.size:
+                    _add(dbias[sample, start:stop], to_x)
+            if dkernel.size:
+                frame, place = t * gv.shape[0] + sample, task - sample * pieces
+                # By parts, of which the tasks at once may have several.
+                for part in range(task * parts // tasks, (behind - 1) * parts // tasks + 1):
+                    until = min(behind, -(-(part + 1) * tasks // parts)) - sample * pieces
+                    first_line, lines = place * reach[2] - (task - sample * pieces) * reach[2], reach[2] * (until - place)
+                    lines = min(lines, (neurons - place * piece) // (reach[1] * reach[5]))
                     _correlate(
                         dkernel[part],
-                        to_x,
+                        beside,
+                        first_line,
+                        lines,
+                        place * reach[2],
                         offsets,
                         event_rows,
                         columns,
-                        polarities,
                         values,
-                        taps,
                         reach,
                         frame,
-                        place,
                     )
-                if dbias.size:
-                    _add(dbias[sample, start:stop], to_x)
+                    place = until
         if delayed and attached and lengths[sample] > 0:
             start = (task - sample * pieces) * piece
             stop = min(start + piece, neurons)
@@ -222,7 +247,8 @@ def backward(
             where = -1, sample, start, stop
             _through_first(gv[sample, start:stop], scratch, numbers, kept, sums, slots, where, bell, lobes)
         task = behind
-    room[:] = 0  # until here somebody has it
+    room[:] = 0  # until here somebody has them
+    beside_room[:1] = 0
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -452,6 +478,82 @@ def _settle(gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, d: np.ndarray, heigh
 
 
 @njit(nogil=True, error_model="numpy")
+def _atan(x: float) -> float:
+    return np.float32(1) / (np.float32(1) + x * x)
+
+
+@njit(nogil=True, error_model="numpy")
+def _superspike(x: float) -> float:
+    far = np.float32(1) + abs(x)
+    return np.float32(1) / (far * far)
+
+
+@njit(nogil=True, error_model="numpy")
+def _triangle(x: float) -> float:
+    return max(np.float32(1) - abs(x), x - x)
+
+
+@njit(nogil=True, error_model="numpy")
+def _box(x: float) -> float:
+    within, half = np.float32(1) - abs(x), np.float32(0.5)
+    return half * (within > 0) + half * (within >= 0)
+
+
+def _swift_by(bell: Callable[[float], float]) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return `_derivative` and `_settle` in one loop, with dx in an array of its own and in that of u.
+
+    As two arrays of one memory they would not be vectorised.
+    """
+
+    @njit(nogil=True, error_model="numpy")
+    def apart(gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, u: np.ndarray, shared: tuple[float, ...]) -> None:
+        slope, v_threshold, height, a, g = shared
+        for n in range(gv.size):
+            gu = gv[n] + gs[n] * (bell(slope * (u[n] - v_threshold)) * height)
+            gv[n] = a * gu
+            dx[n] = g * gu
+
+    @njit(nogil=True, error_model="numpy")
+    def over(gv: np.ndarray, u: np.ndarray, gs: np.ndarray, shared: tuple[float, ...]) -> None:
+        slope, v_threshold, height, a, g = shared
+        for n in range(gv.size):
+            gu = gv[n] + gs[n] * (bell(slope * (u[n] - v_threshold)) * height)
+            gv[n] = a * gu
+            u[n] = g * gu
+
+    return apart, over
+
+
+_atan_apart, _atan_over = _swift_by(_atan)
+_superspike_apart, _superspike_over = _swift_by(_superspike)
+_triangle_apart, _triangle_over = _swift_by(_triangle)
+_box_apart, _box_over = _swift_by(_box)
+
+
+@njit(nogil=True, error_model="numpy")
+def _swift(
+    bell: int, over: bool, gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, u: np.ndarray, shared: tuple[float, ...]
+) -> None:
+    """Go back a step of neurons that share their numbers, with nothing through the reset, of bells of few operations."""
+    if bell == ATAN and over:
+        _atan_over(gv, u, gs, shared)
+    elif bell == ATAN:
+        _atan_apart(gv, dx, gs, u, shared)
+    elif bell == SUPERSPIKE and over:
+        _superspike_over(gv, u, gs, shared)
+    elif bell == SUPERSPIKE:
+        _superspike_apart(gv, dx, gs, u, shared)
+    elif bell == TRIANGLE and over:
+        _triangle_over(gv, u, gs, shared)
+    elif bell == TRIANGLE:
+        _triangle_apart(gv, dx, gs, u, shared)
+    elif over:
+        _box_over(gv, u, gs, shared)
+    else:
+        _box_apart(gv, dx, gs, u, shared)
+
+
+@njit(nogil=True, error_model="numpy")
 def _derivative(
     d: np.ndarray, u: np.ndarray, spare: np.ndarray, numbers: Rows, bell: int, lobes: tuple[float, float, float]
 ) -> None:
@@ -462,11 +564,10 @@ def _derivative(
         d[n] = slope[n] * (u[n] - v_threshold[n])
     if bell == ATAN:
         for n in range(d.size):
-            d[n] = one / (one + d[n] * d[n])
+            d[n] = _atan(d[n])
     elif bell == SUPERSPIKE:
         for n in range(d.size):
-            far = one + abs(d[n])
-            d[n] = one / (far * far)
+            d[n] = _superspike(d[n])
     elif bell == LOGISTIC:
         for n in range(d.size):
             d[n] = -abs(d[n])
@@ -479,11 +580,10 @@ def _derivative(
             d[n] = one / (q * math.sqrt(q))
     elif bell == TRIANGLE:
         for n in range(d.size):
-            d[n] = max(one - abs(d[n]), one - one)
+            d[n] = _triangle(d[n])
     elif bell == BOX:
         for n in range(d.size):
-            within = one - abs(d[n])
-            d[n] = half * (within > 0) + half * (within >= 0)
+            d[n] = _box(d[n])
     elif bell == EXPONENTIAL:
         for n in range(d.size):
             d[n] = -abs(d[n])
@@ -623,34 +723,51 @@ def _repeat(to: np.ndarray, gy: np.ndarray, size: int, channels: int) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
+def _lay_out(beside: np.ndarray, row: np.ndarray, place: int, reach: tuple[int, int, int, int, int, int, int]) -> None:
+    """Copy what arrives at a piece's input to its lines."""
+    _, width, lines, _, _, features, taps = reach
+    long, margin = width * features, (taps - 1) * features
+    for line in range(row.size // long):
+        at = (place * lines + line) * (long + 2 * margin) + margin
+        _copy(beside[at : at + long], row[line * long : (line + 1) * long])
+
+
+@njit(nogil=True, error_model="numpy")
 def _correlate(
     to: np.ndarray,
-    row: np.ndarray,
+    beside: np.ndarray,
+    first: int,
+    many: int,
+    top: int,
     offsets: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
-    channels: np.ndarray,
     values: np.ndarray,
-    taps: int,
-    reach: tuple[int, int, int, int, int, int],
+    reach: tuple[int, int, int, int, int, int, int],
     frame: int,
-    place: int,
 ) -> None:
-    """Add to the kernel's gradient what the neurons of a piece, whole rows of the image, have from a frame's events."""
-    height, width, lines, pad_y, pad_x, features = reach
-    for line in range(row.size // (width * features)):
-        top = place * lines + line - pad_y
-        above, below = max(0, top), min(height, top + to.shape[0])
-        if above >= below:
-            continue
-        for e in range(offsets[frame * height + above], offsets[frame * height + below]):
-            left = columns[e] + pad_x - taps + 1
-            low, high = max(0, -left), min(taps, width - left)
-            part, value = to[rows[e] - top, channels[e]], values[e]
-            # Unsigned, because numba would look at each index whether it counts from the end.
-            at, of = np.uintp((line * width + left + low) * features), np.uintp(low * features)
-            for n in range(np.uintp((high - low) * features)):
-                part[of + n] += value * row[at + n]
+    """Add to the kernel's gradient what `many` lines from `first`, the image's from `top`, have of a frame's events.
+
+    For each row of the kernel and each channel, what the events meet is summed up in registers.
+    """
+    height, width, _, pad_y, pad_x, features, taps = reach
+    stride = (width + 2 * (taps - 1)) * features
+    channels, across = to.shape[1], to.shape[2]
+    for tap in range(to.shape[0]):
+        # Of the frame's rows, the first is met by the first line.
+        row = top - pad_y + tap
+        above, below = max(0, row), min(height, row + many)
+        base = (first - row) * stride + pad_x * features
+        for channel in range(channels if above < below else 0):
+            begin = offsets[(frame * channels + channel) * height + above]
+            end = offsets[(frame * channels + channel) * height + below]
+            at, of = (tap * channels + channel) * across, 0
+            while of + 4 * LANES <= across:
+                add_events_4(to, at + of, beside, base + of, stride, features, rows, columns, values, begin, end)
+                of += 4 * LANES
+            while of < across:
+                add_events_1(to, at + of, beside, base + of, stride, features, rows, columns, values, begin, end)
+                of += LANES
 
 
 @njit(nogil=True, error_model="numpy")

@@ -1,4 +1,4 @@
-"""The events in frames, by rows, and the kernel of a convolution as they meet it.
+"""The events in frames, by channels and rows, and the kernel of a convolution as they meet it.
 
 Axes: T steps, B samples, P channels, H rows, W columns of a frame.
 """
@@ -11,15 +11,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from snnlab.compiled import compiled
 from snnlab.nn.kernels.threads import share
+from snnlab.nn.kernels.vectors import LANES
 
 Arrays = tuple[np.ndarray, ...]
-Reach = tuple[int, int, int, int, int, int]
+Reach = tuple[int, int, int, int, int, int, int]
 
 # Where the input is none of events.
-NOWHERE: Reach = (0, 0, 0, 0, 0, 0)
+NOWHERE: Reach = (0, 0, 0, 0, 0, 0, 0)
 
 
 class Convolution(NamedTuple):
@@ -49,14 +51,17 @@ class Convolution(NamedTuple):
             lines: Rows of the output in a task.
         """
         features, _, width = self.image(frame)
-        kernel = self.weight.detach().flip(3).permute(2, 1, 3, 0).flatten(2).contiguous()
+        kernel = self.weight.detach().flip(3).permute(2, 1, 3, 0).flatten(2)
+        # Zeros behind each row, so that whole vectors may be taken from anywhere in it.
+        kernel = functional.pad(kernel, (0, LANES - 1 + -(kernel.shape[2] - 1) % LANES)).contiguous()
         bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
         row = bias.repeat(lines * width)
-        return (*events, kernel.numpy(), row.numpy()), (frame[1], width, lines, *self.padding, features)
+        return (*events, kernel.numpy(), row.numpy()), (frame[1], width, lines, *self.padding, features, self.weight.shape[3])
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
         """Return what lies as the walks have the kernel with the weight's axes."""
         features, _, _, width = self.weight.shape
+        kernel = kernel[..., : width * features]
         return kernel.unflatten(2, (width, features)).permute(3, 1, 0, 2).flip(3)
 
 
@@ -64,56 +69,68 @@ def none(like: Tensor) -> Arrays:
     """Return what the walks take where the input is none of events."""
     offsets, cells = np.empty(0, np.int64), np.empty(0, np.int32)
     values = like.new_empty(0).numpy()
-    return offsets, cells, cells, cells, values, like.new_empty(0, 0, 0).numpy(), values
+    return offsets, cells, cells, values, like.new_empty(0, 0, 0).numpy(), values
 
 
 def find(frames: Tensor) -> Arrays:
-    """Return where the events of each row of each frame begin, and row, column, channel and value of each.
+    """Return where the events of each row of each channel of each frame begin, and row, column and value of each.
 
     Shape:
-        frames: `[T, B, P, H, W]`; returns `[T * B * H + 1]`, then as many as there are.
+        frames: `[T, B, P, H, W]`; returns `[T * B * P * H + 1]`, then as many as there are.
     """
-    cells = frames.detach().permute(0, 1, 3, 4, 2).contiguous().flatten(0, 2).flatten(1).numpy()
-    offsets = np.zeros(len(cells) + 1, np.int64)
-    share(partial(_count, cells, offsets), len(cells), cells.size)
-    np.cumsum(offsets, out=offsets)
-    rows, columns, channels = np.empty((3, offsets[-1]), np.int32)
-    values = np.empty(offsets[-1], cells.dtype)
-    polarities, height = frames.shape[2:4]
-    share(partial(_fill, cells, offsets, height, polarities, rows, columns, channels, values), len(cells), cells.size)
-    return offsets, rows, columns, channels, values
+    num_steps, batch, channels, height, width = frames.shape
+    # As they lie mostly, and as the walks have their outputs.
+    cells = frames.detach().permute(0, 1, 3, 4, 2).contiguous().flatten(0, 1).flatten(1).numpy()
+    ends = np.zeros(len(cells) + 1, np.int64)
+    share(partial(_count, cells, ends), len(cells), cells.size)
+    np.cumsum(ends, out=ends)
+    offsets = np.empty(num_steps * batch * channels * height + 1, np.int64)
+    offsets[-1] = ends[-1]
+    rows, columns = np.empty((2, ends[-1]), np.int32)
+    values = np.empty(ends[-1], cells.dtype)
+    shape = channels, height, width
+    share(partial(_fill, cells, ends, shape, offsets, rows, columns, values), len(cells), cells.size)
+    return offsets, rows, columns, values
 
 
 @compiled(nogil=True)
-def _count(cells: np.ndarray, offsets: np.ndarray, first: int, last: int) -> None:
+def _count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
     for n in range(first, last):
-        many = 0
+        many = np.int32(0)
         for at in range(cells.shape[1]):
-            many += cells[n, at] != 0
-        offsets[n + 1] = many
+            many += np.int32(cells[n, at] != 0)
+        ends[n + 1] = many
 
 
 @compiled(nogil=True)
 def _fill(
     cells: np.ndarray,
+    ends: np.ndarray,
+    shape: tuple[int, int, int],
     offsets: np.ndarray,
-    height: int,
-    polarities: int,
     rows: np.ndarray,
     columns: np.ndarray,
-    channels: np.ndarray,
     values: np.ndarray,
     first: int,
     last: int,
 ) -> None:
+    channels, height, width = shape
+    across = np.uintp(width * channels)
+    found = np.empty(width + 1, np.int32)
     for n in range(first, last):
-        e = offsets[n]
-        if offsets[n + 1] == e:
-            continue
-        for at in range(cells.shape[1]):
-            if cells[n, at] != 0:
-                rows[e] = n % height
-                columns[e] = at // polarities
-                channels[e] = at % polarities
-                values[e] = cells[n, at]
-                e += 1
+        e = ends[n]
+        for channel in range(channels):
+            for row in range(height):
+                offsets[(n * channels + channel) * height + row] = e
+                if e == ends[n + 1]:
+                    continue
+                many, at = np.uintp(0), np.uintp(row) * across + np.uintp(channel)
+                for w in range(width):
+                    # Written in any case, and over by the next one: without a branch that is as often wrong as right.
+                    found[many] = w
+                    many += np.uintp(cells[n, at] != 0)
+                    at += np.uintp(channels)
+                for k in range(many):
+                    rows[e], columns[e] = row, found[k]
+                    values[e] = cells[n, np.uintp(row) * across + np.uintp(found[k] * channels + channel)]
+                    e += 1

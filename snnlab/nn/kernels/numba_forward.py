@@ -10,7 +10,7 @@ Where the input is a convolution of events, it is computed for a piece on the wa
 to the neurons that it reaches.
 
 numba's cache looks at the file of the function that is called and not at those of the functions in it: what is compiled
-together stays in one file, and imports nothing that is compiled but `lent`.
+together stays in one file, and imports nothing that is compiled but what is built anew in each, as `lent` is.
 
 Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what pooling leaves of them.
 """
@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
+from snnlab.nn.kernels.vectors import LANES, add_row, add_row_4, add_row_8
 
 # Rows of the table of coefficients: those of the recurrence, then the surrogate's factors.
 A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)
@@ -47,7 +48,7 @@ def forward(
     j: np.ndarray,
     counts: np.ndarray,
     events: tuple[np.ndarray, ...],
-    reach: tuple[int, int, int, int, int, int],
+    reach: tuple[int, int, int, int, int, int, int],
     piece: int,
     pool: tuple[int, int, int],
     reset: int,
@@ -71,10 +72,11 @@ def forward(
         u: Membrane before the reset, written if it has room; it may be x itself.
         j: Current, written if it has room.
         counts: Spikes of each neuron, added to if it has room.
-        events: Where the events of each row of each frame begin, their rows, columns, channels and values, and the
-            kernel, `[height, channels, width * features]`, its columns from the last to the first, and bias that they
-            meet.
-        reach: Height of a frame, width of the image, its rows in a task, rows and columns of padding, features.
+        events: Where the events of each row of each channel of each frame begin, their rows, columns and values, and the
+            kernel, `[height, channels, width * features + zeros]`, its columns from the last to the first, and bias that
+            they meet.
+        reach: Height of a frame, width of the image, its rows in a task, rows and columns of padding, features, columns
+            of the kernel.
         piece: Neurons of a task.
         pool: 0, MAX or AVERAGE; height of a window; channels.
         reset: NONE, SUBTRACT or VALUE.
@@ -92,12 +94,13 @@ def forward(
     pieces = (neurons + piece - 1) // piece
     kind, size, channels = pool
     outputs = piece if kind == 0 else piece // (size * channels) // size * channels
-    memory = np.empty((5, piece), v.dtype)
+    # To spare behind each row: see `_convolve`.
+    memory = np.empty((5, piece + LANES), v.dtype)
     rows, x, v, i, table, y = lent(memory), lent(x), lent(v), lent(i), lent(table), lent(y)
     u, j, counts = lent(u), lent(j), lent(counts)
-    offsets, event_rows, columns, polarities, values, kernel, bias = events
-    offsets, event_rows, columns, polarities = lent(offsets), lent(event_rows), lent(columns), lent(polarities)
-    values, kernel, bias = lent(values), lent(kernel), lent(bias)
+    offsets, event_rows, columns, values, kernel, bias = events
+    offsets, event_rows, columns, values = lent(offsets), lent(event_rows), lent(columns), lent(values)
+    kernel, bias = lent(kernel), lent(bias)
     at_once = uniform and spikes and reset == SUBTRACT and not delayed
     over = x.size > 0 and u.size > 0 and x.ctypes.data == u.ctypes.data
     # Of neurons that share them.
@@ -124,7 +127,7 @@ def forward(
                 else:
                     frame = t * v.shape[0] + sample
                     _copy(drive, bias)
-                    _convolve(drive, offsets, event_rows, columns, polarities, values, kernel, reach, frame, place)
+                    _convolve(drive, offsets, event_rows, columns, values, kernel, reach, frame, place)
                 if synapse:
                     _current(i_now, drive, table[B, at:to], synapse)
                     drive = i_now
@@ -274,30 +277,36 @@ def _convolve(
     offsets: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
-    channels: np.ndarray,
     values: np.ndarray,
     kernel: np.ndarray,
-    reach: tuple[int, int, int, int, int, int],
+    reach: tuple[int, int, int, int, int, int, int],
     frame: int,
     place: int,
 ) -> None:
     """Add what the events of a frame bring to the neurons of a piece, which are whole rows of the image."""
-    height, width, lines, pad_y, pad_x, features = reach
-    taps = kernel.shape[2] // features
+    height, width, lines, pad_y, pad_x, features, taps = reach
+    across, channels = kernel.shape[2], kernel.shape[1]
     for line in range(to.size // (width * features)):
         # The frame's row that the kernel's first row meets; the events of all its rows follow one another.
         top = place * lines + line - pad_y
         above, below = max(0, top), min(height, top + kernel.shape[0])
-        if above >= below:
-            continue
-        for e in range(offsets[frame * height + above], offsets[frame * height + below]):
-            left = columns[e] + pad_x - taps + 1
-            low, high = max(0, -left), min(taps, width - left)
-            row, value = kernel[rows[e] - top, channels[e]], values[e]
-            # Unsigned, because numba would look at each index whether it counts from the end.
-            at, of = np.uintp((line * width + left + low) * features), np.uintp(low * features)
-            for n in range(np.uintp((high - low) * features)):
-                to[at + n] += value * row[of + n]
+        for channel in range(channels if above < below else 0):
+            row = (frame * channels + channel) * height
+            for e in range(offsets[row + above], offsets[row + below]):
+                left = columns[e] + pad_x - taps + 1
+                low, high = max(0, -left), min(taps, width - left)
+                at = (line * width + left + low) * features
+                of = ((rows[e] - top) * channels + channel) * across + low * features
+                # Up to the kernel's last column whole vectors are taken, the rest of the last with zeros behind the row.
+                many = (high - low) * features
+                many = many if high < taps else (many + LANES - 1) // LANES * LANES
+                # Vectors that begin where those of a neighbour did: else they wait until what that wrote is in memory.
+                if features % LANES == 0 or features == 12:
+                    add_row(to, at, kernel, of, values[e], many)
+                elif features % 8 == 0:
+                    add_row_8(to, at, kernel, of, values[e], many)
+                else:
+                    add_row_4(to, at, kernel, of, values[e], many)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -387,7 +396,7 @@ def _pool(y: np.ndarray, s: np.ndarray, column: np.ndarray, kind: int, size: int
 @njit(nogil=True, error_model="numpy")
 def _pool_pairs(y: np.ndarray, s: np.ndarray, column: np.ndarray, kind: int, channels: int) -> None:
     """Do what `_pool` does of windows of two by two, in half of the time."""
-    # Unsigned: see `_convolve`.
+    # Unsigned, because numba would look at each index whether it counts from the end.
     width, c = np.uintp(s.size // 2), np.uintp(channels)
     windows = np.uintp(y.size // channels)
     if kind == MAX:

@@ -21,11 +21,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from snnlab.compiled import compiled, lent
-from snnlab.nn.kernels.vectors import FLOAT, I64, data, load, multiply_add, splat, store
+from snnlab.nn.kernels.vectors import FLOAT, I64, LANES, data, load, multiply_add, splat, store
 
-# Numbers in a vector, and the most pixels that are taken together: with four vectors each and the kernel's own four, of
-# 32 registers.
-LANES, PIXELS = 16, 6
+# The most pixels that are taken together: with four vectors each and the kernel's own four, of 32 registers.
+PIXELS = 6
 
 
 @compiled(nogil=True, error_model="numpy")

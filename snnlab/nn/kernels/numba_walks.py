@@ -19,6 +19,7 @@ from snnlab.nn.kernels.numba_events import NOWHERE, Arrays, Convolution, Reach, 
 from snnlab.nn.kernels.numba_forward import forward
 from snnlab.nn.kernels.numba_job import RESETS, SYNAPSES, Job, without_graph
 from snnlab.nn.kernels.rule import Run
+from snnlab.nn.kernels.vectors import LANES
 from snnlab.nn.neurons.membrane import Coefficients
 
 # Parts in which the gradient of a kernel is summed, whatever the number of threads.
@@ -121,7 +122,9 @@ def go_back(
     slots = np.array([names.index(name) if name in names else -1 for name in (*Coefficients._fields, "", "")])
     sums = torch.zeros(len(names), batch, job.sample.numel(), dtype=torch.float64)
     meeting, reach = drive.meeting(job, like)
-    dkernel = like.new_zeros(PARTS if events and "weight" in wanted else 0, *meeting[-2].shape)
+    # In whole vectors, but without more zeros behind the kernel's rows.
+    across = -(-reach[5] * reach[6] // LANES) * LANES
+    dkernel = like.new_zeros(PARTS if events and "weight" in wanted else 0, *meeting[-2].shape[:2], across)
     dbias = job.room(like, batch).zero_() if "bias" in wanted else None
     walk = partial(
         backward,

@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.numba_spikes import CHUNK, convolve, correlate, count, fill
-from snnlab.nn.kernels.numba_spread import LANES, spread
+from snnlab.nn.kernels.numba_spread import spread
 from snnlab.nn.kernels.threads import ALONE, share
+from snnlab.nn.kernels.vectors import LANES
 
 # Part of the cells that are not zero from which on the dense convolution is about as fast, and what both cost at a place
 # of the output, in what the dense one takes for a tap: the lists cost the same however small the kernel.
