@@ -29,6 +29,9 @@ from snnlab.nn.kernels.vectors import FLOAT, I32, I64, data, load, multiply_add,
 # Entries that are copied at once, some in vain; arrays of entries have as many to spare behind their last one.
 CHUNK = 16
 
+# Bits of a float32 but for its sign: the zero below zero is one too.
+SIZE = np.uint32(0x7FFFFFFF)
+
 
 @compiled(nogil=True, error_model="numpy")
 def count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
@@ -42,8 +45,7 @@ def count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
         row = bits[n]
         many = np.int32(0)
         for at in range(row.size):
-            # Twice itself, so that the zero below zero is one.
-            many += np.int32(row[at] << np.uint32(1) != 0)
+            many += np.int32(row[at] & SIZE != 0)
         ends[n + 1] = many
 
 
@@ -67,7 +69,7 @@ def fill(
             for at in range(w * c, w * c + c):
                 # Written in any case, and over by the next one: without a branch that is as often wrong as right.
                 line[many] = np.uint64(row[at]) << np.uint64(32) | np.uint64(at)
-                many += np.uintp(row[at] << np.uint32(1) != 0)
+                many += np.uintp(row[at] & SIZE != 0)
         starts[n, starts.shape[1] - 1] = begin + many
         for at in range(many):
             entries[begin + at] = line[at]
@@ -162,7 +164,8 @@ def _gather(
     """List the entries that the kernel meets at one place, by their place in the kernel, and return how many."""
     height, columns = starts.shape[1], starts.shape[2] - 1
     top, left = h - padding[0], w - padding[1]
-    low, high = np.uintp(max(left, 0)), np.uintp(min(left + across // channels, columns))
+    # Where padding is wider than the kernel, they may be beyond the frame.
+    low, high = np.uintp(min(max(left, 0), columns)), np.uintp(max(min(left + across // channels, columns), 0))
     many = 0
     for tap in range(max(0, -top), min(taps_y, height - top)):
         row = np.uintp(top + tap)

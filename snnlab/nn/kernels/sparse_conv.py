@@ -121,7 +121,7 @@ class _Convolution(torch.autograd.Function):
         gweight = _to_weight(ctx, weight, gy) if to_weight and x is None else None
         asked = [to_x and not own, to_weight and x is not None, False]
         if any(asked):
-            x = gy.new_empty(ctx.frames, memory_format=torch.channels_last) if x is None else x
+            x = torch.empty(ctx.frames, memory_format=torch.channels_last) if x is None else x
             settings = [1, 1], ctx.padding, [1, 1], False, [0, 0], 1
             found = torch.ops.aten.convolution_backward(gy, x, weight, None, *settings, asked)
             gx, gweight = (found[0] if asked[0] else gx), (found[1] if asked[1] else gweight)
