@@ -37,6 +37,14 @@ def parser() -> argparse.ArgumentParser:
     add("--batch", nargs="+", type=positive, metavar="B", help="samples (default 32; dense 16)")
     add("--pool", nargs="+", default=["avg"], choices=["avg", "max"], help="pooling of conv (default avg)")
     add(
+        "--spikes",
+        nargs="+",
+        default=["trained"],
+        choices=["trained", "busy"],
+        help="how often the neurons of conv spike: as those of conv_lif trained on N-MNIST, 0.03 and 0.07 times a step,"
+        " or 0.12 and 0.16 times (default trained)",
+    )
+    add(
         "--inputs",
         type=positive,
         default=512,

@@ -32,11 +32,11 @@ def run(settings: argparse.Namespace) -> None:
     for name, why in left_out.items():
         say(f"{name} is left out: {why}")
     all_works, equality, cases = works(settings), [], []
-    for work in {(work.kind, work.pool): work for work in all_works}.values():
+    for work in {(work.kind, work.pool, work.spikes): work for work in all_works}.values():
         for name in names:
             say(f"equality: {work.title}: {name}")
             found = check(name, work, settings.device)
-            equality += [{"kind": work.kind, "pool": work.pool} | line for line in found]
+            equality += [{"kind": work.kind, "pool": work.pool, "spikes": work.spikes} | line for line in found]
     settings.out.mkdir(parents=True, exist_ok=True)
     for work in all_works:
         cases.append({"work": work._asdict(), "title": work.title, "arms": measure(work, names, settings)})
@@ -52,9 +52,10 @@ def works(settings: argparse.Namespace) -> list[Work]:
     found = []
     for kind in settings.kind:
         steps, batch = DEFAULTS[kind]
-        pools = settings.pool if kind == "conv" else settings.pool[:1]
-        for pool, T, B in itertools.product(pools, settings.steps or [steps], settings.batch or [batch]):
-            found.append(Work(kind, T, B, pool, settings.inputs, settings.neurons))
+        pools, spikes = (all_ if kind == "conv" else all_[:1] for all_ in (settings.pool, settings.spikes))
+        sizes = settings.steps or [steps], settings.batch or [batch]
+        for pool, how_often, T, B in itertools.product(pools, spikes, *sizes):
+            found.append(Work(kind, T, B, pool, settings.inputs, settings.neurons, how_often))
     return found
 
 

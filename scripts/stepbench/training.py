@@ -70,7 +70,7 @@ def weights_of(network: nn.Module) -> list[nn.Parameter]:
 def input_scale(arm: Arm) -> float:
     """Return the deviation of a white input with which the membrane, not reset, deviates by its threshold, 1.
 
-    sqrt(1 - a^2) / g, from the impulse's answer g * a^t
+    1 / sqrt(sum(h_t^2)), from the impulse's answer h_t = g * a^t, or g * (a^(t+1) - b^(t+1)) / (a - b) behind a synapse
     """
     if arm.neuron is None:
         return 1.0
@@ -78,4 +78,5 @@ def input_scale(arm: Arm) -> float:
     neuron = NEURONS.build(arm.neuron["type"], settings, "neuron", dt=DT)
     assert isinstance(neuron, LeakyMembrane)
     k = neuron.coefficients()
-    return math.sqrt(1 - float(k.a) ** 2) / float(k.g)
+    a, b, g = float(k.a), float(k.b) if neuron.rule().synapse != "none" else 0.0, float(k.g)
+    return math.sqrt((1 - a * a) * (1 - b * b) * (1 - a * b) / (1 + a * b)) / g

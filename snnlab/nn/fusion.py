@@ -1,9 +1,10 @@
-"""Neurons that do a neighbour's work on the way: the pooling behind them, and the convolution of events before them;
-and convolutions that go through the spikes before them one by one where these are few.
+"""Neurons that do a neighbour's work on the way: the pooling behind them, and the convolution of events before them.
+
+Convolutions go through the spikes that they are given one by one where these are few.
 
 Nothing of a network changes: names, modules and state dict stay as they are, the counts are those before the pooling,
-and all numbers are the same bit for bit, but for the rounding of a convolution of events or of few spikes. A layer with a hook runs by
-itself, and so do its neighbours.
+and all numbers are the same bit for bit, but for the rounding of a convolution of events or spikes. A layer with a hook
+runs by itself, and so do its neighbours.
 
 Axes: T steps, B samples.
 """
@@ -152,8 +153,8 @@ def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Modu
             at += 1
             continue
         if not isinstance(layer, LeakyMembrane) or not _may_fuse(layer):
-            spiking = _spiking([layer for _, layer in line[:at]]) if _convolves(layer) else None
-            yield name, layer if spiking is None else OnSpikes(layer, spiking)
+            spiking = _spiking([layer for _, layer in line[:at]])
+            yield name, OnSpikes(layer, spiking) if _convolves(layer) and spiking is not None else layer
             at += 1
             continue
         pool = _pooling(line[at + 1 :])

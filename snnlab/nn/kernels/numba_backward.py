@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -140,7 +141,7 @@ def backward(
     # What a delayed reset sends back waits in a row, of which there is one.
     together = 1 if delayed else max(1, TOGETHER // piece)
     height, a, g = table[HEIGHT, 0], table[A, 0], table[G, 0]  # of neurons that share them
-    swift = alike and (bell == ATAN or bell == SUPERSPIKE or bell == TRIANGLE or bell == BOX)
+    swift = alike and bell in (ATAN, SUPERSPIKE, TRIANGLE, BOX)
     shared = table[SLOPE, 0], table[THRESHOLD, 0], height, a, g
     over = dx.size > 0 and dx.ctypes.data == u.ctypes.data
     # Where only the mean of a window has a gradient, it is the same in all rows of the window.
@@ -152,8 +153,8 @@ def backward(
     # What arrives at a step's input, in lines with zeros on either side, where the kernel's gradient is asked for.
     tasks, parts = gv.shape[0] * pieces, max(1, dkernel.shape[0])
     _, width, lines, _, _, features, taps = reach
-    many = lines * min(together, pieces) if dkernel.size else 0
-    beside_room = np.zeros(many * (width + 2 * (taps - 1)) * features + 4 * LANES, gv.dtype)
+    all_lines = lines * min(together, pieces) if dkernel.size else 0
+    beside_room = np.zeros(all_lines * (width + 2 * (taps - 1)) * features + 4 * LANES, gv.dtype)
     beside = lent(beside_room)
     task = first
     while task < last:
@@ -219,18 +220,18 @@ def backward(
                 if dbias.size:
                     _add(dbias[sample, start:stop], to_x)
             if dkernel.size:
-                frame, place = t * gv.shape[0] + sample, task - sample * pieces
+                frame, place, base = t * gv.shape[0] + sample, task - sample * pieces, task - sample * pieces
                 # By parts, of which the tasks at once may have several.
                 for part in range(task * parts // tasks, (behind - 1) * parts // tasks + 1):
                     until = min(behind, -(-(part + 1) * tasks // parts)) - sample * pieces
-                    first_line, lines = place * reach[2] - (task - sample * pieces) * reach[2], reach[2] * (until - place)
-                    lines = min(lines, (neurons - place * piece) // (reach[1] * reach[5]))
+                    # The last task of a sample may have fewer lines.
+                    many = min(lines * (until - place), (neurons - place * piece) // (width * features))
                     _correlate(
                         dkernel[part],
                         beside,
-                        first_line,
-                        lines,
-                        place * reach[2],
+                        (place - base) * lines,
+                        many,
+                        place * lines,
                         offsets,
                         event_rows,
                         columns,
@@ -478,28 +479,28 @@ def _settle(gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, d: np.ndarray, heigh
 
 
 @njit(nogil=True, error_model="numpy")
-def _atan(x: float) -> float:
+def _atan(x: Any) -> Any:
     return np.float32(1) / (np.float32(1) + x * x)
 
 
 @njit(nogil=True, error_model="numpy")
-def _superspike(x: float) -> float:
+def _superspike(x: Any) -> Any:
     far = np.float32(1) + abs(x)
     return np.float32(1) / (far * far)
 
 
 @njit(nogil=True, error_model="numpy")
-def _triangle(x: float) -> float:
+def _triangle(x: Any) -> Any:
     return max(np.float32(1) - abs(x), x - x)
 
 
 @njit(nogil=True, error_model="numpy")
-def _box(x: float) -> float:
+def _box(x: Any) -> Any:
     within, half = np.float32(1) - abs(x), np.float32(0.5)
     return half * (within > 0) + half * (within >= 0)
 
 
-def _swift_by(bell: Callable[[float], float]) -> tuple[Callable[..., None], Callable[..., None]]:
+def _swift_by(bell: Callable[[Any], Any]) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return `_derivative` and `_settle` in one loop, with dx in an array of its own and in that of u.
 
     As two arrays of one memory they would not be vectorised.
@@ -534,7 +535,7 @@ _box_apart, _box_over = _swift_by(_box)
 def _swift(
     bell: int, over: bool, gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, u: np.ndarray, shared: tuple[float, ...]
 ) -> None:
-    """Go back a step of neurons that share their numbers, with nothing through the reset, of bells of few operations."""
+    """Do what `_derivative` and `_settle` do, of bells of few operations."""
     if bell == ATAN and over:
         _atan_over(gv, u, gs, shared)
     elif bell == ATAN:

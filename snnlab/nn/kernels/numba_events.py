@@ -56,7 +56,8 @@ class Convolution(NamedTuple):
         kernel = functional.pad(kernel, (0, LANES - 1 + -(kernel.shape[2] - 1) % LANES)).contiguous()
         bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
         row = bias.repeat(lines * width)
-        return (*events, kernel.numpy(), row.numpy()), (frame[1], width, lines, *self.padding, features, self.weight.shape[3])
+        reach = (frame[1], width, lines, *self.padding, features, self.weight.shape[3])
+        return (*events, kernel.numpy(), row.numpy()), reach
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
         """Return what lies as the walks have the kernel with the weight's axes."""

@@ -72,9 +72,9 @@ def forward(
         u: Membrane before the reset, written if it has room; it may be x itself.
         j: Current, written if it has room.
         counts: Spikes of each neuron, added to if it has room.
-        events: Where the events of each row of each channel of each frame begin, their rows, columns and values, and the
-            kernel, `[height, channels, width * features + zeros]`, its columns from the last to the first, and bias that
-            they meet.
+        events: Where the events of each row of each channel of each frame begin, their rows, columns and values, and
+            what they meet: the kernel, `[height, channels, width * features + zeros]`, its columns from the last to the
+            first, and the bias.
         reach: Height of a frame, width of the image, its rows in a task, rows and columns of padding, features, columns
             of the kernel.
         piece: Neurons of a task.
@@ -297,7 +297,7 @@ def _convolve(
                 low, high = max(0, -left), min(taps, width - left)
                 at = (line * width + left + low) * features
                 of = ((rows[e] - top) * channels + channel) * across + low * features
-                # Up to the kernel's last column whole vectors are taken, the rest of the last with zeros behind the row.
+                # Up to the kernel's last column whole vectors are taken: what is behind it are zeros.
                 many = (high - low) * features
                 many = many if high < taps else (many + LANES - 1) // LANES * LANES
                 # Vectors that begin where those of a neighbour did: else they wait until what that wrote is in memory.

@@ -82,10 +82,8 @@ def _sends(pixels: int, vectors: int) -> Callable[..., None]:
         _, to, step, _, of, line_of, features, _, at, low, high, many = arguments
         # Pixels past the last one are the last one again, and dropped.
         beyond = builder.sub(many, I64(1))
-        places = [
-            builder.add(of, builder.mul(features, builder.select(builder.icmp_signed("<", I64(p), beyond), I64(p), beyond)))
-            for p in range(pixels)
-        ]
+        taken = [builder.select(builder.icmp_signed("<", I64(p), beyond), I64(p), beyond) for p in range(pixels)]
+        places = [builder.add(of, builder.mul(features, pixel)) for pixel in taken]
         before, rows = builder.block, builder.append_basic_block("rows")
         body, following = builder.append_basic_block("body"), builder.append_basic_block("following")
         behind = builder.append_basic_block("behind")

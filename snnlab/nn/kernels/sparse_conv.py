@@ -23,8 +23,8 @@ from snnlab.nn.kernels.numba_spread import spread
 from snnlab.nn.kernels.threads import ALONE, share
 from snnlab.nn.kernels.vectors import LANES
 
-# Part of the cells that are not zero from which on the dense convolution is about as fast, and what both cost at a place
-# of the output, in what the dense one takes for a tap: the lists cost the same however small the kernel.
+# Part of the cells that are not zero from which on the dense convolution is about as fast, whatever the kernel; and
+# what the lists cost at a place of the output, in taps of the dense one: as much however small the kernel is.
 FEW = 0.18
 GAIN, LISTS = 0.3, 40.0
 
@@ -149,9 +149,9 @@ def _lanes(weight: Tensor) -> int:
 
 
 def _spreads(weight: Tensor, like: Tensor) -> bool:
-    """Return whether the loops send back to the input with fewer numbers in vain than oneDNN, whose vectors are channels.
+    """Return whether the loops send back to the input with fewer numbers in vain than oneDNN.
 
-    Where both fill their vectors, oneDNN is faster.
+    Its vectors hold channels. Where both fill their vectors, it is faster.
     """
     channels, across = weight.shape[1], weight.shape[1] * weight.shape[3]
     lanes = _wide(across)

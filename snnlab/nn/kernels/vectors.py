@@ -26,23 +26,24 @@ def data(context: Any, builder: ir.IRBuilder, array: Any, value: Any, to: ir.Typ
 
 
 def load(builder: ir.IRBuilder, values: Any, at: Any, vector: ir.Type) -> Any:
-    found = builder.load(builder.bitcast(builder.gep(values, [at]), ir.PointerType(vector)))
-    found.align = 4
-    return found
+    """Return the vector that begins at a place of values."""
+    return builder.load(builder.bitcast(builder.gep(values, [at]), ir.PointerType(vector)), align=4)
 
 
 def store(builder: ir.IRBuilder, row: Any, values: Any, at: Any) -> None:
-    done = builder.store(row, builder.bitcast(builder.gep(values, [at]), ir.PointerType(row.type)))
-    done.align = 4
+    """Write a vector to a place of values."""
+    builder.store(row, builder.bitcast(builder.gep(values, [at]), ir.PointerType(row.type)), align=4)
 
 
 def splat(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
+    """Return a vector whose numbers are all the same."""
     nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     one = builder.insert_element(nothing, value, I32(0))
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
 def multiply_add(builder: ir.IRBuilder, one: Any, other: Any, to: Any) -> Any:
+    """Return one * other + to, rounded once where the processor can."""
     vector = to.type
     return _call(builder, f"llvm.fmuladd.{_named(vector)}", vector, [one, other, to])
 
@@ -94,7 +95,7 @@ four vectors.
 
 @contextmanager
 def loop(builder: ir.IRBuilder, first: Any, last: Any, step: int) -> Iterator[Any]:
-    """Build what is within for each number from `first` to before `last` in steps; nothing goes from one to the next."""
+    """Build what is within for each number from `first` to before `last` in steps."""
     before, head = builder.block, builder.append_basic_block("head")
     body, behind = builder.append_basic_block("body"), builder.append_basic_block("behind")
     builder.branch(head)
@@ -109,7 +110,7 @@ def loop(builder: ir.IRBuilder, first: Any, last: Any, step: int) -> Iterator[An
     builder.position_at_end(behind)
 
 
-def _load_some(builder: ir.IRBuilder, values: Any, at: Any, vector: ir.Type, mask: Any) -> Any:
+def _load_some(builder: ir.IRBuilder, values: Any, at: Any, vector: ir.VectorType, mask: Any) -> Any:
     where = builder.bitcast(builder.gep(values, [at]), ir.PointerType(vector))
     name = f"llvm.masked.load.{_named(vector)}.p0"
     return _call(builder, name, vector, [where, I32(4), mask, ir.Constant(vector, [0.0] * vector.count)])
