@@ -64,11 +64,13 @@ def frames() -> Tensor:
     return values * (torch.rand(values.shape, generator=generator) < 0.1)
 
 
-def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Return output, counts and state, and the gradients of what depends on all of them."""
+def answer(
+    net: Network, lengths: Tensor | None = None, *, outputs_alone: bool = False
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return output, counts and state, and the gradients of what depends on all of them or on the output alone."""
     counts: dict[str, Tensor] = {}
     y, state = net(frames(), lengths=lengths, counts=counts)
-    parts = [y, *counts.values(), *state["n1"]]
+    parts = [y] if outputs_alone else [y, *counts.values(), *state["n1"]]
     weights = (torch.randn(part.shape, generator=torch.Generator().manual_seed(2)) for part in parts)
     torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum().backward()
     return parts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
@@ -83,8 +85,28 @@ def test_it_is_the_same_convolution(convolution: Node, neuron: Node, pool: Node 
     expected, of_expected = answer(network(convolution, neuron, pool, events=False), lengths)
     assert parts[0].count_nonzero() > 50
     assert all(torch.equal(a, b) for a, b in zip(parts, expected, strict=True))
-    assert gradients.keys() == of_expected.keys()
-    for name, gradient in of_expected.items():
+    close(gradients, of_expected)
+
+
+SURROGATES = ("superspike", "atan", "triangle", "rectangular", "sigmoid")
+
+
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+@pytest.mark.parametrize("pool", [*POOLS, "average"])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_where_the_outputs_alone_have_a_gradient_it_is_the_same(surrogate: str, pool: str, convolution: Node) -> None:
+    pooling = (POOLS | {"average": {"type": "avg_pool", "kernel_size": 2}})[pool]
+    neuron = NEURONS["lif"] | {"surrogate": {"type": surrogate}}
+    (parts, gradients), (expected, of_expected) = (
+        answer(network(convolution, neuron, pooling, events=events), outputs_alone=True) for events in (True, False)
+    )
+    assert torch.equal(parts[0], expected[0])
+    close(gradients, of_expected)
+
+
+def close(gradients: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert gradients.keys() == expected.keys()
+    for name, gradient in expected.items():
         error = (gradients[name] - gradient).abs().max() / gradient.abs().max()
         assert error < 1e-4, f"{name} is off by {error:.1e}"
 

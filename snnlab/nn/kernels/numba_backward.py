@@ -152,9 +152,9 @@ def backward(
     gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
     # What arrives at a step's input, in lines with zeros on either side, where the kernel's gradient is asked for.
     tasks, parts = gv.shape[0] * pieces, max(1, dkernel.shape[0])
-    _, width, lines, _, _, features, taps = reach
+    _, columns_out, lines, _, _, features, taps = reach
     all_lines = lines * min(together, pieces) if dkernel.size else 0
-    beside_room = np.zeros(all_lines * (width + 2 * (taps - 1)) * features + 4 * LANES, gv.dtype)
+    beside_room = np.zeros(all_lines * (columns_out + 2 * (taps - 1)) * features + 4 * LANES, gv.dtype)
     beside = lent(beside_room)
     task = first
     while task < last:
@@ -225,7 +225,7 @@ def backward(
                 for part in range(task * parts // tasks, (behind - 1) * parts // tasks + 1):
                     until = min(behind, -(-(part + 1) * tasks // parts)) - sample * pieces
                     # The last task of a sample may have fewer lines.
-                    many = min(lines * (until - place), (neurons - place * piece) // (width * features))
+                    many = min(lines * (until - place), (neurons - place * piece) // (columns_out * features))
                     _correlate(
                         dkernel[part],
                         beside,
