@@ -120,7 +120,8 @@ class OnSpikes(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """Return what the convolution does, up to the rounding of its sums."""
         run = fusing_kernel(self.neuron.backend, x)
-        if run is None or torch.is_autocast_enabled(x.device.type) or not _fits(self.convolution, x[None]):
+        plain = run is None or self.neuron.stand_in is not None or torch.is_autocast_enabled(x.device.type)
+        if plain or not _fits(self.convolution, x[None]):
             return self.convolution(x)
         from snnlab.nn.kernels.sparse_conv import convolution
 

@@ -429,19 +429,30 @@ def _through_synapse(
     """Go from what arrives at the drive, in to_x, and at i[t] to what arrives at x[t] and at i[t-1]."""
     _, j, x, _, _ = kept
     t, sample, start, stop = where
+    if slots[B] < 0:
+        _jump_back(gi, to_x, b, synapse)
+        return
+    # What arrives at i[t] in all, whose gradient the sums need.
     _add(gi, to_x)
-    if slots[B] >= 0:
-        _sum_product(
-            sums, slots[B], sample, start, gi, j[t - 1, sample, start:stop] if t else i0[sample, start:stop], 1.0
-        )
-        if synapse == DECAY_FIRST:
-            _sum_product(sums, slots[B], sample, start, gi, x[t, sample, start:stop], 1.0)
+    to_x[:] = 0
+    before = j[t - 1, sample, start:stop] if t else i0[sample, start:stop]
+    _sum_product(sums, slots[B], sample, start, gi, before, 1.0)
+    if synapse == DECAY_FIRST:
+        _sum_product(sums, slots[B], sample, start, gi, x[t, sample, start:stop], 1.0)
+    _jump_back(gi, to_x, b, synapse)
+
+
+@njit(nogil=True, error_model="numpy")
+def _jump_back(gi: np.ndarray, to_x: np.ndarray, b: np.ndarray, synapse: int) -> None:
     if synapse == JUMP_FIRST:
-        _copy(to_x, gi)
-        _product(gi, b, gi, 1.0)
+        for n in range(gi.size):
+            arrived = gi[n] + to_x[n]
+            to_x[n] = arrived
+            gi[n] = b[n] * arrived
     else:
-        _product(to_x, b, gi, 1.0)
-        _copy(gi, to_x)
+        for n in range(gi.size):
+            to_x[n] = b[n] * (gi[n] + to_x[n])
+            gi[n] = to_x[n]
 
 
 @njit(nogil=True, error_model="numpy")
