@@ -15,6 +15,7 @@ from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_events import Convolution, find
 from snnlab.nn.kernels.numba_job import Job, valid_steps
+from snnlab.nn.kernels.numba_pieces import back_in_pieces, ends_of, forward_in_pieces
 from snnlab.nn.kernels.numba_walks import Drive, Kept, go_back, go_forward
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule, Run
@@ -114,7 +115,7 @@ def _run(
     require_states(job.shape[1:], x.dtype, v=v0, i=i0)
     if torch.is_grad_enabled():
         return Run(*_Recurrence.apply(job, x, v0, i0, weight, bias, *k))
-    return go_forward(job, _drive(job, x, weight, bias), v0, i0, k, u=None, j=None)
+    return go_forward(job, _drive(job, x, weight, bias), v0, i0, k)
 
 
 def _drive(job: Job, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Drive:
@@ -139,18 +140,22 @@ class _Recurrence(torch.autograd.Function):
         keeps = _Keeps.of(job, wanted, i0 is not None)
         drive = _drive(job, x, weight, bias)
         num_steps, batch = job.shape[:2]
-        j = job.room(v0, num_steps, batch) if keeps.j else None
-        u = None
-        if keeps.u:
-            over = job.overwrite and not keeps.x
-            u = torch.from_numpy(job.layout.rows(x)) if over else job.room(v0, num_steps, batch)
-        done = go_forward(job, drive, v0, i0, Coefficients(*k), u, j)
+        ends, u, j = ends_of(job) if keeps.u else (num_steps,), None, None
+        if len(ends) > 1:
+            done, pieces = forward_in_pieces(job, drive, v0, i0, Coefficients(*k), ends)
+        else:
+            j = job.room(v0, num_steps, batch) if keeps.j else None
+            if keeps.u:
+                over = job.overwrite and not keeps.x
+                u = torch.from_numpy(job.layout.rows(x)) if over else job.room(v0, num_steps, batch)
+            done, pieces = go_forward(job, drive, v0, i0, Coefficients(*k), u, j), None
         if not job.rule.spikes and "a" in wanted:
             u = done.y
         tensors = [number for number in k if isinstance(number, Tensor)]
         ctx.save_for_backward(u, j, x if keeps.x else None, v0, i0, weight, bias, *tensors)
         ctx.numbers = [None if isinstance(number, Tensor) else number for number in k]
         ctx.job, ctx.wanted, ctx.events, ctx.frame = job, wanted, drive.events, drive.frame
+        ctx.pieces, ctx.keeps_j = pieces, keeps.j
         ctx.set_materialize_grads(False)
         # Not as the views that they are: torch lets nobody change views out of here in place.
         return tuple(None if part is None else part.detach() for part in done)
@@ -165,7 +170,10 @@ class _Recurrence(torch.autograd.Function):
         k = Coefficients(*(next(given) if number is None else number for number in ctx.numbers))
         convolution = None if weight is None else Convolution(weight, bias, ctx.job.padding)
         drive = Drive(x, ctx.events, convolution, ctx.frame)
-        found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again=_may_come_again())
+        if ctx.pieces is None:
+            found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again=_may_come_again())
+        else:
+            found = back_in_pieces(ctx.job, drive, ctx.pieces, k, ctx.wanted, ctx.keeps_j, grads)
         return (None, *(found.get(name) for name in _INPUTS))
 
 

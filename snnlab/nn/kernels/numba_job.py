@@ -57,6 +57,11 @@ class Job(NamedTuple):
         return self.shape[2:]
 
     @property
+    def outputs(self) -> torch.Size:
+        """Return the shape of what one sample gives at one step."""
+        return self.sample if self.pool is None else self.pool.shape(self.sample)
+
+    @property
     def piece(self) -> int:
         """Return the neurons of a task; with pooling or events, whole rows of the image."""
         if self.pool is None and self.padding is None:

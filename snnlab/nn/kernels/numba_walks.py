@@ -62,14 +62,20 @@ class Kept(NamedTuple):
 
 
 def go_forward(
-    job: Job, drive: Drive, v0: Tensor, i0: Tensor | None, k: Coefficients, u: Tensor | None, j: Tensor | None
+    job: Job,
+    drive: Drive,
+    v0: Tensor,
+    i0: Tensor | None,
+    k: Coefficients,
+    u: Tensor | None = None,
+    j: Tensor | None = None,
+    y: Tensor | None = None,
 ) -> Run:
-    """Walk forward; write u and j where they are wanted."""
-    num_steps, batch = job.shape[:2]
+    """Walk forward; write u and j where they are wanted, and the outputs where they shall be."""
+    batch = job.shape[1]
     v, i = _copied(job, v0, v0), None if i0 is None else _copied(job, i0, v0)
     n = job.room(v0, batch).zero_() if job.counts else None
-    y_shape = job.sample if job.pool is None else job.pool.shape(job.sample)
-    y = v0.new_empty(num_steps, batch, y_shape.numel())
+    y = room_for_outputs(job, v0) if y is None else y
     walk = partial(
         forward,
         _rows(job, drive.x, v0, 3),
@@ -93,7 +99,7 @@ def go_forward(
     job.share(walk)
     of_sample = partial(job.layout.spread, shape=job.sample)
     return Run(
-        job.layout.spread(y, y_shape),
+        job.layout.spread(y, job.outputs),
         of_sample(v),
         None if i is None else of_sample(i),
         None if n is None else of_sample(n),
@@ -169,6 +175,11 @@ def go_back(
     if dbias is not None:
         found["bias"] = spread(dbias).sum((0, 2, 3))
     return found
+
+
+def room_for_outputs(job: Job, like: Tensor) -> Tensor:
+    """Return memory for rows of outputs."""
+    return like.new_empty(*job.shape[:2], job.outputs.numel())
 
 
 def _copied(job: Job, value: Tensor | None, like: Tensor) -> Tensor:
