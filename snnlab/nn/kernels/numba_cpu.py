@@ -142,7 +142,7 @@ class _Recurrence(torch.autograd.Function):
         num_steps, batch = job.shape[:2]
         ends, u, j = ends_of(job) if keeps.u else (num_steps,), None, None
         if len(ends) > 1:
-            done, pieces = forward_in_pieces(job, drive, v0, i0, Coefficients(*k), ends)
+            done, pieces = forward_in_pieces(job, drive, v0, i0, Coefficients(*k), ends, keeps.j)
         else:
             j = job.room(v0, num_steps, batch) if keeps.j else None
             if keeps.u:
@@ -173,7 +173,8 @@ class _Recurrence(torch.autograd.Function):
         if ctx.pieces is None:
             found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again=_may_come_again())
         else:
-            found = back_in_pieces(ctx.job, drive, ctx.pieces, k, ctx.wanted, ctx.keeps_j, grads)
+            again = _may_come_again()
+            found = back_in_pieces(ctx.job, drive, ctx.pieces, k, ctx.wanted, ctx.keeps_j, grads, again)
         return (None, *(found.get(name) for name in _INPUTS))
 
 
