@@ -20,8 +20,8 @@ from snnlab.nn.kernels.numba_walks import Drive, Kept, go_back, go_forward, room
 from snnlab.nn.kernels.rule import Run
 from snnlab.nn.neurons.membrane import Coefficients
 
-# Neurons times steps of the last piece, which is kept, and of each before it: 64 and 16 MiB in float32.
-KEPT, AT_ONCE = 2**24, 2**22
+# Neurons times steps up to which all is kept, and those of a piece beyond: 64 and 16 MiB in float32.
+WHOLE, AT_ONCE = 2**24, 2**22
 
 
 class Pieces(NamedTuple):
@@ -43,10 +43,9 @@ class Pieces(NamedTuple):
 def ends_of(job: Job) -> tuple[int, ...]:
     """Return where pieces of time end; only T where all is kept."""
     num_steps, neurons = job.shape[0], max(1, job.shape[1:].numel())
-    if job.padding is None or num_steps * neurons <= KEPT:
+    if job.padding is None or num_steps * neurons <= WHOLE:
         return (num_steps,)
-    steps, last = max(1, AT_ONCE // neurons), num_steps - KEPT // neurons
-    return tuple(dict.fromkeys((*range(steps, last, steps), last, num_steps)))
+    return (*range(steps := max(1, AT_ONCE // neurons), num_steps, steps), num_steps)
 
 
 def forward_in_pieces(

@@ -73,7 +73,7 @@ def test_pieces_change_no_spike_and_no_gradient(
 ) -> None:
     whole, gradients = answer(network(neuron, pool), lengths)
     assert whole[0].count_nonzero() > 20
-    monkeypatch.setattr(numba_pieces, "KEPT", 4 * BATCH * 6 * 11 * 9)
+    monkeypatch.setattr(numba_pieces, "WHOLE", 1)
     monkeypatch.setattr(numba_pieces, "AT_ONCE", 3 * BATCH * 6 * 11 * 9)
     pieces, of_pieces = answer(network(neuron, pool), lengths)
     assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
@@ -83,14 +83,14 @@ def test_pieces_change_no_spike_and_no_gradient(
 
 def test_a_piece_is_a_step_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = answer(network(NEURONS["lif"], None), None)
-    monkeypatch.setattr(numba_pieces, "KEPT", 1)
+    monkeypatch.setattr(numba_pieces, "WHOLE", 1)
     monkeypatch.setattr(numba_pieces, "AT_ONCE", 1)
     pieces, _ = answer(network(NEURONS["lif"], None), None)
     assert torch.equal(whole[0], pieces[0])
 
 
 def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_pieces, "KEPT", 1)
+    monkeypatch.setattr(numba_pieces, "WHOLE", 1)
     monkeypatch.setattr(numba_pieces, "AT_ONCE", 1000)
     net = network(NEURONS["lif"], POOLS["average"])
     x = (torch.rand(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.1).double()
