@@ -143,8 +143,15 @@ def take_events(network: Network) -> bool:
     return fits
 
 
-def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module | Fused | OnSpikes]]:
-    """Yield what runs in the place of layers that are applied in order, with the name of the first of each group."""
+def fuse(
+    layers: Iterable[tuple[str, nn.Module]], preceding: Sequence[tuple[str, nn.Module]] = ()
+) -> Iterator[tuple[str, nn.Module | Fused | OnSpikes]]:
+    """Yield what runs in the place of layers that are applied in order, with the name of the first of each group.
+
+    Args:
+        layers: The layers.
+        preceding: Those before them, as far as they are known.
+    """
     line = list(layers)
     at = 0
     while at < len(line):
@@ -154,7 +161,7 @@ def fuse(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Modu
             at += 1
             continue
         if not isinstance(layer, LeakyMembrane) or not _may_fuse(layer):
-            spiking = _spiking([layer for _, layer in line[:at]])
+            spiking = _spiking([before for _, before in (*preceding, *line[:at])])
             yield name, OnSpikes(layer, spiking) if _convolves(layer) and spiking is not None else layer
             at += 1
             continue

@@ -5,7 +5,7 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,6 +97,8 @@ def run_line(
     after: NetworkState,
     lengths: Tensor | None,
     counts: Counts | None,
+    *,
+    preceding: Sequence[tuple[str, nn.Module]] = (),
 ) -> Tensor:
     """Run all steps through named layers in turn and return the output of the last.
 
@@ -107,9 +109,10 @@ def run_line(
         after: A dict to fill with the state after the last step.
         lengths: See `TemporalLayer`, as `counts`.
         counts: A dict to fill, or None.
+        preceding: Layers whose output x is, in order, as far as they are known.
     """
     # The compiler sees through the layers, and fuses by itself.
-    for name, layer in layers if torch.compiler.is_compiling() else fuse(layers):
+    for name, layer in layers if torch.compiler.is_compiling() else fuse(layers, preceding):
         x, state = run_layer(name, layer, x, before.get(name), lengths, counts)
         if state is not None:
             after[name] = state

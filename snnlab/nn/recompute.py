@@ -35,10 +35,12 @@ class Segment(NamedTuple):
     Attributes:
         layers: The layers with their names, applied in order.
         in_pieces: Whether each of them sees one step after another, so that time can be cut.
+        preceding: The layers before them, in order.
     """
 
     layers: Line
     in_pieces: bool
+    preceding: Line
 
 
 def recompute(network: Network, pieces: int) -> None:
@@ -80,7 +82,7 @@ def run_again(
             left = None if lengths is None else (lengths - number * length).clamp(0, y.shape[0])
             for segment, levels in part_of_line:
                 state = {name: known[name] for name, _ in segment.layers if name in known}
-                y, own_state, own_counts = _kept_small(segment.layers, levels, y, state, left, counts is not None)
+                y, own_state, own_counts = _kept_small(segment, levels, y, state, left, counts is not None)
                 known.update(own_state)
                 after.update(own_state)
                 for key, n in own_counts.items():
@@ -99,14 +101,15 @@ def segments(line: Line) -> Iterator[Segment]:
         if (isinstance(layer, Neuron) and not pooled) or (
             isinstance(layer, _POOLS) and place and isinstance(line[place - 1][1], Neuron)
         ):
-            yield _segment(line[begin : place + 1])
+            yield _segment(line, begin, place + 1)
             begin = place + 1
     if begin < len(line):
-        yield _segment(line[begin:])
+        yield _segment(line, begin, len(line))
 
 
-def _segment(layers: Line) -> Segment:
-    return Segment(layers, all(_sees_one_step(layer) for _, layer in layers))
+def _segment(line: Line, begin: int, end: int) -> Segment:
+    layers = line[begin:end]
+    return Segment(layers, all(_sees_one_step(layer) for _, layer in layers), line[:begin])
 
 
 def _sees_one_step(layer: nn.Module) -> bool:
@@ -124,20 +127,27 @@ def _with_levels(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[Segm
 
 
 def _kept_small(
-    layers: Line, levels: int | None, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
+    segment: Segment, levels: int | None, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
 ) -> tuple[Tensor, NetworkState, Counts]:
     """Run layers of which only the input is kept, as bytes where these hold it."""
     with nullcontext() if levels is None else kept_as_bytes(x, levels):
         return checkpoint(
-            _run, layers, x, state, lengths, counted, use_reentrant=False, context_fn=partial(_contexts, layers)
+            _run,
+            segment,
+            x,
+            state,
+            lengths,
+            counted,
+            use_reentrant=False,
+            context_fn=partial(_contexts, segment.layers),
         )
 
 
 def _run(
-    layers: Line, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
+    segment: Segment, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
 ) -> tuple[Tensor, NetworkState, Counts]:
     after, counts = NetworkState(), Counts()
-    y = run_line(layers, x, state, after, lengths, counts if counted else None)
+    y = run_line(segment.layers, x, state, after, lengths, counts if counted else None, preceding=segment.preceding)
     return y, after, counts
 
 

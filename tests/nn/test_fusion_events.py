@@ -96,7 +96,7 @@ SURROGATES = ("superspike", "atan", "triangle", "rectangular", "sigmoid")
 @pytest.mark.parametrize("surrogate", SURROGATES)
 def test_where_the_outputs_alone_have_a_gradient_it_is_the_same(surrogate: str, pool: str, convolution: Node) -> None:
     pooling = (POOLS | {"average": {"type": "avg_pool", "kernel_size": 2}})[pool]
-    neuron = NEURONS["lif"] | {"surrogate": {"type": surrogate}}
+    neuron = {**NEURONS["lif"], "surrogate": {"type": surrogate}}
     (parts, gradients), (expected, of_expected) = (
         answer(network(convolution, neuron, pooling, events=events), outputs_alone=True) for events in (True, False)
     )
