@@ -102,7 +102,12 @@ def _alone(experiment: Experiment, steps: int) -> Experiment:
     ends: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = {key: value for key, value in experiment.trainer.items() if key not in ("min_epochs", "min_steps")}
     silent = {"scheduler": None, "logger": None, "callbacks": None, "pictures": None, "monitors": None}
-    return replace(experiment, trainer={**trainer, **ends, "enable_checkpointing": False}, average=None, **silent)
+    return replace(
+        experiment,
+        trainer={**trainer, **ends, "enable_checkpointing": False, "log_every_n_steps": 1},
+        average=None,
+        **silent,
+    )
 
 
 def _trainer(
