@@ -54,12 +54,21 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_an_epoch_logs_loss_accuracy_and_every_spiking_layer(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
 ) -> None:
-    trainer = quiet_trainer(max_epochs=1)
+    trainer = quiet_trainer(max_epochs=1, log_every_n_steps=1)
     trainer.fit(make_module(), loader, loader)
     expected = {f"{stage}/{name}" for stage in ("train", "val") for name in OF_A_STAGE}
     assert set(trainer.callback_metrics) == {*expected, "train/loss_step", "lr"}
     (tested,) = trainer.test(make_module(), loader, verbose=False)
     assert set(tested) == {f"test/{name}" for name in OF_A_STAGE}
+
+
+def test_a_step_whose_loss_nobody_is_handed_logs_none(
+    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
+) -> None:
+    trainer = quiet_trainer(max_epochs=1, log_every_n_steps=10**6)
+    trainer.fit(make_module(), loader, loader)
+    assert "train/loss_step" not in trainer.callback_metrics
+    assert "train/loss" in trainer.callback_metrics
 
 
 def test_the_parts_of_a_loss_are_logged_as_they_enter_it(
