@@ -151,20 +151,20 @@ def backward(
     numbers, scratch = _rows_of_table(table, 0, known), _rows_of_memory(memory, known)
     gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
     # What arrives at a step's input, in lines with zeros on either side, where the kernel's gradient is asked for.
-    tasks, parts = gv.shape[0] * pieces, max(1, dkernel.shape[0])
-    _, columns_out, lines, _, _, features, taps = reach
-    all_lines = lines * min(together, pieces) if dkernel.size else 0
-    beside_room = np.zeros(all_lines * (columns_out + 2 * (taps - 1)) * features + 4 * LANES, gv.dtype)
+    tasks = gv.shape[0] * pieces
+    many = reach[2] * min(together, pieces) if dkernel.size else 0
+    beside_room = np.zeros(many * _stride(reach) + 4 * LANES, gv.dtype)
     beside = lent(beside_room)
     task = first
     while task < last:
         sample = task // pieces
         behind = min(last, (sample + 1) * pieces, task + together)
+        front, back = task - sample * pieces, behind - sample * pieces
         for t in range(lengths[sample], dx.shape[0]):
-            dx[t, sample, (task - sample * pieces) * piece : (behind - sample * pieces) * piece] = 0
+            dx[t, sample, front * piece : back * piece] = 0
         memory[LATE] = 0
         for t in range(lengths[sample] - 1, -1, -1):
-            for place in range(task - sample * pieces, behind - sample * pieces):
+            for place in range(front, back):
                 start = place * piece
                 stop = min(start + piece, neurons)
                 long = stop - start
@@ -216,32 +216,16 @@ def backward(
                 if synapse:
                     _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
                 if dkernel.size:
-                    _lay_out(beside, to_x, place - task + sample * pieces, reach)
+                    _lay_out(beside, to_x, place - front, reach)
                 if dbias.size:
                     _add(dbias[sample, start:stop], to_x)
             if dkernel.size:
-                frame, place, base = t * gv.shape[0] + sample, task - sample * pieces, task - sample * pieces
-                # By parts, of which the tasks at once may have several.
-                for part in range(task * parts // tasks, (behind - 1) * parts // tasks + 1):
-                    until = min(behind, -(-(part + 1) * tasks // parts)) - sample * pieces
-                    # The last task of a sample may have fewer lines.
-                    many = min(lines * (until - place), (neurons - place * piece) // (columns_out * features))
-                    _correlate(
-                        dkernel[part],
-                        beside,
-                        (place - base) * lines,
-                        many,
-                        place * lines,
-                        offsets,
-                        event_rows,
-                        columns,
-                        values,
-                        reach,
-                        frame,
-                    )
-                    place = until
+                frame = t * gv.shape[0] + sample
+                _correlate_parts(
+                    dkernel, beside, task, behind, tasks, pieces, offsets, event_rows, columns, values, reach, frame
+                )
         if delayed and attached and lengths[sample] > 0:
-            start = (task - sample * pieces) * piece
+            start = front * piece
             stop = min(start + piece, neurons)
             at = 0 if uniform else start
             numbers, scratch = _rows_of_table(table, at, at + stop - start), _rows_of_memory(memory, stop - start)
@@ -735,13 +719,50 @@ def _repeat(to: np.ndarray, gy: np.ndarray, size: int, channels: int) -> None:
 
 
 @njit(nogil=True, error_model="numpy")
+def _stride(reach: tuple[int, int, int, int, int, int, int]) -> int:
+    """Return the length of a line with its zeros."""
+    return (reach[1] + 2 * (reach[6] - 1)) * reach[5]
+
+
+@njit(nogil=True, error_model="numpy")
 def _lay_out(beside: np.ndarray, row: np.ndarray, place: int, reach: tuple[int, int, int, int, int, int, int]) -> None:
     """Copy what arrives at a piece's input to its lines."""
     _, width, lines, _, _, features, taps = reach
-    long, margin = width * features, (taps - 1) * features
+    long, margin, stride = width * features, (taps - 1) * features, _stride(reach)
     for line in range(row.size // long):
-        at = (place * lines + line) * (long + 2 * margin) + margin
+        at = (place * lines + line) * stride + margin
         _copy(beside[at : at + long], row[line * long : (line + 1) * long])
+
+
+@njit(nogil=True, error_model="numpy")
+def _correlate_parts(
+    dkernel: np.ndarray,
+    beside: np.ndarray,
+    task: int,
+    behind: int,
+    tasks: int,
+    pieces: int,
+    offsets: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    reach: tuple[int, int, int, int, int, int, int],
+    frame: int,
+) -> None:
+    """Add to the kernel's gradient what a sample's tasks have of a frame's events, each to its part's."""
+    height, _, lines, pad_y, _, _, _ = reach
+    parts, sample = dkernel.shape[0], task // pieces
+    bottom = height + 2 * pad_y - dkernel.shape[1] + 1
+    place = front = task - sample * pieces
+    for part in range(task * parts // tasks, (behind - 1) * parts // tasks + 1):
+        until = min(behind, -(-(part + 1) * tasks // parts)) - sample * pieces
+        top = place * lines
+        # The last task of a sample may have fewer lines.
+        many = min(until * lines, bottom) - top
+        _correlate(
+            dkernel[part], beside, (place - front) * lines, many, top, offsets, rows, columns, values, reach, frame
+        )
+        place = until
 
 
 @njit(nogil=True, error_model="numpy")
@@ -762,8 +783,8 @@ def _correlate(
 
     For each row of the kernel and each channel, what the events meet is summed up in registers.
     """
-    height, width, _, pad_y, pad_x, features, taps = reach
-    stride = (width + 2 * (taps - 1)) * features
+    height, _, _, pad_y, pad_x, features, _ = reach
+    stride = _stride(reach)
     channels, across = to.shape[1], to.shape[2]
     for tap in range(to.shape[0]):
         # Of the frame's rows, the first is met by the first line.
