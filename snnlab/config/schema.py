@@ -45,7 +45,7 @@ class Experiment:
         plugins: Modules to import first.
         threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
         backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
-        fuse: Whether a neuron does the pooling behind it on the way.
+        fuse: Whether a neuron does the pooling behind it on the way, and a convolution sums few spikes one by one.
         recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
         init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the

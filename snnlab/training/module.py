@@ -181,7 +181,8 @@ class SpikingModule(L.LightningModule):
         """Return the loss of one batch."""
         loss, _ = self._step(batch, "train")
         # Where Lightning hands it on: to log it takes it half a millisecond, and at most steps for nothing.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.should_stop:
+        every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
+        if (self.global_step + 1) % every == 0 or self.trainer.should_stop:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
