@@ -240,6 +240,7 @@ def trainer_maker(
     from snnlab.training.checkpoints import WholeCheckpoints
     from snnlab.training.processes.joined import Given
 
+    _check_precision(experiment.trainer.get("precision"))
     modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
@@ -252,6 +253,16 @@ def trainer_maker(
     extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
     own = shared(experiment.trainer, team)
     return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
+
+
+def _check_precision(precision: Any) -> None:
+    """Refuse membranes in 16 bits or fewer: what is less than their rounding never adds up to a spike."""
+    kind = str(precision)
+    if kind in ("16-true", "bf16-true") or kind.startswith("transformer-engine"):
+        raise ConfigError(
+            f"trainer.precision: '{kind}' would keep membranes in so few bits that they lose small inputs; use bf16-mixed"
+            " or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
+        )
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:

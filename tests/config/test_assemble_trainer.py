@@ -1,0 +1,18 @@
+"""What a trainer is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.assemble import trainer
+from snnlab.config.composing import compose_once
+from snnlab.errors import ConfigError
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "transformer-engine"])
+def test_a_precision_that_rounds_membranes_is_refused_with_those_that_do_not(tmp_path: Path, precision: str) -> None:
+    experiment, _ = compose_once([f"trainer.precision={precision}"], None)
+    with pytest.raises(ConfigError, match=rf"trainer\.precision: '{precision}'.*use bf16-mixed or 16-mixed"):
+        trainer(experiment, tmp_path, [])
