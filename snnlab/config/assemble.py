@@ -260,8 +260,8 @@ def _check_precision(precision: Any) -> None:
     kind = str(precision)
     if kind in ("16-true", "bf16-true") or kind.startswith("transformer-engine"):
         raise ConfigError(
-            f"trainer.precision: '{kind}' would keep membranes in so few bits that they lose small inputs; use bf16-mixed"
-            " or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
+            f"trainer.precision: '{kind}' would keep membranes in so few bits that they lose small inputs; use"
+            " bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
         )
 
 
