@@ -94,7 +94,10 @@ class Job(NamedTuple):
         table = torch.empty(len(numbers), self.sample.numel() if own else self.piece, dtype=dtype).numpy()
         for row, number in zip(table, numbers, strict=True):
             number = without_graph(number)
-            row[:] = self.layout.line(number, self.sample) if own and isinstance(number, Tensor) else float(number)
+            if own and isinstance(number, Tensor):
+                row[:] = self.layout.line(number, self.sample).numpy()
+            else:
+                row[:] = float(number)
         return table, not own
 
     def share(self, run: Part) -> None:
