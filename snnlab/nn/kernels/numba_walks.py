@@ -141,8 +141,8 @@ def go_back(
         _array(kept.u, like, 3) if spikes else _rows(job, kept.u, like, 3),
         _array(kept.j, like, 3),
         _array(None, like, 3) if events else _rows(job, drive.x, like, 3),
-        job.layout.rows(kept.v0),
-        _rows(job, kept.i0, like, 2),
+        _rows(job, kept.v0 if job.rule.reset_delay or "a" in wanted else None, like, 2),
+        _rows(job, kept.i0 if "b" in wanted else None, like, 2),
         _given(job, bell, kept, k),
         *job.table(k, like.dtype),
         job.steps,
@@ -185,7 +185,10 @@ def room_for_outputs(job: Job, like: Tensor) -> Tensor:
 def _copied(job: Job, value: Tensor | None, like: Tensor) -> Tensor:
     """Return rows of neurons that may be changed, with these values or zeros."""
     rows = job.room(like, job.shape[1])
-    return rows.zero_() if value is None else rows.copy_(torch.from_numpy(job.layout.rows(value)))
+    if value is None:
+        return rows.zero_()
+    job.layout.spread(rows, job.sample).copy_(value)
+    return rows
 
 
 def _given(job: Job, bell: Bell, kept: Kept, k: Coefficients) -> np.ndarray:
