@@ -142,7 +142,8 @@ def backward(
     together = 1 if delayed else max(1, TOGETHER // piece)
     height, a, g = table[HEIGHT, 0], table[A, 0], table[G, 0]  # of neurons that share them
     swift = alike and bell in (ATAN, SUPERSPIKE, TRIANGLE, BOX)
-    shared = table[SLOPE, 0], table[THRESHOLD, 0], height, a, g
+    shared = table[SLOPE, 0], table[THRESHOLD, 0], height, a, g, table[B, 0]
+    jumps = swift and synapse == JUMP_FIRST
     over = dx.size > 0 and dx.ctypes.data == u.ctypes.data
     # Where only the mean of a window has a gradient, it is the same in all rows of the window.
     shares = alike and kind == AVERAGE and gy.size > 0 and gcounts.size == 0
@@ -190,10 +191,11 @@ def backward(
                         _derivative(d, u_now, spare, numbers, bell, lobes)
                     for line in range(size):
                         low, high = line * width, (line + 1) * width
+                        gv_line, gi_line, to_line = gv_now[low:high], gi_now[low:high], to_x[low:high]
                         if swift:
-                            _swift(bell, over, gv_now[low:high], to_x[low:high], gs[:width], u_now[low:high], shared)
+                            _swift(bell, over, jumps, gv_line, gi_line, to_line, gs[:width], u_now[low:high], shared)
                         else:
-                            _settle(gv_now[low:high], to_x[low:high], gs[:width], d[low:high], height, a, g)
+                            _settle(gv_line, to_line, gs[:width], d[low:high], height, a, g)
                 else:
                     if delayed:
                         _copy(gs, late)
@@ -206,14 +208,14 @@ def backward(
                     if gcounts.size:
                         _add(gs, gcounts[sample, start:stop])
                     if swift:
-                        _swift(bell, over, gv_now, to_x, gs, u[t, sample, start:stop], shared)
+                        _swift(bell, over, jumps, gv_now, gi_now, to_x, gs, u[t, sample, start:stop], shared)
                     elif alike:
                         _derivative(d, u[t, sample, start:stop], spare, numbers, bell, lobes)
                         _settle(gv_now, to_x, gs, d, height, a, g)
                     else:
                         _through_spike(gv_now, scratch, numbers, kept, sums, slots, where, flags, lobes)
                         _to_step_before(gv_now, to_x, scratch, numbers, kept, sums, slots, where, flags)
-                if synapse:
+                if synapse and not jumps:
                     _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
                 if dkernel.size:
                     _lay_out(beside, to_x, place - front, reach)
@@ -495,15 +497,15 @@ def _box(x: Any) -> Any:
     return half * (within > 0) + half * (within >= 0)
 
 
-def _swift_by(bell: Callable[[Any], Any]) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Return `_derivative` and `_settle` in one loop, with dx in an array of its own and in that of u.
+def _swift_by(bell: Callable[[Any], Any]) -> Callable[..., None]:
+    """Return `_derivative` and `_settle` in one loop, with a synapse that jumps first or without.
 
-    As two arrays of one memory they would not be vectorised.
+    With dx in an array of its own and in that of u: as two arrays of one memory they would not be vectorised.
     """
 
     @njit(nogil=True, error_model="numpy")
     def apart(gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, u: np.ndarray, shared: tuple[float, ...]) -> None:
-        slope, v_threshold, height, a, g = shared
+        slope, v_threshold, height, a, g, _ = shared
         for n in range(gv.size):
             gu = gv[n] + gs[n] * (bell(slope * (u[n] - v_threshold)) * height)
             gv[n] = a * gu
@@ -511,42 +513,82 @@ def _swift_by(bell: Callable[[Any], Any]) -> tuple[Callable[..., None], Callable
 
     @njit(nogil=True, error_model="numpy")
     def over(gv: np.ndarray, u: np.ndarray, gs: np.ndarray, shared: tuple[float, ...]) -> None:
-        slope, v_threshold, height, a, g = shared
+        slope, v_threshold, height, a, g, _ = shared
         for n in range(gv.size):
             gu = gv[n] + gs[n] * (bell(slope * (u[n] - v_threshold)) * height)
             gv[n] = a * gu
             u[n] = g * gu
 
-    return apart, over
+    @njit(nogil=True, error_model="numpy")
+    def apart_jumping(
+        gv: np.ndarray, gi: np.ndarray, dx: np.ndarray, gs: np.ndarray, u: np.ndarray, shared: tuple[float, ...]
+    ) -> None:
+        slope, v_threshold, height, a, g, b = shared
+        for n in range(gv.size):
+            gu = gv[n] + gs[n] * (bell(slope * (u[n] - v_threshold)) * height)
+            arrived = gi[n] + g * gu
+            gv[n] = a * gu
+            gi[n] = b * arrived
+            dx[n] = arrived
+
+    @njit(nogil=True, error_model="numpy")
+    def over_jumping(gv: np.ndarray, gi: np.ndarray, u: np.ndarray, gs: np.ndarray, shared: tuple[float, ...]) -> None:
+        slope, v_threshold, height, a, g, b = shared
+        for n in range(gv.size):
+            gu = gv[n] + gs[n] * (bell(slope * (u[n] - v_threshold)) * height)
+            arrived = gi[n] + g * gu
+            gv[n] = a * gu
+            gi[n] = b * arrived
+            u[n] = arrived
+
+    @njit(nogil=True, error_model="numpy")
+    def swift(
+        in_place: bool,
+        jumps: bool,
+        gv: np.ndarray,
+        gi: np.ndarray,
+        dx: np.ndarray,
+        gs: np.ndarray,
+        u: np.ndarray,
+        shared: tuple[float, ...],
+    ) -> None:
+        if jumps and in_place:
+            over_jumping(gv, gi, u, gs, shared)
+        elif jumps:
+            apart_jumping(gv, gi, dx, gs, u, shared)
+        elif in_place:
+            over(gv, u, gs, shared)
+        else:
+            apart(gv, dx, gs, u, shared)
+
+    return swift
 
 
-_atan_apart, _atan_over = _swift_by(_atan)
-_superspike_apart, _superspike_over = _swift_by(_superspike)
-_triangle_apart, _triangle_over = _swift_by(_triangle)
-_box_apart, _box_over = _swift_by(_box)
+_swift_atan, _swift_superspike = _swift_by(_atan), _swift_by(_superspike)
+_swift_triangle, _swift_box = _swift_by(_triangle), _swift_by(_box)
 
 
 @njit(nogil=True, error_model="numpy")
 def _swift(
-    bell: int, over: bool, gv: np.ndarray, dx: np.ndarray, gs: np.ndarray, u: np.ndarray, shared: tuple[float, ...]
+    bell: int,
+    in_place: bool,
+    jumps: bool,
+    gv: np.ndarray,
+    gi: np.ndarray,
+    dx: np.ndarray,
+    gs: np.ndarray,
+    u: np.ndarray,
+    shared: tuple[float, ...],
 ) -> None:
-    """Do what `_derivative` and `_settle` do, of bells of few operations."""
-    if bell == ATAN and over:
-        _atan_over(gv, u, gs, shared)
-    elif bell == ATAN:
-        _atan_apart(gv, dx, gs, u, shared)
-    elif bell == SUPERSPIKE and over:
-        _superspike_over(gv, u, gs, shared)
+    """Do what `_derivative` and `_settle` do, of bells of few operations, and `_through_synapse` where it jumps."""
+    if bell == ATAN:
+        _swift_atan(in_place, jumps, gv, gi, dx, gs, u, shared)
     elif bell == SUPERSPIKE:
-        _superspike_apart(gv, dx, gs, u, shared)
-    elif bell == TRIANGLE and over:
-        _triangle_over(gv, u, gs, shared)
+        _swift_superspike(in_place, jumps, gv, gi, dx, gs, u, shared)
     elif bell == TRIANGLE:
-        _triangle_apart(gv, dx, gs, u, shared)
-    elif over:
-        _box_over(gv, u, gs, shared)
+        _swift_triangle(in_place, jumps, gv, gi, dx, gs, u, shared)
     else:
-        _box_apart(gv, dx, gs, u, shared)
+        _swift_box(in_place, jumps, gv, gi, dx, gs, u, shared)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -103,8 +103,9 @@ def forward(
     kernel, bias = lent(kernel), lent(bias)
     at_once = uniform and spikes and reset == SUBTRACT and not delayed
     over = x.size > 0 and u.size > 0 and x.ctypes.data == u.ctypes.data
+    jumps = at_once and synapse == JUMP_FIRST and j.size == 0 and not over
     # Of neurons that share them.
-    a, g, c, v_threshold, r = table[A, 0], table[G, 0], table[C, 0], table[THRESHOLD, 0], table[R, 0]
+    a, g, c, b, v_threshold, r = table[A, 0], table[G, 0], table[C, 0], table[B, 0], table[THRESHOLD, 0], table[R, 0]
     task = first
     while task < last:
         sample = task // pieces
@@ -128,14 +129,18 @@ def forward(
                     frame = t * v.shape[0] + sample
                     _copy(drive, bias)
                     _convolve(drive, offsets, event_rows, columns, values, kernel, reach, frame, place)
-                if synapse:
+                if synapse and not jumps:
                     _current(i_now, drive, table[B, at:to], synapse)
                     drive = i_now
                     if j.size:
                         _copy(j[t, sample, start:stop], i_now)
                 if at_once and kind == 0:
                     s = y[t, sample, begin:end]
-                if at_once and over and not synapse:
+                if jumps:
+                    if u.size:
+                        u_now = u[t, sample, start:stop]
+                    _step_jumping(u_now, s, v_now, i_now, drive, a, g, c, b, v_threshold, r, strict)
+                elif at_once and over and not synapse:
                     _step_over(drive, s, v_now, a, g, c, v_threshold, r, strict)
                 elif at_once:
                     if u.size:
@@ -233,6 +238,43 @@ def _step_over(
             u_n = a * v[n] + (g * j[n] + c)
             s_n = one if u_n - v_threshold >= zero else zero
             j[n] = u_n
+            s[n] = s_n
+            v[n] = u_n - s_n * r
+
+
+@njit(nogil=True, error_model="numpy")
+def _step_jumping(
+    u: np.ndarray,
+    s: np.ndarray,
+    v: np.ndarray,
+    i: np.ndarray,
+    x: np.ndarray,
+    a: float,
+    g: float,
+    c: float,
+    b: float,
+    v_threshold: float,
+    r: float,
+    strict: bool,
+) -> None:
+    """Do what `_current` and `_step` do, of a synapse that jumps first, in one loop."""
+    zero, one = v.dtype.type(0), v.dtype.type(1)
+    if strict:
+        for n in range(v.size):
+            i_n = b * i[n] + x[n]
+            u_n = a * v[n] + (g * i_n + c)
+            s_n = one if u_n - v_threshold > zero else zero
+            i[n] = i_n
+            u[n] = u_n
+            s[n] = s_n
+            v[n] = u_n - s_n * r
+    else:
+        for n in range(v.size):
+            i_n = b * i[n] + x[n]
+            u_n = a * v[n] + (g * i_n + c)
+            s_n = one if u_n - v_threshold >= zero else zero
+            i[n] = i_n
+            u[n] = u_n
             s[n] = s_n
             v[n] = u_n - s_n * r
 
