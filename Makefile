@@ -45,6 +45,7 @@ slow: $(ENGINES) ## run the tests marked slow
 bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: three quarters of an hour
 	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)
 	$(STEP) --steps 10 30 100 --arms $(LIBRARIES) --out outputs/bench_step_libraries
+	$(STEP) --steps 10 30 100 --spikes busy --arms snnlab spikingjelly_compiled snntorch relu --out outputs/bench_step_busy
 	$(STEP) --steps 30 --batch 1 128 --arms $(MAIN_ARMS) --out outputs/bench_step_batch
 	$(STEP) --steps 30 100 --pool max --arms $(MAIN_ARMS) --out outputs/bench_step_max
 	$(STEP) --kind dense --arms snnlab spikingjelly norse snntorch relu --out outputs/bench_step_dense
