@@ -36,7 +36,7 @@ def run(settings: argparse.Namespace) -> None:
         for name in names:
             say(f"equality: {work.title}: {name}")
             found = check(name, work, settings.device)
-            equality += [{"kind": work.kind, "pool": work.pool, "spikes": work.spikes} | line for line in found]
+            equality += [{"kind": work.kind, "pool": work.pool} | line for line in found]
     settings.out.mkdir(parents=True, exist_ok=True)
     for work in all_works:
         cases.append({"work": work._asdict(), "title": work.title, "arms": measure(work, names, settings)})

@@ -39,7 +39,7 @@ def _compared(name: str, arm: Arm, small: Work, device: str) -> list[dict[str, A
         if exact and not torch.equal(given.outputs, expected.outputs):
             raise BenchError(f"{name}: its outputs are not those of the plain loop; nothing was timed")
         errors = compare(f"{name} ({variant})", given, expected, arm.tolerance)
-        found.append({"arm": name, "variant": str(variant), "errors": errors})
+        found.append({"arm": name, "variant": str(variant), "spikes": small.spikes, "errors": errors})
     return found
 
 
