@@ -15,7 +15,7 @@ from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_events import Convolution, find
 from snnlab.nn.kernels.numba_job import Job, valid_steps
-from snnlab.nn.kernels.numba_pieces import back_in_pieces, ends_of, forward_in_pieces
+from snnlab.nn.kernels.numba_pieces import Pieces, back_in_pieces, ends_of, forward_in_pieces
 from snnlab.nn.kernels.numba_walks import Drive, Kept, go_back, go_forward
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule, Run
@@ -152,10 +152,13 @@ class _Recurrence(torch.autograd.Function):
         if not job.rule.spikes and "a" in wanted:
             u = done.y
         tensors = [number for number in k if isinstance(number, Tensor)]
-        ctx.save_for_backward(u, j, x if keeps.x else None, v0, i0, weight, bias, *tensors)
+        # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
+        events = [torch.from_numpy(part) for part in drive.events or ()]
+        held = [] if pieces is None else [*pieces.v, *pieces.i, *pieces.kept]
+        ctx.save_for_backward(u, j, x if keeps.x else None, v0, i0, weight, bias, *events, *held, *tensors)
+        ctx.parts, ctx.ends = (len(events), len(held)), ends
         ctx.numbers = [None if isinstance(number, Tensor) else number for number in k]
-        ctx.job, ctx.wanted, ctx.events, ctx.frame = job, wanted, drive.events, drive.frame
-        ctx.pieces, ctx.keeps_j = pieces, keeps.j
+        ctx.job, ctx.wanted, ctx.frame, ctx.keeps_j = job, wanted, drive.frame, keeps.j
         ctx.set_materialize_grads(False)
         # Not as the views that they are: torch lets nobody change views out of here in place.
         return tuple(None if part is None else part.detach() for part in done)
@@ -165,16 +168,19 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, *grads: Tensor | None
     ) -> tuple[Any, ...]:
         refuse_second_derivative()
-        u, j, x, v0, i0, weight, bias, *tensors = ctx.saved_tensors
+        u, j, x, v0, i0, weight, bias, *rest = ctx.saved_tensors
+        many, more = ctx.parts
+        events, held, tensors = rest[:many], rest[many : many + more], rest[many + more :]
         given = iter(tensors)
         k = Coefficients(*(next(given) if number is None else number for number in ctx.numbers))
         convolution = None if weight is None else Convolution(weight, bias, ctx.job.padding)
-        drive = Drive(x, ctx.events, convolution, ctx.frame)
-        if ctx.pieces is None:
-            found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again=_may_come_again())
+        drive = Drive(x, tuple(part.numpy() for part in events) or None, convolution, ctx.frame)
+        again = _may_come_again()
+        if held:
+            pieces = Pieces.of(ctx.ends, held)
+            found = back_in_pieces(ctx.job, drive, pieces, k, ctx.wanted, ctx.keeps_j, grads, again)
         else:
-            again = _may_come_again()
-            found = back_in_pieces(ctx.job, drive, ctx.pieces, k, ctx.wanted, ctx.keeps_j, grads, again)
+            found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again)
         return (None, *(found.get(name) for name in _INPUTS))
 
 

@@ -10,7 +10,7 @@ Axes: T steps, B samples, n neurons as they lie in memory.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,12 @@ class Pieces(NamedTuple):
     v: list[Tensor]
     i: list[Tensor]
     kept: list[Tensor | None]
+
+    @classmethod
+    def of(cls, ends: tuple[int, ...], held: Sequence[Any]) -> Pieces:
+        """Return pieces of v, i and what is kept, one behind the other."""
+        many = len(ends)
+        return cls(ends, list(held[:many]), list(held[many:-2]), list(held[-2:]))
 
 
 def ends_of(job: Job) -> tuple[int, ...]:

@@ -95,8 +95,10 @@ class _Convolution(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, spikes: Spikes | None, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
     ) -> Tensor:
-        ctx.save_for_backward(weight, x if spikes is None else None)
-        ctx.spikes, ctx.padding, ctx.frames = spikes, padding, x.shape
+        # As tensors, that autograd lets go of them with the graph, and a checkpoint at once.
+        found = () if spikes is None else (spikes.starts, spikes.entries.view(np.int64))
+        ctx.save_for_backward(weight, x if spikes is None else None, *(torch.from_numpy(part) for part in found))
+        ctx.padding, ctx.frames = padding, x.shape
         if spikes is None:
             return functional.conv2d(x, weight, bias, padding=padding)
         height, width = (
@@ -113,12 +115,12 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, gy: Tensor
     ) -> tuple[Tensor | None, ...]:
         refuse_second_derivative()
-        weight, x = ctx.saved_tensors
+        weight, x, *found = ctx.saved_tensors
         to_x, _, to_weight, to_bias, _ = ctx.needs_input_grad
         gy = gy.contiguous(memory_format=torch.channels_last)
         own = to_x and _spreads(weight, gy)
         gx = _to_input(ctx, weight, gy) if own else None
-        gweight = _to_weight(ctx, weight, gy) if to_weight and x is None else None
+        gweight = _to_weight(ctx, found, weight, gy) if to_weight and x is None else None
         asked = [to_x and not own, to_weight and x is not None, False]
         if any(asked):
             x = torch.empty(ctx.frames, memory_format=torch.channels_last) if x is None else x
@@ -128,13 +130,14 @@ class _Convolution(torch.autograd.Function):
         return gx, None, gweight, gy.sum((0, 2, 3)) if to_bias else None, None
 
 
-def _to_weight(ctx: Any, weight: Tensor, gy: Tensor) -> Tensor:
+def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
+    starts, entries = found[0].numpy(), found[1].numpy().view(np.uint64)
     kernel = _tiles(weight)
     # As many whatever the number of threads, so that the sums are the same.
     parts = min(max(_ROOM // kernel.numel(), 4), 32)
     dkernels = kernel.new_zeros(parts, *kernel.shape)
     rows, channels = gy.permute(0, 2, 3, 1).numpy(), ctx.frames[1]
-    share(partial(correlate, *ctx.spikes, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
+    share(partial(correlate, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
     tiles = dkernels.sum(0).unflatten(2, (weight.shape[3], channels))
     return tiles.permute(0, 4, 3, 1, 2).reshape(weight.shape)
 
