@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
-from snnlab.nn.kernels.vectors import LANES, add_row, add_row_4, add_row_8
+from snnlab.nn.kernels.vectors import LANES, add_row
 
 # Rows of the table of coefficients: those of the recurrence, then the surrogate's factors.
 A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)
@@ -342,13 +342,7 @@ def _convolve(
                 # Up to the kernel's last column whole vectors are taken: what is behind it are zeros.
                 many = (high - low) * features
                 many = many if high < taps else (many + LANES - 1) // LANES * LANES
-                # Vectors that begin where those of a neighbour did: else they wait until what that wrote is in memory.
-                if features % LANES == 0 or features == 12:
-                    add_row(to, at, kernel, of, values[e], many)
-                elif features % 8 == 0:
-                    add_row_8(to, at, kernel, of, values[e], many)
-                else:
-                    add_row_4(to, at, kernel, of, values[e], many)
+                add_row(to, at, kernel, of, values[e], many)
 
 
 @njit(nogil=True, error_model="numpy")

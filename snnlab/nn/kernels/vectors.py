@@ -57,35 +57,32 @@ def _named(vector: ir.VectorType) -> str:
     return f"v{vector.count}f{64 if vector.element == DOUBLE else 32}"
 
 
-def _adds(lanes: int) -> Callable[..., None]:
-    def add_rows(context: Any, to: Any, at: Any, row: Any, of: Any, value: Any, many: Any) -> Any:
-        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            number = context.get_data_type(to.dtype)
-            vector = ir.VectorType(number, lanes)
-            to_data, row_data = (data(context, builder, signature.args[k], arguments[k], number) for k in (0, 2))
-            _, at, _, of, value, many = arguments
-            factor = splat(builder, value, lanes)
-            with loop(builder, I64(0), builder.sub(many, I64(lanes - 1)), lanes) as n:
-                where = builder.add(at, n)
-                row = load(builder, row_data, builder.add(of, n), vector)
-                total = multiply_add(builder, factor, row, load(builder, to_data, where, vector))
-                store(builder, total, to_data, where)
-            n = builder.and_(many, I64(-lanes))
-            with builder.if_then(builder.icmp_signed("<", n, many)):
-                where = builder.add(at, n)
-                left = splat(builder, builder.trunc(builder.sub(many, n), I32), lanes)
-                mask = builder.icmp_signed("<", ir.Constant(ir.VectorType(I32, lanes), list(range(lanes))), left)
-                row = _load_some(builder, row_data, builder.add(of, n), vector, mask)
-                total = multiply_add(builder, factor, row, _load_some(builder, to_data, where, vector, mask))
-                _store_some(builder, total, to_data, where, mask)
-            return context.get_dummy_value()
+def _adds(context: Any, to: Any, at: Any, row: Any, of: Any, value: Any, many: Any) -> Any:
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        number = context.get_data_type(to.dtype)
+        vector = ir.VectorType(number, LANES)
+        to_data, row_data = (data(context, builder, signature.args[k], arguments[k], number) for k in (0, 2))
+        _, at, _, of, value, many = arguments
+        factor = splat(builder, value, LANES)
+        with loop(builder, I64(0), builder.sub(many, I64(LANES - 1)), LANES) as n:
+            where = builder.add(at, n)
+            row = load(builder, row_data, builder.add(of, n), vector)
+            total = multiply_add(builder, factor, row, load(builder, to_data, where, vector))
+            store(builder, total, to_data, where)
+        n = builder.and_(many, I64(-LANES))
+        with builder.if_then(builder.icmp_signed("<", n, many)):
+            where = builder.add(at, n)
+            left = splat(builder, builder.trunc(builder.sub(many, n), I32), LANES)
+            mask = builder.icmp_signed("<", ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))), left)
+            row = _load_some(builder, row_data, builder.add(of, n), vector, mask)
+            total = multiply_add(builder, factor, row, _load_some(builder, to_data, where, vector, mask))
+            _store_some(builder, total, to_data, where, mask)
+        return context.get_dummy_value()
 
-        return types.void(to, types.intp, row, types.intp, to.dtype, types.intp), build
-
-    return cast(Callable[..., None], intrinsic(add_rows))
+    return types.void(to, types.intp, row, types.intp, to.dtype, types.intp), build
 
 
-add_row, add_row_8, add_row_4 = _adds(LANES), _adds(8), _adds(4)
+add_row = cast(Callable[..., None], intrinsic(_adds))
 """Do `to[at + n] += value * row[of + n]` for n below `many`, in arrays as they lie in memory.
 
 numba's own loop takes longer for some sixty numbers: most of its time goes to those at the end, which do not fill its
