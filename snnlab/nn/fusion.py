@@ -123,7 +123,7 @@ class OnSpikes(NamedTuple):
         plain = run is None or self.neuron.stand_in is not None or torch.is_autocast_enabled(x.device.type)
         if plain or not _fits(self.convolution, x[None]):
             return self.convolution(x)
-        from snnlab.nn.kernels.sparse_conv import convolution
+        from snnlab.nn.kernels.numba_conv import convolution
 
         layer, padding = self.convolution, self.convolution.padding
         assert not isinstance(padding, str)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnlab.nn import Network, build_network
 from snnlab.nn.fusion import OnSpikes, fuse
-from snnlab.nn.kernels import sparse_conv
+from snnlab.nn.kernels import numba_conv
 from snnlab.nn.neurons.membrane import set_backend
 from snnlab.nn.recompute import recompute
 
@@ -32,15 +32,15 @@ BETWEEN: dict[str, Mapping[str, Node]] = {
 def always(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Let the loops take all convolutions that they can, and return whether each call's spikes were few."""
     taken: list[bool] = []
-    few = sparse_conv._few
+    few = numba_conv._few
 
-    def seen(x: Tensor, _: float) -> sparse_conv.Spikes | None:
+    def seen(x: Tensor, _: float) -> numba_conv.Spikes | None:
         taken.append(True)
         return few(x, 1.0)
 
-    monkeypatch.setattr(sparse_conv, "SMALL", 1)
-    monkeypatch.setattr(sparse_conv, "GAIN", 100.0)
-    monkeypatch.setattr(sparse_conv, "_few", seen)
+    monkeypatch.setattr(numba_conv, "SMALL", 1)
+    monkeypatch.setattr(numba_conv, "GAIN", 100.0)
+    monkeypatch.setattr(numba_conv, "_few", seen)
     return taken
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
-from snnlab.nn.kernels.vectors import LANES, add_events_1, add_events_4
+from snnlab.nn.kernels.numba_vectors import LANES, add_events_1, add_events_4
 
 Rows = tuple[np.ndarray, ...]
 

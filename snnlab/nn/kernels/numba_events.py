@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.compiled import compiled
+from snnlab.nn.kernels.numba_vectors import LANES
 from snnlab.nn.kernels.threads import share
-from snnlab.nn.kernels.vectors import LANES
 
 Arrays = tuple[np.ndarray, ...]
 Reach = tuple[int, int, int, int, int, int, int]

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
-from snnlab.nn.kernels.vectors import LANES, add_row
+from snnlab.nn.kernels.numba_vectors import LANES, add_row
 
 # Rows of the table of coefficients: those of the recurrence, then the surrogate's factors.
 A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)

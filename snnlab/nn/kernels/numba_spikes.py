@@ -24,7 +24,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from snnlab.compiled import compiled, lent
-from snnlab.nn.kernels.vectors import FLOAT, I32, I64, data, load, multiply_add, splat, store
+from snnlab.nn.kernels.numba_vectors import FLOAT, I32, I64, data, load, multiply_add, splat, store
 
 # Entries that are copied at once, some in vain; arrays of entries have as many to spare behind their last one.
 CHUNK = 16

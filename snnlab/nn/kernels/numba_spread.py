@@ -21,7 +21,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from snnlab.compiled import compiled, lent
-from snnlab.nn.kernels.vectors import FLOAT, I64, LANES, data, load, multiply_add, splat, store
+from snnlab.nn.kernels.numba_vectors import FLOAT, I64, LANES, data, load, multiply_add, splat, store
 
 # The most pixels that are taken together: with four vectors each and the kernel's own four, of 32 registers.
 PIXELS = 6

@@ -18,8 +18,8 @@ from snnlab.nn.kernels.numba_backward import backward
 from snnlab.nn.kernels.numba_events import NOWHERE, Arrays, Convolution, Reach, none
 from snnlab.nn.kernels.numba_forward import forward
 from snnlab.nn.kernels.numba_job import RESETS, SYNAPSES, Job, without_graph
+from snnlab.nn.kernels.numba_vectors import LANES
 from snnlab.nn.kernels.rule import Run
-from snnlab.nn.kernels.vectors import LANES
 from snnlab.nn.neurons.membrane import Coefficients
 
 # Parts in which the gradient of a kernel is summed, whatever the number of threads.

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snnlab.errors import SnnlabError
-from snnlab.nn.kernels import sparse_conv
+from snnlab.nn.kernels import numba_conv
+from snnlab.nn.kernels.numba_conv import convolution
 from snnlab.nn.kernels.numba_spikes import CHUNK
-from snnlab.nn.kernels.sparse_conv import convolution
 
 FEW, HALF = 0.05, 0.5
 # Of sums of some hundred float32 numbers, in the largest of them.
@@ -51,9 +51,9 @@ SHAPES = {
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the loops take convolutions as small as these are."""
-    monkeypatch.setattr(sparse_conv, "SMALL", 1)
-    monkeypatch.setattr(sparse_conv, "FEW", 0.1)
-    monkeypatch.setattr(sparse_conv, "GAIN", 100.0)
+    monkeypatch.setattr(numba_conv, "SMALL", 1)
+    monkeypatch.setattr(numba_conv, "FEW", 0.1)
+    monkeypatch.setattr(numba_conv, "GAIN", 100.0)
 
 
 def spikes(shape: Shape, density: float) -> Tensor:
@@ -98,7 +98,7 @@ def used(x: Tensor, weight: Tensor) -> bool:
 def test_zeros_below_zero_are_no_spikes() -> None:
     x = spikes(SHAPES["one vector"], FEW)
     assert (x.signbit() & (x == 0)).any()
-    found = sparse_conv._few(x, 1.0)
+    found = numba_conv._few(x, 1.0)
     assert found is not None
     assert len(found.entries) == x.count_nonzero() + CHUNK
 

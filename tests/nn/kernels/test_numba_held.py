@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from snnlab.nn import Network, build_network
 from snnlab.nn.fusion import take_events
-from snnlab.nn.kernels import numba_pieces, sparse_conv
+from snnlab.nn.kernels import numba_conv, numba_pieces
 from snnlab.nn.neurons.membrane import set_backend
 
 STEPS, BATCH = 6, 4
@@ -19,9 +19,9 @@ STEPS, BATCH = 6, 4
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let networks as small as these take all ways."""
-    monkeypatch.setattr(sparse_conv, "SMALL", 1)
-    monkeypatch.setattr(sparse_conv, "FEW", 1.0)
-    monkeypatch.setattr(sparse_conv, "GAIN", 100.0)
+    monkeypatch.setattr(numba_conv, "SMALL", 1)
+    monkeypatch.setattr(numba_conv, "FEW", 1.0)
+    monkeypatch.setattr(numba_conv, "GAIN", 100.0)
     monkeypatch.setattr(numba_pieces, "WHOLE", 1)
     monkeypatch.setattr(numba_pieces, "AT_ONCE", 2 * BATCH * 8 * 10 * 10)
 
