@@ -16,7 +16,7 @@ from snnlab.nn.kernels.cells import Cell
 from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_job import Job, valid_steps
 from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.kernels.threads import Part, share
+from snnlab.threads import Part, share
 
 
 class NumbaCell(Cell):

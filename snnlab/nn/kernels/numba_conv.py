@@ -21,7 +21,7 @@ from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.numba_spikes import CHUNK, convolve, correlate, count, fill
 from snnlab.nn.kernels.numba_spread import spread
 from snnlab.nn.kernels.numba_vectors import LANES
-from snnlab.nn.kernels.threads import ALONE, share
+from snnlab.threads import ALONE, share
 
 # Part of the cells that are not zero from which on the dense convolution is about as fast, whatever the kernel; and
 # what the lists cost at a place of the output, in taps of the dense one: as much however small the kernel is.

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
 from snnlab.compiled import compiled
-from snnlab.nn.kernels.numba_vectors import LANES
-from snnlab.nn.kernels.threads import share
+from snnlab.nn.kernels.numba_vectors import LANES, lowest, occupied, set_bits
+from snnlab.threads import share
 
 Arrays = tuple[np.ndarray, ...]
 Reach = tuple[int, int, int, int, int, int, int]
@@ -103,7 +104,7 @@ def _count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
         ends[n + 1] = many
 
 
-@compiled(nogil=True)
+@compiled(nogil=True, error_model="numpy")
 def _fill(
     cells: np.ndarray,
     ends: np.ndarray,
@@ -116,22 +117,47 @@ def _fill(
     last: int,
 ) -> None:
     channels, height, width = shape
-    across = np.uintp(width * channels)
-    found = np.empty(width + 1, np.int32)
+    across, size = width * channels, cells.shape[1]
+    words = -(-size // 64)
+    places = np.arange(size).astype(np.int32)
+    row_of, column_of = places // np.int32(across), places % np.int32(across) // np.int32(channels)
+    of_channel = np.zeros((channels, words), np.uint64)
+    for at in range(size):
+        of_channel[at % channels, at // 64] |= np.uint64(1) << np.uint64(at % 64)
+    held, before, place = np.empty(words, np.uint64), np.empty(words, np.int64), np.empty(size + 2, np.uint32)
     for n in range(first, last):
         e = ends[n]
+        for word in range(words):
+            held[word] = _occupied(cells, n * size + 64 * word)
+        many = 0
         for channel in range(channels):
+            for word in range(words):
+                before[word] = e + many
+                left = held[word] & of_channel[channel, word]
+                # Two in any case: without a branch that is as often wrong as right.
+                for _ in range(2):
+                    place[many] = 64 * word + lowest(left)
+                    many += np.intp(left != 0)
+                    left &= left - np.uint64(1)
+                while left:
+                    place[many] = 64 * word + lowest(left)
+                    many += 1
+                    left &= left - np.uint64(1)
             for row in range(height):
-                offsets[(n * channels + channel) * height + row] = e
-                if e == ends[n + 1]:
-                    continue
-                many, at = np.uintp(0), np.uintp(row) * across + np.uintp(channel)
-                for w in range(width):
-                    # Written in any case, and over by the next one: without a branch that is as often wrong as right.
-                    found[many] = w
-                    many += np.uintp(cells[n, at] != 0)
-                    at += np.uintp(channels)
-                for k in range(many):
-                    rows[e], columns[e] = row, found[k]
-                    values[e] = cells[n, np.uintp(row) * across + np.uintp(found[k] * channels + channel)]
-                    e += 1
+                word, bit = divmod(row * across, 64)
+                earlier = held[word] & of_channel[channel, word] & ((np.uint64(1) << np.uint64(bit)) - np.uint64(1))
+                offsets[(n * channels + channel) * height + row] = before[word] + set_bits(earlier)
+        for k in range(many):
+            at = place[k]
+            rows[e + k], columns[e + k], values[e + k] = row_of[at], column_of[at], cells[n, at]
+
+
+@njit(nogil=True)
+def _occupied(cells: np.ndarray, at: int) -> np.uint64:
+    """Return which of 64 cells are not zero, of which the last frame may have fewer."""
+    if at + 64 <= cells.size:
+        return occupied(cells, at)
+    bits, flat = np.uint64(0), cells.reshape(-1)
+    for k in range(cells.size - at):
+        bits |= np.uint64(flat[at + k] != 0) << np.uint64(k)
+    return bits

@@ -17,8 +17,8 @@ from snnlab.nn.kernels.layout import Layout
 from snnlab.nn.kernels.numba_forward import AVERAGE, DECAY_FIRST, JUMP_FIRST, MAX, NONE, SUBTRACT, VALUE
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.kernels.threads import Part, share
 from snnlab.nn.neurons.learn import Number
+from snnlab.threads import Part, share
 
 RESETS = {"none": NONE, "subtract": SUBTRACT, "value": VALUE}
 SYNAPSES = {"none": NONE, "jump_first": JUMP_FIRST, "decay_first": DECAY_FIRST}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -174,3 +175,32 @@ def _adds_events(vectors: int) -> Callable[..., None]:
 
 
 add_events_1, add_events_4 = _adds_events(1), _adds_events(4)
+
+
+def _occupied(context: Any, cells: Any, at: Any) -> Any:
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        number = context.get_data_type(cells.dtype)
+        vector = ir.VectorType(number, 64)
+        row = load(builder, data(context, builder, cells, arguments[0], number), arguments[1], vector)
+        found = builder.fcmp_unordered("!=", row, ir.Constant(vector, [0.0] * 64))
+        return builder.bitcast(found, I64)
+
+    return types.uint64(cells, types.intp), build
+
+
+occupied = cast(Callable[..., np.uint64], intrinsic(_occupied))
+"""Return which of 64 numbers from a place of an array on are not zero, the first one's in the lowest bit."""
+
+
+def _of_bits(name: str, *more: Any) -> Callable[[np.uint64], int]:
+    def counts(context: Any, bits: Any) -> Any:
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return _call(builder, f"llvm.{name}.i64", I64, [arguments[0], *more])
+
+        return types.intp(types.uint64), build
+
+    return cast(Callable[[np.uint64], int], intrinsic(counts))
+
+
+lowest, set_bits = _of_bits("cttz", ir.IntType(1)(0)), _of_bits("ctpop")
+"""Return the place of the lowest bit that is set, 64 where none is; how many are."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.nn.kernels.threads import share
+from snnlab.threads import share
 
 GRADED, BINARY = 0, 1
 

@@ -16,8 +16,9 @@ from loop_layers import alif as build
 from loops import SURROGATES, check, drive, outcome, started
 from torch import Tensor
 
+from snnlab import threads
 from snnlab.errors import SnnlabError
-from snnlab.nn.kernels import numba_alif, threads
+from snnlab.nn.kernels import numba_alif
 from snnlab.nn.neurons import ALIF, ALIFState
 
 T, B = 17, 4

@@ -15,9 +15,10 @@ from loop_layers import recurrent as build
 from loops import SURROGATES, check, drive, outcome, started
 from torch import Tensor
 
+from snnlab import threads
 from snnlab.errors import SnnlabError
 from snnlab.nn import NEURONS
-from snnlab.nn.kernels import numba_recurrent, threads
+from snnlab.nn.kernels import numba_recurrent
 from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
 
 T, B = 13, 4
