@@ -24,12 +24,14 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 1
 NODE = "snnlab"
-# Saving may take this part of the time; on a slow disk the checkpoints are rarer for that.
-_PART = 0.03
+# Saving may take this part of the time; on a slow disk, or with epochs below a second, checkpoints are rarer for that.
+_PART = 0.01
 
 
 class Snapshots(Checkpoint):
     """Saves the training as it stands between two batches: at each epoch's end, each so many seconds, and at its end.
+
+    On the way only as often as takes a hundredth of the time.
 
     Each is made when a batch begins, so that all that the one before it brought is done: steps of schedules,
     validation, logs. It is left out where the sum of gradients is not yet used, or within an epoch right after a
