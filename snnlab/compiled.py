@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -26,14 +28,27 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return njit(cache=True, **options)(function)
+            made = njit(cache=True, **options)(function)
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
             _say()
             return njit(**options)(function)
+        # numba looks for changes in the function's own file only, and not in those of the loops that it calls: after
+        # an upgrade it would go on with what it has kept of the old ones.
+        index: Any = made._cache._cache_file  # pyright: ignore[reportAttributeAccessIssue]
+        index._source_stamp = index._source_stamp, _sources(Path(function.__code__.co_filename).parent)
+        return made
 
     return decorate
+
+
+@cache
+def _sources(folder: Path) -> str:
+    """Return a checksum of this file and of all in a folder that numba has to do with."""
+    files = [Path(__file__), *sorted(folder.glob("*.py"))]
+    texts = [text for file in files if b"numba" in (text := file.read_bytes())]
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 @cache  # once, and not for each function

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from numba.core import caching
 
@@ -31,3 +35,18 @@ def test_any_other_obstacle_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching.CacheImpl, "__init__", fail)
     with pytest.raises(RuntimeError, match="something else"):
         compiled()(twice)
+
+
+def test_loops_are_compiled_anew_when_one_that_they_call_from_another_file_has_changed(tmp_path: Path) -> None:
+    helper, loop = tmp_path / "helper.py", tmp_path / "loop.py"
+    loop.write_text(
+        "from helper import step\nfrom snnlab.compiled import compiled\n"
+        "@compiled()\ndef run(x):\n    return step(x)\n"
+        "print(run(1), sum(run.stats.cache_hits.values()))\n"
+    )
+
+    def said(step: str) -> str:
+        helper.write_text(f"from numba import njit\n@njit\ndef step(x):\n    return {step}\n")
+        return subprocess.run([sys.executable, str(loop)], capture_output=True, text=True, check=True).stdout
+
+    assert [said("x + 1"), said("x + 1"), said("x + 3")] == ["2 0\n", "2 1\n", "4 0\n"]

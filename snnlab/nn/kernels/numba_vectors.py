@@ -1,7 +1,6 @@
 """Vectors in registers, which numba has no word for: pieces of LLVM's language for its intrinsics.
 
-A vector may be longer than those of the processor; LLVM takes it apart. Their file is not looked at by numba's cache:
-after a change here, so must be the files of the loops.
+A vector may be longer than those of the processor; LLVM takes it apart.
 """
 
 from __future__ import annotations
