@@ -23,13 +23,14 @@ import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
-
-Rows = tuple[np.ndarray, ...]
+from snnlab.nn.kernels.numba_rows import add, copy, integrate, product, subtract, to_value, total, total_of_products
+from snnlab.nn.kernels.numba_table import NONE, SUBTRACT, VALUE, Rows
 
 # Rows of the table of coefficients and of their gradients.
 A, G, C, THRESHOLD, R, V_RESET, RHO, ADAPTATION = range(8)
 
-NONE, SUBTRACT, VALUE, ADAPTED = range(4)
+# A reset beside those of other neurons.
+ADAPTED = VALUE + 1
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -93,16 +94,16 @@ def forward(
             if gaps.size:
                 gap = gaps[t, sample, start:stop]
             if vs.size:
-                _copy(vs[t, sample, start:stop], v_now)
+                copy(vs[t, sample, start:stop], v_now)
             if ws.size:
-                _copy(ws[t, sample, start:stop], w_now)
+                copy(ws[t, sample, start:stop], w_now)
             if at_once:
                 _step(gap, v_now, w_now, drive, numbers, strict)
                 _fire(s, gap, strict)
             else:
                 _walk(u, line, gap, s, v_now, w_now, drive, numbers, reset, strict)
             if counts.size:
-                _add(counts[sample, start:stop], s)
+                add(counts[sample, start:stop], s)
         for t in range(lengths[sample], y.shape[0]):
             y[t, sample, start:stop] = 0
     room[:] = 0  # until here somebody has it
@@ -188,11 +189,11 @@ def backward(
         for t in range(lengths[sample], dx.shape[0]):
             dx[t, sample, start:stop] = 0
         for t in range(lengths[sample] - 1, -1, -1):
-            _copy(gs, gw_now)
+            copy(gs, gw_now)
             if gy.size:
-                _add(gs, gy[t, sample, start:stop])
+                add(gs, gy[t, sample, start:stop])
             if gcounts.size:
-                _add(gs, gcounts[sample, start:stop])
+                add(gs, gcounts[sample, start:stop])
             bell = d[t, sample, start:stop]
             if alike:
                 _settle(gv_now, gw_now, gs, bell, to_x, numbers)
@@ -205,7 +206,7 @@ def backward(
                 _through_reset(gs, gu, ga, gv_now, spikes, gap, line, numbers, sums, slots, where, reset, attached)
                 _through_spike(gs, gu, ga, bell)
                 _to_step_before(gv_now, gw_now, to_x, gu, ga, x, vs, ws, numbers, sums, slots, where)
-            _copy(dx[t, sample, start:stop], to_x)
+            copy(dx[t, sample, start:stop], to_x)
     room[:] = 0  # until here somebody has it
 
 
@@ -262,29 +263,23 @@ def _walk(
     strict: bool,
 ) -> None:
     """Do a step of any neurons."""
-    _integrate(u, v, x, numbers[A], numbers[G], numbers[C])
+    integrate(u, v, x, numbers[A], numbers[G], numbers[C])
     _threshold(line, w, numbers)
     for n in range(u.size):
         gap[n] = u[n] - line[n]
     _fire(s, gap, strict)
     if reset == NONE:
-        _copy(v, u)
+        copy(v, u)
     elif reset == VALUE:
-        _to_value(v, u, s, numbers[V_RESET])
+        to_value(v, u, s, numbers[V_RESET])
     elif reset == SUBTRACT:
-        _subtract(v, u, s, numbers[R])
+        subtract(v, u, s, numbers[R])
     else:
-        _product(line, line, numbers[R])
-        _subtract(v, u, s, line)
+        product(line, line, numbers[R], 1.0)
+        subtract(v, u, s, line)
     rho = numbers[RHO]
     for n in range(w.size):
         w[n] = rho[n] * w[n] + s[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _integrate(u: np.ndarray, v: np.ndarray, x: np.ndarray, a: np.ndarray, g: np.ndarray, c: np.ndarray) -> None:
-    for n in range(u.size):
-        u[n] = a[n] * v[n] + (g[n] * x[n] + c[n])
 
 
 @njit(nogil=True, error_model="numpy")
@@ -338,23 +333,23 @@ def _through_reset(
     _, sample, start, _ = where
     r, v_reset = numbers[R], numbers[V_RESET]
     one = gv.dtype.type(1)
-    _copy(gu, gv)
+    copy(gu, gv)
     ga[:] = 0
     if reset == SUBTRACT:
-        _sum_product(sums, slots[R], sample, start, s, gv, -1.0)
+        total_of_products(sums, slots[R], sample, start, s, gv, -1.0)
         if attached:
             for n in range(gs.size):
                 gs[n] -= r[n] * gv[n]
     elif reset == ADAPTED:
         for n in range(ga.size):
             ga[n] = -(s[n] * gv[n])
-        _sum_product(sums, slots[R], sample, start, ga, line, 1.0)
-        _product(ga, ga, r)
+        total_of_products(sums, slots[R], sample, start, ga, line, 1.0)
+        product(ga, ga, r, 1.0)
         if attached:
             for n in range(gs.size):
                 gs[n] -= line[n] * r[n] * gv[n]
     elif reset == VALUE:
-        _sum_product(sums, slots[V_RESET], sample, start, s, gv, 1.0)
+        total_of_products(sums, slots[V_RESET], sample, start, s, gv, 1.0)
         for n in range(gu.size):
             gu[n] *= one - s[n]
         if attached:
@@ -392,66 +387,17 @@ def _to_step_before(
     """Go from what arrives at u[t] and at the threshold to what arrives at x[t] and at the state before the step."""
     t, sample, start, stop = where
     a, g, rho, adaptation = numbers[A], numbers[G], numbers[RHO], numbers[ADAPTATION]
-    _sum(sums, slots[C], sample, start, gu)
-    _sum(sums, slots[THRESHOLD], sample, start, ga)
+    total(sums, slots[C], sample, start, gu, 1.0)
+    total(sums, slots[THRESHOLD], sample, start, ga, 1.0)
     if slots[A] >= 0:
-        _sum_product(sums, slots[A], sample, start, gu, vs[t, sample, start:stop], 1.0)
+        total_of_products(sums, slots[A], sample, start, gu, vs[t, sample, start:stop], 1.0)
     if slots[G] >= 0:
-        _sum_product(sums, slots[G], sample, start, gu, x[t, sample, start:stop], 1.0)
+        total_of_products(sums, slots[G], sample, start, gu, x[t, sample, start:stop], 1.0)
     if slots[RHO] >= 0:
-        _sum_product(sums, slots[RHO], sample, start, gw, ws[t, sample, start:stop], 1.0)
+        total_of_products(sums, slots[RHO], sample, start, gw, ws[t, sample, start:stop], 1.0)
     if slots[ADAPTATION] >= 0:
-        _sum_product(sums, slots[ADAPTATION], sample, start, ga, ws[t, sample, start:stop], 1.0)
-    _product(to_x, g, gu)
-    _product(gv, a, gu)
+        total_of_products(sums, slots[ADAPTATION], sample, start, ga, ws[t, sample, start:stop], 1.0)
+    product(to_x, g, gu, 1.0)
+    product(gv, a, gu, 1.0)
     for n in range(gw.size):
         gw[n] = rho[n] * gw[n] + adaptation[n] * ga[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _subtract(v: np.ndarray, u: np.ndarray, s: np.ndarray, r: np.ndarray) -> None:
-    for n in range(v.size):
-        v[n] = u[n] - s[n] * r[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _to_value(v: np.ndarray, u: np.ndarray, s: np.ndarray, v_reset: np.ndarray) -> None:
-    one = v.dtype.type(1)
-    for n in range(v.size):
-        v[n] = (one - s[n]) * u[n] + s[n] * v_reset[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _copy(to: np.ndarray, row: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] = row[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _add(to: np.ndarray, row: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] += row[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _product(to: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] = one[n] * other[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _sum(sums: np.ndarray, slot: int, sample: int, start: int, row: np.ndarray) -> None:
-    if slot >= 0:
-        to = sums[slot, sample, start : start + row.size]
-        for n in range(row.size):
-            to[n] += row[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _sum_product(
-    sums: np.ndarray, slot: int, sample: int, start: int, one: np.ndarray, other: np.ndarray, sign: float
-) -> None:
-    if slot >= 0:
-        to = sums[slot, sample, start : start + one.size]
-        for n in range(one.size):
-            to[n] += sign * (one[n] * other[n])

@@ -13,9 +13,10 @@ import numpy as np
 
 from snnlab.nn.kernels import adaptive, keeping, numba_adaptive
 from snnlab.nn.kernels.bells import GIVEN, bell_of
-from snnlab.nn.kernels.numba_backward import HEIGHT, SLOPE, derive
+from snnlab.nn.kernels.numba_bells import derive
 from snnlab.nn.kernels.numba_cells import NumbaCell
 from snnlab.nn.kernels.numba_job import without_graph
+from snnlab.nn.kernels.numba_table import HEIGHT, SLOPE
 
 RESETS = {
     "none": numba_adaptive.NONE,

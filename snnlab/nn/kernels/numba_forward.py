@@ -1,16 +1,12 @@
 """The compiled forward walk of the canonical recurrence on CPUs.
 
 A task is one sample and one piece of its neurons, which walks through all steps with its part of the state, and is the
-same whichever thread runs it. Each row function is one plain loop over a piece: no branch, no more arrays than LLVM's
-vectoriser can tell apart at run time (8 pairs), and the operations of the plain loop in its order; without fastmath
-nothing is contracted, so the bits are the same.
+same whichever thread runs it. Each row function is one plain loop over a piece, as in `numba_rows`, with the operations
+of the plain loop in its order; without fastmath nothing is contracted, so the bits are the same.
 
 Where pooling follows, a piece is as many rows of the image as a window is high, and only what is pooled is written.
 Where the input is a convolution of events, it is computed for a piece on the way: each event adds a line of the kernel
 to the neurons that it reaches.
-
-numba's cache looks at the file of the function that is called and not at those of the functions in it: what is compiled
-together stays in one file, and imports nothing that is compiled but what is built anew in each, as `lent` is.
 
 Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what pooling leaves of them.
 """
@@ -21,18 +17,23 @@ import numpy as np
 from numba import njit
 
 from snnlab.compiled import compiled, lent
+from snnlab.nn.kernels.numba_pooling import pool_row
+from snnlab.nn.kernels.numba_rows import add, copy, fire, integrate, subtract, to_value
+from snnlab.nn.kernels.numba_table import (
+    JUMP_FIRST,
+    NONE,
+    SUBTRACT,
+    THRESHOLD,
+    TOGETHER,
+    VALUE,
+    A,
+    B,
+    C,
+    G,
+    R,
+    rows_of_table,
+)
 from snnlab.nn.kernels.numba_vectors import LANES, add_row
-
-# Rows of the table of coefficients: those of the recurrence, then the surrogate's factors.
-A, G, C, B, THRESHOLD, R, V_RESET, SLOPE, HEIGHT = range(9)
-
-NONE, SUBTRACT, VALUE = range(3)
-JUMP_FIRST, DECAY_FIRST = 1, 2
-MAX, AVERAGE = 1, 2
-
-# Neurons of a sample whose tasks take each step one after the other: what they read lies side by side then, and comes
-# sooner. Their states stay in the second-level cache.
-TOGETHER = 2**15
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -127,13 +128,13 @@ def forward(
                     drive = x[t, sample, start:stop]
                 else:
                     frame = t * v.shape[0] + sample
-                    _copy(drive, bias)
+                    copy(drive, bias)
                     _convolve(drive, offsets, event_rows, columns, values, kernel, reach, frame, place)
                 if synapse and not jumps:
                     _current(i_now, drive, table[B, at:to], synapse)
                     drive = i_now
                     if j.size:
-                        _copy(j[t, sample, start:stop], i_now)
+                        copy(j[t, sample, start:stop], i_now)
                 if at_once and kind == 0:
                     s = y[t, sample, begin:end]
                 if jumps:
@@ -147,38 +148,22 @@ def forward(
                         u_now = u[t, sample, start:stop]
                     _step(u_now, s, v_now, drive, a, g, c, v_threshold, r, strict)
                 else:
-                    numbers = _rows_of_table(table, at, to)
+                    numbers = rows_of_table(table, at, to)
                     _walk(u_now, s, s_before, v_now, drive, numbers, reset, delayed, strict, spikes)
                     if u.size:
-                        _copy(u[t, sample, start:stop], u_now)
+                        copy(u[t, sample, start:stop], u_now)
                 if counts.size:
-                    _add(counts[sample, start:stop], s)
+                    add(counts[sample, start:stop], s)
                 if kind == 0:
                     if not at_once:
-                        _copy(y[t, sample, begin:end], s)
-                elif end > begin and size == 2:
-                    _pool_pairs(y[t, sample, begin:end], s, rows[3], kind, channels)
+                        copy(y[t, sample, begin:end], s)
                 elif end > begin:
-                    _pool(y[t, sample, begin:end], s, rows[3], kind, size, channels)
+                    pool_row(y[t, sample, begin:end], s, rows[3], kind, size, channels)
         begin, end = (task - sample * pieces) * outputs, min((behind - sample * pieces) * outputs, out)
         for t in range(lengths[sample], num_steps):
             y[t, sample, begin:end] = 0
         task = behind
     memory[:] = 0  # until here somebody has it
-
-
-# Rows one by one: as rows of a part of a table they would not be known to be contiguous, and a third as fast.
-@njit(nogil=True, error_model="numpy")
-def _rows_of_table(table: np.ndarray, at: int, to: int) -> tuple[np.ndarray, ...]:
-    return (
-        table[0, at:to],
-        table[1, at:to],
-        table[2, at:to],
-        table[3, at:to],
-        table[4, at:to],
-        table[5, at:to],
-        table[6, at:to],
-    )
 
 
 @njit(nogil=True, error_model="numpy")
@@ -293,24 +278,24 @@ def _walk(
     spikes: bool,
 ) -> None:
     """Do a step of any neurons."""
-    a, g, c, _, v_threshold, r, v_reset = numbers
+    a, g, c, _, v_threshold, r, v_reset, _, _ = numbers
     if delayed:
-        _fire(s_before, v, v_threshold, strict)
+        fire(s_before, v, v_threshold, strict)
     if delayed and reset == VALUE:
-        _to_value(v, v, s_before, v_reset)
-    _integrate(u, v, j, a, g, c)
+        to_value(v, v, s_before, v_reset)
+    integrate(u, v, j, a, g, c)
     if delayed and reset == SUBTRACT:
-        _subtract(u, u, s_before, r)
+        subtract(u, u, s_before, r)
     if spikes:
-        _fire(s, u, v_threshold, strict)
+        fire(s, u, v_threshold, strict)
     else:
-        _copy(s, u)
+        copy(s, u)
     if reset == NONE or delayed:
-        _copy(v, u)
+        copy(v, u)
     elif reset == SUBTRACT:
-        _subtract(v, u, s, r)
+        subtract(v, u, s, r)
     else:
-        _to_value(v, u, s, v_reset)
+        to_value(v, u, s, v_reset)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -353,100 +338,3 @@ def _current(i: np.ndarray, x: np.ndarray, b: np.ndarray, synapse: int) -> None:
     else:
         for n in range(i.size):
             i[n] = b[n] * (i[n] + x[n])
-
-
-@njit(nogil=True, error_model="numpy")
-def _integrate(u: np.ndarray, v: np.ndarray, j: np.ndarray, a: np.ndarray, g: np.ndarray, c: np.ndarray) -> None:
-    for n in range(u.size):
-        u[n] = a[n] * v[n] + (g[n] * j[n] + c[n])
-
-
-@njit(nogil=True, error_model="numpy")
-def _fire(s: np.ndarray, u: np.ndarray, v_threshold: np.ndarray, strict: bool) -> None:
-    if strict:
-        for n in range(s.size):
-            s[n] = u[n] - v_threshold[n] > 0
-    else:
-        for n in range(s.size):
-            s[n] = u[n] - v_threshold[n] >= 0
-
-
-@njit(nogil=True, error_model="numpy")
-def _subtract(v: np.ndarray, u: np.ndarray, s: np.ndarray, r: np.ndarray) -> None:
-    for n in range(v.size):
-        v[n] = u[n] - s[n] * r[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _to_value(v: np.ndarray, u: np.ndarray, s: np.ndarray, v_reset: np.ndarray) -> None:
-    one = v.dtype.type(1)
-    for n in range(v.size):
-        v[n] = (one - s[n]) * u[n] + s[n] * v_reset[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _copy(to: np.ndarray, row: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] = row[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _add(to: np.ndarray, row: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] += row[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _pool(y: np.ndarray, s: np.ndarray, column: np.ndarray, kind: int, size: int, channels: int) -> None:
-    """Pool the rows of a piece: first what is below one another, in long loops, then what is side by side."""
-    width = s.size // size
-    for n in range(width):
-        column[n] = s[n]
-    for line in range(1, size):
-        row = s[line * width : (line + 1) * width]
-        if kind == MAX:
-            for n in range(width):
-                column[n] = max(column[n], row[n])
-        else:
-            for n in range(width):
-                column[n] += row[n]
-    many = y.dtype.type(size * size)
-    for w in range(y.size // channels):
-        to = y[w * channels : (w + 1) * channels]
-        for k in range(size):
-            row = column[(w * size + k) * channels : (w * size + k + 1) * channels]
-            if k == 0:
-                for n in range(channels):
-                    to[n] = row[n]
-            elif kind == MAX:
-                for n in range(channels):
-                    to[n] = max(to[n], row[n])
-            else:
-                for n in range(channels):
-                    to[n] += row[n]
-    if kind == AVERAGE:
-        for n in range(y.size):
-            y[n] /= many
-
-
-@njit(nogil=True, error_model="numpy")
-def _pool_pairs(y: np.ndarray, s: np.ndarray, column: np.ndarray, kind: int, channels: int) -> None:
-    """Do what `_pool` does of windows of two by two, in half of the time."""
-    # Unsigned, because numba would look at each index whether it counts from the end.
-    width, c = np.uintp(s.size // 2), np.uintp(channels)
-    windows = np.uintp(y.size // channels)
-    if kind == MAX:
-        for n in range(width):
-            column[n] = max(s[n], s[width + n])
-        for w in range(windows):
-            to, left, right = w * c, (w + w) * c, (w + w) * c + c
-            for n in range(c):
-                y[to + n] = max(column[left + n], column[right + n])
-    else:
-        quarter = y.dtype.type(0.25)
-        for n in range(width):
-            column[n] = s[n] + s[width + n]
-        for w in range(windows):
-            to, left, right = w * c, (w + w) * c, (w + w) * c + c
-            for n in range(c):
-                y[to + n] = (column[left + n] + column[right + n]) * quarter

@@ -14,7 +14,7 @@ from torch import Tensor
 from snnlab.nn.kernels.bells import bell_of
 from snnlab.nn.kernels.checks import require_lengths
 from snnlab.nn.kernels.layout import Layout
-from snnlab.nn.kernels.numba_forward import AVERAGE, DECAY_FIRST, JUMP_FIRST, MAX, NONE, SUBTRACT, VALUE
+from snnlab.nn.kernels.numba_table import AVERAGE, DECAY_FIRST, JUMP_FIRST, MAX, NONE, SUBTRACT, VALUE
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.learn import Number
