@@ -45,8 +45,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 @cache
 def _sources(folder: Path) -> str:
-    """Return a checksum of this file and of all in a folder that numba has to do with."""
-    files = [Path(__file__), *sorted(folder.glob("*.py"))]
+    """Return a checksum of all files that numba has to do with, beside this one and in a folder."""
+    files = sorted({file for place in (Path(__file__).parent, folder) for file in place.glob("*.py")})
     texts = [text for file in files if b"numba" in (text := file.read_bytes())]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 

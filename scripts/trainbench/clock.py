@@ -75,7 +75,8 @@ class BareClock(Clock):
         data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         loader = data.train_dataloader()
         loader.sampler.set_epoch(trainer.current_epoch)
-        return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+        frames = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+        return [batch._replace(frames=batch.x) for batch in frames]
 
     def _train(self, module: SpikingModule, batches: list[Batch]) -> None:
         for n, batch in enumerate(batches):

@@ -136,6 +136,7 @@ def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModu
             "first_layer: events needs backend: numba, fuse: true and a network that begins with a convolution of"
             " stride 1 and spiking neurons; set first_layer: auto"
         )
+    data.lists = able
     return "events" if able else "frames"
 
 

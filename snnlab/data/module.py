@@ -86,6 +86,7 @@ class EventDataModule(L.LightningDataModule):
 
     Attributes:
         begins: Epoch and batch that a resumed training begins with.
+        lists: Whether batches may hold lists of events in the place of frames, because a network takes them.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class EventDataModule(L.LightningDataModule):
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
         self.begins: tuple[int, int] = (0, 0)
+        self.lists = False
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
         framing, self.control = settings.framing(self.hot), control
         self.framing = framing if control is None else control.framing(framing)
@@ -131,10 +133,13 @@ class EventDataModule(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
         """Make frames of the events, on the device, and mix those for training."""
-        frames, trainer = self.framing(batch), self.trainer
-        if trainer is not None:  # Lightning has seen the events only, which have no precision
+        trainer = self.trainer
+        mixes = self.mixing is not None and trainer is not None and trainer.training
+        precise = trainer is None or trainer.precision == "32-true"
+        frames = self.framing(batch, lists=self.lists and precise and not mixes)
+        if trainer is not None and not precise:  # Lightning has seen the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
-        if self.mixing is None or trainer is None or not trainer.training:
+        if self.mixing is None or trainer is None or not mixes:
             return frames
         return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))
 

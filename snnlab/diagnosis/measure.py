@@ -45,10 +45,11 @@ class _Seen:
             y.register_hook(self._add)
 
     def _add(self, gradient: Tensor) -> None:
-        self.square += float(gradient.square().sum(dtype=torch.float64))
+        self.square += float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) ** 2
 
     def _add_drive(self, call: int, gradient: Tensor) -> None:
-        self.drive_squares[call] = gradient.detach().double().square().flatten(1).sum(1)
+        axes = tuple(range(1, gradient.dim()))
+        self.drive_squares[call] = torch.linalg.vector_norm(gradient.detach(), dim=axes, dtype=torch.float64).square()
 
     def drive_gradient(self) -> tuple[float, ...]:
         """Return the gradient's norm at the input at each step, or nothing where none came."""

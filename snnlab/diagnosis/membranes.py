@@ -52,7 +52,7 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
     looks: list[_Look] = []
     spread = torch.zeros(BINS, dtype=torch.int64, device=x.device)
     reach, total, over, number, width, threshold = -torch.inf, 0.0, 0, 0, 0.0, 0.0
-    x = exact(x)
+    x, whole = exact(x), bool((lengths >= len(x)).all())
     with torch.no_grad(), watching(lambda *look: looks.append(_Look(*look))):
         state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
         for t, x_t in enumerate(x):
@@ -60,10 +60,13 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
             state = neuron.step(x_t, state, k)[1]
             if not looks:
                 return None
-            last, valid = looks[-1], lengths > t  # with a delayed reset the step's own spike is the later one
-            if not bool(valid.any()):
-                break
-            bell, held = _bell(last)[valid], (1.0 + last.distance / last.v_threshold)[valid]
+            last = looks[-1]  # with a delayed reset the step's own spike is the later one
+            bell, held = _bell(last), 1.0 + last.distance / last.v_threshold
+            if not whole:
+                valid = lengths > t
+                if not bool(valid.any()):
+                    break
+                bell, held = bell[valid], held[valid]
             reach = max(reach, float(held.max()))
             over += int((held >= TWO).sum())
             spread += _binned(held)
@@ -74,8 +77,10 @@ def membranes(neuron: Neuron, x: Tensor, lengths: Tensor) -> Membranes | None:
 
 
 def _binned(held: Tensor) -> Tensor:
-    places = ((held.flatten() - LOW) * (BINS / (HIGH - LOW))).floor().nan_to_num(0.0).clamp(0, BINS - 1)
-    return torch.bincount(places.long(), minlength=BINS)
+    places = held.sub(LOW).mul_(BINS / (HIGH - LOW)).clamp_(0, BINS - 1).nan_to_num_(0.0).int()
+    # In whatever order they lie in memory, so that none is copied.
+    axes = sorted(range(places.dim()), key=places.stride, reverse=True)
+    return torch.bincount(places.permute(axes).reshape(-1), minlength=BINS)
 
 
 def _bell(look: _Look) -> Tensor:

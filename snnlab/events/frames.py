@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import DataError
+from snnlab.event_frames import EventFrames, dense
 from snnlab.events.recording import SensorSize, check_sensor_size
 from snnlab.events.store import Packed
 
@@ -70,16 +71,21 @@ class Batch(NamedTuple):
     """Frames and what belongs to them; `mix` where recordings were mixed for training.
 
     Shape:
-        x `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), index `[B]`; targets: classes `[B]`,
+        frames `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), index `[B]`; targets: classes `[B]`,
         values float32 `[B, D]`, or labels of steps int64 `[T, B]`; start `[B]` (us) of windows of recordings, or None.
     """
 
-    x: Tensor
+    frames: Tensor | EventFrames
     lengths: Tensor
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mix: Mix | None = None
     start: Tensor | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """The frames as a tensor."""
+        return dense(self.frames)
 
 
 def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:
@@ -111,7 +117,7 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
 
 def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
     """Return the counts of `to_frames` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
-    _check(batch, num_bins, duration_us, sensor_size)
+    check_batch(batch, num_bins, duration_us, sensor_size)
     on_cpu = batch.t.device.type == "cpu"
     return (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
 
@@ -122,7 +128,6 @@ def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Se
     from snnlab.events.counting import count
     from snnlab.threads import share
 
-    _check_offsets(batch)
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
     x = torch.empty((num_bins, batch.num_recordings, *rows, width, polarities))
@@ -133,7 +138,7 @@ def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Se
     run = partial(count, x.flatten(2).numpy(), t, columns, y, p, offsets, *settings)
     share(run, batch.num_recordings, x.numel())
     if not inside.all():
-        _refuse_outside(batch, sensor_size)
+        refuse_outside(batch, sensor_size)
     return x
 
 
@@ -177,7 +182,8 @@ def channels_last(x: Tensor, has_rows: bool) -> Tensor:
     return x.squeeze(3) if x.shape[3] == 1 else x.permute(0, 1, 3, 2)
 
 
-def _check(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> None:
+def check_batch(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> None:
+    """Refuse what cannot become frames, as `to_frames` says."""
     if num_bins < 1 or duration_us < 1:
         raise ValueError(f"num_bins ({num_bins}) and duration_us ({duration_us}) must be positive")
     check_sensor_size(sensor_size)
@@ -185,6 +191,8 @@ def _check(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Sens
     if (batch.y is None) != (height == 1):
         given = "no y" if batch.y is None else "y"
         raise DataError(f"the recordings have {given}, sensor_size is {list(sensor_size)}; y goes with H > 1")
+    if batch.t.device.type == "cpu":
+        _check_offsets(batch)
 
 
 def _check_offsets(batch: EventBatch) -> None:
@@ -194,7 +202,12 @@ def _check_offsets(batch: EventBatch) -> None:
         raise ValueError(f"offsets {ends.tolist()} do not divide columns of {sorted(lengths)} events among recordings")
 
 
-def _refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
+def refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
+    """Say which events are outside the sensor.
+
+    Raises:
+        DataError: then.
+    """
     for key, column, size in zip("xyp", (batch.x, batch.y, batch.p), sensor_size, strict=True):
         if column is None or (key == "p" and size == 1):
             continue

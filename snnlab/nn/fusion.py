@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.hooks import bare
 from snnlab.nn.kernels.ops import fusing_kernel
 from snnlab.nn.kernels.pool import Pool
@@ -57,13 +58,19 @@ class Fused(NamedTuple):
     convolution: nn.Conv2d | None = None
 
     def __call__(
-        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+        self,
+        x: Tensor | EventFrames,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
     ) -> tuple[Tensor, Any]:
         """Run all steps; see `TemporalLayer`."""
         if self.convolution is not None:
-            if fusing_kernel(self.neuron.backend, x) is not None and self._takes_events(self.convolution, x):
+            if self._takes_events(self.convolution, x):
                 return self._on_events(self.convolution, x, state, lengths, counts)
-            x = fold_time(self.convolution, x)
+            x = fold_time(self.convolution, dense(x))
+        x = dense(x)
         x = exact(x)
         run, pool = self.neuron.stand_in or fusing_kernel(self.neuron.backend, x), self.pool
         if pool is not None and not pool.fits(x):
@@ -77,17 +84,25 @@ class Fused(NamedTuple):
             y, after = self.neuron.run_kernel(run, x, state, lengths, counts)
         return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
 
-    def _takes_events(self, convolution: nn.Conv2d, x: Tensor) -> bool:
+    def _takes_events(self, convolution: nn.Conv2d, x: Tensor | EventFrames) -> bool:
+        like = x if isinstance(x, Tensor) else x.like
+        if fusing_kernel(self.neuron.backend, like) is None:
+            return False
         k, rule = self.neuron.coefficients(), self.neuron.rule()
         # Their gradients need the convolution's output, which is nowhere.
         needs_drive = isinstance(k.g, Tensor) and rule.synapse == "none"
         needs_drive |= isinstance(k.b, Tensor) and rule.synapse == "decay_first"
-        if needs_drive or x.requires_grad or torch.is_autocast_enabled(x.device.type):
+        if needs_drive or like.requires_grad or torch.is_autocast_enabled(like.device.type):
             return False
-        return _fits(convolution, x)
+        return _fits(convolution, x.shape, like.dtype)
 
     def _on_events(
-        self, convolution: nn.Conv2d, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
+        self,
+        convolution: nn.Conv2d,
+        x: Tensor | EventFrames,
+        state: Any,
+        lengths: Tensor | None,
+        counts: Counts | None,
     ) -> tuple[Tensor, Any]:
         from snnlab.nn.kernels.numba_cpu import run_events
         from snnlab.nn.kernels.numba_events import Convolution
@@ -101,7 +116,7 @@ class Fused(NamedTuple):
         def run(like: Tensor, *arguments: Any) -> Run:
             return run_events(x, layer, *arguments, pool=pool)
 
-        like = x.new_empty(1, x.shape[1], *image)
+        like = (x if isinstance(x, Tensor) else x.like).new_empty(1, x.shape[1], *image)
         y, after = self.neuron.run_kernel(run, like, state, lengths, counts)
         return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
 
@@ -121,7 +136,7 @@ class OnSpikes(NamedTuple):
         """Return what the convolution does, up to the rounding of its sums."""
         run = fusing_kernel(self.neuron.backend, x)
         plain = run is None or self.neuron.stand_in is not None or torch.is_autocast_enabled(x.device.type)
-        if plain or not _fits(self.convolution, x[None]):
+        if plain or not _fits(self.convolution, torch.Size((1, *x.shape)), x.dtype):
             return self.convolution(x)
         from snnlab.nn.kernels.numba_conv import convolution
 
@@ -141,6 +156,12 @@ def take_events(network: Network) -> bool:
     if fits and isinstance(second, LeakyMembrane):
         second.on_events = True
     return fits
+
+
+def begins_on_events(line: Iterable[tuple[str, nn.Module]]) -> bool:
+    """Return whether layers that are applied in order begin with one that sums its input event by event."""
+    (_, first), (_, second) = [*line, ("", nn.Identity()), ("", nn.Identity())][:2]
+    return _begins_on_events(first, second)
 
 
 def fuse(
@@ -222,11 +243,11 @@ def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     )
 
 
-def _fits(convolution: nn.Conv2d, x: Tensor) -> bool:
+def _fits(convolution: nn.Conv2d, shape: torch.Size, dtype: torch.dtype) -> bool:
     """Return whether frames are what a convolution takes; others it refuses by itself, and in its own words."""
-    if x.dim() != 5 or x.shape[2] != convolution.in_channels or x.dtype != convolution.weight.dtype:
+    if len(shape) != 5 or shape[2] != convolution.in_channels or dtype != convolution.weight.dtype:
         return False
-    sizes = zip(x.shape[3:], convolution.padding, convolution.kernel_size, strict=True)
+    sizes = zip(shape[3:], convolution.padding, convolution.kernel_size, strict=True)
     return all(size + 2 * int(padding) >= kernel for size, padding, kernel in sizes)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.fusion import Fused, OnSpikes, fuse
+from snnlab.event_frames import EventFrames, dense
+from snnlab.nn.fusion import Fused, OnSpikes, begins_on_events, fuse
+from snnlab.nn.hooks import bare
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time, valid_steps
 
 NetworkState = dict[str, Any]
@@ -63,13 +65,18 @@ class Network(TemporalLayer):
         """Return how the layers are connected, in words for `snnlab show`; nothing where one follows the other."""
         return ""
 
+    @property
+    def takes_lists(self) -> bool:
+        """Whether the input may be lists of events: the first layer takes them, and nobody else looks."""
+        return type(self) is Network and self.run is run_line and bare(self) and begins_on_events(self.line())
+
     def line(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that are applied in order, with their names."""
         return ((name, layer) for name, layer in self.named_children() if name not in self._beside)
 
     def forward(
         self,
-        x: Tensor,
+        x: Tensor | EventFrames,
         state: NetworkState | None = None,
         *,
         lengths: Tensor | None = None,
@@ -77,9 +84,12 @@ class Network(TemporalLayer):
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps through each layer in turn."""
         before, after = self.known(state), NetworkState()
-        lengths = None if valid_steps(lengths, x.shape[0], x) is None else lengths
-        x = self.run(self.line(), x, before, after, lengths, counts)
-        return zero_past_end(x, lengths), after
+        lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
+        if self.run is run_line:
+            y = run_line(self.line(), x, before, after, lengths, counts)
+        else:
+            y = self.run(self.line(), dense(x), before, after, lengths, counts)
+        return zero_past_end(y, lengths), after
 
     def known(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty at rest, or raise a ValueError for a name that is no layer."""
@@ -92,7 +102,7 @@ class Network(TemporalLayer):
 
 def run_line(
     layers: Iterable[tuple[str, nn.Module]],
-    x: Tensor,
+    x: Tensor | EventFrames,
     before: NetworkState,
     after: NetworkState,
     lengths: Tensor | None,
@@ -104,7 +114,7 @@ def run_line(
 
     Args:
         layers: The layers with their names.
-        x: Input of the first.
+        x: Input of the first; lists of events only where that takes them.
         before: State before the first step, by layer.
         after: A dict to fill with the state after the last step.
         lengths: See `TemporalLayer`, as `counts`.
@@ -116,26 +126,28 @@ def run_line(
         x, state = run_layer(name, layer, x, before.get(name), lengths, counts)
         if state is not None:
             after[name] = state
-    return x
+    return dense(x)
 
 
 def run_layer(
     name: str,
     layer: nn.Module | Fused | OnSpikes,
-    x: Tensor,
+    x: Tensor | EventFrames,
     state: Any,
     lengths: Tensor | None,
     counts: Counts | None,
 ) -> tuple[Tensor, Any]:
     """Run all steps through one layer, with or without time; its counts stand under its name."""
     own: Counts | None = None if counts is None else {}
-    if isinstance(layer, TemporalLayer | Fused):
+    if isinstance(layer, Fused):
         y, after = layer(x, state, lengths=lengths, counts=own)
+    elif isinstance(layer, TemporalLayer):
+        y, after = layer(dense(x), state, lengths=lengths, counts=own)
     else:
-        y, after = fold_time(layer, x), None
+        y, after = fold_time(layer, dense(x)), None
     seen = layer.convolution if isinstance(layer, OnSpikes) else layer
     for watch in _WATCHES:
-        watch(seen, x, y, state, lengths, own)
+        watch(seen, dense(x), y, state, lengths, own)
     if counts is not None:
         counts.update({f"{name}.{key}" if key != OWN else name: n for key, n in (own or {}).items()})
     return y, after

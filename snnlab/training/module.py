@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from snnlab.errors import ConfigError
+from snnlab.event_frames import EventFrames, dense
 from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
@@ -109,10 +110,10 @@ class SpikingModule(L.LightningModule):
         made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
         self.metrics = nn.ModuleDict(made)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
+    def forward(self, x: Tensor | EventFrames, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, from rest."""
         if self.window is not None and self.training:
-            return run_windows(self.network, x, self.window, lengths=lengths, counts=counts)
+            return run_windows(self.network, dense(x), self.window, lengths=lengths, counts=counts)
         return self.network(x, lengths=lengths, counts=counts)[0]
 
     def train(self, mode: bool = True) -> Self:
@@ -240,7 +241,7 @@ class SpikingModule(L.LightningModule):
 
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
         counts: Counts = {}
-        y = self(batch.x, batch.lengths, counts)
+        y = self(batch.frames if self.network.takes_lists else batch.x, batch.lengths, counts)
         loss, parts = batch_loss(self.loss, y, batch, counts)
         scores = self.loss.readout(y, batch.lengths)
         self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths, parts)

@@ -13,6 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from snnlab import train
 from snnlab.errors import ConfigError
+from snnlab.event_frames import EventFrames
+from snnlab.events.frames import Batch, EventBatch
+from snnlab.events.framing import Framing
 
 from .conftest import FAST, Outcome
 
@@ -215,6 +218,26 @@ def test_events_are_refused_where_the_first_layer_cannot_take_them(
     with pytest.raises(ConfigError, match="first_layer: events needs backend: numba, fuse: true and a network that"):
         train(*given, "first_layer=events", "trainer.accelerator=cpu", digits_store)
     assert not (workplace / "outputs").exists()
+
+
+def test_a_network_that_takes_lists_of_events_learns_the_same_as_from_frames(
+    monkeypatch: pytest.MonkeyPatch, workplace: Path, digits_store: str
+) -> None:
+    given = ("experiment=saccade_digits", "trainer.max_epochs=1", "data.num_bins=40", "trainer.accelerator=cpu")
+    layers = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2", digits_store)
+    frame = Framing.__call__
+    kinds = []
+
+    def watched(framing: Framing, batch: EventBatch, *, lists: bool = False) -> Batch:
+        made = frame(framing, batch, lists=lists)
+        kinds.append(type(made.frames))
+        return made
+
+    monkeypatch.setattr(Framing, "__call__", watched)
+    of_lists = train(*given, *layers).metrics
+    assert set(kinds) == {EventFrames}
+    monkeypatch.setattr(Framing, "__call__", lambda framing, batch, lists=False: frame(framing, batch))
+    assert train(*given, *layers).metrics == of_lists
 
 
 def test_a_network_that_computes_again_learns_the_same(workplace: Path, digits_store: str) -> None:

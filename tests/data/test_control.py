@@ -33,7 +33,7 @@ def all_of(module: EventDataModule, part: str) -> Batch:
     (events,) = getattr(module, f"{part}_dataloader")()
     batch = module.on_after_batch_transfer(events, 0)
     order = batch.index.argsort()
-    return batch._replace(x=batch.x[:, order], targets=batch.targets[order], index=batch.index[order])
+    return batch._replace(frames=batch.x[:, order], targets=batch.targets[order], index=batch.index[order])
 
 
 @pytest.mark.parametrize(

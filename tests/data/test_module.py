@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from snnlab.data.mixing import build_mixing
 from snnlab.data.module import EventDataModule
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
+from snnlab.event_frames import EventFrames
 from snnlab.events import Store
 from snnlab.events.frames import Batch, EventBatch
 
@@ -57,6 +59,32 @@ def test_a_batch_becomes_the_frames_of_its_recordings(tiny_store: Store, tiny_sp
             np.testing.assert_array_equal(batch.x[:, b].numpy(), _frame_by_frame(tiny_store, place, shape))
         seen += batch.index.tolist()
     assert sorted(seen) == tiny_split.train.tolist()
+
+
+@pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
+def test_lists_are_handed_on_where_they_are_wanted_and_nothing_else_is_done_to_frames(
+    tiny_store: Store, tiny_split: Split
+) -> None:
+    module = _module(tiny_store, tiny_split)
+    (packed, *_), expected = _batches(module, "train"), module.on_after_batch_transfer
+    assert isinstance(expected(packed, 0).frames, Tensor)
+    module.lists = True
+    batch = module.on_after_batch_transfer(packed, 0)
+    assert isinstance(batch.frames, EventFrames)
+    module.lists = False
+    assert torch.equal(batch.x, expected(packed, 0).x)
+    module.lists, module.mixing = True, build_mixing({"type": "eventmix"})
+    module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    for training, kind in ((True, Tensor), (False, EventFrames)):
+        module.trainer.training = training
+        assert isinstance(module.on_after_batch_transfer(packed, 0).frames, kind)
+
+
+def test_frames_of_another_precision_are_never_lists(tiny_store: Store, tiny_split: Split) -> None:
+    module = _module(tiny_store, tiny_split)
+    module.lists = True
+    module.trainer = L.Trainer(precision="64-true", accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert module.on_after_batch_transfer(_batches(module, "train")[0], 0).x.dtype == torch.float64
 
 
 def test_validation_and_test_come_in_the_stores_order(tiny_store: Store, tiny_split: Split) -> None:

@@ -1,24 +1,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from toy_source import ToySource
 
 from snnlab.errors import DataError
+from snnlab.event_frames import EventFrames
 from snnlab.events import Packed, SensorSize, frames, open_or_build
 from snnlab.events.frames import Batch, EventBatch, to_frames
+from snnlab.events.listing import list_frames
 
 SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 1)]
 
 
-@pytest.fixture(params=["as on a CPU", "as on a GPU"])
+@pytest.fixture(params=["as on a CPU", "as on a GPU", "by way of lists"])
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the frames as they are made on either kind of device."""
+    """Make the frames as they are made on either kind of device, or as lists of their events, where these can be."""
     if request.param == "as on a GPU":
         monkeypatch.setattr(frames, "_counted", frames._scattered)
+    if request.param == "by way of lists":
+        monkeypatch.setattr(frames, "_counted", _listed)
+
+
+def _listed(batch: EventBatch, *settings: Any) -> Tensor:
+    found = None if batch.y is None else list_frames(batch, *settings)
+    return frames._scattered(batch, *settings) if found is None else found.dense.permute(0, 1, 3, 4, 2)
 
 
 def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) -> Packed:
@@ -191,6 +202,40 @@ def test_the_order_of_events_does_not_matter() -> None:
     assert packed.y is not None
     turned = packed._replace(t=packed.t[order], x=packed.x[order], y=packed.y[order], p=packed.p[order])
     assert torch.equal(_frames(turned, 10, 1000, (5, 4, 2)).x, _frames(packed, 10, 1000, (5, 4, 2)).x)
+
+
+def test_events_that_are_not_in_order_of_time_have_no_lists() -> None:
+    packed = _packed(0, (5, 4, 2), 1000, 10)
+    settings = 10, 1000, (5, 4, 2)
+    found = list_frames(EventBatch.from_packed(packed), *settings)
+    assert isinstance(found, EventFrames)
+    assert found.rows.dtype == found.columns.dtype == np.int32
+    packed.t[[packed.offsets[1] + 1, packed.offsets[2] - 1]] = 999, 0
+    assert list_frames(EventBatch.from_packed(packed), *settings) is None
+
+
+@pytest.mark.parametrize("sensor_size", [(4, 4, 2), (5, 3, 2), (5, 4, 1)])
+def test_lists_refuse_what_frames_refuse(sensor_size: SensorSize) -> None:
+    batch = EventBatch.from_packed(_packed(0, (5, 4, 3), 1000, 10))
+    if sensor_size[2] == 1:  # polarities are not looked at
+        assert isinstance(list_frames(batch, 10, 1000, sensor_size), EventFrames)
+        return
+    with pytest.raises(DataError, match="sensor"):
+        list_frames(batch, 10, 1000, sensor_size)
+
+
+def test_lists_of_large_frames_hold_each_cell_once() -> None:
+    rng = np.random.default_rng(0)
+    size: SensorSize = (131, 67, 2)  # rows of more than two words of 64 cells
+    x, y, p = (rng.integers(0, top, 9000) for top in size)
+    columns = np.sort(rng.integers(0, 1000, 9000)), x.astype(np.int16), y.astype(np.int16), p.astype(bool)
+    packed = Packed(*columns, np.array([0, 8000, 9000]), np.arange(2), np.arange(2))
+    found = list_frames(EventBatch.from_packed(packed), 3, 1000, size)
+    assert found is not None
+    expected = _frames(packed, 3, 1000, size).x
+    assert torch.equal(found.dense, expected)
+    assert found.dense.stride() == expected.stride()
+    assert np.diff(found.offsets).sum() == expected.count_nonzero()
 
 
 @pytest.mark.parametrize("wrong", [[0], [0, 9, 8, 9], [-1, 7, 8, 9], [0, 7, 8, 9, 9], []])

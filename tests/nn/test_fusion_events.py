@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from snnlab.event_frames import EventFrames
 from snnlab.nn import Network, build_network
 from snnlab.nn.fusion import Fused, fuse, take_events
+from snnlab.nn.kernels.numba_events import find
 from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.recompute import recompute
 
 Node = Mapping[str, Any]
 
@@ -186,3 +190,54 @@ def test_frames_that_a_convolution_refuses_are_refused_in_its_words(frame: tuple
 def test_a_network_of_one_layer_is_none_for_events() -> None:
     net = build_network({"n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0).network
     assert not take_events(net)
+
+
+@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_lists_of_events_are_the_same_input(convolution: Node, neuron: Node) -> None:
+    net = network(convolution, neuron, POOLS["max"], events=True)
+    assert net.takes_lists
+    lists = EventFrames(frames().shape, *find(frames()))
+    found, expected = (_answer(net, x) for x in (lists, frames()))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    with torch.no_grad():
+        assert torch.equal(net(lists)[0], expected[0])
+
+
+def _answer(net: Network, x: Tensor | EventFrames) -> list[Tensor]:
+    """Return the output and the gradients."""
+    net.zero_grad()
+    y, _ = net(x)
+    (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum().backward()
+    return [y.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)]
+
+
+def test_whoever_cannot_take_lists_gets_the_frames() -> None:
+    lists = EventFrames(frames().shape, *find(frames()))
+    assert torch.equal(lists.dense, frames())
+    plain = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=False)
+    again, hooked = (network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True) for _ in range(2))
+    recompute(again, 2)
+    hooked.get_submodule("conv1").register_forward_hook(lambda *_: None)
+    for net in (plain, again, hooked):
+        assert not net.takes_lists
+        assert torch.equal(net(lists)[0], net(frames())[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 1, 9, 7), (3, 2, 3, 5, 70), (1, 2, 2, 64, 64)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_that_is_not_zero_is_found(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    x[x.abs() < 0.8] = 0
+    x[x < -1.5] = -0.0
+    x[x > 2] = torch.inf
+    offsets, rows, columns, values = find(x)
+    assert values.dtype == x.numpy().dtype
+    flat = offsets[:, :-1].reshape(*shape[:3], shape[3])
+    ends = offsets[:, 1:].reshape(*shape[:3], shape[3])
+    for t, b, p, h in np.ndindex(shape[:4]):
+        mine = slice(flat[t, b, p, h], ends[t, b, p, h])
+        row = x[t, b, p, h].numpy()
+        assert (rows[mine] == h).all()
+        assert columns[mine].tolist() == np.flatnonzero(row).tolist()
+        assert values[mine].tolist() == row[row != 0].tolist()

@@ -56,7 +56,7 @@ class Mixing(ABC):
         part = float(rng.beta(self.alpha, self.alpha))
         x, weight = self.mixed(batch.x, batch.x[:, order], part, rng)
         lengths = torch.maximum(batch.lengths, batch.lengths[order])
-        batch = batch._replace(x=x, lengths=lengths)
+        batch = batch._replace(frames=x, lengths=lengths)
         if kind_of(batch.targets) == "value":
             return batch._replace(targets=torch.lerp(batch.targets, batch.targets[order], weight[:, None]))
         return batch._replace(mix=Mix(batch.targets[order], weight))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snnlab.errors import DataError
 from snnlab.events.frames import Batch, EventBatch, channels_last
-from snnlab.events.framing.kinds import Kind, Window
+from snnlab.events.framing.kinds import Counts, Kind, Window
 from snnlab.events.framing.region import Region
 from snnlab.events.framing.steps import Steps
 from snnlab.events.targets import kind_of, step_labels
@@ -58,14 +58,15 @@ class Framing:
             return channels, height, width
         return (channels, width) if channels > 1 else (width,)
 
-    def __call__(self, batch: EventBatch) -> Batch:
+    def __call__(self, batch: EventBatch, *, lists: bool = False) -> Batch:
         """Return the frames, channels-last in memory.
 
         Args:
             batch: Packed events, on the device on which the frames are wanted.
+            lists: Whether they may be lists of their events, where these can be made.
 
         Shape:
-            x float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
+            frames float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
 
         Raises:
             DataError: if y does not go with the sensor's height, or an event is outside.
@@ -75,13 +76,15 @@ class Framing:
             size = list(self.region.sensor_size)
             raise DataError(f"the recordings have {given}, sensor_size is {size}; y goes with H > 1")
         seen = self.region(batch)
-        x = self.kind(Window(seen, self.steps, self.region.size))
+        window = Window(seen, self.steps, self.region.size)
+        listed = self.kind.lists(window) if lists and isinstance(self.kind, Counts) else None
+        frames = channels_last(self.kind(window), seen.y is not None) if listed is None else listed
         lengths = self.valid_steps(seen)
         targets = batch.targets
         if kind_of(targets) == "steps":
             assert self.steps.bin_by == "time"  # the settings see to it
             targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
-        return Batch(channels_last(x, seen.y is not None), lengths, targets, batch.index, start=batch.start)
+        return Batch(frames, lengths, targets, batch.index, start=batch.start)
 
     def valid_steps(self, seen: EventBatch) -> Tensor:
         """Return how many steps of each recording count, `[B]`.

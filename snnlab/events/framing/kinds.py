@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.event_frames import EventFrames
 from snnlab.events.frames import EventBatch, cells_of, count_frames
 from snnlab.events.framing.region import LEFT_OUT
 from snnlab.events.framing.steps import Steps
@@ -43,6 +44,8 @@ class Kind(ABC):
 
     # What needs the time of each event, and so steps by time without overlap.
     timed: ClassVar[bool] = False
+    # Whether what a cell holds depends on its own count alone, and none where there is none.
+    cellwise: ClassVar[bool] = False
 
     def __init__(self, merge: bool = False) -> None:
         self.merge = merge
@@ -72,6 +75,21 @@ class Counts(Kind):
         merge: Whether ON and OFF events are counted together.
     """
 
+    cellwise = True
+
+    def lists(self, window: Window) -> EventFrames | None:
+        """Return the frames as lists of their events, where they can be and a CPU has the events; else None."""
+        batch, steps = window.batch, window.steps
+        if not self.cellwise or not steps.plain or batch.y is None or batch.t.device.type != "cpu":
+            return None
+        # Here for the same reason as in `count_frames`.
+        from snnlab.events.listing import list_frames
+
+        found = list_frames(batch, steps.num_bins, steps.duration_us, self.told_apart(window.size))
+        if found is not None:
+            self.of_counts(torch.from_numpy(found.values), steps)
+        return found
+
     def frames(self, window: Window) -> Tensor:
         """Return the frames, of the counts of all steps."""
         steps = window.steps
@@ -82,7 +100,7 @@ class Counts(Kind):
         return self.of_counts(counts, steps)
 
     def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Return frames of counts, which may be of some steps only; in place where that is quicker."""
+        """Return frames of counts, which may be of some steps only; in place where that is quicker, always cellwise."""
         return counts
 
 
@@ -122,6 +140,8 @@ class Relative(Counts):
         merge: Whether ON and OFF events are counted together.
     """
 
+    cellwise = False
+
     def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return the parts of each frame's largest count; a frame without events stays 0."""
         most = counts.flatten(2).amax(2)
@@ -132,6 +152,8 @@ class Relative(Counts):
 @FRAMES.register("signed")
 class Signed(Counts):
     """How many more ON than OFF events there are in each cell, in one channel."""
+
+    cellwise = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, listing
+from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.feedback import FeedbackState, LoopFeedback, as_nodes, build_feedback
 from snnlab.nn.blocks.within import Context, Layers, children
 from snnlab.nn.build import Shape
@@ -88,7 +89,7 @@ class Loop(Network):
 
     def forward(
         self,
-        x: Tensor,
+        x: Tensor | EventFrames,
         state: NetworkState | None = None,
         *,
         lengths: Tensor | None = None,

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.within import Context, Layers, concat, fit, last_shape
 from snnlab.nn.build import Shape
 from snnlab.nn.layers.registry import LAYERS
@@ -49,7 +50,7 @@ class Parallel(Network):
 
     def forward(
         self,
-        x: Tensor,
+        x: Tensor | EventFrames,
         state: NetworkState | None = None,
         *,
         lengths: Tensor | None = None,

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.within import Context, Layers, children, concat, cure, fit, last_shape
 from snnlab.nn.build import Shape
 from snnlab.nn.layers.registry import LAYERS
@@ -72,7 +73,7 @@ class Residual(Network):
 
     def forward(
         self,
-        x: Tensor,
+        x: Tensor | EventFrames,
         state: NetworkState | None = None,
         *,
         lengths: Tensor | None = None,

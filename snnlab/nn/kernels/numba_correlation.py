@@ -83,8 +83,8 @@ def _correlate(
         above, below = max(0, row), min(height, row + many)
         base = (first - row) * stride + pad_x * features
         for channel in range(channels if above < below else 0):
-            begin = offsets[(frame * channels + channel) * height + above]
-            end = offsets[(frame * channels + channel) * height + below]
+            begin = offsets[frame, channel * height + above]
+            end = offsets[frame, channel * height + below]
             at, of = (tap * channels + channel) * across, 0
             while of + 4 * LANES <= across:
                 add_events_4(to, at + of, beside, base + of, stride, features, rows, columns, values, begin, end)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.event_frames import EventFrames
 from snnlab.nn.kernels.checks import require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
 from snnlab.nn.kernels.layout import Layout
-from snnlab.nn.kernels.numba_events import Convolution, find
+from snnlab.nn.kernels.numba_events import Arrays, Convolution, find
 from snnlab.nn.kernels.numba_job import Job, valid_steps
 from snnlab.nn.kernels.numba_pieces import Pieces, back_in_pieces, ends_of, forward_in_pieces
 from snnlab.nn.kernels.numba_walks import Drive, Kept, go_back, go_forward
@@ -62,11 +63,12 @@ def run(
         layout = Layout(tuple(range(x.dim() - 2)))
     steps = valid_steps(lengths, *x.shape[:2])
     job = Job(rule, steps, count and rule.spikes, pool, layout, x.shape, overwrite, None)
-    return _run(job, x, v0, i0, None, None, k)
+    require_states(job.shape[1:], x.dtype, v=v0, i=i0)
+    return _run(job, Drive(x, None, None, x.shape[2:]), v0, i0, k)
 
 
 def run_events(
-    frames: Tensor,
+    frames: Tensor | EventFrames,
     convolution: Convolution,
     v0: Tensor,
     i0: Tensor | None,
@@ -100,28 +102,17 @@ def run_events(
     """
     shape = torch.Size((*frames.shape[:2], *convolution.image(frames.shape[2:])))
     job = Job(rule, valid_steps(lengths, *shape[:2]), count, pool, CHANNELS_LAST, shape, False, convolution.padding)
-    return _run(job, frames, v0, i0, convolution.weight, convolution.bias, k)
+    dtype, lists = (frames.dtype, find(frames)) if isinstance(frames, Tensor) else (frames.like.dtype, frames.lists)
+    require_states(job.shape[1:], dtype, v=v0, i=i0)
+    drive = Drive(None, lists, convolution, frames.shape[2:])
+    return _run(job, drive, v0, i0, k)
 
 
-def _run(
-    job: Job,
-    x: Tensor,
-    v0: Tensor,
-    i0: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    k: Coefficients,
-) -> Run:
-    require_states(job.shape[1:], x.dtype, v=v0, i=i0)
-    if torch.is_grad_enabled():
-        return Run(*_Recurrence.apply(job, x, v0, i0, weight, bias, *k))
-    return go_forward(job, _drive(job, x, weight, bias), v0, i0, k)
-
-
-def _drive(job: Job, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Drive:
-    if weight is None or job.padding is None:
-        return Drive(x, None, None, x.shape[2:])
-    return Drive(None, find(x), Convolution(weight, bias, job.padding), x.shape[2:])
+def _run(job: Job, drive: Drive, v0: Tensor, i0: Tensor | None, k: Coefficients) -> Run:
+    if not torch.is_grad_enabled():
+        return go_forward(job, drive, v0, i0, k)
+    weight, bias = (None, None) if drive.convolution is None else drive.convolution[:2]
+    return Run(*_Recurrence.apply(job, drive.events, drive.frame, drive.x, v0, i0, weight, bias, *k))
 
 
 class _Recurrence(torch.autograd.Function):
@@ -129,16 +120,18 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any,
         job: Job,
-        x: Tensor,
+        events: Arrays | None,
+        frame: torch.Size,
+        x: Tensor | None,
         v0: Tensor,
         i0: Tensor | None,
         weight: Tensor | None,
         bias: Tensor | None,
         *k: Any,
     ) -> Any:
-        wanted = {name for name, needed in zip(_INPUTS, ctx.needs_input_grad[1:], strict=True) if needed}
+        wanted = {name for name, needed in zip(_INPUTS, ctx.needs_input_grad[3:], strict=True) if needed}
         keeps = _Keeps.of(job, wanted, i0 is not None)
-        drive = _drive(job, x, weight, bias)
+        drive = Drive(x, events, _convolution(job, weight, bias), frame)
         num_steps, batch = job.shape[:2]
         ends, u, j = ends_of(job) if keeps.u else (num_steps,), None, None
         if len(ends) > 1:
@@ -146,17 +139,17 @@ class _Recurrence(torch.autograd.Function):
         else:
             j = job.room(v0, num_steps, batch) if keeps.j else None
             if keeps.u:
-                over = job.overwrite and not keeps.x
-                u = torch.from_numpy(job.layout.rows(x)) if over else job.room(v0, num_steps, batch)
+                given = None if keeps.x or not job.overwrite else x
+                u = job.room(v0, num_steps, batch) if given is None else torch.from_numpy(job.layout.rows(given))
             done, pieces = go_forward(job, drive, v0, i0, Coefficients(*k), u, j), None
         if not job.rule.spikes and "a" in wanted:
             u = done.y
         tensors = [number for number in k if isinstance(number, Tensor)]
         # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
-        events = [torch.from_numpy(part) for part in drive.events or ()]
+        lists = [torch.from_numpy(part) for part in events or ()]
         held = [] if pieces is None else [*pieces.v, *pieces.i, *pieces.kept]
-        ctx.save_for_backward(u, j, x if keeps.x else None, v0, i0, weight, bias, *events, *held, *tensors)
-        ctx.parts, ctx.ends = (len(events), len(held)), ends
+        ctx.save_for_backward(u, j, x if keeps.x else None, v0, i0, weight, bias, *lists, *held, *tensors)
+        ctx.parts, ctx.ends = (len(lists), len(held)), ends
         ctx.numbers = [None if isinstance(number, Tensor) else number for number in k]
         ctx.job, ctx.wanted, ctx.frame, ctx.keeps_j = job, wanted, drive.frame, keeps.j
         ctx.set_materialize_grads(False)
@@ -173,15 +166,18 @@ class _Recurrence(torch.autograd.Function):
         events, held, tensors = rest[:many], rest[many : many + more], rest[many + more :]
         given = iter(tensors)
         k = Coefficients(*(next(given) if number is None else number for number in ctx.numbers))
-        convolution = None if weight is None else Convolution(weight, bias, ctx.job.padding)
-        drive = Drive(x, tuple(part.numpy() for part in events) or None, convolution, ctx.frame)
+        drive = Drive(x, tuple(part.numpy() for part in events) or None, _convolution(ctx.job, weight, bias), ctx.frame)
         again = _may_come_again()
         if held:
             pieces = Pieces.of(ctx.ends, held)
             found = back_in_pieces(ctx.job, drive, pieces, k, ctx.wanted, ctx.keeps_j, grads, again)
         else:
             found = go_back(ctx.job, drive, Kept(u, j, v0, i0), k, ctx.wanted, grads, again)
-        return (None, *(found.get(name) for name in _INPUTS))
+        return (None, None, None, *(found.get(name) for name in _INPUTS))
+
+
+def _convolution(job: Job, weight: Tensor | None, bias: Tensor | None) -> Convolution | None:
+    return None if weight is None or job.padding is None else Convolution(weight, bias, job.padding)
 
 
 def _may_come_again() -> bool:

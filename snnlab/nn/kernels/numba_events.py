@@ -5,7 +5,7 @@ Axes: T steps, B samples, P channels, H rows, W columns of a frame.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.compiled import compiled
-from snnlab.nn.kernels.numba_vectors import LANES, lowest, occupied, set_bits
+from snnlab.event_lists import BITS, Places, list_cells, places_of
+from snnlab.nn.kernels.numba_vectors import LANES, occupied
 from snnlab.threads import share
 
 Arrays = tuple[np.ndarray, ...]
@@ -69,7 +70,7 @@ class Convolution(NamedTuple):
 
 def none(like: Tensor) -> Arrays:
     """Return what the walks take where the input is none of events."""
-    offsets, cells = np.empty(0, np.int64), np.empty(0, np.int32)
+    offsets, cells = np.empty((0, 0), np.int64), np.empty(0, np.int32)
     values = like.new_empty(0).numpy()
     return offsets, cells, cells, values, like.new_empty(0, 0, 0).numpy(), values
 
@@ -78,7 +79,7 @@ def find(frames: Tensor) -> Arrays:
     """Return where the events of each row of each channel of each frame begin, and row, column and value of each.
 
     Shape:
-        frames: `[T, B, P, H, W]`; returns `[T * B * P * H + 1]`, then as many as there are.
+        frames: `[T, B, P, H, W]`; returns `[T * B, P * H + 1]`, then as many as there are.
     """
     num_steps, batch, channels, height, width = frames.shape
     # As they lie mostly, and as the walks have their outputs.
@@ -86,13 +87,24 @@ def find(frames: Tensor) -> Arrays:
     ends = np.zeros(len(cells) + 1, np.int64)
     share(partial(_count, cells, ends), len(cells), cells.size)
     np.cumsum(ends, out=ends)
-    offsets = np.empty(num_steps * batch * channels * height + 1, np.int64)
-    offsets[-1] = ends[-1]
+    offsets = np.empty((num_steps * batch, channels * height + 1), np.int64)
     rows, columns = np.empty((2, ends[-1]), np.int32)
     values = np.empty(ends[-1], cells.dtype)
-    shape = channels, height, width
-    share(partial(_fill, cells, ends, shape, offsets, rows, columns, values), len(cells), cells.size)
+    places = places_of(height, width, channels)
+    share(
+        partial(_fill, cells, ends, _of_channels(channels, cells.shape[1]), places, offsets, rows, columns, values),
+        len(cells),
+        cells.size,
+    )
     return offsets, rows, columns, values
+
+
+@lru_cache(maxsize=8)
+def _of_channels(channels: int, cells: int) -> np.ndarray:
+    """Return the bits of the cells of each channel, of those of a frame, `[P, words]`."""
+    bits = np.zeros((channels, -(-cells // BITS) * BITS), np.uint8)
+    bits[np.arange(cells) % channels, np.arange(cells)] = 1
+    return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
 @compiled(nogil=True)
@@ -108,7 +120,8 @@ def _count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
 def _fill(
     cells: np.ndarray,
     ends: np.ndarray,
-    shape: tuple[int, int, int],
+    of_channel: np.ndarray,
+    places: Places,
     offsets: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
@@ -116,46 +129,25 @@ def _fill(
     first: int,
     last: int,
 ) -> None:
-    channels, height, width = shape
-    across, size = width * channels, cells.shape[1]
-    words = -(-size // 64)
-    places = np.arange(size).astype(np.int32)
-    row_of, column_of = places // np.int32(across), places % np.int32(across) // np.int32(channels)
-    of_channel = np.zeros((channels, words), np.uint64)
-    for at in range(size):
-        of_channel[at % channels, at // 64] |= np.uint64(1) << np.uint64(at % 64)
-    held, before, place = np.empty(words, np.uint64), np.empty(words, np.int64), np.empty(size + 2, np.uint32)
+    size = cells.shape[1]
+    size, height = cells.shape[1], places.row.size // places.across
+    held, of_one = np.empty((2, of_channel.shape[1]), np.uint64)
+    before, spare = np.empty(held.size, np.int64), np.empty(size + 4, np.uint32)
     for n in range(first, last):
+        for word in range(held.size):
+            held[word] = _occupied(cells, n * size + BITS * word)
         e = ends[n]
-        for word in range(words):
-            held[word] = _occupied(cells, n * size + 64 * word)
-        many = 0
-        for channel in range(channels):
-            for word in range(words):
-                before[word] = e + many
-                left = held[word] & of_channel[channel, word]
-                # Two in any case: without a branch that is as often wrong as right.
-                for _ in range(2):
-                    place[many] = 64 * word + lowest(left)
-                    many += np.intp(left != 0)
-                    left &= left - np.uint64(1)
-                while left:
-                    place[many] = 64 * word + lowest(left)
-                    many += 1
-                    left &= left - np.uint64(1)
-            for row in range(height):
-                word, bit = divmod(row * across, 64)
-                earlier = held[word] & of_channel[channel, word] & ((np.uint64(1) << np.uint64(bit)) - np.uint64(1))
-                offsets[(n * channels + channel) * height + row] = before[word] + set_bits(earlier)
-        for k in range(many):
-            at = place[k]
-            rows[e + k], columns[e + k], values[e + k] = row_of[at], column_of[at], cells[n, at]
+        for channel in range(of_channel.shape[0]):
+            for word in range(held.size):
+                of_one[word] = held[word] & of_channel[channel, word]
+            lines = offsets[n, channel * height : (channel + 1) * height + 1]
+            e += list_cells(of_one, places, cells[n], e, lines, rows, columns, values, before, spare)
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _occupied(cells: np.ndarray, at: int) -> np.uint64:
-    """Return which of 64 cells are not zero, of which the last frame may have fewer."""
-    if at + 64 <= cells.size:
+    """Return which cells of a word are not zero; behind the last frame there may be fewer."""
+    if at + BITS <= cells.size:
         return occupied(cells, at)
     bits, flat = np.uint64(0), cells.reshape(-1)
     for k in range(cells.size - at):

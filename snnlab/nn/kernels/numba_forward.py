@@ -318,8 +318,8 @@ def _convolve(
         top = place * lines + line - pad_y
         above, below = max(0, top), min(height, top + kernel.shape[0])
         for channel in range(channels if above < below else 0):
-            row = (frame * channels + channel) * height
-            for e in range(offsets[row + above], offsets[row + below]):
+            row = channel * height
+            for e in range(offsets[frame, row + above], offsets[frame, row + below]):
                 left = columns[e] + pad_x - taps + 1
                 low, high = max(0, -left), min(taps, width - left)
                 at = (line * width + left + low) * features

@@ -116,5 +116,5 @@ def _of_frames(drive: Drive, job: Job, first: int, last: int) -> Drive:
     """Return the events of some steps."""
     assert drive.events is not None
     offsets, *rest = drive.events
-    rows = job.shape[1] * drive.frame[0] * drive.frame[1]
-    return drive._replace(events=(offsets[first * rows : last * rows + 1], *rest))
+    batch = job.shape[1]
+    return drive._replace(events=(offsets[first * batch : last * batch], *rest))

@@ -189,17 +189,3 @@ def _occupied(context: Any, cells: Any, at: Any) -> Any:
 
 occupied = cast(Callable[..., np.uint64], intrinsic(_occupied))
 """Return which of 64 numbers from a place of an array on are not zero, the first one's in the lowest bit."""
-
-
-def _of_bits(name: str, *more: Any) -> Callable[[np.uint64], int]:
-    def counts(context: Any, bits: Any) -> Any:
-        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            return _call(builder, f"llvm.{name}.i64", I64, [arguments[0], *more])
-
-        return types.intp(types.uint64), build
-
-    return cast(Callable[[np.uint64], int], intrinsic(counts))
-
-
-lowest, set_bits = _of_bits("cttz", ir.IntType(1)(0)), _of_bits("ctpop")
-"""Return the place of the lowest bit that is set, 64 where none is; how many are."""

@@ -67,5 +67,9 @@ def first_of(batch: Batch, number: int) -> Batch:
     targets = batch.targets[:, :number] if labels_of_steps else batch.targets[:number]
     mix = None if batch.mix is None else Mix(*(values[:number] for values in batch.mix))
     return batch._replace(
-        x=batch.x[:, :number], lengths=batch.lengths[:number], targets=targets, index=batch.index[:number], mix=mix
+        frames=batch.x[:, :number],
+        lengths=batch.lengths[:number],
+        targets=targets,
+        index=batch.index[:number],
+        mix=mix,
     )

@@ -92,7 +92,7 @@ def test_every_cell_is_one_of_the_two_recordings_own(kind: str, shape: tuple[int
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_cutmix_takes_a_rectangle_at_all_times_and_weighs_its_area(shape: tuple[int, ...]) -> None:
     batch, sizes = frames(shape), []
-    batch = batch._replace(x=torch.arange(1.0, B + 1).view(1, B, *[1] * (len(shape) - 2)).expand(shape).clone())
+    batch = batch._replace(frames=torch.arange(1.0, B + 1).view(1, B, *[1] * (len(shape) - 2)).expand(shape).clone())
     for seed in range(30):
         done, order = mixed("cutmix", batch, seed)
         assert done.mix is not None
@@ -145,7 +145,8 @@ def test_eventmix_covers_the_part_that_is_drawn_in_pieces_of_space_and_time() ->
 @pytest.mark.parametrize("scale", [-1.0, 1e-3])
 def test_eventmix_weighs_signed_frames_and_rates_as_it_does_counts(scale: float) -> None:
     batch = frames(SHAPES["rows"])
-    counts, others = mixed("eventmix", batch, 4)[0].mix, mixed("eventmix", batch._replace(x=scale * batch.x), 4)[0].mix
+    counts = mixed("eventmix", batch, 4)[0].mix
+    others = mixed("eventmix", batch._replace(frames=scale * batch.x), 4)[0].mix
     assert counts is not None
     assert others is not None
     torch.testing.assert_close(counts.weight, others.weight)
@@ -153,7 +154,7 @@ def test_eventmix_weighs_signed_frames_and_rates_as_it_does_counts(scale: float)
 
 def test_recordings_without_events_keep_their_class() -> None:
     batch = frames(SHAPES["rows"])
-    done, _ = mixed("eventmix", batch._replace(x=torch.zeros_like(batch.x)), 0)
+    done, _ = mixed("eventmix", batch._replace(frames=torch.zeros_like(batch.x)), 0)
     assert done.mix is not None
     assert done.mix.weight.tolist() == [0] * B
 
@@ -176,8 +177,8 @@ def test_only_a_part_of_the_batches_is_mixed(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
-    x, *others = frames(SHAPES["rows"])[:4]
-    batch = Batch(x[:, :1], others[0][:1], others[1][:1], others[2][:1])
+    whole = frames(SHAPES["rows"])
+    batch = Batch(whole.x[:, :1], whole.lengths[:1], whole.targets[:1], whole.index[:1])
     done = build_mixing({"type": kind})(batch, np.random.default_rng(0))
     torch.testing.assert_close(done.x, batch.x)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import DataError
+from snnlab.event_frames import EventFrames
 from snnlab.events import Events
 from snnlab.events.frames import EventBatch, to_frames
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
@@ -312,3 +313,32 @@ def test_counts_are_tonics_to_frame_on_genuine_recordings(real_data: Path, dt_us
 def test_bin_by_is_typed() -> None:
     kinds: list[BinBy] = ["time", "count"]
     assert [Steps(10, 2, kind).plain for kind in kinds] == [True, False]
+
+
+LISTED = {"counts": {}, "counts merged": {"merge": True}, "binary": {}, "rate": {}}
+
+
+@pytest.mark.parametrize("region", [None, Region(SENSOR, crop=(1, 0, 4, 4), downsample=2)], ids=["whole", "cells"])
+@pytest.mark.parametrize("kind", LISTED)
+def test_lists_of_events_are_the_same_frames(kind: str, region: Region | None) -> None:
+    make = _make(kind.split()[0], region, lengths="recording", **LISTED[kind])
+    listed, plain = make(_batch(), lists=True), make(_batch())
+    assert isinstance(listed.frames, EventFrames)
+    assert isinstance(plain.frames, Tensor)
+    assert torch.equal(listed.x, plain.x)
+    assert torch.equal(listed.lengths, plain.lengths)
+
+
+@pytest.mark.parametrize("kind", ["relative", "signed", "voxel_grid", "time_surface"])
+def test_frames_of_more_than_their_own_counts_are_never_lists(kind: str) -> None:
+    assert isinstance(_make(kind)(_batch(), lists=True).frames, Tensor)
+
+
+@pytest.mark.parametrize("settings", [{"overlap_us": 100}, {"events_per_bin": 9, "bin_by": "count"}], ids=str)
+def test_steps_of_another_kind_have_no_lists(settings: dict[str, Any]) -> None:
+    assert isinstance(_make(**settings)(_batch(), lists=True).frames, Tensor)
+
+
+def test_events_without_rows_have_no_lists() -> None:
+    make = _make(region=Region((W, 1, 2)))
+    assert isinstance(make(_batch(rows=False), lists=True).frames, Tensor)
