@@ -129,7 +129,6 @@ def _fill(
     first: int,
     last: int,
 ) -> None:
-    size = cells.shape[1]
     size, height = cells.shape[1], places.row.size // places.across
     held, of_one = np.empty((2, of_channel.shape[1]), np.uint64)
     before, spare = np.empty(held.size, np.int64), np.empty(size + 4, np.uint32)
