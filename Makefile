@@ -42,9 +42,9 @@ format: $(STAMP) ## rewrite files to the house's format
 slow: $(ENGINES) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
 
-bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: three quarters of an hour
+bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: an hour, a quarter of it compiling
 	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)
-	$(STEP) --steps 10 30 100 --arms $(LIBRARIES) --out outputs/bench_step_libraries
+	$(STEP) --steps 10 30 100 300 --arms $(LIBRARIES) --out outputs/bench_step_libraries
 	$(STEP) --steps 10 30 100 --spikes busy --arms snnlab spikingjelly_compiled snntorch relu --out outputs/bench_step_busy
 	$(STEP) --steps 30 --batch 1 128 --arms $(MAIN_ARMS) --out outputs/bench_step_batch
 	$(STEP) --steps 30 100 --pool max --arms $(MAIN_ARMS) --out outputs/bench_step_max
