@@ -11,17 +11,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from snnlab.nn.kernels import adaptive, keeping, numba_adaptive
+from snnlab.nn.kernels import adaptive, keeping, numba_adaptive, numba_table
 from snnlab.nn.kernels.bells import GIVEN, bell_of
+from snnlab.nn.kernels.numba_adaptive_backward import backward
+from snnlab.nn.kernels.numba_adaptive_forward import forward
 from snnlab.nn.kernels.numba_bells import derive
 from snnlab.nn.kernels.numba_cells import NumbaCell
 from snnlab.nn.kernels.numba_job import without_graph
 from snnlab.nn.kernels.numba_table import HEIGHT, SLOPE
 
 RESETS = {
-    "none": numba_adaptive.NONE,
-    "subtract": numba_adaptive.SUBTRACT,
-    "value": numba_adaptive.VALUE,
+    "none": numba_table.NONE,
+    "subtract": numba_table.SUBTRACT,
+    "value": numba_table.VALUE,
     "adapted": numba_adaptive.ADAPTED,
 }
 
@@ -39,7 +41,7 @@ class AdaptiveCell(NumbaCell):
         """Go through some steps."""
         v, w = self.state
         walk = partial(
-            numba_adaptive.forward,
+            forward,
             x,
             v.numpy(),
             w.numpy(),
@@ -62,7 +64,7 @@ class AdaptiveCell(NumbaCell):
         gv, gw = self.state
         self._derive(steps, dx, lengths)
         walk = partial(
-            numba_adaptive.backward,
+            backward,
             gy,
             self.counted(),
             gv.numpy(),

@@ -19,39 +19,43 @@ Axes: T steps, B samples, n neurons as they lie in memory, m outputs: n, or what
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from snnlab.compiled import compiled, lent
+from snnlab.nn.kernels.numba_back_steps import (
+    GS,
+    LATE,
+    TO_X,
+    D,
+    S,
+    V,
+    rows_of_memory,
+    through_first,
+    through_spike,
+    through_synapse,
+    to_step_before,
+)
 from snnlab.nn.kernels.numba_bells import ATAN, BOX, GIVEN, SUPERSPIKE, TRIANGLE, derivative, settle, swift
 from snnlab.nn.kernels.numba_correlation import correlate_parts, lay_out, stride_of
 from snnlab.nn.kernels.numba_pooling import repeat, spread
-from snnlab.nn.kernels.numba_rows import add, add_product, copy, fire, product, total, total_of_products
+from snnlab.nn.kernels.numba_rows import add, copy, fire
 from snnlab.nn.kernels.numba_table import (
     AVERAGE,
-    DECAY_FIRST,
     HEIGHT,
     JUMP_FIRST,
     MAX,
     NONE,
     SLOPE,
-    SUBTRACT,
     THRESHOLD,
     TOGETHER,
-    V_RESET,
     VALUE,
     A,
     B,
-    C,
     G,
     R,
     Rows,
     rows_of_table,
 )
 from snnlab.nn.kernels.numba_vectors import LANES
-
-# Rows of a task's memory: the derivative, what arrives at the spikes and at the membrane, the spikes, what arrives at
-# them from a delayed reset, the membrane before a step, what arrives at the input.
-D, GS, GU, S, LATE, V, TO_X = range(7)
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -156,7 +160,7 @@ def backward(
     shares = alike and kind == AVERAGE and gy.size > 0 and gcounts.size == 0
     # Taken again only where they are others, for that takes as long as a row.
     known = min(piece, neurons)
-    numbers, scratch = rows_of_table(table, 0, known), _rows_of_memory(memory, known)
+    numbers, scratch = rows_of_table(table, 0, known), rows_of_memory(memory, known)
     gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
     # What arrives at a step's input, in lines with zeros on either side, where the kernel's gradient is asked for.
     tasks = gv.shape[0] * pieces
@@ -178,7 +182,7 @@ def backward(
                 long = stop - start
                 if not uniform or long != known:
                     at = 0 if uniform else start
-                    numbers, scratch, known = rows_of_table(table, at, at + long), _rows_of_memory(memory, long), long
+                    numbers, scratch, known = rows_of_table(table, at, at + long), rows_of_memory(memory, long), long
                     gs, s, late, spare, d = scratch[GS], scratch[S], scratch[LATE], scratch[V], scratch[D]
                 to_x = scratch[TO_X]
                 gv_now = gv[sample, start:stop]
@@ -220,10 +224,10 @@ def backward(
                         derivative(d, u[t, sample, start:stop], spare, numbers, bell, lobes)
                         settle(gv_now, to_x, gs, d, height, a, g)
                     else:
-                        _through_spike(gv_now, scratch, numbers, kept, sums, slots, where, flags, lobes)
-                        _to_step_before(gv_now, to_x, scratch, numbers, kept, sums, slots, where, flags)
+                        through_spike(gv_now, scratch, numbers, kept, sums, slots, where, flags, lobes)
+                        to_step_before(gv_now, to_x, scratch, numbers, kept, sums, slots, where, flags)
                 if synapse and not jumps:
-                    _through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
+                    through_synapse(gi_now, to_x, numbers[B], i0, kept, sums, slots, where, synapse)
                 if dkernel.size:
                     lay_out(beside, to_x, place - front, reach)
                 if dbias.size:
@@ -237,231 +241,9 @@ def backward(
             start = front * piece
             stop = min(start + piece, neurons)
             at = 0 if uniform else start
-            numbers, scratch = rows_of_table(table, at, at + stop - start), _rows_of_memory(memory, stop - start)
+            numbers, scratch = rows_of_table(table, at, at + stop - start), rows_of_memory(memory, stop - start)
             where = -1, sample, start, stop
-            _through_first(gv[sample, start:stop], scratch, numbers, kept, sums, slots, where, bell, lobes)
+            through_first(gv[sample, start:stop], scratch, numbers, kept, sums, slots, where, bell, lobes)
         task = behind
     room[:] = 0  # until here somebody has them
     beside_room[:1] = 0
-
-
-@njit(nogil=True, error_model="numpy")
-def _rows_of_memory(memory: np.ndarray, to: int) -> Rows:
-    return (
-        memory[0, :to],
-        memory[1, :to],
-        memory[2, :to],
-        memory[3, :to],
-        memory[4, :to],
-        memory[5, :to],
-        memory[6, :to],
-    )
-
-
-@njit(nogil=True, error_model="numpy")
-def _through_spike(
-    gv: np.ndarray,
-    scratch: Rows,
-    numbers: Rows,
-    kept: Rows,
-    sums: np.ndarray,
-    slots: np.ndarray,
-    where: tuple[int, int, int, int],
-    flags: tuple[int, bool, bool, bool, int, int],
-    lobes: tuple[float, float, float],
-) -> None:
-    """Go from what arrives at s[t] and v[t] to what arrives at u[t], through the spike and a reset at once."""
-    u, _, _, _, given = kept
-    t, sample, start, stop = where
-    reset, delayed, attached, _, _, bell = flags
-    gs, gu, s, d = scratch[GS], scratch[GU], scratch[S], scratch[D]
-    if bell < 0:
-        _add_to(gu, gs, gv)
-        return
-    u_now = u[t, sample, start:stop]
-    if not delayed and reset == SUBTRACT:
-        total_of_products(sums, slots[R], sample, start, s, gv, -1.0)
-        if attached:
-            add_product(gs, numbers[R], gv, -1.0)
-    elif not delayed and reset == VALUE:
-        total_of_products(sums, slots[V_RESET], sample, start, s, gv, 1.0)
-        if attached:
-            _add_above(gs, numbers[V_RESET], u_now, gv)
-    if bell == GIVEN:
-        copy(d, given[t + 1, sample, start:stop])
-    else:
-        derivative(d, u_now, scratch[V], numbers, bell, lobes)
-    _times(gs, d, numbers[HEIGHT])
-    total(sums, slots[THRESHOLD], sample, start, gs, -1.0)
-    if not delayed and reset == VALUE:
-        _add_kept(gu, gs, gv, s)
-    else:
-        _add_to(gu, gs, gv)
-
-
-@njit(nogil=True, error_model="numpy")
-def _to_step_before(
-    gv: np.ndarray,
-    to_x: np.ndarray,
-    scratch: Rows,
-    numbers: Rows,
-    kept: Rows,
-    sums: np.ndarray,
-    slots: np.ndarray,
-    where: tuple[int, int, int, int],
-    flags: tuple[int, bool, bool, bool, int, int],
-) -> None:
-    """Go from what arrives at u[t] to what arrives at v[t-1] and at the drive, through a delayed reset."""
-    u, j, x, v0, _ = kept
-    t, sample, start, stop = where
-    reset, delayed, attached, strict, synapse, bell = flags
-    gu, s, late, v = scratch[GU], scratch[S], scratch[LATE], scratch[V]
-    if delayed or slots[A] >= 0:
-        copy(v, u[t - 1, sample, start:stop] if t else v0[sample, start:stop])
-        if bell >= 0 and (delayed or (t and reset != NONE)):
-            fire(s, v, numbers[THRESHOLD], strict)
-            if not delayed and reset == SUBTRACT:
-                _subtract(v, s, numbers[R])
-            elif not delayed:
-                _to_value(v, s, numbers[V_RESET])
-    if delayed and reset == SUBTRACT:
-        total_of_products(sums, slots[R], sample, start, s, gu, -1.0)
-        if attached:
-            product(late, numbers[R], gu, -1.0)
-    elif delayed:
-        if attached:
-            _late_value(late, numbers[V_RESET], v, numbers[A], gu)
-        _to_value(v, s, numbers[V_RESET])
-    total_of_products(sums, slots[A], sample, start, gu, v, 1.0)
-    total(sums, slots[C], sample, start, gu, 1.0)
-    if slots[G] >= 0:
-        drive = j[t, sample, start:stop] if synapse else x[t, sample, start:stop]
-        total_of_products(sums, slots[G], sample, start, gu, drive, 1.0)
-    _two_products(gv, numbers[A], to_x, numbers[G], gu)
-    if delayed and reset == VALUE:
-        total_of_products(sums, slots[V_RESET], sample, start, s, gv, 1.0)
-        _kept(gv, s)
-
-
-@njit(nogil=True, error_model="numpy")
-def _through_synapse(
-    gi: np.ndarray,
-    to_x: np.ndarray,
-    b: np.ndarray,
-    i0: np.ndarray,
-    kept: Rows,
-    sums: np.ndarray,
-    slots: np.ndarray,
-    where: tuple[int, int, int, int],
-    synapse: int,
-) -> None:
-    """Go from what arrives at the drive, in to_x, and at i[t] to what arrives at x[t] and at i[t-1]."""
-    _, j, x, _, _ = kept
-    t, sample, start, stop = where
-    if slots[B] < 0:
-        _jump_back(gi, to_x, b, synapse)
-        return
-    # What arrives at i[t] in all, whose gradient the sums need.
-    add(gi, to_x)
-    to_x[:] = 0
-    before = j[t - 1, sample, start:stop] if t else i0[sample, start:stop]
-    total_of_products(sums, slots[B], sample, start, gi, before, 1.0)
-    if synapse == DECAY_FIRST:
-        total_of_products(sums, slots[B], sample, start, gi, x[t, sample, start:stop], 1.0)
-    _jump_back(gi, to_x, b, synapse)
-
-
-@njit(nogil=True, error_model="numpy")
-def _jump_back(gi: np.ndarray, to_x: np.ndarray, b: np.ndarray, synapse: int) -> None:
-    if synapse == JUMP_FIRST:
-        for n in range(gi.size):
-            arrived = gi[n] + to_x[n]
-            to_x[n] = arrived
-            gi[n] = b[n] * arrived
-    else:
-        for n in range(gi.size):
-            to_x[n] = b[n] * (gi[n] + to_x[n])
-            gi[n] = to_x[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _through_first(
-    gv: np.ndarray,
-    scratch: Rows,
-    numbers: Rows,
-    kept: Rows,
-    sums: np.ndarray,
-    slots: np.ndarray,
-    where: tuple[int, int, int, int],
-    bell: int,
-    lobes: tuple[float, float, float],
-) -> None:
-    """Go through the spike that the membrane before the first step stands for, which a delayed reset still sees."""
-    _, _, _, v0, given = kept
-    _, sample, start, stop = where
-    late, d = scratch[LATE], scratch[D]
-    if bell == GIVEN:
-        copy(d, given[0, sample, start:stop])
-    else:
-        derivative(d, v0[sample, start:stop], scratch[V], numbers, bell, lobes)
-    _times(late, d, numbers[HEIGHT])
-    total(sums, slots[THRESHOLD], sample, start, late, -1.0)
-    add(gv, late)
-
-
-@njit(nogil=True, error_model="numpy")
-def _times(to: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] *= one[n] * other[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _two_products(one: np.ndarray, a: np.ndarray, other: np.ndarray, g: np.ndarray, row: np.ndarray) -> None:
-    for n in range(row.size):
-        one[n] = a[n] * row[n]
-        other[n] = g[n] * row[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _add_to(to: np.ndarray, one: np.ndarray, other: np.ndarray) -> None:
-    for n in range(to.size):
-        to[n] = one[n] + other[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _add_above(gs: np.ndarray, v_reset: np.ndarray, u: np.ndarray, gv: np.ndarray) -> None:
-    for n in range(gs.size):
-        gs[n] += (v_reset[n] - u[n]) * gv[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _add_kept(gu: np.ndarray, gs: np.ndarray, gv: np.ndarray, s: np.ndarray) -> None:
-    one = gu.dtype.type(1)
-    for n in range(gu.size):
-        gu[n] = (one - s[n]) * gv[n] + gs[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _kept(gv: np.ndarray, s: np.ndarray) -> None:
-    one = gv.dtype.type(1)
-    for n in range(gv.size):
-        gv[n] *= one - s[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _late_value(late: np.ndarray, v_reset: np.ndarray, v: np.ndarray, a: np.ndarray, gu: np.ndarray) -> None:
-    for n in range(late.size):
-        late[n] = a[n] * (v_reset[n] - v[n]) * gu[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _subtract(v: np.ndarray, s: np.ndarray, r: np.ndarray) -> None:
-    for n in range(v.size):
-        v[n] -= s[n] * r[n]
-
-
-@njit(nogil=True, error_model="numpy")
-def _to_value(v: np.ndarray, s: np.ndarray, v_reset: np.ndarray) -> None:
-    one = v.dtype.type(1)
-    for n in range(v.size):
-        v[n] = (one - s[n]) * v[n] + s[n] * v_reset[n]

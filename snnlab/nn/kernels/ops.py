@@ -20,7 +20,7 @@ Kernel = Callable[..., Run]
 
 # Compiled loops that take neurons through some steps, and the file of those that a training compiles last.
 CellKind = Literal["canonical", "adaptive"]
-_LOOPS: dict[CellKind, str] = {"canonical": "numba_backward", "adaptive": "numba_adaptive"}
+_LOOPS: dict[CellKind, str] = {"canonical": "numba_backward", "adaptive": "numba_adaptive_backward"}
 
 # The precisions in which a kernel's spikes are those of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)
