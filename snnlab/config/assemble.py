@@ -130,13 +130,16 @@ def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModu
     sparse = isinstance(data.framing.kind, Counts) and density(data) <= SPARSE
     if wanted == "frames" or (wanted == "auto" and not sparse):
         return "frames"
-    able = backend == "numba" and experiment.fuse and take_events(built.network)
+    # Under autocast convolutions are dense, in half precision.
+    mixed = str(experiment.trainer.get("precision")).endswith("mixed")
+    able = backend == "numba" and experiment.fuse and not mixed and take_events(built.network)
     if wanted == "events" and not able:
         raise ConfigError(
             "first_layer: events needs backend: numba, fuse: true and a network that begins with a convolution of"
-            " stride 1 and spiking neurons; set first_layer: auto"
+            " stride 1 and spiking neurons, in no mixed trainer.precision; set first_layer: auto"
         )
-    data.lists = able
+    # Where steps are cut into pieces or windows, frames are; made from lists they would take longer.
+    data.lists = able and built.network.takes_lists and experiment.tbptt_steps is None
     return "events" if able else "frames"
 
 

@@ -189,7 +189,13 @@ def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab
 
 
 @pytest.mark.parametrize(
-    ("given", "seen"), [((), "events"), (("first_layer=frames",), "frames"), (("backend=eager",), "frames")]
+    ("given", "seen"),
+    [
+        ((), "events"),
+        (("first_layer=frames",), "frames"),
+        (("backend=eager",), "frames"),
+        (("trainer.precision=bf16-mixed",), "frames"),
+    ],
 )
 def test_the_record_says_what_ran_and_how_the_first_layer_saw_the_data(
     given: tuple[str, ...], seen: str, workplace: Path, digits_store: str
@@ -211,7 +217,10 @@ def test_the_record_says_what_ran_and_how_the_first_layer_saw_the_data(
     assert numerics["backend"] == ("eager" if given == ("backend=eager",) else "numba")
 
 
-@pytest.mark.parametrize("given", [("model=mlp_lif",), ("model=conv_lif", "fuse=false")])
+@pytest.mark.parametrize(
+    "given",
+    [("model=mlp_lif",), ("model=conv_lif", "fuse=false"), ("model=conv_lif", "trainer.precision=bf16-mixed")],
+)
 def test_events_are_refused_where_the_first_layer_cannot_take_them(
     given: tuple[str, ...], workplace: Path, digits_store: str
 ) -> None:
@@ -238,6 +247,24 @@ def test_a_network_that_takes_lists_of_events_learns_the_same_as_from_frames(
     assert set(kinds) == {EventFrames}
     monkeypatch.setattr(Framing, "__call__", lambda framing, batch, lists=False: frame(framing, batch))
     assert train(*given, *layers).metrics == of_lists
+
+
+@pytest.mark.parametrize("given", ["recompute=2", "tbptt_steps=8"])
+def test_no_lists_are_made_where_steps_are_cut(
+    given: str, monkeypatch: pytest.MonkeyPatch, workplace: Path, digits_store: str
+) -> None:
+    frame = Framing.__call__
+
+    def without_lists(framing: Framing, batch: EventBatch, *, lists: bool = False) -> Batch:
+        assert not lists
+        return frame(framing, batch)
+
+    monkeypatch.setattr(Framing, "__call__", without_lists)
+    small = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2", "trainer.max_epochs=1")
+    done = train(
+        "experiment=saccade_digits", *small, "data.num_bins=40", "trainer.accelerator=cpu", given, digits_store
+    )
+    assert done.provenance["numerics"]["first_layer"] == "events"
 
 
 def test_a_network_that_computes_again_learns_the_same(workplace: Path, digits_store: str) -> None:
