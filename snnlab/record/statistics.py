@@ -152,7 +152,8 @@ def compare(
 ) -> Difference:
     """Compare two ways of training, or two networks where there is one of each.
 
-    Of two networks on independent recordings it is McNemar's exact test, with its interval of Clopper and Pearson.
+    Of two networks on independent recordings p is that of McNemar's exact test, and the interval holds that of Clopper
+    and Pearson, which is the test's own.
 
     Args:
         one: Which rows the networks of the first were right on.
@@ -178,14 +179,15 @@ def compare(
         variance = replace(variance, of_rows=(2 * effect / sizes.size) ** 2)
     if (why := _why_not(len(one), len(other), sizes, networks)) is not None:
         return Difference(effect, math.nan, math.nan, 1.0, networks, variance, why)
-    if networks and (sizes == 1).all():
-        return Difference(effect, *_exact(one[0], other[0]), mcnemar(one[0], other[0]), networks, variance)
     if variance.total <= 0:
         return Difference(effect, effect, effect, 1.0, networks, variance)  # the answers are equal
     error, df = math.sqrt(variance.total), variance.df
     half = float(stdtrit(df, 1 - LEVEL / 2)) * error
-    p = 2 * float(stdtr(df, -abs(effect) / error))
-    return Difference(effect, max(effect - half, -1.0), min(effect + half, 1.0), p, networks, variance)
+    low, high, p = effect - half, effect + half, 2 * float(stdtr(df, -abs(effect) / error))
+    if networks and (sizes == 1).all():
+        exact, p = _exact(one[0], other[0]), mcnemar(one[0], other[0])
+        low, high = min(low, exact.low), max(high, exact.high)
+    return Difference(effect, max(low, -1.0), min(high, 1.0), p, networks, variance)
 
 
 def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> Interval | None:
