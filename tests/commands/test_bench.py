@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,20 @@ def test_windows_and_persons_count_as_what_they_are_of(snnlab: Snnlab, tmp_path:
         rng = np.random.default_rng(0)
     assert said[0] == said[1]
     assert ("600 windows of 60 recordings" if by == "recording" else "600 recordings of 60 groups") in done.out
+
+
+def test_a_comparison_of_many_seeds_and_recordings_needs_little_memory(snnlab: Snnlab, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        for seed in range(10):
+            recorded(tmp_path / name / str(seed), seed, rng.random(20_000) < 0.8)
+    tracemalloc.start()
+    try:
+        assert snnlab("bench", "compare", str(tmp_path / "a"), str(tmp_path / "b")).status == 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6
 
 
 def test_a_run_that_was_reproduced_counts_once(snnlab: Snnlab, arms: Path):
