@@ -16,10 +16,10 @@ MAIN_ARMS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntor
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check lint format slow bench clean
+.PHONY: help train test check lint format slow calibrate bench clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo '  Settings: ARGS="trainer.max_epochs=2" is appended to the command, PYTHON=... names the Python to use.'
 
 train: $(STAMP) ## set everything up and train; ARGS are overrides
@@ -41,6 +41,9 @@ format: $(STAMP) ## rewrite files to the house's format
 
 slow: $(ENGINES) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
+
+calibrate: $(STAMP) ## simulate how often `snnlab bench` is wrong about which is better, and write docs/verdicts.md: an hour
+	$(VENV)/bin/python scripts/calibrate_verdicts.py --out docs/verdicts.md
 
 bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: an hour, a quarter of it compiling
 	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)

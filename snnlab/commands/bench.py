@@ -32,12 +32,14 @@ table prints the table of a suite, or of a folder of runs, with its protocol; sn
 
 compare asks whether ways to train differ on the same test recordings. Each is a run's folder, or a folder of runs that
 differ in their seed alone, such as the folder of a sweep over seeds. Printed: the accuracies; for each two the
-difference with a 95 % interval (a bootstrap over test recordings and seeds, both drawn for both at once) and its
-p-value, adjusted by Holm's method where there are more than two; McNemar's test for each seed; "cannot tell" where the
-interval holds 0, with how many recordings or seeds would tell.
+difference with a 95 % interval and its p-value, for new seeds and new test recordings, adjusted by Holm's method for
+the number of pairs; McNemar's test for each seed; "cannot tell" with the smallest difference that these seeds and
+recordings would tell, and how many seeds 3 points need. A verdict takes 4 seeds of each, and 6 persons where recordings
+are grouped by person. One seed of each compares two networks. p holds for a number of seeds chosen beforehand: who
+looks, adds seeds and looks again finds differences that are none; a suite counts such looks, this command cannot.
 
-  snnlab train -m seed=0,1,2 name=adam
-  snnlab train -m seed=0,1,2 name=rmsprop optimizer=rmsprop
+  snnlab train -m seed=0,1,2,3,4 name=adam
+  snnlab train -m seed=0,1,2,3,4 name=rmsprop optimizer=rmsprop
   snnlab bench compare outputs/adam outputs/rmsprop
   snnlab bench compare outputs/suite_saccade/runs/saccade_digits/lif outputs/suite_saccade/runs/saccade_digits/plif
 """

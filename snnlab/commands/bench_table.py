@@ -11,7 +11,8 @@ USAGE = """usage: snnlab bench table FOLDER [--format md|csv|json|tex] [--best-o
 
 Print the table of a suite's folder, whatever has been trained of it, or of a folder of runs, such as that of snnlab
 train -m: runs that differ in their seed alone are one row. Shown are the test accuracy at the epoch chosen on
-validation recordings, its 95 % interval over seeds, what it costs, who cannot be told apart, and the protocol.
+validation recordings, its 95 % interval for new seeds and recordings, what it costs, who cannot be told apart, and the
+protocol.
 --best-on-test adds the best of the epochs that were tested, which is no result.
 
   snnlab bench table outputs/suite_saccade

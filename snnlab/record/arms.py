@@ -38,9 +38,12 @@ class Arm(NamedTuple):
     Attributes:
         name: What it is called.
         seeds: The seeds, in order.
-        right: Whether each test recording was answered rightly, `[S, N]`.
-        recordings: Which they are, `[N]`.
+        right: Whether each row of the test was answered rightly, `[S, N]`: a recording, or a window of one.
+        recordings: Which recording each row is of, and when its window begins (us), `[N, 2]`.
         data: Fingerprint of the packed recordings.
+        clusters: Which rows resemble each other, `[N]`: the windows of a recording, the recordings of a person, a
+            speaker, a session or a file.
+        splits: Hash of each seed's lists of training, validation and test recordings.
     """
 
     name: str
@@ -48,11 +51,27 @@ class Arm(NamedTuple):
     right: np.ndarray
     recordings: np.ndarray
     data: str
+    clusters: np.ndarray
+    splits: list[str]
 
     @property
     def accuracies(self) -> np.ndarray:
         """The accuracy of each seed."""
         return self.right.mean(1)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether some rows resemble each other."""
+        return len(np.unique(self.clusters)) < len(self.clusters)
+
+    @property
+    def rows(self) -> str:
+        """What it was tested on: `264 recordings`, `116 windows of 16 recordings`, `264 recordings of 6 groups`."""
+        number, recordings = len(self.recordings), len(np.unique(self.recordings[:, 0]))
+        groups = len(np.unique(self.clusters))
+        windows = f"{number:,} windows of " if number > recordings else ""
+        of_groups = f" of {groups:,} groups" if groups < recordings else ""
+        return f"{windows}{recordings:,} recordings{of_groups}"
 
 
 def read_arms(folders: Sequence[Path]) -> list[Arm]:
@@ -70,10 +89,10 @@ def read_arms(folders: Sequence[Path]) -> list[Arm]:
         if arm.data != first.data:
             raise RecordError(f"{arm.name} and {first.name}: were tested on other recordings; nothing can be compared")
         if not np.array_equal(arm.recordings, first.recordings):
-            both = np.intersect1d(arm.recordings, first.recordings).size
+            both = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
             raise RecordError(
-                f"{arm.name} and {first.name}: have other test recordings, {len(arm.recordings)} and"
-                f" {len(first.recordings)} with {both} in common; nothing can be compared"
+                f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
+                f" with {both} in common; nothing can be compared"
             )
     return arms
 
@@ -113,22 +132,50 @@ def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
     Raises:
         RecordError: if they were tested on different recordings, or on such as have no class.
     """
-    rows = []
-    for run in runs:
-        found = run.predictions()
-        if found["test_target"].ndim != 1 or found["test_target"].dtype.kind not in "iu":
-            raise RecordError(f"{run.folder}: its recordings have no class each; only those are compared")
-        order = np.argsort(found["test_recording"], kind="stable")
-        rows.append((found["test_recording"][order], (_answer(found) == found["test_target"])[order]))
-    if any(not np.array_equal(recordings, rows[0][0]) for recordings, _ in rows):
+    tests = [tested(run) for run in runs]
+    if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
         raise RecordError(f"{name}: its runs were tested on other recordings each")
-    right = np.stack([right for _, right in rows])
-    seeds = [run.page["seed"] for run in runs]
-    return Arm(name, seeds, right, rows[0][0], runs[0].page["provenance"]["data_fingerprint"])
+    provenances = [run.page["provenance"] for run in runs]
+    return Arm(
+        name,
+        [run.page["seed"] for run in runs],
+        np.stack([test.right for test in tests]),
+        tests[0].recordings,
+        provenances[0]["data_fingerprint"],
+        tests[0].clusters,
+        [str(provenance.get("split_hash")) for provenance in provenances],
+    )
 
 
-def _answer(found: dict[str, np.ndarray]) -> np.ndarray:
-    return found["test_readout"].argmax(1)
+class TestedRun(NamedTuple):
+    """What one run was tested on and had right, in the order of the recordings; see `Arm`.
+
+    Shape:
+        recordings: `[N, 2]`; right, clusters: `[N]`.
+    """
+
+    recordings: np.ndarray
+    right: np.ndarray
+    clusters: np.ndarray
+
+
+def tested(run: Recorded) -> TestedRun:
+    """Return what a run was tested on and had right.
+
+    Raises:
+        RecordError: if its answers cannot be read, or its recordings have no class.
+    """
+    found = run.predictions()
+    target, recording = found["test_target"], found["test_recording"]
+    if target.ndim != 1 or target.dtype.kind not in "iu":
+        raise RecordError(f"{run.folder}: its recordings have no class each; only those are compared")
+    start = found.get("test_start_us", np.zeros_like(recording))
+    # Runs of older versions do not say whose recordings these are.
+    clusters = found.get("test_group", recording)
+    order = np.lexsort((start, recording))
+    return TestedRun(
+        np.stack([recording, start], 1)[order], (found["test_readout"].argmax(1) == target)[order], clusters[order]
+    )
 
 
 def _completed(folder: Path) -> Recorded | None:

@@ -28,9 +28,9 @@ FILE, TABLE = "grid.json", "table.csv"
 _HYDRAS = "multirun.yaml"
 SCHEMA = 1
 SEED = "seed"
-# What is printed of a run that was tested, and of one that was not; table.csv has all.
-_TESTED = ("test/accuracy", "test/r2", "test/loss", "test/spikes_per_sample")
-_VALIDATED = ("val/accuracy", "val/r2", "val/loss", "val/spikes_per_sample")
+# What is printed, for choosing first; table.csv has all.
+_SHOWN = ("val/accuracy", "val/r2", "val/loss", "val/spikes_per_sample", "test/accuracy", "test/r2", "test/loss")
+_TEST = "test/"
 
 
 @dataclass
@@ -148,17 +148,19 @@ def write_table(grid: Grid) -> Path:
 
 
 def texts(grid: Grid) -> tuple[str, list[str], list[list[str]]]:
-    """Return the table as texts, with what was measured on test recordings, or where none was on validation ones.
+    """Return the table as texts: what was measured on validation recordings, to choose by, and then on test recordings.
 
     Returns:
         What it is, the columns' names, and the rows.
     """
     rows = grouped(grid)
     there = {name for row in rows for name in row.metrics}
-    tested = any(name in there for name in _TESTED)
-    names = [name for name in (_TESTED if tested else _VALIDATED) if name in there]
+    names = [name for name in _SHOWN if name in there]
     over = "mean ± sd over seeds" if SEED in grid.keys else "a run each"
-    title = f"{len(grid.runs)} runs: {over}" + ("" if tested else "; on validation recordings, nothing was tested")
+    tested = any(name.startswith(_TEST) for name in names)
+    title = f"{len(grid.runs)} runs: {over}; " + (
+        "choose by validation, not by test" if tested else "on validation recordings, nothing was tested"
+    )
     numbers = (f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs) for row in rows)
     lines = [
         [*row.values.values(), number, *(_mean_sd(row.metrics.get(name, ()), name) for name in names)]
@@ -173,7 +175,8 @@ def print_grouped(grid: Grid) -> None:
     print(title)  # as a title it would be as narrow as the table
     table = Table(box=box.SIMPLE_HEAD)
     for column in head:
-        table.add_column(column, justify="right", overflow="fold")
+        style = "dim" if column.startswith(_TEST) else None
+        table.add_column(column, justify="right", overflow="fold", style=style)
     for line in lines:
         table.add_row(*line)
     table_console().print(table)

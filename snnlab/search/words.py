@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from snnlab.record.statistics import wilson
 
 # Below so many validation recordings the search says how uncertain its figures are.
 FEW = 500
@@ -40,14 +41,14 @@ def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
 
     Args:
         size: Number of recordings.
-        accuracy: For which the standard error is said.
+        accuracy: For which the uncertainty is said.
     """
     if size >= FEW:
         return None
-    error = math.sqrt(max(accuracy * (1 - accuracy), 0.0) / max(size, 1))
+    low, high = wilson(round(accuracy * size), max(size, 1))
     return (
-        f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them has a standard error of"
-        f" {100 * error:.1f} points, and the best of many trials is lucky by more; data.val_fraction makes it larger"
+        f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them may be {low:.0%} to {high:.0%} on"
+        " others (95 % interval), and the best of many trials is lucky by more; data.val_fraction makes it larger"
     )
 
 

@@ -62,6 +62,7 @@ class Book:
         match: By dataset and arm: {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
         spent: See `Spent`.
+        looks: By dataset, how many seeds of each arm there were each time a table was shown.
         damaged: Whether there is a `suite.json` that nobody can read; it is put aside when one is written.
     """
 
@@ -70,16 +71,35 @@ class Book:
     match: dict[str, dict[str, Any]] = field(default_factory=dict)
     controls: list[dict[str, Any]] = field(default_factory=list)
     spent: Spent = field(default_factory=Spent)
+    looks: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     damaged: bool = False
 
     def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
         """Return how many trainings are in a state."""
         return sum(self.states[cell].status == status for cell in cells or self.states)
 
+    def look(self) -> None:
+        """Note how many seeds of each arm there are, now that a table of them is shown."""
+        found: dict[str, dict[str, int]] = {}
+        for cell, state in self.states.items():
+            if cell.control is None and state.status == "completed":
+                of_dataset = found.setdefault(cell.dataset, {})
+                of_dataset[cell.arm] = of_dataset.get(cell.arm, 0) + 1
+        for dataset, seeds in found.items():
+            earlier = self.looks.setdefault(dataset, [])
+            if seeds not in earlier:
+                earlier.append(seeds)
+
     def write(self) -> None:
         """Write `suite.json`."""
         cells = [{**asdict(cell), "folder": cell.folder, **asdict(state)} for cell, state in self.states.items()]
-        page = {"cells": cells, "match": self.match, "controls": self.controls, "spent": asdict(self.spent)}
+        page = {
+            "cells": cells,
+            "match": self.match,
+            "controls": self.controls,
+            "spent": asdict(self.spent),
+            "looks": self.looks,
+        }
         if self.damaged:
             (self.folder / SUITE_STATE).rename(self.folder / DAMAGED)
             self.damaged = False
@@ -98,6 +118,7 @@ def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
     book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
     book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
     book.spent = Spent(**page.get("spent", {}))
+    book.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
     book.damaged = found is None
     return book
 

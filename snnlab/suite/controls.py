@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from snnlab.errors import RecordError, listing
+from snnlab.record.arms import tested
 from snnlab.record.run_reading import Recorded
+from snnlab.record.statistics import compare, independent_recordings
 from snnlab.seeds import Stream, generator
 from snnlab.suite.book import Book, result_of
 from snnlab.suite.plan import Cell
 
 BEST = Path("checkpoints") / "best.ckpt"
 Verdict = tuple[bool | None, str]
-# So often a network that learned nothing is below the bound; and what is as likely as this by renamed classes is luck.
-_OFTEN, _LUCK = 0.99, 0.05
+# So often a network that learned nothing is beyond either bound; and what renamed classes do more often is luck.
+_TAIL, _LUCK = 0.005, 0.05
 _RENAMED = 10_000
 
 
@@ -64,28 +66,34 @@ def _result(book: Book, cell: Cell) -> dict[str, Any] | None:
 def _shuffled_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
 
-    The binomial bound takes the answers to be independent. A network that tells classes apart, and names each by the
-    few labels that it happens to have more of, is above it by luck now and then: that is no verdict.
+    Far below chance is as suspicious as far above. A network that tells classes apart, and names each by the few
+    labels that it happens to have more of, is outside by luck now and then: that is no verdict.
     """
     from scipy.stats import binom
 
-    arrays = Recorded(folder, dict(mine)).predictions()
-    accuracy, targets = mine["metrics"]["test/accuracy"], arrays["test_target"]
-    number = len(targets)
-    chance = np.bincount(targets).max() / number
-    bound = float(binom.ppf(_OFTEN, number, chance)) / number
+    run = Recorded(folder, dict(mine))
+    test, targets = tested(run), run.predictions()["test_target"]
+    accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
+    # Windows of a recording, or recordings of a person, tell less than as many independent ones.
+    number = max(1, int(independent_recordings(test.right, test.clusters)))
+    low, high = frequencies.min(), frequencies.max()
+    bounds = [float(binom.ppf(tail, number, p)) / number for tail, p in ((_TAIL, low), (1 - _TAIL, high))]
+    chance = f"{high:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
     words = (
-        f"{accuracy:.1%} with labels shuffled; chance is at most {chance:.1%}, and below {bound:.1%} 99 times of 100"
+        f"{accuracy:.1%} with labels shuffled; chance is {chance}, and within {bounds[0]:.1%} to {bounds[1]:.1%}"
+        " 99 times of 100"
     )
-    if round(accuracy * number) <= round(bound * number):
+    if bounds[0] <= accuracy <= bounds[1]:
         return True, words
-    luck = by_luck(targets, arrays["test_readout"])
-    words += f"; with its classes renamed at random it would be as right {luck:.0%} of the times"
+    luck = by_luck(targets, run.predictions()["test_readout"])
+    words += f"; with its classes renamed at random it would be as far from chance {luck:.0%} of the times"
     return (None, f"cannot be told from one training: {words}") if luck > _LUCK else (False, words)
 
 
 def by_luck(targets: np.ndarray, readout: np.ndarray) -> float:
-    """Return how often answers would be right as often as they are, or more often, if classes were renamed at random.
+    """Return how often answers would be as right as they are, or more so, if classes were renamed at random.
+
+    Of answers that are less right than renamed ones are on average: as wrong as they are, or more so.
 
     Args:
         targets: The classes.
@@ -98,8 +106,8 @@ def by_luck(targets: np.ndarray, readout: np.ndarray) -> float:
     table = np.zeros((classes, classes), np.int64)
     np.add.at(table, (targets, readout.argmax(1)), 1)
     named = generator(0, Stream.TEST).permuted(np.tile(np.arange(classes), (_RENAMED, 1)), axis=1)
-    right = table[np.arange(classes), named].sum(1)
-    return float((right >= np.trace(table)).mean())
+    right, own = table[np.arange(classes), named].sum(1), np.trace(table)
+    return float((right >= own if own >= right.mean() else right <= own).mean())
 
 
 def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
@@ -123,11 +131,13 @@ def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], fold
 
 
 def _less(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
-    accuracy, whole = (one["metrics"]["test/accuracy"] for one in (mine, twin))
-    return (
-        None,
-        f"{accuracy:.1%} without what is taken away, {whole:.1%} with it: {100 * (whole - accuracy):+.1f} points",
-    )
+    without, whole = (tested(Recorded(place, dict(one))) for place, one in ((folder, mine), (other, twin)))
+    if not np.array_equal(without.recordings, whole.recordings):
+        raise RecordError("the two were tested on other recordings")
+    found = compare(whole.right[None], without.right[None], whole.clusters)
+    said = f"{without.right.mean():.1%} without what is taken away, {whole.right.mean():.1%} with it"
+    between = found.why_not or f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f} for these two networks"
+    return None, f"{said}: {100 * found.effect:+.1f} points, {between}"
 
 
 _WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], Verdict]] = {

@@ -205,6 +205,7 @@ class Runner:
     def _conclude(self, *, spent: bool) -> None:
         self.book.match = matched(self.plan, self.book)
         self.book.controls = judged(self.book, self.trained)
+        self.book.look()
         self.book.write()
         if self.book.count("completed"):
             self._tables()

@@ -42,7 +42,7 @@ def wait_until(process: subprocess.Popen[str], found: Callable[[], Any]) -> None
 def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     workplace: Path, store: str, snnlab: Snnlab
 ):
-    done = snnlab(*SMOKE, store)
+    done = snnlab(*SMOKE, store, "seeds=[0,1]")
     assert done.status == 0, done.err
     folder = Path(done.out.splitlines()[-1])
     assert folder == workplace / "outputs" / "suite_smoke"
@@ -62,13 +62,13 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
     assert "</html>" in (folder / "report.html").read_text()
     assert done.err.count("  | ") == 8  # a line a training
-    again = snnlab(*SMOKE, store)
+    again = snnlab(*SMOKE, store, "seeds=[0,1]")
     assert again.err.count("  | ") == 0
     assert page(folder) == found
-    shown = snnlab("bench", "suite=smoke", "threads=1", store, "--dry-run")
+    shown = snnlab("bench", "suite=smoke", "threads=1", store, "seeds=[0,1]", "--dry-run")
     assert "recurrent: 2 of 2 done" in shown.out
     assert "counts_only of recurrent: 1 of 1 done" in shown.out
-    other = snnlab(*SMOKE, store, "trainer.max_epochs=3")
+    other = snnlab(*SMOKE, store, "seeds=[0,1]", "trainer.max_epochs=3")
     assert other.status == 2
     assert "was begun with other settings (common: trainer.max_epochs=3); folder=FOLDER begins another" in other.err
 
@@ -152,7 +152,7 @@ def test_a_copied_suite_is_the_users_own(workplace: Path, snnlab: Snnlab):
     assert copied.out.strip() == "snnlab bench --config-dir mine suite=own"
     assert (workplace / "mine/suite/own.yaml").read_text().startswith(f"# {copied.out.strip()}\n")
     shown = snnlab(*copied.out.split()[1:], "--dry-run")
-    assert "recurrent: 0 of 2 done" in shown.out
+    assert "recurrent: 0 of 5 done" in shown.out
     assert "suite=own " in snnlab("bench", "--config-dir", "mine").out
 
 
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, stor
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "stopped with 0 of 8 trainings done" in err
+    assert "stopped with 0 of 14 trainings done" in err
     assert "the same command goes on" in err
     assert {cell["status"] for cell in page(folder)["cells"]} == {"missing"}
 

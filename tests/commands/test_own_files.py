@@ -97,6 +97,7 @@ def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab
     assert "1 of 5 files are right" in done.out
 
 
+@pytest.mark.slow  # tests/config/test_packaged.py builds each of them
 def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SNNLAB_CONFIG_DIR", raising=False)
     done = snnlab("validate")

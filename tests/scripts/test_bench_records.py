@@ -20,6 +20,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_it_prints_what_checkpoints_a_resumed_start_opening_and_determinism_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -59,6 +59,7 @@ def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Pa
     assert found["machine"]
 
 
+@pytest.mark.slow
 @pytest.mark.peers
 def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> None:
     pytest.importorskip("spikingjelly")

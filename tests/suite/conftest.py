@@ -46,7 +46,7 @@ def write_run(folder: Path, accuracy: float = 0.9, classes: int = 4, **metrics: 
     (folder / "result.json").write_text(json.dumps({"schema_version": 1, **page, "timing": {"fit_s": 2.0}}))
     target, right = np.arange(N) % classes, np.arange(N) < accuracy * N
     readout = np.eye(classes)[np.where(right, target, (target + 1) % classes)]
-    np.savez(folder / "predictions.npz", test_target=target, test_readout=readout)
+    np.savez(folder / "predictions.npz", test_recording=np.arange(N), test_target=target, test_readout=readout)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,51 @@ def test_a_verdict_stands_until_one_of_the_two_is_trained_again(book: Book):
 def test_luck_is_how_often_renamed_classes_would_be_as_right():
     targets = np.repeat(np.arange(4), 10)
     assert by_luck(targets, np.eye(4)[targets]) == pytest.approx(1 / 24, abs=0.01)
-    assert by_luck(targets, np.eye(4)[(targets + 1) % 4]) == 1.0  # never right is as right as can be
+    assert by_luck(targets, np.eye(4)[(targets + 1) % 4]) == pytest.approx(9 / 24, abs=0.02)  # never right: 9 of 24
     assert by_luck(targets % 2, np.eye(2)[targets % 2]) == pytest.approx(0.5, abs=0.02)
     many = np.repeat(np.arange(10), 10)
     assert by_luck(many, np.eye(10)[many]) < 0.01
+
+
+SHUFFLED = Cell("digits", "a", 0, "shuffled_labels")
+SHUFFLED_TIME = Cell("digits", "a", 0, "shuffled_time")
+
+
+def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) -> dict[str, Any]:
+    """Return what a control of shuffled labels comes to whose network has so many test recordings right."""
+    for cell, right in ((TWIN, 0.9), (SHUFFLED, accuracy)):
+        write_run(tmp_path / cell.folder, right, classes)
+        path = tmp_path / cell.folder / "predictions.npz"
+        arrays = dict(np.load(path))
+        np.savez(path, **{**arrays, "test_recording": np.arange(len(arrays["test_target"])) // repeats})
+    (said,) = judged(Book(tmp_path, {cell: State("completed") for cell in (TWIN, SHUFFLED)}), [])
+    return said
+
+
+def test_shuffled_labels_at_chance_pass(tmp_path: Path):
+    assert shuffled(tmp_path, 0.27, 4)["passed"] is True
+
+
+def test_far_below_chance_is_no_pass(tmp_path: Path):
+    said = shuffled(tmp_path, 0.025, 2)
+    assert said["passed"] is None
+    assert "cannot be told from one training" in said["said"]
+
+
+def test_far_above_chance_fails_where_renamed_classes_do_not_explain_it(tmp_path: Path):
+    assert shuffled(tmp_path, 0.9, 8)["passed"] is False
+    assert shuffled(tmp_path / "two", 0.9, 2)["passed"] is None
+
+
+def test_windows_of_a_recording_are_no_more_evidence_than_the_recording(tmp_path: Path):
+    assert shuffled(tmp_path, 0.4, 4)["passed"] is not True
+    assert shuffled(tmp_path / "windows", 0.4, 4, repeats=20)["passed"] is True
+
+
+def test_what_timing_is_worth_has_an_interval(tmp_path: Path):
+    for cell, right in ((TWIN, 0.9), (SHUFFLED_TIME, 0.5)):
+        write_run(tmp_path / cell.folder, right, 4)
+    (said,) = judged(Book(tmp_path, {cell: State("completed") for cell in (TWIN, SHUFFLED_TIME)}), [])
+    assert said["passed"] is None
+    low, high = re.findall(r"95 % interval ([-+.0-9]+) to ([-+.0-9]+)", said["said"])[0]
+    assert 25 < float(low) < 40 < float(high) < 55

@@ -10,10 +10,13 @@ from snnlab.record.suite.sheets import VERDICTS, Sheet, remarks, sheets
 from snnlab.record.suite.table import Part, Table
 
 _INTERVALS = (
-    "A click on a column sorts by it. ± is the standard deviation over the seeds; the 95 % interval is that of their"
-    " mean (Student's t), and one seed has none. Every figure is of the epoch that was chosen on validation recordings."
+    "A click on a column sorts by it. ± is the standard deviation over the seeds; the 95 % interval holds for new seeds"
+    " and new test recordings. Every figure is of the epoch that was chosen on validation recordings."
 )
-_NUMBERS = "Numbers are the places in the table; bars are 95 % intervals over the seeds, and one seed has none."
+_NUMBERS = (
+    "Numbers are the places in the table; bars are 95 % intervals: of costs over the seeds, of accuracies also over"
+    " recordings."
+)
 
 
 def suite_page(table_: Table, folder: str) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from snnlab.record.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 from snnlab.record.suite.flags import hash_of_test
 from snnlab.record.suite.reading import Cell, steps_of
 
 SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
 ACCURACY = (
     "on the test recordings, at the epoch that was chosen without them; mean ± standard deviation over seeds (n - 1);"
-    " the interval is that of the mean over seeds (Student's t, n - 1), none of one seed"
+    " the 95 % interval holds for new seeds and new test recordings (Student's t over both; with one seed, for that"
+    " network on new recordings)"
 )
 RANKING = (
-    "by mean test accuracy; each row is compared with the one below it, and with the first, by a bootstrap over test"
-    " recordings and seeds, paired, seeds only where both have the same; p is adjusted by Holm's method over all of"
-    " these; told apart below 5 %"
+    "by mean test accuracy; each two rows are compared on the same test recordings, for new seeds and new recordings:"
+    " Student's t, both as random effects, the windows of a recording or the recordings of a person as one; p is"
+    " adjusted by Holm's method for all pairs, and for earlier looks with fewer seeds; a verdict takes"
+    f" {MIN_SEEDS} seeds each, {MIN_CLUSTERS} independent groups, and a p below {LEVEL:.0%}; with one seed each it is"
+    " McNemar's test of two networks"
 )
 OPERATIONS = (
     "NeuroBench's definitions, before fusion. Dense: every weight and input; MACs and ACs: weights and inputs other"
@@ -125,7 +129,9 @@ def training(cell: Cell) -> str:
     said.append(f"{_name(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")
     if (schedule := config.get("scheduler._target_")) is not None:
         said.append(_name(schedule))
-    said.append(f"batches of {config.get('data.batch_size', '?')}")
+    batch = config.get("data.batch_size") or (cell.part("provenance").get("processes") or {}).get("recordings_per_step")
+    if batch is not None:
+        said.append(f"batches of {batch}")
     return ", ".join(said)
 
 

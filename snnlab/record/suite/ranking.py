@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from snnlab.errors import RecordError
-from snnlab.record.arms import Arm, arm_of
-from snnlab.record.comparison_table import ALPHA, verdict
-from snnlab.record.paired import difference, holm
+import numpy as np
+
+from snnlab.record.arms import Arm
+from snnlab.record.statistics import MIN_SEEDS
 from snnlab.record.suite.rows import Row
+from snnlab.record.verdicts import Looks, verdicts
 
 
 class Neighbours(NamedTuple):
@@ -29,48 +30,48 @@ class Neighbours(NamedTuple):
     said: str
 
 
-def compared(rows: Sequence[Row]) -> tuple[list[Neighbours], list[Neighbours]]:
-    """Compare each row with the one below it, and the best with each other, by a paired bootstrap.
+def compared(rows: Sequence[Row], looks: Looks | None = None) -> tuple[list[Neighbours], list[Neighbours]]:
+    """Compare each row with the one below it, and the best with each other.
 
-    Holm's adjustment is over all of these.
+    Who stands beside whom is chosen by the results, so that p is adjusted for the comparisons of all with all.
 
     Args:
         rows: The ranked rows of one dataset; those without accuracy count as not there.
+        looks: How often two arms were looked at, see `verdicts`.
 
     Returns:
         Each row against the one below it; the best row against each other one.
     """
     ranked = [row for row in rows if "test_accuracy" in row.values]
-    arms = {row.arm: _arm(row) for row in ranked}
     names = [row.arm for row in ranked]
-    beside, best = list(pairwise(names)), [(names[0], name) for name in names[1:]]
-    found = {
-        (one, other): difference(a.right, b.right, paired=a.seeds == b.seeds)
-        for one, other in dict.fromkeys([*beside, *best])
-        if isinstance(a := arms[one], Arm) and isinstance(b := arms[other], Arm) and _same_test(a, b)
-    }
-    adjusted = dict(zip(found, holm([each.p for each in found.values()]), strict=True))
+    arms = {row.arm: row.answers for row in ranked}
+    comparable = [arm for arm in arms.values() if isinstance(arm, Arm)]
+    found = {(each.one.name, each.other.name): each for each in verdicts(comparable, _same_test, looks)}
 
     def said(pair: tuple[str, str]) -> Neighbours:
-        one, other = arms[pair[0]], arms[pair[1]]
-        if pair not in found or not isinstance(one, Arm) or not isinstance(other, Arm):
-            return Neighbours(*pair, None, f"{pair[0]} and {pair[1]}: {_why_not(one, other)}")
-        told = found[pair].told and adjusted[pair] < ALPHA
-        return Neighbours(*pair, told, verdict(one, other, found[pair], adjusted[pair])[0])
+        if (verdict := found.get(pair)) is None:
+            return Neighbours(*pair, None, f"{pair[0]} and {pair[1]}: {_why_not(arms[pair[0]], arms[pair[1]])}")
+        return Neighbours(*pair, verdict.significant, verdict.sentence)
 
+    beside, best = list(pairwise(names)), [(names[0], name) for name in names[1:]]
     return [said(pair) for pair in beside], [said(pair) for pair in best]
 
 
-def _arm(row: Row) -> Arm | str:
-    """Return the arm with its answers, or why there are none."""
-    try:
-        return arm_of(row.arm, [cell.run for cell in row.tested if cell.run is not None])
-    except (RecordError, KeyError) as error:
-        return str(error)
+def times_shown(looks: Sequence[Mapping[str, int]], one: Arm, other: Arm) -> int:
+    """Return how often two arms were compared in a table, with this time: with other numbers of seeds each.
+
+    Args:
+        looks: How many seeds of each arm there were each time.
+        one: One arm.
+        other: The other.
+    """
+    earlier = {(seeds.get(one.name, 0), seeds.get(other.name, 0)) for seeds in looks}
+    with_verdict = {pair for pair in earlier if min(pair) >= MIN_SEEDS}
+    return len(with_verdict | {(len(one.seeds), len(other.seeds))})
 
 
 def _same_test(one: Arm, other: Arm) -> bool:
-    return one.data == other.data and one.recordings.tolist() == other.recordings.tolist()
+    return one.data == other.data and np.array_equal(one.recordings, other.recordings)
 
 
 def _why_not(one: Arm | str, other: Arm | str) -> str:

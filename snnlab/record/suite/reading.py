@@ -108,6 +108,7 @@ class Read:
         matched: By dataset and arm, {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
         published: Figures of others, as the suite has them.
+        looks: By dataset, how many seeds of each arm there were each time a table was shown.
         problems: What could not be read, a line each.
     """
 
@@ -121,6 +122,7 @@ class Read:
     matched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     controls: Sequence[Mapping[str, Any]] = ()
     published: Sequence[Mapping[str, Any]] = ()
+    looks: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
     problems: Sequence[str] = ()
 
 
@@ -159,6 +161,7 @@ def read_suite(folder: Path) -> Read:
         state.get("match") or {},
         state.get("controls") or (),
         page.get("published") or (),
+        state.get("looks") or {},
         problems,
     )
 

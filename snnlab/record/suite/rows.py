@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from snnlab.errors import RecordError
+from snnlab.record.arms import Arm as Answers
+from snnlab.record.arms import arm_of
+from snnlab.record.statistics import accuracy_interval
 from snnlab.record.suite.figures import figures
 from snnlab.record.suite.flags import flags
 from snnlab.record.suite.reading import Arm, Cell, Read
@@ -28,6 +32,7 @@ class Row:
         note: A sentence about the arm, or None.
         differs: In what it differs from the other arms.
         cells: Its runs, one a seed, tested or not.
+        answers: What its networks answered to the test recordings; or why that cannot be compared.
     """
 
     dataset: str
@@ -41,6 +46,7 @@ class Row:
     note: str | None = None
     differs: Sequence[str] = ()
     cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
+    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
 
     @property
     def tested(self) -> list[Cell]:
@@ -97,6 +103,12 @@ def _row(read: Read, dataset: str, name: str, cells: Sequence[Cell], peers: Sequ
     keys = dict.fromkeys(key for each in found for key in each)
     # A figure of some of the seeds is none of the arm.
     values = {key: spread([each[key] for each in found]) for key in keys if all(key in each for each in found)}
+    answers = _answers(name, tested)
+    if "test_accuracy" in values:
+        # Of new seeds on new recordings, where the answers are there.
+        between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, Answers) else None
+        low, high = (None, None) if between is None else between
+        values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
     match = (read.matched.get(dataset) or {}).get(name)
     return Row(
         dataset,
@@ -110,7 +122,17 @@ def _row(read: Read, dataset: str, name: str, cells: Sequence[Cell], peers: Sequ
         arm.note,
         arm.differs,
         kept,
+        answers,
     )
+
+
+def _answers(name: str, tested: Sequence[Cell]) -> Answers | str:
+    if not tested:
+        return "it was not tested"
+    try:
+        return arm_of(name, [cell.run for cell in tested if cell.run is not None])
+    except (RecordError, KeyError) as error:
+        return str(error)
 
 
 def _goodness(row: Row) -> tuple[bool, float]:

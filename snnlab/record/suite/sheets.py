@@ -10,8 +10,7 @@ from snnlab.record.suite.columns import COLUMNS, short_number
 from snnlab.record.suite.rows import Row
 from snnlab.record.suite.table import Part
 
-TIED = "≈: cannot be told from the row above."
-ONE_SEED = "One seed says which of these networks is better, not which way to train."
+TIED = "≈: cannot be told from the row above, or not with these seeds and recordings."
 BEST_ON_TEST = (
     "best on test: the best of the epochs that were tested, chosen on the test recordings; it is no result, and not"
     " comparable with one."
@@ -61,8 +60,6 @@ def remarks(part: Part) -> list[str]:
         said.append(f"Cannot be told from the best, {part.behind[0].better}: {listing(level)}.")
     # Of many arms the marks say as much as a sentence for each.
     said += [pair.said for pair in part.neighbours if len(part.rows) <= _FEW or pair.told]
-    if part.neighbours and any(len(row.seeds) == 1 for row in part.rows):
-        said.append(ONE_SEED)
     if any("best_test_accuracy" in row.values for row in part.rows):
         said.append(BEST_ON_TEST)
     return said

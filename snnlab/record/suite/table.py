@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from snnlab.record.suite.energy import Energy
 from snnlab.record.suite.grouping import read_runs
 from snnlab.record.suite.protocol import Clause, protocol
 from snnlab.record.suite.published import Published, published
-from snnlab.record.suite.ranking import Neighbours, compared
+from snnlab.record.suite.ranking import Neighbours, compared, times_shown
 from snnlab.record.suite.reading import Read, is_suite, read_suite
 from snnlab.record.suite.rows import Row, rows_of
 
@@ -109,5 +110,5 @@ def read_table(folder: Path, best_on_test: bool = False) -> Table:
 
 def _part(read: Read, dataset: str, figures: Sequence[Published], best_on_test: bool) -> Part:
     rows = rows_of(read, dataset, best_on_test)
-    beside, behind = compared(rows)
+    beside, behind = compared(rows, partial(times_shown, read.looks.get(dataset, ())))
     return Part(dataset, rows, beside, figures, protocol(read, rows), behind)

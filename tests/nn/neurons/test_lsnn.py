@@ -305,7 +305,7 @@ def test_norses_layer_over_time_is_its_cell(norse: Any) -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_the_recurrent_preset_is_norses_recurrent_cell(norse: Any, dtype: torch.dtype) -> None:
     batch, features = 100, 200
     x = noise(dtype, STEPS, batch, features)

@@ -81,3 +81,16 @@ def test_the_budget_says_how_near_each_arm_came(tmp_path: Path):
     page = {"match": {"by": "params", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})
     assert clauses(suite)["budget"] == "params of all arms within 10% of the first arm's; a 1 k (1.00 x)"
+
+
+def test_the_size_of_a_batch_is_the_one_that_ran_where_the_settings_leave_it_open(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    for path, old, new in (
+        (suite / "runs/digits/a/0/config.yaml", "  batch_size: 32\n", ""),
+        (suite / "runs/digits/a/0/result.json", '"number": 1', '"number": 2, "recordings_per_step": 48'),
+    ):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+    (part,) = read_table(suite).parts
+    assert dict(part.protocol)["training"].endswith("batches of 48")

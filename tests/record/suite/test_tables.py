@@ -14,7 +14,7 @@ from snnlab.commands.bench_table import main
 from snnlab.errors import ConfigError, RecordError
 from snnlab.record.suite.console_table import pieces
 from snnlab.record.suite.latex import escaped
-from snnlab.record.suite.sheets import ONE_SEED, Sheet, remarks, sheets
+from snnlab.record.suite.sheets import Sheet, remarks, sheets
 from snnlab.record.suite.table import read_table
 from snnlab.record.suite.tables import print_table, write_tables
 
@@ -30,13 +30,13 @@ ENOUGH = {"dataset": "digits", "architecture": "2 layers", "steps": 10, "params"
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    arms = {"worst": [0.5, 0.5, 0.49], "best": [0.91, 0.9, 0.89], "as_good": [0.9, 0.9, 0.89]}
+    arms = {"worst": [0.5, 0.5, 0.49, 0.51], "best": [0.91, 0.9, 0.89, 0.9], "as_good": [0.9, 0.9, 0.89, 0.89]}
     controls = [
         {"name": "shuffled_labels", "dataset": "digits", "arm": "best", "passed": True, "said": "25.0% | chance"}
     ]
     command = "snnlab bench suite=mine arms=[worst,best]"
     page = {"published": [{**ENOUGH, **node} for node in PUBLISHED], "command": command}
-    return make_suite(tmp_path / "s", arms, page=page, state={"controls": controls})
+    return make_suite(tmp_path / "s", arms, seeds=range(4), page=page, state={"controls": controls})
 
 
 def test_rows_are_ranked_and_neighbours_that_cannot_be_told_apart_say_so(suite: Path):
@@ -47,18 +47,45 @@ def test_rows_are_ranked_and_neighbours_that_cannot_be_told_apart_say_so(suite: 
     assert [(pair.worse, pair.told) for pair in part.behind] == [("as_good", False), ("worst", True)]
     assert "Cannot be told from the best, best: as_good." in remarks(part)
     assert part.neighbours[0].said.startswith("best against as_good: cannot tell (")
-    assert part.neighbours[1].said.startswith("as_good is better than worst: +40.0 points")
+    assert part.neighbours[1].said.startswith("as_good is better than worst: +39.5 points")
 
 
 def test_many_arms_have_marks_in_place_of_sentences_and_one_seed_is_said_to_be_one(tmp_path: Path):
     arms = {f"arm{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
     said = remarks(read_table(make_suite(tmp_path / "s", arms, seeds=(0,))).parts[0])
     assert said[1].startswith("Cannot be told from the best, arm0: arm1, arm2")
-    assert [line.split(":")[0] for line in said[2:]] == ["arm7 is better than arm8", ONE_SEED]
+    networks = "the network of arm7 with seed 0 is better than the network of arm8 with seed 0"
+    assert [line.split(":")[0] for line in said[2:]] == [networks]
+
+
+def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):
+    (part,) = read_table(make_suite(tmp_path / "s", {"a": [0.9, 0.91, 0.92], "b": [0.5, 0.51, 0.52]})).parts
+    assert [part.rank(row) for row in part.rows] == ["1", "2 ≈"]
+    assert part.neighbours[0].told is False
+    assert "no verdict" in part.neighbours[0].said
+    assert "+40.0 points" in part.neighbours[0].said
+
+
+def test_p_is_adjusted_for_all_pairs_and_for_earlier_looks(tmp_path: Path):
+    arms = {"a": [0.9, 0.91, 0.92, 0.9, 0.9], "b": [0.82, 0.83, 0.84, 0.82, 0.82]}
+    folder = make_suite(tmp_path / "s", arms, seeds=range(5))
+    once = p_of(folder)
+    looked = {"looks": {"digits": [{"a": 3, "b": 3}, {"a": 4, "b": 4}, {"a": 5, "b": 5}]}}
+    state = json.loads((folder / "suite.json").read_text())
+    (folder / "suite.json").write_text(json.dumps({**state, **looked}))
+    assert p_of(folder) == pytest.approx(3 * once, rel=0.1)  # with 4 and with 5 seeds: with 3 there was no verdict
+    more = make_suite(tmp_path / "more", {**arms, "c": [0.5] * 5, "d": [0.4] * 5}, seeds=range(5))
+    assert p_of(more) == pytest.approx(once, rel=0.1)  # the largest of six by Holm: the other five are far smaller
+
+
+def p_of(folder: Path) -> float:
+    """Return the p that a suite's table says of its best row and the one below it."""
+    said = read_table(folder).parts[0].neighbours[0].said
+    return float(re.findall(r"p ([0-9.e-]+)", said)[0])
 
 
 def test_arms_of_other_recordings_are_not_compared(suite: Path):
-    for seed in range(3):
+    for seed in range(4):
         path = suite / f"runs/digits/best/{seed}/result.json"
         path.write_text(path.read_text().replace('"abc"', '"other"'))
     (part,) = read_table(suite).parts
@@ -68,7 +95,7 @@ def test_arms_of_other_recordings_are_not_compared(suite: Path):
 
 def test_markdown_has_figures_protocol_and_controls(suite: Path):
     text = next(path for path in write_tables(suite) if path.suffix == ".md").read_text()
-    assert "| 1 | best | 3/3 | 90.0 ± 1.0 | 87.5 to 92.5 | 89.0 ± 1.0 | 3 |" in text
+    assert "| 1 | best | 4/4 | 90.0 ± 0.8 |" in text
     assert "| 1 | best | 2 M | 100 k | 200 k | 640 |" in text  # 0.1 M x 4.6 pJ + 0.2 M x 0.9 pJ
     assert "0.0 ± 0.0 | 90.0 ± 1.0 |" not in text
     assert "- **sizes**: 900 to train, 100 to validate, 200 to test" in text
@@ -126,7 +153,7 @@ def test_json_has_what_a_program_needs(suite: Path):
     assert {"rank", "dataset", "arm", "role", "seeds", "asked", "failed", "values", "flags", "note", "differs"} == set(
         row
     )
-    assert row["values"]["test_accuracy"]["n"] == 3
+    assert row["values"]["test_accuracy"]["n"] == 4
     assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high"}
     assert {column["of"] for column in page["columns"]} >= set(row["values"])
     assert part["protocol"]["clock"] == "320 ms in 8 steps of 40 ms"
@@ -168,7 +195,7 @@ def test_signs_of_latex_are_escaped(text: str, expected: str):
 def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytest.CaptureFixture[str]):
     print_table(suite)
     out = capsys.readouterr().out
-    assert "90.0 ± 1.0" in out
+    assert "90.0 ± 0.8" in out
     assert "cannot tell (" in out
     assert "stratified 0.1" in out
     assert "snnlab bench suite=mine arms=[worst,best]" in out
@@ -176,7 +203,7 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
 
 
 def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, capsys: pytest.CaptureFixture[str]):
-    for seed in range(3):
+    for seed in range(4):
         (suite / f"runs/digits/best/{seed}/metrics.csv").write_text("epoch,test/accuracy\n0,0.5\n1,0.99\n")
     assert main([str(suite), "--format", "md"], 0.0) == 0
     assert "best on test" not in capsys.readouterr().out

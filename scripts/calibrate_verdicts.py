@@ -1,0 +1,306 @@
+"""How often `snnlab bench` is wrong when it says which of two ways of training is better: simulated, and counted.
+
+    python scripts/calibrate_verdicts.py                          # all cells, 20,000 draws each, two seeds: an hour
+    python scripts/calibrate_verdicts.py --draws 2000 --cells persons
+
+A draw is two ways of training that are equally good, several networks of each, and what they answer to the same test
+recordings; a verdict that one is better is wrong. The logit of being right is
+
+    mean + network + recording (+ person) (+ way of training by recording) (+ way of training by person)
+
+each normal and drawn anew, so that recordings are easy or hard, and networks and ways of training have strengths of
+their own. The mean is such that the accuracy is that of the cell. Nothing of the verdicts is simulated: they are those
+of `snnlab.record.verdicts`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numba
+import numpy as np
+
+from snnlab.record.arms import Arm
+from snnlab.record.verdicts import verdicts
+
+# What a rate may be at most, of verdicts that ought to be wrong in 5 %.
+BOUND = 0.06
+# Times at which a suite is looked at, by its number of seeds.
+LOOKS = (4, 5, 10)
+METHODS = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A situation in which ways of training are compared.
+
+    Attributes:
+        recordings: Test recordings.
+        seeds: Networks of each way of training.
+        accuracy: Of all of them on average.
+        by_recording: Standard deviation (logits) of what a way of training is better at on a recording.
+        windows: Windows of each recording, which are answered on their own.
+        persons: Whose recordings they are, the last with three times as many as the first; 0: of as many persons.
+        of_networks: Standard deviation (logits) between networks.
+        paired: Whether networks of the same seed have their training recordings in common.
+        better: By how many points the first way of training is better, for power.
+    """
+
+    recordings: int
+    seeds: int
+    accuracy: float
+    by_recording: float = 0.0
+    windows: int = 1
+    persons: int = 0
+    of_networks: float = 0.2
+    paired: bool = False
+    better: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        rows = f"{self.recordings:,} recordings"
+        rows += f" of {self.persons} persons" if self.persons else ""
+        rows += f", {self.windows} windows each" if self.windows > 1 else ""
+        seeds = "1 network each" if self.seeds == 1 else f"{self.seeds} seeds{', split by seed' * self.paired}"
+        effect = ", network by recording" if self.by_recording else ""
+        return f"{rows}; accuracy {self.accuracy:g}; {seeds}{effect}"
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """Number of the recording or person of each row."""
+        if self.persons:
+            shares = np.geomspace(1, 3, self.persons)
+            sizes = np.maximum(np.floor(shares / shares.sum() * self.recordings).astype(int), 1)
+            sizes[-1] += self.recordings - sizes.sum()
+            return np.repeat(np.arange(self.persons), sizes * self.windows)
+        return np.repeat(np.arange(self.recordings), self.windows)
+
+
+def cells() -> Iterator[Cell]:
+    """Yield the 60 cells."""
+    seeds, spreads = (4, 5, 10), (0.1, 0.2, 0.4)
+    number = 0
+    for recordings in (10_000, 2_264, 264, 100):
+        for accuracy in (0.5, 0.9, 0.98, 0.995):
+            for effect in (0.0, 1.0):
+                yield Cell(
+                    recordings,
+                    seeds[number % 3],
+                    accuracy,
+                    effect,
+                    of_networks=spreads[(number // 3) % 3],
+                    paired=number % 4 == 3,
+                )
+                number += 1
+    for recordings in (10_000, 264, 100):
+        yield Cell(recordings, 1, 0.9, 1.0, of_networks=0.0)
+    for persons in (6, 12, 29):
+        for n in (1, 4, 5, 10):
+            yield Cell(264, n, 0.9, 1.0, persons=persons, of_networks=0.0 if n == 1 else 0.2)
+        yield Cell(264, 10, 0.5, 1.0, persons=persons)
+        yield Cell(264, 5, 0.5, 0.0, persons=persons)
+    for windows in (8, 30):
+        for n, effect in ((1, 1.0), (4, 0.0), (5, 1.0)):
+            yield Cell(264, n, 0.9, effect, windows=windows, of_networks=0.0 if n == 1 else 0.2)
+    yield Cell(100, 5, 0.9, 1.0, windows=8, persons=12)
+
+
+@numba.njit(cache=True)
+def draw(rng, mean, of_recordings, by_recording, of_networks, of_splits, clusters, of_clusters, right):  # type: ignore[no-untyped-def]
+    """Fill `right`, `[M, S, N]`, with what S networks of each of M ways of training have right.
+
+    Args:
+        rng: Where numbers come from.
+        mean: Of the logits, `[M]`.
+        of_recordings: Standard deviation of the rows of a cluster.
+        by_recording: Of the ways of training on a row, and on a cluster.
+        of_networks: Of the networks of a way of training.
+        of_splits: Of what networks of the same seed have in common.
+        clusters: Cluster of each row, `[N]`.
+        of_clusters: Standard deviation of clusters; 0 where a row is one.
+        right: What is filled.
+    """
+    ways, seeds, rows = right.shape
+    networks = of_networks * rng.standard_normal((ways, seeds)) + of_splits * rng.standard_normal(seeds)
+    count = clusters[-1] + 1 if of_clusters else 0
+    shared = of_clusters * rng.standard_normal(count)
+    own = by_recording * rng.standard_normal((ways, count))
+    for row in range(rows):
+        base = of_recordings * rng.standard_normal()
+        if of_clusters:
+            base += shared[clusters[row]]
+        for way in range(ways):
+            logit = mean[way] + base
+            if by_recording:
+                logit += by_recording * rng.standard_normal()
+            if of_clusters:
+                logit += own[way, clusters[row]]
+            for seed in range(seeds):
+                right[way, seed, row] = rng.random() * (1 + math.exp(-logit - networks[way, seed])) < 1
+
+
+def simulated(cell: Cell, ways: int, rng: np.random.Generator) -> Iterator[list[Arm]]:
+    """Yield ways of training that are equally good, but for the first where the cell says so."""
+    clusters, clustered = cell.clusters, bool(cell.persons) or cell.windows > 1
+    rows, of_clusters = len(clusters), 1.0 if clustered else 0.0
+    # Windows of a recording are alike, and recordings of a person are not.
+    of_recordings = 0.3 if cell.windows > 1 else 1.5
+    of_splits = 0.3 * cell.paired
+    parts = (of_recordings, of_clusters, cell.by_recording, cell.by_recording * clustered, cell.of_networks, of_splits)
+    spread = math.sqrt(sum(part**2 for part in parts))
+    means = np.array([_mean(cell.accuracy + cell.better / 100 * (way == 0), spread) for way in range(ways)])
+    recordings = np.stack([np.arange(rows), np.zeros(rows, int)], 1)
+    splits = [str(seed * cell.paired) for seed in range(cell.seeds)]
+    right = np.zeros((ways, cell.seeds, rows), bool)
+    while True:
+        draw(rng, means, of_recordings, cell.by_recording, cell.of_networks, of_splits, clusters, of_clusters, right)
+        yield [
+            Arm(str(way), list(range(cell.seeds)), right[way], recordings, "", clusters, splits) for way in range(ways)
+        ]
+
+
+def false_verdicts(cell: Cell, draws: int, seed: int) -> float:
+    """Return how often one of two equally good ways of training is called better; or the better one, for power."""
+    worlds = simulated(cell, 2, np.random.default_rng(seed))
+    return sum(verdicts(next(worlds))[0].significant for _ in range(draws)) / draws
+
+
+def false_tables(cell: Cell, draws: int, seed: int) -> float:
+    """Return how often a table of several ways of training has any false sentence; the first may be better."""
+    worlds, wrong = simulated(cell, METHODS, np.random.default_rng(seed)), 0
+    for _ in range(draws):
+        wrong += any(
+            each.significant and not (cell.better and each.one.name == "0" and each.difference.effect > 0)
+            for each in verdicts(next(worlds))
+        )
+    return wrong / draws
+
+
+def false_looks(cell: Cell, draws: int, seed: int) -> float:
+    """Return how often one of two equally good ways is called better at any of the looks at more and more seeds."""
+    worlds, wrong = simulated(cell, 2, np.random.default_rng(seed)), 0
+    for _ in range(draws):
+        arms = next(worlds)
+        for look, seeds in enumerate(LOOKS, 1):
+            now = [
+                arm._replace(seeds=arm.seeds[:seeds], right=arm.right[:seeds], splits=arm.splits[:seeds])
+                for arm in arms
+            ]
+            if verdicts(now, looks=lambda one, other, look=look: look)[0].significant:
+                wrong += 1
+                break
+    return wrong / draws
+
+
+def power_at_smallest(cell: Cell, draws: int, seed: int) -> float:
+    """Return how often a difference is told that is as large as what an average "cannot tell" says could be."""
+    worlds = simulated(cell, 2, np.random.default_rng(seed))
+    smallest = float(np.mean([verdicts(next(worlds))[0].difference.smallest() for _ in range(200)]))
+    return false_verdicts(_replace(cell, better=100 * smallest), draws, seed)
+
+
+def _replace(cell: Cell, **values: float) -> Cell:
+    return Cell(**{**vars(cell), **values})  # type: ignore[arg-type]
+
+
+def _mean(accuracy: float, spread: float) -> float:
+    """Return the mean of a normal logit with which the accuracy is on average what it should be."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(61)
+    low, high = -15.0, 20.0
+    for _ in range(80):
+        mean = (low + high) / 2
+        found = float((weights / weights.sum() / (1 + np.exp(-mean - spread * nodes))).sum())
+        low, high = (mean, high) if found < accuracy else (low, mean)
+    return (low + high) / 2
+
+
+Count = Callable[[Cell, int, int], float]
+
+
+class Row:
+    """A line of the table."""
+
+    def __init__(self, group: str, name: str, cell: Cell, count: Count, at_most: float = 1.0, at_least: float = 0.0):
+        self.group, self.name, self.cell, self.count = group, name, cell, count
+        self.at_most, self.at_least = at_most, at_least
+
+
+def rows() -> list[Row]:
+    """Return all lines of the table."""
+    of_cells = [
+        Row("windows" if c.windows > 1 else "persons" if c.persons else "recordings", c.name, c, false_verdicts, BOUND)
+        for c in cells()
+    ]
+    tables = [
+        Row("tables", f"{METHODS} methods, {what}; {c.name}", c, false_tables, BOUND)
+        for what, better in (("all equal", 0.0), ("one better by 6 points", 6.0))
+        for c in (Cell(264, 5, 0.9, 0.5, better=better), Cell(2_264, 5, 0.9, 0.5, better=better))
+    ]
+    looks = [
+        Row("looks", f"looked at with {', '.join(map(str, LOOKS))} seeds; {c.name}", c, false_looks, BOUND)
+        for c in (Cell(264, 10, 0.9, 0.5), Cell(2_264, 10, 0.9, 0.5), Cell(2_264, 10, 0.5, 0.5, paired=True))
+    ]
+    three = Cell(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)  # 1 point between networks
+    power = [Row("power", f"3 points told; {three.name}, sd 1 point", three, false_verdicts, at_least=0.8)] + [
+        Row("power", f"the smallest difference that is said to be told in 80 %; {c.name}", c, power_at_smallest)
+        for c in (
+            Cell(264, 5, 0.9, 0.5),
+            Cell(2_264, 5, 0.9, 0.5),
+            Cell(2_264, 10, 0.7, 0.5),
+            Cell(264, 5, 0.7, persons=29),
+        )
+    ]
+    return [*of_cells, *tables, *looks, *power]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=20_000, help="of each cell (default 20000)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each gives a column (default 0 1)")
+    parser.add_argument("--cells", nargs="+", help="groups: recordings, persons, windows, tables, looks, power")
+    parser.add_argument("--out", type=Path, help="where the table goes, in Markdown; else it is printed alone")
+    chosen = parser.parse_args(arguments)
+    begun, failed, lines = time.time(), 0, []
+    print(f"{len(list(cells()))} cells; {chosen.draws:,} draws each, seeds {chosen.seeds}", flush=True)
+    for row in rows():
+        if chosen.cells and row.group not in chosen.cells:
+            continue
+        found = [row.count(row.cell, chosen.draws, seed) for seed in chosen.seeds]
+        wrong = any(not row.at_least <= each <= row.at_most for each in found)
+        failed += wrong
+        limit = (
+            f"at most {row.at_most:.0%}" if row.at_most < 1 else f"at least {row.at_least:.0%}" if row.at_least else ""
+        )
+        lines.append([row.group, row.name, *(f"{each:.2%}" for each in found), limit + " MISSED" * wrong])
+        print(" | ".join(lines[-1]), f"  [{time.time() - begun:.0f} s]", flush=True)
+    head = ["", "situation", *(f"seed {seed}" for seed in chosen.seeds), "must be"]
+    if chosen.out:
+        table = [head, [":--", ":--", *("--:" for _ in chosen.seeds), ":--"], *lines]
+        chosen.out.write_text(
+            ABOUT.format(draws=chosen.draws) + "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n"
+        )
+    print(f"{failed} of {len(lines)} missed")
+    return int(failed > 0)
+
+
+ABOUT = """# How often verdicts are wrong
+
+`snnlab bench` says of two ways of training which is better, or that nobody can tell. This table, made by
+`make calibrate` (`scripts/calibrate_verdicts.py`, which says what is simulated), counts how often it calls one of two
+equally good ones better, in {draws:,} draws each; and below, how often it tells a difference that is there.
+
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())
