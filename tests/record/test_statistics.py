@@ -205,4 +205,4 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
 
 
 def test_each_look_costs_more_than_the_one_before():
-    assert [look_factor(look) for look in (1, 2, 3)] == [1, 3, 6]
+    assert [look_factor(look) for look in (1, 2, 3)] == [1, 4, 9]

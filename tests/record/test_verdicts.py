@@ -52,7 +52,7 @@ def test_p_is_holms_over_all_pairs_and_counts_the_looks(arms: list[Arm]):
     alone = verdicts(arms[:2])[0].p
     looked = verdicts(arms[:2], looks=lambda one, other: 2)[0]
     assert verdicts(arms)[0].p == pytest.approx(alone)  # the largest of three
-    assert looked.p == pytest.approx(min(1, 3 * alone))
+    assert looked.p == pytest.approx(min(1, 4 * alone))
     assert "looked at 2 times" in looked.sentence
 
 
