@@ -191,7 +191,7 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
     framing, cells, filled, many, most = replace(settings.framing(), kind=Counts()), 0, 0, 0, 0
     inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large
-        packed = EventBatch.from_packed(store.gather(index[None]))
+        packed = EventBatch.from_packed(store.gather(index[None], duration_us=settings.duration_us))
         x = framing(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))

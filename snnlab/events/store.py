@@ -148,13 +148,15 @@ class Store:
         """Checksum of all values, for a run's record."""
         return self.manifest.content
 
-    def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int = 0) -> Packed:
+    def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> Packed:
         """Copy the given recordings, or a window of each, in the given order, into one block.
+
+        Events outside the window are not read: time and memory are those of the windows, not of the recordings.
 
         Args:
             indices: Places in the store; repeats are allowed.
-            start_us: When each window begins (us), from where on its times are; None for whole recordings.
-            duration_us: Length of the windows (us).
+            start_us: When each window begins (us), from where on its times are; None: at 0.
+            duration_us: Length of the windows (us); None: as long as each recording.
 
         Shape:
             indices, start_us: `[B]`; B may be 0.
@@ -163,9 +165,8 @@ class Store:
             IndexError: If a place is outside the store.
         """
         index = self._places(indices)
-        starts, stops = self._offsets[index], self._offsets[index + 1]
-        if start_us is not None:
-            starts, stops = self._windows(starts, stops, start_us, duration_us)
+        begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+        starts, stops = self._windows(index, begins, duration_us)
         offsets = np.zeros(index.size + 1, np.int64)
         np.cumsum(stops - starts, out=offsets[1:])
         pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
@@ -178,17 +179,30 @@ class Store:
             events, offsets, sizes = events.take(inside), kept, np.diff(kept)
         if start_us is not None:
             np.subtract(events.t, np.repeat(start_us, sizes), out=events.t)
-        return Packed(*events, offsets, gather_targets(self.targets, index, start_us), index, start_us)
+        return Packed(*events, offsets, gather_targets(self.targets, index, begins, duration_us), index, start_us)
 
-    def _windows(
-        self, starts: np.ndarray, stops: np.ndarray, start_us: np.ndarray, duration_us: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first and the last event, and one, of a window of each recording, by the same of the recording."""
-        ends = zip(starts.tolist(), stops.tolist(), start_us.tolist(), strict=True)
-        t = self._columns["t"]
-        places = [start + np.searchsorted(t[start:stop], (at, at + duration_us)) for start, stop, at in ends]
-        found = np.array(places, np.int64).reshape(-1, 2)
+    def _windows(self, index: np.ndarray, begins: np.ndarray, duration_us: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first event, and the one after the last, of a window of each recording."""
+        t, found = self._columns["t"], np.empty((index.size, 2), np.int64)
+        # A recording that ends within the window, as most do, is not searched for its end.
+        late = np.full(index.size, False) if duration_us is None else self.last_t[index] - begins >= duration_us
+        bounds = zip(self._offsets[index].tolist(), self._offsets[index + 1].tolist(), begins.tolist(), strict=True)
+        for place, (start, stop, begin) in enumerate(bounds):
+            events = t[start:stop]
+            found[place, 0] = start if begin == 0 else start + np.searchsorted(events, begin)
+            found[place, 1] = start + np.searchsorted(events, begin + duration_us) if late[place] else stop
         return found[:, 0], found[:, 1]
+
+    def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
+        """Count the events of recordings, or of a window of each; arguments are those of `gather`.
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        index = self._places(indices)
+        begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+        starts, stops = self._windows(index, begins, duration_us)
+        return int((stops - starts).sum())
 
     def count_outside(self, indices: np.ndarray, duration_us: int) -> int:
         """Count the events that a window `[0, duration_us)` leaves out.
@@ -200,9 +214,7 @@ class Store:
         Raises:
             IndexError: If a place is outside the store.
         """
-        index = self._places(indices)
-        late = index[self.last_t[index] >= duration_us]
-        return sum(_count_from(self._packed(place).t, duration_us) for place in late.tolist())
+        return self.count(indices) - self.count(indices, None, duration_us)
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest's checksums.
@@ -239,10 +251,6 @@ def _opened(path: Path, camera: CameraPath | None) -> Store:
 def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
     # Concatenating nothing is an error in NumPy, hence the empty piece.
     return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
-
-
-def _count_from(t: np.ndarray, start: int) -> int:
-    return t.size - int(np.searchsorted(t, start))
 
 
 def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
