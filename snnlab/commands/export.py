@@ -162,7 +162,9 @@ def _gradients(run: Assembled, batch: Batch) -> Arrays:
 def _batch(run: Assembled, wanted: Wanted) -> Batch:
     data = run.data
     places = data.places_of(getattr(data.split, wanted.split))
-    return data.framing(data.events_of(places[_samples(wanted.samples, places.size, wanted.split)]))
+    events = data.events_of(places[_samples(wanted.samples, places.size, wanted.split)])
+    with data.store.blamed(events.index.numpy):
+        return data.framing(events)
 
 
 def _samples(words: str, size: int, part: str) -> list[int]:

@@ -206,4 +206,6 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     assemble.count_classes(loss, data)
     for note in [*dataset.notes, *assemble.data_notes(data)]:
         _log.info(note)
+    for warning in assemble.data_warnings(data):
+        _log.warning(warning)
     return module, data, built

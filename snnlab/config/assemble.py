@@ -13,6 +13,7 @@ from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
 from snnlab.config.assemble_data import data_notes as data_notes
 from snnlab.config.assemble_data import data_settings as data_settings
+from snnlab.config.assemble_data import data_warnings as data_warnings
 from snnlab.config.assemble_data import dataset as dataset
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store

@@ -12,7 +12,7 @@ from torch import Tensor
 from snnlab.data.settings import DataSettings
 from snnlab.data.windows import window_counts
 from snnlab.errors import DataError
-from snnlab.events import Store
+from snnlab.events import Events, Store
 
 # Events that are looked at together.
 _TOGETHER = 1 << 20
@@ -45,10 +45,8 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
         stop = int(np.searchsorted(events.t, end))
         for start in range(0, stop, _TOGETHER):
             piece = events.take(slice(start, min(start + _TOGETHER, stop)))
-            pixel = piece.x.astype(np.int64)
-            if piece.y is not None:
-                pixel += piece.y.astype(np.int64) * width
-            counts += np.bincount(pixel, _windows_of(piece.t, many, settings), counts.size)
+            with store.blamed(lambda index=index: np.array([index])):
+                counts += _counted(piece, width, counts.size, _windows_of(piece.t, many, settings))
     hot = counts > settings.hot_pixels_hz * windows.sum() * settings.duration_ms / 1000
     if hot.any() and not (counts[~hot] > 0).any():
         raise DataError(
@@ -56,6 +54,14 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
             " a second; raise it"
         )
     return torch.from_numpy(hot)
+
+
+def _counted(events: Events, width: int, pixels: int, often: np.ndarray) -> np.ndarray:
+    """Return how often each pixel has an event, `[H * W]`."""
+    pixel = events.x.astype(np.int64)
+    if events.y is not None:
+        pixel += events.y.astype(np.int64) * width
+    return np.bincount(pixel, often, pixels)
 
 
 def _windows(store: Store, indices: np.ndarray, settings: DataSettings) -> np.ndarray:

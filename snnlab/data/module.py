@@ -161,7 +161,8 @@ class EventDataModule(L.LightningDataModule):
         trainer = self.trainer
         mixes = self.mixing is not None and trainer is not None and trainer.training
         precise = trainer is None or trainer.precision == "32-true"
-        frames = self.framing(batch, lists=self.lists and precise and not mixes)
+        with self.store.blamed(lambda: batch.index.numpy(force=True)):
+            frames = self.framing(batch, lists=self.lists and precise and not mixes)
         if trainer is not None and not precise:  # Lightning has seen the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not mixes:

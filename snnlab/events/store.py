@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.errors import StoreError
+from snnlab.errors import DataError, StoreError
 from snnlab.events.camera import CameraPath
 from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
-from snnlab.events.targets import gather_targets, targets_problem
+from snnlab.events.targets import NO_END, gather_targets, targets_problem
 
 
 class Packed(NamedTuple):
@@ -185,7 +187,8 @@ class Store:
         """Return the first event, and the one after the last, of a window of each recording."""
         t, found = self._columns["t"], np.empty((index.size, 2), np.int64)
         # A recording that ends within the window, as most do, is not searched for its end.
-        late = np.full(index.size, False) if duration_us is None else self.last_t[index] - begins >= duration_us
+        duration_us = NO_END if duration_us is None else duration_us
+        late = self.last_t[index] - begins >= duration_us
         bounds = zip(self._offsets[index].tolist(), self._offsets[index + 1].tolist(), begins.tolist(), strict=True)
         for place, (start, stop, begin) in enumerate(bounds):
             events = t[start:stop]
@@ -215,6 +218,39 @@ class Store:
             IndexError: If a place is outside the store.
         """
         return self.count(indices) - self.count(indices, None, duration_us)
+
+    @contextmanager
+    def blamed(self, indices: Callable[[], np.ndarray]) -> Iterator[None]:
+        """Say of what fails inside that the packed copy is damaged, if recordings are not what was checked at packing.
+
+        Args:
+            indices: Returns the places in the store of the recordings that are used inside, `[B]`; asked after a
+                failure alone, since a GPU may have them.
+
+        Raises:
+            StoreError: If events of theirs are outside the sensor; else whatever was raised inside.
+        """
+        try:
+            yield
+        except (DataError, IndexError, ValueError) as error:
+            if problem := self._outside(indices()):
+                raise StoreError(
+                    f"{self.path}: the packed copy is damaged: {problem}; {CURE} (snnlab data clean deletes it)"
+                ) from error
+            raise
+
+    def _outside(self, indices: np.ndarray) -> str | None:
+        """Return in words which events of recordings are outside the sensor, which none was when they were packed."""
+        for place in np.unique(indices).tolist():
+            events = self._packed(place)
+            for key, size in zip("xyp", self.sensor_size, strict=True):
+                column: np.ndarray | None = getattr(events, key)
+                if column is None or not column.size or column.dtype == np.bool_:
+                    continue
+                if column.min() < 0 or column.max() >= size:
+                    span = f"{column.min()}..{column.max()}"
+                    return f"{key} of recording {place} spans {span}, and the sensor has 0..{size - 1}"
+        return None
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest's checksums.

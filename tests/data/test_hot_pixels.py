@@ -92,6 +92,7 @@ def test_rates_are_those_of_a_plain_loop_over_all_windows(seed: int, tmp_path: P
     counts, windows = np.zeros(12), 0
     for index in (0, 2):
         t, x, y, _ = store[index]
+        assert y is not None
         start = 0.0
         while start == 0 or (stride_ms is not None and int(t[-1]) >= start - (stride_ms - duration_ms) * 1000):
             inside = (t >= start) & (t < start + 1000 * duration_ms)

@@ -34,7 +34,7 @@ class Pipeline(NamedTuple):
     steps: tuple[Step, ...]
 
     def reach_us(self, until_us: int) -> int | None:
-        """Return until when (us) recordings must be read, so that all is right before `until_us`; None: to their end."""
+        """Return until when (us) recordings are read, to be right before `until_us`; None: to their end."""
         reach = float(until_us)
         for augmentation, _ in reversed(self.steps):
             reach = augmentation.reach_us(reach)
