@@ -203,6 +203,10 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store, dataset)
+    if experiment.init_from is not None:
+        from snnlab.commands.trained_before import found_before
+
+        found_before(experiment, data, say=True)
     assemble.count_classes(loss, data)
     for note in [*dataset.notes, *assemble.data_notes(data)]:
         _log.info(note)

@@ -58,6 +58,20 @@ def join(files: Sequence[Hashable], given: Sequence[str | None]) -> Joined:
     return Joined(np.array([places[one] for one in roots], np.int64), names, given)
 
 
+def numbered(groups: np.ndarray | None, recordings: int) -> np.ndarray:
+    """Return a number for the group of each recording; one that is in none has a number of its own.
+
+    Args:
+        groups: Group of each recording, negative for none; or None.
+        recordings: How many there are.
+
+    Shape:
+        groups: `[R]`; returns int64 `[R]`.
+    """
+    alone = np.arange(recordings)
+    return alone if groups is None else np.where(groups >= 0, groups, groups.max(initial=-1) + 1 + alone)
+
+
 def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
     """Return which recordings are of groups that the user names, bool `[R]`.
 

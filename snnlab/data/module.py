@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
 from snnlab.data.control import Controlled
+from snnlab.data.grouping import numbered
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
@@ -149,6 +150,23 @@ class EventDataModule(L.LightningDataModule):
     def places_of(self, part: np.ndarray) -> np.ndarray:
         """Return what an epoch of some recordings goes through: the recordings, or the windows of them."""
         return part if self.windows is None else self.windows.of(part)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """A number for the person, or other group, of each recording of the store, int64 `[R]`."""
+        return numbered(self.store.groups, len(self.store))
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many recordings each part has, and how many windows and groups, where there are such."""
+        found: dict[str, int] = {}
+        for name in ("train", "val", "test"):
+            part: np.ndarray = getattr(self.split, name)
+            found[f"{name}_size"] = part.size
+            if self.windows is not None:
+                found[f"{name}_windows"] = self.windows.of(part).size
+            if self.store.groups is not None:
+                found[f"{name}_groups"] = np.unique(self.groups[part]).size
+        return found
 
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
         """Remember the batch's first recording, or window, for which the CPU would later have to wait."""
