@@ -63,14 +63,13 @@ def too_early(store: Store, settings: DataSettings) -> str | None:
         settings: Window and steps.
     """
     last_t = store.last_t[store.last_t >= 0]
-    step_us = settings.duration_us / settings.steps
     if not last_t.size or settings.steps == 1 or settings.bin_by == "count":
         return None
-    if last_t.max() >= max(step_us, HARDLY_ANY * settings.duration_us):
+    if last_t.max() >= HARDLY_ANY * settings.duration_us:
         return None
     usual = max(float(np.median(last_t)), 0.5)  # rounded from fractions
     unit = min(_UNITS, key=lambda name: abs(np.log(usual * _UNITS[name] / settings.duration_us)))
-    steps = int(last_t.max() // step_us) + 1
+    steps = int(last_t.max() * settings.steps // settings.duration_us) + 1
     return (
         f"the last event of {last_t.size:,} recordings is at {last_t.max() / 1000:g} ms, so that all are in the first"
         f" {f'{steps} ' if steps > 1 else ''}of {settings.steps} steps; if files have times in {unit}, set"

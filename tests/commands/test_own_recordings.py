@@ -217,3 +217,50 @@ def test_what_no_frame_holds_is_explained(people: list[str], workplace: Path, sn
     assert "are in no frame (in the last 2 columns, which fill no cell of data.downsample=3)" in done.out
     done = snnlab("data", "inspect", *people, "data.crop=[0,0,4,6]")
     assert "are in no frame (outside data.crop)" in done.out
+
+
+def test_a_complete_list_of_parts_is_followed_where_nothing_else_says_what_is_for_testing(
+    hands: Path, workplace: Path, snnlab: Snnlab, store_dir: Path
+) -> None:
+    names = sorted(path.name for path in hands.glob("*.npy"))
+    (workplace / "all.csv").write_text("path,label\n" + "".join(f"{name},{name[3:-6]}\n" for name in names))
+    parts = [("train", "val", "test")[number % 3] for number in range(len(names))]
+    rows = "".join(f"{name},{part}\n" for name, part in zip(names, parts, strict=True))
+    (workplace / "split.csv").write_text("recording,split\n" + rows)
+    given = ["data=folder", f"data.root={hands}", f"data.labels={workplace / 'all.csv'}", *SETTINGS]
+    done = snnlab("data", "inspect", *given, "data.split_file=split.csv", f"data.store_dir={store_dir}")
+    assert done.status == 0, done.err
+    found = [
+        line.split()[1] for line in done.out.splitlines() if line.split()[:1] in (["train"], ["validation"], ["test"])
+    ]
+    assert found == ["8", "8", "8"]
+
+
+def test_fewer_recordings_than_processes_are_told_of_before_the_training(
+    people: list[str], workplace: Path, snnlab: Snnlab
+) -> None:
+    several = [*people, "trainer=ddp", "trainer.devices=5", f"output_dir={workplace / 'runs'}", "data.val_fraction=0.2"]
+    done = snnlab("train", *several)
+    assert done.status == 2
+    assert "trainer.devices: 4 validation recordings cannot be divided among 5 processes" in done.err
+    assert not (workplace / "runs").exists()
+
+
+def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people: list[str], workplace: Path) -> None:
+    from snnlab.config import assemble
+    from snnlab.config.composing import compose_once
+
+    for stride in (None, 50.0):
+        more = [] if stride is None else [f"data.stride_ms={stride}"]
+        experiment, _ = compose_once([*people, *more, "data.val_fraction=0"], None)
+        settings, dataset = assemble.data_settings(experiment), assemble.dataset(experiment)
+        store = assemble.store(dataset, settings)
+        data = assemble.data_module(experiment, settings, store, dataset)
+        events = windows = 0
+        for index in data.split.train.tolist():
+            t = store[index].t
+            for start in [0] if stride is None else range(0, 1000, round(stride)):
+                if start == 0 or int(t[-1]) >= 1000 * (start - 50 + 100):
+                    events += int(((t >= 1000 * start) & (t < 1000 * start + 100_000)).sum())
+                    windows += 1
+        assert assemble.density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
