@@ -236,6 +236,21 @@ def test_a_complete_list_of_parts_is_followed_where_nothing_else_says_what_is_fo
     assert found == ["8", "8", "8"]
 
 
+def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
+    people: list[str], hands: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    names = sorted(path.name for path in hands.glob("p[0-4]*.npy"))
+    parts = "".join(f"{name},{'val' if name.endswith('1.npy') else 'train'}\n" for name in names)
+    (workplace / "split.csv").write_text("recording,split\n" + parts)
+    given = [*people, "data.split_file=split.csv", f"output_dir={workplace / 'runs'}"]
+    done = snnlab("train", *given)
+    assert done.status == 2
+    assert "p0_left_0.npy is in train and val both, and so are 4 other groups" in done.err
+    done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
+    assert done.status == 0, done.err
+    assert "warning: 5 groups of recordings are in two of training, validation and test" in done.out
+
+
 def test_fewer_recordings_than_processes_are_told_of_before_the_training(
     people: list[str], workplace: Path, snnlab: Snnlab
 ) -> None:

@@ -181,11 +181,10 @@ def test_a_folder_of_classes_has_the_fingerprint_that_it_always_had(classes: Pat
 def test_a_table_that_was_edited_has_another_fingerprint_whatever_digit_it_was(
     before: str, after: str, tmp_path: Path
 ) -> None:
-    found = []
-    for start in (before, after):
-        root = table(tmp_path, f"0.npy,a,{start},,,", "1.npy,b,,,,", "2.npy,a,,,,")
-        found.append(Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0).fingerprint())
-    assert found[0] != found[1]
+    root = table(tmp_path, f"0.npy,a,{before},,,", "1.npy,b,,,,", "2.npy,a,,,,")
+    first = Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0).fingerprint()
+    (root / "labels.csv").write_text((root / "labels.csv").read_text().replace(before, after))
+    assert Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0).fingerprint() != first
 
 
 def test_parts_of_a_file_stay_together_where_only_some_of_them_have_a_group(tmp_path: Path) -> None:
@@ -207,6 +206,31 @@ def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_
     folder = Folder(str(tmp_path / "parts"), SENSOR)
     assert sorted(folder.split.tolist()) == [0, 0, 1, 1, 2, 2]
     assert "2 for testing, 2 for validation" in folder.notes[0]
+
+
+def test_classes_beside_a_folder_of_a_part_are_not_passed_over(tmp_path: Path) -> None:
+    for name in ("wave", "clap", "train/session"):
+        write(tmp_path / "mine" / name / "a.npy", 0)
+    with pytest.raises(DataError, match="holds train, .* beside these clap, wave, which hold recordings too"):
+        Folder(str(tmp_path / "mine"), SENSOR)
+
+
+def test_what_is_no_recording_is_named(classes: Path) -> None:
+    (classes / "still").mkdir()
+    (classes / "up" / "notes.mat").touch()
+    (classes / "up" / "gone.npy").symlink_to(classes / "nowhere.npy")
+    _, *notes = Folder(str(classes), SENSOR).notes
+    assert notes == [
+        f"folder: no recordings in {classes / 'still'}",
+        "folder: left out, links that lead nowhere: up/gone.npy",
+        "folder: left out, for their endings: up/notes.mat",
+    ]
+
+
+def test_columns_of_a_table_that_are_not_used_are_named(tmp_path: Path) -> None:
+    table(tmp_path)
+    (tmp_path / "labels.csv").write_text("path,label,camera\n0.npy,a,x\n1.npy,a,y\n2.npy,b,x\n3.npy,b,x\n")
+    assert Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:] == ["folder: columns not used: camera"]
 
 
 def test_hidden_files_of_other_systems_are_no_recordings(classes: Path) -> None:
