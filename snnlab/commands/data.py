@@ -156,7 +156,7 @@ def clean_all(experiment: Experiment, settings: DataSettings) -> None:
         print("nothing to delete: these recordings are not packed")
     if others := copies(folder):
         size = sum(copy.size for copy in others) / 1e6
-        print(f"{len(others)} packed copies of other recordings, {size:,.1f} MB, stay in {folder}")
+        print(f"packed copies of other recordings that stay: {len(others)}, {size:,.1f} MB in {folder}")
 
 
 def _say_earlier(dataset: Dataset, folder: Path) -> None:

@@ -29,7 +29,8 @@ USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint bes
 Let the network of a run answer to recordings again: its own test recordings, another part, other bins, another dataset.
 The overrides go on top of the run's config.yaml. Written are result.json, predictions.npz, and pictures of which class
 was taken for which and of the accuracy over time (of values, of the error over time), into RUN/evaluations/... or
-FOLDER, whose path is printed last.
+FOLDER, whose path is printed last. Of another split, test and validation recordings that the run was trained on are
+refused.
 
 --anytime tells what comes out if a recording is answered as soon as the network is sure enough: accuracy, mean latency
 and mean spikes until the answer, at a dozen thresholds of the running readout's probability; also as anytime.csv and

@@ -65,8 +65,8 @@ def store(recordings: Dataset, data: DataSettings) -> Store:
     if earlier:
         size = sum(copy.size for copy in earlier) / 1e6
         _log.info(
-            f"{len(earlier)} earlier packed copies of these recordings, {size:,.1f} MB, are in {folder};"
-            " snnlab data clean --all with the same overrides deletes them"
+            f"earlier packed copies of these recordings: {len(earlier)}, {size:,.1f} MB in {folder}; snnlab data clean"
+            " --all, with the same overrides, deletes them"
         )
     return packed if data.camera is None else packed.still(data.camera)
 

@@ -141,7 +141,7 @@ def require_undivided(place: str, joined: Joined, parts: np.ndarray) -> None:
     found = divided(joined.groups, parts.astype(np.int64))
     if joined.groups is not None and found.size:
         first = int(found[0])
-        more = f", and so are {found.size - 1} others" if found.size > 1 else ""
+        more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
         raise DataError(
             f"{place}: the recordings of {joined.names[first]} are in {parts_in_words(joined.groups, parts, first)}"
             f" both{more}; a group, and the parts of one file, must be in one part"

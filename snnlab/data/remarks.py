@@ -39,7 +39,7 @@ def remarks(store: Store, split: Split, names: Sequence[str] | None) -> Iterator
         part_of[places] = part
     # Of one batch that is trained and validated on, each recording is in both by intention.
     if not np.intersect1d(split.train, split.val).size and (found := divided(store.groups, part_of)).size:
-        yield f"{found.size:,} groups of recordings are in two of training, validation and test"
+        yield f"groups of recordings that are in two of training, validation and test: {found.size:,}"
 
 
 def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:

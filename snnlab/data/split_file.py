@@ -54,12 +54,15 @@ def read_split(
     said = _from_json(path, text, len(names)) if path.suffix.lower() == ".json" else _from_table(path, text, names)
     if (parts == TEST).any() and ((said != -1) & (said != TEST) & (parts == TEST)).any():
         place = int(np.flatnonzero((said != -1) & (said != TEST) & (parts == TEST))[0])
-        raise DataError(f"data.split_file: {path}: {names[place]} is one of the dataset's test recordings")
+        raise DataError(
+            f"data.split_file: {path}: {names[place]} is one of the dataset's test recordings; of your own recordings,"
+            " folders, the table's column split and data.test_groups say which these are"
+        )
     if not (said == TRAIN).any():
         raise DataError(f"data.split_file: {path} names no recordings for training")
     said[list(bad)] = -1
     if on_divided_group == "fail" and groups is not None and (found := divided(groups, said)).size:
-        more = f", and so are {found.size - 1} other groups" if found.size > 1 else ""
+        more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
         raise DataError(
             f"data.split_file: {path}: the person or group of {names[found[0]]} is in"
             f" {parts_in_words(groups, said, int(found[0]))} both{more}; data.on_divided_group=keep keeps it so"

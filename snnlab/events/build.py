@@ -38,7 +38,8 @@ Progress = Callable[[Recordings, int, str], Recordings]
 class Source(Protocol):
     """What a dataset offers to be packed; for several workers it must survive pickling.
 
-    One whose recordings are files says in an attribute `origin` in which folder these are.
+    It may have more: `origin`, the folder that its recordings lie in; `called`, what users call them; and `free_split`,
+    whether split and groups are not in the fingerprint, and are the source's whatever they were when it was packed.
     """
 
     @property
@@ -127,6 +128,8 @@ def open_or_build(
             if not os.path.exists(path):
                 _build(source, path, progress, workers, alone_s, on_bad)
     store = Store.open(path)
+    if getattr(source, "free_split", False):
+        store = store.divided(source.split, source.groups)
     _check_same(source, store)
     if store.bad and on_bad == "fail":
         raise DataError(_bad_text(store))
@@ -170,7 +173,11 @@ def _pack(
     reasons: list[str] = []
     hopeless = len(source) if on_bad == "skip" else min(_HOPELESS, len(source))
     with writer, closing(reading) as recordings:
-        shown = progress(recordings, len(source), f"packing {source.label}") if progress else recordings
+        shown = (
+            progress(recordings, len(source), f"packing {getattr(source, 'called', source.label)}")
+            if progress
+            else recordings
+        )
         for place, events in enumerate(shown):
             with _writable(folder):
                 if isinstance(events, Unusable):

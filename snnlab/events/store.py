@@ -6,6 +6,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from snnlab.errors import DataError, StoreError
 from snnlab.events.camera import CameraPath
-from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, column_types, content_hash
+from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, FREE, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
 from snnlab.events.targets import NO_END, gather_targets, targets_problem
 
@@ -101,6 +102,24 @@ class Store:
     def still(self, camera: CameraPath) -> Store:
         """Return this store as one that hands out its recordings without a camera's motion."""
         return Store(self.path, self.manifest, self._columns, self._arrays, camera)
+
+    def divided(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
+        """Return this store with another split and other groups, as it would be if it had been packed with them.
+
+        Args:
+            split: 0 for training, 1 for test, 2 for validation.
+            groups: User or speaker of each recording, or None.
+
+        Shape:
+            split, groups: `[R]`.
+        """
+        given = {"split": split, **({} if groups is None else {"groups": groups})}
+        arrays = {key: array for key, array in self._arrays.items() if key not in FREE}
+        arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in given.items()}
+        sums = {key: value for key, value in self.manifest.sha256.items() if key not in FREE}
+        sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in given}
+        manifest = replace(self.manifest, content=content_hash(sums))
+        return Store(self.path, manifest, self._columns, arrays, self.camera)
 
     def __len__(self) -> int:
         return self.manifest.recordings
@@ -258,15 +277,17 @@ class Store:
         Raises:
             StoreError: If a file's values have changed since they were packed.
         """
-        found = {key: hashlib.sha256(array.data).hexdigest() for key, array in self._arrays.items()}
+        manifest = Manifest.read(self.path)
+        arrays = {key: _load_array(self.path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
+        found = {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
         for key in self._columns:
             # From the file and not through its map, whose pages would fill the memory.
             with (self.path / f"{key}.bin").open("rb") as file:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        damaged = sorted(key for key in found if found[key] != self.manifest.sha256.get(key))
+        damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
         if damaged:
             raise StoreError(f"{self.path}: the checksum of {', '.join(damaged)} is wrong; {CURE}")
-        if content_hash(found) != self.manifest.content:
+        if content_hash(found) != manifest.content:
             raise StoreError(f"{self.path}: the manifest's content checksum is wrong; {CURE}")
 
     def _places(self, indices: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Pa
     assert [line.rpartition(";")[2] for line in earlier] == [" snnlab data clean --all deletes it"] * 2
     *deleted, left = snnlab("data", "clean", "--all", *mine).out.splitlines()
     assert len(deleted) == 3
-    assert left.startswith("1 packed copies of other recordings, ")
+    assert left.startswith("packed copies of other recordings that stay: 1, ")
     assert len(packed_folders(workplace / "stores")) == 1
     # Of recordings that are gone too.
     shutil.rmtree(workplace / "others")

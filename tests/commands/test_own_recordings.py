@@ -245,10 +245,10 @@ def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
     given = [*people, "data.split_file=split.csv", f"output_dir={workplace / 'runs'}"]
     done = snnlab("train", *given)
     assert done.status == 2
-    assert "p0_left_0.npy is in train and val both, and so are 4 other groups" in done.err
+    assert "p0_left_0.npy is in train and val both (of 5 such groups" in done.err
     done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
     assert done.status == 0, done.err
-    assert "warning: 5 groups of recordings are in two of training, validation and test" in done.out
+    assert "warning: groups of recordings that are in two of training, validation and test: 5" in done.out
 
 
 def test_fewer_recordings_than_processes_are_told_of_before_the_training(

@@ -48,7 +48,7 @@ def test_a_group_in_two_parts_is_told_of() -> None:
     whole, divided = split([0, 1, 2, 3, 4, 5], [], []), split([0, 2, 3, 4, 5], [], [1])
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)) == [
-        "1 groups of recordings are in two of training, validation and test"
+        "groups of recordings that are in two of training, validation and test: 1"
     ]
     batch = split([0, 1], [0, 1], [])  # one batch, learned by heart
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), batch, None)) == []

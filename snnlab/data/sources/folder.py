@@ -62,11 +62,13 @@ class Folder:
         ValueError: if a setting is out of its range.
 
     Attributes:
-        origin: Where the recordings are.
+        called: What users call the recordings.
+        origin: Where they are.
         draws_test: Whether nothing says which recordings are for testing, so that a split file may.
     """
 
     label = "folder"
+    free_split = True
 
     def __init__(
         self,
@@ -105,17 +107,20 @@ class Folder:
         self.groups = joined.groups
         self.split = parts_of(self._entries, strata(self.targets, len(self)), joined, test_fraction, people)
         self.draws_test = test_groups is None and self._entries[0].part is None
-        called = name or self.label
-        self.notes = [f"{called}: {self._summary(table)}", *(f"{called}: {note}" for note in found.notes)]
+        self.called = name or self.label
+        self.notes = [f"{self.called}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return how files are read, and every recording's file, size, time of change, part and label."""
+        """Return how files are read, and every recording's file, size, time of change and label.
+
+        Not what it is for: the packed copy is the same whoever is held out for testing.
+        """
         stats = {path: path.stat() for path in dict.fromkeys(entry.path for entry in self._entries)}
         recordings = [
             f"{self._relative(entry.path)} {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
-            f" {_exact(entry.start_ms)} {_exact(entry.end_ms)} {said} {part} {entry.group}"
-            for entry, said, part in zip(self._entries, self._said(), self.split, strict=True)
+            f" {_exact(entry.start_ms)} {_exact(entry.end_ms)} {said}"
+            for entry, said in zip(self._entries, self._said(), strict=True)
         ]
         reading = {key: value for key, value in vars(self.reading).items() if key != "polarity_values" or value}
         return ({} if self._kind == "class" else {"targets": self._kind}) | {

@@ -79,11 +79,9 @@ def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{words} accuracy", f"{accuracy:.1%}{of}"
         if (error := metrics.get(f"{stage}/mae")) is not None:
             yield f"{words} mean error", f"{error:.4g}{of}"
-    if before := selection.get("trained_before"):
-        yield (
-            "the run that it began with was trained on",
-            ", ".join(f"{before[part]} of {part}" for part in ("val", "test")),
-        )
+    before = selection.get("trained_before") or {}
+    if seen := ", ".join(f"{before[part]:,} of {words}" for part, words in _STAGES if before.get(part)):
+        yield "the run that it began with was trained on", seen
     if (epoch := selection.get("epoch")) is not None:
         yield "chosen epoch", f"{epoch + 1} of {selection.get('epochs')} ({selection.get('rule')})"
     if (last := metrics.get("last/val/accuracy")) is not None:

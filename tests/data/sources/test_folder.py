@@ -171,10 +171,24 @@ def test_other_targets_than_classes_need_a_table(classes: Path, targets: Any) ->
         Folder(str(classes), SENSOR, targets=targets)
 
 
-def test_a_folder_of_classes_has_the_fingerprint_that_it_always_had(classes: Path) -> None:
-    page = Folder(str(classes), SENSOR).fingerprint()
-    assert list(page) == ["dataset", "reading", "sensor_size", "classes", "recordings"]
-    assert page["recordings"][0].endswith(" 0 inf 0 0 None") or page["recordings"][0].endswith(" 0 inf 0 1 None")
+def test_who_is_for_testing_is_not_packed_anew(tmp_path: Path) -> None:
+    root, stores = people(tmp_path / "mine"), tmp_path / "stores"
+    settings: dict[str, Any] = {"labels": "labels.csv", "group_by": "user"}
+    contents = set()
+    for tested in ("p1", "p2", "p3"):
+        folder = Folder(root, SENSOR, **settings, test_groups=[tested])
+        store = open_or_build(folder, stores)
+        np.testing.assert_array_equal(store.split, folder.split)
+        assert store.groups is not None
+        assert store.groups.tolist() == [0, 0, 1, 2]
+        contents.add(store.fingerprint)
+        store.verify()
+    assert open_or_build(Folder(root, SENSOR, labels="labels.csv", group_by="path"), stores).groups is None
+    assert len(contents) == 3
+    assert len([path for path in stores.iterdir() if path.is_dir()]) == 1
+    # As if it had been packed so from the beginning.
+    alone = open_or_build(Folder(root, SENSOR, **settings, test_groups=["p3"]), tmp_path / "alone")
+    assert alone.fingerprint in contents
 
 
 @pytest.mark.parametrize(("before", "after"), [("1234556", "1234564"), ("123456.1", "123456.4"), ("0.1", "0.12345678")])
@@ -211,7 +225,7 @@ def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_
 def test_classes_beside_a_folder_of_a_part_are_not_passed_over(tmp_path: Path) -> None:
     for name in ("wave", "clap", "train/session"):
         write(tmp_path / "mine" / name / "a.npy", 0)
-    with pytest.raises(DataError, match="holds train, .* beside these clap, wave, which hold recordings too"):
+    with pytest.raises(DataError, match=r"holds train, .* beside these clap, wave, which hold recordings too"):
         Folder(str(tmp_path / "mine"), SENSOR)
 
 
