@@ -5,6 +5,9 @@ Axes: N events, R recordings, M windows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +15,7 @@ from torch import Tensor
 from snnlab.data.settings import DataSettings
 from snnlab.data.windows import window_counts
 from snnlab.errors import DataError
-from snnlab.events import Events, Store
+from snnlab.events import Store
 
 # Events that are looked at together.
 _TOGETHER = 1 << 20
@@ -40,13 +43,9 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
     assert settings.hot_pixels_hz is not None
     width, height, _ = settings.size
     counts, windows = np.zeros(width * height), _windows(store, indices, settings)
-    for index, many in zip(indices.tolist(), windows.tolist(), strict=True):
-        events, end = store[index], (many - 1) * (settings.stride_us or 0) + settings.duration_us
-        stop = int(np.searchsorted(events.t, end))
-        for start in range(0, stop, _TOGETHER):
-            piece = events.take(slice(start, min(start + _TOGETHER, stop)))
-            with store.blamed(lambda index=index: np.array([index])):
-                counts += _counted(piece, width, counts.size, _windows_of(piece.t, many, settings))
+    for piece in _pieces(store, indices, windows, settings):
+        with store.blamed(lambda piece=piece: np.array(piece.recordings)):
+            counts += np.bincount(np.concatenate(piece.pixels), np.concatenate(piece.often), counts.size)
     hot = counts > settings.hot_pixels_hz * windows.sum() * settings.duration_ms / 1000
     if hot.any() and not (counts[~hot] > 0).any():
         raise DataError(
@@ -56,12 +55,31 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
     return torch.from_numpy(hot)
 
 
-def _counted(events: Events, width: int, pixels: int, often: np.ndarray) -> np.ndarray:
-    """Return how often each pixel has an event, `[H * W]`."""
-    pixel = events.x.astype(np.int64)
-    if events.y is not None:
-        pixel += events.y.astype(np.int64) * width
-    return np.bincount(pixel, often, pixels)
+class _Piece(NamedTuple):
+    """Events that are counted together: of which recordings, their pixels, in how many windows each is."""
+
+    recordings: list[int]
+    pixels: list[np.ndarray]
+    often: list[np.ndarray]
+
+
+def _pieces(store: Store, indices: np.ndarray, windows: np.ndarray, settings: DataSettings) -> Iterator[_Piece]:
+    """Yield the events of recordings' windows, some recordings or a part of one at a time."""
+    width, piece, held = settings.size[0], _Piece([], [], []), 0
+    for index, many in zip(indices.tolist(), windows.tolist(), strict=True):
+        events, end = store[index], (many - 1) * (settings.stride_us or 0) + settings.duration_us
+        stop = int(np.searchsorted(events.t, end))
+        for start in range(0, stop, _TOGETHER):
+            part = events.take(slice(start, min(start + _TOGETHER, stop)))
+            piece.recordings.append(index)
+            piece.pixels.append(part.x.astype(np.int64) + (0 if part.y is None else part.y.astype(np.int64) * width))
+            piece.often.append(_windows_of(part.t, many, settings))
+            held += part.t.size
+            if held >= _TOGETHER:
+                yield piece
+                piece, held = _Piece([], [], []), 0
+    if held:
+        yield piece
 
 
 def _windows(store: Store, indices: np.ndarray, settings: DataSettings) -> np.ndarray:

@@ -204,16 +204,18 @@ class Store:
 
     def _windows(self, index: np.ndarray, begins: np.ndarray, duration_us: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the first event, and the one after the last, of a window of each recording."""
-        t, found = self._columns["t"], np.empty((index.size, 2), np.int64)
+        t = self._columns["t"]
+        starts, stops = self._offsets[index], self._offsets[index + 1]
+        firsts, lasts = starts.copy(), stops.copy()
         # A recording that ends within the window, as most do, is not searched for its end.
         duration_us = NO_END if duration_us is None else duration_us
         late = self.last_t[index] - begins >= duration_us
-        bounds = zip(self._offsets[index].tolist(), self._offsets[index + 1].tolist(), begins.tolist(), strict=True)
-        for place, (start, stop, begin) in enumerate(bounds):
-            events = t[start:stop]
-            found[place, 0] = start if begin == 0 else start + np.searchsorted(events, begin)
-            found[place, 1] = start + np.searchsorted(events, begin + duration_us) if late[place] else stop
-        return found[:, 0], found[:, 1]
+        for place in np.flatnonzero(late | (begins > 0)).tolist():
+            start, stop, begin = int(starts[place]), int(stops[place]), int(begins[place])
+            firsts[place] = start + np.searchsorted(t[start:stop], begin)
+            if late[place]:
+                lasts[place] = start + np.searchsorted(t[start:stop], begin + duration_us)
+        return firsts, lasts
 
     def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
         """Count the events of recordings, or of a window of each; arguments are those of `gather`.

@@ -25,7 +25,8 @@ class _Plain(SimpleNamespace):
 
 
 def split(train: list[int], val: list[int], test: list[int]) -> Split:
-    return Split(*(np.array(part, np.int64) for part in (train, val, test)), "by hand")
+    parts = [np.array(part, np.int64) for part in (train, val, test)]
+    return Split(parts[0], parts[1], parts[2], "by hand")
 
 
 def test_a_part_that_lacks_a_class_is_told_of() -> None:
