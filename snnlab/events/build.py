@@ -28,6 +28,9 @@ _HOPELESS = 20
 # Reasons that a message lists.
 _FEW = 10
 
+# Beside a store's other files: the folder that its recordings lay in.
+ORIGIN = "origin.txt"
+
 _log = logging.getLogger(__name__)
 
 Recordings = Iterable[Events | Unusable]
@@ -188,7 +191,9 @@ def _pack(
             if len(reasons) == place + 1 == hopeless:
                 raise DataError(f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
         with _writable(folder):
-            writer.finish(source.fingerprint(), source.targets, source.split, source.groups, origin_of(source))
+            if (origin := origin_of(source)) is not None:
+                (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
+            writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
 
 
 def _bad_text(store: Store) -> str:

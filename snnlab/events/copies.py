@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from snnlab.errors import StoreError
-from snnlab.events.build import locked
+from snnlab.events.build import ORIGIN, locked
 
 # What a store's name ends in: so many characters of a fingerprint.
 _KEY = "?" * 12
@@ -73,7 +72,6 @@ def size_of(path: Path) -> int:
 
 def _origin(path: Path) -> str | None:
     try:
-        page = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        return (path / ORIGIN).read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError):
         return None
-    return page.get("origin") if isinstance(page, dict) else None

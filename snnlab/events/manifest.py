@@ -44,7 +44,6 @@ class Manifest:
         content: Checksum of all values: the data's fingerprint in a run's record.
         bad: Place of each recording that could not be used, which is here without events, and the reason.
         versions: Of snnlab and NumPy when it was packed; for people, never compared.
-        origin: The folder that the recordings lay in; None where they were simulated, or packed before this was kept.
     """
 
     format: int
@@ -57,7 +56,6 @@ class Manifest:
     content: str
     bad: list[list[Any]]
     versions: dict[str, str]
-    origin: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into the folder."""
@@ -78,8 +76,7 @@ class Manifest:
         found = page.get("format") if isinstance(page, dict) else None
         if found != FORMAT:
             raise StoreError(f"{folder}: has format {found}, this snnlab reads {FORMAT}; {CURE}")
-        known = {field.name for field in fields(cls)}
-        if not known - {"origin"} <= set(page) <= known:
+        if set(page) != {field.name for field in fields(cls)}:
             raise StoreError(f"{folder}: manifest.json lacks entries or has foreign ones; {CURE}")
         return cls(**page)
 

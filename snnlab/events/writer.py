@@ -64,14 +64,7 @@ class StoreWriter:
         self._bad.append([len(self._sizes), reason])
         self.append(empty_events(self.sensor_size))
 
-    def finish(
-        self,
-        source: dict[str, Any],
-        targets: np.ndarray,
-        split: np.ndarray,
-        groups: np.ndarray | None,
-        origin: str | None = None,
-    ) -> None:
+    def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
         """Write what is known per recording, and the manifest last."""
         for file in self._files.values():
             file.flush()
@@ -100,5 +93,4 @@ class StoreWriter:
             content=content_hash(sha256),
             bad=self._bad,
             versions={"snnlab": __version__, "numpy": np.__version__},
-            origin=origin,
         ).write(self.folder)
