@@ -55,7 +55,8 @@ class DataSettings:
         still: Whether that motion is undone, so that each part of the scene stays where it is.
         crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
         downsample: Side of a cell, pixels, of which the events are counted together.
-        hot_pixels_hz: Pixels with more events a second than this, over all training recordings, are left out.
+        hot_pixels_hz: Pixels with more events a second than this, over the windows of all training recordings, are
+            left out.
         batch_size: Recordings a batch.
         num_workers: Processes that load; 0 loads in the main process.
         val_fraction: Part of the training recordings held out for validation, 0 <= f < 1.
