@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 import time
+from types import FrameType
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
@@ -72,6 +73,10 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     from snnlab.errors import Interrupted, SnnlabError
 
     command = importlib.import_module(f"snnlab.commands.{name}")
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        # So that what is begun is cleaned up, as after Ctrl-C; a training has its own way to end.
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         return command.main(arguments, started)
     except Interrupted as stop:
@@ -86,6 +91,15 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     except KeyboardInterrupt:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
+    finally:
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    from snnlab.errors import Interrupted
+
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", number)
 
 
 if __name__ == "__main__":

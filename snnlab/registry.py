@@ -58,7 +58,7 @@ class Registry:
             )
         return self._entries[name]
 
-    def build(self, name: Any, settings: Mapping[str, Any], place: str, **context: Any) -> Any:
+    def build(self, name: Any, settings: Mapping[str, Any], place: str, /, **context: Any) -> Any:
         """Build the entry `name` from its settings.
 
         Args:

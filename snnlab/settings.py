@@ -137,6 +137,8 @@ def describe_type(annotation: Any) -> str:
         return " or ".join(map(describe_type, plain)) + (" or null" if type(None) in args else "")
     if _is_abc(origin or annotation, Sequence):
         inner = [a for a in args if a is not Ellipsis]
+        if inner and get_origin(inner[0]) in (Union, types.UnionType):
+            return f"a list, each of it {describe_type(inner[0])}"
         return f"a list of {describe_type(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
     if _is_abc(origin or annotation, Mapping):
         return "a mapping"

@@ -169,15 +169,17 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     """
     from snnlab.config.overrides import merged
     from snnlab.config.resumable import MAY_CHANGE
+    from snnlab.settings import key_of
     from snnlab.suite.page import is_begun, read_page, require_same, united
-    from snnlab.suite.plan import Plan
+    from snnlab.suite.plan import OF_FILES, Plan
     from snnlab.suite.tuning import search_plan
 
     request, whole, own, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
     suite_ = united(whole, request.choice, page)
     own_name = None if own is None else str(own)
-    plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command)
+    simulated = _simulated(suite_, own) if {key_of(text) for text in request.typed} & set(OF_FILES) else frozenset()
+    plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command, simulated)
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
     cells = plan.cells(request.choice, whole.seeds)
@@ -187,6 +189,24 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
         if suite_.tuning(arm) is not None:
             search_plan(plan, dataset, arm, merged)
     return plan, cells
+
+
+def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
+    """Return the datasets of a suite that read no files; what cannot be composed is told of later."""
+    from snnlab.config.composing import compose_once
+    from snnlab.data.settings import DATASETS
+    from snnlab.errors import SnnlabError
+    from snnlab.settings import takes
+
+    found = set()
+    for name, overrides in suite_.datasets.items():
+        try:
+            kind = compose_once(list(overrides), own)[0].data.get("type")
+        except SnnlabError:
+            continue
+        if kind in DATASETS and not takes(DATASETS.get(kind, "data"), "root"):
+            found.add(name)
+    return frozenset(found)
 
 
 def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:

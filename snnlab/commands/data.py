@@ -17,20 +17,24 @@ if TYPE_CHECKING:
     from snnlab.data.splits import Split
     from snnlab.events import Store
 
-USAGE = """usage: snnlab data ACTION [--figure FILE] [--config-dir DIR] [OVERRIDES]
+USAGE = """usage: snnlab data ACTION [--figure FILE] [--all] [--config-dir DIR] [OVERRIDES]
 
   prepare   find or fetch the recordings, and pack them, as a training does when it begins
-  inspect   how many there are, how long, how dense, of which classes or values; what the binning leaves out; a picture
+  inspect   how many there are, how long, how dense, of which classes, values and groups, and in how many windows; what
+            the binning leaves out; a picture
   verify    read the packed copy and compare it with its checksums
-  where     where the packed copy is, and how large
-  clean     delete the packed copy; the recordings stay
+  where     where the packed copy is, and how large; and copies of the recordings as they were before a change
+  clean     delete the packed copy; --all: those of before too. The recordings stay
 
-The overrides are those of snnlab train.
+The overrides are those of snnlab train. Where recordings are missing that can be fetched, prepare, inspect and verify
+fetch them too, and say from where and how much it is; data.download=false fetches nothing.
 
   snnlab data inspect                                          the embedded digits
   snnlab data inspect data=nmnist data.root=FOLDER --figure nmnist.png
   snnlab data prepare data=folder data.root=FOLDER ...
+  snnlab data clean --all data=nmnist data.root=FOLDER
 """
+_ALL = "--all"
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -44,7 +48,9 @@ def main(arguments: list[str], started: float) -> int:
             f"data: there is no action {action}.{did_you_mean(action, ACTIONS)} There are {listing(ACTIONS)}"
         )
     known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
-    options, overrides = split_options(f"data {action}", rest, known)
+    everything = action == "clean" and _ALL in rest
+    rest = [word for word in rest if not (everything and word == _ALL)]
+    options, overrides = split_options(f"data {action}", rest, known, (_ALL,) if action == "clean" else ())
     figure = options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target
@@ -61,6 +67,10 @@ def main(arguments: list[str], started: float) -> int:
     import_plugins(experiment.plugins)
     with experiment.located_errors():
         settings = assemble.data_settings(experiment)
+        if everything:
+            with until_nobody_reads():
+                clean_all(experiment, settings)
+            return 0
         dataset = assemble.dataset(experiment)
         with until_nobody_reads():
             for note in dataset.notes:
@@ -84,11 +94,12 @@ def inspect(experiment: Experiment, settings: DataSettings, dataset: Dataset, fi
     found = inspect_store(store, _split(settings, store, dataset), settings, dataset.class_names)
     width, height, polarities = settings.size
     kind = {1: "", 2: ", ON and OFF"}.get(polarities, f", {polarities} polarities")
-    head = f"{experiment.data['type']}: {_size_text(store)}; {width} x {height} pixels{kind}"
+    name = settings.name or dataset.label
+    head = f"{name}: {_size_text(store)}; {width} x {height} pixels{kind}"
     print_inspection(head, found, settings, [dataset.name(index) for index in found.empty])
     if store.bad:
         print("\n".join([f"{len(store.bad):,} recordings that cannot be used:", *store.bad.values()]))
-    target = Path(figure or f"outputs/data_{dataset.label}.png")
+    target = Path(figure or f"outputs/data_{name}.png")
     _draw(store, settings, dataset, [group.name for group in found.classes], target)
     print(target)
 
@@ -107,12 +118,14 @@ def verify(experiment: Experiment, settings: DataSettings, dataset: Dataset, fig
 
 
 def where(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
-    """Print where the packed copy is."""
+    """Print where the packed copy is, and those of before."""
     from snnlab.config import assemble
     from snnlab.events.build import store_path
 
-    path = store_path(dataset, assemble.store_folder(settings))
+    folder = assemble.store_folder(settings)
+    path = store_path(dataset, folder)
     print(_size_text(_store(settings, dataset)) if path.exists() else f"{path}: not packed yet")
+    _say_earlier(dataset, folder)
 
 
 def clean(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
@@ -124,6 +137,33 @@ def clean(experiment: Experiment, settings: DataSettings, dataset: Dataset, figu
     freed = _megabytes(store_path(dataset, folder))
     path = remove(dataset, folder)
     print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
+    _say_earlier(dataset, folder)
+
+
+def clean_all(experiment: Experiment, settings: DataSettings) -> None:
+    """Delete all packed copies of a dataset's recordings, which need not be there any more."""
+    from snnlab.config import assemble
+    from snnlab.data.settings import DATASETS
+    from snnlab.events.copies import copies, copies_of, remove_copies
+
+    factory = DATASETS.get(experiment.data["type"], "data")
+    lie_in = Path(settings.root or "data").expanduser() / getattr(factory, "folder_name", "")
+    folder, label = assemble.store_folder(settings), str(getattr(factory, "label", experiment.data["type"]))
+    found = copies_of(folder, label, str(lie_in.resolve()))
+    for copy in remove_copies(found):
+        print(f"{copy.path} deleted, {copy.size / 1e6:,.1f} MB free")
+    if not found:
+        print("nothing to delete: these recordings are not packed")
+    if others := copies(folder):
+        size = sum(copy.size for copy in others) / 1e6
+        print(f"packed copies of other recordings that stay: {len(others)}, {size:,.1f} MB in {folder}")
+
+
+def _say_earlier(dataset: Dataset, folder: Path) -> None:
+    from snnlab.config.assemble_data import earlier_copies
+
+    for copy in earlier_copies(dataset, folder):
+        print(f"{copy.path}: of before, {copy.size / 1e6:,.1f} MB; snnlab data clean --all deletes it")
 
 
 ACTIONS: dict[str, Callable[[Experiment, DataSettings, Dataset, str | None], None]] = {
@@ -181,5 +221,6 @@ def _size_text(store: Store) -> str:
 
 
 def _megabytes(path: Path) -> str:
-    size = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
-    return f"{size / 1e6:,.1f} MB"
+    from snnlab.events.copies import size_of
+
+    return f"{size_of(path) / 1e6:,.1f} MB"

@@ -29,7 +29,8 @@ USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint bes
 Let the network of a run answer to recordings again: its own test recordings, another part, other bins, another dataset.
 The overrides go on top of the run's config.yaml. Written are result.json, predictions.npz, and pictures of which class
 was taken for which and of the accuracy over time (of values, of the error over time), into RUN/evaluations/... or
-FOLDER, whose path is printed last.
+FOLDER, whose path is printed last. Of another split, test and validation recordings that the run was trained on are
+refused.
 
 --anytime tells what comes out if a recording is answered as soon as the network is sure enough: accuracy, mean latency
 and mean spikes until the answer, at a dozen thresholds of the running readout's probability; also as anytime.csv and
@@ -103,12 +104,16 @@ def evaluate(
     """
     from snnlab.commands.loading import assembled_run
     from snnlab.commands.testing import costs
+    from snnlab.commands.trained_before import require_not_trained_on
     from snnlab.config import assemble
     from snnlab.console import quiet_lightning
     from snnlab.nn.operations import counted
     from snnlab.record.predictions import Predictions, layer_names
 
     settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
+    for answered in {part, "val"} if early and early.accuracy is not None else {part}:
+        if answered != "train":
+            require_not_trained_on(run, data, answered)
     _choose(data, part)
     if early:
         early.check(experiment, settings, data)
@@ -118,7 +123,7 @@ def evaluate(
     with quiet_lightning():
         optimizer = assemble.optimizer(experiment, built)
         module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
-        predictions = Predictions("test")
+        predictions = Predictions("test", data.groups)
         quiet = replace(experiment, logger=None, callbacks=None)
         trainer = assemble.trainer(quiet, folder, [predictions])
         # As in the training: a first convolution of events differs from one of frames in the last digits.
@@ -145,8 +150,9 @@ def lines(values: dict[str, Any]) -> list[str]:
     else:
         score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
     told = [f"control: {values['control']}: the figures are no result"] if values.get("control") else []
+    windows = f"{values['windows']:,} windows of " if "windows" in values else ""
     told += [
-        f"{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
+        f"{windows}{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
         f" {score}, loss {metrics[f'{part}/loss']:.4f}"
     ]
     names = values.get("accuracy_of_class", {})
@@ -199,6 +205,8 @@ def _record(
     found: dict[str, float],
     arrays: dict[str, np.ndarray],
 ) -> dict[str, Any]:
+    import numpy as np
+
     from snnlab.record.evaluation import findings
 
     names = dataset.class_names or [str(number) for number in range(dataset.num_classes)]
@@ -209,7 +217,8 @@ def _record(
         "overrides": overrides,
         "data": experiment.data["type"],
         "data_fingerprint": data.store.fingerprint,
-        "recordings": len(targets),
+        "recordings": int(np.unique(arrays[f"{part}_recording"]).size),
+        **({} if data.windows is None else {"windows": len(targets)}),
         "targets": data.settings.targets,
         "control": experiment.control,
         "metrics": {name.replace("test/", f"{part}/", 1): float(value) for name, value in found.items()},

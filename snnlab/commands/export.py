@@ -160,15 +160,11 @@ def _gradients(run: Assembled, batch: Batch) -> Arrays:
 
 
 def _batch(run: Assembled, wanted: Wanted) -> Batch:
-    from snnlab.events.frames import EventBatch
-
     data = run.data
-    places = getattr(data.split, wanted.split)
-    if data.windows is not None:
-        places = data.windows.of(places)
-    chosen = places[_samples(wanted.samples, places.size, wanted.split)]
-    packed = data.store.gather(chosen) if data.windows is None else data.windows.gather(data.store, chosen)
-    return data.framing(EventBatch.from_packed(packed))
+    places = data.places_of(getattr(data.split, wanted.split))
+    events = data.events_of(places[_samples(wanted.samples, places.size, wanted.split)])
+    with data.store.blamed(events.index.numpy):
+        return data.framing(events)
 
 
 def _samples(words: str, size: int, part: str) -> list[int]:

@@ -17,6 +17,7 @@ from snnlab.commands.processes.job import Job
 from snnlab.commands.processes.outside import place_of
 from snnlab.commands.processes.threads import shared_threads
 from snnlab.commands.testing import chosen_metrics
+from snnlab.commands.trained_before import KEY, SPLIT, counted, found_before, record_trained_on, recorded_before
 from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
@@ -108,7 +109,10 @@ def fit_and_test(
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
-            write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
+            before = recorded_before(folder) if resumption else found_before(experiment, data)
+            split = {**data.split.as_record(), "classes": data.class_names}
+            write_json(folder / SPLIT, split if before is None else {**split, KEY: before})
+            record_trained_on(folder, experiment, data)
             write_hot_pixels(folder, data.hot)
             if resumption and resumption.checkpoint:
                 _log.info(str(resumption))
@@ -116,7 +120,7 @@ def fit_and_test(
                 _log.warning(note)
             mates.join(gpu=wanted.gpu)
             _fit(job, watched, module, data)
-            result.selection = _selection(watched, data)
+            result.selection = {**_selection(watched, data), **counted(before)}
             result.metrics = _tested(job, watched, module, data, built)
             result.status = "completed"
             watched.logged.conclude(watched.trainer, result.metrics)
@@ -223,13 +227,10 @@ def _incomplete(folder: Path, error: OSError) -> RecordError:
 
 
 def _selection(watched: _Watched, data: EventDataModule) -> dict[str, Any]:
-    split = data.split
     return {
         "rule": watched.selection.rule,
         "epoch": watched.selection.epoch,
         "epochs": watched.trainer.current_epoch,
-        "train_size": split.train.size,
-        "val_size": split.val.size,
-        "test_size": split.test.size,
-        "val_rule": split.rule,
+        **data.sizes(),
+        "val_rule": data.split.rule,
     }

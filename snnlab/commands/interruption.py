@@ -22,6 +22,8 @@ def received_signal(error: BaseException) -> signal.Signals | None:
     """
     if isinstance(error, StoppedError):
         return error.signum
+    if isinstance(stop := error.__context__ if isinstance(error, SystemExit) else error, Interrupted):
+        return signal.Signals(stop.signum)
     if isinstance(error, SIGTERMException):
         return signal.SIGTERM
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):

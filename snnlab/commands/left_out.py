@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from torch import Tensor
 
 from snnlab.commands.loading import Run
@@ -32,7 +33,8 @@ def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
 
 def _found_again(run: Run, settings: DataSettings) -> Tensor:
     why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
-    experiment = replace(run.experiment, data={**run.experiment.data, "download": False})
+    kept = {"download": False} if "download" in run.experiment.data else {}
+    experiment = replace(run.experiment, data={**run.experiment.data, **kept})
     try:
         store = assemble.store(assemble.dataset(experiment), settings)
     except SnnlabError as error:
@@ -40,4 +42,4 @@ def _found_again(run: Run, settings: DataSettings) -> Tensor:
     if store.fingerprint != run.recorded.page.get("provenance", {}).get("data_fingerprint"):
         raise DataError(f"{why}, and these are others now; put them back, or train again")
     names = [str(place) for place in range(len(store))]
-    return hot_pixels(store, read_split(run.folder / "split.json", names, store.split).train, settings)
+    return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from platformdirs import user_cache_path
 from snnlab.config.catalog import description, group_files
 from snnlab.data.settings import DATASETS
 from snnlab.docstrings import first_sentence
+from snnlab.events.copies import copies
 
 LEGEND = """
 packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
@@ -46,30 +47,42 @@ def print_datasets(own: Path | None) -> None:
     print(LEGEND)
 
 
-def packed_stores(folder: Path) -> dict[str, int]:
-    """Return by the label of a dataset how many recordings the largest of its packed copies has, 0 if it is damaged."""
-    found: dict[str, int] = {}
-    for hashes in folder.glob("*-????????????/hashes.npy"):  # stores of an earlier format have none
-        label = hashes.parent.name.rsplit("-", 1)[0]
-        try:
-            size = np.load(hashes, mmap_mode="r", allow_pickle=False).size
-        except (OSError, ValueError, EOFError):
-            size = 0  # said below; whoever opens it is told more
-        found[label] = max(found.get(label, 0), size)
-    return found
+class Packed(NamedTuple):
+    """A packed copy: of which dataset, of recordings in which folder, and how many; 0 if it is damaged."""
+
+    label: str
+    origin: str | None
+    recordings: int
 
 
-def _of_file(name: str, path: Path, packed: Mapping[str, int]) -> Line:
+def packed_stores(folder: Path) -> list[Packed]:
+    """Return the packed copies in a folder; those of an earlier format, without checksums of recordings, are none."""
+    found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
+    return [Packed(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+
+
+def _recordings(store: Path) -> int:
+    try:
+        return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
+    except (OSError, ValueError, EOFError):
+        return 0  # said below; whoever opens it is told more
+
+
+def _of_file(name: str, path: Path, packed: Sequence[Packed]) -> Line:
     node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
     return Line(name, _here(settings, packed), description(path))
 
 
-def _here(settings: Mapping[str, Any], packed: Mapping[str, int]) -> str:
+def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
     kind = settings.get("type")
     factory = DATASETS.get(kind, "data") if kind in DATASETS else None
-    if (size := packed.get(getattr(factory, "label", ""))) is not None:
-        return f"packed, {size:,} recordings" if size else "packed, but damaged"
+    own = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
+    lie_in = str(Path(str(settings["root"])).expanduser().resolve()) if own else None
+    found = [store for store in packed if store.label == getattr(factory, "label", "")]
+    # A user's own recordings share a label, and are told apart by where they are.
+    if sizes := [store.recordings for store in found if lie_in in (None, store.origin)]:
+        return f"packed, {max(sizes):,} recordings" if max(sizes) else "packed, but damaged"
     folder_name = getattr(factory, "folder_name", None)
     if settings.get("root") == "???":
         return "yours"

@@ -176,8 +176,14 @@ def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
 
     own = getattr(DATASETS.get(data["type"], "data"), "reading", Reading(time_origin="zero"))
     if data["type"] == "folder":
-        columns = data.get("columns")
-        own = Reading(data["time_unit"], data["time_origin"], data["sort"], None if columns is None else tuple(columns))
+        columns, values = data.get("columns"), data.get("polarity_values")
+        own = Reading(
+            data.get("time_unit", "us"),
+            data.get("time_origin", "first"),
+            data.get("sort", False),
+            None if columns is None else tuple(columns),
+            None if values is None else tuple(values),
+        )
     given: dict[str, Any] = {
         name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in _READING
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 from lightning.pytorch.loggers import Logger
 
 from snnlab.data.module import EventDataModule
@@ -84,7 +85,7 @@ def costs(found: Totals | None, stage: str) -> dict[str, float]:
 def _evaluate(
     trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
-    predictions = Predictions(stage)
+    predictions = Predictions(stage, data.groups)
     if stage == "test":
         with counted(module.network) as operations:
             values = _pass(trainer, module, data, stage, [predictions], trainer.loggers)
@@ -94,7 +95,9 @@ def _evaluate(
         values = _pass(trainer, module, data, stage, [predictions])
     arrays = predictions.of_all()
     targets = arrays[f"{stage}_target"]
-    sizes = {f"{stage}/recordings": float(len(targets))}
+    sizes = {f"{stage}/recordings": float(np.unique(arrays[f"{stage}_recording"]).size)}
+    if data.windows is not None:
+        sizes[f"{stage}/windows"] = float(len(targets))
     if data.settings.targets == "steps":
         sizes[f"{stage}/labelled_steps"] = float((targets != IGNORED).sum())
     return {**values, **sizes}, arrays

@@ -198,12 +198,19 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     changing = assemble.annealing(experiment, built.network)
     assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment), *changing])
     optimizer = assemble.optimizer(experiment, built)
-    assemble.processes(experiment)
+    processes = assemble.processes(experiment)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store, dataset)
+    assemble.require_shares(processes, experiment, data)
+    if experiment.init_from is not None:
+        from snnlab.commands.trained_before import found_before
+
+        found_before(experiment, data, say=True)
     assemble.count_classes(loss, data)
     for note in [*dataset.notes, *assemble.data_notes(data)]:
         _log.info(note)
+    for warning in assemble.data_warnings(data):
+        _log.warning(warning)
     return module, data, built

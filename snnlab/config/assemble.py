@@ -13,6 +13,7 @@ from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
 from snnlab.config.assemble_data import data_notes as data_notes
 from snnlab.config.assemble_data import data_settings as data_settings
+from snnlab.config.assemble_data import data_warnings as data_warnings
 from snnlab.config.assemble_data import dataset as dataset
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
@@ -23,6 +24,7 @@ from snnlab.config.assemble_options import annealing as annealing
 from snnlab.config.assemble_options import freeze, options
 from snnlab.config.assemble_processes import norm_note as norm_note
 from snnlab.config.assemble_processes import processes as processes
+from snnlab.config.assemble_processes import require_shares as require_shares
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
@@ -144,9 +146,16 @@ def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModu
 
 
 def density(data: EventDataModule) -> float:
-    """Return which part of a frame's cells hold events on average, at most: those in one cell are counted apart."""
+    """Return which part of a frame's cells hold events on average, at most: those in one cell are counted apart.
+
+    Over the windows of the training recordings.
+    """
     cells = math.prod(data.settings.frame_shape) * data.settings.steps
-    return data.store.manifest.events / (data.store.manifest.recordings * cells)
+    places, duration_us = data.places_of(data.split.train), data.settings.duration_us
+    if data.windows is None:
+        return data.store.count(places, None, duration_us) / (places.size * cells)
+    events = data.store.count(data.windows.recording[places], data.windows.start_us[places], duration_us)
+    return events / (places.size * cells)
 
 
 def module(

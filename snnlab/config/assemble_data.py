@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -14,17 +15,21 @@ from snnlab.config.goal import check_labelled
 from snnlab.config.schema import Experiment
 from snnlab.data.duplicates import Duplicates, duplicates, without_duplicates
 from snnlab.data.registry import Dataset
+from snnlab.data.remarks import remarks, too_early
 from snnlab.data.settings import DataSettings, build_dataset, read_settings
 from snnlab.data.split_file import read_split
 from snnlab.data.splits import Fold, Split, make_split, one_batch, with_validation
 from snnlab.errors import ConfigError
 from snnlab.events import Store, open_or_build
-from snnlab.events.build import Recordings
+from snnlab.events.build import Recordings, origin_of, store_path
+from snnlab.events.copies import Copy, copies_of
 
 if TYPE_CHECKING:
     from snnlab.data.control import Controlled
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
+
+_log = logging.getLogger(__name__)
 
 # Steps on the one batch that make up an epoch of mode=overfit.
 OVERFIT_STEPS = 20
@@ -46,15 +51,30 @@ def dataset(experiment: Experiment) -> Dataset:
 
 def store(recordings: Dataset, data: DataSettings) -> Store:
     """Open the dataset's packed store, packing it first where there is none; without the camera's motion if so set."""
+    folder = store_folder(data)
+    known = store_path(recordings, folder).exists()
     packed = open_or_build(
         recordings,
-        store_folder(data),
+        folder,
         progress=_packing_bar,
         workers=_packing_workers(),
         alone_s=ALONE_S,
         on_bad=data.on_bad_recording,
     )
+    earlier = [] if known else earlier_copies(recordings, folder)
+    if earlier:
+        size = sum(copy.size for copy in earlier) / 1e6
+        _log.info(
+            f"earlier packed copies of these recordings: {len(earlier)}, {size:,.1f} MB in {folder}; snnlab data clean"
+            " --all, with the same overrides, deletes them"
+        )
     return packed if data.camera is None else packed.still(data.camera)
+
+
+def earlier_copies(recordings: Dataset, folder: Path) -> list[Copy]:
+    """Return the packed copies in a folder of the recordings as they were before a change, or under other settings."""
+    today = store_path(recordings, folder)
+    return [copy for copy in copies_of(folder, recordings.label, origin_of(recordings)) if copy.path != today]
 
 
 def store_folder(data: DataSettings) -> Path:
@@ -88,7 +108,10 @@ def _chosen(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
     """Return the split as it is asked for, whether or not copies are in two parts of it."""
     if data.split_file is not None:
         names = [recordings.name(index) for index in range(len(packed))]
-        return read_split(Path(data.split_file).expanduser(), names, packed.split, list(packed.bad))
+        # Test recordings that were drawn, since nothing says which they are, are not the dataset's own.
+        parts = np.zeros_like(packed.split) if getattr(recordings, "draws_test", False) else packed.split
+        path, bad = Path(data.split_file).expanduser(), list(packed.bad)
+        return read_split(path, names, parts, bad, packed.groups, data.on_divided_group)
     fold = None if data.folds is None else Fold(data.fold, data.folds)
     bad = np.array(list(packed.bad), np.int64)
     return make_split(
@@ -142,9 +165,11 @@ def data_notes(data: EventDataModule) -> list[str]:
     """Return what the user should know of the data: sizes, a control, and events that the window leaves out.
 
     Raises:
-        ConfigError: if the window leaves out nearly all events.
+        ConfigError: if the window leaves out nearly all events, or they are all at its very start.
     """
     split, settings = data.split, data.settings
+    if problem := too_early(data.store, settings):
+        raise ConfigError(f"data.time_unit: {problem}")
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
     notes = [f"{sizes}; {settings.steps_text}"]
     if data.control is not None:
@@ -163,6 +188,12 @@ def data_notes(data: EventDataModule) -> list[str]:
             raise ConfigError(f"data.duration_ms: {said}; if it is in seconds, write {1000 * settings.duration_ms:g}")
         notes.append(said)
     return notes
+
+
+def data_warnings(data: EventDataModule) -> list[str]:
+    """Return what is odd about the split: classes that a part lacks, groups that are divided."""
+    names = data.class_names if data.settings.targets == "class" else None
+    return [f"data: {line}" for line in remarks(data.store, data.split, names)]
 
 
 def count_classes(loss: Loss, data: EventDataModule) -> None:

@@ -13,6 +13,7 @@ from snnlab.config.targets import partial_target
 from snnlab.errors import ConfigError, listing
 
 if TYPE_CHECKING:
+    from snnlab.data.module import EventDataModule
     from snnlab.training.processes.team import Team
 
 # Of Lightning's strategies those that train a network as one process would; whether all parameters have to be used.
@@ -74,6 +75,24 @@ def processes(experiment: Experiment) -> Processes:
             " leave it out: each process normalises its own recordings"
         )
     return found
+
+
+def require_shares(found: Processes, experiment: Experiment, data: EventDataModule) -> None:
+    """Check that each process has a recording, or a window, to evaluate.
+
+    Raises:
+        ConfigError: if there are fewer than processes.
+    """
+    parts = [("validation", data.split.val)] if experiment.trainer.get("limit_val_batches") != 0 else []
+    parts += [("test", data.split.test)] if experiment.test else []
+    for name, part in parts:
+        many = data.places_of(part).size
+        if 0 < many < found.world:
+            what = "recordings" if data.windows is None else "windows"
+            raise ConfigError(
+                f"trainer.devices: {many} {name} {what} cannot be divided among {found.world} processes; train in"
+                f" fewer, or with more {name} recordings"
+            )
 
 
 def norm_note(found: Processes, network: nn.Module, batch_size: int) -> str | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from pathlib import Path
 
 from snnlab.config.folders import config_folder, groups
+
+# Not within `CC BY 4.0. 2.4 GB`, nor after an initial.
+_SENTENCE_END = re.compile(r"(?<=[a-z)\d]\.) +(?=[^\d\s])")
 
 # What users call the files of a group, where that is not the group's own name.
 PLURALS = {
@@ -36,13 +40,14 @@ def group_files(group: str, own: Path | None) -> dict[str, Path]:
 
 
 def description(path: Path) -> str:
-    """Return what a file says of itself: its second comment line, or else the class that it names.
+    """Return what a file says of itself: the first sentence of its second comment line on, or the class that it names.
 
     The first comment line is the command that runs it; Hydra's own `@package` is passed over.
     """
     text = path.read_text(encoding="utf-8")
     head = [line for line in text.splitlines() if not line.startswith("# @package")]
-    if len(head) > 1 and head[1].startswith("#"):
-        return head[1].lstrip("# ")
+    said = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), head[1:])]
+    if said:
+        return _SENTENCE_END.split(" ".join(said))[0]
     target = re.search(r"^_target_: *(\S+)", text, re.MULTILINE)
     return target[1] if target else ""

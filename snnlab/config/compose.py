@@ -65,6 +65,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
             raw.pop(group, None)
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(raw.get("name"), choices)
+        _name_data(raw.get("data"), choices.get("data"))
         _require_values(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
@@ -117,6 +118,12 @@ def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[
     if len(in_file) != 1 or len(in_experiment) == 2:
         raise ConfigError("data: give either num_bins or dt (ms), not both")
     data[in_file.pop()] = None
+
+
+def _name_data(data: Any, chosen: Any) -> None:
+    """Call recordings as the file that describes them, where that is a user's own and they have no other name."""
+    if isinstance(data, dict) and isinstance(chosen, str) and chosen != data.get("type") and data.get("name") is None:
+        data["name"] = chosen.rpartition("/")[2]
 
 
 def _set_times(node: Any) -> set[str]:

@@ -18,6 +18,7 @@ FirstLayer = Literal["auto", "frames", "events"]
 FitOn = Literal["train", "train_and_val"]
 # That of snnlab.data.control, which would bring torch with it.
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
+OnTrainedBefore = Literal["fail", "record"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
@@ -50,6 +51,8 @@ class Experiment:
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
         init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the
             same; null for none.
+        on_trained_before: What is done where that run was trained on recordings that are for validation or test now:
+            `fail`, or `record` it in `result.json`.
         freeze: Layers, or parameters by name, kind or pattern, that stay as they are.
         average: `type` and settings of an average of the weights, which is validated and tested; null for none.
         tbptt_steps: Steps of a window that the gradient does not leave; null: it goes back to the beginning.
@@ -86,6 +89,7 @@ class Experiment:
     first_layer: FirstLayer = "auto"
     recompute: int = 0
     init_from: str | None = None
+    on_trained_before: OnTrainedBefore = "fail"
     freeze: Sequence[str] = ()
     average: Node | None = None
     tbptt_steps: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import ssl
 import time
@@ -17,6 +18,8 @@ from urllib.request import Request, urlopen
 
 from snnlab.errors import ConfigError, DataError
 from snnlab.settings import check_settings
+
+_log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT_S = 60.0
@@ -96,7 +99,7 @@ def obtain(archive: Archive, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with _bar(f"fetching {archive.name}") as show:
-        _download(archive.url, part, show)
+        _download(archive.url, part, _telling(archive.name, show))
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
@@ -111,6 +114,20 @@ def md5_of(path: Path) -> str:
     """Return a file's MD5, against slips of the line and not against attackers."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _telling(name: str, show: Shown) -> Shown:
+    """Return what shows how much has arrived, and says once, in a line that stays, how much it will be."""
+    told = False
+
+    def shown(have: int, total: int | None) -> None:
+        nonlocal told
+        if not told:
+            _log.info(f"{name}: " + ("of unknown size" if total is None else f"{total / 1e6:,.1f} MB"))
+        told = True
+        show(have, total)
+
+    return shown
 
 
 def _download(url: str, part: Path, show: Shown) -> None:

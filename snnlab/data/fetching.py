@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -12,6 +14,9 @@ from filelock import FileLock
 from snnlab.data.downloading import archives_of, obtain
 from snnlab.data.unpacking import is_packed, unpack
 from snnlab.errors import DataError
+from snnlab.files import remove_empty
+
+_log = logging.getLogger(__name__)
 
 Counts = Mapping[str, int]
 
@@ -41,11 +46,14 @@ def fetch_missing(
     have = ", ".join(f"{found:,} of {whole[part]:,} in {folder / part}" for part, found in count().items())
     archive = usable[0]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".fetching.lock"):
+        with _locked(folder):
             for archive in usable:
                 # Another process may have fetched it while this one waited.
                 if not _complete(count(), whole):
+                    if archive.url and not (folder / archive.name).is_file():
+                        _log.info(
+                            f"found {have}; fetching {archive.url} to {folder}; data.download=false fetches nothing"
+                        )
                     path = obtain(archive, folder)
                     if is_packed(path):
                         unpack(path, folder)
@@ -56,6 +64,23 @@ def fetch_missing(
             "  data.download=false uses what is there; data.root=FOLDER names the folder that holds"
             f" {folder.name}{hand}"
         ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch; what is made for it is gone afterwards, unless something was put there."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / ".fetching.lock"
+    try:
+        with FileLock(file):
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone
+    finally:
+        if made:
+            remove_empty(folder, len(made) - 1)
 
 
 def _reason(error: Exception) -> object:

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snnlab.data.remarks import remarks, too_early
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
+from snnlab.data.windows import window_counts
 from snnlab.events import Store
 from snnlab.events.frames import EventBatch
 from snnlab.events.framing.kinds import Counts
@@ -97,9 +99,18 @@ class Binning(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """A dataset: its parts, its frames, its recordings without events by their places, and its targets.
+    """A dataset.
 
-    These are classes, values or labels over time, and the other two have no entries.
+    Attributes:
+        parts: Its parts.
+        binning: Its frames.
+        empty: Its recordings without events, by their places.
+        classes: Its classes; empty where it has values or labels over time, as the other two.
+        values: Its values.
+        labels: Its labels over time.
+        groups: Groups of training, validation and test recordings and of all; None where there are none.
+        windows: Windows of training, validation and test recordings and of all; None where they are not cut.
+        warnings: What is odd about the split.
     """
 
     parts: list[Group]
@@ -108,6 +119,9 @@ class Inspection(NamedTuple):
     classes: list[Group]
     values: list[Value]
     labels: list[Label]
+    groups: list[int] | None
+    windows: list[int] | None
+    warnings: list[str]
 
 
 def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> Inspection:
@@ -135,7 +149,28 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         [_group(name, chosen, store, on, part_of) for name, chosen in classes],
         _values(targets, called, places) if kind == "value" else [],
         _labels(targets, called, places, settings) if kind == "steps" else [],
+        _groups(store, places),
+        _windows(store, places, settings),
+        _warnings(store, split, settings, names),
     )
+
+
+def _groups(store: Store, places: Sequence[np.ndarray]) -> list[int] | None:
+    if store.groups is None:
+        return None
+    return [np.unique(store.groups[part]).size for part in places]
+
+
+def _windows(store: Store, places: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
+    if settings.stride_us is None:
+        return None
+    many = window_counts(store.last_t, settings.stride_us, settings.duration_us)
+    return [int(many[part].sum()) for part in places]
+
+
+def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> list[str]:
+    late = too_early(store, settings)
+    return [*remarks(store, split, names), *([late] if late else [])]
 
 
 def _values(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
@@ -191,8 +226,9 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
     framing, cells, filled, many, most = replace(settings.framing(), kind=Counts()), 0, 0, 0, 0
     inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large
-        packed = EventBatch.from_packed(store.gather(index[None]))
-        x = framing(packed).x
+        packed = EventBatch.from_packed(store.gather(index[None], duration_us=settings.duration_us))
+        with store.blamed(lambda index=index: index[None]):
+            x = framing(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
         inside += int(store.sizes[index]) - store.count_outside(index[None], settings.duration_us)

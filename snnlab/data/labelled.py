@@ -44,7 +44,7 @@ def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) 
     whole: dict[Path, Entry] = {}
     places: dict[Path, int] = {}
     for entry in entries:
-        whole.setdefault(entry.path, Entry(entry.path, "", group=entry.group, test=entry.test))
+        whole.setdefault(entry.path, Entry(entry.path, "", group=entry.group, part=entry.part))
         places.setdefault(entry.path, len(places))
     segments = [
         (places[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from snnlab.data.augment import Pipeline
 from snnlab.data.control import Controlled
+from snnlab.data.grouping import numbered
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.mixing import Mixing
 from snnlab.data.sampler import BatchSampler, Draw
@@ -27,25 +28,33 @@ _GRACE_S = 5
 
 
 class _Recordings(Dataset[EventBatch]):
-    """A batch of packed recordings, or windows of them, for an array of places, those for training augmented."""
+    """A batch of packed recordings, or windows of them, for an array of places, those for training augmented.
+
+    Of a recording the window alone is read; where augmentations move events in time, as far as these reach.
+    """
 
     def __init__(
         self,
         store: Store,
         windows: Windows | None,
-        control: Controlled | None,
-        pipeline: Pipeline | None,
-        seed: int | None,
+        duration_us: int,
+        control: Controlled | None = None,
+        pipeline: Pipeline | None = None,
+        seed: int | None = None,
     ) -> None:
         self.store, self.windows, self.control = store, windows, control
-        self.pipeline, self.seed = pipeline, seed
+        self.pipeline = pipeline if pipeline is not None and pipeline.steps and seed is not None else None
+        self.seed = seed
+        self.until_us = duration_us if self.pipeline is None else self.pipeline.reach_us(duration_us)
 
     def __getitem__(self, draw: Draw) -> EventBatch:
-        windows = self.windows
-        packed = self.store.gather(draw.indices) if windows is None else windows.gather(self.store, draw.indices)
+        if self.windows is None:
+            packed = self.store.gather(draw.indices, duration_us=self.until_us)
+        else:
+            packed = self.windows.gather(self.store, draw.indices)
         if self.control is not None:
             packed = self.control.packed(packed)
-        if self.pipeline is not None and self.pipeline.steps and self.seed is not None:
+        if self.pipeline is not None and self.seed is not None:
             packed = self.pipeline.packed(packed, self.seed, draw.epoch)
         return EventBatch.from_packed(packed)
 
@@ -103,7 +112,8 @@ class EventDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.class_names = None if class_names is None else list(class_names)
-        self.mixing, self._first = mixing, 0
+        self.mixing = mixing
+        self._first: tuple[int, ...] = (0,)
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
         self.begins: tuple[int, int] = (0, 0)
@@ -126,9 +136,42 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
+    def events_of(self, places: np.ndarray) -> EventBatch:
+        """Return the packed events of recordings, or of windows of them where these are cut, as an evaluation has them.
+
+        Args:
+            places: Places in the store; of windows, those of `self.windows`.
+
+        Shape:
+            places: `[B]`.
+        """
+        return _Recordings(self.store, self.windows, self.settings.duration_us, self.control)[Draw(places, 0)]
+
+    def places_of(self, part: np.ndarray) -> np.ndarray:
+        """Return what an epoch of some recordings goes through: the recordings, or the windows of them."""
+        return part if self.windows is None else self.windows.of(part)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """A number for the person, or other group, of each recording of the store, int64 `[R]`."""
+        return numbered(self.store.groups, len(self.store))
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many recordings each part has, and how many windows and groups, where there are such."""
+        found: dict[str, int] = {}
+        for name in ("train", "val", "test"):
+            part: np.ndarray = getattr(self.split, name)
+            found[f"{name}_size"] = part.size
+            if self.windows is not None:
+                found[f"{name}_windows"] = self.windows.of(part).size
+            if self.store.groups is not None:
+                found[f"{name}_groups"] = np.unique(self.groups[part]).size
+        return found
+
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
-        """Remember the batch's first recording, for which the CPU would later have to wait."""
-        self._first = int(batch.index[0])
+        """Remember the batch's first recording, or window, for which the CPU would later have to wait."""
+        window = () if batch.start is None else (int(batch.start[0]),)
+        self._first = (int(batch.index[0]), *window)
         return batch
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
@@ -136,12 +179,13 @@ class EventDataModule(L.LightningDataModule):
         trainer = self.trainer
         mixes = self.mixing is not None and trainer is not None and trainer.training
         precise = trainer is None or trainer.precision == "32-true"
-        frames = self.framing(batch, lists=self.lists and precise and not mixes)
+        with self.store.blamed(lambda: batch.index.numpy(force=True)):
+            frames = self.framing(batch, lists=self.lists and precise and not mixes)
         if trainer is not None and not precise:  # Lightning has seen the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not mixes:
             return frames
-        return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))
+        return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, *self._first))
 
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
@@ -149,11 +193,10 @@ class EventDataModule(L.LightningDataModule):
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         begins = (0, 0) if seed is None else self.begins
-        places = indices if self.windows is None else self.windows.of(indices)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
-            _Recordings(self.store, self.windows, self.control, pipeline, seed),
-            sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world, begins),
+            _Recordings(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
+            sampler=BatchSampler(self.places_of(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,6 +13,7 @@ from snnlab.data import sources as sources  # registers the datasets
 from snnlab.data.augment import Pipeline, build_pipeline
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.registry import DATASETS, Dataset
+from snnlab.data.split_file import OnDividedGroup
 from snnlab.errors import ConfigError, DataError, listing
 from snnlab.events.camera import CameraPath
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 
 # What a dataset's constructor may ask for, out of the settings that all share.
-SHARED = ("root", "download", "sensor_size", "num_classes", "targets")
+SHARED = ("root", "download", "sensor_size", "num_classes", "targets", "name")
+# Those of them that mean nothing to a dataset that does not ask for them, and what such a one does not do.
+OF_SOME = {"root": "reads no files", "download": "fetches nothing"}
 
 # More steps than any network is unrolled over at once: a slip of the unit.
 MANY_STEPS = 20_000
@@ -51,7 +55,8 @@ class DataSettings:
         still: Whether that motion is undone, so that each part of the scene stays where it is.
         crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
         downsample: Side of a cell, pixels, of which the events are counted together.
-        hot_pixels_hz: Pixels with more events a second than this, over all training recordings, are left out.
+        hot_pixels_hz: Pixels with more events a second than this, over the windows of all training recordings, are
+            left out.
         batch_size: Recordings a batch.
         num_workers: Processes that load; 0 loads in the main process.
         val_fraction: Part of the training recordings held out for validation, 0 <= f < 1.
@@ -60,6 +65,8 @@ class DataSettings:
         fold: Which of them, 0 .. folds - 1.
         split_file: A CSV of columns recording and split (train, val, test), or another run's split.json: which
             recordings are for what.
+        on_divided_group: What is done where `split_file` has recordings of a person, or parts of a file, in two parts:
+            fail, or keep it so.
         on_bad_recording: What is done where recordings cannot be used: fail, or skip them.
         on_duplicate: What is done where the same events are in two parts of the split: fail, or skip the copies.
         store_dir: Where packed recordings are kept; null: a folder of the user's cache.
@@ -67,7 +74,9 @@ class DataSettings:
             numbers, or `steps`, a label at each step.
         root: Folder of the original recordings, for datasets that have files.
         download: Whether missing files are fetched.
-        augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`.
+        name: What the recordings are called; null: as the YAML file that describes them.
+        augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`. They
+            see a recording as far as its window, and what they move into that.
         labels_after: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
             reverse); null where that is no class. What is not named leaves classes as they are.
         mix: How training recordings are mixed with each other: a node of `list mixes` or its type alone; null: not.
@@ -99,12 +108,14 @@ class DataSettings:
     folds: int | None = None
     fold: int = 0
     split_file: str | None = None
+    on_divided_group: OnDividedGroup = "fail"
     on_bad_recording: Literal["fail", "skip"] = "fail"
     on_duplicate: Literal["fail", "skip"] = "fail"
     store_dir: str | None = None
     targets: Targets = "class"
     root: str | None = None
     download: bool = True
+    name: str | None = None
     augment: Sequence[Mapping[str, Any]] = ()
     labels_after: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
     mix: Mapping[str, Any] | str | None = None
@@ -113,6 +124,8 @@ class DataSettings:
         """Check ranges."""
         if len(self.sensor_size) != 3 or min(self.sensor_size) < 1:
             raise ValueError(f"sensor_size is [W, H, P] of 1 or more, got {list(self.sensor_size)}")
+        if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
+            raise ValueError(f"name must be one that a file can have, got '{self.name}'")
         if self.targets not in get_args(Targets):
             raise ValueError(f"targets must be one of {listing(get_args(Targets))}, got {self.targets}")
         if self.targets == "steps" and self.bin_by == "count":
@@ -138,15 +151,12 @@ class DataSettings:
             raise ValueError(f"fold: {self.fold} needs folds, how many there are")
         if self.folds is not None and self.split_file is not None:
             raise ValueError("give folds or split_file, not both")
-        for name in ("on_bad_recording", "on_duplicate"):
-            if getattr(self, name) not in ("fail", "skip"):
-                raise ValueError(f"{name} must be fail or skip, got {getattr(self, name)}")
         if not 0 < self.duration_ms < math.inf:
             raise ValueError(f"duration_ms must be > 0 ms and finite, got {self.duration_ms}")
         if (self.num_bins is None) == (self.dt is None):
             raise ValueError("give exactly one of num_bins and dt (ms)")
-        if self.num_bins is not None and self.num_bins < 1:
-            raise ValueError(f"num_bins must be 1 or more, got {self.num_bins}")
+        if self.num_bins is not None and not 1 <= self.num_bins <= MANY_STEPS:
+            raise ValueError(f"num_bins must be 1 to {MANY_STEPS:,}, got {self.num_bins:,}")
         if self.dt is not None:
             self._check_dt(self.dt)
             if self.bin_by == "count":
@@ -288,6 +298,16 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     kind = settings.pop("type", None)
     factory = DATASETS.get(kind, "data")
     shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
+    for name, does_not in OF_SOME.items():
+        if takes(factory, name):
+            continue
+        del shared[name]
+        if settings.pop(name, None) is not None:
+            others = listing(other for other in DATASETS if takes(DATASETS.get(other, "data"), name))
+            raise ConfigError(
+                f"data.{name}: {kind} {does_not}, and would not use it; leave it out, or choose data=NAME, one of"
+                f" {others}"
+            )
     check_known({**shared, **own}, settings, "data", str(kind))
     try:
         common = DataSettings(**{name: value for name, value in settings.items() if name in shared})

@@ -6,16 +6,25 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from snnlab.data.splits import TEST, TRAIN, VAL, Split
+from snnlab.data.grouping import divided, parts_in_words
+from snnlab.data.splits import PART_WORDS, TEST, TRAIN, VAL, Split
 from snnlab.errors import DataError, did_you_mean
 
-WORDS = {"train": TRAIN, "training": TRAIN, "val": VAL, "validation": VAL, "test": TEST, "testing": TEST}
+OnDividedGroup = Literal["fail", "keep"]
 
 
-def read_split(path: Path, names: Sequence[str], parts: np.ndarray, bad: Sequence[int] = ()) -> Split:
+def read_split(
+    path: Path,
+    names: Sequence[str],
+    parts: np.ndarray,
+    bad: Sequence[int] = (),
+    groups: np.ndarray | None = None,
+    on_divided_group: OnDividedGroup = "fail",
+) -> Split:
     """Read which recordings are for what; a recording that is not named is for nothing.
 
     A `.csv` has the columns `recording` and `split` (train, val or test). A recording is its number in the store, or
@@ -28,12 +37,15 @@ def read_split(path: Path, names: Sequence[str], parts: np.ndarray, bad: Sequenc
         parts: 0 for training, 1 for the dataset's test recordings, 2 for its validation recordings; where any are for
             testing, those only are.
         bad: Places of recordings that are for nothing, whatever the file says.
+        groups: User, speaker or session of each recording, or None.
+        on_divided_group: What is done where recordings of a group are for different things: `fail`, or `keep` the file.
 
     Shape:
-        parts: `[R]`.
+        parts, groups: `[R]`.
 
     Raises:
-        DataError: naming the line or the key that cannot be used, or a test recording that is for training.
+        DataError: naming the line or the key that cannot be used, a test recording that is for training, or a recording
+            of a group that is divided.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -42,10 +54,19 @@ def read_split(path: Path, names: Sequence[str], parts: np.ndarray, bad: Sequenc
     said = _from_json(path, text, len(names)) if path.suffix.lower() == ".json" else _from_table(path, text, names)
     if (parts == TEST).any() and ((said != -1) & (said != TEST) & (parts == TEST)).any():
         place = int(np.flatnonzero((said != -1) & (said != TEST) & (parts == TEST))[0])
-        raise DataError(f"data.split_file: {path}: {names[place]} is one of the dataset's test recordings")
+        raise DataError(
+            f"data.split_file: {path}: {names[place]} is one of the dataset's test recordings; of your own recordings,"
+            " folders, the table's column split and data.test_groups say which these are"
+        )
     if not (said == TRAIN).any():
         raise DataError(f"data.split_file: {path} names no recordings for training")
     said[list(bad)] = -1
+    if on_divided_group == "fail" and groups is not None and (found := divided(groups, said)).size:
+        more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
+        raise DataError(
+            f"data.split_file: {path}: the person or group of {names[found[0]]} is in"
+            f" {parts_in_words(groups, said, int(found[0]))} both{more}; data.on_divided_group=keep keeps it so"
+        )
     train, test, val = (np.flatnonzero(said == part) for part in (TRAIN, TEST, VAL))
     return Split(train, val, test, f"the file {path.name}")
 
@@ -62,7 +83,7 @@ def _from_json(path: Path, text: str, total: int) -> np.ndarray:
             raise DataError(f"data.split_file: {path}: {word} names {places.max()}, and there are {total} recordings")
         if np.unique(places).size < places.size or (said[places] != -1).any():
             raise DataError(f"data.split_file: {path}: a recording of {word} is named twice")
-        said[places] = WORDS[word]
+        said[places] = PART_WORDS[word]
     return said
 
 
@@ -75,12 +96,12 @@ def _from_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
     for row in reader:
         line = f"data.split_file: {path}, line {reader.line_num}"
         word = (row["split"] or "").strip().lower()
-        if word not in WORDS:
+        if word not in PART_WORDS:
             raise DataError(f"{line}: split must be train, val or test, got {word or 'nothing'}")
         place = _place(line, (row["recording"] or "").strip(), ends, len(names))
         if said[place] != -1:
             raise DataError(f"{line}: {names[place]} is named twice")
-        said[place] = WORDS[word]
+        said[place] = PART_WORDS[word]
     return said
 
 

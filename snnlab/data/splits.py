@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab.data.grouping import divided, parts_in_words
 from snnlab.data.holding_out import fold_of, held_out
 from snnlab.errors import DataError
 from snnlab.events.targets import kind_of
@@ -18,6 +19,12 @@ from snnlab.seeds import Stream, generator
 
 TRAIN, TEST, VAL = 0, 1, 2
 """What `Source.split` says of a recording."""
+PART_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation"), VAL),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+"""What users call them: in a split file, a table's column split, the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,18 @@ def make_split(
         targets: `[R]`, or see `snnlab.events.targets`; parts, groups: `[R]`.
 
     Raises:
-        DataError: if the training recordings are of one group, or a group is in training and in test.
+        DataError: if the training recordings are of one group, or a group is in two of the dataset's own parts.
     """
     kept = np.ones(parts.size, bool)
     kept[[] if bad is None else bad] = False
     test = np.flatnonzero(kept & (parts == TEST))
     training = np.flatnonzero(kept & (parts != TEST))
     own = None if groups is None else groups[training]
-    if own is not None and groups is not None and (both := np.intersect1d(own, groups[test])).size:
-        raise DataError(f"{both.size:,} groups of recordings are in training and in test both")
+    said = np.where(kept, parts if fold is None else np.where(parts == VAL, TRAIN, parts), -1)
+    if groups is not None and (found := divided(groups, said)).size:
+        raise DataError(
+            f"{found.size:,} groups of recordings are in {parts_in_words(groups, said, int(found[0]))} both"
+        )
     classes, stratified = strata(targets, parts.size), "stratified " if kind_of(targets) == "class" else ""
     rng, whole = generator(split_seed, Stream.SPLIT), "" if groups is None else "whole groups, "
     if fold is not None:

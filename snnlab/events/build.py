@@ -28,6 +28,9 @@ _HOPELESS = 20
 # Reasons that a message lists.
 _FEW = 10
 
+# Beside a store's other files: the folder that its recordings lay in.
+ORIGIN = "origin.txt"
+
 _log = logging.getLogger(__name__)
 
 Recordings = Iterable[Events | Unusable]
@@ -36,7 +39,11 @@ Progress = Callable[[Recordings, int, str], Recordings]
 
 
 class Source(Protocol):
-    """What a dataset offers to be packed; for several workers it must survive pickling."""
+    """What a dataset offers to be packed; for several workers it must survive pickling.
+
+    It may have more: `origin`, the folder that its recordings lie in; `called`, what users call them; and `free_split`,
+    whether split and groups are not in the fingerprint, and are the source's whatever they were when it was packed.
+    """
 
     @property
     def label(self) -> str:
@@ -86,6 +93,12 @@ def store_path(source: Source, store_dir: Path) -> Path:
     return store_dir / f"{source.label}-{key[:12]}"
 
 
+def origin_of(source: Source) -> str | None:
+    """Return the folder that a source's recordings lie in, or None where it has none."""
+    origin = getattr(source, "origin", None)
+    return None if origin is None else str(Path(origin).resolve())
+
+
 def open_or_build(
     source: Source,
     store_dir: Path,
@@ -114,10 +127,12 @@ def open_or_build(
     """
     path = store_path(source, store_dir)
     if not os.path.exists(path):
-        with _locked(path):
+        with locked(path):
             if not os.path.exists(path):
-                _build(source, path, progress, workers, alone_s)
+                _build(source, path, progress, workers, alone_s, on_bad)
     store = Store.open(path)
+    if getattr(source, "free_split", False):
+        store = store.divided(source.split, source.groups)
     _check_same(source, store)
     if store.bad and on_bad == "fail":
         raise DataError(_bad_text(store))
@@ -133,12 +148,12 @@ def remove(source: Source, store_dir: Path) -> Path | None:
     path = store_path(source, store_dir)
     if not path.exists():
         return None
-    with _locked(path), _writable(path):
+    with locked(path), _writable(path):
         shutil.rmtree(path)
     return path
 
 
-def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float) -> None:
+def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float, on_bad: OnBad) -> None:
     _check_source(source)
     beside = path.with_name(path.name + ".building")
     # Under the lock nobody else builds here: what lies there was left by a killed process.
@@ -146,19 +161,26 @@ def _build(source: Source, path: Path, progress: Progress | None, workers: int, 
     try:
         with _writable(path):
             beside.mkdir()
-        _pack(source, beside, progress, read_all(source, workers, alone_s))
+        _pack(source, beside, progress, read_all(source, workers, alone_s), on_bad)
         with _writable(path):
             beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _pack(source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable]) -> None:
+def _pack(
+    source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable], on_bad: OnBad
+) -> None:
     with _writable(folder):
         writer = StoreWriter(folder, source.sensor_size)
     reasons: list[str] = []
+    hopeless = len(source) if on_bad == "skip" else min(_HOPELESS, len(source))
     with writer, closing(reading) as recordings:
-        shown = progress(recordings, len(source), f"packing {source.label}") if progress else recordings
+        shown = (
+            progress(recordings, len(source), f"packing {getattr(source, 'called', source.label)}")
+            if progress
+            else recordings
+        )
         for place, events in enumerate(shown):
             with _writable(folder):
                 if isinstance(events, Unusable):
@@ -166,9 +188,11 @@ def _pack(source: Source, folder: Path, progress: Progress | None, reading: Gene
                     writer.append_bad(events.reason)
                 else:
                     writer.append(events)
-            if len(reasons) == place + 1 == min(_HOPELESS, len(source)):
+            if len(reasons) == place + 1 == hopeless:
                 raise DataError(f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
         with _writable(folder):
+            if (origin := origin_of(source)) is not None:
+                (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
             writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
 
 
@@ -188,15 +212,18 @@ def _all_others(last: int, total: int) -> str:
     return (
         "all others"
         if last + 1 == total
-        else f"the {last} after it, so that the other {total - last - 1:,} are not tried"
+        else f"the {last} after it, so that the other {total - last - 1:,} are not tried;"
+        " data.on_bad_recording=skip tries all"
     )
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from packing a store, or deleting it."""
     with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.with_name(path.name + ".lock"))
+        file = path.with_name(path.name + ".lock")
+        lock = filelock.FileLock(file)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -205,6 +232,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        file.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone, and makes it anew
         lock.release()
 
 

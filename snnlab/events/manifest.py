@@ -19,6 +19,8 @@ VALUES = "<f4"
 """Targets that are values."""
 BY_EVENTS = ("last_t", "hashes")
 """Arrays that follow from the columns."""
+FREE = ("split", "groups")
+"""Arrays that users change without changing a recording."""
 CURE = "delete this folder, the next run packs the recordings again"
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from snnlab.events.build import Source
 
 _TRIED_S = 1.0
+# How long a worker goes on after SIGTERM, for the parent to end it.
+_GRACE_S = 5
 _CHUNK = 16
 _CHUNKS_IN_FLIGHT = 3
 """Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
@@ -77,8 +79,9 @@ def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Itera
 def _start_worker(source: Source) -> None:
     global _source
     _source = source
-    # Ctrl-C reaches the whole process group; the parent decides, the workers would only add tracebacks.
+    # Ctrl-C, and often SIGTERM, reach the whole process group; the parent decides, workers would only add tracebacks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
 
 
 def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:

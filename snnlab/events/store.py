@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.errors import StoreError
+from snnlab.errors import DataError, StoreError
 from snnlab.events.camera import CameraPath
-from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, Manifest, column_types, content_hash
+from snnlab.events.manifest import ARRAYS, COLUMNS, CURE, FREE, Manifest, column_types, content_hash
 from snnlab.events.recording import Events, SensorSize
-from snnlab.events.targets import gather_targets, targets_problem
+from snnlab.events.targets import NO_END, gather_targets, targets_problem
 
 
 class Packed(NamedTuple):
@@ -100,6 +103,24 @@ class Store:
         """Return this store as one that hands out its recordings without a camera's motion."""
         return Store(self.path, self.manifest, self._columns, self._arrays, camera)
 
+    def divided(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
+        """Return this store with another split and other groups, as it would be if it had been packed with them.
+
+        Args:
+            split: 0 for training, 1 for test, 2 for validation.
+            groups: User or speaker of each recording, or None.
+
+        Shape:
+            split, groups: `[R]`.
+        """
+        given = {"split": split, **({} if groups is None else {"groups": groups})}
+        arrays = {key: array for key, array in self._arrays.items() if key not in FREE}
+        arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in given.items()}
+        sums = {key: value for key, value in self.manifest.sha256.items() if key not in FREE}
+        sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in given}
+        manifest = replace(self.manifest, content=content_hash(sums))
+        return Store(self.path, manifest, self._columns, arrays, self.camera)
+
     def __len__(self) -> int:
         return self.manifest.recordings
 
@@ -148,13 +169,15 @@ class Store:
         """Checksum of all values, for a run's record."""
         return self.manifest.content
 
-    def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int = 0) -> Packed:
+    def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> Packed:
         """Copy the given recordings, or a window of each, in the given order, into one block.
+
+        Events outside the window are not read: time and memory are those of the windows, not of the recordings.
 
         Args:
             indices: Places in the store; repeats are allowed.
-            start_us: When each window begins (us), from where on its times are; None for whole recordings.
-            duration_us: Length of the windows (us).
+            start_us: When each window begins (us), from where on its times are; None: at 0.
+            duration_us: Length of the windows (us); None: as long as each recording.
 
         Shape:
             indices, start_us: `[B]`; B may be 0.
@@ -163,9 +186,8 @@ class Store:
             IndexError: If a place is outside the store.
         """
         index = self._places(indices)
-        starts, stops = self._offsets[index], self._offsets[index + 1]
-        if start_us is not None:
-            starts, stops = self._windows(starts, stops, start_us, duration_us)
+        begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+        starts, stops = self._windows(index, begins, duration_us)
         offsets = np.zeros(index.size + 1, np.int64)
         np.cumsum(stops - starts, out=offsets[1:])
         pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
@@ -178,17 +200,33 @@ class Store:
             events, offsets, sizes = events.take(inside), kept, np.diff(kept)
         if start_us is not None:
             np.subtract(events.t, np.repeat(start_us, sizes), out=events.t)
-        return Packed(*events, offsets, gather_targets(self.targets, index, start_us), index, start_us)
+        return Packed(*events, offsets, gather_targets(self.targets, index, begins, duration_us), index, start_us)
 
-    def _windows(
-        self, starts: np.ndarray, stops: np.ndarray, start_us: np.ndarray, duration_us: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first and the last event, and one, of a window of each recording, by the same of the recording."""
-        ends = zip(starts.tolist(), stops.tolist(), start_us.tolist(), strict=True)
+    def _windows(self, index: np.ndarray, begins: np.ndarray, duration_us: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first event, and the one after the last, of a window of each recording."""
         t = self._columns["t"]
-        places = [start + np.searchsorted(t[start:stop], (at, at + duration_us)) for start, stop, at in ends]
-        found = np.array(places, np.int64).reshape(-1, 2)
-        return found[:, 0], found[:, 1]
+        starts, stops = self._offsets[index], self._offsets[index + 1]
+        firsts, lasts = starts.copy(), stops.copy()
+        # A recording that ends within the window, as most do, is not searched for its end.
+        duration_us = NO_END if duration_us is None else duration_us
+        late = self.last_t[index] - begins >= duration_us
+        for place in np.flatnonzero(late | (begins > 0)).tolist():
+            start, stop, begin = int(starts[place]), int(stops[place]), int(begins[place])
+            firsts[place] = start + np.searchsorted(t[start:stop], begin)
+            if late[place]:
+                lasts[place] = start + np.searchsorted(t[start:stop], begin + duration_us)
+        return firsts, lasts
+
+    def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
+        """Count the events of recordings, or of a window of each; arguments are those of `gather`.
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        index = self._places(indices)
+        begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+        starts, stops = self._windows(index, begins, duration_us)
+        return int((stops - starts).sum())
 
     def count_outside(self, indices: np.ndarray, duration_us: int) -> int:
         """Count the events that a window `[0, duration_us)` leaves out.
@@ -200,9 +238,40 @@ class Store:
         Raises:
             IndexError: If a place is outside the store.
         """
-        index = self._places(indices)
-        late = index[self.last_t[index] >= duration_us]
-        return sum(_count_from(self._packed(place).t, duration_us) for place in late.tolist())
+        return self.count(indices) - self.count(indices, None, duration_us)
+
+    @contextmanager
+    def blamed(self, indices: Callable[[], np.ndarray]) -> Iterator[None]:
+        """Say of what fails inside that the packed copy is damaged, if recordings are not what was checked at packing.
+
+        Args:
+            indices: Returns the places in the store of the recordings that are used inside, `[B]`; asked after a
+                failure alone, since a GPU may have them.
+
+        Raises:
+            StoreError: If events of theirs are outside the sensor; else whatever was raised inside.
+        """
+        try:
+            yield
+        except (DataError, IndexError, ValueError) as error:
+            if problem := self._outside(indices()):
+                raise StoreError(
+                    f"{self.path}: the packed copy is damaged: {problem}; {CURE} (snnlab data clean deletes it)"
+                ) from error
+            raise
+
+    def _outside(self, indices: np.ndarray) -> str | None:
+        """Return in words which events of recordings are outside the sensor, which none was when they were packed."""
+        for place in np.unique(indices).tolist():
+            events = self._packed(place)
+            for key, size in zip("xyp", self.sensor_size, strict=True):
+                column: np.ndarray | None = getattr(events, key)
+                if column is None or not column.size or column.dtype == np.bool_:
+                    continue
+                if column.min() < 0 or column.max() >= size:
+                    span = f"{column.min()}..{column.max()}"
+                    return f"{key} of recording {place} spans {span}, and the sensor has 0..{size - 1}"
+        return None
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest's checksums.
@@ -210,15 +279,17 @@ class Store:
         Raises:
             StoreError: If a file's values have changed since they were packed.
         """
-        found = {key: hashlib.sha256(array.data).hexdigest() for key, array in self._arrays.items()}
+        manifest = Manifest.read(self.path)
+        arrays = {key: _load_array(self.path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
+        found = {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
         for key in self._columns:
             # From the file and not through its map, whose pages would fill the memory.
             with (self.path / f"{key}.bin").open("rb") as file:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        damaged = sorted(key for key in found if found[key] != self.manifest.sha256.get(key))
+        damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
         if damaged:
             raise StoreError(f"{self.path}: the checksum of {', '.join(damaged)} is wrong; {CURE}")
-        if content_hash(found) != self.manifest.content:
+        if content_hash(found) != manifest.content:
             raise StoreError(f"{self.path}: the manifest's content checksum is wrong; {CURE}")
 
     def _places(self, indices: np.ndarray) -> np.ndarray:
@@ -239,10 +310,6 @@ def _opened(path: Path, camera: CameraPath | None) -> Store:
 def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
     # Concatenating nothing is an error in NumPy, hence the empty piece.
     return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
-
-
-def _count_from(t: np.ndarray, start: int) -> int:
-    return t.size - int(np.searchsorted(t, start))
 
 
 def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:

@@ -50,24 +50,36 @@ def targets_problem(targets: np.ndarray, recordings: int) -> str | None:
     return None if inside else f"has segments of recordings that are none of {recordings}"
 
 
-def gather_targets(targets: np.ndarray, index: np.ndarray, start_us: np.ndarray | None) -> np.ndarray:
+def gather_targets(
+    targets: np.ndarray, index: np.ndarray, start_us: np.ndarray | None, duration_us: int | None = None
+) -> np.ndarray:
     """Return the targets of some recordings, or windows of them; segments by their place among these.
+
+    Segments that do not reach into their window are not among them; those that do are as long as they were.
 
     Args:
         targets: Those of all recordings.
         index: Which, repeats allowed.
-        start_us: When each window begins (us), from where on times are; None for whole recordings.
+        start_us: When each window begins (us), from where on times are; None: at 0.
+        duration_us: Length of the windows (us); None: as long as each recording.
 
     Shape:
         index, start_us: `[B]`.
     """
     if kind_of(targets) != "steps":
         return targets[index]
-    first = np.searchsorted(targets[:, 0], index)
-    many = np.searchsorted(targets[:, 0], index, side="right") - first
+    begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+    recording, start, end, _ = targets.T
+    first, stop = np.searchsorted(recording, index), np.searchsorted(recording, index, side="right")
+    # Of one recording, segments follow one another: starts and ends are both sorted.
+    for place, (low, high, begin) in enumerate(zip(first.tolist(), stop.tolist(), begins.tolist(), strict=True)):
+        first[place] = low + np.searchsorted(end[low:high], begin, side="right")
+        if duration_us is not None:
+            stop[place] = low + np.searchsorted(start[low:high], begin + duration_us)
+    many = stop - first
     place = np.repeat(np.arange(index.size), many)
     rows = targets[np.arange(place.size) + np.repeat(first - np.cumsum(many) + many, many)]
-    since = 0 if start_us is None else start_us[place]
+    since = begins[place]
     return np.stack([place, rows[:, 1] - since, rows[:, 2] - since, rows[:, 3]], 1)
 
 
@@ -75,7 +87,7 @@ def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: i
     """Return the label at the middle of each step, `IGNORED` where no segment says one, or after the last step.
 
     Args:
-        segments: Place in the batch, start (us), end (us), label.
+        segments: Place in the batch, start (us), end (us), label; those of one place do not overlap.
         lengths: Valid steps of each recording.
         num_bins: Number of steps T.
         duration_us: Length of the window (us).
@@ -86,9 +98,11 @@ def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: i
     import torch
 
     place, start, end, label = segments.unbind(1)
+    # A segment changes the label by label + 1 at the first step whose middle it has, and back at the first one after.
+    change = segments.new_zeros(num_bins + 1, lengths.numel())
+    for moment, by in ((start, label + 1), (end, -(label + 1))):
+        first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
+        change.index_put_((first, place), by, accumulate=True)
+    found = change[:-1].cumsum(0) - 1
     step = torch.arange(num_bins, device=segments.device)
-    # Rounded down, which changes nothing beside whole starts and ends.
-    middle = (2 * step + 1) * duration_us // (2 * num_bins)
-    inside = (start[:, None] <= middle) & (middle < end[:, None])
-    found = segments.new_zeros(lengths.numel(), num_bins).index_add_(0, place, inside * (label[:, None] + 1)).T - 1
     return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

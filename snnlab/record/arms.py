@@ -26,6 +26,7 @@ FREE = (
     "checkpoint_every_s",
     "trainer.enable_progress_bar",
     "data.root",
+    "data.name",
     "data.store_dir",
     "data.download",
     "data.num_workers",

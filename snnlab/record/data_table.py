@@ -29,10 +29,22 @@ def print_inspection(head: str, found: Inspection, settings: DataSettings, names
     console.print(groups_table("part", found.parts, with_parts=False))
     for table in target_tables(found):
         console.print(table)
+    if found.groups:
+        print(f"  {_over_parts(found.groups, 'groups')}")
+    if found.windows:
+        print(f"  {_over_parts(found.windows, 'windows')}, one every {settings.stride_ms:g} ms")
     print(f"  {binning_text(found, settings)}")
     if found.empty:
         shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
         print(f"  {len(found.empty):,} recordings have no events: {shown}")
+    for warning in found.warnings:
+        print(f"  warning: {warning}")
+
+
+def _over_parts(numbers: Sequence[int], what: str) -> str:
+    """Return `6 groups: 4 / 1 / 1 (train / val / test)`."""
+    *parts, total = numbers
+    return f"{total:,} {what}: {' / '.join(f'{part:,}' for part in parts)} (train / val / test)"
 
 
 def target_tables(found: Inspection) -> Iterator[Table]:
@@ -96,11 +108,26 @@ def binning_text(found: Inspection, settings: DataSettings) -> str:
         else f"a window every {settings.stride_ms:g} ms"
     )
     if binning.dropped:
-        left += f", {binning.dropped:.2%} of those in the window are in no frame"
+        left += f", {binning.dropped:.2%} of those in the window are in no frame{_why_dropped(settings)}"
     return (
         f"{settings.steps_text}, {left}; of their cells {binning.filled:.2%} hold events,"
         f" {binning.many:.0%} of those more than one, at most {binning.most:,} ({binning.sampled} recordings looked at)"
     )
+
+
+def _why_dropped(settings: DataSettings) -> str:
+    """Return why events of the window may be in no frame."""
+    width, height = settings.size[:2] if settings.crop is None else settings.crop[2:]
+    columns, rows = width % settings.downsample, height % settings.downsample if height > 1 else 0
+    why = []
+    if settings.crop is not None:
+        why.append("outside data.crop")
+    if columns or rows:
+        edges = [f"{n} {what}" for n, what in ((columns, "columns"), (rows, "rows")) if n]
+        why.append(f"in the last {' and '.join(edges)}, which fill no cell of data.downsample={settings.downsample}")
+    if settings.events_per_bin is not None:
+        why.append(f"after {settings.steps} steps of data.events_per_bin={settings.events_per_bin:,}")
+    return f" ({', or '.join(why)})" if why else ""
 
 
 def _cells(group: Group, with_parts: bool) -> list[str]:

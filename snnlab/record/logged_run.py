@@ -95,7 +95,7 @@ def _finish(trainer: L.Trainer, exit_code: int) -> None:
 def _is_figure(name: str) -> bool:
     """Return whether a metric is one of the whole network."""
     stage, _, what = name.partition("/")
-    return (stage in ("val", "test") and "/" not in what and what != "recordings") or name == "params"
+    return (stage in ("val", "test") and "/" not in what and what not in ("recordings", "windows")) or name == "params"
 
 
 def _is_within(name: str, place: str) -> bool:

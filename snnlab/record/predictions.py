@@ -20,17 +20,22 @@ class Predictions(L.Callback):
 
     Args:
         stage: `val` or `test`, the first part of the arrays' names.
+        groups: A number for the group of each recording of the store, such as its person; None: nobody knows.
+
+    Shape:
+        groups: int64 `[R]`.
     """
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    def __init__(self, stage: str, groups: np.ndarray | None = None) -> None:
+        self.stage, self.groups = stage, groups
         self._batches: list[dict[str, np.ndarray]] = []
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays, each with a row a recording.
+        """Return the arrays, each with a row a recording, or a window of one.
 
         Shape:
-            `<stage>_recording` [N], its place in the store; `_start_us` [N], of windows of recordings; `_target` [N];
+            `<stage>_recording` [N], its place in the store; `_group` [N], the same number for the recordings of a
+            person, or of another group; `_start_us` [N], of windows of recordings; `_target` [N];
             `_readout` [N, K]; `_answers` [N, T], the answer if the recording had ended at that step; `_spikes` [N, L],
             spikes in each spiking layer; `_confidence` [N, T], see `snnlab.training.confidence`, and `_steps` [N], how
             many the recording has. Of values, which have no confidence, `_target` is [N, K] and `_answers` [N, T, K].
@@ -61,7 +66,8 @@ class Predictions(L.Callback):
         sure = _confidence(module, y, batch.lengths) if kind_of(batch.targets) == "class" else {}
         self._batches.append(
             {
-                "recording": batch.index.cpu().numpy(),
+                "recording": (index := batch.index.cpu().numpy()),
+                **({} if self.groups is None else {"group": self.groups[index]}),
                 **({} if batch.start is None else {"start_us": batch.start.cpu().numpy()}),
                 "target": (batch.targets.T if over_time else batch.targets).cpu().numpy(),
                 "readout": (readout.transpose(0, 1) if over_time else readout).float().cpu().numpy(),

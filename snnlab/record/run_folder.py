@@ -1,6 +1,6 @@
 """The folder of one run, and what `train` returns.
 
-config.yaml  result.json  metrics.csv  predictions.npz  split.json  log.txt
+config.yaml  result.json  metrics.csv  predictions.npz  split.json  trained_on.npy  log.txt
 checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json
 config_before_N.yaml, where the run was resumed with other settings; result_before_N.json, where it was complete then
 """
@@ -36,7 +36,8 @@ class Result:
         status: completed, failed or interrupted.
         seed: The run's seed.
         metrics: Flat: `test/accuracy`, `val/loss`, `test/rate_hz/<layer>`, `params`, ...; accuracies in 0..1.
-        selection: Rule, epoch and number of validation recordings.
+        selection: Rule, epoch, how many recordings each part has, and windows and groups, where there are such; of a
+            run that began with another one's weights, how many of them that one was trained on.
         timing: Seconds, samples a second, peak memory in MB.
         provenance: Versions, git, device, threads, hashes of configuration, data and split.
         resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,

@@ -10,6 +10,8 @@ from rich.table import Table
 from snnlab.console import table_console
 from snnlab.record.run_folder import Result
 
+_PARTS = {"test": "test", "val": "validation"}
+
 
 def print_result(result: Result) -> None:
     """Print the result's table to stdout."""
@@ -28,6 +30,7 @@ def summary_table(result: Result) -> Table:
         ("control", result.control or ""),
         ("test accuracy", _percent(metrics.get("test/accuracy"), _of(result, "test"))),
         ("test error", _error(result, "test")),
+        ("trained on before", _trained_before(selection)),
         ("validation accuracy", _percent(metrics.get("val/accuracy"), _of(result, "val"))),
         ("validation error", _error(result, "val")),
         ("chosen epoch", _chosen(selection)),
@@ -85,7 +88,8 @@ def _of(result: Result, stage: str) -> str:
     if (steps := result.metrics.get(f"{stage}/labelled_steps")) is not None:
         return f" of {steps:,.0f} labelled steps"
     size = result.metrics.get(f"{stage}/recordings", result.selection.get(f"{stage}_size"))
-    return f" of {size:,.0f} recordings" if size else ""
+    windows = result.metrics.get(f"{stage}/windows")
+    return f" of {'' if windows is None else f'{windows:,.0f} windows of '}{size:,.0f} recordings" if size else ""
 
 
 def _error(result: Result, stage: str) -> str:
@@ -99,6 +103,13 @@ def _errors(metrics: Mapping[str, float], prefix: str) -> str:
         return ""
     mae, rmse, r2 = (metrics[f"{prefix}/{name}"] for name in ("mae", "rmse", "r2"))
     return f"mean {mae:.4g}, rms {rmse:.4g}, R2 {r2:.3f}"
+
+
+def _trained_before(selection: Mapping[str, Any]) -> str:
+    """Return how many of the recordings that say how good it is the run of `init_from` was trained on."""
+    found = selection.get("trained_before") or {}
+    parts = [(words, found.get(part), selection[f"{part}_size"]) for part, words in _PARTS.items() if found.get(part)]
+    return ", ".join(f"{many:,} of {size:,} {words} recordings" for words, many, size in parts)
 
 
 def _chosen(selection: Mapping[str, Any]) -> str:

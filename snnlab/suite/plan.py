@@ -67,6 +67,10 @@ class Survey:
     gpus: int = 0
 
 
+# Settings that mean something where recordings are files.
+OF_FILES = ("data.root", "data.download")
+
+
 @dataclass(frozen=True)
 class Work:
     """What workers do, functions of a module so that they can be sent; and how overrides are joined.
@@ -94,6 +98,7 @@ class Plan:
         config_dir: The user's folder of YAML files.
         place: The working folder.
         command: The command line.
+        simulated: Datasets that read no files, and for which settings of `OF_FILES` are not meant.
     """
 
     folder: Path
@@ -103,6 +108,7 @@ class Plan:
     config_dir: str | None
     place: str
     command: str
+    simulated: frozenset[str] = frozenset()
 
     @property
     def common(self) -> list[str]:
@@ -133,7 +139,9 @@ class Plan:
 
     def arm_overrides(self, dataset: str, arm: str) -> list[str]:
         """Return what describes an arm on a dataset, without a seed and what tuning has found."""
-        return [*self.suite.datasets[dataset], *self.common, *self.suite.arms[arm].overrides]
+        left_out = OF_FILES if dataset in self.simulated else ()
+        common = [text for text in self.common if key_of(text) not in left_out]
+        return [*self.suite.datasets[dataset], *common, *self.suite.arms[arm].overrides]
 
     def task(self, cell: Cell, values: Values, threads: int, merged: Callable[[Sequence[str]], list[str]]) -> Task:
         """Return a training.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from snnlab.data import fetching
+from snnlab.errors import DataError
+
+from . import killing
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -41,6 +47,94 @@ def test_it_packs_shows_where_verifies_and_deletes(patterns: list[str], workplac
     assert snnlab("data", "clean", *patterns).out.startswith(f"{folder} deleted, ")
     assert not folder.exists()
     assert snnlab("data", "clean", *patterns).out == "nothing to delete: these recordings are not packed\n"
+
+
+def packed_folders(stores: Path) -> list[Path]:
+    return sorted(path for path in stores.iterdir() if path.is_dir())
+
+
+def own(workplace: Path, name: str = "mine") -> list[str]:
+    """Write 4 recordings of 2 classes; return the overrides that describe them."""
+    for label in ("down", "up"):
+        for number in range(2):
+            path = workplace / name / label / f"{number}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rng = np.random.default_rng([len(label), number])
+            t = np.sort(rng.integers(0, 90_000, 50))
+            np.save(path, np.array([rng.integers(0, 8, 50), rng.integers(0, 6, 50), t, rng.integers(0, 2, 50)]).T)
+    sensor = ["data.sensor_size=[8,6,2]", "data.num_classes=2", "data.duration_ms=100", "data.num_bins=4"]
+    return ["data=folder", f"data.root={workplace / name}", *sensor, f"data.store_dir={workplace / 'stores'}"]
+
+
+def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Path, snnlab: Snnlab) -> None:
+    mine, others = own(workplace), own(workplace, "others")
+    assert snnlab("data", "prepare", *others).status == 0
+    for number in range(3):
+        os.utime(workplace / "mine" / "up" / "0.npy", (number, number))
+        done = snnlab("data", "prepare", *mine)
+        assert done.status == 0
+        assert ("earlier packed copies of these recordings" in done.err) == (number > 0)
+    assert len(packed_folders(workplace / "stores")) == 4
+    first, *earlier = snnlab("data", "where", *mine).out.splitlines()[1:]
+    assert first.startswith("4 recordings, 200 events")
+    assert [line.rpartition(";")[2] for line in earlier] == [" snnlab data clean --all deletes it"] * 2
+    *deleted, left = snnlab("data", "clean", "--all", *mine).out.splitlines()
+    assert len(deleted) == 3
+    assert left.startswith("packed copies of other recordings that stay: 1, ")
+    assert len(packed_folders(workplace / "stores")) == 1
+    # Of recordings that are gone too.
+    shutil.rmtree(workplace / "others")
+    assert snnlab("data", "clean", *others).status == 2
+    assert snnlab("data", "clean", "--all", *others).status == 0
+    assert list((workplace / "stores").iterdir()) == []
+
+
+def test_a_signal_while_recordings_are_packed_leaves_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    few = ["data=spike_patterns", "data.num_recordings=40", f"data.store_dir={workplace / 'stores'}"]
+    for command in (["data", "prepare"], ["train", "model=mlp_lif", f"output_dir={workplace / 'runs'}"]):
+        log = workplace / f"{command[0]}.log"
+        assert killing.run([*command, *few, "plugins=[tests.commands.terminating]"], log) == 143
+        assert log.read_text().splitlines()[-1] == "snnlab: stopped by SIGTERM"
+        assert "Traceback" not in log.read_text()
+        assert list((workplace / "stores").iterdir()) == []
+        assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("key", ["x", "y"])
+def test_a_training_says_of_a_damaged_copy_that_it_is_that(key: str, workplace: Path, snnlab: Snnlab) -> None:
+    mine = own(workplace)
+    assert snnlab("data", "prepare", *mine).status == 0
+    (column,) = (workplace / "stores").glob(f"*/{key}.bin")
+    content = bytearray(column.read_bytes())
+    content[101::100] = bytes([85]) * len(content[101::100])
+    column.write_bytes(content)
+    small = ["model=mlp_lif", "trainer.max_epochs=1", "trainer.accelerator=cpu", "pictures=null", "logger=none"]
+    for more in ([], ["data.hot_pixels_hz=100"]):
+        done = snnlab("train", *mine, *small, *more, f"output_dir={workplace / 'runs'}")
+        assert done.status == 2
+        assert "the packed copy is damaged" in done.err
+        assert f"{column.parent}" in done.err
+        assert "data.sensor_size" not in done.err
+    assert "the packed copy is damaged" in snnlab("data", "inspect", *mine).err
+
+
+def test_what_cannot_be_fetched_leaves_no_folder_behind(
+    workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def obtain(archive: object, folder: Path) -> Path:
+        assert folder.is_dir()
+        raise DataError("no network")
+
+    monkeypatch.setattr(fetching, "obtain", obtain)
+    (workplace / "there").mkdir()
+    for root in ("nowhere/deep", "there"):
+        done = snnlab("data", "inspect", "data=shd", f"data.root={root}")
+        assert done.status == 2
+        assert "no network" in done.err
+        assert "fetching https://" in done.err
+        assert f"{Path(root) / 'SHD'}; data.download=false fetches nothing" in done.err
+    assert [path.name for path in workplace.rglob("*")] == ["there"]
 
 
 def test_a_damaged_copy_is_found(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:

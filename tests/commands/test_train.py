@@ -56,6 +56,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
         "metrics.csv",
         "predictions.npz",
         "split.json",
+        "trained_on.npy",
         "log.txt",
         "checkpoints",
         "tensorboard",

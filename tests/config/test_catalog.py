@@ -15,7 +15,9 @@ def test_every_packaged_file_says_how_it_is_run_and_what_it_is(path: Path) -> No
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     assert lines[0].startswith("# snnlab ")
     assert lines[1].startswith("# ")
-    assert description(path) == lines[1].removeprefix("# ")
+    said, second = description(path), lines[1].removeprefix("# ")
+    assert said.startswith(second) or second.startswith(said)
+    assert said.endswith((".", ":", "!")) or not lines[2].startswith("#")  # a whole sentence
 
 
 def test_groups_have_the_names_that_users_say() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,14 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from snnlab.data.augment import build_pipeline
 from snnlab.data.mixing import build_mixing
 from snnlab.data.module import EventDataModule
 from snnlab.data.sampler import BatchSampler, Draw
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.event_frames import EventFrames
-from snnlab.events import Store
+from snnlab.events import Events, Store, open_or_build
 from snnlab.events.frames import Batch, EventBatch
+from snnlab.events.framing import FRAMES
 
 STEPS, WINDOW_US = 5, 1000
 
@@ -59,6 +63,112 @@ def test_a_batch_becomes_the_frames_of_its_recordings(tiny_store: Store, tiny_sp
             np.testing.assert_array_equal(batch.x[:, b].numpy(), _frame_by_frame(tiny_store, place, shape))
         seen += batch.index.tolist()
     assert sorted(seen) == tiny_split.train.tolist()
+
+
+@pytest.mark.parametrize("stage", ["train", "val"])
+def test_a_batch_holds_the_events_of_the_window_and_none_after_it(
+    stage: str, tiny_store: Store, tiny_split: Split
+) -> None:
+    module = _module(tiny_store, tiny_split, duration_ms=0.3)
+    for batch in _batches(module, stage):
+        expected = [int((tiny_store[place].t < 300).sum()) for place in batch.index.tolist()]
+        assert batch.offsets.diff().tolist() == expected
+
+
+class _Long:
+    """Two recordings of 1,000,000 events at 1 MHz."""
+
+    label, sensor_size, groups = "long", (4, 4, 2), None
+    targets, split = np.arange(2), np.zeros(2, np.uint8)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {}
+
+    def __len__(self) -> int:
+        return 2
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def read(self, index: int) -> Events:
+        t = np.arange(1_000_000)
+        return Events(t, (t % 4).astype(np.int16), (t // 4 % 4).astype(np.int16), t % 3 == 0)
+
+
+def test_memory_of_a_batch_is_that_of_its_windows(tmp_path: Path) -> None:
+    store, places = open_or_build(_Long(), tmp_path), np.arange(2)
+    tracemalloc.start()
+    module = _module(store, Split(places, places, places, ""), num_bins=2, hot_pixels_hz=1e9)
+    (batch,) = module.val_dataloader()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert batch.t.numel() == 2 * WINDOW_US
+    assert most < 1_000_000  # a recording has 13 MB
+
+
+@pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    ("frames", "changes"),
+    [
+        (frames, changes)
+        for frames in sorted(FRAMES)
+        for changes in ({}, {"lengths": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.25})
+        if not (FRAMES.get(frames, "").timed and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
+    ],
+    ids=str,
+)
+def test_frames_are_those_of_whole_recordings(
+    frames: str, changes: dict[str, Any], tiny_store: Store, tiny_split: Split
+) -> None:
+    module = _module(tiny_store, tiny_split, duration_ms=0.7, frames=frames, **changes)
+    for batch in _batches(module, "val"):
+        cut = module.framing(batch)
+        whole = module.framing(EventBatch.from_packed(tiny_store.gather(batch.index.numpy())))
+        assert torch.equal(cut.x, whole.x)
+        assert torch.equal(cut.lengths, whole.lengths)
+
+
+@pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [{"type": "time_shift", "most": 0.4}],
+        [{"type": "time_scale", "scale": [0.3, 2.0]}],
+        [{"type": "time_scale", "scale": [0.5, 0.9]}, {"type": "time_shift", "most": 0.2}, {"type": "flip_x"}],
+        [{"type": "reverse"}, {"type": "time_shift", "most": 0.1}],
+    ],
+    ids=str,
+)
+def test_what_augmentations_move_into_the_window_is_there(
+    nodes: list[dict[str, Any]], tiny_store: Store, tiny_split: Split
+) -> None:
+    pipeline = build_pipeline(nodes, {}, 4, (5, 4, 2))
+    settings = DataSettings((5, 4, 2), 4, 0.3, num_bins=3, batch_size=20)
+    module = EventDataModule(tiny_store, tiny_split, settings, seed=3, pipeline=pipeline)
+    for epoch in range(5):
+        loader = module.train_dataloader()
+        assert isinstance(loader.sampler, BatchSampler)
+        loader.sampler.set_epoch(epoch)
+        (batch,) = loader
+        whole = pipeline.packed(tiny_store.gather(batch.index.numpy()), 3, epoch)
+        assert torch.equal(module.framing(batch).x, module.framing(EventBatch.from_packed(whole)).x)
+
+
+def test_batches_of_windows_of_one_recording_are_mixed_each_in_its_own_way(tmp_path: Path) -> None:
+    store, places = open_or_build(_Long(), tmp_path), np.arange(2)
+    settings = DataSettings((4, 4, 2), 2, 1.0, num_bins=2, batch_size=8, stride_ms=1.0, hot_pixels_hz=None)
+    module = EventDataModule(store, Split(places, places, places, ""), settings, seed=3)
+    module.mixing = build_mixing({"type": "mixup"})
+    module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.trainer.training = True
+    weights = []
+    for place in range(20):  # all of recording 0
+        assert module.windows is not None
+        batch = EventBatch.from_packed(module.windows.gather(store, np.arange(8) + 8 * place))
+        done = module.on_after_batch_transfer(module.on_before_batch_transfer(batch, 0), 0)
+        assert done.mix is not None
+        weights.append(float(done.mix.weight[0]))
+    assert len(set(weights)) == 20
 
 
 @pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)

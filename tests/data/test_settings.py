@@ -54,7 +54,9 @@ def toy() -> Iterator[str]:
         ({"duration_ms": 0}, "duration_ms must be"),
         ({"duration_ms": float("nan")}, "duration_ms must be"),
         ({"duration_ms": float("inf")}, "duration_ms must be"),
-        ({"num_bins": 0}, "num_bins must be 1 or more, got 0"),
+        ({"num_bins": 0}, "num_bins must be 1 to 20,000, got 0"),
+        ({"num_bins": 20_001}, "num_bins must be 1 to 20,000, got 20,001"),
+        ({"num_bins": 1_000_000, "bin_by": "count"}, "num_bins must be 1 to 20,000, got 1,000,000"),
         ({"num_bins": None}, "exactly one of num_bins and dt"),
         ({"dt": 10.0}, "exactly one of num_bins and dt"),
         ({"num_bins": None, "dt": 0.0}, "dt must be"),
@@ -119,8 +121,9 @@ def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
         read_settings({"type": "saccade_digits", "btch_size": 4, **GOOD})
     with pytest.raises(ConfigError, match=r"^data: unknown setting 'zzz'") as caught:
         read_settings({"type": "saccade_digits", "zzz": 4, **GOOD})
-    for name in ("num_bins", "duration_ms (ms)", "val_fraction", "root", "simulation_seed"):
+    for name in ("num_bins", "duration_ms (ms)", "val_fraction", "simulation_seed"):
         assert name in str(caught.value)
+    assert "root" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"Did you mean 'simulation_seed'"):
         read_settings({"type": "saccade_digits", "simulaton_seed": 4, **GOOD})
 
@@ -134,6 +137,9 @@ def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
         ({"simulation_seed": "x"}, r"^data\.simulation_seed: expected a whole number"),
         ({"batch_size": 0}, r"^data: batch_size must be 1 or more"),
         ({"dt": 3.0}, r"^data: give exactly one of num_bins and dt"),
+        ({"root": "here"}, r"^data\.root: saccade_digits reads no files.* one of asldvs, .* folder, .* nmnist"),
+        ({"download": False}, r"^data\.download: saccade_digits fetches nothing.* one of asldvs, .* nmnist"),
+        ({"type": "folder", "download": True}, r"^data\.download: folder fetches nothing"),
     ],
 )
 def test_a_mistake_in_the_node_names_its_place(changes: dict[str, Any], message: str) -> None:

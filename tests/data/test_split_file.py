@@ -53,6 +53,21 @@ def test_the_datasets_test_recordings_are_for_testing_only(tmp_path: Path) -> No
     assert split.test.tolist() == [3]
 
 
+def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None:
+    path = _write(tmp_path, "recording,split\n0,train\n1,val\n2,train\n3,test\n")
+    with pytest.raises(
+        DataError,
+        match=r"the person or group of data/a/0\.npy is in train and val both; data\.on_divided_group=keep",
+    ):
+        read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]))
+    with pytest.raises(DataError, match=r"group of data/a/0\.npy is in train and test both \(of 2 such groups"):
+        read_split(path, NAMES, NO_TEST, groups=np.array([0, 1, 1, 0]))
+    kept = read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]), on_divided_group="keep")
+    assert kept.val.tolist() == [1]
+    assert read_split(path, NAMES, NO_TEST, groups=np.array([0, 1, 0, 2])).train.tolist() == [0, 2]
+    assert read_split(path, NAMES, NO_TEST, [1], groups=np.array([0, 0, 1, 2])).val.size == 0  # what is bad is in none
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

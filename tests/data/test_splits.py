@@ -161,8 +161,11 @@ def test_validation_leaves_groups_out_and_says_so() -> None:
 
 
 def test_a_group_in_training_and_in_test_is_refused() -> None:
-    with pytest.raises(DataError, match="10 groups of recordings are in training and in test both"):
+    with pytest.raises(DataError, match="10 groups of recordings are in train and test both"):
         make_split(TARGETS, IS_TEST, 0.25, 0, GROUPS)
+    own = np.arange(TARGETS.size).astype(np.uint8) % 2 * 2
+    with pytest.raises(DataError, match="groups of recordings are in train and val both"):
+        make_split(TARGETS, own, 0.25, 0, np.arange(TARGETS.size) // 2)
 
 
 def test_validation_recordings_of_the_dataset_are_those() -> None:

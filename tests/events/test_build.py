@@ -90,9 +90,27 @@ class _AllBad(ToySource):
 def test_where_nothing_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: int, words: str) -> None:
     source = _AllBad(size, journal=tmp_path / "journal")
     with pytest.raises(DataError, match=rf"^0 is broken\n.*{words}"):
-        open_or_build(source, tmp_path / "stores", on_bad="skip")
+        open_or_build(source, tmp_path / "stores")
     assert len((tmp_path / "journal").read_text().split()) == min(size, 20)
     assert _folders(tmp_path / "stores") == []
+
+
+class _FirstBad(ToySource):
+    def read(self, index: int) -> Events:
+        if index < 25:
+            raise DataError(f"{index} is broken")
+        return super().read(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_recordings_are_skipped_however_many_come_first(tmp_path: Path, workers: int) -> None:
+    store = open_or_build(_FirstBad(), tmp_path / "skipped", on_bad="skip", workers=workers)
+    assert list(store.bad) == list(range(25))
+    assert store.sizes[25:].any()
+    with pytest.raises(DataError, match=r"the other 17 are not tried; data\.on_bad_recording=skip tries all"):
+        open_or_build(_FirstBad(), tmp_path)
+    with pytest.raises(DataError, match=r"^0 is broken\n  and so it is with all others"):
+        open_or_build(_AllBad(), tmp_path / "all", on_bad="skip")
 
 
 def test_many_bad_recordings_are_counted_and_some_named(tmp_path: Path) -> None:

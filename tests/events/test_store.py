@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_source import ToySource
 
-from snnlab.errors import StoreError
+from snnlab.errors import DataError, StoreError
 from snnlab.events import Events, Store, open_or_build
 
 
@@ -150,3 +150,59 @@ def test_the_fingerprint_follows_the_content_only(tmp_path: Path) -> None:
     one = open_or_build(ToySource(), tmp_path / "one").fingerprint
     assert one == open_or_build(ToySource(), tmp_path / "two").fingerprint
     assert one != open_or_build(ToySource(version=2), tmp_path / "three").fingerprint
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_windows_are_cut_and_counted_as_a_plain_loop_does(seed: int, tmp_path: Path) -> None:
+    store, rng = open_or_build(ToySource(), tmp_path), np.random.default_rng(seed)
+    index, begins = rng.integers(0, 37, 20), rng.integers(0, 1200, 20)
+    for start_us, duration_us in (
+        (None, None),
+        (None, int(rng.integers(1, 1100))),
+        (begins, int(rng.integers(1, 900))),
+    ):
+        packed = store.gather(index, start_us, duration_us)
+        total = 0
+        for place, recording in enumerate(index.tolist()):
+            begin = 0 if start_us is None else int(start_us[place])
+            t, x, *_ = store[recording]
+            inside = (t >= begin) & (t < begin + (duration_us or 10**9))
+            piece = slice(packed.offsets[place], packed.offsets[place + 1])
+            np.testing.assert_array_equal(packed.t[piece], t[inside] - begin)
+            np.testing.assert_array_equal(packed.x[piece], x[inside])
+            total += int(inside.sum())
+        assert store.count(index, start_us, duration_us) == packed.t.size == total
+
+
+def test_another_split_is_as_if_it_had_been_packed(tmp_path: Path) -> None:
+    source, other = ToySource(), ToySource(version=2)
+    other.split, other.groups = (np.arange(37) % 3 == 0).astype(np.uint8), None
+    store = open_or_build(source, tmp_path / "one")
+    # The same events: of the other, only the split and the groups.
+    other.read = source.read  # type: ignore[method-assign]
+    expected = open_or_build(other, tmp_path / "other")
+    found = store.divided(other.split, None)
+    assert found.fingerprint == expected.fingerprint != store.fingerprint
+    assert found.groups is None
+    np.testing.assert_array_equal(found.split, other.split)
+    found.verify()
+    assert store.divided(source.split, source.groups).fingerprint == store.fingerprint
+
+
+def test_what_fails_of_events_that_were_not_packed_so_is_said_of_the_copy(tmp_path: Path) -> None:
+    store = open_or_build(ToySource(), tmp_path)
+
+    def raising(places: list[int]) -> None:
+        with store.blamed(lambda: np.array(places)):
+            raise DataError("check data.sensor_size")
+
+    with pytest.raises(DataError, match=r"check data\.sensor_size"):
+        raising([0, 5])
+    content = bytearray((store.path / "x.bin").read_bytes())
+    content[2 * int(store.sizes[:5].sum())] = 200
+    (store.path / "x.bin").write_bytes(content)
+    store = open_or_build(ToySource(), tmp_path)
+    with pytest.raises(StoreError, match=r"the packed copy is damaged: x of recording 5 spans .*200, .* 0\.\.6"):
+        raising([0, 5])
+    with pytest.raises(DataError, match=r"check data\.sensor_size"):
+        raising([0, 6])

@@ -85,7 +85,7 @@ def test_segments_go_with_their_recordings_in_any_order_and_more_than_once() -> 
     ]  # fmt: skip
     assert gather_targets(SEGMENTS, np.zeros(0, np.int64), None).shape == (0, 4)
     cut = gather_targets(SEGMENTS, np.array([4, 4]), np.array([100, 600]))
-    assert cut[:, 1].tolist() == [-100, 400, -600, -100]
+    assert cut[:, :2].tolist() == [[0, -100], [0, 400], [1, -100]]  # the first is over at 600
     np.testing.assert_array_equal(gather_targets(VALUES, np.array([3, 3, 1]), None), VALUES[[3, 3, 1]])
 
 
@@ -95,6 +95,51 @@ def test_a_step_has_the_label_of_its_middle(bins: int, duration_us: int) -> None
     found = step_labels(torch.from_numpy(segments), torch.full((4,), bins), bins, duration_us)
     assert found.tolist() == labels(segments, 4, bins, duration_us)
     assert found.dtype == torch.int64
+
+
+def random_segments(rng: np.random.Generator, recordings: int) -> np.ndarray:
+    """Return segments with gaps and without, some of one microsecond; the last one of a recording may have no end."""
+    rows: list[list[int]] = []
+    for recording in range(recordings):
+        end = 0
+        for _ in range(int(rng.integers(0, 30))):
+            start = end + int(rng.integers(0, 3)) * int(rng.integers(0, 40))
+            end = start + int(rng.integers(1, 80))
+            rows.append([recording, start, end, int(rng.integers(0, 4))])
+        if rows and rows[-1][0] == recording and rng.random() < 0.3:
+            rows[-1][2] = NO_END
+    return np.array(rows, np.int64).reshape(-1, 4)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_windows_have_the_labels_of_their_steps_and_no_segment_that_is_elsewhere(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    targets, bins, duration_us = random_segments(rng, 6), int(rng.integers(1, 20)), int(rng.integers(1, 700))
+    index, begins = rng.integers(0, 6, 9), rng.integers(0, 1500, 9)
+    segments = gather_targets(targets, index, begins, duration_us)
+    assert (segments[:, 1] < duration_us).all()
+    assert (segments[:, 2] > 0).all()
+    lengths = torch.from_numpy(rng.integers(0, bins + 1, 9))
+    found = step_labels(torch.from_numpy(segments), lengths, bins, duration_us)
+    expected = np.full((bins, 9), IGNORED)
+    for place, (recording, begin) in enumerate(zip(index.tolist(), begins.tolist(), strict=True)):
+        for step in range(int(lengths[place])):
+            for _, start, end, label in targets[targets[:, 0] == recording].tolist():
+                # Twice the bins times the moments: whole numbers, without rounding.
+                middle = (2 * step + 1) * duration_us + 2 * bins * begin
+                if 2 * bins * start <= middle < 2 * bins * end:
+                    expected[step, place] = label
+    assert found.tolist() == expected.tolist()
+
+
+def test_windows_of_an_hour_hand_out_the_segments_in_them_and_not_those_of_the_hour(tmp_path: Path) -> None:
+    start = np.arange(108_000) * 33_333  # 30 labels a second
+    hour = source(np.stack([np.zeros_like(start), start, start + 33_333, start % 5], 1))
+    begins = np.arange(32) * 100_000_000
+    packed = open_or_build(hour, tmp_path).gather(np.zeros(32, np.int64), begins, 500_000)
+    assert 15 * 32 <= len(packed.targets) <= 17 * 32
+    labels = step_labels(torch.from_numpy(packed.targets), torch.full((32,), 1000), 1000, 500_000)
+    assert (labels != IGNORED).all()
 
 
 def test_a_segment_begins_and_ends_between_middles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -33,6 +34,13 @@ class Augmentation(ABC):
     def happens(self, rng: np.random.Generator) -> bool:
         """Return whether it is done this time."""
         return self.p == 1 or rng.random() < self.p
+
+    def reach_us(self, until_us: float) -> float:
+        """Return until when (us) it must see a recording, so that all is right before `until_us`; infinite for its end.
+
+        What comes later is not read. Here: as far, or the whole recording where events get other times.
+        """
+        return math.inf if self.shifts_time else until_us
 
     @abstractmethod
     def apply(self, events: Events, rng: np.random.Generator) -> Events:

@@ -9,6 +9,7 @@ import numpy as np
 
 from snnlab.data import tonic_adapter
 from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order
+from snnlab.data.augment.time import JITTER_REACH
 from snnlab.errors import ConfigError, DataError, did_you_mean, listing
 from snnlab.events import Events
 from snnlab.events.recording import polarity_dtype
@@ -76,6 +77,12 @@ class FromTonic(Augmentation):
         if takes(self._make, "sensor_size"):
             self._settings["sensor_size"] = self.sensor_size
         self._try()
+
+    def reach_us(self, until_us: float) -> float:
+        """Return until when it must see a recording."""
+        if self.name == "TimeJitter":
+            return until_us + JITTER_REACH * float(self._settings["std"])
+        return super().reach_us(until_us)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Return what the transform makes of the events.

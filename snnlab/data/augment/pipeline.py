@@ -5,6 +5,7 @@ Whatever order recordings come in, and however many processes load them, each is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,13 @@ class Pipeline(NamedTuple):
     """Augmentations in their order."""
 
     steps: tuple[Step, ...]
+
+    def reach_us(self, until_us: int) -> int | None:
+        """Return until when (us) recordings are read, to be right before `until_us`; None: to their end."""
+        reach = float(until_us)
+        for augmentation, _ in reversed(self.steps):
+            reach = augmentation.reach_us(reach)
+        return None if math.isinf(reach) else math.ceil(reach)
 
     def packed(self, packed: Packed, seed: int, epoch: int) -> Packed:
         """Return packed recordings, each changed.

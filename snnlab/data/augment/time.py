@@ -10,6 +10,9 @@ import numpy as np
 from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order, require_range
 from snnlab.events import Events
 
+# Standard deviations of a jitter beyond which no event is looked for: one of 10^15 moves further.
+JITTER_REACH = 8
+
 
 @AUGMENTATIONS.register("time_shift")
 class TimeShift(Augmentation):
@@ -32,6 +35,10 @@ class TimeShift(Augmentation):
         if most <= 0:
             raise ValueError(f"most must be above 0 ms, got {most}")
         self.most = most
+
+    def reach_us(self, until_us: float) -> float:
+        """Return until when events may come to be before `until_us`."""
+        return until_us + 1000 * self.most + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Return the events at their new times."""
@@ -60,6 +67,10 @@ class TimeScale(Augmentation):
         require_range("scale", scale, 0.1, 10)
         self.least, self.most = scale
 
+    def reach_us(self, until_us: float) -> float:
+        """Return until when events may come to be before `until_us`."""
+        return until_us / min(self.least, 1.0) + 1
+
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Return the events at their new times."""
         return events._replace(t=(events.t * rng.uniform(self.least, self.most)).astype(np.int64))
@@ -84,6 +95,10 @@ class TimeJitter(Augmentation):
         if std <= 0:
             raise ValueError(f"std must be above 0 ms, got {std}")
         self.std = std
+
+    def reach_us(self, until_us: float) -> float:
+        """Return until when events may come to be before `until_us`."""
+        return until_us + JITTER_REACH * 1000 * self.std
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Return the events at their new times, in their new order."""

@@ -38,6 +38,8 @@ class Reading:
         sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
         columns: Names of the columns of files that name none, in their order: t, x, y, p, and `-` for one to leave out.
             None: x, y, t, p, without y where the sensor has no rows, and without p where there is no fourth.
+        polarity_values: What files have as the polarity of OFF and of ON; of more polarities, for each. None: 1 for ON
+            and 0 or -1 for OFF; of more, their numbers from 0 on.
 
     Raises:
         ValueError: if a setting is none of these.
@@ -47,6 +49,7 @@ class Reading:
     time_origin: str = "first"
     sort: bool = False
     columns: Sequence[str] | None = None
+    polarity_values: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -57,6 +60,9 @@ class Reading:
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
             raise ValueError(f"columns are t, x and perhaps y and p, or - for others, got {list(self.columns or ())}")
+        values = self.polarity_values
+        if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):
+            raise ValueError(f"polarity_values must be two or more different numbers, got {list(values)}")
 
     def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
         """Return the names of so many columns that have none in their file."""
@@ -95,7 +101,7 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
     t = _microseconds(columns["t"], reading.time_unit, name)
     x, y = _places(columns["x"], "x", name), columns.get("y")
     y = None if y is None else _places(y, "y", name)
-    p = _polarity(columns.get("p"), t.size, polarities, name)
+    p = _polarity(columns.get("p"), t.size, polarities, reading.polarity_values, name)
     return _in_order(Events(t, x, y, p), reading)
 
 
@@ -146,17 +152,29 @@ def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
     return column.astype(np.int16) if fits else column
 
 
-def _polarity(p: np.ndarray | None, size: int, polarities: int, name: str) -> np.ndarray:
+def _polarity(
+    p: np.ndarray | None, size: int, polarities: int, values: Sequence[float] | None, name: str
+) -> np.ndarray:
     if p is None:
         return np.zeros(size, bool)
     if p.dtype.kind != "b":
         _require_numbers(p, "p", name)
-    if polarities <= 2:
+    if polarities == 1:  # nothing looks at them
         return p > 0
-    fits = not p.size or (p.min() >= 0 and p.max() < 256 and (p == np.rint(p)).all())
-    if not fits:
-        raise DataError(f"{name}: p spans {p.min()}..{p.max()}, the sensor has polarities 0..{polarities - 1}")
-    return p.astype(np.uint8)
+    usual = np.array([-1, 0, 1]) if polarities == 2 else np.arange(polarities)
+    known = usual if values is None else np.asarray(values)
+    strange = np.flatnonzero(~np.isin(p, known))
+    if strange.size:
+        allowed = listing(f"{value:g}" for value in known)
+        raise DataError(
+            f"{name}: p is {float(p[strange[0]]):g} at event {strange[0]}, and polarities are {allowed};"
+            " data.polarity_values of data=folder, such as [1, 2] for OFF and ON, says what others mean, and"
+            " data.columns which column is p"
+        )
+    if values is None:
+        return p > 0 if polarities == 2 else p.astype(np.uint8)
+    order = np.argsort(known)
+    return order[np.searchsorted(known[order], p)].astype(bool if polarities == 2 else np.uint8)
 
 
 def _require_numbers(column: np.ndarray, key: str, name: str) -> None:

@@ -65,7 +65,7 @@ class RecordingFiles:
     needs_test = True  # whether a copy without test recordings is refused
 
     def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.folder = Path(root or "data").expanduser() / self.folder_name
+        self.folder = self.origin = Path(root or "data").expanduser() / self.folder_name
         whole = {part.folder: part.whole for part in self.parts}
         fetch_missing(archives, self.folder, self._count, whole, download=download)
         found = {part.folder: self.find(self.folder / part.folder) for part in self.parts}
@@ -125,7 +125,7 @@ class RecordingFiles:
 
 
 class UnsplitFiles(RecordingFiles):
-    """Recordings of one file each, of which the dataset does not say which are for testing.
+    """Recordings of one file each, of which the dataset does not say which are for testing, so that a split file may.
 
     Args:
         root: Folder that holds the dataset's own.
@@ -140,6 +140,8 @@ class UnsplitFiles(RecordingFiles):
         DataError: if there are no recordings, or a download fails.
         ValueError: if the part is out of its range.
     """
+
+    draws_test = True
 
     def __init__(
         self,

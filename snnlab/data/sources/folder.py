@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snnlab.data.class_folders import from_folders
 from snnlab.data.formats import Reading, read_file
+from snnlab.data.grouping import join
 from snnlab.data.labelled import labelled
-from snnlab.data.listing import Entry, from_folders, from_table, with_test
+from snnlab.data.listing import Entry, parts_of
 from snnlab.data.registry import DATASETS
-from snnlab.data.splits import strata
-from snnlab.errors import DataError
+from snnlab.data.splits import TEST, VAL, strata
+from snnlab.data.table import from_table
+from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events, SensorSize
 from snnlab.events.targets import Targets
 
@@ -29,72 +31,101 @@ _HEADS = {"value": "path and value, or value_NAME", "steps": "path, label, start
 class Folder:
     """A user's own recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and parts of long recordings.
 
-    Files: .npy, .npz, .csv, .txt, .h5, N-MNIST's .bin, .aedat4, Prophesee's .dat and .raw. Below `root/train` and
-    `root/test`, or by the table's column `split`, recordings are for training and testing; where nothing says so,
-    `test_fraction` of each class is for testing. The table's columns: path, label, and perhaps start_ms and end_ms (a
-    part of a recording), group (a person, a session: never in two of training, validation and test) and split. Parts
-    of one file are a group too. With `targets: value`, columns value or value_NAME stand in place of label; with
-    `targets: steps`, rows of one file are no parts: they say what it is labelled from start_ms to end_ms, and where
-    none says, a step has no target. Of both, recordings for testing are drawn at random from all.
+    Files: .npy, .npz, .csv, .txt, .h5, N-MNIST's .bin, .aedat4, Prophesee's .dat and .raw. Below `root/train`,
+    `root/val` and `root/test`, or by the table's column `split`, recordings are for training, validation and testing;
+    where nothing says so, `test_fraction` of each class is for testing. The table's columns: path, label, and perhaps
+    start_ms and end_ms (a part of a recording), group (a person, a session: never in two of training, validation and
+    test) and split. Parts of one file are a group too. With `targets: value`, columns value or value_NAME stand in
+    place of label; with `targets: steps`, rows of one file are no parts: they say what it is labelled from start_ms to
+    end_ms, and where none says, a step has no target. Of both, recordings for testing are drawn at random from all.
 
     Args:
         root: The folder.
         sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
-        labels: The table, beside the recordings or anywhere; null: a folder a class.
+        labels: The table, by its path from root, or else from the working folder; null: a folder a class.
+        group_by: The table's column that says which recordings belong together, such as user; null: `group`, if there
+            is one; path: none but parts of one file do.
+        test_groups: The groups that are for testing, [user5], in place of test_fraction; null: no certain ones.
         test_fraction: Part of the recordings that is for testing, where nothing says which, 0 <= f < 1.
         time_unit: Unit of the times: s, ms, us or ns. Files of cameras have us by themselves.
         time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
         sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
         columns: Names of a table's columns, where the file names none, such as [x, y, p, t]; null: [x, y, t, p].
+        polarity_values: What files have as the polarity of OFF and of ON, such as [1, 2]; of more polarities, for each.
+            null: 1 for ON and 0 or -1 for OFF; of more, their numbers from 0 on.
         targets: What recordings are trained to: class, value or steps; the last two need a table.
+        name: What notes call the recordings.
 
     Raises:
+        ConfigError: if settings do not go together.
         DataError: if there are no recordings, or the table cannot be used.
         ValueError: if a setting is out of its range.
+
+    Attributes:
+        called: What users call the recordings.
+        origin: Where they are.
+        draws_test: Whether nothing says which recordings are for testing, so that a split file may.
     """
 
     label = "folder"
+    free_split = True
 
     def __init__(
         self,
         root: str | None,
         sensor_size: Sequence[int],
         labels: str | None = None,
+        group_by: str | None = None,
+        test_groups: Sequence[str | int] | None = None,
         test_fraction: float = 0.2,
         time_unit: str = "us",
         time_origin: str = "first",
         sort: bool = False,
         columns: Sequence[str] | None = None,
+        polarity_values: Sequence[float] | None = None,
         targets: Targets = "class",
+        name: str | None = None,
     ) -> None:
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
-        self.reading = Reading(time_unit, time_origin, sort, None if columns is None else tuple(columns))
-        self.root = Path(root or "data").expanduser()
+        if polarity_values is not None and len(polarity_values) != sensor_size[2]:
+            raise ValueError(f"polarity_values: {len(polarity_values)} are named, and sensor_size has {sensor_size[2]}")
+        names = None if columns is None else tuple(columns)
+        values = None if polarity_values is None else tuple(polarity_values)
+        self.reading = Reading(time_unit, time_origin, sort, names, values)
+        self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
-        if labels is None and targets != "class":
-            raise DataError(f"data.targets: {targets} needs data.labels, a table that names {_HEADS[targets]}")
-        found = from_folders(self.root) if labels is None else from_table(self.root, self._table(labels), targets)
+        table = None if labels is None else self._table(labels)
+        if table is None:
+            _require_no_table(targets, group_by, test_groups)
+        found = from_folders(self.root) if table is None else from_table(self.root, table, targets, group_by)
         self._kind: Targets = targets
-        self._entries, self.class_names, self.targets = labelled(found, targets)
+        self._entries, self.class_names, self.targets = labelled(found.entries, targets)
         self.num_classes = len(self.class_names)
-        self.groups = _groups(self._entries)
-        self.split = with_test(self._entries, strata(self.targets, len(self._entries)), self.groups, test_fraction)
-        self.notes = [f"folder: {self._summary()}"]
+        joined = join([entry.path for entry in self._entries], [entry.group for entry in self._entries])
+        people = None if test_groups is None else list(map(str, test_groups))
+        self.groups = joined.groups
+        self.split = parts_of(self._entries, strata(self.targets, len(self)), joined, test_fraction, people)
+        self.draws_test = test_groups is None and self._entries[0].part is None
+        self.called = name or self.label
+        self.notes = [f"{self.called}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return how files are read, and every recording's file, size, time of change, part and label."""
+        """Return how files are read, and every recording's file, size, time of change and label.
+
+        Not what it is for: the packed copy is the same whoever is held out for testing.
+        """
         stats = {path: path.stat() for path in dict.fromkeys(entry.path for entry in self._entries)}
         recordings = [
-            f"{entry.path.relative_to(self.root).as_posix() if entry.path.is_relative_to(self.root) else entry.path}"
-            f" {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
-            f" {entry.start_ms:g} {entry.end_ms:g} {target} {part} {entry.group}"
-            for entry, target, part in zip(self._entries, self._said(), self.split, strict=True)
+            f"{self._relative(entry.path)} {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
+            f" {_exact(entry.start_ms)} {_exact(entry.end_ms)} {said}"
+            for entry, said in zip(self._entries, self._said(), strict=True)
         ]
+        reading = {key: value for key, value in vars(self.reading).items() if key != "polarity_values" or value}
         return ({} if self._kind == "class" else {"targets": self._kind}) | {
             "dataset": self.label,
-            "reading": vars(self.reading) | {"columns": list(self.reading.columns or ())},
+            "reading": reading | {"columns": list(self.reading.columns or ())},
             "sensor_size": list(self.sensor_size),
             "classes": self.class_names,
             "recordings": recordings,
@@ -151,26 +182,38 @@ class Folder:
             return self.targets.tolist()
         return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]
 
-    def _table(self, labels: str) -> Path:
-        table = Path(labels).expanduser()
-        return table if table.is_absolute() or table.is_file() else self.root / table
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def _summary(self) -> str:
+    def _table(self, labels: str) -> Path:
+        """Return where the table is: in the folder; one of the same name in the working folder comes second."""
+        here = Path(labels).expanduser()
+        beside = self.root / here
+        return here if here.is_file() and not beside.is_file() else beside
+
+    def _summary(self, table: Path | None) -> str:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:FEW]))
         more = ", ..." if self.num_classes > FEW else ""
-        tests = int(self.split.sum())
-        return f"{len(self):,} recordings in {self.root}, {tests:,} for testing; {_WORDS[self._kind]}: {names}{more}"
+        by = f" by {table}" if table is not None and not table.is_relative_to(self.root) else ""
+        tests, chosen = (int((self.split == part).sum()) for part in (TEST, VAL))
+        parts = f"{tests:,} for testing" + (f", {chosen:,} for validation" if chosen else "")
+        return f"{len(self):,} recordings in {self.root}{by}, {parts}; {_WORDS[self._kind]}: {names}{more}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to a reading process without the file that was read last."""
         return vars(self) | {"_last": None}
 
 
-def _groups(entries: list[Entry]) -> np.ndarray | None:
-    """Return a number for each group: those of the table, and recordings of which there are several parts."""
-    parts = Counter(entry.path for entry in entries)
-    if all(entry.group is None for entry in entries) and max(parts.values()) == 1:
-        return None
-    names = [str(entry.path) if entry.group is None else f"group {entry.group}" for entry in entries]
-    places = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([places[name] for name in names], np.int64)
+def _exact(ms: float) -> str:
+    """Return all digits of a time, as few as there are."""
+    short = f"{ms:g}"
+    return short if float(short) == ms else repr(ms)
+
+
+def _require_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
+    """Refuse settings that nothing but a table can follow."""
+    if targets != "class":
+        raise DataError(f"data.targets: {targets} needs data.labels, a table that names {_HEADS[targets]}")
+    for setting, given in (("group_by", group_by), ("test_groups", test_groups)):
+        if given is not None:
+            raise ConfigError(f"{setting}: needs data.labels, a table that says which recordings belong together")

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.listing import by_number, from_folders, with_test
+from snnlab.data.class_folders import from_folders
+from snnlab.data.grouping import join
+from snnlab.data.listing import by_number, parts_of
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.saccades import SeenDuringSaccades
+from snnlab.data.splits import TEST
 from snnlab.errors import DataError
 from snnlab.events import SensorSize
 
@@ -47,13 +50,18 @@ class SaccadeImages(SeenDuringSaccades):
             raise ValueError(f"image_size must be 8 to 4096, got {image_size}")
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
-        self.image_size, self.root = image_size, Path(root or "data").expanduser()
+        self.image_size = image_size
+        self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)
-        self._entries = from_folders(self.root, SUFFIXES)
+        self._entries, notes = from_folders(self.root, SUFFIXES)
         self.class_names, self.targets = by_number(self._entries)
         self.num_classes = len(self.class_names)
-        self.split = with_test(self._entries, self.targets, None, test_fraction)
-        self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {int(self.split.sum()):,} for testing"]
+        alone = join(range(len(self._entries)), [None] * len(self._entries))
+        self.split = parts_of(self._entries, self.targets, alone, test_fraction)
+        self.draws_test = self._entries[0].part is None
+        tests = int((self.split == TEST).sum())
+        self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {tests:,} for testing"]
+        self.notes += [f"saccade_images: {note}" for note in notes]
 
     def fingerprint(self) -> dict[str, Any]:
         """Return every image's file, size, time of change, class and part, and the camera."""

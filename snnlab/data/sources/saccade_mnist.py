@@ -53,6 +53,7 @@ class SaccadeMNIST(SeenDuringSaccades):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be 1 or more, or null, got {number}")
         self._files = MNISTFiles.obtain(root, archives, download)
+        self.origin = self._files.folder
         numbers = enumerate((num_train, num_test))
         parts = [np.flatnonzero(self._files.split == part)[:number] for part, number in numbers]
         # A digit's number among all of them decides its camera, however many are taken.

@@ -61,6 +61,7 @@ class SMNIST:
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
         self._files = MNISTFiles.obtain(root, archives, download)
+        self.origin = self._files.folder
         self.targets, self.split = self._files.targets, self._files.split
         self.thresholds = np.linspace(0.0, 254.0, channels // 2).astype(np.uint8)
         self.notes: list[str] = []

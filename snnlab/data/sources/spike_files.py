@@ -53,7 +53,7 @@ class SpikeFiles(ABC):
     reading = Reading("s", "zero", sort=True)
 
     def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.folder = Path(root or "data").expanduser() / self.folder_name
+        self.folder = self.origin = Path(root or "data").expanduser() / self.folder_name
         whole = {part.folder: part.whole for part in self.parts}
         fetch_missing(archives, self.folder, self._count, whole, download=download)
         self._opened: tuple[int, Path, h5py.File] | None = None

@@ -96,7 +96,10 @@ class Counts(Kind):
         if steps.plain:
             counts = count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
         else:
-            counts = count_frames(steps.placed(window.batch), steps.num_bins, steps.num_bins, window.size)
+            turns = steps.placed(window.batch)
+            counts = count_frames(next(turns), steps.num_bins, steps.num_bins, window.size)
+            for placed in turns:
+                counts += count_frames(placed, steps.num_bins, steps.num_bins, window.size)
         return self.of_counts(counts, steps)
 
     def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:

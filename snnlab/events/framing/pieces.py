@@ -18,8 +18,8 @@ from snnlab.events.framing.kinds import Counts
 def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor]:
     """Yield the frames of a window in pieces of time, bit for bit those of the whole.
 
-    Frames that count events are made a piece at a time. Others look further than a piece, back or ahead: they are made
-    at once, and cut.
+    Frames that count events are made a piece at a time. Others, and frames that overlap, look further than a piece,
+    back or ahead: they are made at once, and cut.
 
     Args:
         framing: How events become frames.
@@ -34,11 +34,11 @@ def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor
     """
     assert batch.num_recordings == 1
     steps, kind = framing.steps, framing.kind
-    if size >= steps.num_bins or not isinstance(kind, Counts):
+    if size >= steps.num_bins or not isinstance(kind, Counts) or steps.overlap_us:
         yield from framing(batch).x.split(size)
         return
     cells = kind.told_apart(framing.region.size)
-    placed = _by_step(steps.placed(framing.region(batch)))
+    placed = _by_step(next(steps.placed(framing.region(batch))))
     for first in range(0, steps.num_bins, size):
         many = min(size, steps.num_bins - first)
         counts = count_frames(_part(placed, first, many), many, many, cells)
@@ -46,7 +46,7 @@ def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor
 
 
 def _by_step(placed: EventBatch) -> EventBatch:
-    """Sort events whose times are steps; of left out and overlapping ones, these are not in order."""
+    """Sort events whose times are steps; of left out ones, these are not in order."""
     order = placed.t.argsort(stable=True)
     return _taken(placed, order)
 

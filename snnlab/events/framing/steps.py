@@ -5,6 +5,7 @@ Axes: N events, B recordings, T steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,25 +80,18 @@ class Steps:
             )
         return torch.where(inside & (step < self.num_bins), step, LEFT_OUT)
 
-    def placed(self, batch: EventBatch) -> EventBatch:
-        """Return the events with their step in place of their time; of overlapping frames once for each."""
+    def placed(self, batch: EventBatch) -> Iterator[EventBatch]:
+        """Yield the events with their step in place of their time; of overlapping frames again for each step before.
+
+        One at a time: a frame that is as long as a hundred steps would need a hundred times the memory.
+        """
         step = self.of(batch)
-        if not self.overlap_us:
-            return batch._replace(t=step)
+        yield batch._replace(t=step)
         # A frame is as long as several steps and a rest: each event is in the step of its time and in those before.
-        more = -(-self.overlap_us * self.num_bins // self.duration_us)
-        before = torch.arange(more + 1, device=step.device)
-        steps = step[:, None] - before
-        end = -(-(steps + 1) * self.duration_us // self.num_bins) + self.overlap_us
-        kept = (steps >= 0) & (batch.t[:, None] < torch.where(before > 0, end, self.duration_us)) & (step >= 0)[:, None]
-        repeated = (
-            None if column is None else column.repeat_interleave(more + 1) for column in (batch.x, batch.y, batch.p)
-        )
-        x, y, p = repeated
-        assert x is not None
-        assert p is not None
-        t = torch.where(kept, steps, LEFT_OUT).reshape(-1)
-        return batch._replace(t=t, x=x, y=y, p=p, offsets=batch.offsets * (more + 1))
+        for before in range(1, -(-self.overlap_us * self.num_bins // self.duration_us) + 1):
+            earlier = step - before
+            end = -(-(earlier + 1) * self.duration_us // self.num_bins) + self.overlap_us
+            yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, LEFT_OUT))
 
     def used(self, batch: EventBatch) -> Tensor:
         """Return how many steps it takes to each recording's last event in the window, at least 1, `[B]`."""

@@ -145,10 +145,7 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
     from snnlab.record.pictures import Seen
 
     data, device = _data(trainer), module.device
-    packed = data.store.gather(np.array([index]))
-    if data.control is not None:
-        packed = data.control.packed(packed)
-    events = EventBatch.from_packed(packed)
+    events: EventBatch = data.events_of(data.places_of(np.array([index]))[:1])
     moved = EventBatch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
     batch: Batch = data.on_after_batch_transfer(moved, 0)
     with (
@@ -159,7 +156,7 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
         answers = module.loss.answers(recording.y)  # type: ignore[operator]
     valid = int(batch.lengths[0])
     return Seen(
-        Events(*packed[:4]),
+        Events(*(None if column is None else column.numpy() for column in events[:4])),  # type: ignore[arg-type]
         data.settings.size,
         data.settings.duration_ms,
         data.settings.step_ms,

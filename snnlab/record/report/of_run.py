@@ -72,11 +72,16 @@ def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if page.get("control"):
         yield "control", f"{page['control']}; the figures are no result"
     for stage, words in _STAGES[::-1]:
+        windows = metrics.get(f"{stage}/windows")
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
+        of = of if windows is None else f" of {windows:,.0f} windows{of}"
         if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
             yield f"{words} accuracy", f"{accuracy:.1%}{of}"
         if (error := metrics.get(f"{stage}/mae")) is not None:
             yield f"{words} mean error", f"{error:.4g}{of}"
+    before = selection.get("trained_before") or {}
+    if seen := ", ".join(f"{before[part]:,} of {words}" for part, words in _STAGES if before.get(part)):
+        yield "the run that it began with was trained on", seen
     if (epoch := selection.get("epoch")) is not None:
         yield "chosen epoch", f"{epoch + 1} of {selection.get('epochs')} ({selection.get('rule')})"
     if (last := metrics.get("last/val/accuracy")) is not None:

@@ -234,3 +234,23 @@ def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: d
     with pytest.raises(ConfigError, match=r"data\.augment\[0\]") as caught:
         apply(name, recording(), **settings)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reach_us"),
+    [
+        ("affine", {"shift": 3}, 1000),
+        ("drop_time", {"most": 0.5}, 1000),
+        ("time_shift", {"most": 0.5}, 1501),
+        ("time_scale", {"scale": [0.5, 2.0]}, 2001),
+        ("time_scale", {"scale": [2.0, 3.0], "p": 0.5}, 1001),  # not done to half of them
+        ("time_jitter", {"std": 0.1}, 1800),
+        ("reverse", {}, np.inf),
+        ("tonic", {"name": "TimeJitter", "settings": {"std": 100}}, 1800),
+        ("tonic", {"name": "TimeSkew", "settings": {"coefficient": 1.5}}, np.inf),
+        ("tonic", {"name": "DropEvent", "settings": {"p": 0.3}}, 1000),
+    ],
+)
+def test_it_says_how_much_of_a_recording_it_must_see(kind: str, settings: dict[str, Any], reach_us: float) -> None:
+    augmentation = AUGMENTATIONS.build(kind, settings, "data.augment[0]", sensor_size=SENSOR)
+    assert augmentation.reach_us(1000) == reach_us

@@ -64,8 +64,33 @@ def test_a_polarity_is_on_above_0(given: Any, on: list[int]) -> None:
 def test_more_than_two_polarities_keep_their_number() -> None:
     p = recording(sensor=(10, 8, 5), p=[4, 0, 2]).p
     assert (p.tolist(), p.dtype) == ([4, 0, 2], np.uint8)
-    with pytest.raises(DataError, match=r"p spans -1\.\.2, the sensor has polarities 0\.\.4"):
+    with pytest.raises(DataError, match=r"p is -1 at event 0, and polarities are 0, 1, 2, 3, 4"):
         recording(sensor=(10, 8, 5), p=[-1, 0, 2])
+
+
+@pytest.mark.parametrize("given", [[1, 2, 2], [1, 0, 7], [1.0, np.nan, 0.0], [0, 255, 255], [0.5, 0, 1]], ids=str)
+def test_a_polarity_that_is_none_is_refused(given: Any) -> None:
+    with pytest.raises(DataError, match=r"a\.npy: p is .* polarities are -1, 0, 1; data\.polarity_values"):
+        recording(p=given)
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "meant"),
+    [((1, 2), [1, 2, 2], [0, 1, 1]), ((2, 1), [1, 2, 2], [1, 0, 0]), ((0, 255), [0.0, 255.0, 0.0], [0, 1, 0])],
+    ids=str,
+)
+def test_polarities_mean_what_is_said_of_them(values: Any, given: Any, meant: list[int]) -> None:
+    p = recording(Reading(polarity_values=values), p=given).p
+    assert (p.tolist(), p.dtype) == ([bool(one) for one in meant], np.bool_)
+    with pytest.raises(DataError, match="p is 3 at event 1"):
+        recording(Reading(polarity_values=values), p=[values[0], 3, values[0]])
+
+
+def test_more_than_two_polarities_may_be_numbered_otherwise() -> None:
+    p = recording(Reading(polarity_values=(5, 1, 9)), sensor=(10, 8, 3), p=[1, 9, 5]).p
+    assert (p.tolist(), p.dtype) == ([1, 2, 0], np.uint8)
+    with pytest.raises(ValueError, match="polarity_values must be two or more different numbers"):
+        Reading(polarity_values=(1, 1))
 
 
 def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:

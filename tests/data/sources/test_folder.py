@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.sources.folder import Folder
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
 from snnlab.events import open_or_build
 from snnlab.events.targets import NO_END
 
@@ -171,7 +171,150 @@ def test_other_targets_than_classes_need_a_table(classes: Path, targets: Any) ->
         Folder(str(classes), SENSOR, targets=targets)
 
 
-def test_a_folder_of_classes_has_the_fingerprint_that_it_always_had(classes: Path) -> None:
-    page = Folder(str(classes), SENSOR).fingerprint()
-    assert list(page) == ["dataset", "reading", "sensor_size", "classes", "recordings"]
-    assert page["recordings"][0].endswith(" 0 inf 0 0 None") or page["recordings"][0].endswith(" 0 inf 0 1 None")
+def test_who_is_for_testing_is_not_packed_anew(tmp_path: Path) -> None:
+    root, stores = people(tmp_path / "mine"), tmp_path / "stores"
+    settings: dict[str, Any] = {"labels": "labels.csv", "group_by": "user"}
+    contents = set()
+    for tested in ("p1", "p2", "p3"):
+        folder = Folder(root, SENSOR, **settings, test_groups=[tested])
+        store = open_or_build(folder, stores)
+        np.testing.assert_array_equal(store.split, folder.split)
+        assert store.groups is not None
+        assert store.groups.tolist() == [0, 0, 1, 2]
+        contents.add(store.fingerprint)
+        store.verify()
+    assert open_or_build(Folder(root, SENSOR, labels="labels.csv", group_by="path"), stores).groups is None
+    assert len(contents) == 3
+    assert len([path for path in stores.iterdir() if path.is_dir()]) == 1
+    # As if it had been packed so from the beginning.
+    alone = open_or_build(Folder(root, SENSOR, **settings, test_groups=["p3"]), tmp_path / "alone")
+    assert alone.fingerprint in contents
+
+
+@pytest.mark.parametrize(("before", "after"), [("1234556", "1234564"), ("123456.1", "123456.4"), ("0.1", "0.12345678")])
+def test_a_table_that_was_edited_has_another_fingerprint_whatever_digit_it_was(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    root = table(tmp_path, f"0.npy,a,{before},,,", "1.npy,b,,,,", "2.npy,a,,,,")
+    first = Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0).fingerprint()
+    (root / "labels.csv").write_text((root / "labels.csv").read_text().replace(before, after))
+    assert Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0).fingerprint() != first
+
+
+def test_parts_of_a_file_stay_together_where_only_some_of_them_have_a_group(tmp_path: Path) -> None:
+    lines = [
+        f"{n}.npy,{label},{50 * k},{50 * k + 50},{'anna' if (n, k) in ((0, 0), (1, 1)) else ''},"
+        for n in range(4)
+        for k, label in enumerate("abab")
+    ]
+    folder = Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv", test_fraction=0.3)
+    assert folder.groups is not None
+    assert folder.groups.tolist() == [0] * 8 + [1] * 4 + [2] * 4  # anna's two files are one group
+    assert len(set(zip(folder.groups.tolist(), folder.split.tolist(), strict=True))) == 3
+
+
+def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        for name in ("up", "down"):
+            write(tmp_path / "parts" / part / name / "a.npy", number)
+    folder = Folder(str(tmp_path / "parts"), SENSOR)
+    assert sorted(folder.split.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert "2 for testing, 2 for validation" in folder.notes[0]
+
+
+def test_classes_beside_a_folder_of_a_part_are_not_passed_over(tmp_path: Path) -> None:
+    for name in ("wave", "clap", "train/session"):
+        write(tmp_path / "mine" / name / "a.npy", 0)
+    with pytest.raises(DataError, match=r"holds train, .* beside these clap, wave, which hold recordings too"):
+        Folder(str(tmp_path / "mine"), SENSOR)
+
+
+def test_what_is_no_recording_is_named(classes: Path) -> None:
+    (classes / "still").mkdir()
+    (classes / "up" / "notes.mat").touch()
+    (classes / "up" / "gone.npy").symlink_to(classes / "nowhere.npy")
+    _, *notes = Folder(str(classes), SENSOR).notes
+    assert notes == [
+        f"folder: no recordings in {classes / 'still'}",
+        "folder: left out, links that lead nowhere: up/gone.npy",
+        "folder: left out, for their endings: up/notes.mat",
+    ]
+
+
+def test_columns_of_a_table_that_are_not_used_are_named(tmp_path: Path) -> None:
+    table(tmp_path)
+    (tmp_path / "labels.csv").write_text("path,label,camera\n0.npy,a,x\n1.npy,a,y\n2.npy,b,x\n3.npy,b,x\n")
+    assert Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:] == ["folder: columns not used: camera"]
+
+
+def test_hidden_files_of_other_systems_are_no_recordings(classes: Path) -> None:
+    for number in range(3):
+        (classes / "up" / f"._{number}.npy").write_bytes(b"Mac OS X")
+    assert len(Folder(str(classes), SENSOR)) == 20
+
+
+def test_the_table_beside_the_recordings_comes_before_one_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    root = table(tmp_path / "mine", "0.npy,a,,,,", "1.npy,b,,,,", "2.npy,a,,,,")
+    (tmp_path / "here" / "labels.csv").write_text("path,label\n0.npy,x\n1.npy,y\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert Folder(str(root), SENSOR, labels="labels.csv").class_names == ["a", "b"]
+    (root / "labels.csv").unlink()
+    other = Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0)
+    assert other.class_names == ["x", "y"]
+    assert f"2 recordings in {root} by labels.csv" in other.notes[0]
+
+
+PEOPLE = [f"{n}.npy,{label},{who}" for n, (label, who) in enumerate(zip("abab", ("p1", "p1", "p2", "p3"), strict=True))]
+
+
+def people(root: Path) -> str:
+    table(root)
+    (root / "labels.csv").write_text("\n".join(["path,label,user", *PEOPLE]) + "\n")
+    return str(root)
+
+
+def test_people_in_a_column_of_another_name_are_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"columns not used: user\. Did you mean 'group'\? data\.group_by=user"):
+        Folder(people(tmp_path), SENSOR, labels="labels.csv")
+
+
+def test_recordings_are_grouped_by_the_column_that_is_named(tmp_path: Path) -> None:
+    folder = Folder(people(tmp_path), SENSOR, labels="labels.csv", group_by="user", test_fraction=0.3)
+    assert folder.groups is not None
+    assert folder.groups.tolist() == [0, 0, 1, 2]
+    assert Folder(people(tmp_path), SENSOR, labels="labels.csv", group_by="path").groups is None
+
+
+def test_certain_people_are_held_out_for_testing(tmp_path: Path) -> None:
+    root = people(tmp_path)
+    folder = Folder(root, SENSOR, labels="labels.csv", group_by="user", test_groups=["p1"])
+    assert folder.split.tolist() == [1, 1, 0, 0]
+    assert not folder.draws_test
+    assert Folder(root, SENSOR, labels="labels.csv", group_by="user").draws_test
+    with pytest.raises(ConfigError, match=r"test_groups: needs data\.labels"):
+        Folder(root, SENSOR, test_groups=["p1"])
+    with pytest.raises(ConfigError, match=r"group_by: needs data\.labels"):
+        Folder(root, SENSOR, group_by="user")
+
+
+def test_a_tables_split_that_divides_a_person_is_refused_by_name(tmp_path: Path) -> None:
+    lines = ["0.npy,a,,,anna,train", "1.npy,b,,,anna,val", "2.npy,a,,,ben,test"]
+    with pytest.raises(DataError, match=r"data\.labels: the recordings of anna are in train and val both"):
+        Folder(str(table(tmp_path, *lines)), SENSOR, labels="labels.csv")
+
+
+def test_polarities_that_are_named_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "up" / "a.npy", 0)
+    rows = np.load(tmp_path / "up" / "a.npy")
+    rows[:, 3] += 1
+    np.save(tmp_path / "up" / "a.npy", rows)
+    with pytest.raises(DataError, match="p is 2 at event"):
+        Folder(str(tmp_path), SENSOR, test_fraction=0).read(0)
+    folder = Folder(str(tmp_path), SENSOR, test_fraction=0, polarity_values=[1, 2])
+    assert folder.read(0).p.tolist() == (rows[:, 3] == 2).tolist()
+    assert folder.fingerprint() != Folder(str(tmp_path), SENSOR, test_fraction=0).fingerprint()
+    with pytest.raises(ValueError, match="polarity_values: 3 are named, and sensor_size has 2"):
+        Folder(str(tmp_path), SENSOR, polarity_values=[1, 2, 3])

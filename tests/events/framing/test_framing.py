@@ -15,8 +15,8 @@ from torch import Tensor
 from snnlab.errors import DataError
 from snnlab.event_frames import EventFrames
 from snnlab.events import Events
-from snnlab.events.frames import EventBatch, to_frames
-from snnlab.events.framing import FRAMES, Framing, Region, Steps
+from snnlab.events.frames import EventBatch, count_frames, to_frames
+from snnlab.events.framing import FRAMES, Framing, Region, Steps, kinds
 from snnlab.events.framing.steps import BinBy
 
 W, H, DURATION = 6, 5, 1000
@@ -170,6 +170,19 @@ def test_an_overlapping_frame_has_the_first_events_of_the_next_one(overlap: int)
         return sum(first <= t < end + overlap for t, p in events if p == channel)
 
     assert torch.equal(_make(overlap_us=overlap)(batch).x, _expected(batch, 2, value))
+
+
+def test_frames_that_overlap_many_times_never_hold_more_events_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, seen = _batch(), list[int]()
+
+    def counted(events: EventBatch, *others: Any) -> Tensor:
+        seen.append(events.t.numel())
+        return count_frames(events, *others)
+
+    monkeypatch.setattr(kinds, "count_frames", counted)
+    frames = _make(overlap_us=800, num_bins=100)(batch)
+    assert set(seen) == {batch.t.numel()}
+    assert frames.x[0].sum() == sum(t < 810 for events in _events(batch) for t, *_ in events)
 
 
 @pytest.mark.parametrize(("num_bins", "per_bin"), [(7, None), (7, 60), (3, 60), (1, None)])

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data.listing import Entry, from_folders, from_table
+from snnlab.data.listing import Entry
+from snnlab.data.splits import TEST, TRAIN, VAL
+from snnlab.data.table import from_table
 from snnlab.errors import DataError
 
 
@@ -21,43 +23,53 @@ def table(root: Path, text: str) -> Path:
     return root / "labels.csv"
 
 
-def test_a_folder_is_a_class_and_its_files_are_recordings(tmp_path: Path) -> None:
-    touch(tmp_path, "wave/b.npy", "wave/deep/a.h5", "clap/1.NPY", "clap/notes.md", ".cache/x.npy", "README.txt")
-    assert from_folders(tmp_path) == [
-        Entry(tmp_path / "clap/1.NPY", "clap"),
-        Entry(tmp_path / "wave/b.npy", "wave"),
-        Entry(tmp_path / "wave/deep/a.h5", "wave"),
-    ]
-
-
-def test_folders_of_training_and_test_recordings_say_which_they_are(tmp_path: Path) -> None:
-    touch(tmp_path, "Train/0/a.npy", "Test/0/b.npy", "extra/c.npy")
-    found = {(entry.path.name, entry.label, entry.test) for entry in from_folders(tmp_path)}
-    assert found == {("a.npy", "0", False), ("b.npy", "0", True)}
-
-
-def test_a_folder_without_recordings_says_what_it_should_hold(tmp_path: Path) -> None:
-    touch(tmp_path, "a.npy")
-    with pytest.raises(DataError, match=r"data.root: no recordings in .*CLASS/\*\.npy"):
-        from_folders(tmp_path)
-    with pytest.raises(DataError, match="nowhere cannot be read"):
-        from_folders(tmp_path / "nowhere")
-
-
 def test_a_table_lists_recordings_and_parts_of_them(tmp_path: Path) -> None:
     head = "path, label, start_ms, end_ms, group, split\n"
     path = table(
         tmp_path, head + "a.npy, wave, 0, 500, anna, train\na.npy, clap, 500.5,, anna, Train\nb.npy,wave,,,,test\n"
     )
-    assert from_table(tmp_path, path) == [
-        Entry(tmp_path / "a.npy", "wave", 0.0, 500.0, "anna", False),
-        Entry(tmp_path / "a.npy", "clap", 500.5, math.inf, "anna", False),
-        Entry(tmp_path / "b.npy", "wave", test=True),
+    assert from_table(tmp_path, path).entries == [
+        Entry(tmp_path / "a.npy", "wave", 0.0, 500.0, "anna", TRAIN),
+        Entry(tmp_path / "a.npy", "clap", 500.5, math.inf, "anna", TRAIN),
+        Entry(tmp_path / "b.npy", "wave", part=TEST),
     ]
 
 
-def test_a_table_may_have_columns_of_its_own(tmp_path: Path) -> None:
-    assert len(from_table(tmp_path, table(tmp_path, "camera,label,path\nleft,1,a.npy\n"))) == 1
+def test_columns_that_nothing_looks_at_are_named(tmp_path: Path) -> None:
+    found = from_table(tmp_path, table(tmp_path, "camera,label,path,,value\nleft,1,a.npy,,3\n"))
+    assert len(found.entries) == 1
+    assert found.notes == ["columns not used: camera, value"]
+    assert from_table(tmp_path, table(tmp_path, "label,path,split\n1,a.npy,val\n")).notes == []
+
+
+@pytest.mark.parametrize("name", ["user", "Subject", "person", "participant", "speaker", "session"])
+def test_a_column_of_people_is_not_passed_over(name: str, tmp_path: Path) -> None:
+    text = f"path,label,{name}\na.npy,1,anna\nb.npy,2,ben\n"
+    with pytest.raises(DataError, match=rf"columns not used: {name}\. Did you mean 'group'\? data\.group_by={name}"):
+        from_table(tmp_path, table(tmp_path, text))
+    assert [entry.group for entry in from_table(tmp_path, table(tmp_path, text), group_by=name).entries] == [
+        "anna",
+        "ben",
+    ]
+    assert [entry.group for entry in from_table(tmp_path, table(tmp_path, text), group_by="path").entries] == [None] * 2
+    # Where the table says itself who is for what, or which recordings are a group, there is nothing to be divided.
+    by_hand = f"path,label,{name},split\na.npy,1,anna,train\nb.npy,2,ben,val\n"
+    assert from_table(tmp_path, table(tmp_path, by_hand)).notes == [f"columns not used: {name}"]
+    by_group = f"path,label,{name},group\na.npy,1,anna,x\n"
+    assert from_table(tmp_path, table(tmp_path, by_group)).notes == [f"columns not used: {name}"]
+
+
+def test_a_column_to_group_by_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.group_by: .* has no column usr\. Did you mean 'user'"):
+        from_table(tmp_path, table(tmp_path, "path,label,user\na.npy,1,anna\n"), group_by="usr")
+
+
+def test_the_words_for_parts(tmp_path: Path) -> None:
+    rows = "".join(
+        f"a.npy,1,{10 * n},{10 * n + 5},{word}\n" for n, word in enumerate(("train", "VALID", "val", "test"))
+    )
+    found = from_table(tmp_path, table(tmp_path, "path,label,start_ms,end_ms,split\n" + rows))
+    assert [entry.part for entry in found.entries] == [TRAIN, VAL, VAL, TEST]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +84,7 @@ def test_a_table_may_have_columns_of_its_own(tmp_path: Path) -> None:
         ("path,label\na.npy,\n", "line 2: has no label"),
         ("path,label,end_ms\na.npy,1,soon\n", "line 2: end_ms must be a number of milliseconds, got soon"),
         ("path,label,start_ms,end_ms\na.npy,1,5,5\n", "line 2: start_ms 5 must be 0 or more and before end_ms 5"),
-        ("path,label,split\na.npy,1,val\n", "line 2: split must be train or test, got val"),
+        ("path,label,split\na.npy,1,vla\n", "line 2: split must be train, val or test, got vla"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, words: str, tmp_path: Path) -> None:
@@ -87,7 +99,7 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_table_of_values_needs_no_labels(tmp_path: Path) -> None:
     path = table(tmp_path, "path,value_x,end_ms,value_y,note\na.npy,1.5,,-2e3,7\na.npy,0,50,1,8\n")
-    assert from_table(tmp_path, path, "value") == [
+    assert from_table(tmp_path, path, "value").entries == [
         Entry(tmp_path / "a.npy", "", values={"value_x": 1.5, "value_y": -2000.0}),
         Entry(tmp_path / "a.npy", "", end_ms=50.0, values={"value_x": 0.0, "value_y": 1.0}),
     ]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnlab.data.class_folders import from_folders
+from snnlab.data.listing import Entry
+from snnlab.data.splits import TEST, TRAIN, VAL
+from snnlab.errors import DataError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_a_folder_is_a_class_and_its_files_are_recordings(tmp_path: Path) -> None:
+    touch(tmp_path, "wave/b.npy", "wave/deep/a.h5", "clap/1.NPY", ".cache/x.npy")
+    assert from_folders(tmp_path) == (
+        [
+            Entry(tmp_path / "clap/1.NPY", "clap"),
+            Entry(tmp_path / "wave/b.npy", "wave"),
+            Entry(tmp_path / "wave/deep/a.h5", "wave"),
+        ],
+        [],
+    )
+
+
+@pytest.mark.parametrize("val", ["val", "Valid", "validation"])
+def test_folders_of_parts_say_what_recordings_are_for(val: str, tmp_path: Path) -> None:
+    touch(tmp_path, "Train/0/a.npy", "Test/0/b.npy", f"{val}/0/c.npy")
+    found = from_folders(tmp_path)
+    assert {(entry.path.name, entry.label, entry.part) for entry in found.entries} == {
+        ("a.npy", "0", TRAIN), ("b.npy", "0", TEST), ("c.npy", "0", VAL),
+    }  # fmt: skip
+    assert found.notes == []
+
+
+def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train/0/a.npy", "train/0/a.mat", "train/0/._a.npy", "train/0/.git/b.npy", "train/b.npy")
+    touch(tmp_path, "train/2/deep/notes.md", "notes/plan.md")
+    (tmp_path / "train" / "0" / "c.npy").symlink_to(tmp_path / "gone.npy")
+    (tmp_path / "train" / "1").symlink_to(tmp_path / "gone")
+    found = from_folders(tmp_path)
+    assert [entry.path.name for entry in found.entries] == ["a.npy"]
+    assert found.notes == [
+        "left out, beside train: notes",
+        f"no recordings in {tmp_path / 'train' / '2'}",
+        "left out, in no class's folder: train/b.npy",
+        "left out, links that lead nowhere: train/1, train/0/c.npy",
+        "left out, for their endings: train/0/a.mat, train/2/deep/notes.md",
+    ]
+
+
+def test_many_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "up/a.npy", *(f"up/{n}.mat" for n in range(9)))
+    assert from_folders(tmp_path).notes == ["left out, for their endings: up/0.mat, up/1.mat, up/2.mat and 6 more"]
+
+
+def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
+    touch(tmp_path, "wave/a.npy", "train/b.npy", "test/c.npy")
+    found = from_folders(tmp_path)
+    assert [(entry.label, entry.part) for entry in found.entries] == [("test", None), ("train", None), ("wave", None)]
+    assert found.notes == ["taken for a class, as the folders beside: test, train"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["wave/a.npy", "clap/a.npy", "train/session/b.npy"], "holds train, .* beside these clap, wave, which hold"),
+        (["train/0/a.npy", "test/0/b.npy", "extra/c.npy"], "holds test, train, .* beside these extra"),
+        (["train/0/a.npy", "test/b.npy"], r"test holds recordings, and no folder for each class, .*test/CLASS/\*\.npy"),
+        (["val/0/a.npy", "test/0/b.npy"], "holds test, val, and nothing in train"),
+        (["a.npy"], r"no recordings in .*CLASS/\*\.npy"),
+        (["up/._a.npy", "up/notes.md"], "no recordings in"),
+    ],
+    ids=str,
+)
+def test_what_nobody_can_tell_is_refused(names: list[str], words: str, tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(DataError, match=words):
+        from_folders(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere cannot be read"):
+        from_folders(tmp_path / "nowhere")

@@ -1,0 +1,58 @@
+"""Recordings of one person, and parts of one file, are never divided."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snnlab.data.grouping import divided, join, named_for_testing, require_undivided
+from snnlab.errors import DataError
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_is_joined_to_the_same_is_joined(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    files = [f"{n}.npy" for n in rng.integers(0, 12, 20)]
+    people = [None if rng.random() < 0.4 else f"p{rng.integers(0, 6)}" for _ in files]
+    found = join(files, people).groups
+    expected = np.arange(20)  # a plain loop: the least number of what a recording touches, until nothing changes
+    for _ in range(20):
+        for a in range(20):
+            for b in range(20):
+                if files[a] == files[b] or (people[a] is not None and people[a] == people[b]):
+                    expected[a] = expected[b] = min(expected[a], expected[b])
+    assert found is not None
+    assert [found[a] == found[b] for a in range(20) for b in range(20)] == [
+        expected[a] == expected[b] for a in range(20) for b in range(20)
+    ]
+
+
+def test_recordings_that_share_nothing_have_no_groups() -> None:
+    assert join(["a", "b"], [None, None]).groups is None
+    assert join(["a", "a"], [None, None]).groups is not None
+    assert join(["a", "b"], [None, "anna"]).groups is not None
+
+
+def test_people_are_chosen_for_testing_by_their_names() -> None:
+    joined = join(["a", "b", "c", "d"], ["anna", "ben", "anna", None])
+    assert named_for_testing(joined, ["anna"]).tolist() == [True, False, True, False]
+    with pytest.raises(
+        DataError, match=r"test_groups: there is no group ana\. Did you mean 'anna'\? There are anna, ben"
+    ):
+        named_for_testing(joined, ["ana"])
+    with pytest.raises(DataError, match="all 2 groups are for testing"):
+        named_for_testing(join(["a", "b"], ["anna", "ben"]), ["anna", "ben"])
+    with pytest.raises(DataError, match="these recordings have no groups"):
+        named_for_testing(join(["a", "a"], [None, None]), ["anna"])
+    with pytest.raises(DataError, match="ben shares files with anna"):
+        named_for_testing(join(["a", "a", "c"], ["anna", "ben", "eve"]), ["anna"])
+
+
+def test_a_group_in_two_parts_is_found_and_named() -> None:
+    joined = join(["a", "b", "c", "c"], ["anna", "anna", None, None])
+    assert divided(joined.groups, np.array([0, 0, 1, 1])).tolist() == []
+    assert divided(joined.groups, np.array([0, -1, 1, 2])).tolist() == [2]
+    assert divided(None, np.array([0, 1, 1, 2])).tolist() == []
+    require_undivided("here", joined, np.array([0, 0, 1, 1]))
+    with pytest.raises(DataError, match=r"here: the recordings of anna are in train and test both \(of 2 such"):
+        require_undivided("here", joined, np.array([0, 1, 0, 1]))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from snnlab.data.remarks import remarks, too_early
+from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split
+from snnlab.events import Store
+
+NAMES = ["up", "down", "left"]
+
+
+def store(**values: Any) -> Store:
+    plain = {"targets": np.arange(6) % 3, "groups": None, "last_t": np.full(6, 90_000)} | values
+    return cast(Store, _Plain(**plain))
+
+
+class _Plain(SimpleNamespace):
+    def __len__(self) -> int:
+        return len(self.last_t)
+
+
+def split(train: list[int], val: list[int], test: list[int]) -> Split:
+    parts = [np.array(part, np.int64) for part in (train, val, test)]
+    return Split(parts[0], parts[1], parts[2], "by hand")
+
+
+def test_a_part_that_lacks_a_class_is_told_of() -> None:
+    assert list(remarks(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
+    assert list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)) == [
+        "no validation recording is of 2 of 3 classes: up, left",
+        "no test recording is of 2 of 3 classes: up, down",
+    ]
+    assert list(remarks(store(), split([0, 1], [4], [2, 3]), None)) == [
+        "no training recording is of 1 of 3 classes: 2",
+        "no validation recording is of 2 of 3 classes: 0, 2",
+        "no test recording is of 1 of 3 classes: 1",
+    ]
+    values = np.zeros((6, 1), np.float32)
+    assert list(remarks(store(targets=values), split([0], [1], [2]), NAMES)) == []
+
+
+def test_a_group_in_two_parts_is_told_of() -> None:
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    whole, divided = split([0, 1, 2, 3, 4, 5], [], []), split([0, 2, 3, 4, 5], [], [1])
+    assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []
+    assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)) == [
+        "groups of recordings that are in two of training, validation and test: 1"
+    ]
+    batch = split([0, 1], [0, 1], [])  # one batch, learned by heart
+    assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), batch, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "settings", "unit"),
+    [
+        (90.0, {}, None),
+        (0.09, {}, "ms"),  # 90 ms, read as us
+        (0.0, {}, "s"),
+        (0.9, {"num_bins": 4}, "ms"),
+        (1.1, {"num_bins": 4}, None),  # short, but it may be
+        (0.09, {"num_bins": 1}, None),
+        (0.09, {"bin_by": "count"}, None),
+        (0.9, {"num_bins": 200}, "ms"),
+    ],
+)
+def test_events_at_the_very_start_of_a_window_are_noticed(
+    last_ms: float, settings: dict[str, Any], unit: str | None
+) -> None:
+    last_t = np.full(6, round(1000 * last_ms))
+    last_t[0] = -1  # without events
+    found = too_early(store(last_t=last_t), DataSettings([8, 6, 2], 2, 100.0, **{"num_bins": 4, **settings}))
+    assert (found is None) == (unit is None)
+    if found is not None:
+        assert f"set data.time_unit={unit} of data=folder" in found
+        assert "the last event of 5 recordings" in found
+
+
+def test_recordings_without_events_say_nothing_of_their_unit() -> None:
+    assert too_early(store(last_t=np.full(6, -1)), DataSettings([8, 6, 2], 2, 100.0, num_bins=4)) is None
