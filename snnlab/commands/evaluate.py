@@ -60,6 +60,7 @@ def main(arguments: list[str], started: float) -> int:
     part = _one_of("--split", options.get("--split", "test"), SPLITS)
     checkpoint = _one_of("--checkpoint", options.get("--checkpoint", "best"), CHECKPOINTS)
     run, overrides = Path(others[0]).expanduser(), others[1:]
+    out = None if (asked := options.get("--out")) is None else _free_folder(asked)
     early = (
         asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None
     )
@@ -70,7 +71,7 @@ def main(arguments: list[str], started: float) -> int:
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"))
     with experiment.located_errors():
-        values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
+        values, folder = evaluate(run, experiment, part, checkpoint, out, overrides, early)
     with until_nobody_reads():
         for line in lines(values):
             print(line)
@@ -83,7 +84,7 @@ def evaluate(
     experiment: Experiment,
     part: str,
     checkpoint: str,
-    out: str | None,
+    out: Path | None,
     overrides: list[str],
     early: Early | None = None,
 ) -> tuple[dict[str, Any], Path]:
@@ -114,7 +115,7 @@ def evaluate(
         early.check(experiment, settings, data)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _tell_other_recordings(run, data.store.fingerprint)
-    folder = _folder(run, part, checkpoint, out)
+    folder = out or _own_folder(run, part, checkpoint)
     with quiet_lightning():
         optimizer = assemble.optimizer(experiment, built)
         module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
@@ -172,20 +173,26 @@ def _choose(data: EventDataModule, part: str) -> None:
 
 def _tell_other_recordings(run: Path, fingerprint: str) -> None:
     """Warn where the same settings lead to other recordings than those of the run."""
-    from snnlab.record.run_reading import RESULT, read_run
+    from snnlab.record.run_reading import read_ended
 
-    if not (run / RESULT).is_file():
-        return
-    known = (read_run(run).page.get("provenance") or {}).get("data_fingerprint")
-    if known not in (None, fingerprint):
+    recorded = read_ended(run)
+    if recorded is not None and recorded.provenance.get("data_fingerprint") not in (None, fingerprint):
         _log.warning("the recordings are not those that %s was trained and tested on: what is read has changed", run)
 
 
-def _folder(run: Path, part: str, checkpoint: str, out: str | None) -> Path:
+def _free_folder(named: str) -> Path:
+    """Return the folder that is named, unless it is a run's, whose own result would be lost."""
+    from snnlab.record.run_reading import is_run
+
+    folder = Path(named).expanduser()
+    if is_run(folder):
+        raise ConfigError(f"evaluate: --out: {folder} is a run's folder, whose own result would be lost; name another")
+    return folder
+
+
+def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
     from datetime import datetime
 
-    if out is not None:
-        return Path(out).expanduser()
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.commands.options import split_options
-from snnlab.errors import ConfigError, DataError, RecordError, listing
+from snnlab.errors import ConfigError, DataError, listing
 
 if TYPE_CHECKING:
     from snnlab.commands.answer_rows import Rows
@@ -75,7 +75,7 @@ def main(arguments: list[str], started: float) -> int:
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
     until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
-    rows = Rows(assemble.loss(run.experiment), settings, class_names(run))
+    rows = Rows(assemble.loss(run.experiment), settings, run.recorded.class_names(settings.num_classes))
     framing = as_trained(run, settings.framing(left_out_pixels(run, settings)))
     with until_nobody_reads():
         each = size is not None and form == "jsonl" and until is None
@@ -187,15 +187,6 @@ def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
         return replace(own, **given)
     except ValueError as error:
         raise ConfigError(f"predict: {error}") from error
-
-
-def class_names(run: Run) -> list[str] | None:
-    """Return what the run's classes are called, or None."""
-    path = run.folder / "split.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("classes")
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

@@ -7,7 +7,6 @@ config_before_N.yaml, where the run was resumed with other settings; result_befo
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from snnlab.files import unwritable, write_json, write_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
-RESULT, EARLIER_RESULT = "result.json", "result_before_{}.json"
+RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json", "result_damaged.json"
+METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
 # How the name of a run ends that repeats the one beside it.
 REPEATED = "_repeated"
 Status = Literal["completed", "failed", "interrupted"]
@@ -81,7 +81,7 @@ def create_run_folder(folder: Path, text: str) -> None:
     """
     path = folder / CONFIG
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         before = path.read_text(encoding="utf-8") if path.is_file() else None
         if before == text:
             return
@@ -92,32 +92,9 @@ def create_run_folder(folder: Path, text: str) -> None:
         raise unwritable(folder, error) from error
 
 
-def put_by(folder: Path) -> None:
-    """Take away the result of a run that is going on; that of a complete one is kept as `result_before_N.json`."""
-    path = folder / RESULT
-    if not path.is_file():
-        return
-    if json.loads(path.read_text(encoding="utf-8")).get("status") == "completed":
-        path.rename(folder / EARLIER_RESULT.format(1 + len(list(folder.glob(EARLIER_RESULT.format("*"))))))
-    else:
-        path.unlink()
-
-
-def search_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a run's result, or the last one that was kept, says of the search for its settings."""
-    for path in (folder / RESULT, *sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)):
-        if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")).get("search")):
-            return found
-    return None
-
-
 def earlier_configs(folder: Path) -> list[Path]:
     """Return what `config.yaml` was before the run was resumed with other settings."""
     return sorted(folder.glob(EARLIER.format("*")))
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.rpartition("_")[2])
 
 
 @contextmanager
