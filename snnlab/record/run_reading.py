@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +50,7 @@ _WORDS = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number
 # What NumPy and zipfile raise for an archive that was cut or changed.
 _BROKEN = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError)
 _BROKEN_TOO = (TypeError, AttributeError, OverflowError, MemoryError, IndexError)
-_STAGES, _OF_STAGE = ("val", "test"), ("target", "readout", "answers")
+_STAGES, _OF_STAGE = ("val", "test"), ("recording", "target", "readout")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class Recorded:
     def _predictions(self) -> dict[str, np.ndarray]:
         path = self.folder / PREDICTIONS
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: NumPy leaves a file open that is no archive.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
         except (*_BROKEN, *_BROKEN_TOO) as error:
             raise _damaged(path, _first_line(error)) from error
@@ -332,11 +333,12 @@ def _wrong_arrays(arrays: Mapping[str, np.ndarray]) -> str | None:
         of_stage = {name: values for name, values in arrays.items() if name.startswith(f"{stage}_")}
         if not of_stage:
             continue
-        if missing := _missing([f"{stage}_{name}" for name in ("recording", *_OF_STAGE)], of_stage):
-            return f"{missing} is missing"
+        if missing := [name for name in _OF_STAGE if f"{stage}_{name}" not in of_stage]:
+            return f"{stage}_{missing[0]} is missing"
         if len({values.shape[:1] for values in of_stage.values()}) > 1:
             return f"the arrays of {stage} have different lengths"
-        target, readout, answers = (of_stage[f"{stage}_{name}"] for name in _OF_STAGE)
+        _, target, readout = (of_stage[f"{stage}_{name}"] for name in _OF_STAGE)
+        answers = of_stage.get(f"{stage}_answers", target)
         if any(values.dtype.kind not in "iuf" for values in (target, readout, answers)) or readout.ndim < 2:
             return f"the arrays of {stage} are not what a network answers"
         if target.ndim == 1 and not all(_are_classes(values, readout.shape[-1]) for values in (target, answers)):
@@ -346,10 +348,6 @@ def _wrong_arrays(arrays: Mapping[str, np.ndarray]) -> str | None:
 
 def _are_classes(values: np.ndarray, number: int) -> bool:
     return values.dtype.kind in "iu" and (not values.size or 0 <= values.min() <= values.max() < number)
-
-
-def _missing(names: Collection[str], there: Mapping[str, Any]) -> str | None:
-    return next((name for name in names if name not in there), None)
 
 
 def _damaged(path: Path, reason: object) -> DamagedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
     table_console(_WIDE).print(table)
     for line in lines:
         if line.problem:
-            print(line.problem)
+            print(line.problem, file=sys.stderr)
 
 
 def told_apart(lines: Sequence[Line]) -> list[str]:

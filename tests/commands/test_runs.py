@@ -18,7 +18,7 @@ Snnlab = Callable[..., Outcome]
 def _write(folder: Path, name: str, lr: float, metrics: dict[str, float], status: str | None = "completed") -> Path:
     """Write a run's folder, without a result where `status` is None."""
     run = folder / "digits" / name
-    run.mkdir(parents=True)
+    (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").write_text(
         f"seed: 0\nmodel: {{layers: {{out: {{type: linear, out_features: '${{data.num_classes}}'}}}}}}\n"
         f"data: {{type: nmnist, num_classes: 10}}\noptimizer: {{lr: {lr}}}\n"
@@ -124,11 +124,24 @@ def test_a_mistake_is_named_and_nothing_is_deleted(
     assert all(run.is_dir() for run in runs)
 
 
-def test_a_damaged_record_is_named(runs: list[Path], snnlab: Snnlab) -> None:
+def test_a_damaged_result_is_a_row_of_its_own_and_named_with_its_cure(runs: list[Path], snnlab: Snnlab) -> None:
     (runs[1] / "result.json").write_text("{")
     done = snnlab("runs")
-    assert done.status == 2
-    assert "2_0/result.json: cannot be read" in done.err
+    assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
+    (row,) = (line for line in done.out.splitlines() if "/2_0" in line)
+    assert row.split()[0] == "damaged"
+    (said,) = done.err.splitlines()
+    assert said.startswith("outputs/digits/2_0/result.json: ")
+    assert "snnlab train resume=outputs/digits/2_0" in said
+
+
+@pytest.mark.parametrize("text", ["seed: [1, 2", "- a list\n", "seed: 0\n", "", "data: nmnist\nmodel: {layers: {}}\n"])
+def test_a_damaged_configuration_hides_no_other_run(runs: list[Path], snnlab: Snnlab, text: str) -> None:
+    (runs[1] / "config.yaml").write_text(text)
+    done = snnlab("runs", "--sort", "val/loss")
+    assert _rows(done) == ["4_0", "3_0", "1_0", "2_0"]
+    assert "outputs/digits/2_0/config.yaml: " in done.err
+    assert snnlab("runs", "compare", str(runs[0]), str(runs[1])).status == 2
 
 
 def test_an_empty_folder_has_no_runs(workplace: Path, snnlab: Snnlab) -> None:

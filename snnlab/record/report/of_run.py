@@ -133,7 +133,7 @@ def _answers(recorded: Recorded, names: list[str], dt: float | None) -> Iterator
         return
     arrays = recorded.predictions()
     for stage, words in _STAGES[::-1]:
-        if arrays.get(f"{stage}_target", np.zeros((0, 0))).ndim != 1:
+        if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
             continue
         targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
         found = findings(targets, readout, answers, names)
