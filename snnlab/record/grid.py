@@ -20,6 +20,7 @@ from rich.table import Table
 from snnlab.console import table_console
 from snnlab.errors import DamagedError, RecordError
 from snnlab.files import remove_empty, unwritable, write_json, write_text
+from snnlab.record.metric_text import mean_sd_text
 from snnlab.record.run_reading import find_runs, is_run, read_ended
 
 FILE, TABLE = "grid.json", "table.csv"
@@ -162,7 +163,7 @@ def texts(grid: Grid) -> tuple[str, list[str], list[list[str]]]:
     title = f"{len(grid.runs)} runs: {over}" + ("" if tested else "; on validation recordings, nothing was tested")
     numbers = (f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs) for row in rows)
     lines = [
-        [*row.values.values(), number, *(_mean_sd(row.metrics.get(name, ()), name) for name in names)]
+        [*row.values.values(), number, *(mean_sd_text(name, row.metrics.get(name, ())) for name in names)]
         for row, number in zip(rows, numbers, strict=True)
     ]
     return title, [*(key for key in grid.keys if key != SEED), "runs", *names], lines
@@ -198,11 +199,3 @@ def _row(grid: Grid, values: Mapping[str, str], places: Sequence[str]) -> Row:
 
 def _cells(values: Sequence[float]) -> tuple[Any, Any, int]:
     return fmean(values) if values else "", stdev(values) if len(values) > 1 else "", len(values)
-
-
-def _mean_sd(values: Sequence[float], name: str) -> str:
-    if not values:
-        return ""
-    form = ".2%" if name.endswith("/accuracy") else ".4g"
-    spread = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
-    return f"{fmean(values):{form}}{spread}"

@@ -189,7 +189,9 @@ def test_a_folder_with_a_configuration_of_something_else_is_no_run(tmp_path: Pat
     assert not is_surely_run(site)
 
 
-@pytest.mark.parametrize("damaged", [[], ["result.json"], ["config.yaml", "split.json"], ["result.json", "config.yaml"]])
+@pytest.mark.parametrize(
+    "damaged", [[], ["result.json"], ["config.yaml", "split.json"], ["result.json", "config.yaml"]]
+)
 def test_one_whole_file_is_enough_to_know_a_run(run: Path, damaged: list[str]) -> None:
     for name in damaged:
         (run / name).write_text("{")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,12 @@ def test_the_budget_says_how_near_each_arm_came(tmp_path: Path):
     page = {"match": {"by": "params", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})
     assert clauses(suite)["budget"] == "params of all arms within 10% of the first arm's; a 1 k (1.00 x)"
+
+
+def test_the_commit_of_an_older_run_is_that_of_its_working_folder(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    path = suite / "runs/digits/a/0/result.json"
+    page = json.loads(path.read_text())
+    del page["provenance"]["working_folder"]
+    path.write_text(json.dumps(page))
+    assert clauses(suite)["commit"] == "c0ffee" * 6 + ", of the working folder"
