@@ -105,7 +105,7 @@ def fit_and_test(
         if not resumption:
             held.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
-        result.control = experiment.control
+        result.control, result.name = experiment.control, experiment.name
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):

@@ -75,19 +75,17 @@ def _of_suite(folder: Path) -> str:
 
 
 def _of_sweep(folder: Path) -> str:
-    import csv
-    import json
-
     from snnlab.commands.searches import drawn_now, trials_now
     from snnlab.record.report.of_sweep import Search, sweep_page
     from snnlab.search.plan import read_page
+    from snnlab.search.reading import SUMMARY, parsed_trials, read_summary, read_trials
 
-    page, summary = read_page(folder), folder / "search.json"
+    page, summary = read_page(folder), folder / SUMMARY
+    objectives = list(page["sweep"]["objectives"])
     ended = summary.is_file() and not _newer(folder / "study.db", summary)
-    text = (folder / "trials.csv").read_text(encoding="utf-8") if ended else trials_now(folder, page)
+    found = read_summary(folder) if ended else {}
+    rows = read_trials(folder, objectives) if ended else parsed_trials(trials_now(folder, page), objectives)
     images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
-    found = json.loads(summary.read_text(encoding="utf-8")) if ended else {}
-    rows = list(csv.DictReader(text.splitlines()))
     return sweep_page(Search(str(folder), page, found, rows, images if ended else drawn_now(folder, page)))
 
 

@@ -89,7 +89,8 @@ def completed(folder: Path, run: Path) -> Result | None:
         _log.warning("%s: %s cannot be read (%s) and is written anew", run, error.path.name, error.reason)
         return None
     known = {field.name for field in fields(Result)}
-    return Result(folder, **{key: value for key, value in recorded.page.items() if key in known})
+    said = {key: value for key, value in recorded.page.items() if key in known}
+    return Result(folder, **{**said, "name": recorded.name})
 
 
 def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -> Resumption:

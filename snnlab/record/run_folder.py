@@ -17,6 +17,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from snnlab.files import unwritable, write_json, write_text
+from snnlab.record.metric_text import metric_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
@@ -24,6 +25,7 @@ RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json",
 METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
 # How the name of a run ends that repeats the one beside it.
 REPEATED = "_repeated"
+_SCORES = ("test/accuracy", "test/mae", "val/accuracy", "val/mae")
 Status = Literal["completed", "failed", "interrupted"]
 
 
@@ -42,6 +44,7 @@ class Result:
         resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,
             and the settings that were `changed`: `{setting: [before, after]}`.
         control: What was made worthless, as `control:` says; None: nothing, the metrics are results.
+        name: What the experiment is called, MODEL_DATA where it has no name of its own.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Why it failed, or None.
     """
@@ -55,13 +58,26 @@ class Result:
     provenance: dict[str, Any] = field(default_factory=dict)
     resumed: list[dict[str, Any]] = field(default_factory=list)
     control: str | None = None
+    name: str | None = None
     search: dict[str, Any] | None = None
     error: str | None = None
+
+    def __repr__(self) -> str:
+        """Return in a line what it came to."""
+        return f"Result({summary_line(self.folder, self.name, self.status, self.seed, self.metrics)})"
 
     def write(self) -> None:
         """Write `result.json`."""
         content = {key: value for key, value in asdict(self).items() if key != "folder"}
         write_json(self.folder / RESULT, {"schema_version": SCHEMA_VERSION, **content})
+
+
+def summary_line(folder: Path, name: str | None, status: str, seed: int, metrics: Mapping[str, float]) -> str:
+    """Return in a line what a run came to: `conv_lif_nmnist, seed 0: completed, test accuracy 87.1%, outputs/...`."""
+    stage = next((stage for stage in ("test", "val") if any(key.startswith(f"{stage}/") for key in metrics)), "")
+    figures = [f"{key.replace('/', ' ')} {metric_text(key, metrics[key])}" for key in _SCORES if key in metrics]
+    shown = [text for text in figures if text.startswith(stage)][:1]
+    return ", ".join([f"{name or folder.absolute().parent.name}, seed {seed}: {status}", *shown, str(folder)])
 
 
 def config_text(config: Mapping[str, Any]) -> str:

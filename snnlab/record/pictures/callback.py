@@ -169,6 +169,7 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
         {name: _only(spikes, valid) for name, spikes in recording.spikes.items()},
         {name: _only(of["v"], valid) for name, of in recording.states.items() if "v" in of},
         dict(_thresholds(module.network, recording.spikes)),
+        data.class_names,
     )
 
 
