@@ -126,6 +126,21 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
+    def events_of(self, places: np.ndarray) -> EventBatch:
+        """Return the packed events of recordings, or of windows of them where these are cut, as an evaluation has them.
+
+        Args:
+            places: Places in the store; of windows, those of `self.windows`.
+
+        Shape:
+            places: `[B]`.
+        """
+        return _Recordings(self.store, self.windows, self.control, None, None)[Draw(places, 0)]
+
+    def places_of(self, part: np.ndarray) -> np.ndarray:
+        """Return what an epoch of some recordings goes through: the recordings, or the windows of them."""
+        return part if self.windows is None else self.windows.of(part)
+
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
         """Remember the batch's first recording, for which the CPU would later have to wait."""
         self._first = int(batch.index[0])

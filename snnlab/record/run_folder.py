@@ -62,9 +62,14 @@ class Result:
     search: dict[str, Any] | None = None
     error: str | None = None
 
+    @property
+    def summary(self) -> str:
+        """What it came to, in a line."""
+        return summary_line(self.folder, self.name, self.status, self.seed, self.metrics)
+
     def __repr__(self) -> str:
         """Return in a line what it came to."""
-        return f"Result({summary_line(self.folder, self.name, self.status, self.seed, self.metrics)})"
+        return f"Result({self.summary})"
 
     def write(self) -> None:
         """Write `result.json`."""
@@ -77,7 +82,9 @@ def summary_line(folder: Path, name: str | None, status: str, seed: int, metrics
     stage = next((stage for stage in ("test", "val") if any(key.startswith(f"{stage}/") for key in metrics)), "")
     figures = [f"{key.replace('/', ' ')} {metric_text(key, metrics[key])}" for key in _SCORES if key in metrics]
     shown = [text for text in figures if text.startswith(stage)][:1]
-    return ", ".join([f"{name or folder.absolute().parent.name}, seed {seed}: {status}", *shown, str(folder)])
+    here = Path.cwd()
+    where = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return ", ".join([f"{name or folder.absolute().parent.name}, seed {seed}: {status}", *shown, str(where)])
 
 
 def config_text(config: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ TensorBoard shows pictures about 400 pixels wide: text is large for the figure, 
 
 from __future__ import annotations
 
+import io
 import math
 import unicodedata
 import warnings
@@ -48,9 +49,9 @@ def default_style() -> Iterator[None]:
     Half of the settings are only read when a figure is rendered: that belongs in here too. Dollar signs are letters: a
     class or a layer may be called `$a_1$`. A character that no font of the machine has is a box, and no warning.
     """
-    settings = {key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"}
-    own = {"text.parse_math": False, "font.family": [*mpl.rcParamsDefault["font.family"], *_fallbacks()]}
-    with mpl.rc_context({**settings, **own}), warnings.catch_warnings():
+    settings: dict[Any, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"}
+    settings |= {"text.parse_math": False, "font.family": [*mpl.rcParamsDefault["font.family"], *_fallbacks()]}
+    with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         yield
 
@@ -72,6 +73,16 @@ def letters(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, whether or not pyplot was asked to."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with default_style():
+            self.savefig(content, format="png", dpi=DPI)
+        return content.getvalue()
+
+
 def new_figure(
     rows: int = 1, columns: int = 1, *, height: float = 3.2, left: float = 0.17, **layout: Any
 ) -> tuple[Figure, list[Axes]]:
@@ -86,7 +97,7 @@ def new_figure(
         left: Margin for the axis' numbers, part of the width.
         layout: Further arguments of matplotlib's GridSpec.
     """
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
+    figure = Picture(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
     room = {"left": left, "right": 0.97, "bottom": 0.5 / height, "top": 1 - 0.36 / height, "hspace": 0.16, **layout}
     grid = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False, gridspec_kw=room)
     for ax in grid.flat:
