@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -121,7 +122,7 @@ def steps_of_piece(text: str, settings: DataSettings) -> int:
     return round(many)
 
 
-def require_sensor(events: Events, settings: DataSettings, name: str) -> None:
+def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> None:
     """Refuse a recording that is not of the run's sensor, or that cannot be used for another reason.
 
     Raises:
@@ -134,7 +135,7 @@ def require_sensor(events: Events, settings: DataSettings, name: str) -> None:
                 f"{name}: is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's sensor has"
                 f" {width} x {height} pixels"
             )
-    check_events(events, settings.size, name)
+    check_events(events, settings.size, str(name))
 
 
 def batch_of(recordings: Sequence[Events]) -> EventBatch:

@@ -30,9 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         x, y = rng.integers(0, 8, 200) + 8 * (number % 2), rng.integers(0, 8, 200)
         np.save(path, np.stack([x, y, np.sort(rng.integers(0, 260, 200)), rng.integers(0, 2, 200)], 1))
-    data = {"root": place / "mine", "store_dir": place, "sensor_size": [16, 8, 2], "num_classes": 2, "time_unit": "ms"}
+    own = {"root": place / "mine", "store_dir": place, "sensor_size": [16, 8, 2], "num_classes": 2, "time_unit": "ms"}
+    steps = {"data.duration_ms": 100, "data.num_bins": 5, "model.layers.fc1.out_features": 16}
     return snnlab.train(
-        {f"data.{name}": value for name, value in data.items()},
+        {**{f"data.{name}": value for name, value in own.items()}, **steps},
         data="folder",
         model="mlp_lif",
         neuron={"v_threshold": 0.2},
@@ -40,7 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trainer={"max_epochs": 2, "accelerator": "cpu"},
         output_dir=place / "outputs",
         pictures=None,
-        **{"data.duration_ms": 100, "data.num_bins": 5, "model.layers.fc1.out_features": 16},
     ).folder
 
 
@@ -153,7 +153,8 @@ def test_predictions_are_those_of_the_run_whatever_the_events_come_as(run: Any):
     events, row = given[0], {**rows[0], "file": "events"}
     assert events.y is not None
     table = np.stack([events.x, events.y, events.t, events.p], 1)
-    fields = np.rec.fromarrays([events.t, events.x, events.y, events.p], names="t,x,y,p")
+    kinds = [("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", bool)]
+    fields = np.array(list(zip(*events, strict=True)), kinds)
     assert run.predict(events) == [row]
     for same in (table, fields, {"t": events.t, "x": events.x, "y": events.y, "p": events.p}):
         assert run.predict(same, time_unit="us", time_origin="zero") == [row]
