@@ -2,7 +2,9 @@
 
 from snnlab.nn import blocks as blocks
 from snnlab.nn import layers as layers
+from snnlab.nn import neurons as neurons
 from snnlab.nn import normal_init as normal_init
+from snnlab.nn import surrogate as surrogate
 from snnlab.nn.blocks import (
     FeedbackState as FeedbackState,
 )

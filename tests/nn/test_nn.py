@@ -14,7 +14,8 @@ def test_every_neuron_and_every_surrogate_can_be_imported(module: ModuleType, ki
     of_kind = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, kind)]
     there = [one for one in vars(nn).values() if isinstance(one, type)]
     assert len(of_kind) > 8
-    assert [one.__name__ for one in of_kind if one not in there and one.__module__.startswith("snnlab.")] == []
+    missing = {one.__name__ for one in of_kind if one not in there and one.__module__.startswith("snnlab.")}
+    assert missing <= {"LibrarySurrogate"}  # what the others are made from
 
 
 def test_norm_over_time_and_dropout_can_be_imported() -> None:
