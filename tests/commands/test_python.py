@@ -154,7 +154,7 @@ def test_predictions_are_those_of_the_run_whatever_the_events_come_as(run: Any):
     assert events.y is not None
     table = np.stack([events.x, events.y, events.t, events.p], 1)
     kinds = [("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", bool)]
-    fields = np.array(list(zip(*events, strict=True)), kinds)
+    fields = np.array(list(zip(events.t, events.x, events.y, events.p, strict=True)), kinds)
     assert run.predict(events) == [row]
     for same in (table, fields, {"t": events.t, "x": events.x, "y": events.y, "p": events.p}):
         assert run.predict(same, time_unit="us", time_origin="zero") == [row]
