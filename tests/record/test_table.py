@@ -117,3 +117,10 @@ def test_several_values_have_figures_of_their_own() -> None:
     assert table.title == "values of the test recordings"
     assert _rows(table) == [["x", "0.5", "0.5", "0.500"], ["speed", "2", "2", "2.000"]]
     assert not value_table(_result(test__mae=1.0)).row_count
+
+
+def test_a_run_is_called_by_its_experiment_and_not_by_the_time_of_its_grid() -> None:
+    result = _result(test__accuracy=0.5)
+    result.folder, result.name = Path("outputs/conv_lif_nmnist/2026-11-27_06-08-12_sweep/0_4"), "conv_lif_nmnist"
+    assert summary_table(result).title == "conv_lif_nmnist, seed 4"
+    assert repr(result).startswith("Result(conv_lif_nmnist, seed 4: completed, test accuracy 50.00%, outputs/")

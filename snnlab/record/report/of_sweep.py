@@ -145,7 +145,10 @@ def _cell(name: str, text: str) -> str:
 def _again(search: Search) -> Iterator[str]:
     yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
     if search.summary.get("winner"):
-        yield f"snnlab train --config-dir {search.folder}/config experiment=best"
+        own = search.page.get("config_dir")
+        if own:  # the winner takes files of it
+            yield f"cp {search.folder}/config/experiment/best.yaml {own}/experiment/"
+        yield f"snnlab train --config-dir {own or f'{search.folder}/config'} experiment=best"
     yield f"snnlab report {search.folder}"
 
 
