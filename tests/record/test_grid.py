@@ -88,10 +88,9 @@ def test_the_page_of_a_grid_is_headed_by_its_experiment_and_has_what_was_swept_a
     folder = tmp_path / "2026-11-27_06-08-12_sweep"
     for number, tau in enumerate((5.0, 20.0)):
         lif = {"type": "lif", "tau_mem": tau}
-        config = {"model": {"layers": {"lif1": lif, "lif2": lif, "readout": {"type": "li", "tau_mem": 20.0}}}}
-        make_run(folder / f"{number}_0", config={**config, "name": None})
-        text = (folder / f"{number}_0" / "config.yaml").read_text()
-        (folder / f"{number}_0" / "config.yaml").write_text(f"{text}name: conv_lif_nmnist\n")
+        layers = {"lif1": lif, "lif2": lif, "readout": {"type": "li", "tau_mem": 20.0}}
+        with (make_run(folder / f"{number}_0", config={"model": {"layers": layers}}) / "config.yaml").open("a") as file:
+            file.write("name: conv_lif_nmnist\n")
     lines = [read_line(folder / f"{number}_0") for number in (0, 1)]
     plain = runs_page(folder, lines)
     assert "<h1>conv_lif_nmnist</h1>" in plain
