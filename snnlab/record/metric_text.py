@@ -24,5 +24,10 @@ def mean_sd_text(name: str, values: Sequence[float]) -> str:
     """Return the mean of several runs' figures, with the standard deviation where there are several."""
     if not values:
         return ""
-    spread = f" ± {metric_text(name, stdev(values))}" if len(values) > 1 else ""
+    spread = f" ± {_sd_text(name, stdev(values))}" if len(values) > 1 else ""
     return f"{metric_text(name, fmean(values))}{spread}"
+
+
+def _sd_text(name: str, value: float) -> str:
+    plain = name.rpartition("/")[2] != "accuracy" and value < 1000
+    return f"{value:.2g}" if plain and value < 100 else f"{value:.0f}" if plain else metric_text(name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from snnlab.record.run_reading import Recorded, read_config, read_ended
 _UNCOMPARED = ("timing", "provenance", "schema_version")
 _RUNNING, DAMAGED = "not ended", "damaged"
 _WIDE = 10_000
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 # Of a run's own, and not what it was asked for.
 OWN = ("output_dir", "name", "seed")
 # So many of the settings that tell a run from others are in its row.
@@ -35,7 +37,7 @@ class Line:
     Attributes:
         folder: The run's folder.
         status: completed, failed, interrupted, `not ended`, or `damaged`.
-        config: What config.yaml says, by dotted keys; references such as ${data.num_classes} stay.
+        config: What config.yaml says, by dotted keys; references to others of them are followed.
         result: What result.json says, by dotted keys; metrics by their own names.
         fit_s: How long it was trained, s, or None.
         problem: The file that cannot be read, why, and the cure; None: all can.
@@ -73,7 +75,7 @@ def read_line(folder: Path) -> Line:
     recorded: Recorded | None = None
     problem = None
     try:
-        config = flat(read_config(folder))
+        config = _followed(flat(read_config(folder)))
     except DamagedError as error:
         problem = error
     try:
@@ -85,6 +87,12 @@ def read_line(folder: Path) -> Line:
     kept = {name: value for name, value in recorded.page.items() if name not in (*_UNCOMPARED, "metrics")}
     result = flat(kept) | recorded.metrics
     return Line(folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem)
+
+
+def _followed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the references to others of them, `${data.num_classes}`, followed; other ones stay."""
+    found = {key: _REFERENCE.fullmatch(value) if isinstance(value, str) else None for key, value in config.items()}
+    return {key: config.get(match[1], config[key]) if match else config[key] for key, match in found.items()}
 
 
 def flat(node: Any, place: str = "") -> dict[str, Any]:

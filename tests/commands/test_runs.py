@@ -83,6 +83,7 @@ def test_the_best_comes_last(runs: list[Path], snnlab: Snnlab) -> None:
 def test_some_are_chosen_by_setting_or_result(runs: list[Path], snnlab: Snnlab) -> None:
     assert _rows(snnlab("runs", "list", "outputs", "--where", "optimizer.lr=1e-1")) == ["1_0", "4_0"]
     assert _rows(snnlab("runs", "--where", "optimizer.lr=0.1,status=completed,data.type=nmnist")) == ["1_0"]
+    assert len(_rows(snnlab("runs", "--where", "model.layers.out.out_features=10"))) == 4  # by a reference
     assert "of 4 runs in outputs none is so" in snnlab("runs", "--where", "data.type=shd").out
 
 

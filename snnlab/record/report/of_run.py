@@ -86,7 +86,7 @@ def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[st
     if page.get("control"):
         yield "control", f"{page['control']}; the figures are no result"
     if left_out := limits(flat(config)):
-        yield "limited", f"{'  '.join(left_out)}; the figures are of a part of the recordings"
+        yield "limited", f"{'  '.join(left_out)}; it was no training and test of all recordings"
     for stage, words in _STAGES[::-1]:
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
         if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
