@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -149,19 +149,9 @@ class Recorded:
         Raises:
             DamagedError: if it cannot be read, or holds something else.
         """
-        return dict(self._predictions)
-
-    @cached_property
-    def _predictions(self) -> dict[str, np.ndarray]:
-        path = self.folder / PREDICTIONS
-        try:
-            # Opened here: NumPy leaves a file open that is no archive.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-        except (*_BROKEN, *_BROKEN_TOO) as error:
-            raise _damaged(path, _first_line(error)) from error
-        if wrong := _wrong_arrays(found):
-            raise _damaged(path, wrong)
+        found, wrong = _arrays(self.folder / PREDICTIONS)
+        if wrong:
+            raise _damaged(self.folder / PREDICTIONS, wrong)
         return found
 
     def split(self) -> dict[str, Any]:
@@ -206,8 +196,11 @@ class Recorded:
         self.split()
         if (self.folder / METRICS).is_file():
             self.epochs()
-        if (self.folder / PREDICTIONS).is_file():
-            self.predictions()
+        path = self.folder / PREDICTIONS
+        if path.is_file():
+            there = path.stat()
+            if wrong := _wrong_predictions(path.absolute(), there.st_mtime_ns, there.st_size):
+                raise _damaged(path, wrong)
 
 
 def read_run(folder: Path) -> Recorded:
@@ -325,6 +318,23 @@ def _wrong_result(page: Mapping[str, Any]) -> str | None:
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
         return "resumed is not what a run recorded"
     return None
+
+
+@cache
+def _wrong_predictions(path: Path, changed: int, size: int) -> str | None:
+    """Return what is wrong with a `predictions.npz`, or None: as long as it stays as it is, it is read for that once."""
+    return _arrays(path)[1]
+
+
+def _arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    """Return the arrays of a `predictions.npz`, and what is wrong with them, or None."""
+    try:
+        # Opened here: NumPy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (*_BROKEN, *_BROKEN_TOO) as error:
+        return {}, _first_line(error)
+    return found, _wrong_arrays(found)
 
 
 def _wrong_arrays(arrays: Mapping[str, np.ndarray]) -> str | None:
