@@ -322,7 +322,7 @@ def _wrong_result(page: Mapping[str, Any]) -> str | None:
 
 @cache
 def _wrong_predictions(path: Path, changed: int, size: int) -> str | None:
-    """Return what is wrong with a `predictions.npz`, or None: as long as it stays as it is, it is read for that once."""
+    """Return what is wrong with a `predictions.npz`, or None; as long as it stays the same it is read once for that."""
     return _arrays(path)[1]
 
 
