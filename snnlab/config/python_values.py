@@ -63,12 +63,12 @@ def _places(key: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _plain(value: Any, place: str, what: str) -> Any:
     """Return a value that a YAML can hold."""
+    if isinstance(value, np.generic | np.ndarray):  # first: a NumPy float is a float too
+        return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, f"{place}.{key}", what) for key, inner in value.items()}
     if isinstance(value, list | tuple | range):

@@ -16,6 +16,7 @@ import torch
 import snnlab
 from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events
+from snnlab.record.run_folder import Result
 
 from .conftest import FAST
 
@@ -30,18 +31,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         x, y = rng.integers(0, 8, 200) + 8 * (number % 2), rng.integers(0, 8, 200)
         np.save(path, np.stack([x, y, np.sort(rng.integers(0, 260, 200)), rng.integers(0, 2, 200)], 1))
-    own = {"root": place / "mine", "store_dir": place, "sensor_size": [16, 8, 2], "num_classes": 2, "time_unit": "ms"}
-    steps = {"data.duration_ms": 100, "data.num_bins": 5, "model.layers.fc1.out_features": 16}
-    return snnlab.train(
-        {**{f"data.{name}": value for name, value in own.items()}, **steps},
-        data="folder",
-        model="mlp_lif",
-        neuron={"v_threshold": 0.2},
-        optimizer={"lr": 0.01},
-        trainer={"max_epochs": 2, "accelerator": "cpu"},
-        output_dir=place / "outputs",
-        pictures=None,
-    ).folder
+    data = ("data.sensor_size=[16,8,2]", "data.num_classes=2", "data.duration_ms=100", "data.num_bins=5")
+    where = (f"data.root={place / 'mine'}", f"data.store_dir={place}", f"output_dir={place / 'outputs'}")
+    network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "neuron.v_threshold=0.2", "optimizer.lr=0.01")
+    short = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "pictures=null")
+    return snnlab.train("data=folder", "data.time_unit=ms", *data, *where, *network, *short).folder
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +43,33 @@ def run(folder: Path) -> Any:
     return snnlab.load(folder)
 
 
-def test_settings_can_be_given_as_python_values(folder: Path):
-    config = snnlab.load(folder).config
-    assert config["optimizer"]["lr"] == 0.01
-    assert config["model"]["layers"]["lif1"]["v_threshold"] == 0.2
-    assert config["trainer"]["max_epochs"] == 2
-    assert config["data"]["sensor_size"] == [16, 8, 2]
+def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+
+    def noted(experiment: Any, folder: Path, started: float) -> Result:
+        asked.append(experiment)
+        return Result(folder, "completed", experiment.seed)
+
+    monkeypatch.setattr("snnlab.commands.train.run", noted)
+    snnlab.train(
+        "data.batch_size=8",
+        {"trainer.max_epochs": 3, "model.layers.fc1.out_features": 16},
+        model="mlp_lif",
+        neuron={"tau_mem": 12.5},
+        optimizer={"lr": np.float64(0.25)},
+        pictures={"recordings": 1},
+        logger=None,
+        output_dir=workplace / "a=b",
+        seed=3,
+    )
+    (experiment,) = asked
+    assert (experiment.name, experiment.seed) == ("mlp_lif_saccade_digits", 3)
+    assert experiment.model["layers"]["fc1"]["out_features"] == 16
+    assert experiment.model["layers"]["lif1"]["tau_mem"] == 12.5
+    assert (experiment.optimizer["lr"], experiment.data["batch_size"]) == (0.25, 8)
+    assert (experiment.pictures["recordings"], experiment.logger) == (1, None)
+    assert experiment.output_dir == str(workplace / "a=b")
+    assert experiment.trainer["max_epochs"] == 3
 
 
 def test_a_mistake_in_a_value_is_named_as_on_the_command_line():

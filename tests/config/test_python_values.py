@@ -36,6 +36,7 @@ def test_what_is_typed_stays_as_it_is_and_in_its_place() -> None:
         ({"trainer": {"max_epochs": np.int64(3)}, "seed": np.int32(2)}, ["trainer.max_epochs=3", "seed=2"]),
         ({"data.sensor_size": np.array([8, 6, 2])}, ["data.sensor_size=[8, 6, 2]"]),
         ({"+model.layers.n": {"type": "batch_norm", "after": "a"}}, ["+model.layers.n={type: batch_norm, after: a}"]),
+        ({"optimizer.lr": np.float64(0.25), "name": np.str_("a")}, ["optimizer.lr=0.25", "name=a"]),
         ({"name": "x=1,y"}, ["name='x=1,y'"]),
         ({"resume": Path("outputs/a b=1")}, ["resume=outputs/a b=1"]),
         ({"data": {}}, ["data={}"]),
