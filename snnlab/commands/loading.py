@@ -183,9 +183,9 @@ class Run:
         Raises:
             DataError: if they are no recordings of the run's sensor.
         """
-        from snnlab.commands.run_events import Asked
+        from snnlab.commands.run_events import RunInput
 
-        return Asked(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).frames(events)
+        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).frames(events)
 
     def predict(
         self, events: Any, *, time_unit: str | None = None, time_origin: str | None = None, columns: Any = None
@@ -201,9 +201,9 @@ class Run:
         Raises:
             DataError: if they are no recordings of the run's sensor.
         """
-        from snnlab.commands.run_events import Asked
+        from snnlab.commands.run_events import RunInput
 
-        return Asked(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).answers(events)
+        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).answers(events)
 
     def evaluate(self, part: str = "test", *overrides: str, out: str | Path | None = None) -> dict[str, Any]:
         """Let the network answer to recordings again, as `snnlab evaluate` does, and return what it records.

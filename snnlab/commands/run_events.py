@@ -25,7 +25,7 @@ from snnlab.events import Events
 from snnlab.events.framing import Framing
 
 
-class Asked:
+class RunInput:
     """What makes recordings into frames as a run has them.
 
     Args:

@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from snnlab.console import table_console
-from snnlab.errors import ConfigError, DamagedError, did_you_mean
+from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
 from snnlab.record.differing import differing, short
 from snnlab.record.marks import marks
 from snnlab.record.run_reading import Recorded, read_config, read_ended
@@ -48,7 +48,7 @@ class Line:
     config: dict[str, Any]
     result: dict[str, Any]
     fit_s: float | None = None
-    problem: DamagedError | None = None
+    problem: RecordError | None = None
 
     @property
     def name(self) -> str:
@@ -66,21 +66,17 @@ class Line:
 
 
 def read_line(folder: Path) -> Line:
-    """Read a run, whether it has ended or not, and whether its files can be read or not.
-
-    Raises:
-        ForeignError: if another version of snnlab wrote it.
-    """
+    """Read a run, whether it has ended or not, and whether its files can be read or not."""
     config: dict[str, Any] = {}
     recorded: Recorded | None = None
-    problem = None
+    problem: RecordError | None = None
     try:
         config = _followed(flat(read_config(folder)))
     except DamagedError as error:
         problem = error
     try:
         recorded = read_ended(folder)
-    except DamagedError as error:
+    except (DamagedError, ForeignError) as error:
         problem = problem or error
     if recorded is None:
         return Line(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
@@ -141,7 +137,7 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
     for column in ("status", "val loss", "val", "test", "epoch", "s", "name", "data", "differs in", "run"):
         words = column in ("status", "name", "data", "differs in", "run")
         table.add_column(column, justify="left" if words else "right", no_wrap=True)
-    for line, differs in zip(lines, told_apart(lines), strict=True):
+    for line, differs in zip(lines, settings_apart(lines), strict=True):
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
         table.add_row(
             line.marked_status,
@@ -162,7 +158,7 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
             print(line.problem, file=sys.stderr)
 
 
-def told_apart(lines: Sequence[Line]) -> list[str]:
+def settings_apart(lines: Sequence[Line]) -> list[str]:
     """Return for each run the settings in which runs of its name and its layers differ, as overrides."""
     found = [""] * len(lines)
     kinds: dict[tuple[str, ...], list[int]] = {}

@@ -139,6 +139,14 @@ def test_a_damaged_result_is_a_row_of_its_own_and_named_with_its_cure(runs: list
     assert "snnlab train resume=outputs/digits/2_0" in said
 
 
+def test_a_run_of_another_version_hides_no_other(runs: list[Path], snnlab: Snnlab) -> None:
+    path = runs[1] / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
+    done = snnlab("runs")
+    assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
+    assert "is of schema 7" in done.err
+
+
 @pytest.mark.parametrize("text", ["seed: [1, 2", "- a list\n", "seed: 0\n", "", "data: nmnist\nmodel: {layers: {}}\n"])
 def test_a_damaged_configuration_hides_no_other_run(runs: list[Path], snnlab: Snnlab, text: str) -> None:
     (runs[1] / "config.yaml").write_text(text)

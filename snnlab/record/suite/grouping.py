@@ -11,7 +11,8 @@ from typing import Any
 from snnlab.errors import RecordError
 from snnlab.record.arms import settings_of
 from snnlab.record.run_reading import find_runs
-from snnlab.record.suite.reading import DAMAGED, Arm, Cell, Read, read_config, read_result, said_of
+from snnlab.record.runs_table import DAMAGED
+from snnlab.record.suite.reading import Arm, Cell, Read, read_config, read_result, said_of
 
 Settings = Mapping[str, Any]
 

@@ -15,12 +15,10 @@ from snnlab.errors import DamagedError, RecordError
 from snnlab.record import run_reading
 from snnlab.record.run_folder import CONFIG
 from snnlab.record.run_reading import Recorded, read_ended
-from snnlab.record.runs_table import flat
+from snnlab.record.runs_table import DAMAGED, flat
 from snnlab.record.suite.energy import Energy, energy_of
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
-# The status of a run of which a file cannot be read.
-DAMAGED = "damaged"
 # Ten times as fast as the one in Python, and there are many files.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
