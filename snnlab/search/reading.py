@@ -12,8 +12,6 @@ from typing import Any
 from snnlab.errors import DamagedError
 
 SUMMARY, TRIALS = "search.json", "trials.csv"
-# Of a table of trials, beside the objectives, which follow the first two, and the settings.
-COLUMNS = ("trial", "state", "epochs", "fit_s", "wall_s", "error")
 _NUMBER = (int, float)
 
 
@@ -45,9 +43,12 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     """
     path = folder / TRIALS
     try:
-        return parsed_trials(path.read_text(encoding="utf-8"), objectives)
+        rows = parsed_trials(path.read_text(encoding="utf-8"), objectives)
     except (OSError, ValueError, csv.Error) as error:
         raise _damaged(path, error) from error
+    if not rows:
+        raise _damaged(path, "it has no trial")
+    return rows
 
 
 def parsed_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
@@ -57,8 +58,7 @@ def parsed_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
         ValueError: if it is none.
     """
     reader = csv.DictReader(text.splitlines())
-    wanted = (*COLUMNS[:2], *objectives, *COLUMNS[2:])
-    if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in ("trial", "state", *objectives) if name not in (reader.fieldnames or ())]:
         raise ValueError(f"it has no column {missing[0]}")
     rows = list(reader)
     for row in rows:

@@ -16,7 +16,7 @@ from snnlab.console import table_console
 from snnlab.files import write_json, write_text
 from snnlab.record.metric_text import mean_sd_text, metric_text
 from snnlab.search.plan import Plan
-from snnlab.search.reading import COLUMNS, SUMMARY, TRIALS
+from snnlab.search.reading import SUMMARY, TRIALS
 from snnlab.search.study import OUTCOME, PRUNED, SCHEMA, SharedStudy, values_of
 from snnlab.search.winner import Winner, best_trials, overheads
 from snnlab.search.words import figure, shown, uncertainty
@@ -94,7 +94,7 @@ def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     settings, names = list(plan.space.parts), plan.sweep.names()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS[:2], *names, *settings, *COLUMNS[2:]])
+    writer.writerow(["trial", "state", *names, *settings, "epochs", "fit_s", "wall_s", "error"])
     for trial in trials:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
