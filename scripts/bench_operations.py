@@ -44,7 +44,7 @@ def main(run: Path, overrides: list[str]) -> None:
         counting.append(0.0)
         testing.append(0.0)
         with tempfile.TemporaryDirectory() as folder:
-            evaluate(run, compose_run(run, overrides, None), "test", "best", folder, overrides)
+            evaluate(run, compose_run(run, overrides, None), "test", "best", Path(folder), overrides)
         rest = testing[-1] - counting[-1]
         print(f"counting: {counting[-1]:.2f} s of a test of {testing[-1]:.2f} s, {counting[-1] / rest:.1%} of the rest")
 

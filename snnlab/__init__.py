@@ -5,18 +5,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snnlab import nn
     from snnlab.commands.loading import load
     from snnlab.commands.train import train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "train"]
+__all__ = ["__version__", "load", "nn", "train"]
+
+
+def __dir__() -> list[str]:
+    """Return the names for completion, those that are imported when they are asked for too."""
+    return sorted({*__all__, *(name for name, value in globals().items() if isinstance(value, ModuleType))})
 
 
 def __getattr__(name: str) -> Any:
-    """Import `train` and `load` when first asked for, so that `import snnlab.nn` stays free of Hydra and Lightning."""
+    """Import what is asked for first, so that `import snnlab.nn` stays free of Hydra and Lightning."""
+    if name == "nn":
+        return import_module("snnlab.nn")
     if name == "train":
         from snnlab.commands.train import train
 

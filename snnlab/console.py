@@ -63,6 +63,13 @@ def console_logging() -> None:
     logger.setLevel(logging.INFO)
 
 
+def log_unless_set_up() -> None:
+    """Let snnlab's own messages go to stderr in a program or a notebook that has not set up any logging of them."""
+    logger = logging.getLogger("snnlab")
+    if not logger.hasHandlers() and logger.level == logging.NOTSET:
+        console_logging()
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep away what Lightning says at every start."""

@@ -7,6 +7,8 @@
     ├── DataError     recordings: missing, truncated, not what the YAML says
     │   └── StoreError    the packed copy of a dataset
     ├── RecordError   a run's folder
+    │   ├── DamagedError   a file in it that is not what was written
+    │   └── ForeignError   a file in it that another version of snnlab wrote
     ├── ProcessError  one of the processes of a training ended
     └── DivergedError     a loss that is no longer a number (snnlab.training.divergence)
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SnnlabError(Exception):
@@ -47,6 +50,24 @@ class StoreError(DataError):
 
 class RecordError(SnnlabError):
     """A run's folder that cannot be written or read."""
+
+
+class DamagedError(RecordError):
+    """A file of a run or a search that is truncated, changed or gone.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+        cure: What writes it anew, or what to do.
+    """
+
+    def __init__(self, path: Path, reason: object, cure: str) -> None:
+        super().__init__(f"{path}: cannot be read ({reason}); {cure}")
+        self.path, self.reason, self.cure = path, str(reason), cure
+
+
+class ForeignError(RecordError):
+    """A file of a run that another version of snnlab wrote."""
 
 
 class ProcessError(SnnlabError):

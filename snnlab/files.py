@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,12 +16,22 @@ import numpy as np
 
 from snnlab.errors import RecordError
 
+# `.NAME.HOST_PID_RANDOM.writing`: of a long name the beginning, since a file's name has 255 bytes at most.
+_BESIDE = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
+_LETTERS = 48
+# Whether a process of another machine is alive cannot be seen: what it writes is left alone for so long.
+_FOREIGN_S = 24 * 3600.0
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside its place and rename it when it is whole."""
-    beside = path.with_name(f".{path.name}.writing")
+    """Write a file beside its place and rename it when it is whole.
+
+    The name beside is this process's own, so that two may write the same file at once: the later one's stays. What a
+    killed process left of this file is removed.
+    """
+    beside = beside_of(path)
     try:
-        with open(beside, "wb") as file:
+        with open(beside, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -25,6 +39,41 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+    _remove_left_behind(path)
+
+
+def beside_of(path: Path) -> Path:
+    """Return a name in the same folder that no other process has, for a file until it is whole."""
+    own = f"{_host()}_{os.getpid()}_{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name[:_LETTERS]}.{own}.writing")
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what processes that are no more had written of a file."""
+    begins = f".{path.name[:_LETTERS]}"
+    for name in os.listdir(path.parent):
+        found = _BESIDE.fullmatch(name, len(begins)) if name.startswith(begins) else None
+        if found and not _is_writing(path.with_name(name), found["host"], int(found["pid"])):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_writing(beside: Path, host: str, pid: int) -> bool:
+    if host != _host():
+        try:
+            return time.time() - beside.stat().st_mtime < _FOREIGN_S
+        except OSError:  # it has its own name by now
+            return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", socket.gethostname())[:64]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,3 +112,70 @@ def test_a_folder_that_holds_anything_stays(tmp_path: Path, kept: str) -> None:
 def test_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
     remove_empty(tmp_path / "name" / "run", parents=1)
     assert tmp_path.is_dir()
+
+
+def test_processes_that_write_the_same_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+
+    def in_between(file: BinaryIO) -> None:
+        file.write(b"first")
+        file.flush()
+        write_text(path, "second")  # begun later, and over earlier
+        assert path.read_text() == "second"
+
+    write_atomically(path, in_between)
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_processes_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    children = []
+    for _ in range(4):
+        if not (child := os.fork()):
+            try:
+                for number in range(50):
+                    write_text(path, f"{number}" * 5000)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert path.read_text() == "49" * 5000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def dead() -> int:
+    """Return the number of a process that is no more."""
+    if not (child := os.fork()):
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(tmp_path: Path, dead: int) -> None:
+    path = tmp_path / "metrics.csv"
+    names: list[str] = []
+    write_atomically(path, lambda file: names.append(file.name))
+    mine = Path(names[0])
+    assert str(os.getpid()) in mine.name
+    host = mine.name.removeprefix(".metrics.csv.").partition(f"_{os.getpid()}_")[0]
+    left = [tmp_path / f".metrics.csv.{host}_{dead}_0123abcd.writing", tmp_path / ".metrics.csv.far_1_0123abcd.writing"]
+    kept = [
+        mine,
+        tmp_path / ".metrics.csv.away_1_0123abcd.writing",  # of another machine, a moment ago
+        tmp_path / f".other.csv.{host}_{dead}_0123abcd.writing",
+        tmp_path / ".metrics.csv.swp",
+    ]
+    for file in (*left, *kept):
+        file.touch()
+    os.utime(left[1], (0, 0))
+    write_text(path, "epoch\n")
+    assert set(tmp_path.iterdir()) == {path, *kept}
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ü" * 127])
+def test_a_name_may_be_as_long_as_names_are(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "long")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

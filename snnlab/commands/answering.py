@@ -5,7 +5,7 @@ Axes: T steps, B = 1 recordings, K outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def hear(network: Network, framing: Framing, events: Events, size: int) -> Itera
         events: The window's events.
         size: Steps of a piece.
     """
-    batch = _batch_of_one(events)
+    batch = batch_of([events])
     steps = framing.steps.num_bins
     valid = int(framing.valid_steps(framing.region(batch)))
     outputs: list[Tensor] = []
@@ -122,26 +122,26 @@ def steps_of_piece(text: str, settings: DataSettings) -> int:
     return round(many)
 
 
-def require_sensor(events: Events, settings: DataSettings, path: Path) -> None:
+def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> None:
     """Refuse a recording that is not of the run's sensor, or that cannot be used for another reason.
 
     Raises:
-        DataError: naming the file.
+        DataError: naming the recording, such as by its file.
     """
     width, height, _ = settings.size
     for key, column, size in (("x", events.x, width), ("y", events.y, height)):
         if column is not None and column.size and not 0 <= column.min() <= column.max() < size:
             raise DataError(
-                f"{path}: is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's sensor has"
+                f"{name}: is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's sensor has"
                 f" {width} x {height} pixels"
             )
-    check_events(events, settings.size, str(path))
+    check_events(events, settings.size, str(name))
 
 
-def _batch_of_one(events: Events) -> EventBatch:
-    none, offsets = np.zeros(1, np.int64), np.array([0, events.t.size])
-    t, x, y, p = (None if column is None else np.array(column) for column in events)
-    assert t is not None
-    assert x is not None
-    assert p is not None
-    return EventBatch.from_packed(Packed(t, x, y, p, offsets, none, none))
+def batch_of(recordings: Sequence[Events]) -> EventBatch:
+    """Return recordings as a batch, without targets."""
+    sizes = [events.t.size for events in recordings]
+    none, offsets = np.zeros(len(sizes), np.int64), np.concatenate([[0], np.cumsum(sizes)])
+    t, x, p = (np.concatenate([getattr(events, name) for events in recordings]) for name in "txp")
+    rows = [events.y for events in recordings if events.y is not None]
+    return EventBatch.from_packed(Packed(t, x, np.concatenate(rows) if rows else None, p, offsets, none, none))

@@ -72,10 +72,11 @@ def compare(arguments: list[str]) -> int:
     if len(words) < 2:
         raise ConfigError("bench compare: name two runs, or folders of runs, or more")
 
-    from snnlab.console import until_nobody_reads
+    from snnlab.console import console_logging, until_nobody_reads
     from snnlab.record.arms import read_arms
     from snnlab.record.comparison_table import print_comparison
 
+    console_logging()
     arms = read_arms([Path(word).expanduser() for word in words])
     with until_nobody_reads():
         print_comparison(arms)

@@ -58,20 +58,18 @@ def main(arguments: list[str], started: float) -> int:
     )
     if not others or "=" in others[0]:
         raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
-    part = _one_of("--split", options.get("--split", "test"), SPLITS)
-    checkpoint = _one_of("--checkpoint", options.get("--checkpoint", "best"), CHECKPOINTS)
+    part, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
     run, overrides = Path(others[0]).expanduser(), others[1:]
+    check_asked(part, checkpoint, options.get("--out"))
     early = (
         asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None
     )
 
-    from snnlab.config.of_run import compose_run
     from snnlab.console import console_logging, until_nobody_reads
 
     console_logging()
-    experiment = compose_run(run, overrides, options.get("--config-dir"))
-    with experiment.located_errors():
-        values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
+    where = (options.get("--config-dir"), part, checkpoint, options.get("--out"))
+    values, folder = evaluate_run(run, overrides, *where, early)
     with until_nobody_reads():
         for line in lines(values):
             print(line)
@@ -79,12 +77,45 @@ def main(arguments: list[str], started: float) -> int:
     return 0
 
 
+def evaluate_run(
+    run: Path,
+    overrides: list[str],
+    config_dir: str | None,
+    part: str,
+    checkpoint: str,
+    out: str | Path | None,
+    early: Early | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate a run with overrides; see `evaluate`."""
+    from snnlab.config.of_run import compose_run
+
+    check_asked(part, checkpoint, out)
+    experiment = compose_run(run, overrides, config_dir)
+    with experiment.located_errors():
+        folder = None if out is None else Path(out).expanduser()
+        return evaluate(run, experiment, part, checkpoint, folder, overrides, early)
+
+
+def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
+    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into.
+
+    Raises:
+        ConfigError: then.
+    """
+    from snnlab.record.run_reading import is_run
+
+    _one_of("--split", part, SPLITS)
+    _one_of("--checkpoint", checkpoint, CHECKPOINTS)
+    if out is not None and is_run(Path(out).expanduser()):
+        raise ConfigError(f"evaluate: --out: {out} is a run's folder, whose own result would be lost; name another")
+
+
 def evaluate(
     run: Path,
     experiment: Experiment,
     part: str,
     checkpoint: str,
-    out: str | None,
+    out: Path | None,
     overrides: list[str],
     early: Early | None = None,
 ) -> tuple[dict[str, Any], Path]:
@@ -119,7 +150,7 @@ def evaluate(
         early.check(experiment, settings, data)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _tell_other_recordings(run, data.store.fingerprint)
-    folder = _folder(run, part, checkpoint, out)
+    folder = out or _own_folder(run, part, checkpoint)
     with quiet_lightning():
         optimizer = assemble.optimizer(experiment, built)
         module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
@@ -162,10 +193,9 @@ def lines(values: dict[str, Any]) -> list[str]:
     return [*told, *told_early(values["anytime"])] if "anytime" in values else told
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"evaluate: {option} must be one of {listing(allowed)}, got {value}")
-    return value
 
 
 def _choose(data: EventDataModule, part: str) -> None:
@@ -178,20 +208,16 @@ def _choose(data: EventDataModule, part: str) -> None:
 
 def _tell_other_recordings(run: Path, fingerprint: str) -> None:
     """Warn where the same settings lead to other recordings than those of the run."""
-    from snnlab.record.run_reading import RESULT, read_run
+    from snnlab.record.run_reading import read_ended
 
-    if not (run / RESULT).is_file():
-        return
-    known = (read_run(run).page.get("provenance") or {}).get("data_fingerprint")
-    if known not in (None, fingerprint):
+    recorded = read_ended(run)
+    if recorded is not None and recorded.provenance.get("data_fingerprint") not in (None, fingerprint):
         _log.warning("the recordings are not those that %s was trained and tested on: what is read has changed", run)
 
 
-def _folder(run: Path, part: str, checkpoint: str, out: str | None) -> Path:
+def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
     from datetime import datetime
 
-    if out is not None:
-        return Path(out).expanduser()
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 

@@ -17,7 +17,7 @@ from snnlab.commands.processes.job import Job
 from snnlab.commands.processes.outside import place_of
 from snnlab.commands.processes.threads import shared_threads
 from snnlab.commands.testing import chosen_metrics
-from snnlab.commands.trained_before import KEY, SPLIT, counted, found_before, record_trained_on, recorded_before
+from snnlab.commands.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
 from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
@@ -27,12 +27,13 @@ from snnlab.files import write_json
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.record.earlier_results import archive_result, search_of
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
 from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by, search_of
+from snnlab.record.run_folder import SPLIT, Result, config_text, create_run_folder, log_file
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
@@ -101,11 +102,11 @@ def fit_and_test(
         numerics = _numerics(experiment, built, data, watched.trainer)
         create_run_folder(folder, text)
         search = search_of(folder)
-        put_by(folder)
+        archive_result(folder)
         if not resumption:
             held.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
-        result.control = experiment.control
+        result.control, result.name = experiment.control, experiment.name
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):

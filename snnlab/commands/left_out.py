@@ -39,7 +39,7 @@ def _found_again(run: Run, settings: DataSettings) -> Tensor:
         store = assemble.store(assemble.dataset(experiment), settings)
     except SnnlabError as error:
         raise DataError(f"{why}, and these are not here: {error}") from error
-    if store.fingerprint != run.recorded.page.get("provenance", {}).get("data_fingerprint"):
+    if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
         raise DataError(f"{why}, and these are others now; put them back, or train again")
     names = [str(place) for place in range(len(store))]
     return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)

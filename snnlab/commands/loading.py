@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,18 +10,22 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
     from snnlab.data.registry import Dataset
     from snnlab.data.settings import DataSettings
+    from snnlab.events.frames import Batch
     from snnlab.nn import BuiltNetwork, Network
     from snnlab.nn.record import Recording
     from snnlab.record.run_reading import Recorded
     from snnlab.training.losses import Loss
 
 Checkpoint = Literal["best", "last"]
+Places = int | Sequence[int] | range | slice
+PARTS = ("train", "val", "test")
 
 
 def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
@@ -39,7 +44,7 @@ def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
     return Run(folder, read_run(folder), checkpoint)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A recorded run.
 
@@ -93,10 +98,9 @@ class Run:
         from snnlab.config.plugins import import_plugins
 
         import_plugins(self.experiment.plugins)
-        from snnlab.training.checkpoints import network_weights
 
         built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
-        built.network.load_state_dict(network_weights(checkpoint_file(self.folder, self.checkpoint)))
+        load_weights(built.network, self.folder, self.checkpoint)
         built.network.eval()
         return built
 
@@ -104,6 +108,142 @@ class Run:
     def network(self) -> Network:
         """The network with the checkpoint's weights, in evaluation."""
         return self.built.network
+
+    def __repr__(self) -> str:
+        """Return in a line what it came to."""
+        from snnlab.record.run_folder import summary_line
+
+        recorded = self.recorded
+        line = summary_line(self.folder, recorded.name, recorded.status, recorded.seed, recorded.metrics)
+        return f"Run({line})"
+
+    @cached_property
+    def data(self) -> EventDataModule:
+        """The data module: the packed recordings, `data.store`, which of them are for what, `data.split`, its loaders.
+
+        The recordings have to be here, and are packed if they are not.
+        """
+        from snnlab.config import assemble
+        from snnlab.config.plugins import import_plugins
+
+        import_plugins(self.experiment.plugins)
+        settings, dataset = assemble.data_settings(self.experiment), assemble.dataset(self.experiment)
+        return assemble.data_module(self.experiment, settings, assemble.store(dataset, settings), dataset)
+
+    def batch(self, part: str = "test", places: Places = slice(None)) -> Batch:
+        """Return recordings as a batch of frames, as an evaluation has them, with their targets and lengths.
+
+        Args:
+            part: `train`, `val` or `test`.
+            places: Which of its recordings, or windows of them: a number, a range, a slice, numbers.
+
+        Shape:
+            `batch.x`: `[T, B, ...]`; `batch.targets` and `batch.lengths`: `[B, ...]`.
+        """
+        return self.data.on_after_batch_transfer(self.data.events_of(self.chosen(part, places)), 0)
+
+    def chosen(self, part: str, places: Places) -> np.ndarray:
+        """Return where in the store recordings of a part, or windows of them, are.
+
+        Args:
+            part: `train`, `val` or `test`.
+            places: Which of them.
+
+        Raises:
+            ConfigError: if there is no such part.
+            IndexError: if there is no such recording.
+        """
+        import numpy as np
+
+        from snnlab.errors import ConfigError, did_you_mean
+
+        if part not in PARTS:
+            raise ConfigError(f"there is no part {part}; there are {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
+        there = self.data.places_of(getattr(self.data.split, part))
+        try:
+            return np.atleast_1d(there[places if isinstance(places, slice) else np.asarray(places, np.int64)])
+        except IndexError as error:
+            raise IndexError(f"{part} has {len(there):,} recordings, 0 to {len(there) - 1}") from error
+
+    def frames(
+        self, events: Any, *, time_unit: str | None = None, time_origin: str | None = None, columns: Any = None
+    ) -> Tensor:
+        """Return the frames that the network sees of recordings: of each its first window.
+
+        Args:
+            events: A file, an array `[N, 4]` or with fields t, x, y, p, a mapping of columns, or
+                `snnlab.events.Events`; or a list of such.
+            time_unit: s, ms, us or ns; None: that of the run's own dataset.
+            time_origin: `first` or `zero`, see `snnlab predict`; None: that of the run's own dataset.
+            columns: Names of the columns of an array that has none, such as `["x", "y", "t", "p"]`.
+
+        Shape:
+            returns `[T, B, ...]`.
+
+        Raises:
+            DataError: if they are no recordings of the run's sensor.
+        """
+        from snnlab.commands.run_events import RunInput
+
+        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).frames(events)
+
+    def predict(
+        self, events: Any, *, time_unit: str | None = None, time_origin: str | None = None, columns: Any = None
+    ) -> list[dict[str, Any]]:
+        """Return what the network answers to recordings, a row a window, as `snnlab predict` does.
+
+        Args:
+            events: See `frames`.
+            time_unit: See `frames`.
+            time_origin: See `frames`.
+            columns: See `frames`.
+
+        Raises:
+            DataError: if they are no recordings of the run's sensor.
+        """
+        from snnlab.commands.run_events import RunInput
+
+        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).answers(events)
+
+    def evaluate(self, part: str = "test", *overrides: str, out: str | Path | None = None) -> dict[str, Any]:
+        """Let the network answer to recordings again, as `snnlab evaluate` does, and return what it records.
+
+        Args:
+            part: `train`, `val` or `test`.
+            overrides: What is different, such as `"data.num_bins=64"`.
+            out: The folder that is written; None: one in the run's own.
+
+        Returns:
+            `metrics`, `confusion`, ... as in the folder's `result.json`, and the `folder`.
+        """
+        from snnlab.commands.evaluate import evaluate_run
+
+        values, folder = evaluate_run(self.folder, list(overrides), None, part, self.checkpoint, out)
+        return {**values, "folder": folder}
+
+    def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:
+        """Draw a picture: `confusion`, `loss`, `rate_hz`, of one recording `events`, `raster/lif1`, ...; see `figures`.
+
+        `figure.savefig("confusion.pdf")` writes it.
+
+        Args:
+            name: What it shows.
+            part: Of which recordings: `train`, `val` or `test`.
+            recording: Which of them, for a picture of one.
+
+        Raises:
+            ConfigError: if there is no such picture.
+        """
+        from snnlab.commands.run_figures import figure
+
+        return figure(self, name, part, recording)
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the pictures."""
+        from snnlab.commands.run_figures import figure_names
+
+        return figure_names(self)
 
     def record(self, x: Tensor, layers: list[str] | None = None) -> Recording:
         """Run frames through the network and return spikes and states of its layers.
@@ -159,24 +299,41 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     from snnlab.config import assemble
     from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
-    from snnlab.errors import ConfigError
-    from snnlab.training.checkpoints import network_weights
 
     import_plugins(experiment.plugins)
-    weights = network_weights(checkpoint_file(run, checkpoint))
+    checkpoint_file(run, checkpoint)  # before anything is built
     assemble.set_threads(experiment.threads)
     settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
     built = assemble.network(experiment, settings)
     check_goal(experiment, settings, loss, built)
-    try:
-        built.network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
+    load_weights(built.network, run, checkpoint)
     dataset = assemble.dataset(experiment)
     data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
     assemble.count_classes(loss, data)
     return Assembled(settings, loss, built, dataset, data)
+
+
+def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
+    """Give a network the weights of a run.
+
+    Args:
+        network: The network.
+        run: The run's folder.
+        checkpoint: Whose weights.
+
+    Raises:
+        RecordError: if there are none, or they are damaged.
+        ConfigError: if they are of another network.
+    """
+    from snnlab.errors import ConfigError
+    from snnlab.training.checkpoints import network_weights
+
+    weights = network_weights(checkpoint_file(run, checkpoint))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
 
 
 def init_from(network: Network, run: Path) -> str:

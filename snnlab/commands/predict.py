@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.commands.options import split_options
-from snnlab.errors import ConfigError, DataError, RecordError, listing
+from snnlab.errors import ConfigError, DataError, listing
 
 if TYPE_CHECKING:
     from snnlab.commands.answer_rows import Rows
     from snnlab.commands.loading import Run
     from snnlab.data.formats import Reading
     from snnlab.data.settings import DataSettings
+    from snnlab.events import Events
     from snnlab.events.framing import Framing
 
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
@@ -75,7 +76,7 @@ def main(arguments: list[str], started: float) -> int:
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
     until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
-    rows = Rows(assemble.loss(run.experiment), settings, class_names(run))
+    rows = Rows(assemble.loss(run.experiment), settings, run.recorded.class_names(settings.num_classes))
     framing = as_trained(run, settings.framing(left_out_pixels(run, settings)))
     with until_nobody_reads():
         each = size is not None and form == "jsonl" and until is None
@@ -111,30 +112,60 @@ def predictions(
     Raises:
         DataError: naming a file that cannot be used.
     """
-    from snnlab.commands.answering import hear, require_sensor, windows
     from snnlab.data.formats import read_file
+
+    for path in files:
+        events = read_file(path, reading, rows.settings.size)
+        yield from answers(run, rows, framing, events, str(path), size, each=each, until=until)
+
+
+def answers(
+    run: Run,
+    rows: Rows,
+    framing: Framing,
+    events: Events,
+    name: str,
+    size: int | None = None,
+    *,
+    each: bool = False,
+    until: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield what the network answers to each window of a recording.
+
+    Args:
+        run: The run.
+        rows: See `predictions`.
+        framing: See `predictions`.
+        events: The recording.
+        name: What it is called, such as its file.
+        size: See `predictions`.
+        each: See `predictions`.
+        until: See `predictions`.
+
+    Raises:
+        DataError: if it is not of the run's sensor.
+    """
+    from snnlab.commands.answering import hear, require_sensor, windows
 
     settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
     if until is not None:
         from snnlab.commands.early import clock_of
 
         ahead = clock_of(settings).ahead_ms  # a frame may wait for events after its step
-    for path in files:
-        events = read_file(path, reading, settings.size)
-        require_sensor(events, settings, path)
-        if camera is not None:
-            events = camera.still(events, settings.size)
-        for window in windows(events, settings):
-            for heard in hear(run.network, framing, window.events, size or settings.steps):
-                if each:
-                    so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
-                    yield from (row | so_far for row in rows.of(str(path), window, heard))
-                elif until is not None and (heard.last or rows.confidence(heard) >= until):
-                    at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
-                    yield from (row | at for row in rows.of(str(path), window, heard))
-                    break
-                elif heard.last:
-                    yield from rows.of(str(path), window, heard._replace(first=0))
+    require_sensor(events, settings, name)
+    if camera is not None:
+        events = camera.still(events, settings.size)
+    for window in windows(events, settings):
+        for heard in hear(run.network, framing, window.events, size or settings.steps):
+            if each:
+                so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
+                yield from (row | so_far for row in rows.of(name, window, heard))
+            elif until is not None and (heard.last or rows.confidence(heard) >= until):
+                at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
+                yield from (row | at for row in rows.of(name, window, heard))
+                break
+            elif heard.last:
+                yield from rows.of(name, window, heard._replace(first=0))
 
 
 def as_trained(run: Run, framing: Framing) -> Framing:
@@ -193,15 +224,6 @@ def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
         return replace(own, **given)
     except ValueError as error:
         raise ConfigError(f"predict: {error}") from error
-
-
-def class_names(run: Run) -> list[str] | None:
-    """Return what the run's classes are called, or None."""
-    path = run.folder / "split.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("classes")
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, RecordError
-
-if TYPE_CHECKING:
-    from snnlab.config.schema import Experiment
 
 USAGE = """usage: snnlab report FOLDER [--out FILE]
 
@@ -79,19 +75,17 @@ def _of_suite(folder: Path) -> str:
 
 
 def _of_sweep(folder: Path) -> str:
-    import csv
-    import json
-
     from snnlab.commands.searches import drawn_now, trials_now
     from snnlab.record.report.of_sweep import Search, sweep_page
     from snnlab.search.plan import read_page
+    from snnlab.search.reading import SUMMARY, parsed_trials, read_summary, read_trials
 
-    page, summary = read_page(folder), folder / "search.json"
+    page, summary = read_page(folder), folder / SUMMARY
+    objectives = list(page["sweep"]["objectives"])
     ended = summary.is_file() and not _newer(folder / "study.db", summary)
-    text = (folder / "trials.csv").read_text(encoding="utf-8") if ended else trials_now(folder, page)
+    found = read_summary(folder) if ended else {}
+    rows = read_trials(folder, objectives) if ended else parsed_trials(trials_now(folder, page), objectives)
     images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
-    found = json.loads(summary.read_text(encoding="utf-8")) if ended else {}
-    rows = list(csv.DictReader(text.splitlines()))
     return sweep_page(Search(str(folder), page, found, rows, images if ended else drawn_now(folder, page)))
 
 
@@ -109,21 +103,14 @@ def _of_run(folder: Path) -> str:
     from snnlab.record.run_reading import read_run
 
     recorded = read_run(folder)
+    recorded.check_files()
     experiment = compose_run(folder)
     defaults, _ = compose_once([], None)
     import_plugins(experiment.plugins)
     settings = assemble.data_settings(experiment)
     when = When(clock_of(settings), no_early_answers(experiment, settings))
-    return run_page(recorded, experiment.record or {}, defaults.record or {}, _names(folder, experiment), when)
-
-
-def _names(folder: Path, experiment: Experiment) -> list[str]:
-    """Return what the run's classes are called, which is beside its split."""
-    import json
-
-    path = folder / "split.json"
-    names = json.loads(path.read_text(encoding="utf-8")).get("classes") if path.is_file() else None
-    return names or [str(number) for number in range(experiment.data["num_classes"])]
+    names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
+    return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
 
 
 def _of_runs(folder: Path) -> str:

@@ -37,24 +37,25 @@ def main(arguments: list[str], started: float) -> int:
     if "--env" in arguments:
         print(install_line(recorded))
         return 0
-    if recorded.page["status"] != "completed":
-        raise RecordError(f"{recorded.folder}: is {recorded.page['status']}; only a completed run can be repeated")
-    if extended := [text for text in map(_extension, recorded.page.get("resumed") or []) if text]:
+    if recorded.status != "completed":
+        raise RecordError(f"{recorded.folder}: is {recorded.status}; only a completed run can be repeated")
+    if extended := [text for text in map(_extension, recorded.resumed) if text]:
         raise RecordError(f"{recorded.folder}: was {extended[0]}; one training with its config.yaml is another")
+    recorded.check_files()  # before hours are spent on a run that there is nothing to compare with
     return repeat(recorded, started)
 
 
 def _extension(entry: dict[str, Any]) -> str:
     """Return how a run was made longer when it was resumed, in words; empty where it was not."""
-    epochs = entry["changed"].get("trainer.max_epochs")
+    epochs = (entry.get("changed") or {}).get("trainer.max_epochs")
     return f"trained for {epochs[0]} epochs and then resumed for {epochs[1]}" if epochs else ""
 
 
 def install_line(recorded: Recorded) -> str:
     """Return the line that installs the versions of a record."""
-    provenance = recorded.page["provenance"]
-    packages = " ".join(f"'{name}=={version}'" for name, version in provenance["packages"].items() if version)
-    return f"python{'.'.join(str(provenance['python']).split('.')[:2])} -m pip install {packages}"
+    versions, python = recorded.required("packages"), str(recorded.required("python"))
+    packages = " ".join(f"'{name}=={version}'" for name, version in versions.items() if version)
+    return f"python{'.'.join(python.split('.')[:2])} -m pip install {packages}"
 
 
 def repeat(recorded: Recorded, started: float) -> int:
@@ -67,7 +68,7 @@ def repeat(recorded: Recorded, started: float) -> int:
     from snnlab.record.run_reading import read_run
 
     console_logging()
-    experiment = compose_run(recorded.folder, replayed(recorded.page["provenance"]))
+    experiment = compose_run(recorded.folder, replayed(recorded))
     folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
     again = read_run(run(experiment, folder, started).folder)
     findings = compare(recorded, again)
@@ -81,7 +82,7 @@ def repeat(recorded: Recorded, started: float) -> int:
     return 0 if same else 1
 
 
-def replayed(provenance: dict[str, Any]) -> list[str]:
+def replayed(recorded: Recorded) -> list[str]:
     """Return the overrides that make this machine do as the record says."""
-    numerics = {"threads": provenance["threads"], **provenance["numerics"]}
+    numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
     return [f"{name}={numerics[name]}" for name in ("threads", "backend", "first_layer") if name in numerics]

@@ -58,7 +58,7 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
     changed = changes(before.record or {}, now.record or {})
     folder = run.absolute()
     with locked(folder):
-        done = completed(folder)
+        done = completed(folder, run)
         if done is not None and "trainer.max_epochs" not in changed:
             _log.info("%s is complete; there is nothing to resume", run)
             return done
@@ -69,18 +69,28 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
         return _go_on(now, folder, started, resumption)
 
 
-def completed(folder: Path) -> Result | None:
-    """Return the result of a run that is complete, else None."""
-    from snnlab.record.run_folder import Result
-    from snnlab.record.run_reading import RESULT, read_run
+def completed(folder: Path, run: Path) -> Result | None:
+    """Return the result of a run that is complete, else None: one whose files cannot be read is tested once more.
 
-    if not (folder / RESULT).is_file():
-        return None
-    page = read_run(folder).page
-    if page["status"] != "completed":
+    Args:
+        folder: The run's folder.
+        run: The same as it was named.
+    """
+    from snnlab.errors import DamagedError
+    from snnlab.record.run_folder import Result
+    from snnlab.record.run_reading import read_ended
+
+    try:
+        recorded = read_ended(folder)
+        if recorded is None or recorded.status != "completed":
+            return None
+        recorded.check_files()
+    except DamagedError as error:
+        _log.warning("%s: %s cannot be read (%s) and is written anew", run, error.path.name, error.reason)
         return None
     known = {field.name for field in fields(Result)}
-    return Result(folder, **{key: value for key, value in page.items() if key in known})
+    said = {key: value for key, value in recorded.page.items() if key in known}
+    return Result(folder, **{**said, "name": recorded.name})
 
 
 def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -> Resumption:

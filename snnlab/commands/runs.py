@@ -11,10 +11,10 @@ from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
 USAGE = """usage: snnlab runs [ACTION] [...]
 
   [list] [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
-                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last; of a folder of
-                     snnlab train -m also their means over seeds
+                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last, with the settings
+                     in which those of one name differ; of a folder of snnlab train -m also their means over seeds
   compare RUN RUN    what differs in their configurations and in their results
-  delete RUN ...     delete runs and all that is in their folders
+  delete RUN ...     delete runs and all that is in their folders; never one that is being trained
   archive RUN ...    put each run into RUN.tar.gz beside it; the folder stays
 
 A KEY is one of a run's config.yaml, such as data.type or optimizer.lr, or one of its result.json, such as status,
@@ -74,15 +74,20 @@ def compare(arguments: list[str]) -> None:
     if len(words) != 2:
         raise ConfigError(f"runs compare: takes two runs' folders, got {len(words)}")
     lines = [read_line(_run(word)) for word in words]
+    if problem := next((line.problem for line in lines if line.problem), None):
+        raise problem
     with until_nobody_reads():
         print_comparison(lines[0], lines[1])
 
 
 def delete(arguments: list[str]) -> None:
-    """Delete runs."""
+    """Delete runs, after all of them were looked at."""
     import shutil
 
-    for folder in _runs("delete", arguments):
+    folders = _runs("delete", arguments)
+    for folder in folders:
+        _require_deletable(folder)
+    for folder in folders:
         try:
             shutil.rmtree(folder)
         except OSError as error:
@@ -94,9 +99,11 @@ def archive(arguments: list[str]) -> None:
     """Put runs into archives."""
     import tarfile
 
+    from snnlab.files import beside_of
+
     for folder in _runs("archive", arguments):
         target = folder.with_name(f"{folder.name}.tar.gz")
-        beside = target.with_name(f"{target.name}.part")
+        beside = beside_of(target)
         try:
             with tarfile.open(beside, "w:gz") as file:
                 file.add(folder, folder.name)
@@ -124,7 +131,28 @@ def _runs(action: str, arguments: list[str]) -> list[Path]:
 
 
 def _run(word: str) -> Path:
+    from snnlab.record.run_folder import CONFIG
+    from snnlab.record.run_reading import is_run
+
     folder = Path(word).expanduser()
-    if not (folder / "config.yaml").is_file():
-        raise RecordError(f"{folder}: is no run's folder, there is no config.yaml in it")
+    if not is_run(folder):
+        lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
+        raise RecordError(f"{folder}: is no run's folder, there is no {lacks} in it")
     return folder
+
+
+def _require_deletable(folder: Path) -> None:
+    """Refuse to delete what may be something else, or is in use.
+
+    Raises:
+        RecordError: then.
+    """
+    from snnlab.record.lock import is_locked
+    from snnlab.record.run_reading import is_surely_run
+
+    if not is_surely_run(folder):
+        raise RecordError(f"{folder}: no file in it is as a run of snnlab writes it; it is not deleted")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise RecordError(f"{folder}: is the working folder, or holds it; go elsewhere to delete it")
+    if is_locked(folder):
+        raise RecordError(f"{folder}: is being trained at this moment; it is not deleted")

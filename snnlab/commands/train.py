@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
@@ -30,29 +30,46 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
+def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any) -> Result:
     """Train as `snnlab train` does, and return the result.
 
+    What it does is said on stderr, a line an epoch, unless the program has set up logging for itself.
+
+        train("model=conv_lif", "neuron.tau_mem=10")
+        train(model="conv_lif", neuron={"tau_mem": 10}, trainer={"max_epochs": 5}, seed=1)
+        train({"model.layers.lif2.tau_mem": 5})
+        train(resume="outputs/NAME/TIME_SEED")
+
     Args:
-        overrides: As on the command line: `"model=conv_lif"`, `"neuron.tau_mem=10"`, `"resume=outputs/NAME/TIME_SEED"`.
+        overrides: As on the command line, or mappings of settings to values.
         config_dir: A folder of YAML files of your own.
+        settings: Files of groups and settings by their names; the settings within a group as a mapping.
 
     Raises:
         SnnlabError: for a mistake in the configuration or the data; nothing is left behind.
+        TypeError: for what is neither an override nor a value.
     """
     started = time.perf_counter()
-    if place := outside(overrides):
+
+    from snnlab.config.folders import config_folder, groups, own_folder
+    from snnlab.config.python_values import as_overrides
+    from snnlab.console import log_unless_set_up
+
+    given = as_overrides(overrides, settings, groups(config_folder(), own_folder(config_dir)), "snnlab.train")
+    if place := outside(given):
         raise ConfigError(
             f"snnlab.train: {place.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
             " processes of one machine itself"
         )
-    if asked := run_to_resume(overrides):
-        return resume(*asked, config_dir, started)
+    log_unless_set_up()
+    if asked := run_to_resume(given):
+        result = resume(*asked, config_dir, started)
+    else:
+        from snnlab.config.composing import compose_once
 
-    from snnlab.config.composing import compose_once
-
-    experiment, folder = compose_once(list(overrides), config_dir)
-    return run(experiment, folder, started)
+        result = run(*compose_once(given, config_dir), started)
+    _log.info("%s", result.summary)
+    return result
 
 
 def main(arguments: list[str], started: float) -> int:

@@ -5,7 +5,6 @@ Axes: R recordings.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
 from snnlab.errors import ConfigError, RecordError
-from snnlab.record.run_reading import read_run
+from snnlab.record.run_folder import SPLIT
+from snnlab.record.run_reading import read_run, read_split
 from snnlab.record.trained_on import read_trained_on, write_trained_on
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from snnlab.events import Store
 
 _log = logging.getLogger(__name__)
-SPLIT = "split.json"
 KEY = "trained_before"
 
 
@@ -39,7 +38,7 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
         ConfigError: if some of the part's recordings were trained on.
         RecordError: if the run's folder cannot be read.
     """
-    if _split_of(run).get("hash") == data.split.hash and _is_of(run, data.store):
+    if read_split(run).get("hash") == data.split.hash and _is_of(run, data.store):
         return
     places: np.ndarray = getattr(data.split, part)
     seen = seen_by(run, data.store)
@@ -90,7 +89,7 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
 
 def recorded_before(folder: Path) -> dict[str, Any] | None:
     """Return what a run that is resumed recorded of `found_before`."""
-    return _split_of(folder).get(KEY)
+    return read_split(folder).get(KEY)
 
 
 def counted(before: dict[str, Any] | None) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def seen_by(run: Path, store: Store) -> np.ndarray | None:
         seen |= np.isin(store.hashes, checksums) & (store.sizes >= FEW_EVENTS)
     if same:
         try:
-            seen[np.array(_split_of(run).get("train", []), np.int64)] = True
+            seen[np.array(read_split(run).get("train", []), np.int64)] = True
         except (ValueError, TypeError, IndexError) as error:
             raise RecordError(f"{run / SPLIT}: is not what a run recorded ({error})") from error
     return seen
@@ -151,16 +150,3 @@ def _is_of(run: Path, store: Store) -> bool:
     except RecordError:  # one that was killed has no result
         return False
     return (page.get("provenance") or {}).get("data_fingerprint") == store.fingerprint
-
-
-def _split_of(run: Path) -> dict[str, Any]:
-    path = run / SPLIT
-    try:
-        page = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(page, dict):
-        raise RecordError(f"{path}: is not what a run recorded")
-    return page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -103,22 +102,11 @@ def _trained(task: Task, started: float) -> Result:
         time.sleep(_WAIT_S)
     with watched(task.watched):
         if (folder / "config.yaml").is_file():
-            _put_away_half_written(folder)
             around = [text for text in task.overrides if key_of(text) in AROUND]
             return resume(folder, merged(around), task.config_dir, started)
         overrides = [*task.overrides, f"hydra.run.dir={written(task.folder)}"]
         experiment, place = compose_once(overrides, task.config_dir)
         return run(experiment, place, started)
-
-
-def _put_away_half_written(folder: Path) -> None:
-    path = folder / "result.json"
-    try:
-        page = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"status": ""}
-    except ValueError:
-        page = None
-    if not isinstance(page, dict) or "status" not in page:
-        path.rename(folder / "result_damaged.json")
 
 
 def _outcome(status: Status, error: str | None, result: Result | None, started: float) -> Outcome:

@@ -39,6 +39,11 @@ def run_name(name: str | None, choices: Mapping[str, Any]) -> str:
     return name or f"{choices.get('model')}_{choices.get('data')}"
 
 
+def _own_name(name: str | None, choices: Mapping[str, Any]) -> str | None:
+    """Return an experiment's own name; that of all runs of `debug=...` is the folder's, and not what they are."""
+    return choices.get("experiment") if choices.get("debug") and name == "debug" else name
+
+
 # For hydra.run.dir, which is needed before our own code sees the configuration.
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
@@ -64,7 +69,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         for group in ("experiment", "debug"):  # their files have set what they set
             raw.pop(group, None)
         _settle_time(raw, sources, choices)
-        raw["name"] = run_name(raw.get("name"), choices)
+        raw["name"] = run_name(_own_name(raw.get("name"), choices), choices)
         _name_data(raw.get("data"), choices.get("data"))
         _require_values(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)

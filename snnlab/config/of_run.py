@@ -19,11 +19,12 @@ from snnlab.config.migration import migrate
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.record.run_folder import CONFIG
+from snnlab.record.run_reading import read_config
 from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
 # What makes a run's network what it is: a file of these groups would be another run's.
 _FIXED = ("model", "experiment", "debug")
 _GROUP = re.compile(r"(?P<group>[A-Za-z_]\w*)=(?P<name>[\w-]+)")
@@ -63,24 +64,20 @@ def recorded_config(run: Path) -> DictConfig:
     """Return a run's config.yaml; what an older one says otherwise than today is put into today's words, and told.
 
     Raises:
-        RecordError: if there is none, or it cannot be read.
+        RecordError: if there is none, or it is not what a run wrote.
     """
     path = run / CONFIG
     if run.is_file():
         raise RecordError(f"{run}: is a file; name the run's folder, {run.parent}")
     if not path.is_file():
         raise RecordError(f"{run}: is no run's folder, there is no {CONFIG} in it")
+    read_config(run)  # that it is what a run wrote
     with readable_errors():
         cfg = OmegaConf.load(path)
-    if not isinstance(cfg, DictConfig) or "data" not in cfg or not _has_layers(cfg.get("model")):
-        raise RecordError(f"{path}: is not what a run recorded")
+    assert isinstance(cfg, DictConfig)
     for change in migrate(cfg):
         _log.warning("%s: %s", path, change)
     return cfg
-
-
-def _has_layers(model: Any) -> bool:
-    return isinstance(model, DictConfig) and isinstance(model.get("layers"), DictConfig)
 
 
 def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:

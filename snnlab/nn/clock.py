@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snnlab.nn.blocks.loop import Loop
+from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect, Remark
 from snnlab.nn.neurons.time_constants import Constant
@@ -44,7 +45,7 @@ def clock_warnings(network: nn.Module) -> list[Warned]:
 def _remarks(network: nn.Module) -> Iterator[tuple[str, Remark]]:
     source = ""  # the integrator whose level arrives, where it is no impulses
     biased: list[str] = []
-    normed: list[str] = []
+    normed: list[tuple[str, Remark]] = []
     neurons = dict(named_neurons(network))
     for name, layer in network.named_modules():
         if any(name.startswith(f"{neuron}.") for neuron in neurons):
@@ -55,18 +56,18 @@ def _remarks(network: nn.Module) -> Iterator[tuple[str, Remark]]:
         elif isinstance(layer, Loop):
             yield name, LATE_FEEDBACK
         elif isinstance(layer, NORMS):
-            normed, biased = [name], []  # an earlier bias is among what it normalises
+            normed, biased = [(name, _normed(layer))], []  # an earlier bias is among what it normalises
         elif isinstance(getattr(layer, "bias", None), Tensor):
             biased.append(name)
 
 
 def _of_neuron(
-    name: str, neuron: Neuron, source: str, biased: list[str], normed: list[str]
+    name: str, neuron: Neuron, source: str, biased: list[str], normed: list[tuple[str, Remark]]
 ) -> Iterator[tuple[str, Remark]]:
     if getattr(neuron, "dt", None) is None:
         return  # there is no dt to depend on
     dialect, constants = neuron.dialect(), neuron.constants()
-    yield from ((layer, _NORMED) for layer in normed)
+    yield from normed
     own_clock = [constant for constant in constants if constant.given != "ms"]
     if own_clock:  # the rest depends on it anyhow
         yield from ((name, _given(constant)) for constant in own_clock)
@@ -78,7 +79,10 @@ def _of_neuron(
     yield from ((name, remark) for remark in dialect.remarks)
 
 
-_NORMED = Remark("normalises each step, so that what it learns fits one dt", "train again where dt changes")
+def _normed(layer: nn.Module) -> Remark:
+    whole = isinstance(layer, _BatchNorm) and not isinstance(layer, PerStepBatchNorm)
+    over = "what arrives in a step, over all steps" if whole else "each step by itself"
+    return Remark(f"normalises {over}, so that what it learns fits one dt", "train again where dt changes")
 
 
 def _bias(power: int) -> Remark:

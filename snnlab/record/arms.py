@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 
-from snnlab.errors import RecordError, listing
-from snnlab.record.run_folder import CONFIG, REPEATED
-from snnlab.record.run_reading import Recorded, find_runs, read_run
+from snnlab.errors import DamagedError, RecordError, listing
+from snnlab.record.run_folder import REPEATED
+from snnlab.record.run_reading import Recorded, find_runs, read_ended
 from snnlab.record.runs_table import flat
 
+_log = logging.getLogger(__name__)
 # What may differ between the runs of an arm: the seed, and what is around a training.
 FREE = (
     "seed",
@@ -108,15 +109,15 @@ def read_arm(folder: Path) -> Arm:
     if not folder.is_dir():
         raise RecordError(f"there is no folder {folder}")
     own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
-    runs = [run for run in map(_completed, own) if run is not None]
+    runs = [run for run in (_completed(one, alone=one == folder) for one in own) if run is not None]
     if not runs:
         hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
         raise RecordError(f"{folder}: there is no run in it that was completed and tested{hint}")
-    runs.sort(key=lambda run: run.page["seed"])
-    seeds = [run.page["seed"] for run in runs]
+    runs.sort(key=lambda run: run.seed)
+    seeds = [run.seed for run in runs]
     if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
         raise RecordError(f"{folder}: there are several runs with seed {twice[0]}; name a folder with one of each")
-    settings = [_settings(run.folder) for run in runs]
+    settings = [settings_of(flat(run.config)) for run in runs]
     if other := [key for key in settings[0] if any(s.get(key) != settings[0][key] for s in settings[1:])]:
         raise RecordError(f"{folder}: its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
@@ -136,15 +137,14 @@ def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
     tests = [tested(run) for run in runs]
     if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
         raise RecordError(f"{name}: its runs were tested on other recordings each")
-    provenances = [run.page["provenance"] for run in runs]
     return Arm(
         name,
-        [run.page["seed"] for run in runs],
+        [run.seed for run in runs],
         np.stack([test.right for test in tests]),
         tests[0].recordings,
-        provenances[0]["data_fingerprint"],
+        runs[0].required("data_fingerprint"),
         tests[0].clusters,
-        [str(provenance.get("split_hash")) for provenance in provenances],
+        [str(run.provenance.get("split_hash")) for run in runs],
     )
 
 
@@ -179,12 +179,24 @@ def tested(run: Recorded) -> TestedRun:
     )
 
 
-def _completed(folder: Path) -> Recorded | None:
-    """Return a run that was completed and tested; others are none of an arm's."""
-    if not (folder / "result.json").is_file():
+def _completed(folder: Path, *, alone: bool) -> Recorded | None:
+    """Return a run that was completed and tested; others are none of an arm's.
+
+    Args:
+        folder: The run's folder.
+        alone: Whether it is the only one; else one that cannot be read is left out, which is said.
+    """
+    try:
+        run = read_ended(folder)
+        if run is None or run.status != "completed" or "test/accuracy" not in run.metrics:
+            return None
+        run.check_files()
+    except DamagedError as error:
+        if alone:
+            raise
+        _log.warning("%s; the run is left out", error)
         return None
-    run = read_run(folder)
-    return run if run.page["status"] == "completed" and "test/accuracy" in run.metrics else None
+    return run
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +209,3 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(devices := found.get("trainer.devices"), list) and len(devices) == 1:
         found["trainer.devices"] = 1  # runs at the same time have a GPU each
     return found
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    return settings_of(flat(OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)))

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -18,10 +18,10 @@ from rich import box
 from rich.table import Table
 
 from snnlab.console import table_console
-from snnlab.errors import RecordError
+from snnlab.errors import DamagedError, RecordError
 from snnlab.files import remove_empty, unwritable, write_json, write_text
-from snnlab.record.run_folder import RESULT
-from snnlab.record.run_reading import find_runs, read_run
+from snnlab.record.metric_text import mean_sd_text
+from snnlab.record.run_reading import find_runs, is_run, read_ended
 
 FILE, TABLE = "grid.json", "table.csv"
 # Hydra's own record of a grid.
@@ -78,7 +78,7 @@ class Row:
     Attributes:
         values: What they have in common, by setting.
         runs: How many are complete.
-        missing: How many failed, or have not ended.
+        missing: How many failed, have not ended, or cannot be read.
         metrics: By name, the figures of the complete ones.
     """
 
@@ -101,14 +101,16 @@ def read_grid(folder: Path) -> Grid | None:
         page = json.loads(path.read_text(encoding="utf-8"))
         if page["schema"] != SCHEMA:
             raise RecordError(f"{path}: was not written by this version of snnlab")
-        return Grid(folder, page["overrides"], page["keys"], page["runs"])
+        grid = Grid(folder, list(page["overrides"]), list(page["keys"]), dict(page["runs"]))
+        return replace(grid, runs={place: dict(values) for place, values in grid.runs.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
+        raise DamagedError(path, error, "without it, if it is removed, the runs are listed one by one") from error
 
 
 def find_all_runs(root: Path) -> list[Path]:
     """Return the folders of runs below `root`, as `find_runs` does, and those of the grids below it, oldest first."""
-    of_grids = [path.parent for path in root.glob("*/*/*/config.yaml") if (path.parents[1] / FILE).is_file()]
+    deeper = [path.parent for path in root.glob("*/*/*/config.yaml") if (path.parents[1] / FILE).is_file()]
+    of_grids = filter(is_run, deeper)
     times = {run: run.name for run in find_runs(root)} | {run: run.parent.name for run in of_grids}
     return sorted(times, key=lambda run: (times[run], len(run.name), str(run)))
 
@@ -163,7 +165,7 @@ def texts(grid: Grid) -> tuple[str, list[str], list[list[str]]]:
     )
     numbers = (f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs) for row in rows)
     lines = [
-        [*row.values.values(), number, *(_mean_sd(row.metrics.get(name, ()), name) for name in names)]
+        [*row.values.values(), number, *(mean_sd_text(name, row.metrics.get(name, ())) for name in names)]
         for row, number in zip(rows, numbers, strict=True)
     ]
     return title, [*(key for key in grid.keys if key != SEED), "runs", *names], lines
@@ -186,23 +188,17 @@ def _row(grid: Grid, values: Mapping[str, str], places: Sequence[str]) -> Row:
     metrics: dict[str, list[float]] = {}
     complete = 0
     for place in places:
-        folder = grid.folder / place
-        if not (folder / RESULT).is_file() or (recorded := read_run(folder)).page["status"] != "completed":
+        try:
+            recorded = read_ended(grid.folder / place)
+        except DamagedError:
+            continue
+        if recorded is None or recorded.status != "completed":
             continue
         complete += 1
         for name, value in recorded.metrics.items():
-            if isinstance(value, int | float):
-                metrics.setdefault(name, []).append(value)
+            metrics.setdefault(name, []).append(value)
     return Row(values, complete, len(places) - complete, metrics)
 
 
 def _cells(values: Sequence[float]) -> tuple[Any, Any, int]:
     return fmean(values) if values else "", stdev(values) if len(values) > 1 else "", len(values)
-
-
-def _mean_sd(values: Sequence[float], name: str) -> str:
-    if not values:
-        return ""
-    form = ".2%" if name.endswith("/accuracy") else ".4g"
-    spread = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
-    return f"{fmean(values):{form}}{spread}"

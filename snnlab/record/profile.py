@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -61,7 +62,7 @@ def as_record(times: LayerTimes, device: str) -> dict[str, Any]:
 
 def as_text(record: dict[str, Any]) -> str:
     """Return the table of such a record."""
-    table = Table(title=_title(record), title_justify="left")
+    table = Table(title=_title(record), title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("part of a step", "forward (ms)", "backward (ms)", "both (ms)", "share"):
         table.add_column(column, justify="left" if column == "part of a step" else "right", no_wrap=True)
     rows = {f"data: {name}": (record[f"{name}_ms"], None) for name in (READING, FRAMES)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +14,8 @@ from typing import Any
 
 import torch
 
+CODE = Path(__file__).parents[1]
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
 
 
@@ -28,6 +32,9 @@ def provenance(
 ) -> dict[str, Any]:
     """Return the `provenance` part of a result.
 
+    `git` is the commit of snnlab's own code, `working_folder` that of the repository around the working folder. An
+    older run has the latter as `git`, and no `working_folder`.
+
     Args:
         config_text: The run's `config.yaml`.
         data_fingerprint: Checksum of the packed recordings.
@@ -39,7 +46,8 @@ def provenance(
         processes: How many trained together, on how many machines, on how many recordings a step.
     """
     return {
-        "git": git_state(Path.cwd()),
+        "git": code_state(CODE),
+        "working_folder": git_state(Path.cwd()),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),
@@ -66,19 +74,53 @@ def config_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def code_state(package: Path) -> dict[str, Any] | None:
+    """Return commit and dirty flag (None: unknown) of a package's code, or None where its commit is not known.
+
+    Of a checkout it is dirty where a file of the package is changed or new. What pip installed from a repository has
+    the commit that pip wrote down; what it installed from an index has its version alone.
+
+    Args:
+        package: The package's folder.
+    """
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # installed, perhaps within a repository
+        return _installed_state()
+    return _state(package, "--", ".")
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and dirty flag (None: unknown) of the repository around `folder`, or None where there is none."""
+    """Return commit and dirty flag (None: unknown) of the repository around `folder`, or None where there is none.
+
+    As `git describe --dirty` has it, new files do not make it dirty: recordings and runs lie in many such folders.
+    """
+    return _state(folder, "--untracked-files=no")
+
+
+def _state(folder: Path, *which: str) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _git(folder, "status", "--porcelain")
+    changes = _git(folder, "status", "--porcelain", *which)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _installed_state() -> dict[str, Any] | None:
+    """Return the commit that pip installed from; see PEP 610."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+        text = metadata.distribution(PACKAGES[0]).read_text("direct_url.json")
+        commit = json.loads(text or "{}").get("vcs_info", {}).get("commit_id")
+    except (metadata.PackageNotFoundError, ValueError, AttributeError):
+        return None
+    return {"commit": commit, "dirty": False} if isinstance(commit, str) else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # Set by a hook of git, these would name its repository in the place of the folder's.
+    own = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=own)
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 

@@ -42,7 +42,7 @@ def compare(one: Recorded, other: Recorded) -> list[Finding]:
 
 def surroundings(one: Recorded, other: Recorded) -> list[str]:
     """Return what differs in versions, hardware and numerics, in words."""
-    before, after = (flat(run.page["provenance"]) for run in (one, other))
+    before, after = (flat(run.provenance) for run in (one, other))
     keys = [key for key in dict.fromkeys([*before, *after]) if key not in ("config_hash", "data_fingerprint")]
     differing = [
         f"{key}: {before.get(key)} then, {after.get(key)} now" for key in keys if before.get(key) != after.get(key)
@@ -66,7 +66,7 @@ def weights_hash(path: Path) -> str:
 
 
 def _equal(what: str, key: str, one: Recorded, other: Recorded) -> Finding:
-    same = one.page["provenance"].get(key) == other.page["provenance"].get(key)
+    same = one.provenance.get(key) == other.provenance.get(key)
     return Finding(what, same, "the same" if same else "not the same")
 
 

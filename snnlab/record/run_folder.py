@@ -7,7 +7,6 @@ config_before_N.yaml, where the run was resumed with other settings; result_befo
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,15 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from snnlab.files import unwritable, write_json, write_text
+from snnlab.record.metric_text import metric_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
-RESULT, EARLIER_RESULT = "result.json", "result_before_{}.json"
+RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json", "result_damaged.json"
+METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
 # How the name of a run ends that repeats the one beside it.
 REPEATED = "_repeated"
+_SCORES = ("test/accuracy", "test/mae", "val/accuracy", "val/mae")
 Status = Literal["completed", "failed", "interrupted"]
 
 
@@ -43,6 +45,7 @@ class Result:
         resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,
             and the settings that were `changed`: `{setting: [before, after]}`.
         control: What was made worthless, as `control:` says; None: nothing, the metrics are results.
+        name: What the experiment is called, MODEL_DATA where it has no name of its own.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Why it failed, or None.
     """
@@ -56,13 +59,33 @@ class Result:
     provenance: dict[str, Any] = field(default_factory=dict)
     resumed: list[dict[str, Any]] = field(default_factory=list)
     control: str | None = None
+    name: str | None = None
     search: dict[str, Any] | None = None
     error: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """What it came to, in a line."""
+        return summary_line(self.folder, self.name, self.status, self.seed, self.metrics)
+
+    def __repr__(self) -> str:
+        """Return in a line what it came to."""
+        return f"Result({self.summary})"
 
     def write(self) -> None:
         """Write `result.json`."""
         content = {key: value for key, value in asdict(self).items() if key != "folder"}
         write_json(self.folder / RESULT, {"schema_version": SCHEMA_VERSION, **content})
+
+
+def summary_line(folder: Path, name: str | None, status: str, seed: int, metrics: Mapping[str, float]) -> str:
+    """Return in a line what a run came to: `conv_lif_nmnist, seed 0: completed, test accuracy 87.1%, outputs/...`."""
+    stage = next((stage for stage in ("test", "val") if any(key.startswith(f"{stage}/") for key in metrics)), "")
+    figures = [f"{key.replace('/', ' ')} {metric_text(key, metrics[key])}" for key in _SCORES if key in metrics]
+    shown = [text for text in figures if text.startswith(stage)][:1]
+    here = Path.cwd()
+    where = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return ", ".join([f"{name or folder.absolute().parent.name}, seed {seed}: {status}", *shown, str(where)])
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -82,7 +105,7 @@ def create_run_folder(folder: Path, text: str) -> None:
     """
     path = folder / CONFIG
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         before = path.read_text(encoding="utf-8") if path.is_file() else None
         if before == text:
             return
@@ -93,32 +116,9 @@ def create_run_folder(folder: Path, text: str) -> None:
         raise unwritable(folder, error) from error
 
 
-def put_by(folder: Path) -> None:
-    """Take away the result of a run that is going on; that of a complete one is kept as `result_before_N.json`."""
-    path = folder / RESULT
-    if not path.is_file():
-        return
-    if json.loads(path.read_text(encoding="utf-8")).get("status") == "completed":
-        path.rename(folder / EARLIER_RESULT.format(1 + len(list(folder.glob(EARLIER_RESULT.format("*"))))))
-    else:
-        path.unlink()
-
-
-def search_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a run's result, or the last one that was kept, says of the search for its settings."""
-    for path in (folder / RESULT, *sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)):
-        if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8")).get("search")):
-            return found
-    return None
-
-
 def earlier_configs(folder: Path) -> list[Path]:
     """Return what `config.yaml` was before the run was resumed with other settings."""
     return sorted(folder.glob(EARLIER.format("*")))
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.rpartition("_")[2])
 
 
 @contextmanager

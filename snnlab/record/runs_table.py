@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich import box
 from rich.table import Table
 
 from snnlab.console import table_console
-from snnlab.errors import ConfigError, RecordError, did_you_mean
-from snnlab.record.run_reading import read_run
+from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
+from snnlab.record.differing import differing, short
+from snnlab.record.marks import marks
+from snnlab.record.run_reading import Recorded, read_config, read_ended
 
 # Of a result these differ between any two runs, or say nothing of what was found.
 _UNCOMPARED = ("timing", "provenance", "schema_version")
-_RUNNING = "not ended"
+_RUNNING, DAMAGED = "not ended", "damaged"
 _WIDE = 10_000
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
+# Of a run's own, and not what it was asked for.
+OWN = ("output_dir", "name", "seed")
+# So many of the settings that tell a run from others are in its row.
+_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -28,15 +36,29 @@ class Line:
 
     Attributes:
         folder: The run's folder.
-        status: completed, failed, interrupted, or `not ended`.
-        config: What config.yaml says, by dotted keys.
+        status: completed, failed, interrupted, `not ended`, or `damaged`.
+        config: What config.yaml says, by dotted keys; references to others of them are followed.
         result: What result.json says, by dotted keys; metrics by their own names.
+        fit_s: How long it was trained, s, or None.
+        problem: The file that cannot be read, why, and the cure; None: all can.
     """
 
     folder: Path
     status: str
     config: dict[str, Any]
     result: dict[str, Any]
+    fit_s: float | None = None
+    problem: RecordError | None = None
+
+    @property
+    def name(self) -> str:
+        """What the experiment is called."""
+        return str(self.config.get("name") or self.folder.absolute().parent.name)
+
+    @property
+    def marked_status(self) -> str:
+        """The status, marked where the run is no training of all recordings, or its figures are no result."""
+        return ", ".join([self.status, *marks(self.config)])
 
     def value(self, key: str) -> Any:
         """Return what a key means, in the result or in the configuration; None where it is in neither."""
@@ -44,20 +66,29 @@ class Line:
 
 
 def read_line(folder: Path) -> Line:
-    """Read a run, whether it has ended or not.
-
-    Raises:
-        RecordError: if a file of it cannot be read.
-    """
+    """Read a run, whether it has ended or not, and whether its files can be read or not."""
+    config: dict[str, Any] = {}
+    recorded: Recorded | None = None
+    problem: RecordError | None = None
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{folder / 'config.yaml'}: cannot be read ({error})") from error
-    if not (folder / "result.json").is_file():
-        return Line(folder, _RUNNING, flat(config), {})
-    recorded = read_run(folder)
+        config = _followed(flat(read_config(folder)))
+    except DamagedError as error:
+        problem = error
+    try:
+        recorded = read_ended(folder)
+    except (DamagedError, ForeignError) as error:
+        problem = problem or error
+    if recorded is None:
+        return Line(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
     kept = {name: value for name, value in recorded.page.items() if name not in (*_UNCOMPARED, "metrics")}
-    return Line(folder, str(recorded.page["status"]), flat(config), flat(kept) | recorded.metrics)
+    result = flat(kept) | recorded.metrics
+    return Line(folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem)
+
+
+def _followed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the references to others of them, `${data.num_classes}`, followed; other ones stay."""
+    found = {key: _REFERENCE.fullmatch(value) if isinstance(value, str) else None for key, value in config.items()}
+    return {key: config.get(match[1], config[key]) if match else config[key] for key, match in found.items()}
 
 
 def flat(node: Any, place: str = "") -> dict[str, Any]:
@@ -103,28 +134,48 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
         print(f"no runs in {root}" if not total else f"of {total:,} runs in {root} none is so")
         return
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("status", "val loss", "val", "test", "epoch", "s"):
-        table.add_column(column, justify="left" if column == "status" else "right", no_wrap=True)
-    table.add_column("run", no_wrap=True)
-    for line in lines:
+    for column in ("status", "val loss", "val", "test", "epoch", "s", "name", "data", "differs in", "run"):
+        words = column in ("status", "name", "data", "differs in", "run")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    for line, differs in zip(lines, settings_apart(lines), strict=True):
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
         table.add_row(
-            _status(line),
+            line.marked_status,
             _text(line.value("val/loss"), ".4f"),
             _score(line, "val"),
             _score(line, "test"),
             "" if epoch is None else f"{epoch + 1} of {of}",
-            _text(_seconds(line.folder), ".0f"),
+            _text(line.fit_s, ".0f"),
+            line.name,
+            str(line.config.get("data.type", "")),
+            differs,
             str(line.folder),
         )
     # A folder is there to be copied: a terminal that is too narrow may break the line, and no space comes into it.
     table_console(_WIDE).print(table)
+    for line in lines:
+        if line.problem:
+            print(line.problem, file=sys.stderr)
 
 
-def _status(line: Line) -> str:
-    """Return a run's status, marked where its figures are no result because labels or times were spoilt on purpose."""
-    control = line.config.get("control")
-    return f"{line.status}, control {control}" if control else line.status
+def settings_apart(lines: Sequence[Line]) -> list[str]:
+    """Return for each run the settings in which runs of its name and its layers differ, as overrides."""
+    found = [""] * len(lines)
+    kinds: dict[tuple[str, ...], list[int]] = {}
+    for place, line in enumerate(lines):
+        kinds.setdefault((line.name, *_layers(line.config)), []).append(place)
+    for places in kinds.values():
+        own = [{key: value for key, value in lines[place].config.items() if key not in OWN} for place in places]
+        columns = differing(own)
+        for number, place in enumerate(places):
+            said = [f"{short(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"]
+            more = f"  and {len(said) - _FEW} more" if len(said) > _FEW else ""
+            found[place] = "  ".join(said[:_FEW]) + more
+    return found
+
+
+def _layers(config: Mapping[str, Any]) -> list[str]:
+    return [key for key in config if key.startswith("model.layers.") and key.endswith(".type")]
 
 
 def print_comparison(one: Line, other: Line) -> None:
@@ -161,12 +212,6 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-def _seconds(folder: Path) -> Any:
-    if not (folder / "result.json").is_file():
-        return None
-    return (read_run(folder).page.get("timing") or {}).get("fit_s")
 
 
 def _score(line: Line, part: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from snnlab.console import table_console
@@ -25,7 +26,8 @@ def print_result(result: Result) -> None:
 def summary_table(result: Result) -> Table:
     """Return the run's main figures."""
     metrics, selection, timing = result.metrics, result.selection, result.timing
-    table = Table(title=f"{result.folder.parent.name}, seed {result.seed}", show_header=False, title_justify="left")
+    title = f"{result.name or result.folder.parent.name}, seed {result.seed}"
+    table = Table(title=title, show_header=False, title_justify="left", box=box.SIMPLE_HEAD)
     rows = [
         ("control", result.control or ""),
         ("test accuracy", _percent(metrics.get("test/accuracy"), _of(result, "test"))),
@@ -53,7 +55,7 @@ def value_table(result: Result) -> Table:
     """Return how near each of several values came, on the test recordings if there was a test."""
     stage = _shown(result)
     prefix = f"{stage}/mae/"
-    table = Table(title=f"values of the {stage} recordings", title_justify="left")
+    table = Table(title=f"values of the {stage} recordings", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("value", "mean error", "rms error", "R2"):
         table.add_column(column, justify="left" if column == "value" else "right", overflow="fold")
     for name in (key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)):
@@ -68,7 +70,7 @@ def layer_table(result: Result) -> Table:
     prefix = f"{stage}/spikes_per_step/"
     layers = [key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)]
     with_rate = any(key.startswith(f"{stage}/rate_hz/") for key in result.metrics)
-    table = Table(title=f"spiking layers on the {stage} recordings", title_justify="left")
+    table = Table(title=f"spiking layers on the {stage} recordings", title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("layer", "spikes / neuron / step", *(["rate (Hz)"] if with_rate else []), "never fired"):
         table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
     for layer in layers:

@@ -83,9 +83,11 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
     for number, setting in enumerate(settings):
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = _Scale(done, setting)
-        axes.scatter(scale.x, y, c=np.arange(len(done)), cmap="Blues", vmin=-len(done), s=22, edgecolors=BLUE, lw=0.5)
+        axes.scatter(
+            scale.numbers, y, c=np.arange(len(done)), cmap="Blues", vmin=-len(done), s=22, edgecolors=BLUE, lw=0.5
+        )
         scale.mark(axes)
-        axes.set_xlabel(setting)
+        axes.set_xlabel(f"{setting} (log)" if scale.log else setting)
         if number % columns == 0:
             axes.set_ylabel(name)
     figure.suptitle(f"{name} of {len(done)} trials, on validation recordings; later ones are darker", fontsize=10)
@@ -112,7 +114,8 @@ def _lines(
         axes.axvline(column, color="black", lw=0.8)
         for share, text in ends[column]:
             axes.annotate(text, (column, share), xytext=(3, 0), textcoords="offset points", fontsize=7, va="center")
-    axes.set_xticks(range(len(columns)), [*settings, name], fontsize=8, rotation=12)
+    said = [f"{setting} (log)" if scale.log else setting for setting, scale in zip(settings, scales, strict=True)]
+    axes.set_xticks(range(len(columns)), [*said, name], fontsize=8, rotation=12)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(columns) - 0.6)
     axes.spines[:].set_visible(False)
@@ -165,15 +168,15 @@ class _Scale:
         self.log = bool(getattr(distribution, "log", False))
         self.words = None if choices is None else [str(choice) for choice in choices]
         numbers = values if self.words is None else [self.words.index(str(value)) for value in values]
-        self.x = np.log10(np.array(numbers, float)) if self.log else np.array(numbers, float)
+        self.numbers = np.array(numbers, float)
+        self.x = np.log10(self.numbers) if self.log else self.numbers
 
     def mark(self, axes: Axes) -> None:
         """Write the values below an axis."""
         if self.words is not None:
             axes.set_xticks(range(len(self.words)), self.words)
         elif self.log:
-            ticks = np.linspace(self.x.min(), self.x.max(), 3)
-            axes.set_xticks(ticks, [f"{10**tick:.2g}" for tick in ticks])
+            log_axis(axes, self.numbers.tolist())
 
     def ends(self) -> list[tuple[float, str]]:
         """Return where between 0 and 1 which value stands."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import unwritable, write_text
 from snnlab.record.run_folder import CONFIG
 from snnlab.search.settings import Sweep, checked
@@ -20,6 +22,14 @@ from snnlab.search.task import Task, Watched
 from snnlab.settings import key_of
 
 FILE = "sweep.yaml"
+_FORM = {
+    "name": (str,),
+    "seed": (int,),
+    "overrides": (list,),
+    "config_dir": (str, type(None)),
+    "place": (str,),
+    "sweep": (Mapping,),
+}
 # Named, not imported: it brings Lightning, which whoever gives trainings away does not need.
 _PRUNING = "+callbacks.pruning={_target_: snnlab.search.pruning.Pruning}"
 # What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
@@ -116,11 +126,33 @@ def read_page(folder: Path) -> Mapping[str, Any]:
         raise RecordError(f"{folder}: is no sweep's folder, there is no {FILE} in it{other}")
     try:
         page = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(page, Mapping) or page.get("schema") != SCHEMA:
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise _damaged(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
+    if not isinstance(page, Mapping) or "schema" not in page:
+        raise _damaged(path, "it is not what a search recorded")
+    if page["schema"] != SCHEMA:
         raise RecordError(f"{path}: was not written by this version of snnlab")
+    if wrong := _wrong_part(page):
+        raise _damaged(path, f"{wrong} is not what a search recorded")
     return {str(key): value for key, value in page.items()}
+
+
+def _wrong_part(page: Mapping[Any, Any]) -> str | None:
+    """Return the first part of a `sweep.yaml` that is missing or of another form, or None."""
+    for name, kinds in _FORM.items():
+        if name not in page or not isinstance(page[name], kinds):
+            return name
+    for name in ("space", "objectives"):
+        if not isinstance(page["sweep"].get(name), Mapping):
+            return f"sweep.{name}"
+    return None if all(isinstance(text, str) for text in page["overrides"]) else "overrides"
+
+
+def _damaged(path: Path, reason: str) -> DamagedError:
+    cure = (
+        f"put it back from a copy; the runs of its trials are there: snnlab runs list {quote(str(path.parent))}/trials"
+    )
+    return DamagedError(path, reason, cure)
 
 
 def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:

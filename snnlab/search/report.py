@@ -14,10 +14,12 @@ from rich.table import Table
 
 from snnlab.console import table_console
 from snnlab.files import write_json, write_text
+from snnlab.record.metric_text import mean_sd_text, metric_text
 from snnlab.search.plan import Plan
+from snnlab.search.reading import SUMMARY, TRIALS
 from snnlab.search.study import OUTCOME, PRUNED, SCHEMA, SharedStudy, values_of
 from snnlab.search.winner import Winner, best_trials, overheads
-from snnlab.search.words import figure, mean_sd, shown, uncertainty
+from snnlab.search.words import figure, shown, uncertainty
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -32,18 +34,19 @@ def print_trials(plan: Plan, study: SharedStudy) -> None:
     several = len(names) > 1
     front = best_trials(study)
     what = f"{'Pareto front' if several else 'best trials'} of {count.finished}, on validation recordings"
-    table = Table(title=f"{what}: chosen, so better than they are", title_justify="left", box=box.SIMPLE_HEAD)
+    print(f"{what}: chosen, so better than they are")  # as a title it would be as narrow as the table
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("trial", justify="right")
     for name in [*names, *plan.space.parts]:
         table.add_column(name, justify="right", overflow="fold")
     for trial in front[:SHOWN]:
         values = values_of(trial)
-        cells = [figure(value) for value in trial.values]
+        cells = [metric_text(name, value) for name, value in zip(names, trial.values, strict=True)]
         proposed = [figure(values[name]) if name in values else "" for name in plan.space.parts]
         table.add_row(str(trial.number), *cells, *proposed)
     table_console().print(table)
     parts = [f"{count.complete} complete", f"{count.pruned} pruned", f"{count.failed} failed"]
-    print(f"trials: {', '.join(parts)}; all of them: {shown(plan.folder / 'trials.csv')}")
+    print(f"trials: {', '.join(parts)}; all of them: {shown(plan.folder / TRIALS)}")
     if seconds := overheads(study):
         print(f"beyond its training a trial took {median(seconds):.1f} s (median; most: {max(seconds):.1f} s)")
 
@@ -63,16 +66,13 @@ def print_winner(plan: Plan, winner: Winner) -> None:
     if not winner.tested:
         print("It was not tested: sweep.test_seeds trains and tests it with fresh seeds.")
         return
-    table = Table(
-        title=f"test of the winner: mean ± sd over {len(winner.tested)} fresh seeds {list(winner.test_seeds)}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
+    print(f"test of the winner: mean ± sd over {len(winner.tested)} fresh seeds {list(winner.test_seeds)}")
+    table = Table(box=box.SIMPLE_HEAD)
     for column in ("", "test recordings"):
         table.add_column(column, justify="left" if not column else "right")
     for name in winner.tested[0]:
         if name.count("/") == 1 and name not in ("test/recordings", "test/windows"):
-            table.add_row(name, mean_sd([run[name] for run in winner.tested if name in run]))
+            table.add_row(name, mean_sd_text(name, [run[name] for run in winner.tested if name in run]))
     table_console().print(table)
 
 
@@ -86,7 +86,7 @@ def warn_of_few(study: SharedStudy) -> str | None:
 
 def write_trials(plan: Plan, study: SharedStudy) -> None:
     """Write `trials.csv`: a row a trial."""
-    write_text(plan.folder / "trials.csv", trials_text(plan, study.trials()))
+    write_text(plan.folder / TRIALS, trials_text(plan, study.trials()))
 
 
 def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
@@ -134,7 +134,7 @@ def write_summary(
             "test": _means(winner.tested),
             "runs": [str(folder.relative_to(plan.folder)) for folder in winner.folders],
         }
-    write_json(plan.folder / "search.json", page)
+    write_json(plan.folder / SUMMARY, page)
 
 
 def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError, RecordError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SCHEMA = 1
-FILE = "study.db"
+FILE, TRIALS = "study.db", "trials"
 # A file of lines, which also goes through a network's file system; the path follows.
 _JOURNAL = "journal:///"
 # Keys of what a trial and a study hold beside Optuna's own.
@@ -132,6 +133,8 @@ class SharedStudy:
 
         self.folder, self.sweep, self.space, self.driver = folder, sweep, space, driver
         self.url = storage_url(folder, sweep.storage)
+        if sweep.storage is None and _has_runs(folder) and not _is_filled(folder / FILE):
+            raise self._lost(folder / FILE)
         with quiet_optuna(), guarded(folder):
             self.study: Study = optuna.create_study(
                 storage=open_storage(self.url),
@@ -148,6 +151,8 @@ class SharedStudy:
         mine = {"schema": SCHEMA, **json.loads(json.dumps(page))}
         there = self.study.user_attrs.get(OURS)
         if there is None and not self.study.get_trials(deepcopy=False):
+            if _has_runs(self.folder):
+                raise self._lost(self.url)
             self.study.set_user_attr(OURS, mine)
             return
         names = [key for key in mine if not isinstance(there, dict) or there.get(key) != mine[key]]
@@ -155,6 +160,13 @@ class SharedStudy:
             raise RecordError(
                 f"{self.url}: its study {self.folder.name} is of another {names[0]}; begin a search of its own for this"
             )
+
+    def _lost(self, what: str | Path) -> RecordError:
+        where = quote(str(self.folder / TRIALS))
+        return RecordError(
+            f"{what}: the study of this search is gone or empty, and its trials are not begun anew; put it back from a"
+            f" copy; the runs of its trials are there: snnlab runs list {where}"
+        )
 
     def trials(self) -> list[FrozenTrial]:
         """Return all trials as they are."""
@@ -278,6 +290,16 @@ def values_of(trial: FrozenTrial) -> Values:
 
 def _is(trial: FrozenTrial, name: str) -> bool:
     return trial.state.name == name
+
+
+def _has_runs(folder: Path) -> bool:
+    """Return whether trials of a search were begun."""
+    trials = folder / TRIALS
+    return trials.is_dir() and any(trials.iterdir())
+
+
+def _is_filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _counted(trials: Sequence[FrozenTrial]) -> Count:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from snnlab.record.statistics import wilson
@@ -28,12 +27,6 @@ def span(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """Return mean and standard deviation."""
-    spread = f" ± {figure(stdev(values))}" if len(values) > 1 else ""
-    return f"{figure(mean(values))}{spread}"
 
 
 def uncertainty(size: int, accuracy: float = 0.9) -> str | None:

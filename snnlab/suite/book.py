@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from snnlab.errors import RecordError
+from snnlab.errors import DamagedError, ForeignError, RecordError
 from snnlab.files import write_json
-from snnlab.record.run_folder import RESULT, SCHEMA_VERSION
+from snnlab.record.run_reading import read_ended
 from snnlab.record.suite.reading import SUITE_SCHEMA, SUITE_STATE
 from snnlab.suite.plan import Cell
 
@@ -124,27 +124,33 @@ def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
 
 
 def result_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a run's `result.json` holds; None where there is none, or but half of one."""
+    """Return what a run's `result.json` holds; None where there is none, or none that can be read.
+
+    Raises:
+        ForeignError: if another version of snnlab wrote it.
+    """
     try:
-        page = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        recorded = read_ended(folder)
+    except DamagedError:
         return None
-    return page if isinstance(page, dict) and "status" in page else None
+    return None if recorded is None else recorded.page
 
 
 def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
     kept = kept or {}
     state = State(tuned=kept.get("tuned"), wall_s=kept.get("wall_s"))
-    result = result_of(folder / cell.folder)
+    try:
+        result = result_of(folder / cell.folder)
+    except ForeignError as error:
+        state.status, state.foreign = "failed", True
+        state.error = f"{str(error).removeprefix(f'{folder}/')}; remove {cell.folder}"
+        return state
     if result is None:
         said = kept.get("status")
         state.error = kept.get("error") if said in ("failed", "missing") else None
         state.status = "failed" if said == "failed" else "missing"
         return state
-    if result.get("schema_version") != SCHEMA_VERSION:
-        state.status, state.foreign = "failed", True
-        state.error = f"its {RESULT} is of another schema, {result.get('schema_version')}; remove {cell.folder}"
-    elif result["status"] == "completed":
+    if result["status"] == "completed":
         state.status = "completed"
         state.wall_s = state.wall_s or (result.get("timing") or {}).get("fit_s")
     elif result["status"] == "failed":

@@ -35,6 +35,8 @@ def test_fast_goes_through_every_part_and_says_how_little_it_saw(workplace: Path
     done = snnlab("train", "debug=fast", *SMALL, digits_store)
     folder, result = result_of(done)
     assert folder.parent == workplace / "outputs" / "debug"
+    assert result["name"] == "mlp_lif_saccade_digits"
+    assert done.out.startswith("mlp_lif_saccade_digits, seed 0")
     assert result["metrics"]["test/recordings"] == result["metrics"]["val/recordings"] == 8
     assert "% of 8 recordings" in done.out
     assert (folder / "metrics.csv").read_text().count("\n") == 2

@@ -131,9 +131,9 @@ def test_a_search_is_shown_with_its_winner_its_test_and_how_it_goes_on(snnlab: S
     assert done.status == 0, done.err
     text = (folder / "report.html").read_text()
     assert "3 trials: 3 complete" in text
-    assert "<td>best trial</td><td>1: val/accuracy 0.95</td>" in text
+    assert "<td>best trial</td><td>1: val/accuracy 95.00%</td>" in text
     assert "<td>its settings</td><td>optimizer.lr=0.01</td>" in text
-    assert "<td>test/accuracy</td><td>0.9</td><td>0.01</td>" in text
+    assert "<td>test/accuracy</td><td>90.00%</td><td>1.00%</td>" in text
     assert "test/silent" not in text
     assert "fresh seeds [5, 6]" in text
     assert re.findall('alt="(.*?)"', text) == [
@@ -160,7 +160,7 @@ def test_a_search_that_goes_on_is_shown_as_far_as_it_came(snnlab: Snnlab, tmp_pa
     assert done.status == 0, done.err
     text = (folder / "report.html").read_text()
     assert "3 trials: 3 complete; the search has not ended" in text
-    assert "<td>best trial</td><td>1: val/accuracy 0.95</td>" in text
+    assert "<td>best trial</td><td>1: val/accuracy 95.00%</td>" in text
     assert text.count("<img") == 2
     assert "Test of the winner" not in text
 

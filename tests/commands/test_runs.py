@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +21,7 @@ Snnlab = Callable[..., Outcome]
 def _write(folder: Path, name: str, lr: float, metrics: dict[str, float], status: str | None = "completed") -> Path:
     """Write a run's folder, without a result where `status` is None."""
     run = folder / "digits" / name
-    run.mkdir(parents=True)
+    (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").write_text(
         f"seed: 0\nmodel: {{layers: {{out: {{type: linear, out_features: '${{data.num_classes}}'}}}}}}\n"
         f"data: {{type: nmnist, num_classes: 10}}\noptimizer: {{lr: {lr}}}\n"
@@ -80,6 +83,7 @@ def test_the_best_comes_last(runs: list[Path], snnlab: Snnlab) -> None:
 def test_some_are_chosen_by_setting_or_result(runs: list[Path], snnlab: Snnlab) -> None:
     assert _rows(snnlab("runs", "list", "outputs", "--where", "optimizer.lr=1e-1")) == ["1_0", "4_0"]
     assert _rows(snnlab("runs", "--where", "optimizer.lr=0.1,status=completed,data.type=nmnist")) == ["1_0"]
+    assert len(_rows(snnlab("runs", "--where", "model.layers.out.out_features=10"))) == 4  # by a reference
     assert "of 4 runs in outputs none is so" in snnlab("runs", "--where", "data.type=shd").out
 
 
@@ -124,13 +128,114 @@ def test_a_mistake_is_named_and_nothing_is_deleted(
     assert all(run.is_dir() for run in runs)
 
 
-def test_a_damaged_record_is_named(runs: list[Path], snnlab: Snnlab) -> None:
+def test_a_damaged_result_is_a_row_of_its_own_and_named_with_its_cure(runs: list[Path], snnlab: Snnlab) -> None:
     (runs[1] / "result.json").write_text("{")
     done = snnlab("runs")
-    assert done.status == 2
-    assert "2_0/result.json: cannot be read" in done.err
+    assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
+    (row,) = (line for line in done.out.splitlines() if "/2_0" in line)
+    assert row.split()[0] == "damaged"
+    (said,) = done.err.splitlines()
+    assert said.startswith("outputs/digits/2_0/result.json: ")
+    assert "snnlab train resume=outputs/digits/2_0" in said
+
+
+def test_a_run_of_another_version_hides_no_other(runs: list[Path], snnlab: Snnlab) -> None:
+    path = runs[1] / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
+    done = snnlab("runs")
+    assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
+    assert "is of schema 7" in done.err
+
+
+@pytest.mark.parametrize("text", ["seed: [1, 2", "- a list\n", "seed: 0\n", "", "data: nmnist\nmodel: {layers: {}}\n"])
+def test_a_damaged_configuration_hides_no_other_run(runs: list[Path], snnlab: Snnlab, text: str) -> None:
+    (runs[1] / "config.yaml").write_text(text)
+    done = snnlab("runs", "--sort", "val/loss")
+    assert _rows(done) == ["4_0", "3_0", "1_0", "2_0"]
+    assert "outputs/digits/2_0/config.yaml: " in done.err
+    assert snnlab("runs", "compare", str(runs[0]), str(runs[1])).status == 2
 
 
 def test_an_empty_folder_has_no_runs(workplace: Path, snnlab: Snnlab) -> None:
     (workplace / "outputs").mkdir()
     assert snnlab("runs").out == "no runs in outputs\n"
+
+
+def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplace: Path, snnlab: Snnlab) -> None:
+    site = workplace / "site"
+    (site / "checkpoints").mkdir(parents=True)
+    (site / "config.yaml").write_text("title: my pages\n")
+    (site / "index.html").write_text("mine")
+    done = snnlab("runs", "delete", "site")
+    assert done.status == 2
+    assert "site: " in done.err
+    (site / "checkpoints").rmdir()
+    assert snnlab("runs", "delete", "site").status == 2
+    assert snnlab("runs", "archive", "site").status == 2
+    assert (site / "index.html").read_text() == "mine"
+    assert "no runs" in snnlab("runs", "list", ".").out
+
+
+def test_a_run_that_is_being_trained_is_not_deleted_nor_those_named_beside_it(
+    runs: list[Path], snnlab: Snnlab, tmp_path: Path
+) -> None:
+    locks = "f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); time.sleep(60)"
+    code = f"import fcntl, sys, time; {locks}"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(runs[3] / ".lock")], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        done = snnlab("runs", "delete", str(runs[0]), str(runs[3]))
+        assert (done.status, done.out) == (2, "")
+        assert f"{runs[3]}: is being trained" in done.err
+        assert all(run.is_dir() for run in runs)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert snnlab("runs", "delete", str(runs[3])).status == 0
+
+
+def test_the_folder_one_is_in_is_not_deleted(runs: list[Path], snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs[0] / "checkpoints")
+    assert "working folder" in snnlab("runs", "delete", "..").err
+    assert runs[0].is_dir()
+
+
+def test_a_run_whose_result_is_damaged_can_be_deleted(runs: list[Path], snnlab: Snnlab) -> None:
+    (runs[0] / "result.json").write_text("{")
+    assert snnlab("runs", "delete", str(runs[0])).status == 0
+    assert not runs[0].exists()
+
+
+def _cells(done: Outcome) -> list[list[str]]:
+    """Return the cells of the rows; two spaces are between two."""
+    assert done.status == 0, done.err
+    return [re.split(" {2,}", line.strip()) for line in done.out.splitlines() if "outputs/" in line]
+
+
+def test_columns_tell_runs_apart(runs: list[Path], snnlab: Snnlab) -> None:
+    rows, rates = _cells(snnlab("runs")), (0.1, 0.01, 0.001, 0.1)
+    assert [row[-4:-1] for row in rows] == [["digits", "nmnist", f"optimizer.lr={lr}"] for lr in rates]
+    for number, run in enumerate(runs):
+        text = (run / "config.yaml").read_text().replace("lr: 0.01}", "lr: 0.1}").replace("lr: 0.001}", "lr: 0.1}")
+        layers = "".join(f"lif{k}: {{type: lif, tau_mem: {5 + number}}}, " for k in range(2))
+        (run / "config.yaml").write_text(text.replace("layers: {", f"layers: {{{layers}"))
+    assert [row[-2] for row in _cells(snnlab("runs"))] == [f"tau_mem={5 + number}" for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "mark"),
+    [
+        ("trainer: {fast_dev_run: true}", "completed, fast_dev_run"),
+        ("trainer: {limit_test_batches: 4}", "completed, limited"),
+        ("trainer: {limit_train_batches: 1.0, limit_val_batches: 0.1}", "completed, limited"),
+        ("mode: overfit", "completed, overfit"),
+        ("trainer: {limit_train_batches: 1.0}", "completed"),
+    ],
+)
+def test_a_run_that_is_no_whole_training_is_marked(runs: list[Path], snnlab: Snnlab, settings: str, mark: str) -> None:
+    with (runs[1] / "config.yaml").open("a") as file:
+        file.write(f"{settings}\n")
+    assert [row[0] for row in _cells(snnlab("runs"))] == ["completed", mark, "interrupted", "not ended"]
+    assert snnlab("report", "outputs").status == 0
+    assert f"<td>{mark}</td>" in (runs[0].parents[1] / "report.html").read_text()

@@ -17,7 +17,7 @@ BIASED = {"type": "linear", "out_features": 3}
 
 
 def warned(dt: float | None = 10.0, **layers: dict[str, Any]) -> list[tuple[str, str, str]]:
-    network = build_network(layers, in_shape=(4,), dt=dt).network
+    network = build_network(layers, in_shape=(4,), dt=dt, num_steps=8).network
     return [(", ".join(w.layers), w.remark.text, w.remark.cure) for w in clock_warnings(network)]
 
 
@@ -36,6 +36,13 @@ def test_layers_with_a_bias_share_one_line() -> None:
 def test_a_bias_that_reaches_no_neuron_or_a_norm_first_is_not_warned_of() -> None:
     assert warned(fc=FC, lif={"type": "lif"}, out=BIASED) == []
     ((layers, text, _),) = warned(fc=BIASED, norm={"type": "batch_norm"}, lif={"type": "lif"})
+    assert layers == "norm"
+    assert text.startswith("normalises what arrives in a step, over all steps")
+
+
+@pytest.mark.parametrize("norm", [{"type": "batch_norm", "per_step": True}, {"type": "layer_norm"}])
+def test_a_norm_of_each_step_is_told_from_one_over_all(norm: dict[str, Any]) -> None:
+    ((layers, text, _),) = warned(fc=FC, norm=norm, lif={"type": "lif"})
     assert layers == "norm"
     assert text.startswith("normalises each step")
 

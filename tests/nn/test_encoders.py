@@ -176,7 +176,7 @@ def test_no_steps_are_refused(kind: str) -> None:
             "latency",
             None,
             {"tau": 5.0},
-            "tau is in ms, but these steps have no length in ms; write 'tau: N steps'",
+            "tau is in ms, but these steps have no length in ms; give dt (ms), or tau as 'N steps'",
         ),
         ("delta", 1.0, {"threshold": 0.0}, "threshold must be > 0, got 0.0"),
         ("constant_current", 1.0, {"gain": 2.0}, "unknown setting 'gain'; constant_current takes no settings."),

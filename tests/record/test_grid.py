@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from snnlab.errors import RecordError
 from snnlab.record.grid import Grid, grouped, print_grouped, read_grid, write_table
 from snnlab.record.report.of_runs import runs_page
 from snnlab.record.run_folder import Result
+from snnlab.record.runs_table import read_line
+
+from .suite.making import make_run
 
 
 def run(folder: Path, status: Any = "completed", **metrics: float) -> None:
@@ -79,4 +83,33 @@ def test_a_grid_is_read_back_and_other_folders_hold_none(grid: Grid, tmp_path: P
     assert read_grid(tmp_path / "0_0") is None
     (grid.folder / "grid.json").write_text("{")
     with pytest.raises(RecordError, match=r"grid.json: cannot be read"):
+        read_grid(grid.folder)
+
+
+def test_the_page_of_a_grid_is_headed_by_its_experiment_and_has_what_was_swept_as_typed(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-11-27_06-08-12_sweep"
+    for number, tau in enumerate((5.0, 20.0)):
+        lif = {"type": "lif", "tau_mem": tau}
+        layers = {"lif1": lif, "lif2": lif, "readout": {"type": "li", "tau_mem": 20.0}}
+        with (make_run(folder / f"{number}_0", config={"model": {"layers": layers}}) / "config.yaml").open("a") as file:
+            file.write("name: conv_lif_nmnist\n")
+    lines = [read_line(folder / f"{number}_0") for number in (0, 1)]
+    plain = runs_page(folder, lines)
+    assert "<h1>conv_lif_nmnist</h1>" in plain
+    assert re.findall(r"<th>([^<]*tau_mem)</th>", plain) == ["model.layers.*.tau_mem"]
+    Grid(folder, [], ["neuron.tau_mem"], {f"{number}_0": {"neuron.tau_mem": str(number)} for number in (0, 1)}).write()
+    text = runs_page(folder, lines)
+    assert re.findall(r"<th>([^<]*tau_mem)</th>", text) == ["neuron.tau_mem"]
+    assert "<td>80.00%</td>" in text
+
+
+def test_a_damaged_run_of_a_grid_is_missing(grid: Grid) -> None:
+    (grid.folder / "1_1" / "result.json").write_text("{")
+    assert [(row.runs, row.missing) for row in grouped(grid)] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1, "overrides": [], "keys": [], "runs": [1]}'])
+def test_a_damaged_grid_is_named_with_a_cure(grid: Grid, text: str) -> None:
+    (grid.folder / "grid.json").write_text(text)
+    with pytest.raises(RecordError, match=r"grid\.json: .*removed"):
         read_grid(grid.folder)

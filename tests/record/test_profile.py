@@ -21,10 +21,10 @@ RECORD: dict[str, Any] = {
 def test_the_table_has_a_row_a_part_and_their_sum() -> None:
     lines = as_text(RECORD).splitlines()
     assert lines[0] == "profile: mean of 20 steps of 32 samples, cpu; 101.0 ms by the clock"
-    rows = {cells[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("│").split("│")])}
-    assert rows["conv1"] == ["30.00", "20.00", "50.00", "50.0%"]
-    assert rows["data: frames"] == ["", "", "3.00", "3.0%"]
-    assert rows["a step"] == ["", "", "100.00", ""]
+    rows = [line.split() for line in lines]
+    assert ["conv1", "30.00", "20.00", "50.00", "50.0%"] in rows
+    assert ["data:", "frames", "3.00", "3.0%"] in rows
+    assert ["a", "step", "100.00"] in rows
 
 
 def test_it_fits_80_columns_without_colours() -> None:

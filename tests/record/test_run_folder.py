@@ -37,6 +37,7 @@ def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
         "provenance": {"git": None},
         "resumed": [],
         "control": None,
+        "name": None,
         "search": None,
         "error": None,
     }

@@ -28,7 +28,7 @@ def _figures(result: Result) -> dict[str, str]:
 
 def test_the_main_figures_are_shown_with_what_they_are_of() -> None:
     result = _result(test__accuracy=0.9125, val__accuracy=0.5, params=12345.0, test__spikes_per_sample=4321.6)
-    assert summary_table(result).title == "conv_lif, seed 4"
+    assert summary_table(result).title == "conv_lif, seed 4"  # of a run that does not say what it is called
     rows = _figures(result)
     assert rows["test accuracy"] == "91.2 % of 1,359 recordings"
     assert rows["validation accuracy"] == "50.0 % of 72 recordings"
@@ -88,9 +88,13 @@ def test_in_a_pipe_there_are_no_colours_and_no_cell_is_cut(capsys: pytest.Captur
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "…" not in out
-    assert (
-        "".join(line.split("│")[1].strip() for line in out.splitlines() if "block1" in line or "lif │" in line) == name
-    )
+    first = [line.split()[0] for line in out.splitlines() if "block1" in line or line.split()[:1] == ["lif"]]
+    assert "".join(first) == name
+
+
+def test_all_tables_have_the_same_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(_result(test__accuracy=0.5, **{"test__spikes_per_step__lif1": 0.25, "test__silent__lif1": 0.5}))
+    assert not set("│┃┌┏┡╇") & set(capsys.readouterr().out)
 
 
 def test_values_have_errors_and_labels_over_time_an_accuracy_of_steps() -> None:
@@ -113,3 +117,10 @@ def test_several_values_have_figures_of_their_own() -> None:
     assert table.title == "values of the test recordings"
     assert _rows(table) == [["x", "0.5", "0.5", "0.500"], ["speed", "2", "2", "2.000"]]
     assert not value_table(_result(test__mae=1.0)).row_count
+
+
+def test_a_run_is_called_by_its_experiment_and_not_by_the_time_of_its_grid() -> None:
+    result = _result(test__accuracy=0.5)
+    result.folder, result.name = Path("outputs/conv_lif_nmnist/2026-11-27_06-08-12_sweep/0_4"), "conv_lif_nmnist"
+    assert summary_table(result).title == "conv_lif_nmnist, seed 4"
+    assert repr(result).startswith("Result(conv_lif_nmnist, seed 4: completed, test accuracy 50.00%, outputs/")

@@ -149,3 +149,24 @@ def test_a_driver_is_alive_as_long_as_its_process_holds_its_file(folder: Path):
     assert not me.alive("somebody")
     (folder / DRIVERS / "left_behind").touch()
     assert not me.alive("left_behind")
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_search_whose_study_is_gone_or_empty_is_not_begun_anew(folder: Path, empty: bool):
+    study(folder).next_trial()
+    (folder / "trials" / "000").mkdir(parents=True)
+    assert study(folder).count().running == 1
+    (folder / "study.db").unlink()
+    if empty:
+        (folder / "study.db").touch()
+    with pytest.raises(RecordError, match=r"study\.db: .*gone or empty.*snnlab runs list .*trials"):
+        study(folder)
+    assert (folder / "study.db").exists() == empty
+    assert not empty or (folder / "study.db").stat().st_size == 0
+
+
+def test_a_study_of_the_same_storage_without_a_trial_is_not_begun_anew(folder: Path):
+    study(folder, storage=f"sqlite:///{folder}/elsewhere.db").next_trial()
+    (folder / "trials" / "000").mkdir(parents=True)
+    with pytest.raises(RecordError, match="gone or empty"):
+        study(folder, storage=f"sqlite:///{folder}/other.db")

@@ -41,12 +41,14 @@ def write_run(folder: Path, accuracy: float = 0.9, classes: int = 4, **metrics: 
     """Write the folder of a run that is completed."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {"test/accuracy": accuracy, "val/loss": 0.5, "params": 100.0, **metrics}
-    (folder / "config.yaml").write_text("data: {num_bins: 8, duration_ms: 80.0}\n")
+    (folder / "config.yaml").write_text("data: {num_bins: 8, duration_ms: 80.0}\nmodel: {layers: {}}\n")
     page = {"status": "completed", "seed": 0, "metrics": found, "selection": {"epoch": 2, "epochs": 3}}
+    page["provenance"] = {}
     (folder / "result.json").write_text(json.dumps({"schema_version": 1, **page, "timing": {"fit_s": 2.0}}))
     target, right = np.arange(N) % classes, np.arange(N) < accuracy * N
     readout = np.eye(classes)[np.where(right, target, (target + 1) % classes)]
-    np.savez(folder / "predictions.npz", test_recording=np.arange(N), test_target=target, test_readout=readout)
+    arrays = {"recording": np.arange(N), "target": target, "readout": readout, "answers": readout.argmax(1)[:, None]}
+    np.savez(folder / "predictions.npz", **{f"test_{name}": values for name, values in arrays.items()})
 
 
 @dataclass

@@ -110,7 +110,9 @@ def test_a_result_of_another_schema_is_left_alone_and_shown(stub: Stub):
     stub.trained.clear()
     stub.run()
     assert not stub.trained
-    assert page(stub)["cells"][0]["error"] == "its result.json is of another schema, 7; remove runs/digits/a/0"
+    assert page(stub)["cells"][0]["error"] == (
+        "runs/digits/a/0/result.json: is of schema 7, and this snnlab reads 1; remove runs/digits/a/0"
+    )
 
 
 def test_a_damaged_suite_json_is_made_again_from_the_runs(stub: Stub):

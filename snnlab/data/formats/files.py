@@ -41,6 +41,25 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
     return events_of(columns, reading, sensor_size, str(path))
 
 
+def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: SensorSize, name: str = "events") -> Events:
+    """Return the recording in an array: a table with a row an event, one with named columns, or columns by name.
+
+    Args:
+        array: The array, or the arrays of its columns.
+        reading: How its columns are to be understood.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        name: What a message calls it.
+
+    Shape:
+        array: `[N, 4]`, or `[N]` with fields; columns: `[N]` each.
+
+    Raises:
+        DataError: if it holds no events of this sensor.
+    """
+    columns = array if isinstance(array, Mapping) else _of_array(np.asarray(array), Path(name), reading, sensor_size)
+    return events_of(columns, reading, sensor_size, name)
+
+
 def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     return _of_array(np.load(path, allow_pickle=False), path, reading, sensor_size)
 

@@ -25,7 +25,8 @@ class LIF(SpikingMembrane):
 
         u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]
 
-    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
+    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`. Spikes and state are a pair, which
+    `torch.nn.Sequential` does not pass on; `snnlab.nn.Network` does.
 
     Shape:
         x: `[T, B, ...]`; state: `LIFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.

@@ -142,7 +142,9 @@ class Leak(NamedTuple):
             if not tau > 0:
                 raise ValueError(f"{name} must be > 0 ms, got {tau}")
             if self.dt is None:
-                raise ValueError(f"{name} is in ms, but these steps have no length in ms; write '{name}: N steps'")
+                raise ValueError(
+                    f"{name} is in ms, but these steps have no length in ms; give dt (ms), or {name} as 'N steps'"
+                )
             if not self.dt > 0:
                 raise ValueError(f"dt must be > 0 ms, got {self.dt}")
             steps = tau / self.dt

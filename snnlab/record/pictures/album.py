@@ -5,7 +5,7 @@ Axes: T steps, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from snnlab.record.pictures.goals import draw_labels, draw_values
 from snnlab.record.pictures.membranes import draw_membranes
 from snnlab.record.pictures.raster import draw_raster
 from snnlab.record.pictures.readout import draw_readout
+from snnlab.record.pictures.words import class_name
 
 # Values that a title still names.
 FEW = 3
@@ -38,6 +39,7 @@ class Seen(NamedTuple):
         spikes: Spikes of each spiking layer.
         membranes: Membranes of those of them that have one.
         thresholds: Firing thresholds of those of them that have one for all neurons.
+        names: What classes or values are called; None: by their numbers.
 
     Shape:
         target: `[K]` values, `[T]` labels; y: `[T, K]`; answers: `[T]`, or `[T, K]` values; spikes and membranes:
@@ -54,11 +56,12 @@ class Seen(NamedTuple):
     spikes: Mapping[str, np.ndarray]
     membranes: Mapping[str, np.ndarray]
     thresholds: Mapping[str, float]
+    names: Sequence[str] | None = None
 
 
 def draw_recording(seen: Seen) -> Iterator[tuple[str, Figure]]:
     """Yield the name and figure of each picture of the recording itself, which no training changes."""
-    window = (seen.events, seen.sensor_size, seen.duration_ms, _name(seen.target))
+    window = (seen.events, seen.sensor_size, seen.duration_ms, _name(seen.target, seen.names))
     yield "events", draw_events(*window)
     yield "events_over_time", draw_event_times(*window)
 
@@ -75,14 +78,14 @@ def draw_answer(seen: Seen) -> Iterator[tuple[str, Figure]]:
 
 def _readout(seen: Seen) -> Figure:
     if isinstance(seen.target, int):
-        return draw_readout(seen.y, seen.answers, seen.target, seen.dt)
+        return draw_readout(seen.y, seen.answers, seen.target, seen.dt, seen.names)
     draw = draw_values if seen.answers.ndim == 2 else draw_labels
-    return draw(seen.answers, seen.target, seen.dt)
+    return draw(seen.answers, seen.target, seen.dt, seen.names)
 
 
-def _name(target: int | np.ndarray) -> str:
+def _name(target: int | np.ndarray, names: Sequence[str] | None) -> str:
     if isinstance(target, int):
-        return f"class {target}"
+        return f"class {class_name(target, names)}"
     if not np.issubdtype(target.dtype, np.floating):
         return "recording"
     return "target " + ", ".join(f"{value:.3g}" for value in target[:FEW]) + (", ..." if target.size > FEW else "")

@@ -6,7 +6,7 @@ Axes: T steps, B recordings.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from snnlab.events import Events
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.events.targets import IGNORED, kind_of
+from snnlab.nn.network import Network
 from snnlab.nn.record import record
 from snnlab.training.mixed import counted_targets
 from snnlab.training.module import Outputs, SpikingModule
@@ -99,7 +100,8 @@ class Pictures(L.Callback):
         data = _data(trainer)
         with default_style(), module.average.within(module.network) if module.average else nullcontext():
             for index in _some(data.store.targets, data.split.val, self.recordings).tolist():
-                seen = _see(trainer, module, index)
+                device, context = module.device, trainer.precision_plugin.val_step_context()
+                seen = see(data, module.network, module.loss, index, device, context)
                 for what, figure in chain(() if self._events_drawn else draw_recording(seen), draw_answer(seen)):
                     yield f"recording_{index}/{what}", render(figure)
             self._events_drawn = True
@@ -140,20 +142,35 @@ def _some(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
     return first_of_classes(targets, places, number) if kind_of(targets) == "class" else places[:number]
 
 
-def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
-    """Run one recording through the network as validation does, without a trace in it or in random numbers."""
+def see(
+    data: Any,
+    network: Network,
+    loss: Any,
+    index: int,
+    device: torch.device,
+    context: AbstractContextManager[Any],
+) -> Seen:
+    """Run one recording through a network as validation does, without a trace in it or in random numbers.
+
+    Args:
+        data: The event data module; the room it lives in is not one that this one may import.
+        network: The network.
+        loss: What reads its outputs out.
+        index: The recording's place in the store; of windows, the first of it is taken.
+        device: Where the network is.
+        context: In what the network is run, such as a precision.
+    """
     from snnlab.record.pictures import Seen
 
-    data, device = _data(trainer), module.device
     events: EventBatch = data.events_of(data.places_of(np.array([index]))[:1])
     moved = EventBatch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
     batch: Batch = data.on_after_batch_transfer(moved, 0)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        trainer.precision_plugin.val_step_context(),
+        context,
     ):
-        recording = record(module.network, batch.x, lengths=batch.lengths)
-        answers = module.loss.answers(recording.y)  # type: ignore[operator]
+        recording = record(network, batch.x, lengths=batch.lengths)
+        answers = loss.answers(recording.y)
     valid = int(batch.lengths[0])
     return Seen(
         Events(*(None if column is None else column.numpy() for column in events[:4])),  # type: ignore[arg-type]
@@ -165,7 +182,8 @@ def _see(trainer: L.Trainer, module: SpikingModule, index: int) -> Seen:
         _only(answers, valid),
         {name: _only(spikes, valid) for name, spikes in recording.spikes.items()},
         {name: _only(of["v"], valid) for name, of in recording.states.items() if "v" in of},
-        dict(_thresholds(module.network, recording.spikes)),
+        dict(_thresholds(network, recording.spikes)),
+        data.class_names,
     )
 
 

@@ -10,10 +10,24 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from snnlab.record.pictures.style import BLUE, INK, SMALL, label, new_figure, time_axis, title
+from snnlab.record.pictures.style import (
+    BLUE,
+    INK,
+    LETTER_INCHES,
+    SMALL,
+    WIDTH_INCHES,
+    label,
+    left_of,
+    letters,
+    new_figure,
+    time_axis,
+    title,
+)
+from snnlab.record.pictures.words import short_names
 
 # Classes of which the cells are written as numbers and the names beside them; of more they could not be read.
 FEW = 15
+_RIGHT = 0.97  # where the axes end, part of the width
 
 
 def confusion(targets: np.ndarray, answers: np.ndarray, num_classes: int) -> np.ndarray:
@@ -41,20 +55,29 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
         counts: `[K, K]`.
     """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    few = len(names) <= FEW
-    longest = max(map(len, names)) if few else 0
-    figure, (ax,) = new_figure(height=4.4, left=min(0.12 + 0.017 * longest, 0.4))
+    shown = short_names(names) if len(names) <= FEW else []
+    left = left_of(shown)
+    upright, below = _below(shown, (_RIGHT - left) * WIDTH_INCHES)
+    height = 3.9 + below
+    figure, (ax,) = new_figure(height=height, left=left, bottom=below / height)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    if few:
-        places = range(len(names))
-        ax.set_yticks(places, names)
-        ax.set_xticks(places, [name if len(name) <= 2 else str(place) for place, name in enumerate(names)])
+    if shown:
+        places = range(len(shown))
+        ax.set_yticks(places, shown)
+        ax.set_xticks(places, shown, rotation=90 if upright else 0)
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else INK
             ax.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=SMALL, color=colour)
     label(ax, "answer", "class")
     title(ax, f"{np.trace(counts):,} of {counts.sum():,} answers right")
     return figure
+
+
+def _below(names: Sequence[str], width: float) -> tuple[bool, float]:
+    """Return whether names below an axis of so many inches stand upright, and how many they and its title take."""
+    longest = max(map(letters, names), default=0)
+    upright = longest * LETTER_INCHES > 0.95 * width / max(len(names), 1)
+    return upright, 0.5 + (longest * LETTER_INCHES if upright else 0.0)
 
 
 def draw_accuracy_over_time(accuracy: np.ndarray, dt: float | None, *, labelled_steps: bool = False) -> Figure:

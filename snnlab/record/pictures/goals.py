@@ -19,6 +19,7 @@ from snnlab.record.pictures.style import (
     INK,
     VERMILION,
     label,
+    left_of,
     legend,
     new_figure,
     plain_numbers,
@@ -26,18 +27,24 @@ from snnlab.record.pictures.style import (
     time_axis,
     title,
 )
+from snnlab.record.pictures.words import class_name, short_names
 
+# Names of more classes could not be read beside an axis.
+FEW = 15
 # More values than these could not be told apart.
 VALUES = 4
 
 
-def draw_values(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Figure:
+def draw_values(
+    answers: np.ndarray, target: np.ndarray, dt: float | None, names: Sequence[str] | None = None
+) -> Figure:
     """Draw the values as they are read out from what was seen until each step, and the targets.
 
     Args:
         answers: What is read out.
         target: The right values.
         dt: Length of a step, ms, or None.
+        names: What the values are called; None: by their numbers.
 
     Shape:
         answers: `[T, K]`; target: `[K]`.
@@ -48,7 +55,8 @@ def draw_values(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Fi
         first = number == 0
         ax.axhline(target[number], color=GREY, linewidth=1.2, label="target" if first else None)
         style = "-" if first else DASHED
-        ax.plot(times, answers[:, number], color=BLUE, linewidth=2.0, linestyle=style, label=f"value {number}")
+        name = f"value {number}" if names is None else class_name(number, names)
+        ax.plot(times, answers[:, number], color=BLUE, linewidth=2.0, linestyle=style, label=name)
     time_axis(ax, len(answers), dt)
     label(ax, ax.get_xlabel(), "answer so far")
     low, high = ax.get_ylim()
@@ -60,18 +68,23 @@ def draw_values(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Fi
     return figure
 
 
-def draw_labels(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Figure:
+def draw_labels(
+    answers: np.ndarray, target: np.ndarray, dt: float | None, names: Sequence[str] | None = None
+) -> Figure:
     """Draw the answer at each step and, behind it, the label, where there is one.
 
     Args:
         answers: The answer at each step.
         target: The right one, -100 where nothing says.
         dt: Length of a step, ms, or None.
+        names: What the classes are called; None: by their numbers.
 
     Shape:
         answers, target: `[T]`.
     """
-    figure, (ax,) = new_figure()
+    most = int(max(target.max(), answers.max(), 1))
+    named = short_names(names)[: most + 1] if names is not None and len(names) <= FEW else None
+    figure, (ax,) = new_figure(left=0.17 if named is None else max(0.17, left_of(named)))
     times, labelled = step_times(len(answers), dt), target != IGNORED
     ax.plot(times[labelled], target[labelled], "s", color=GREY, markersize=8, label="label")
     for right, colour, words in ((True, BLUE, "right answer"), (False, VERMILION, "wrong answer")):
@@ -79,10 +92,12 @@ def draw_labels(answers: np.ndarray, target: np.ndarray, dt: float | None) -> Fi
         ax.plot(times[these], answers[these], "o" if right else "x", color=colour, markersize=4, label=words)
     time_axis(ax, len(answers), dt)
     label(ax, ax.get_xlabel(), "class")
-    most = int(max(target.max(), answers.max(), 1))
     ax.set_ylim(-0.5, most + 0.5 + 0.2 * (most + 1))  # room for the legend
-    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    legend(ax, loc="upper left", ncol=3)
+    if named is None:
+        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    else:
+        ax.set_yticks(range(len(named)), named)
+    legend(ax, loc="upper left", ncol=3 if named is None else 2)
     many = int(labelled.sum())
     share = f"{(answers == target)[labelled].mean():.1%} of {many} labelled steps are right" if many else "no labels"
     title(ax, share)

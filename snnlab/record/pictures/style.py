@@ -5,8 +5,13 @@ TensorBoard shows pictures about 400 pixels wide: text is large for the figure, 
 
 from __future__ import annotations
 
+import io
+import math
+import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
@@ -14,7 +19,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.font_manager import fontManager
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 # Okabe and Ito's colours, told apart by people with any colour blindness; of two lines one is dashed all the same.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#999999", "#222222"
@@ -23,6 +29,15 @@ DASHED = (0, (4, 2))
 
 WIDTH_INCHES, DPI = 4.8, 128
 TEXT, SMALL = 10.0, 8.5
+# How wide a small letter is on average.
+LETTER_INCHES = 0.07
+# Families that have the characters which matplotlib's own lacks: the first that is installed is asked for those.
+_FALLBACKS = (
+    *(f"Noto Sans CJK {language}" for language in ("SC", "TC", "JP", "KR", "HK")),
+    *("Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+    *("Arial Unicode MS", "Noto Sans", "Unifont"),
+)
 # Values that differ by more than this factor have room for powers of ten only.
 _POWERS = 300.0
 
@@ -31,10 +46,41 @@ _POWERS = 300.0
 def default_style() -> Iterator[None]:
     """Draw as matplotlib comes, whatever the user's matplotlibrc or notebook has set, which is left as it was.
 
-    Half of the settings are only read when a figure is rendered: that belongs in here too.
+    Half of the settings are only read when a figure is rendered: that belongs in here too. Dollar signs are letters: a
+    class or a layer may be called `$a_1$`. A character that no font of the machine has is a box, and no warning.
     """
-    with mpl.rc_context({key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"}):
+    settings: dict[Any, Any] = {key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"}
+    settings |= {"text.parse_math": False, "font.family": [*mpl.rcParamsDefault["font.family"], *_fallbacks()]}
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         yield
+
+
+@cache
+def _fallbacks() -> tuple[str, ...]:
+    """Return the families with further characters that are installed, of those of one kind the first."""
+    there = {font.name for font in fontManager.ttflist}
+    return tuple(name for name in _FALLBACKS if name in there)[:2]
+
+
+def left_of(names: Sequence[str]) -> float:
+    """Return the margin for an axis' title and such names beside it, part of the width."""
+    return min(0.12 + LETTER_INCHES * max(map(letters, names), default=0) / WIDTH_INCHES, 0.5)
+
+
+def letters(text: str) -> int:
+    """Return how many small letters are as wide as a text."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+class Picture(Figure):
+    """A figure that a notebook shows, whether or not pyplot was asked to."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with default_style():
+            self.savefig(content, format="png", dpi=DPI)
+        return content.getvalue()
 
 
 def new_figure(
@@ -51,7 +97,7 @@ def new_figure(
         left: Margin for the axis' numbers, part of the width.
         layout: Further arguments of matplotlib's GridSpec.
     """
-    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
+    figure = Picture(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
     room = {"left": left, "right": 0.97, "bottom": 0.5 / height, "top": 1 - 0.36 / height, "hspace": 0.16, **layout}
     grid = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False, gridspec_kw=room)
     for ax in grid.flat:
@@ -90,10 +136,14 @@ def log_axis(ax: Axes, values: Sequence[float]) -> None:
         values: What stands on it, > 0.
     """
     ax.set_xscale("log")
-    powers = max(values) > _POWERS * min(values)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if powers else (1.0, 2.0, 5.0)))
+    low, high = min(values), max(values)
+    steps = (1.0,) if high > _POWERS * low else (1.0, 2.0, 5.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    round_ = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    # Within a narrow range there may be no round number: then its ends.
+    ax.xaxis.set_major_locator(LogLocator(subs=steps) if len(round_) > 1 else FixedLocator([low, high]))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
 
 
 def say(ax: Axes, text: str) -> None:

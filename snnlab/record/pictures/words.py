@@ -1,8 +1,28 @@
-"""What a layer does, in words for a title."""
+"""What a layer does, and what a class is called, in words that a picture has room for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+# Of a class's name; of a longer one the beginning and the end are written.
+LETTERS = 20
+
+
+def class_name(number: int, names: Sequence[str] | None) -> str:
+    """Return what a class is called; its number where it has no name."""
+    return str(number) if names is None else short_names(names)[number]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names short enough for an axis; those that would be alike then have their numbers behind them."""
+    half = LETTERS // 2
+    short = [
+        name if len(name) <= LETTERS else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[1 - half :]}" for name in names
+    ]
+    alike = {name for name in short if short.count(name) > 1}
+    return [f"{name} ({number})" if name in alike else name for number, name in enumerate(short)]
 
 
 def activity(counts: np.ndarray, num_steps: int, dt: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -32,24 +33,48 @@ _OF_LAYERS = (
 _PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r2", "R2"))
 
 
+class Curves(NamedTuple):
+    """Curves that are drawn together.
+
+    Attributes:
+        words: What they show.
+        axis: What stands at the axis.
+        lines: Of each its column in `metrics.csv`, and what it is called.
+    """
+
+    words: str
+    axis: str
+    lines: Sequence[tuple[str, str]]
+
+
+def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
+    """Return what can be drawn of a run, by name: loss, score and learning rate, and the rates of its layers.
+
+    Args:
+        epochs: The columns of `metrics.csv`.
+    """
+    found: dict[str, Curves] = {}
+    for name, words in _PAIRS:
+        lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
+        found[name] = Curves(f"{words}, epoch by epoch", words, lines)
+    for what, axis, words in _OF_LAYERS:
+        prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
+        lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
+        if not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
+            found[what] = Curves(words, axis, lines)
+    found["lr"] = Curves("learning rate", "learning rate", [("lr", "lr")] if "lr" in epochs else [])
+    return {name: one for name, one in found.items() if one.lines}
+
+
 def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterator[tuple[str, Figure]]:
-    """Yield loss, score and learning rate of a run, and the rates of its layers, each with what it shows.
+    """Yield each picture with what it shows, see `curves`.
 
     Args:
         epochs: The columns of `metrics.csv`.
         chosen: The epoch that was chosen, from 0, or None.
     """
-    for name, words in _PAIRS:
-        lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
-        if lines:
-            yield f"{words}, epoch by epoch", _draw(epochs, lines, words, chosen)
-    for what, axis, words in _OF_LAYERS:
-        prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
-        lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
-        if lines and not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
-            yield words, _draw(epochs, lines, axis, chosen)
-    if "lr" in epochs:
-        yield "learning rate", _draw(epochs, [("lr", "lr")], "learning rate", chosen)
+    for one in curves(epochs).values():
+        yield one.words, draw_curve(epochs, one, chosen)
 
 
 def draw_costs(points: Sequence[tuple[str, float, float]], x: str, y: str) -> Figure:
@@ -72,10 +97,11 @@ def draw_costs(points: Sequence[tuple[str, float, float]], x: str, y: str) -> Fi
         return figure
 
 
-def _draw(epochs: Mapping[str, np.ndarray], lines: Sequence[tuple[str, str]], words: str, chosen: int | None) -> Figure:
+def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | None) -> Figure:
+    """Draw curves over the epochs; see `draw_curves`."""
     with default_style():
         figure, (ax,) = new_figure(left=0.2)
-        for place, (key, name) in enumerate(lines):
+        for place, (key, name) in enumerate(curve.lines):
             ax.plot(
                 epochs["epoch"] + 1,
                 epochs[key],
@@ -92,7 +118,7 @@ def _draw(epochs: Mapping[str, np.ndarray], lines: Sequence[tuple[str, str]], wo
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         if len(epochs["epoch"]) == 1:  # else the axis would be of parts of an epoch
             ax.set_xlim(epochs["epoch"][0] + 0.5, epochs["epoch"][0] + 1.5)
-        label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", words)
-        if len(lines) > 1:
+        label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", curve.axis)
+        if len(curve.lines) > 1:
             legend(ax)
         return figure

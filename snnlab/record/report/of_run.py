@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -9,12 +10,14 @@ import numpy as np
 
 from snnlab.record.anytime import Clock, Row, answered, anytime
 from snnlab.record.evaluation import findings
+from snnlab.record.marks import limits, marks
 from snnlab.record.pictures.anytime import draw_anytime
 from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
 from snnlab.record.pictures.style import default_style
 from snnlab.record.report.curves import draw_curves
 from snnlab.record.report.page import code, document, drawn, folded, note, pictures, png, section, table
 from snnlab.record.report.training_pictures import last_pictures
+from snnlab.record.run_folder import CONFIG, METRICS, PREDICTIONS
 from snnlab.record.run_reading import Recorded
 from snnlab.record.runs_table import flat
 
@@ -45,32 +48,45 @@ def run_page(
         names: What its classes are called.
         when: What a step is.
     """
-    page, folder = recorded.page, recorded.folder
-    selection = page.get("selection") or {}
-    epochs = recorded.epochs() if (folder / "metrics.csv").is_file() else {}
+    folder, selection = recorded.folder, recorded.selection
+    epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
     curves = [(words, drawn(figure)) for words, figure in draw_curves(epochs, selection.get("epoch"))] if epochs else []
     sections = [
-        section("Result", table(("", ""), _summary(page)), note(_protocol(selection))),
+        section("Result", table(("", ""), _summary(recorded, config)), note(_protocol(selection))),
         section("Training", pictures(curves)),
         section("Layers", table(("layer", *_LAYER_COLUMNS), _layers(recorded.metrics))),
         section("Answers", pictures(_answers(recorded, names, when.clock.dt))),
         section("Answers before the end", *_early(recorded, when)),
         section("Recordings", pictures((words, png(image)) for words, image in last_pictures(folder / "tensorboard"))),
         section("Different from the defaults", table(("setting", "default", "here"), _different(config, defaults))),
-        section("Where it comes from", table(("", ""), sorted(flat(page.get("provenance") or {}).items()))),
+        section("Where it comes from", table(("", ""), sorted(flat(recorded.provenance).items()))),
         section(
             "Again",
-            code(f"snnlab reproduce {folder}\nsnnlab evaluate {folder}\nsnnlab reproduce {folder} --env"),
-            folded("config.yaml", code((folder / "config.yaml").read_text(encoding="utf-8"))),
+            code("\n".join(_again(recorded))),
+            folded("config.yaml", code((folder / CONFIG).read_text(encoding="utf-8"))),
         ),
     ]
-    return document(f"{folder.parent.name}, seed {page.get('seed')}", f"{folder.name}, {page['status']}", sections)
+    status = ", ".join([recorded.status, *marks(flat(config))])
+    return document(f"{recorded.name}, seed {recorded.seed}", f"{folder.absolute().name}, {status}", sections)
 
 
-def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    metrics, selection, timing = (page.get(part) or {} for part in ("metrics", "selection", "timing"))
+def _again(recorded: Recorded) -> Iterator[str]:
+    """Yield the commands that do it again; first the one that was typed, with its --config-dir, where it is known."""
+    command = recorded.provenance.get("command")
+    if isinstance(command, list):
+        command = shlex.join(map(str, command))
+    if command:
+        yield str(command)
+    folder = shlex.quote(str(recorded.folder))
+    yield from (f"snnlab reproduce {folder}", f"snnlab evaluate {folder}", f"snnlab reproduce {folder} --env")
+
+
+def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    page, metrics, selection, timing = recorded.page, recorded.metrics, recorded.selection, recorded.timing
     if page.get("control"):
         yield "control", f"{page['control']}; the figures are no result"
+    if left_out := limits(flat(config)):
+        yield "limited", f"{'  '.join(left_out)}; it was no training and test of all recordings"
     for stage, words in _STAGES[::-1]:
         windows = metrics.get(f"{stage}/windows")
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
@@ -91,8 +107,8 @@ def _summary(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield words, f"{value:,.0f}"
     if timing.get("fit_s") is not None:
         yield "training", f"{timing['fit_s']:,.0f} s"
-    for entry in page.get("resumed") or []:
-        yield "resumed", f"{entry['at']}, in epoch {entry['epoch'] + 1}"
+    for entry in recorded.resumed:
+        yield "resumed", f"{entry.get('at')}, in epoch {entry['epoch'] + 1}"
     if page.get("error"):
         yield "error", str(page["error"])
 
@@ -118,11 +134,11 @@ def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
 
 def _answers(recorded: Recorded, names: list[str], dt: float | None) -> Iterator[tuple[str, str]]:
     """Yield confusion and accuracy over time of validation and test recordings that have a class each."""
-    if not (recorded.folder / "predictions.npz").is_file():
+    if not (recorded.folder / PREDICTIONS).is_file():
         return
     arrays = recorded.predictions()
     for stage, words in _STAGES[::-1]:
-        if arrays.get(f"{stage}_target", np.zeros((0, 0))).ndim != 1:
+        if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
             continue
         targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
         found = findings(targets, readout, answers, names)
@@ -135,7 +151,7 @@ def _answers(recorded: Recorded, names: list[str], dt: float | None) -> Iterator
 
 def _early(recorded: Recorded, when: When) -> Iterator[str]:
     """Yield what comes out if test recordings are answered as soon as the network is sure enough."""
-    if when.no_early or not (recorded.folder / "predictions.npz").is_file():
+    if when.no_early or not (recorded.folder / PREDICTIONS).is_file():
         return
     seen = answered(recorded.predictions(), "test")
     if seen is None:

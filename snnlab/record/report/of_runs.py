@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from snnlab.record.grid import SEED, read_grid, texts
+from snnlab.record.differing import differing
+from snnlab.record.grid import SEED, Grid, read_grid, texts
+from snnlab.record.metric_text import metric_text
 from snnlab.record.report.curves import draw_costs
 from snnlab.record.report.page import document, drawn, note, pictures, section, table
 from snnlab.record.runs_table import Line
@@ -24,41 +26,47 @@ def runs_page(root: Path, lines: Sequence[Line]) -> str:
         root: The folder.
         lines: The runs.
     """
-    differing = _differing(lines)
+    grid = read_grid(root)
+    settings = _settings(lines, grid)
     shown = [metric for metric in _METRICS if any(metric in line.result for line in lines)]
     rows = [
         (
             os.path.relpath(line.folder, root),
-            line.status,
-            *(_number(line.result.get(metric)) for metric in shown),
-            *(line.config.get(key, "-") for key in differing),
+            line.marked_status,
+            *(metric_text(metric, line.result.get(metric)) or "-" for metric in shown),
+            *(values[place] for values in settings.values()),
         )
-        for line in lines
+        for place, line in enumerate(lines)
     ]
-    head = ("run", "status", *shown, *differing)
+    head = ("run", "status", *shown, *settings)
     done = sum(line.status == "completed" for line in lines)
     remark = "The best of several is better than it would be again: its validation figure is no result."
     sections = [
-        _over_seeds(root),
+        _over_seeds(grid),
         section("Runs", table(head, rows, sorts=True), note(f"A click on a column sorts by it. {remark}")),
         section("What accuracy costs", pictures(_costs(lines))),
+        section("Cannot be read", table(("",), ([line.problem] for line in lines if line.problem))),
     ]
-    return document(root.name or str(root), f"{len(lines)} runs, {done} completed", sections)
+    names = dict.fromkeys(line.name for line in lines)
+    heading, where = (next(iter(names)), f"{root}: ") if len(names) == 1 else (root.absolute().name, "")
+    return document(heading, f"{where}{len(lines)} runs, {done} completed", sections)
 
 
-def _over_seeds(root: Path) -> str:
+def _over_seeds(grid: Grid | None) -> str:
     """Return the table of a grid whose runs differ in their seed too, or nothing."""
-    grid = read_grid(root)
     if grid is None or SEED not in grid.keys:
         return ""
     title, head, rows = texts(grid)
     return section("Over seeds", table(head, rows, sorts=True), note(title))
 
 
-def _differing(lines: Sequence[Line]) -> list[str]:
-    """Return the settings that are not the same in all runs."""
-    keys = dict.fromkeys(key for line in lines for key in line.config if key not in _OWN)
-    return [key for key in keys if any(line.config.get(key) != lines[0].config.get(key) for line in lines)]
+def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
+    """Return the settings in which runs differ, with their values; of a grid those that were asked for, as typed."""
+    if grid is not None:
+        places = [os.path.relpath(line.folder, grid.folder) for line in lines]
+        if all(place in grid.runs for place in places):
+            return {key: [grid.runs[place].get(key, "-") for place in places] for key in grid.keys}
+    return differing([{key: value for key, value in line.config.items() if key not in _OWN} for line in lines])
 
 
 def _costs(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
@@ -70,9 +78,3 @@ def _costs(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
         ]
         if len({point[1] for point in points}) > 1:
             yield f"validation accuracy against {words}", drawn(draw_costs(points, words, "validation accuracy"))
-
-
-def _number(value: object) -> str:
-    if not isinstance(value, int | float):
-        return "-"
-    return f"{value:,.0f}".replace(",", "") if value >= 1000 else f"{value:.4g}"

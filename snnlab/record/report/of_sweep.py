@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from snnlab.record.metric_text import metric_text
 from snnlab.record.report.page import code, document, note, pictures, png, section, table
 from snnlab.record.runs_table import flat
 
@@ -83,7 +84,7 @@ def _result(search: Search) -> Iterator[tuple[str, str]]:
     for name, direction in _objectives(search).items():
         yield "objective", f"{direction} {name}, on validation recordings"
     if (best := _best(search)) is not None:
-        found = ", ".join(f"{name} {_short(best[name])}" for name in _objectives(search))
+        found = ", ".join(f"{name} {metric_text(name, float(best[name]))}" for name in _objectives(search))
         yield "best trial", f"{best['trial']}: {found}"
     winner = search.summary.get("winner")
     if winner:
@@ -96,7 +97,7 @@ def _tested(search: Search) -> Iterator[tuple[str, str, str]]:
     found = (search.summary.get("winner") or {}).get("test") or {}
     for name, value in found.items():
         if name.count("/") == 1 and name not in ("test/recordings", "test/windows"):
-            yield name, _short(value["mean"]), "-" if value["sd"] is None else _short(value["sd"])
+            yield name, metric_text(name, value["mean"]), metric_text(name, value["sd"]) or "-"
 
 
 def _test_note(search: Search) -> Iterator[str]:
@@ -107,8 +108,9 @@ def _test_note(search: Search) -> Iterator[str]:
 
 def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
     for one in search.summary.get("finalists") or ():
-        found = ", ".join(f"{name} {_short(value)}" for name, value in one["found"].items())
-        again = [f"{name} {_short(fmean(run[name] for run in one['again']))}" for name in one["found"] if one["again"]]
+        found = ", ".join(f"{name} {metric_text(name, value)}" for name, value in one["found"].items())
+        means = {name: fmean(run[name] for run in one["again"]) for name in one["found"] if one["again"]}
+        again = [f"{name} {metric_text(name, mean)}" for name, mean in means.items()]
         settings = "  ".join(f"{name}={_short(value)}" for name, value in one["values"].items())
         yield str(one["number"]), found, ", ".join(again) or "-", settings
 
@@ -133,13 +135,20 @@ def _trials(trials: Sequence[Mapping[str, str]]) -> str:
         return ""
     head = [name for name in trials[0] if any(row[name] for row in trials)]
     words = [place for place, name in enumerate(head) if name in ("state", "error")]
-    return table(head, ([_short(row[name]) for name in head] for row in trials), sorts=True, words=words)
+    return table(head, ([_cell(name, row[name]) for name in head] for row in trials), sorts=True, words=words)
+
+
+def _cell(name: str, text: str) -> str:
+    return metric_text(name, float(text)) if text and name.endswith("/accuracy") else _short(text)
 
 
 def _again(search: Search) -> Iterator[str]:
     yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
     if search.summary.get("winner"):
-        yield f"snnlab train --config-dir {search.folder}/config experiment=best"
+        own = search.page.get("config_dir")
+        if own:  # the winner takes files of it
+            yield f"cp {search.folder}/config/experiment/best.yaml {own}/experiment/"
+        yield f"snnlab train --config-dir {own or f'{search.folder}/config'} experiment=best"
     yield f"snnlab report {search.folder}"
 
 

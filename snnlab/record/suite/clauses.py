@@ -167,12 +167,14 @@ def versions(cell: Cell) -> str | None:
 
 
 def commit(cell: Cell) -> str | None:
-    """Return the commit of the code."""
-    git = cell.part("provenance").get("git")
+    """Return the commit of the code; of an older run, that of the repository it was started in."""
+    provenance = cell.part("provenance")
+    git = provenance.get("git")
     if git is None:
-        return "unknown: not run from a repository" if cell.part("provenance") else None
+        return "unknown: snnlab was not run from a checkout" if provenance else None
+    where = "" if "working_folder" in provenance else ", of the working folder"
     dirty = {True: ", with changes that are not committed", None: ", perhaps with changes"}.get(git.get("dirty"), "")
-    return f"{git['commit']}{dirty}"
+    return f"{git['commit']}{where}{dirty}"
 
 
 def _frames(config: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from snnlab.errors import RecordError
 from snnlab.record.arms import settings_of
 from snnlab.record.run_reading import find_runs
-from snnlab.record.suite.reading import Arm, Cell, Read, read_config, read_result
+from snnlab.record.runs_table import DAMAGED
+from snnlab.record.suite.reading import Arm, Cell, Read, read_config, read_result, said_of
 
 Settings = Mapping[str, Any]
 
@@ -66,9 +67,9 @@ def _cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
     try:
         config = read_config(folder)
     except RecordError as broken:
-        problems.append(f"{place}: {str(broken).partition(': ')[2]}; it is left out")
+        problems.append(f"{place}: {said_of(broken, folder)}; it is left out")
         return None
-    if status == "unreadable":
+    if status == DAMAGED:
         problems.append(f"{place}: {error}; it is left out")
     seed = int(config.get("seed", 0))
     return Cell(str(config.get("data.type", "?")), "", seed, folder, status, run, error)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from snnlab.errors import RecordError
-from snnlab.record.run_folder import CONFIG, RESULT, SCHEMA_VERSION
-from snnlab.record.run_reading import Recorded, read_run
-from snnlab.record.runs_table import flat
+from snnlab.errors import DamagedError, RecordError
+from snnlab.record import run_reading
+from snnlab.record.run_folder import CONFIG
+from snnlab.record.run_reading import Recorded, read_ended
+from snnlab.record.runs_table import DAMAGED, flat
 from snnlab.record.suite.energy import Energy, energy_of
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
@@ -31,7 +32,7 @@ class Cell:
         arm: The arm's name.
         seed: The seed.
         folder: The run's folder.
-        status: completed, failed, interrupted, missing, running or unreadable.
+        status: completed, failed, interrupted, missing, running or damaged.
         run: What it recorded; None where that is nothing that can be used.
         error: Why there is nothing, or None.
         tuned: {trials, val_size, values}, where its settings were searched for.
@@ -75,7 +76,7 @@ class Cell:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's config.yaml by dotted keys; references such as ${data.num_classes} stay."""
-        return read_config(self.folder)
+        return read_config(self.folder) if self.run is None else flat(self.run.config)
 
 
 @dataclass(frozen=True)
@@ -168,30 +169,28 @@ def read_suite(folder: Path) -> Read:
 
 def read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
     """Return what a run recorded, its status, and what is wrong with it."""
-    if not (folder / RESULT).is_file():
+    try:
+        run = read_ended(folder)
+        if run is not None and run.status == "completed":
+            run.check_files()
+    except RecordError as error:
+        return None, DAMAGED, said_of(error, folder)
+    if run is None:
         begun = (folder / CONFIG).is_file()
         return None, "running" if begun else "missing", "has not ended" if begun else None
-    try:
-        run = read_run(folder)
-    except RecordError as error:
-        return None, "unreadable", str(error).removeprefix(f"{folder / RESULT}: ")
-    version = run.page.get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
-        return None, "unreadable", f"{RESULT} is of schema {version}, and this snnlab reads {SCHEMA_VERSION}"
-    return run, str(run.page["status"]), run.page.get("error")
+    return run, run.status, run.page.get("error")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.yaml by dotted keys.
+    """Return a run's config.yaml by dotted keys; see `snnlab.record.run_reading.read_config`."""
+    return flat(run_reading.read_config(folder))
 
-    Raises:
-        RecordError: if it cannot be read.
-    """
-    path = folder / CONFIG
-    try:
-        return flat(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {})
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
+
+def said_of(error: RecordError, folder: Path) -> str:
+    """Return what is wrong with a file of a run whose folder is named already."""
+    if isinstance(error, DamagedError):
+        return f"{error.path.name}: cannot be read ({error.reason})"
+    return str(error).removeprefix(f"{folder}/")
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
@@ -248,22 +247,10 @@ def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapp
 def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
     folder = root / entry["folder"]
     run, status, error = read_result(folder)
-    if status == "unreadable":
+    if status == DAMAGED:
         problems.append(f"{entry['folder']}: {error}; it is left out")
     elif run is None and entry.get("status") == "failed":
         status = "failed"
     error = error or entry.get("error")
     names = (entry["dataset"], entry["arm"], int(entry["seed"]))
-    cell = Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
-    if cell.tested and (broken := _broken_config(cell)):
-        problems.append(f"{entry['folder']}: {broken}; it is left out")
-        return replace(cell, status="unreadable", run=None, error=broken)
-    return cell
-
-
-def _broken_config(cell: Cell) -> str | None:
-    """Return what is wrong with a run's config.yaml, or None."""
-    try:
-        return None if cell.config else f"{CONFIG} is empty"
-    except RecordError as error:
-        return str(error).removeprefix(f"{cell.folder}/")
+    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))

@@ -81,7 +81,7 @@ ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor pe
         (
             LI,
             {"dt": None, "tau_mem": 20.0},
-            "tau_mem is in ms, but these steps have no length in ms; write 'tau_mem: N steps'",
+            "tau_mem is in ms, but these steps have no length in ms; give dt (ms), or tau_mem as 'N steps'",
         ),
         (LI, {"dt": 0.0}, "dt must be > 0 ms, got 0.0"),
         (LI, {"dt": -1.0}, "dt must be > 0 ms, got -1.0"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnlab.record.pictures import Seen, draw_answer, draw_recording, render
+from snnlab.record.pictures import Seen, default_style, draw_answer, draw_recording, render
 
 from .conftest import MakeEvents, words
 
@@ -42,3 +42,20 @@ def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> N
         assert list(figures) == ["events", "events_over_time", "readout"]
         assert title in words(figures["events"])
         assert readout in words(figures["readout"])
+
+
+def test_classes_and_values_are_called_by_their_names(make_events: MakeEvents) -> None:
+    size, y, names = (5, 4, 2), np.eye(2)[[0, 1, 0, 0, 0, 0]], ["wave", "$clap$"]
+    of = (make_events(size, 30, 12.0), size, 12.0, 2.0)
+    seen = Seen(*of, 1, y, np.zeros(6, int), {}, {}, {}, names)
+    labels = Seen(*of, np.array([0, 0, 1, 1, -100, 0]), y, np.zeros(6, int), {}, {}, {}, names)
+    values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {}, names)
+    with default_style():
+        figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
+        assert "class $clap$: 30 events" in words(figures["events"])
+        assert "class $clap$: events over time" in words(figures["events_over_time"])
+        said = words(figures["readout"])
+        assert all(part in said for part in ("class $clap$: answer wave, wrong", "target $clap$", "answer wave"))
+        assert "class 1" not in said
+        assert "wave\n$clap$" in words(dict(draw_answer(labels))["readout"])
+        assert "value 0" not in words(dict(draw_answer(values))["readout"])

@@ -30,7 +30,7 @@ def test_pyplot_knows_nothing_of_the_figures() -> None:
     assert pyplot.get_fignums() == before
 
 
-@pytest.mark.parametrize("values", [(30.0, 700.0), (0.4, 9.0), (1.0, 1e5), (5e-5, 0.3)])
+@pytest.mark.parametrize("values", [(30.0, 700.0), (0.4, 9.0), (1.0, 1e5), (5e-5, 0.3), (0.011, 0.018), (1.1, 3.0)])
 def test_numbers_of_a_logarithmic_axis_do_not_run_into_each_other(values: tuple[float, float]) -> None:
     with default_style():
         figure, (ax,) = new_figure()
@@ -38,5 +38,5 @@ def test_numbers_of_a_logarithmic_axis_do_not_run_into_each_other(values: tuple[
         log_axis(ax, values)
         render(figure)
         boxes = [text.get_window_extent() for text in ax.get_xticklabels() if ax.get_xlim()[0] < text.get_position()[0]]
-    assert len(boxes) >= 3
+    assert len(boxes) >= (3 if values[1] > 10 * values[0] else 2)
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -28,6 +28,7 @@ CONFIG: dict[str, Any] = {
 }
 PROVENANCE: dict[str, Any] = {
     "git": {"commit": "c0ffee" * 6, "dirty": False},
+    "working_folder": None,
     "python": "3.11.7",
     "packages": {"torch": "2.13.0"},
     "device": "a processor",

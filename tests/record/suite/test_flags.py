@@ -53,7 +53,7 @@ def test_versions_that_are_not_those_of_the_others(suite: Path):
 def test_other_test_recordings_whichever_way(suite: Path):
     replaced(suite, "a/1", 1, provenance={"data_fingerprint": "other"})
     assert flags_of(suite, "a") == ["other test recordings"]
-    (suite / "runs/digits/b/0/split.json").write_text(json.dumps({"test": [1, 2]}))
+    (suite / "runs/digits/b/0/split.json").write_text(json.dumps({"train": [], "val": [], "test": [1, 2]}))
     assert flags_of(suite, "b") == ["other test recordings"]
 
 

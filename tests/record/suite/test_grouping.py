@@ -64,7 +64,7 @@ def test_a_run_that_goes_on_and_one_that_is_damaged_are_named(tmp_path: Path):
     (make_run(tmp_path / "x/2_2", 2) / "config.yaml").write_text("{")
     read = read_runs(tmp_path)
     assert [cell.status for cell in read.cells] == ["completed", "running"]
-    assert read.problems[0].startswith("x/2_2: cannot be read (")
+    assert read.problems[0].startswith("x/2_2: config.yaml: cannot be read (")
     assert read_table(tmp_path).parts[0].rows[0].flags == ["seed 1 running (has not ended)"]
 
 

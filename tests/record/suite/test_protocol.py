@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,12 @@ def test_the_size_of_a_batch_is_the_one_that_ran_where_the_settings_leave_it_ope
         path.write_text(text.replace(old, new))
     (part,) = read_table(suite).parts
     assert dict(part.protocol)["training"].endswith("batches of 48")
+
+
+def test_the_commit_of_an_older_run_is_that_of_its_working_folder(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    path = suite / "runs/digits/a/0/result.json"
+    page = json.loads(path.read_text())
+    del page["provenance"]["working_folder"]
+    path.write_text(json.dumps(page))
+    assert clauses(suite)["commit"] == "c0ffee" * 6 + ", of the working folder"

@@ -22,8 +22,8 @@ def test_a_half_written_result_is_named_and_the_rest_is_shown(tmp_path: Path):
     (row,) = table.parts[0].rows
     assert list(row.seeds) == [0, 2]
     assert row.values["test_accuracy"].mean == pytest.approx(0.8)
-    assert [said for said in table.problems if said.startswith("runs/digits/a/1: cannot be read (")]
-    assert any(flag.startswith("seed 1 unreadable") for flag in row.flags)
+    assert [said for said in table.problems if said.startswith("runs/digits/a/1: result.json: cannot be read (")]
+    assert any(flag.startswith("seed 1 damaged") for flag in row.flags)
 
 
 def test_a_run_without_its_settings_is_named_and_left_out(tmp_path: Path):
@@ -42,7 +42,7 @@ def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
     path = suite / "runs/digits/a/0/result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
     table = read_table(suite)
-    assert table.problems == ["runs/digits/a/0: result.json is of schema 7, and this snnlab reads 1; it is left out"]
+    assert table.problems == ["runs/digits/a/0: result.json: is of schema 7, and this snnlab reads 1; it is left out"]
     assert list(table.parts[0].rows[0].seeds) == [1]
 
 

@@ -1,0 +1,96 @@
+"""The pictures of an opened run, as matplotlib's figures: how it learned, what it answered, what its layers do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from snnlab.commands.early import clock_of, no_early_answers
+from snnlab.commands.loading import Run
+from snnlab.config import assemble
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.record.anytime import answered, anytime
+from snnlab.record.evaluation import findings
+from snnlab.record.pictures import default_style, draw_answer, draw_recording
+from snnlab.record.pictures.anytime import draw_anytime
+from snnlab.record.pictures.callback import see
+from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
+from snnlab.record.pictures.goals import draw_errors
+from snnlab.record.report.curves import curves, draw_curve
+from snnlab.record.run_folder import METRICS, PREDICTIONS
+
+_OF_RECORDINGS = ("events", "events_over_time", "readout")
+
+
+def figure_names(run: Run) -> list[str]:
+    """Return the names of the pictures that a run has, those of the layers with the layer's name behind."""
+    layers = [f"{what}/{layer}" for layer in run.built.spiking for what in ("raster", "membranes")]
+    return [*_of_files(run, "test"), *_OF_RECORDINGS, *layers]
+
+
+def figure(run: Run, name: str, part: str, recording: int) -> Figure:
+    """Draw a picture of a run.
+
+    Args:
+        run: The run.
+        name: One of `figure_names`.
+        part: Of which recordings: `train`, `val` or `test`.
+        recording: Which of them, from 0, for a picture of one.
+
+    Raises:
+        ConfigError: if there is no such picture.
+        IndexError: if there is no such recording.
+    """
+    with default_style():
+        if name in _OF_RECORDINGS or name.startswith(("raster/", "membranes/")):
+            found = dict(_of_recording(run, part, recording))
+            if name in found:
+                return found[name]
+        elif (draw := _of_files(run, part).get(name)) is not None:
+            return draw()
+    known = figure_names(run)
+    hint = did_you_mean(name, known) or f" There are {listing(known)}."
+    raise ConfigError(f"figure: there is no {name} of {part} recordings.{hint}")
+
+
+def _of_files(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each picture for which no recordings are needed."""
+    found: dict[str, Callable[[], Figure]] = {}
+    if (run.folder / METRICS).is_file():
+        chosen = run.recorded.selection.get("epoch")
+        found |= {name: partial(draw_curve, run.epochs, one, chosen) for name, one in curves(run.epochs).items()}
+    if (run.folder / PREDICTIONS).is_file() and f"{part}_target" in run.predictions:
+        found |= _of_answers(run, part)
+    return found
+
+
+def _of_answers(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
+    settings = assemble.data_settings(run.experiment)
+    names = run.recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
+    targets, readout, answers = (run.predictions[f"{part}_{what}"] for what in ("target", "readout", "answers"))
+    found, dt = findings(targets, readout, answers, names), settings.step_ms
+    if "error_over_time" in found:
+        return {"error_over_time": partial(draw_errors, found["error_over_time"], dt)}
+    accuracy, each = np.array(found["accuracy_over_time"]), settings.targets == "steps"
+    pictures: dict[str, Callable[[], Figure]] = {
+        "confusion": partial(draw_confusion, np.array(found["confusion"]), names),
+        "accuracy_over_time": partial(draw_accuracy_over_time, accuracy, dt, labelled_steps=each),
+    }
+    seen = None if no_early_answers(run.experiment, settings) else answered(run.predictions, part)
+    if seen is not None:
+        clock = clock_of(settings)
+        pictures["anytime"] = lambda: draw_anytime(anytime(seen, clock), clock)
+    return pictures
+
+
+def _of_recording(run: Run, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
+    (index,) = run.chosen(part, recording)
+    loss = assemble.loss(run.experiment)
+    seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
+    yield from draw_recording(seen)
+    yield from draw_answer(seen)

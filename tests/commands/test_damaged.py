@@ -1,0 +1,126 @@
+"""Of a run whose files are damaged every command says which, and what writes it anew; the cure is what it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snnlab import train
+
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    return train(*FAST, digits_store, "pictures=null", f"output_dir={tmp_path_factory.mktemp('runs')}").folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """Return a copy of a run, whose files may be damaged."""
+    return Path(shutil.copytree(trained, tmp_path / "outputs" / "digits" / "1_0"))
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _without_metrics(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "metrics": None}))
+
+
+HARMS = {
+    "predictions.npz": _cut,
+    "split.json": _cut,
+    "metrics.csv": lambda path: path.write_text("\0"),
+    "result.json": _without_metrics,
+    "config.yaml": _cut,
+}
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_the_file_is_named_and_what_to_do(snnlab: Snnlab, run: Path, name: str):
+    HARMS[name](run / name)
+    for command in (("report",), ("reproduce",), ("bench", "compare", str(run))):
+        done = snnlab(*command, str(run))
+        assert (done.status, done.out) == (2, ""), command
+        assert f"{run / name}: cannot be read (" in done.err
+        assert f"init_from={run}" in done.err if name == "config.yaml" else f"snnlab train resume={run}" in done.err
+        assert len(done.err.splitlines()) == 1, done.err
+
+
+@pytest.mark.parametrize("name", [name for name in HARMS if name != "config.yaml"])
+def test_resuming_the_run_writes_the_file_anew(trained: Path, run: Path, name: str):
+    HARMS[name](run / name)
+    train(f"resume={run}")
+    one, again = (json.loads((folder / "result.json").read_text())["metrics"] for folder in (trained, run))
+    assert again == one
+    for other in ("split.json", "metrics.csv"):
+        assert (run / other).read_bytes() == (trained / other).read_bytes()
+    with np.load(trained / "predictions.npz") as before, np.load(run / "predictions.npz") as after:
+        assert all(np.array_equal(before[array], after[array]) for array in before.files)
+    assert (run / "result_damaged.json").exists() == (name == "result.json")
+
+
+def test_a_configuration_that_is_cut_cannot_be_resumed(snnlab: Snnlab, run: Path):
+    before = sorted(run.rglob("*"))
+    _cut(run / "config.yaml")
+    done = snnlab("train", f"resume={run}")
+    assert done.status == 2
+    assert f"{run / 'config.yaml'}: cannot be read (" in done.err
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "result.json", "config.yaml"])
+def test_among_others_it_is_one_row_and_they_are_shown(snnlab: Snnlab, trained: Path, run: Path, name: str):
+    shutil.copytree(trained, run.with_name("2_0"))
+    HARMS[name](run / name)
+    listed = snnlab("runs", "list", str(run.parent))
+    assert listed.status == 0
+    assert listed.out.count("completed") == (2 if name == "predictions.npz" else 1)
+    done = snnlab("report", str(run.parent))
+    assert done.status == 0, done.err
+    page = (run.parent / "report.html").read_text()
+    assert page.count("<td>damaged") == (0 if name == "predictions.npz" else 1)
+    assert "2_0" in page
+    table = snnlab("bench", "table", str(run.parent))
+    assert table.status == 0, table.err
+    assert f"{name}: cannot be read" in " ".join(table.out.split())
+
+
+def test_a_comparison_leaves_it_out_and_says_so(snnlab: Snnlab, trained: Path, run: Path):
+    shutil.copytree(trained, run.with_name("2_0"))
+    _cut(run / "predictions.npz")
+    other = shutil.copytree(trained, run.parents[1] / "other")
+    done = snnlab("bench", "compare", str(run.parent), str(other))
+    assert done.status == 0, done.err
+    assert f"{run / 'predictions.npz'}: cannot be read (" in done.err
+    assert "left out" in done.err
+
+
+def test_weights_of_another_network_are_one_line(snnlab: Snnlab, run: Path, tmp_path: Path):
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("out_features: 16", "out_features: 17"))
+    np.save(tmp_path / "one.npy", np.array([[1, 1, 5, 0]]))
+    lines = []
+    for command in (("predict", str(run), str(tmp_path / "one.npy")), ("evaluate", str(run))):
+        done = snnlab(*command)
+        assert done.status == 2
+        lines.append([line for line in done.err.splitlines() if line.startswith("snnlab: ")])
+    assert lines[0] == lines[1]
+    assert "its weights do not fit this network" in lines[0][0]
+
+
+def test_an_evaluation_is_not_written_into_a_run(snnlab: Snnlab, run: Path):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    done = snnlab("evaluate", str(run), "--out", str(run))
+    assert done.status == 2
+    assert "--out" in done.err
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before

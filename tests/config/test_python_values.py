@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.config.python_values import as_overrides
+
+GROUPS = ("model", "neuron", "data", "optimizer", "logger", "trainer")
+
+
+def made(*given: Any, **settings: Any) -> list[str]:
+    return as_overrides(given, settings, GROUPS, "train")
+
+
+def test_what_is_typed_stays_as_it_is_and_in_its_place() -> None:
+    assert made("model=mlp_lif", {"seed": 1}, "~model.layers.pool1", name="mine") == [
+        "model=mlp_lif",
+        "seed=1",
+        "~model.layers.pool1",
+        "name=mine",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides"),
+    [
+        ({"model": "mlp_lif", "logger": None}, ["model=mlp_lif", "logger=null"]),
+        ({"optimizer": {"lr": 0.01, "fused": True}}, ["optimizer.lr=0.01", "optimizer.fused=true"]),
+        ({"model": {"layers": {"lif1": {"tau_mem": 5}}}}, ["model.layers.lif1.tau_mem=5"]),
+        ({"data": {"frames": {"type": "voxel_grid"}}}, ["data.frames={type: voxel_grid}"]),
+        ({"pictures": {"recordings": 1}}, ["pictures={recordings: 1}"]),
+        ({"data.root": Path("/a b/c"), "plugins": ("mine",)}, ["data.root='/a b/c'", "plugins=[mine]"]),
+        ({"trainer": {"max_epochs": np.int64(3)}, "seed": np.int32(2)}, ["trainer.max_epochs=3", "seed=2"]),
+        ({"data.sensor_size": np.array([8, 6, 2])}, ["data.sensor_size=[8, 6, 2]"]),
+        ({"+model.layers.n": {"type": "batch_norm", "after": "a"}}, ["+model.layers.n={type: batch_norm, after: a}"]),
+        ({"optimizer.lr": np.float64(0.25), "name": np.str_("a")}, ["optimizer.lr=0.25", "name=a"]),
+        ({"name": "x=1,y"}, ["name='x=1,y'"]),
+        ({"resume": Path("outputs/a b=1")}, ["resume=outputs/a b=1"]),
+        ({"data": {}}, ["data={}"]),
+    ],
+    ids=str,
+)
+def test_values_become_overrides(settings: dict[str, Any], overrides: list[str]) -> None:
+    assert made(settings) == overrides
+
+
+@pytest.mark.parametrize("given", [["model=mlp_lif"], 3, None])
+def test_what_is_neither_an_override_nor_a_mapping_is_refused_with_the_form(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"train takes overrides .*'model=mlp_lif', or Python values"):
+        made(given)
+
+
+def test_a_value_that_no_yaml_holds_is_refused_with_its_place() -> None:
+    with pytest.raises(TypeError, match=r"train: optimizer\.lr: <object .* is no value of a setting"):
+        made(optimizer={"lr": object()})
+    with pytest.raises(TypeError, match="got 3 as the name of a setting"):
+        made({3: 4})

@@ -1,0 +1,44 @@
+"""What stands at the axes of a search's pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from snnlab.record.pictures.style import render
+from snnlab.search import pictures
+from snnlab.search.study import quiet_optuna
+
+
+def test_a_logarithmic_axis_says_so_and_has_round_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import optuna
+
+    figures: dict[str, Figure] = {}
+
+    def saved(figure: Figure, path: Path) -> Path:
+        render(figure)
+        figures[path.stem] = figure
+        return path
+
+    monkeypatch.setattr(pictures, "_saved", saved)
+    with quiet_optuna():
+        study = optuna.create_study()
+        for rate, size in zip(np.geomspace(0.00017, 0.08, 6), range(6), strict=True):
+            values = {"optimizer.lr": float(rate), "size": size}
+            kinds = {
+                "optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 0.1, log=True),
+                "size": optuna.distributions.IntDistribution(0, 8),
+            }
+            study.add_trial(optuna.trial.create_trial(params=values, distributions=kinds, values=[float(rate)]))
+        pictures.draw(study, ["val/loss"], tmp_path / "pictures")
+    rate, size = figures["slice_val_loss"].axes
+    low, high = rate.get_xlim()
+    numbers = [tick.get_text() for tick in rate.get_xticklabels() if low <= tick.get_position()[0] <= high]
+    assert rate.get_xlabel() == "optimizer.lr (log)"
+    assert size.get_xlabel() == "size"
+    assert {float(number) for number in numbers} <= {0.0001, 0.001, 0.01, 0.1}
+    assert len(numbers) >= 2
+    assert "optimizer.lr (log)" in [tick.get_text() for tick in figures["parallel_val_loss"].axes[0].get_xticklabels()]
