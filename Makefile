@@ -10,6 +10,8 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 ENGINES := $(VENV)/.engines
+# Files of tests go to as many processes as there are cores; one file stays in one, with its fixtures.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
 LIBRARIES := snnlab spikingjelly_compiled norse sinabs
 MAIN_ARMS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntorch relu relu_bf16 convs
@@ -26,7 +28,7 @@ train: $(STAMP) ## set everything up and train; ARGS are overrides
 	@$(VENV)/bin/snnlab train $(ARGS)
 
 test: $(PEERS) ## set everything up and run the tests; ARGS go to pytest
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
 check: lint test ## what must pass before a change lands: lint, then the tests
 

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # in their last digits from sums over eight, and small tensors are slower on many.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "2"
+# Tests run in several processes at a time, and OpenMP's threads would wait for each other by spinning.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)
