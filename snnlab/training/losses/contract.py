@@ -66,6 +66,13 @@ class Part(nn.Module, ABC):
     def count_classes(self, counts: Tensor) -> None:
         """Learn how many training recordings there are of each class, `[K]`."""
 
+    def labelled(self, targets: Tensor) -> Tensor | None:
+        """Return over how many labelled steps the value is a mean; None where it is one over the samples.
+
+        Several processes, and several batches a step, need it to learn what one large batch would teach.
+        """
+        return None
+
     @abstractmethod
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

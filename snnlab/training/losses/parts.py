@@ -72,6 +72,10 @@ class WeightedParts(Loss):
         for _, each in self.beside():
             each.part.count_classes(counts)
 
+    def labelled(self, targets: Tensor) -> Tensor | None:
+        """Return those of the loss itself."""
+        return self.main.labelled(targets)
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
