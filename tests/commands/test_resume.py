@@ -264,12 +264,17 @@ def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digi
 
 
 def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path: Path, digits_store: str):
-    given = (*FAST, digits_store, "average={type: swa, start: 0.5}", "scheduler=none", "selection=last", "pictures=null")
+    given = (
+        *FAST,
+        digits_store,
+        "average={type: swa, start: 0.5}",
+        "scheduler=none",
+        "selection=last",
+        "pictures=null",
+    )
     run = train(*given, f"output_dir={tmp_path / 'run'}", "trainer.max_epochs=2").folder
     train(f"resume={run}", "trainer.max_epochs=6")
     longer = train(*given, f"output_dir={tmp_path / 'longer'}", "trainer.max_epochs=6").folder
-    losses = [load(of).epochs["val/loss"] for of in (run, longer)]
-    assert losses[0][1:] == pytest.approx(losses[1][1:])  # the second epoch's is that of its weights in both
     assert_same(run, longer)
 
 
