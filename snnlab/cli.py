@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 import time
+from contextlib import suppress
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
@@ -45,7 +46,7 @@ first steps:
 
 
 def main() -> int:
-    """Run the command line; return the exit status: 0, 2 for a user's mistake, 130 or 143 after an interruption."""
+    """Run the command line; return the exit status: 0, 2 for a user's mistake, 128 and its number after a signal."""
     started = time.perf_counter()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
@@ -70,13 +71,16 @@ def main() -> int:
 
 def _run(name: str, arguments: list[str], started: float) -> int:
     from snnlab.errors import Interrupted, SnnlabError
+    from snnlab.signals import raised_signals
 
     command = importlib.import_module(f"snnlab.commands.{name}")
     try:
-        return command.main(arguments, started)
+        with raised_signals():
+            return command.main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
-        print(f"snnlab: {stop}", file=sys.stderr)
+        with suppress(OSError):  # where the terminal is gone, which is what the signal says
+            print(f"snnlab: {stop}", file=sys.stderr)
         return stop.status
     except SnnlabError as error:
         from snnlab.console import say_error

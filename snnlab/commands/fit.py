@@ -84,7 +84,7 @@ def fit_and_test(
     Raises:
         RecordError: if the folder cannot be written, or another process trains in it.
         ProcessError: if one of several processes of the training ends before it is over.
-        Interrupted: after Ctrl-C or SIGTERM; nothing is tested then.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP; nothing is tested then.
         Exception: whatever stopped the training, after `status: failed` was written.
     """
     text = config_text(experiment.record or {})
@@ -99,15 +99,15 @@ def fit_and_test(
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
         watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
+        device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
+        source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         create_run_folder(folder, text)
         search = search_of(folder)
         put_by(folder)
         if not resumption:
             held.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
-        result.control = experiment.control
-        device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
-        result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
+        result.control, result.provenance = experiment.control, source
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
             write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
             write_hot_pixels(folder, data.hot)

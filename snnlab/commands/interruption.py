@@ -20,12 +20,12 @@ def received_signal(error: BaseException) -> signal.Signals | None:
     While the network trains it is ours. Around that, Lightning turns Ctrl-C into `sys.exit(1)`, and SIGTERM into an
     exit of its own.
     """
-    if isinstance(error, StoppedError):
-        return error.signum
+    if isinstance(error, StoppedError | Interrupted):
+        return signal.Signals(error.signum)
     if isinstance(error, SIGTERMException):
         return signal.SIGTERM
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        return signal.SIGINT
+        return received_signal(error.__context__)
     return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
 
 

@@ -1,0 +1,38 @@
+"""Signals that end a command raise, as Ctrl-C does, so that what it has begun is cleaned up, and a line is said."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from snnlab.errors import Interrupted
+
+# Beside Ctrl-C: what `kill` and a scheduler send, and what a terminal sends when it is closed or its line breaks.
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def raised_signals() -> Iterator[None]:
+    """Let signals that would end this process raise `Interrupted` within.
+
+    One that is ignored, as `nohup` has it, stays ignored. While it ends this process takes no further one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _raise) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    for other in ENDING:
+        if signal.getsignal(other) is _raise:
+            signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(f"ended by {signal.Signals(number).name}", number)
