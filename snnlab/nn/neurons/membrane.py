@@ -196,8 +196,7 @@ class LeakyMembrane(Neuron):
 
     def rest(self, x: Tensor) -> Tensor:
         """Return the membrane at rest, v = v_leak, for one step of input."""
-        v_leak = self.value("v_leak")
-        return v_leak.to(x.dtype).expand_as(x) if isinstance(v_leak, Tensor) else torch.full_like(x, v_leak)
+        return potential(self.value("v_leak"), x)
 
     def constants(self) -> list[Constant]:
         """Return the membrane's time constant."""
@@ -221,6 +220,11 @@ class LeakyMembrane(Neuron):
         """Return the constants that `print(network)` shows."""
         tau = f"beta={self.beta}" if self.tau_mem is None else f"tau_mem={self.tau_mem}"
         return f"{tau}, dt={self.dt}"
+
+
+def potential(value: Number, x: Tensor) -> Tensor:
+    """Return a membrane at one potential, or each neuron's own, for one step of input."""
+    return value.to(x.dtype).expand_as(x) if isinstance(value, Tensor) else torch.full_like(x, value)
 
 
 def average_left(a: Number, decay: Decay) -> Number:
