@@ -15,6 +15,7 @@ from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeights
 from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
 from snnlab.training.losses.cross_entropy import checked_smoothing
+from snnlab.training.losses.means import within_lengths
 
 
 @LOSSES.register("cross_entropy_steps")
@@ -50,7 +51,7 @@ class StepCrossEntropy(Loss):
     ) -> Valued:
         """Return the loss; it has one part. Without a labelled step it is 0."""
         each = functional.cross_entropy(
-            y.flatten(0, 1),
+            within_lengths(y, lengths).flatten(0, 1),
             targets.flatten(),
             reduction="none",
             ignore_index=IGNORED,
@@ -63,6 +64,10 @@ class StepCrossEntropy(Loss):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the output itself, `[T, B, K]`."""
+        return y
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the output itself."""
         return y
 
     def answers(self, y: Tensor) -> Tensor:

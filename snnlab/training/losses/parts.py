@@ -91,6 +91,10 @@ class WeightedParts(Loss):
         """Return the loss's readout."""
         return self.main.readout(y, lengths)
 
+    def running(self, y: Tensor) -> Tensor:
+        """Return the loss's readouts up to each step."""
+        return self.main.running(y)
+
     def answers(self, y: Tensor) -> Tensor:
         """Return the loss's answers."""
         return self.main.answers(y)
