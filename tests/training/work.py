@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 class _Elements(TorchDispatchMode):
@@ -17,7 +18,7 @@ class _Elements(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.total += sum(part.numel() for part in torch.utils._pytree.tree_leaves(out) if isinstance(part, Tensor))
+        self.total += sum(part.numel() for part in tree_leaves(out) if isinstance(part, Tensor))
         return out
 
 
