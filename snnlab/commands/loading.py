@@ -93,10 +93,9 @@ class Run:
         from snnlab.config.plugins import import_plugins
 
         import_plugins(self.experiment.plugins)
-        from snnlab.training.checkpoints import network_weights
 
         built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
-        built.network.load_state_dict(network_weights(checkpoint_file(self.folder, self.checkpoint)))
+        load_weights(built.network, self.folder, self.checkpoint)
         built.network.eval()
         return built
 
@@ -159,24 +158,41 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     from snnlab.config import assemble
     from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
-    from snnlab.errors import ConfigError
-    from snnlab.training.checkpoints import network_weights
 
     import_plugins(experiment.plugins)
-    weights = network_weights(checkpoint_file(run, checkpoint))
+    checkpoint_file(run, checkpoint)  # before anything is built
     assemble.set_threads(experiment.threads)
     settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
     built = assemble.network(experiment, settings)
     check_goal(experiment, settings, loss, built)
-    try:
-        built.network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
+    load_weights(built.network, run, checkpoint)
     dataset = assemble.dataset(experiment)
     data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
     assemble.count_classes(loss, data)
     return Assembled(settings, loss, built, dataset, data)
+
+
+def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
+    """Give a network the weights of a run.
+
+    Args:
+        network: The network.
+        run: The run's folder.
+        checkpoint: Whose weights.
+
+    Raises:
+        RecordError: if there are none, or they are damaged.
+        ConfigError: if they are of another network.
+    """
+    from snnlab.errors import ConfigError
+    from snnlab.training.checkpoints import network_weights
+
+    weights = network_weights(checkpoint_file(run, checkpoint))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
 
 
 def init_from(network: Network, run: Path) -> str:

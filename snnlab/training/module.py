@@ -17,6 +17,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
+from snnlab.nn.neurons.learned import learned_figures
 from snnlab.nn.temporal import Counts, only_spikes
 from snnlab.nn.windows import run_windows
 from snnlab.seeds import Stream, derived_seed
@@ -208,8 +209,9 @@ class SpikingModule(L.LightningModule):
         return self._step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means and the learning rate it was trained with."""
+        """Log the epoch's means, the learning rate it was trained with, and what neurons have learned of constants."""
         self.log("lr", self._lr)
+        self.log_dict(learned_figures(self.network))
         self._log_stage("train")
 
     def on_validation_epoch_end(self) -> None:

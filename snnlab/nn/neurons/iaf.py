@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.learn import Learn, Shape, number_text
 from snnlab.nn.neurons.membrane import Coefficients, potential, require_finite, require_words
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
@@ -93,4 +93,4 @@ class IAF(SpikingMembrane):
 
     def extra_repr(self) -> str:
         """Return the threshold that `print(network)` shows."""
-        return f"v_threshold={self.v_threshold:g}"
+        return f"v_threshold={number_text(self.v_threshold)}"

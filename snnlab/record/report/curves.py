@@ -20,6 +20,7 @@ from snnlab.record.pictures.style import (
     plain_numbers,
     title,
 )
+from snnlab.record.report.learned import learned_lines
 
 # Lines of more layers are told apart by their markers too.
 _COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
@@ -33,7 +34,7 @@ _PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r
 
 
 def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterator[tuple[str, Figure]]:
-    """Yield loss, score and learning rate of a run, and the rates of its layers, each with what it shows.
+    """Yield loss, score and learning rate of a run, rates and learned constants of its layers, with what each shows.
 
     Args:
         epochs: The columns of `metrics.csv`.
@@ -48,6 +49,8 @@ def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterato
         lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
         if lines and not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
             yield words, _draw(epochs, lines, axis, chosen)
+    for what, of_layers in learned_lines(epochs):
+        yield f"{what}, learned, by layer", _draw(epochs, of_layers, what, chosen)
     if "lr" in epochs:
         yield "learning rate", _draw(epochs, [("lr", "lr")], "learning rate", chosen)
 
