@@ -25,6 +25,7 @@ from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
 from snnlab.training.optimization.average import Average
+from snnlab.training.optimization.groups import rates
 from snnlab.training.optimization.schedules import RunLength
 from snnlab.training.processes.shares import Shares, size_of
 
@@ -166,16 +167,18 @@ class SpikingModule(L.LightningModule):
             self.average.follow(self._epochs_before, self.trainer.max_epochs)
 
     def on_train_epoch_start(self) -> None:
-        """Remember the learning rate that this epoch is trained with: schedules step before its end."""
-        self._lr = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        """Remember the learning rates that this epoch is trained with: schedules step before its end."""
+        self._rates = rates(self.optimizers().param_groups)  # type: ignore[union-attr]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's learning rate, since a resumed epoch does not start again, and the run's length."""
-        checkpoint.update(lr_of_epoch=self._lr, max_epochs=self.trainer.max_epochs)
+        """Keep the epoch's learning rates, since a resumed epoch does not start again, and the run's length."""
+        checkpoint.update(lr_of_epoch=self._rates, max_epochs=self.trainer.max_epochs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the epoch's learning rate."""
-        self._lr, self._epochs_before = checkpoint["lr_of_epoch"], checkpoint.get("max_epochs")
+        """Go on with the epoch's learning rates."""
+        self._rates, self._epochs_before = checkpoint["lr_of_epoch"], checkpoint.get("max_epochs")
+        if not isinstance(self._rates, dict):  # of an older run
+            self._rates = {"lr": self._rates}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give dropout numbers that depend on step, batch and process alone, not on what happened before."""
@@ -209,8 +212,8 @@ class SpikingModule(L.LightningModule):
         return self._step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, the learning rate it was trained with, and what neurons have learned of constants."""
-        self.log("lr", self._lr)
+        """Log the epoch's means, the learning rates it was trained with, and what neurons have learned of constants."""
+        self.log_dict(self._rates)
         self.log_dict(learned_figures(self.network))
         self._log_stage("train")
 

@@ -51,8 +51,9 @@ def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterato
             yield words, _draw(epochs, lines, axis, chosen)
     for what, of_layers in learned_lines(epochs):
         yield f"{what}, learned, by layer", _draw(epochs, of_layers, what, chosen)
+    rates = [(key, key.removeprefix("lr/")) for key in epochs if key.startswith("lr/")]
     if "lr" in epochs:
-        yield "learning rate", _draw(epochs, [("lr", "lr")], "learning rate", chosen)
+        yield "learning rate", _draw(epochs, rates or [("lr", "lr")], "learning rate", chosen)
 
 
 def draw_costs(points: Sequence[tuple[str, float, float]], x: str, y: str) -> Figure:
