@@ -31,8 +31,17 @@ from snnlab.record.lock import locked
 from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by, search_of
+from snnlab.record.run_folder import (
+    Result,
+    config_text,
+    create_run_folder,
+    log_file,
+    logged_warnings,
+    put_by,
+    search_of,
+)
 from snnlab.training.callbacks.progress import console_callbacks
+from snnlab.training.callbacks.risen_loss import RisenLoss
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
@@ -172,6 +181,7 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
     speaking = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
         SilenceWarning(),
+        RisenLoss(),
         *assemble.pictures(experiment),
         *assemble.monitors(experiment),
         logged,
@@ -213,6 +223,7 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
     finally:
         result.timing = watched.timing.summary()
         try:
+            result.warnings = logged_warnings(result.folder)
             result.write()
         except OSError as error:
             raise _incomplete(result.folder, error) from error

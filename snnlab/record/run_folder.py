@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,8 @@ from snnlab.files import unwritable, write_json, write_text
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
 RESULT, EARLIER_RESULT = "result.json", "result_before_{}.json"
+LOG = "log.txt"
+_WARNING = re.compile(r"\S+ \S+ WARNING snnlab\.\S+: (.*)")
 # How the name of a run ends that repeats the one beside it.
 REPEATED = "_repeated"
 Status = Literal["completed", "failed", "interrupted"]
@@ -44,6 +47,7 @@ class Result:
         control: What was made worthless, as `control:` says; None: nothing, the metrics are results.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Why it failed, or None.
+        warnings: What was warned of while it trained, as `log.txt` has it, each once.
     """
 
     folder: Path
@@ -57,6 +61,7 @@ class Result:
     control: str | None = None
     search: dict[str, Any] | None = None
     error: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     def write(self) -> None:
         """Write `result.json`."""
@@ -123,7 +128,7 @@ def _number(path: Path) -> int:
 @contextmanager
 def log_file(folder: Path) -> Iterator[None]:
     """Let everything that snnlab and Lightning say go to `log.txt` too."""
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Lightning's two do not pass on to one above them.
     names = ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings")
@@ -140,3 +145,10 @@ def log_file(folder: Path) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+
+
+def logged_warnings(folder: Path) -> list[str]:
+    """Return what snnlab has warned of in a run's log, in order, each once; of a resumed run in all of its parts."""
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return list(dict.fromkeys(found[1] for line in lines if (found := _WARNING.fullmatch(line))))
