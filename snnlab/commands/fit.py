@@ -155,7 +155,12 @@ def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule
     first_layer = assemble.first_layer(experiment, built, data, backend)
     if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
         _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
-    return {"backend": backend, "first_layer": first_layer, "heap_kept": heap_kept}
+    return {
+        "backend": backend,
+        "first_layer": first_layer,
+        "heap_kept": heap_kept,
+        "precision": str(trainer.precision),
+    }
 
 
 def _fit(job: Job, watched: _Watched, module: SpikingModule, data: EventDataModule) -> None:

@@ -54,6 +54,12 @@ def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Pa
     assert any("far above the" in warning for warning in result.get("warnings", []))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_record_has_the_precision_that_ran(workplace: Path, digits_store: str, precision: str):
+    result = train(*FAST, digits_store, "pictures=null", "logger=none", f"trainer.precision={precision}")
+    assert result.provenance["numerics"].get("precision") == precision
+
+
 def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", *FAST, digits_store)
     assert done.status == 0, done.err
