@@ -50,7 +50,7 @@ from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
 from snnlab.training.processes.team import Team
-from snnlab.training.resuming.longer import LongerSchedule
+from snnlab.training.resuming.longer import LongerRun
 from snnlab.training.resuming.resumption import Resumption
 from snnlab.training.resuming.snapshots import Snapshots
 from snnlab.training.resuming.stopping import StopOnSignal, StoppedError
@@ -121,7 +121,7 @@ def fit_and_test(
             write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
             write_hot_pixels(folder, data.hot)
             if resumption and resumption.checkpoint:
-                _log.info(str(resumption))
+                _log.info(resumption.words(watched.trainer.max_epochs))
             if note := assemble.norm_note(wanted, built.network, data.settings.batch_size):
                 _log.warning(note)
             mates.join(gpu=wanted.gpu)
@@ -197,7 +197,7 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         *(speaking if team.leads else []),
         *assemble.annealing(experiment, built.network),
         *mode_callbacks(experiment, folder),
-        *([LongerSchedule()] if resumption and resumption.longer else []),
+        *([LongerRun(resumption)] if resumption else []),
         MetricsCSV(folder / "metrics.csv"),
         selection,
         snapshots,

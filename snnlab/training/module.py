@@ -109,7 +109,6 @@ class SpikingModule(L.LightningModule):
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
         self._shares = Shares()
-        self._epochs_before: int | None = None
         self.average, self.window, self.frozen = options.average, options.window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
         made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
@@ -158,25 +157,20 @@ class SpikingModule(L.LightningModule):
         self.exchange_average()
 
     def on_train_start(self) -> None:
-        """Set frozen layers to evaluation: Lightning leaves all as it finds them, and complains of any before this.
-
-        An average of the run's last part follows the run's new length, where it is resumed for longer.
-        """
+        """Set frozen layers to evaluation: Lightning leaves all as it finds them, and complains of any before this."""
         self.train()
-        if self.average is not None and self._epochs_before is not None:
-            self.average.follow(self._epochs_before, self.trainer.max_epochs)
 
     def on_train_epoch_start(self) -> None:
         """Remember the learning rates that this epoch is trained with: schedules step before its end."""
         self._rates = rates(self.optimizers().param_groups)  # type: ignore[union-attr]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's learning rates, since a resumed epoch does not start again, and the run's length."""
-        checkpoint.update(lr_of_epoch=self._rates, max_epochs=self.trainer.max_epochs)
+        """Keep the epoch's learning rates: a resumed epoch does not start again."""
+        checkpoint["lr_of_epoch"] = self._rates
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the epoch's learning rates."""
-        self._rates, self._epochs_before = checkpoint["lr_of_epoch"], checkpoint.get("max_epochs")
+        self._rates = checkpoint["lr_of_epoch"]
         if not isinstance(self._rates, dict):  # of an older run
             self._rates = {"lr": self._rates}
 
