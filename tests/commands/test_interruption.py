@@ -15,8 +15,6 @@ import pytest
 
 from snnlab import train
 from snnlab.errors import Interrupted
-from snnlab.signals import raised_signals
-from snnlab.training.resuming.stopping import stop_signals
 
 from . import killing
 from .conftest import FAST
@@ -103,23 +101,6 @@ def test_a_signal_before_the_first_batch_leaves_the_record_of_an_interrupted_run
     line, cure = (workplace / "log").read_text().splitlines()[-2:]
     assert line.startswith("snnlab: interrupted after 0 of 100000 epochs")
     assert cure == f"  snnlab train resume={record.parent} goes on"
-
-
-def test_a_hangup_that_nohup_keeps_away_is_not_heard():
-    before = signal.getsignal(signal.SIGHUP)
-    try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with raised_signals():
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert signal.SIGHUP not in stop_signals()
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        assert signal.SIGHUP in stop_signals()
-        with pytest.raises(Interrupted) as caught, raised_signals():
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert caught.value.status == 129
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_ctrl_c_stops_a_sweep_and_not_only_its_run(workplace: Path, digits_store: str):
