@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,6 @@ def test_the_report_has_them(run: Path, taus: np.ndarray, snnlab: Snnlab) -> Non
 
 
 def test_in_python_a_setting_tells_what_it_is_now(run: Path, taus: np.ndarray) -> None:
-    lif = load(run).network.get_submodule("lif1")
+    lif: Any = load(run).network.get_submodule("lif1")
     np.testing.assert_allclose(lif.tau_mem.numpy().ravel(), taus, rtol=1e-6)
     assert f"tau_mem={taus.min():.4g} to {taus.max():.4g}, dt=80.0" in repr(lif)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor
 
@@ -25,7 +25,8 @@ class Adaptive(SpikingMembrane):
         rho: The factor of one step itself, in place of `tau_adapt`.
     """
 
-    tau_adapt, rho = quantity("tau_adapt"), quantity("rho")
+    tau_adapt: Any = quantity("tau_adapt")
+    rho: Any = quantity("rho")
 
     def set_adaptation(self, tau_adapt: TimeConstant | None, rho: float | None) -> None:
         """Keep the adaptation's decay, which the membrane's constructor does not know."""
@@ -99,7 +100,7 @@ class AdaptiveThreshold(Adaptive):
         ValueError: if it is negative, or zero and to be learned.
     """
 
-    adaptation = quantity("adaptation")
+    adaptation: Any = quantity("adaptation")
 
     def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
         """Keep the threshold's settings, which the membrane's constructor does not know."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,7 +97,8 @@ class AdLIF(Adaptive):
     networks through adaptation, 2024.
     """
 
-    a, b = quantity("a"), quantity("b")
+    a: Any = quantity("a")
+    b: Any = quantity("b")
 
     def __init__(
         self,

@@ -90,7 +90,9 @@ class LeakyMembrane(Neuron):
         ValueError: if a value is out of its range, or cannot be learned.
     """
 
-    tau_mem, beta, v_leak = quantity("tau_mem"), quantity("beta"), quantity("v_leak")
+    tau_mem: Any = quantity("tau_mem")
+    beta: Any = quantity("beta")
+    v_leak: Any = quantity("v_leak")
     leaks: ClassVar[bool] = True
     canonical: ClassVar[bool] = False
     backend: Backend = "auto"

@@ -64,7 +64,8 @@ class SinabsLIF(LeakyMembrane):
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
 
-    tau_syn, alpha = quantity("tau_syn"), quantity("alpha")
+    tau_syn: Any = quantity("tau_syn")
+    alpha: Any = quantity("alpha")
 
     def __init__(
         self,

@@ -55,7 +55,8 @@ class SpikingMembrane(LeakyMembrane):
         ValueError: if a value is out of its range or cannot be learned, or a delay is asked for where nothing is reset.
     """
 
-    v_threshold, v_reset = quantity("v_threshold"), quantity("v_reset")
+    v_threshold: Any = quantity("v_threshold")
+    v_reset: Any = quantity("v_reset")
 
     def __init__(
         self,

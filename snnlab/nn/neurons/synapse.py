@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -39,7 +39,8 @@ class Synaptic(LeakyMembrane):
         decay: `exact` or `euler`, for both time constants.
     """
 
-    tau_syn, alpha = quantity("tau_syn"), quantity("alpha")
+    tau_syn: Any = quantity("tau_syn")
+    alpha: Any = quantity("alpha")
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
         """Keep the synapse's settings, which the membrane's constructor does not know."""
