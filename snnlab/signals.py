@@ -35,4 +35,4 @@ def _raise(number: int, frame: FrameType | None) -> None:
     for other in ENDING:
         if signal.getsignal(other) is _raise:
             signal.signal(other, signal.SIG_IGN)
-    raise Interrupted(f"ended by {signal.Signals(number).name}", number)
+    raise Interrupted(f"stopped by {signal.Signals(number).name}", number)

@@ -34,7 +34,7 @@ def test_a_signal_raises_once_and_is_what_it_was_afterwards(number: signal.Signa
     with pytest.raises(Interrupted) as caught:
         ended()
     assert caught.value.status == 128 + number
-    assert str(caught.value) == f"ended by {number.name}"
+    assert str(caught.value) == f"stopped by {number.name}"
     assert {signal.getsignal(each) for each in ENDING} == {signal.SIG_DFL}
 
 

@@ -23,7 +23,6 @@ from snnlab.config.assemble_options import annealing as annealing
 from snnlab.config.assemble_options import freeze, options
 from snnlab.config.assemble_processes import norm_note as norm_note
 from snnlab.config.assemble_processes import processes as processes
-from snnlab.config.assemble_processes import require_shares as require_shares
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target

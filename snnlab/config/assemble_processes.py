@@ -76,24 +76,6 @@ def processes(experiment: Experiment) -> Processes:
     return found
 
 
-def require_shares(found: Processes, sizes: Mapping[str, int]) -> None:
-    """Refuse more processes than there are recordings to evaluate: each of them needs one at least.
-
-    Args:
-        found: The processes.
-        sizes: How many there are, by what they are for; of none nothing is asked.
-
-    Raises:
-        ConfigError: then.
-    """
-    for purpose, size in sizes.items():
-        if 0 < size < found.world:
-            raise ConfigError(
-                f"trainer.devices: {found.world} processes cannot share {size} {purpose} recordings; have as many as"
-                f" recordings, or fewer"
-            )
-
-
 def norm_note(found: Processes, network: nn.Module, batch_size: int) -> str | None:
     """Return in words what several processes change for batch norm, or None where there is none of it.
 

@@ -145,23 +145,17 @@ class EventDataModule(L.LightningDataModule):
             return frames
         return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, self._first))
 
-    def evaluated(self) -> dict[str, int]:
-        """Return how many recordings, or windows of them, are validated and tested."""
-        return {"validation": self._places(self.split.val).size, "test": self._places(self.split.test).size}
-
-    def _places(self, indices: np.ndarray) -> np.ndarray:
-        return indices if self.windows is None else self.windows.of(indices)
-
     def _loader(
         self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
     ) -> DataLoader[Any]:
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         begins = (0, 0) if seed is None else self.begins
+        places = indices if self.windows is None else self.windows.of(indices)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
             _Recordings(self.store, self.windows, self.control, pipeline, seed),
-            sampler=BatchSampler(self._places(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
+            sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -89,7 +89,7 @@ KILLED = ("plugins=[tests.commands.killing]", "+callbacks.kill={_target_: tests.
 def test_a_signal_before_there_is_a_run_leaves_a_line_and_nothing_else(workplace: Path, digits_store: str, name: str):
     status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", f"{name}@built")
     assert status == 128 + signal.Signals[f"SIG{name}"]
-    assert (workplace / "log").read_text().splitlines()[-1] == f"snnlab: ended by SIG{name}"
+    assert (workplace / "log").read_text().splitlines()[-1] == f"snnlab: stopped by SIG{name}"
     assert [path.name for path in workplace.iterdir()] == ["log"]
 
 
