@@ -70,13 +70,18 @@ def main() -> int:
 
 
 def _run(name: str, arguments: list[str], started: float) -> int:
-    from snnlab.errors import Interrupted, SnnlabError
     from snnlab.signals import raised_signals
+
+    with raised_signals():
+        return _status(name, arguments, started)
+
+
+def _status(name: str, arguments: list[str], started: float) -> int:
+    from snnlab.errors import Interrupted, SnnlabError
 
     command = importlib.import_module(f"snnlab.commands.{name}")
     try:
-        with raised_signals():
-            return command.main(arguments, started)
+        return command.main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # where the terminal is gone, which is what the signal says

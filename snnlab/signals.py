@@ -18,7 +18,8 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 def raised_signals() -> Iterator[None]:
     """Let signals that would end this process raise `Interrupted` within.
 
-    One that is ignored, as `nohup` has it, stays ignored. While it ends this process takes no further one.
+    One that is ignored, as `nohup` has it, stays ignored. Where one has come, the process takes no further one until it
+    is gone: it would disturb what is written, and change the exit status.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -28,11 +29,24 @@ def raised_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _raise:
+                signal.signal(number, handler)
+
+
+def end_undisturbed() -> None:
+    """Let no further signal raise within `raised_signals`, and no Ctrl-C: one has come, and its record is written."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _hear_no_other()
+
+
+def _hear_no_other() -> None:
+    for number in ENDING:
+        if signal.getsignal(number) is _raise:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    for other in ENDING:
-        if signal.getsignal(other) is _raise:
-            signal.signal(other, signal.SIG_IGN)
+    _hear_no_other()
     raise Interrupted(f"stopped by {signal.Signals(number).name}", number)

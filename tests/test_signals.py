@@ -23,7 +23,7 @@ def _handlers() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_a_signal_raises_once_and_is_what_it_was_afterwards(number: signal.Signals) -> None:
+def test_a_signal_raises_once_and_others_change_nothing_while_the_process_ends(number: signal.Signals) -> None:
     def ended() -> None:
         with raised_signals():
             try:
@@ -35,6 +35,12 @@ def test_a_signal_raises_once_and_is_what_it_was_afterwards(number: signal.Signa
         ended()
     assert caught.value.status == 128 + number
     assert str(caught.value) == f"stopped by {number.name}"
+    os.kill(os.getpid(), number)
+
+
+def test_where_none_comes_they_are_what_they_were() -> None:
+    with raised_signals():
+        assert signal.SIG_DFL not in {signal.getsignal(each) for each in ENDING}
     assert {signal.getsignal(each) for each in ENDING} == {signal.SIG_DFL}
 
 

@@ -40,6 +40,7 @@ from snnlab.record.run_folder import (
     put_by,
     search_of,
 )
+from snnlab.signals import end_undisturbed
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.risen_loss import RisenLoss
 from snnlab.training.callbacks.selection import Selection
@@ -214,6 +215,7 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
     except BaseException as error:
         selection, folder = watched.selection, result.folder
         if which := received_signal(error):
+            end_undisturbed()
             result.status, result.error = "interrupted", f"stopped by {which.name}"
             result.selection, result.metrics = _selection(watched, data), dict(selection.values)
             repeats = error.repeats if isinstance(error, StoppedError) else ""

@@ -54,7 +54,7 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
     [
         ([signal.SIGINT], 130, 0),
         ([signal.SIGINT] * 2, 130, 1),
-        ([signal.SIGTERM], 143, 0),
+        ([signal.SIGTERM] * 2, 143, 0),
         ([signal.SIGHUP] * 2, 129, 1),
     ],
     ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm", "a_closed_terminal_with_a_worker"],
