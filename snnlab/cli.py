@@ -6,7 +6,7 @@ import importlib
 import signal
 import sys
 import time
-from types import FrameType
+from contextlib import suppress
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
@@ -46,7 +46,7 @@ first steps:
 
 
 def main() -> int:
-    """Run the command line; return the exit status: 0, 2 for a user's mistake, 130 or 143 after an interruption."""
+    """Run the command line; return the exit status: 0, 2 for a user's mistake, 128 and its number after a signal."""
     started = time.perf_counter()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
@@ -70,18 +70,22 @@ def main() -> int:
 
 
 def _run(name: str, arguments: list[str], started: float) -> int:
+    from snnlab.signals import raised_signals
+
+    with raised_signals():
+        return _status(name, arguments, started)
+
+
+def _status(name: str, arguments: list[str], started: float) -> int:
     from snnlab.errors import Interrupted, SnnlabError
 
     command = importlib.import_module(f"snnlab.commands.{name}")
-    before = signal.getsignal(signal.SIGTERM)
-    if before is signal.SIG_DFL:
-        # So that what is begun is cleaned up, as after Ctrl-C; a training has its own way to end.
-        signal.signal(signal.SIGTERM, _terminated)
     try:
         return command.main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
-        print(f"snnlab: {stop}", file=sys.stderr)
+        with suppress(OSError):  # where the terminal is gone, which is what the signal says
+            print(f"snnlab: {stop}", file=sys.stderr)
         return stop.status
     except SnnlabError as error:
         from snnlab.console import say_error
@@ -91,15 +95,6 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     except KeyboardInterrupt:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
-    finally:
-        if before is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    from snnlab.errors import Interrupted
-
-    raise Interrupted(f"stopped by {signal.Signals(number).name}", number)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@
     ├── ProcessError  one of the processes of a training ended
     └── DivergedError     a loss that is no longer a number (snnlab.training.divergence)
 
-    Interrupted   a training was stopped by Ctrl-C or SIGTERM; a KeyboardInterrupt, so that scripts and sweeps stop too
+    Interrupted   a signal ended the command, or stopped its training; a KeyboardInterrupt, so that scripts and sweeps
+                  stop too
 
 Everything else that escapes is a bug, and shows its traceback.
 """
@@ -75,7 +76,7 @@ class ProcessError(SnnlabError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training was stopped from outside, and its record is written.
+    """A command was ended from outside; of a training that had begun the record is written.
 
     Args:
         message: What is kept, and where.

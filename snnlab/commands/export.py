@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from snnlab.commands.loading import Assembled, Checkpoint
     from snnlab.events.frames import Batch
+    from snnlab.nn import Network
     from snnlab.nn.record import Recording
 
 USAGE = """usage: snnlab export RUN --what WHAT,... --out FILE [--layers NAME,...] [--samples 0:8]
@@ -29,7 +30,8 @@ Write what a run's network does with some recordings, and what it has learned, i
   v, i, ...     variables of the neurons' states, after each step, [T, B, ...]
   output        of the network at each step, [T, B, K]
   readout       what is compared with the targets
-  weights       parameters and buffers of the network
+  weights       parameters and buffers of the network; of what neurons learn the values too, named with their unit:
+                weights/lif1.tau_mem_ms, for which weights/lif1.learned.tau_mem is the number that is trained
   gradients     of the loss of these recordings, for each parameter
 
 in arrays such as spikes/lif1 and weights/conv1.weight, always with recording, target, lengths and dt (ms).
@@ -117,7 +119,7 @@ def collect(run: Assembled, wanted: Wanted) -> Arrays:
         "spikes": lambda: _of_layers("spikes", recording.spikes, wanted.layers),
         "output": lambda: {"output": recording.y.numpy()},
         "readout": lambda: {"readout": run.loss.readout(recording.y, batch.lengths).numpy()},
-        "weights": lambda: {f"weights/{name}": value.numpy() for name, value in network.state_dict().items()},
+        "weights": lambda: _weights(network),
         "gradients": lambda: _gradients(run, batch),
     }
     found: Arrays = {}
@@ -133,6 +135,13 @@ _ABOUT = {"recording": "index", "target": "targets", "lengths": "lengths"}
 
 def _of_layers(kind: str, values: dict[str, Any], layers: Sequence[str] | None) -> Arrays:
     return {f"{kind}/{name}": value.numpy() for name, value in values.items() if layers is None or name in layers}
+
+
+def _weights(network: Network) -> Arrays:
+    from snnlab.nn.neurons.learned import learned
+
+    stored = {f"weights/{name}": value.numpy() for name, value in network.state_dict().items()}
+    return stored | {f"weights/{each.layer}.{each.key}": each.values.numpy() for each in learned(network)}
 
 
 def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:

@@ -33,8 +33,10 @@ from snnlab.record.lock import locked
 from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import SPLIT, Result, config_text, create_run_folder, log_file
+from snnlab.record.run_folder import SPLIT, Result, config_text, create_run_folder, log_file, logged_warnings
+from snnlab.signals import end_undisturbed
 from snnlab.training.callbacks.progress import console_callbacks
+from snnlab.training.callbacks.risen_loss import RisenLoss
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
@@ -43,7 +45,7 @@ from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
 from snnlab.training.processes.team import Team
-from snnlab.training.resuming.longer import LongerSchedule
+from snnlab.training.resuming.longer import LongerRun
 from snnlab.training.resuming.resumption import Resumption
 from snnlab.training.resuming.snapshots import Snapshots
 from snnlab.training.resuming.stopping import StopOnSignal, StoppedError
@@ -86,7 +88,7 @@ def fit_and_test(
     Raises:
         RecordError: if the folder cannot be written, or another process trains in it.
         ProcessError: if one of several processes of the training ends before it is over.
-        Interrupted: after Ctrl-C or SIGTERM; nothing is tested then.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP; nothing is tested then.
         Exception: whatever stopped the training, after `status: failed` was written.
     """
     text = config_text(experiment.record or {})
@@ -100,15 +102,15 @@ def fit_and_test(
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
         watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
+        device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
+        source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         create_run_folder(folder, text)
         search = search_of(folder)
         archive_result(folder)
         if not resumption:
             held.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
-        result.control, result.name = experiment.control, experiment.name
-        device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
-        result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
+        result.control, result.name, result.provenance = experiment.control, experiment.name, source
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
             before = recorded_before(folder) if resumption else found_before(experiment, data)
             split = {**data.split.as_record(), "classes": data.class_names}
@@ -116,7 +118,7 @@ def fit_and_test(
             record_trained_on(folder, experiment, data)
             write_hot_pixels(folder, data.hot)
             if resumption and resumption.checkpoint:
-                _log.info(str(resumption))
+                _log.info(resumption.words(watched.trainer.max_epochs))
             if note := assemble.norm_note(wanted, built.network, data.settings.batch_size):
                 _log.warning(note)
             mates.join(gpu=wanted.gpu)
@@ -150,7 +152,12 @@ def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule
     first_layer = assemble.first_layer(experiment, built, data, backend)
     if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
         _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
-    return {"backend": backend, "first_layer": first_layer, "heap_kept": heap_kept}
+    return {
+        "backend": backend,
+        "first_layer": first_layer,
+        "heap_kept": heap_kept,
+        "precision": str(trainer.precision),
+    }
 
 
 def _fit(job: Job, watched: _Watched, module: SpikingModule, data: EventDataModule) -> None:
@@ -176,6 +183,7 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
     speaking = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
         SilenceWarning(),
+        RisenLoss(),
         *assemble.pictures(experiment),
         *assemble.monitors(experiment),
         logged,
@@ -186,7 +194,7 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         *(speaking if team.leads else []),
         *assemble.annealing(experiment, built.network),
         *mode_callbacks(experiment, folder),
-        *([LongerSchedule()] if resumption and resumption.longer else []),
+        *([LongerRun(resumption)] if resumption else []),
         MetricsCSV(folder / "metrics.csv"),
         selection,
         snapshots,
@@ -204,6 +212,7 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
     except BaseException as error:
         selection, folder = watched.selection, result.folder
         if which := received_signal(error):
+            end_undisturbed()
             result.status, result.error = "interrupted", f"stopped by {which.name}"
             result.selection, result.metrics = _selection(watched, data), dict(selection.values)
             repeats = error.repeats if isinstance(error, StoppedError) else ""
@@ -217,6 +226,7 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
     finally:
         result.timing = watched.timing.summary()
         try:
+            result.warnings = logged_warnings(result.folder)
             result.write()
         except OSError as error:
             raise _incomplete(result.folder, error) from error

@@ -20,14 +20,12 @@ def received_signal(error: BaseException) -> signal.Signals | None:
     While the network trains it is ours. Around that, Lightning turns Ctrl-C into `sys.exit(1)`, and SIGTERM into an
     exit of its own.
     """
-    if isinstance(error, StoppedError):
-        return error.signum
-    if isinstance(stop := error.__context__ if isinstance(error, SystemExit) else error, Interrupted):
-        return signal.Signals(stop.signum)
+    if isinstance(error, StoppedError | Interrupted):
+        return signal.Signals(error.signum)
     if isinstance(error, SIGTERMException):
         return signal.SIGTERM
-    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        return signal.SIGINT
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt | Interrupted):
+        return received_signal(error.__context__)
     return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
 
 

@@ -19,7 +19,8 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
 
   snnlab show
   snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
-  snnlab show outputs/NAME/TIME_SEED             the network of a run, as its config.yaml has it
+  snnlab show outputs/NAME/TIME_SEED             the network of a run, as its config.yaml has it; time constants and
+                                                 all else that neurons have learned, as in its chosen epoch
   snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
 """
 
@@ -43,7 +44,8 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.nn.summary import summarize
 
     run = Path(overrides[0] if overrides and "=" not in overrides[0] else "")
-    if len(run.parts) > 1 or (run.parts and run.is_dir()):
+    recorded = len(run.parts) > 1 or (bool(run.parts) and run.is_dir())
+    if recorded:
         from snnlab.config.of_run import compose_run
 
         experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"))
@@ -52,19 +54,35 @@ def main(arguments: list[str], started: float) -> int:
     import_plugins(experiment.plugins)
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)
+    about_learned = learned_in(run.expanduser(), built) if recorded else None
     summary = summarize(built, settings.frame_shape)
     if figure is None:
         from snnlab.record.network_table import print_summary
 
         with until_nobody_reads():
             head = f"{experiment.name}: {experiment.data['type']}, {frames_text(settings)}"
-            print_summary(head, summary, settings.steps, memory_text(experiment, settings, built))
+            print_summary(head, summary, settings.steps, memory_text(experiment, settings, built), about_learned)
     else:
         from snnlab.record.network_figure import draw
 
         draw(figure, experiment.name, summary, settings.steps_text)
         print(figure)
     return 0
+
+
+def learned_in(run: Path, built: BuiltNetwork) -> str | None:
+    """Give a network the weights of a run where its neurons learn constants; return in words whose these are."""
+    from snnlab.commands.loading import load_weights
+    from snnlab.errors import ConfigError, RecordError
+    from snnlab.nn.neurons.learned import learned
+
+    if next(learned(built.network), None) is None:
+        return None
+    try:
+        load_weights(built.network, run, "best")
+    except (RecordError, ConfigError) as error:
+        return f"Learned constants as they begin: {error}"
+    return "Learned constants: those of the chosen epoch; of channels or neurons the mean, the least and the most."
 
 
 def memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetwork) -> str:

@@ -14,6 +14,7 @@ from snnlab.data.module import EventDataModule
 from snnlab.events.targets import IGNORED
 from snnlab.files import write_npz
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.neurons.learned import learned_figures
 from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
 from snnlab.record.predictions import Predictions, layer_names
 from snnlab.training.callbacks.bar import Bar
@@ -55,12 +56,20 @@ def chosen_metrics(
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _scores(metrics)
-    return {**metrics, **last, **_size(built)}
+    return {**metrics, **last, **_size(built), **_learned(module)}
 
 
 def _scores(values: Mapping[str, float]) -> dict[str, float]:
     """Return how near the answers of a test are, as those of the last epoch."""
     return {f"last/{key}": value for name in _SCORES if (value := values.get(key := f"test/{name}")) is not None}
+
+
+def _learned(module: SpikingModule) -> dict[str, float]:
+    """Return what neurons have learned of constants, as the network that was tested has it."""
+    if module.average is None:
+        return learned_figures(module.network)
+    with module.average.within(module.network):
+        return learned_figures(module.network)
 
 
 def _size(built: BuiltNetwork) -> dict[str, float]:

@@ -16,7 +16,7 @@ from snnlab.settings import takes
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-MODULES = ("lightning.pytorch", "snnlab.record.steps_csv")
+MODULES = ("lightning.pytorch", "snnlab.record.steps_csv", "snnlab.record.tensorboard")
 # Of loggers that are packages of their own: the extra of snnlab-train that brings them.
 _EXTRAS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 

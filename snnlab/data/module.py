@@ -23,7 +23,7 @@ from snnlab.events import Store
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.seeds import Stream, generator
 
-# How long a worker goes on after SIGTERM, for a batch and a checkpoint.
+# How long a worker goes on after SIGTERM or SIGHUP, for a batch and a checkpoint.
 _GRACE_S = 5
 
 
@@ -71,12 +71,14 @@ class _Loader(DataLoader[EventBatch]):
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Let a worker outlive Ctrl-C, and SIGTERM by some seconds: all processes get them, and the parent ends its batch.
+    """Let a worker outlive Ctrl-C, and others by some seconds: all processes get them, and the parent ends its batch.
 
     Not for ever: multiprocessing's own way to end a worker is a SIGTERM too, and it then waits for it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: signal.alarm(_GRACE_S))
 
 
 class EventDataModule(L.LightningDataModule):

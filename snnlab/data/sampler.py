@@ -24,9 +24,10 @@ class BatchSampler(DistributedSampler[Draw]):
     """Yield the batches of an epoch; the order is that of (seed, epoch), whatever happened before.
 
     Of several processes, each reads every `world`-th recording of the same order, and has as many batches as the
-    others. For training, the first recordings of the order come again at its end until all have equally many, as in
-    torch's DistributedSampler. For evaluation no recording is repeated: the shares may differ by one, and each is
-    divided evenly into batches.
+    others. No recording comes twice: the shares may differ by one. For training, each batch of all processes together
+    is that of one process with `world` times the batch size, and so the last batches may differ by one recording;
+    `sizes` tells by how much. Where there are fewer recordings left than processes, some get the first one of the
+    order, which is to count nothing. For evaluation each share is divided evenly into batches.
 
     Args:
         indices: Places in the store.
@@ -68,12 +69,19 @@ class BatchSampler(DistributedSampler[Draw]):
     def __len__(self) -> int:
         return self._batches * self.repeats
 
+    def sizes(self, batch: int) -> tuple[int, int]:
+        """Return how many recordings of a training batch count, of this process and of all; 0 of one without any."""
+        size = self.batch_size * self.num_replicas
+        of_all = min(size, len(self.indices) - batch % self._batches * size)
+        return -(-(of_all - self.rank) // self.num_replicas), of_all
+
     def __iter__(self) -> Iterator[Draw]:
         share = self._share()
         if self.seed is None and self.num_replicas > 1 and share.size:
             batches = np.array_split(share, self._batches)
         else:
-            batches = [share[start : start + self.batch_size] for start in range(0, share.size, self.batch_size)]
+            starts = range(0, self._batches * self.batch_size, self.batch_size)
+            batches = [share[start : start + self.batch_size] for start in starts]
         over = self.begins[1] if self.epoch == self.begins[0] else 0
         for batch in (batches * self.repeats)[over:]:
             yield Draw(batch, self.epoch)
@@ -90,6 +98,7 @@ class BatchSampler(DistributedSampler[Draw]):
         if self.seed is None:
             return self.indices[self.rank :: self.num_replicas]
         order = generator(self.seed, Stream.ORDER, self.epoch).permutation(self.indices)
-        if len(order):
-            order = np.resize(order, -(-len(order) // self.num_replicas) * self.num_replicas)
-        return order[self.rank :: self.num_replicas]
+        share = order[self.rank :: self.num_replicas]
+        if share.size % self.batch_size == 0 and share.size < self._batches * self.batch_size:
+            share = np.append(share, order[:1])
+        return share

@@ -39,7 +39,9 @@ def time_last(y: Tensor, lengths: Tensor) -> Tensor:
 
 def softmax_sum(y: Tensor, lengths: Tensor) -> Tensor:
     """Return the sum over the valid steps of each step's softmax: every step has one vote to share out."""
-    return time_sum(y.softmax(-1), lengths)
+    valid = valid_steps(lengths, y.shape[0], y)
+    # Zeros before it: what is no number past the end would make the gradient none.
+    return time_sum((y if valid is None else torch.where(valid, y, 0)).softmax(-1), lengths)
 
 
 def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:

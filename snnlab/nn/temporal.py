@@ -35,7 +35,14 @@ class TemporalLayer(nn.Module):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        """Return the output of all steps and the state after the last."""
+        """Return the output of all steps and the state after the last.
+
+        Raises:
+            ValueError: if there is no step.
+        """
+        x = args[0] if args else kwargs.get("x")
+        if x is not None and x.shape[0] == 0:
+            raise ValueError(f"{type(self).__name__} needs 1 step or more, x is [T, B, ...], got {list(x.shape)}")
         return super().__call__(*args, **kwargs)
 
 

@@ -51,14 +51,17 @@ class LoggedRun(L.Callback):
                 logger.log_hyperparams(self.settings)
 
     def conclude(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
-        """Say the figures of the chosen epoch, under `chosen/`."""
-        chosen = {f"chosen/{name}": value for name, value in metrics.items() if _is_figure(name)}
+        """Say the figures of the chosen epoch: those of its test, and under `val_chosen/` those of its validation.
+
+        In TensorBoard, which sorts by name, they stand behind the curves of the training.
+        """
+        chosen = {_of_chosen(name): value for name, value in metrics.items() if _is_figure(name)}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(self.settings, chosen, trainer.global_step)
+                logger.log_hyperparams({**self.settings, "params": metrics["params"]}, chosen, trainer.global_step)
                 logger.experiment.flush()
             else:
-                logger.log_metrics(chosen, trainer.global_step)
+                logger.log_metrics({**chosen, "params": metrics["params"]}, trainer.global_step)
         _finish(trainer, 0)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -93,9 +96,14 @@ def _finish(trainer: L.Trainer, exit_code: int) -> None:
 
 
 def _is_figure(name: str) -> bool:
-    """Return whether a metric is one of the whole network."""
+    """Return whether a metric is one of the answers of the whole network."""
     stage, _, what = name.partition("/")
-    return (stage in ("val", "test") and "/" not in what and what not in ("recordings", "windows")) or name == "params"
+    return stage in ("val", "test") and "/" not in what and what not in ("recordings", "windows")
+
+
+def _of_chosen(name: str) -> str:
+    """Return how a figure of the chosen epoch is called; `val/...` are those of every epoch."""
+    return name.replace("val/", "val_chosen/", 1) if name.startswith("val/") else name
 
 
 def _is_within(name: str, place: str) -> bool:

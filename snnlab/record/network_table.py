@@ -11,7 +11,7 @@ from snnlab.nn.footprint import Footprint
 from snnlab.nn.summary import LayerRow, NeuronRow, Summary, shape_text
 
 
-def print_summary(head: str, summary: Summary, steps: int, memory: str) -> None:
+def print_summary(head: str, summary: Summary, steps: int, memory: str, about_learned: str | None = None) -> None:
     """Print a network to stdout.
 
     Args:
@@ -19,6 +19,7 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str) -> None:
         summary: The network.
         steps: Steps of a recording.
         memory: What a training step takes.
+        about_learned: Whose the constants are that neurons learn; None where there are none, or all have just begun.
     """
     console = table_console()
     print(head)
@@ -27,6 +28,8 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str) -> None:
     print(f"  {memory}")
     if summary.neurons:
         console.print(neuron_table(summary.neurons))
+    if about_learned is not None:
+        print(f"  {about_learned}")
     if summary.warnings:
         print("  What depends on dt, and changes with the number of bins:")
     for warned in summary.warnings:
@@ -56,18 +59,26 @@ def neuron_table(neurons: list[NeuronRow]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("neuron", "constant"):
         table.add_column(column)
-    for column in ("ms", "steps", "factor a step"):
-        table.add_column(column, justify="right")
+    spread = any(constant.spread for row in neurons for constant in row.constants)
+    for column in ("ms", *(["least to most"] if spread else []), "steps", "factor a step"):
+        table.add_column(column, justify="right", no_wrap=column == "least to most")
     for word in words:
         table.add_column(word)
     for row in neurons:
         told = [row.words.get(word, "") for word in words]
         for number, constant in enumerate(row.constants):
             ms = "" if constant.ms is None else f"{constant.ms:.4g}"
-            figures = (constant.name, ms, f"{constant.steps:.4g}", f"{constant.factor:.4f}")
+            ends = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)
+            figures = (
+                constant.name,
+                ms,
+                *([ends] if spread else []),
+                f"{constant.steps:.4g}",
+                f"{constant.factor:.4f}",
+            )
             table.add_row("" if number else row.name, *figures, *([] if number else told))
         if not row.constants:
-            table.add_row(row.name, "", "", "", "", *told)
+            table.add_row(row.name, *[""] * (5 if spread else 4), *told)
     return table
 
 

@@ -28,6 +28,7 @@ def provenance(
     backend: str,
     first_layer: str,
     heap_kept: bool,
+    precision: str,
     processes: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the `provenance` part of a result.
@@ -43,6 +44,7 @@ def provenance(
         backend: What ran its neurons.
         first_layer: Whether its first layer saw frames or events.
         heap_kept: Whether freed memory was kept.
+        precision: What it was trained in, which is not what was asked for where a device has none of that.
         processes: How many trained together, on how many machines, on how many recordings a step.
     """
     return {
@@ -62,6 +64,7 @@ def provenance(
             "backend": backend,
             "first_layer": first_layer,
             "heap_kept": heap_kept,
+            "precision": precision,
         },
         "config_hash": config_hash(config_text),
         "data_fingerprint": data_fingerprint,

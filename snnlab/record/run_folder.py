@@ -8,6 +8,7 @@ config_before_N.yaml, where the run was resumed with other settings; result_befo
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
 RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json", "result_damaged.json"
 METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
+LOG = "log.txt"
+_WARNING = re.compile(r"\S+ \S+ WARNING snnlab\.\S+: (.*)")
 # How the name of a run ends that repeats the one beside it.
 REPEATED = "_repeated"
 _SCORES = ("test/accuracy", "test/mae", "val/accuracy", "val/mae")
@@ -48,6 +51,7 @@ class Result:
         name: What the experiment is called, MODEL_DATA where it has no name of its own.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.
         error: Why it failed, or None.
+        warnings: What was warned of while it trained, as `log.txt` has it, each once.
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class Result:
     name: str | None = None
     search: dict[str, Any] | None = None
     error: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -124,7 +129,7 @@ def earlier_configs(folder: Path) -> list[Path]:
 @contextmanager
 def log_file(folder: Path) -> Iterator[None]:
     """Let everything that snnlab and Lightning say go to `log.txt` too."""
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Lightning's two do not pass on to one above them.
     names = ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings")
@@ -141,3 +146,10 @@ def log_file(folder: Path) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
+
+
+def logged_warnings(folder: Path) -> list[str]:
+    """Return what snnlab has warned of in a run's log, in order, each once; of a resumed run in all of its parts."""
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return list(dict.fromkeys(found[1] for line in lines if (found := _WARNING.fullmatch(line))))

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
 from snnlab.files import write_text
+from snnlab.record.once import Once
 
 COLUMNS = ("step", "name", "value")
 
@@ -28,7 +29,7 @@ class StepsCSV(Logger):
         super().__init__()
         self.path = Path(save_dir) / "steps.csv"
         self._purge_step = purge_step
-        self._begun = False
+        self._begun, self._once = False, Once()
 
     @property
     def name(self) -> str:
@@ -46,12 +47,13 @@ class StepsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a line for each number."""
+        """Add a line for each number that is new at this step."""
         if not self._begun:
             self._begin()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(
-                ("" if step is None else step, name, float(value)) for name, value in metrics.items()
+                ("" if step is None else step, name, float(value))
+                for name, value in self._once.new(metrics, step).items()
             )
 
     def _begin(self) -> None:

@@ -14,7 +14,7 @@ from snnlab.training.losses import Loss
 def confidences(loss: Loss, y: Tensor, lengths: Tensor) -> Tensor:
     """Return the largest probability of the running readout at each step.
 
-        c[t] = max_k softmax(readout(y[: t + 1]))[k]
+        c[t] = max_k softmax(readout(y[: t + 1]))[k],   by sums that are carried from step to step
 
     After a sample's last valid step it stays as it was.
 
@@ -26,5 +26,6 @@ def confidences(loss: Loss, y: Tensor, lengths: Tensor) -> Tensor:
     Shape:
         y: `[T, B, K]`; lengths: `[B]`; returns float32 `[T, B]`.
     """
-    so_far = [loss.readout(y[:t], lengths.clamp(max=t)) for t in range(1, len(y) + 1)]
-    return torch.stack(so_far).float().softmax(-1).amax(-1)
+    sure = loss.running(y).float().softmax(-1).amax(-1)
+    at = torch.arange(len(y), device=y.device)[:, None].minimum(lengths - 1).clamp(min=0)
+    return sure.gather(0, at)

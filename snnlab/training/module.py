@@ -17,6 +17,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.events.frames import Batch
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
+from snnlab.nn.neurons.learned import learned_figures
 from snnlab.nn.temporal import Counts, only_spikes
 from snnlab.nn.windows import run_windows
 from snnlab.seeds import Stream, derived_seed
@@ -24,7 +25,9 @@ from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
 from snnlab.training.optimization.average import Average
+from snnlab.training.optimization.groups import rates
 from snnlab.training.optimization.schedules import RunLength
+from snnlab.training.processes.shares import Shares, size_of
 
 STAGES = ("train", "val", "test")
 
@@ -105,6 +108,7 @@ class SpikingModule(L.LightningModule):
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
+        self._shares = Shares()
         self.average, self.window, self.frozen = options.average, options.window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
         made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
@@ -157,16 +161,18 @@ class SpikingModule(L.LightningModule):
         self.train()
 
     def on_train_epoch_start(self) -> None:
-        """Remember the learning rate that this epoch is trained with: schedules step before its end."""
-        self._lr = float(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        """Remember the learning rates that this epoch is trained with: schedules step before its end."""
+        self._rates = rates(self.optimizers().param_groups)  # type: ignore[union-attr]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's learning rate: a resumed epoch does not start again."""
-        checkpoint["lr_of_epoch"] = self._lr
+        """Keep the epoch's learning rates: a resumed epoch does not start again."""
+        checkpoint["lr_of_epoch"] = self._rates
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the epoch's learning rate."""
-        self._lr = checkpoint["lr_of_epoch"]
+        """Go on with the epoch's learning rates."""
+        self._rates = checkpoint["lr_of_epoch"]
+        if not isinstance(self._rates, dict):  # of an older run
+            self._rates = {"lr": self._rates}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Give dropout numbers that depend on step, batch and process alone, not on what happened before."""
@@ -179,25 +185,30 @@ class SpikingModule(L.LightningModule):
             torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
-        loss, _ = self._step(batch, "train")
+        """Return the loss of one batch, weighed where it is not all of its step."""
+        size = size_of(self.trainer, batch_idx, len(batch.lengths))
+        loss, parts, _ = self._step(batch, "train", measured=size.own > 0)
         # Where Lightning hands it on: to log it takes it half a millisecond, and at most steps for nothing.
         every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
         if (self.global_step + 1) % every == 0 or self.trainer.should_stop:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        return loss
+        if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
+            return loss
+        labelled = self.loss.labelled(batch.targets)
+        return self._shares.weighed(self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         """Return the `Outputs` of one batch."""
-        return self._step(batch, "val")[1]
+        return self._step(batch, "val")[2]
 
     def test_step(self, batch: Batch, batch_idx: int) -> Any:
         """Return the `Outputs` of one batch."""
-        return self._step(batch, "test")[1]
+        return self._step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means and the learning rate it was trained with."""
-        self.log("lr", self._lr)
+        """Log the epoch's means, the learning rates it was trained with, and what neurons have learned of constants."""
+        self.log_dict(self._rates)
+        self.log_dict(learned_figures(self.network))
         self._log_stage("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -239,13 +250,15 @@ class SpikingModule(L.LightningModule):
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
         return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 
-    def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Outputs]:
+    def _step(self, batch: Batch, stage: str, *, measured: bool = True) -> tuple[Tensor, dict[str, Tensor], Outputs]:
+        """Return a batch's loss, its parts and the outputs; `measured`: whether it counts for the stage's figures."""
         counts: Counts = {}
         y = self(batch.frames if self.network.takes_lists else batch.x, batch.lengths, counts)
         loss, parts = batch_loss(self.loss, y, batch, counts)
-        scores = self.loss.readout(y, batch.lengths)
-        self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths, parts)
-        return loss, Outputs(y, only_spikes(counts), batch)
+        if measured:
+            scores = self.loss.readout(y, batch.lengths)
+            self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths, parts)
+        return loss, parts, Outputs(y, only_spikes(counts), batch)
 
     def _metrics(self, stage: str) -> StageMetrics:
         metrics = self.metrics[f"{stage}_metrics"]

@@ -5,6 +5,8 @@ SNNLAB_TEST_KILL=batch:1:3      when batch 3 of epoch 1 is over, both from 0
                  end:1          when the batches and the validation of epoch 1 are over
                  validation:1   in the validation of epoch 1
                  saving:5       when the fifth file is written, and not yet in its place
+                 built          when the trainer is built, long before the run has a folder
+                 setup          when the trainer gets ready, before the first batch
                  over           when the training is over, and nothing tested
                  full:5         no kill: from the fifth file on, the disk is full
                  TERM@batch:1:3 another signal, there
@@ -39,6 +41,11 @@ class Kill(L.Callback):
         kind, _, last = self.place.partition(":")
         if kind in ("saving", "full"):
             self._count_files(kind, int(last))
+        if kind == "built":
+            os.kill(os.getpid(), self.signal)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._at(trainer, "setup")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._at(trainer, f"start:{trainer.current_epoch}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from snnlab import load
 from snnlab.data.settings import build_dataset
@@ -205,6 +206,40 @@ def test_labels_go_with_the_windows_of_long_recordings(halves: Path, snnlab: Snn
     for recording in np.unique(arrays["test_recording"]):
         whole, later = (target[(arrays["test_recording"] == recording) & (starts == at)] for at in (0, 40_000))
         assert whole[0, 4] == later[0, 0]  # both are the step from 40 to 50 ms
+
+
+PLAIN = ("optimizer=sgd", "optimizer.lr=0.5", "scheduler=none", "trainer.precision=64-true", "trainer.max_epochs=3")
+
+
+def trained_weights(done: Outcome) -> dict[str, torch.Tensor]:
+    return torch.load(record(done)[0] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_learnt_the_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name, values in one.items():
+        if name.startswith("network."):
+            torch.testing.assert_close(other[name], values, rtol=1e-6, atol=1e-8, msg=name)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy_steps", "mse"])
+def test_several_batches_a_step_teach_what_one_large_batch_does(
+    loss: str, blobs: Path, halves: Path, snnlab: Snnlab
+) -> None:
+    # 43 recordings to train: the last step has 11, which come as 8 and 3.
+    given = experiment(*((halves, "steps") if loss == "cross_entropy_steps" else (blobs, "value")), loss)
+    given += [*PLAIN, "pictures=null", "monitors=null"]
+    large = trained_weights(snnlab("train", *given, "data.batch_size=16"))
+    small = trained_weights(snnlab("train", *given, "data.batch_size=8", "trainer.accumulate_grad_batches=2"))
+    assert_learnt_the_same(large, small)
+
+
+@pytest.mark.slow
+def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnlab: Snnlab) -> None:
+    given = [*experiment(halves, "steps", "cross_entropy_steps"), *PLAIN, "pictures=null", "monitors=null"]
+    given += ["loss.parts.few={type: spikes, weight: 1e-4}"]
+    one = trained_weights(snnlab("train", *given, "data.batch_size=16"))
+    two = trained_weights(snnlab("train", *given, "trainer=ddp", "trainer.devices=2"))
+    assert_learnt_the_same(one, two)
 
 
 def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:

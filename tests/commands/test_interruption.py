@@ -16,6 +16,7 @@ import pytest
 from snnlab import train
 from snnlab.errors import Interrupted
 
+from . import killing
 from .conftest import FAST
 
 # Long enough never to be over before the signal.
@@ -50,8 +51,13 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
 
 @pytest.mark.parametrize(
     ("signals", "status", "workers"),
-    [([signal.SIGINT], 130, 0), ([signal.SIGINT] * 2, 130, 1), ([signal.SIGTERM], 143, 0)],
-    ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm"],
+    [
+        ([signal.SIGINT], 130, 0),
+        ([signal.SIGINT] * 2, 130, 1),
+        ([signal.SIGTERM] * 2, 143, 0),
+        ([signal.SIGHUP] * 2, 129, 1),
+    ],
+    ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm", "a_closed_terminal_with_a_worker"],
 )
 def test_a_signal_ends_the_training_with_a_line_and_a_record(
     workplace: Path, digits_store: str, signals: list[int], status: int, workers: int
@@ -74,6 +80,27 @@ def test_a_signal_ends_the_training_with_a_line_and_a_record(
     assert set(result["metrics"]) == {"val/loss", "val/accuracy"}  # the chosen epoch's; nothing was tested
     assert not (record.parent / "predictions.npz").exists()
     assert {path.name for path in (record.parent / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+KILLED = ("plugins=[tests.commands.killing]", "+callbacks.kill={_target_: tests.commands.killing.Kill}")
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_signal_before_there_is_a_run_leaves_a_line_and_nothing_else(workplace: Path, digits_store: str, name: str):
+    status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", f"{name}@built")
+    assert status == 128 + signal.Signals[f"SIG{name}"]
+    assert (workplace / "log").read_text().splitlines()[-1] == f"snnlab: stopped by SIG{name}"
+    assert [path.name for path in workplace.iterdir()] == ["log"]
+
+
+def test_a_signal_before_the_first_batch_leaves_the_record_of_an_interrupted_run(workplace: Path, digits_store: str):
+    status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", "TERM@setup")
+    assert status == 143
+    (record,) = workplace.glob("outputs/*/*/result.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"
+    line, cure = (workplace / "log").read_text().splitlines()[-2:]
+    assert line.startswith("snnlab: interrupted after 0 of 100000 epochs")
+    assert cure == f"  snnlab train resume={record.parent} goes on"
 
 
 def test_ctrl_c_stops_a_sweep_and_not_only_its_run(workplace: Path, digits_store: str):

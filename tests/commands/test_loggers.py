@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from snnlab import train
+from snnlab import load, train
 from snnlab.record.run_folder import Result
 
 from .conftest import FAST, Outcome
@@ -40,9 +40,35 @@ def test_tensorboard_has_the_settings_and_the_chosen_epochs_figures(workplace: P
     assert not any(name.startswith(("logger", "output_dir", "data.store_dir")) for name in settings)
     events = EventAccumulator(str(result.folder / "tensorboard"))
     events.Reload()
-    for name in ("test/accuracy", "val/loss", "params"):
-        (scalar,) = events.Scalars(f"chosen/{name}")
+    for tag, name in (("test/accuracy", "test/accuracy"), ("val_chosen/loss", "val/loss"), ("test/synops_acs",) * 2):
+        (scalar,) = events.Scalars(tag)
         assert scalar.value == pytest.approx(result.metrics[name])
+    assert settings["params"].number_value == result.metrics["params"]
+    groups = sorted({tag.partition("/")[0] for tag in events.Tags()["scalars"]})
+    assert groups == ["epoch", "lr", "monitors", "test", "train", "val", "val_chosen"]
+
+
+def test_each_number_is_logged_once_a_step(workplace: Path, digits_store: str) -> None:
+    run = train(*SHORT, digits_store, "logger=[tensorboard,csv]", "trainer.max_epochs=2").folder
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0})
+    events.Reload()
+    for tag in events.Tags()["scalars"]:
+        steps = [event.step for event in events.Scalars(tag)]
+        assert steps == sorted(set(steps)), tag
+        assert _steps(run, tag) == steps
+    assert [event.step for event in events.Scalars("train/loss_step")] == [0, 1, 2, 3]
+
+
+def test_each_group_of_the_optimizer_has_its_learning_rate(workplace: Path, digits_store: str) -> None:
+    groups = ("optimizer=adamw", "optimizer.lr=0.01", "optimizer.groups.biases={lr: 0.001}", "scheduler=none")
+    given = (*SHORT, digits_store, "model.layers.fc1.bias=true", *groups, "logger=tensorboard")
+    run = train(*given).folder
+    epochs = load(run).epochs
+    assert epochs["lr"] == epochs["lr/rest"] == pytest.approx(0.01)
+    assert epochs["lr/biases"] == pytest.approx(0.001)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert events.Scalars("lr/biases")[0].value == pytest.approx(0.001)
 
 
 def test_several_are_chosen_as_a_list_and_get_the_same_numbers(workplace: Path, digits_store: str) -> None:
@@ -51,7 +77,7 @@ def test_several_are_chosen_as_a_list_and_get_the_same_numbers(workplace: Path, 
     events.Reload()
     names = {line.split(",")[1] for line in (run / "steps.csv").read_text().splitlines()[1:]}
     assert {"monitors/update/lif1", "train/loss", "val/accuracy", "test/accuracy"} <= names
-    assert names - {"hp_metric"} == {tag for tag in events.Tags()["scalars"] if tag != "hp_metric"}
+    assert names - {"hp_metric", "params"} == {tag for tag in events.Tags()["scalars"] if tag != "hp_metric"}
 
 
 def test_a_longer_run_goes_on_in_steps_csv(workplace: Path, digits_store: str) -> None:
@@ -98,7 +124,7 @@ def test_wandb_gets_settings_and_figures_and_a_resumed_run_is_its_own(
     )
     result = train(*SHORT, digits_store, "logger=wandb", "logger.wandb.offline=true")
     assert wandb.run is None
-    assert any("chosen/test/accuracy" in metrics for metrics in told)
+    assert any({"val_chosen/accuracy", "test/synops_acs"} <= metrics.keys() for metrics in told)
     _goes_on(result, "WandbLogger", result.folder.parent.name)
     assert len(list((result.folder / "wandb").glob("offline-run-*"))) == 2
 
@@ -114,7 +140,7 @@ def test_mlflow_gets_settings_and_figures_and_a_resumed_run_goes_on(workplace: P
     assert run.info.status == "FINISHED"
     assert client.get_experiment(run.info.experiment_id).name == "mine"
     assert len(client.get_metric_history(name, "val/loss")) == 2
-    assert "chosen/test/accuracy" in run.data.metrics
+    assert {"val_chosen/accuracy", "test/synops_acs"} <= run.data.metrics.keys()
 
 
 def _goes_on(result: Result, kind: str, within: str) -> str:

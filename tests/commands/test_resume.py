@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab import load
+from snnlab import load, train
 from snnlab.record.lock import locked
 
 from . import killing
-from .conftest import Outcome
+from .conftest import FAST, Outcome
 
 # Two of each kind of randomness, and little of everything else.
 RUN = (
@@ -261,6 +261,33 @@ def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digi
     resumed(run, "trainer.max_epochs=5")
     longer = trained(tmp_path / "longer", (digits_store, "scheduler=warmup_cosine", "trainer.max_epochs=5"))
     assert np.array_equal(load(run).epochs["lr"][3:], load(longer).epochs["lr"][3:])
+
+
+def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_path: Path, digits_store: str):
+    given = (digits_store, "scheduler=warmup_cosine", "average={type: swa, start: 0.5}")
+    run = trained(tmp_path / "run", (*given, "trainer.max_epochs=1"))
+    resumed(run, "trainer.max_epochs=3", place="setup")
+    resumed(run)
+    assert "goes on with epoch 2, batch 1" in (run / "log.txt").read_text()
+    longer = trained(tmp_path / "longer", (*given, "trainer.max_epochs=3"))
+    assert np.array_equal(load(run).epochs["lr"][1:], load(longer).epochs["lr"][1:])
+    states = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for of in (run, longer)]
+    assert [int(state["average._extra_state"]) for state in states] == [2, 2]
+
+
+def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path: Path, digits_store: str):
+    given = (
+        *FAST,
+        digits_store,
+        "average={type: swa, start: 0.5}",
+        "scheduler=none",
+        "selection=last",
+        "pictures=null",
+    )
+    run = train(*given, f"output_dir={tmp_path / 'run'}", "trainer.max_epochs=2").folder
+    train(f"resume={run}", "trainer.max_epochs=6")
+    longer = train(*given, f"output_dir={tmp_path / 'longer'}", "trainer.max_epochs=6").folder
+    assert_same(run, longer)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,21 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Path, digits_store: str, snnlab: Snnlab):
+    wild = ("optimizer=sgd", "optimizer.lr=1e6", "++trainer.limit_train_batches=10", "pictures=null")
+    done = snnlab("train", *FAST, digits_store, *wild)
+    assert done.status == 0, done.err
+    assert "far above the" in done.err
+    result = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
+    assert any("far above the" in warning for warning in result.get("warnings", []))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_record_has_the_precision_that_ran(workplace: Path, digits_store: str, precision: str):
+    result = train(*FAST, digits_store, "pictures=null", "logger=none", f"trainer.precision={precision}")
+    assert result.provenance["numerics"].get("precision") == precision
+
+
 def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", *FAST, digits_store)
     assert done.status == 0, done.err

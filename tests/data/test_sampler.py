@@ -86,18 +86,27 @@ def shares(number: int, batch_size: int, seed: int | None, world: int, epoch: in
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
-@pytest.mark.parametrize("number", [3, 7, 12, 13])
-def test_processes_train_on_disjoint_parts_of_one_order_that_wraps_at_its_end(
-    number: int, batch_size: int, world: int
-) -> None:
-    order = shares(number, number, 5, 1)[0][0]
-    each = [flat(batches) for batches in shares(number, batch_size, 5, world)]
-    assert len({len(share) for share in each}) == 1
-    assert len({tuple(map(len, batches)) for batches in shares(number, batch_size, 5, world)}) == 1
-    dealt = [place for turn in zip(*each, strict=True) for place in turn]
-    assert dealt[:number] == order
-    assert dealt[number:] == order[: len(dealt) - number]
-    assert len(dealt) - number < world
+@pytest.mark.parametrize("number", [1, 3, 7, 12, 13])
+def test_the_batches_of_all_processes_together_are_those_of_one(number: int, batch_size: int, world: int) -> None:
+    places = np.arange(100, 100 + number)
+    samplers = [BatchSampler(places, batch_size, 5, rank=rank, world=world) for rank in range(world)]
+    for at, whole in enumerate(shares(number, batch_size * world, 5, 1, epoch=0)[0]):
+        dealt = []
+        for sampler in samplers:
+            draw = [*sampler][at].indices.tolist()
+            own, of_all = sampler.sizes(at)
+            assert (own, of_all) == (len(draw) if own else 0, len(whole))
+            dealt.append(draw[:own])
+        assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+        assert sorted(flat(dealt)) == sorted(whole)
+    assert {len(sampler) for sampler in samplers} == {-(-number // (batch_size * world))}
+
+
+def test_a_process_without_a_recording_in_a_batch_gets_one_that_does_not_count() -> None:
+    sampler = BatchSampler(np.arange(100, 107), 2, 5, repeats=2, rank=2, world=3)
+    draws = [draw.indices.tolist() for draw in sampler]
+    assert [len(draw) for draw in draws] == [2, 1, 2, 1]
+    assert [sampler.sizes(at) for at in range(4)] == [(2, 6), (0, 1), (2, 6), (0, 1)]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -118,8 +127,13 @@ def test_a_process_draws_another_part_in_another_epoch() -> None:
     assert first != second
 
 
-def test_fewer_recordings_than_processes_are_repeated_for_training_and_refused_for_evaluation() -> None:
+def test_fewer_recordings_than_processes_count_once_for_training_and_are_refused_for_evaluation() -> None:
     assert [flat(batches) for batches in shares(1, 4, 0, 3)] == [[100]] * 3
+    assert [BatchSampler(np.arange(1), 4, 0, rank=rank, world=3).sizes(0) for rank in range(3)] == [
+        (1, 1),
+        (0, 1),
+        (0, 1),
+    ]
     with pytest.raises(ValueError, match="2 recordings cannot be divided among 3 processes"):
         BatchSampler(np.arange(2), 1, None, rank=0, world=3)
     with pytest.raises(ValueError, match="rank 3 is not one of 3 processes"):

@@ -305,6 +305,18 @@ def test_a_normalisation_of_each_step_is_taken_only_where_it_sees_all_steps() ->
     assert network(torch.randn(T, B, 4))[0].shape == (T, B, 4)
 
 
+def test_batch_norm_within_trains_where_one_recording_outlasts_the_others(x: Tensor) -> None:
+    layers = {"fc": LAYERS["fc1"], "norm": {"type": "batch_norm"}, "lif": LIF_NODE}
+    network = build({"from": "lif", "to": "norm"}, layers).double()
+    lengths = torch.tensor([3, T, 2])
+    y, _ = network(x, lengths=lengths)
+    y[-1].sum().backward()
+    assert y[3:, [0, 2]].count_nonzero() == 0
+    grads = [p.grad for p in network.parameters()]
+    assert all(grad is not None and grad.isfinite().all() for grad in grads)
+    assert int(network.get_buffer("loop.norm.num_batches_tracked")) == 3  # the last three steps have no variance
+
+
 def test_python_is_told_too_that_feedback_leads_back() -> None:
     layers = {"a": nn.Identity(), "b": nn.Identity()}
     for feedback in ([], [LoopFeedback("a", "b", (1,), nn.Identity())]):

@@ -145,6 +145,7 @@ def record_of(text: str) -> dict[str, Any]:
         backend="numba",
         first_layer="events",
         heap_kept=True,
+        precision="bf16-mixed",
         processes={"number": 2},
     )
 
@@ -169,5 +170,6 @@ def test_it_says_code_versions_machine_configuration_and_data(
     assert record["numerics"]["default_dtype"] == "float32"
     numerics = record["numerics"]
     assert (numerics["backend"], numerics["first_layer"], numerics["heap_kept"]) == ("numba", "events", True)
+    assert numerics["precision"] == "bf16-mixed"
     assert record["device"]
     json.dumps(record)  # plain values alone

@@ -10,11 +10,31 @@ import pytest
 from omegaconf import OmegaConf
 
 from snnlab.errors import RecordError
-from snnlab.record.run_folder import SCHEMA_VERSION, Result, config_text, create_run_folder, log_file
+from snnlab.record.run_folder import (
+    SCHEMA_VERSION,
+    Result,
+    config_text,
+    create_run_folder,
+    log_file,
+    logged_warnings,
+)
 
 
 def _read(folder: Path) -> dict[str, object]:
     return json.loads((folder / "result.json").read_text())
+
+
+def test_warnings_are_those_of_snnlab_in_the_log_each_once(tmp_path: Path) -> None:
+    assert logged_warnings(tmp_path) == []
+    logger, another = logging.getLogger("snnlab.test"), logging.getLogger("py.warnings")
+    for _ in range(2):  # a run that is resumed appends
+        with log_file(tmp_path):
+            logger.warning("lif1: %s", "no neuron fired\nhere")
+            logger.info("epoch 1")
+            another.warning("torch: deprecated")
+    with log_file(tmp_path):
+        logger.warning("lif2: another")
+    assert logged_warnings(tmp_path) == ["lif1: no neuron fired", "lif2: another"]
 
 
 def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
@@ -40,6 +60,7 @@ def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
         "name": None,
         "search": None,
         "error": None,
+        "warnings": [],
     }
     assert list(tmp_path.iterdir()) == [tmp_path / "result.json"]
 

@@ -8,6 +8,8 @@ import torch
 from snnlab.training.confidence import confidences
 from snnlab.training.losses import CrossEntropy, OverTime
 
+from .work import elements
+
 T, B, K = 6, 3, 4
 
 
@@ -18,7 +20,15 @@ def test_it_is_what_the_readout_would_say_if_the_recording_ended_there(over_time
     assert sure.shape == (T, B)
     for t in range(T):
         readout = loss.readout(y[: t + 1], torch.full((B,), t + 1))
-        assert torch.equal(sure[t], readout.softmax(-1).amax(-1))
+        torch.testing.assert_close(sure[t], readout.softmax(-1).amax(-1))
+
+
+def test_twice_the_steps_are_twice_the_work() -> None:
+    work = [
+        elements(lambda steps=steps: confidences(CrossEntropy(), torch.rand(steps, B, K), torch.full((B,), steps)))
+        for steps in (100, 200)
+    ]
+    assert work[1] < 2.2 * work[0]
 
 
 def test_after_the_last_valid_step_it_stays() -> None:

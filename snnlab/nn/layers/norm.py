@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnlab.errors import ConfigError
 from snnlab.nn.layers.checks import Shape, first_axis, require_fraction, require_positive
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
@@ -24,7 +25,9 @@ class BatchNorm(TemporalLayer, _BatchNorm):
         y = weight * (x - mean) / sqrt(var + eps) + bias
 
     In training mean and variance are those of the valid steps, for each channel; in evaluation the running
-    ones. Where all steps are valid it is torch's BatchNorm of the T * B samples; the state dict is the same.
+    ones. Where all steps are valid it is torch's BatchNorm of the T * B samples; the state dict is the same. A single
+    value a channel, such as the last step of the longest recording within a `loop`, has no variance: it is normalised
+    by the running statistics, which stay.
 
     Args:
         num_features: Channels, the first axis of a sample.
@@ -34,6 +37,9 @@ class BatchNorm(TemporalLayer, _BatchNorm):
 
     Shape:
         x: `[T, B, C, ...]`; returns the same, with zeros past a sample's length, and no state.
+
+    Raises:
+        ValueError: if in training it is given a single value for each channel, and has no running statistics yet.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
@@ -46,16 +52,36 @@ class BatchNorm(TemporalLayer, _BatchNorm):
         valid = valid_steps(lengths, x.shape[0], x)
         samples = x.flatten(0, 1)
         if valid is None:
-            y = super().forward(samples)
+            y = self._normalise(samples)
         else:
             kept = valid.flatten().nonzero().squeeze(1)
-            y = torch.zeros_like(samples).index_put((kept,), super().forward(samples[kept]))
+            y = torch.zeros_like(samples).index_put((kept,), self._normalise(samples[kept]))
         return y.unflatten(0, x.shape[:2]), None
+
+    def _normalise(self, samples: Tensor) -> Tensor:
+        """Normalise samples `[N, C, ...]`."""
+        if not self.training or samples.numel() != self.num_features:
+            return super().forward(samples)
+        require_statistics(self, samples)
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(samples, mean, var, self.weight, self.bias, False, 0.0, self.eps)
 
     def _check_input_dim(self, input: Tensor) -> None:
         # Any number of axes behind the channels will do; torch's classes differ in nothing but this.
         if input.dim() < 2:
             raise ValueError(f"batch_norm needs an input of at least 1 axis, got {list(input.shape[1:])}")
+
+
+def require_statistics(norm: _BatchNorm, x: Tensor) -> None:
+    """Raise a ConfigError if a norm has no running statistics yet, which are to stand in for those of a single value.
+
+    Where all batches are like that it would never have any, and change nothing.
+    """
+    tracked = norm.num_batches_tracked
+    if tracked is None or tracked.is_meta or not bool(tracked.any()):
+        raise ConfigError(
+            f"batch_norm in training needs more than 1 value for each channel, got {list(x.shape)}; take larger batches"
+        )
 
 
 class PerStepState(NamedTuple):
@@ -86,7 +112,8 @@ class PerStepBatchNorm(TemporalLayer, _BatchNorm):
         length, and the state.
 
     Raises:
-        ValueError: if it is given another number of steps, or in training a single value for each channel.
+        ValueError: if it is given another number of steps, or in training a single value for each channel before it
+            has running statistics.
 
     Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
     """
@@ -121,7 +148,7 @@ class PerStepBatchNorm(TemporalLayer, _BatchNorm):
         """Run all steps; see `TemporalLayer`."""
         num_steps, batch = x.shape[:2]
         if self.training and x[0].numel() == self.num_features:
-            raise ValueError(f"batch_norm in training needs more than 1 value for each channel, got {list(x.shape)}")
+            require_statistics(self, x)
         if state is None and num_steps != self.num_steps and (self.training or num_steps != 1):
             raise self._misfit(num_steps)
         before = torch.zeros(batch, dtype=torch.int64, device=x.device) if state is None else state.step

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Above, Learn, Number, Range, as_learn
+from snnlab.nn.neurons.learn import Above, Learn, Number, Range, as_learn, quantity
 from snnlab.nn.neurons.membrane import Coefficients, require_finite
 from snnlab.nn.neurons.spiking import SpikingMembrane
-from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 from snnlab.nn.surrogate import spike
 
 TauAdapt = Annotated[TimeConstant | None, "ms"]
@@ -25,6 +25,9 @@ class Adaptive(SpikingMembrane):
         rho: The factor of one step itself, in place of `tau_adapt`.
     """
 
+    tau_adapt: Any = quantity("tau_adapt")
+    rho: Any = quantity("rho")
+
     def set_adaptation(self, tau_adapt: TimeConstant | None, rho: float | None) -> None:
         """Keep the adaptation's decay, which the membrane's constructor does not know."""
         if tau_adapt is None and rho is None:
@@ -37,9 +40,9 @@ class Adaptive(SpikingMembrane):
         leak = self.leak_of_adaptation
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 
-    def constants(self) -> list[Constant]:
-        """Return the membrane's time constants and the adaptation's."""
-        return [*super().constants(), self.constant(self.leak_of_adaptation)]
+    def decays(self) -> list[Leak]:
+        """Return those of the membrane and that of the adaptation."""
+        return [*super().decays(), self.leak_of_adaptation]
 
 
 class ThresholdCoefficients(NamedTuple):
@@ -96,6 +99,8 @@ class AdaptiveThreshold(Adaptive):
     Raises:
         ValueError: if it is negative, or zero and to be learned.
     """
+
+    adaptation: Any = quantity("adaptation")
 
     def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
         """Keep the threshold's settings, which the membrane's constructor does not know."""

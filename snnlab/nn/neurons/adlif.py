@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.adaptation import Adaptive, TauAdapt
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn
+from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, number_text, quantity
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem, is_number, require_finite, require_words
 from snnlab.nn.neurons.ranges import Init, Ranges, as_ranges, require_between, scatter, within_ranges
 from snnlab.nn.neurons.registry import NEURONS
@@ -96,6 +96,9 @@ class AdLIF(Adaptive):
     Neuroscience 16, 2022, and its code, sparch; Baronig et al., Advancing spatio-temporal processing in spiking neural
     networks through adaptation, 2024.
     """
+
+    a: Any = quantity("a")
+    b: Any = quantity("b")
 
     def __init__(
         self,
@@ -186,7 +189,7 @@ class AdLIF(Adaptive):
         """Return gain, threshold, reset and adaptation in words."""
         own = super().dialect()
         seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
-        words = {**own.words, "adaptation": f"w, by {self.a:g} {seen} + {self.b:g} s"}
+        words = {**own.words, "adaptation": f"w, by {number_text(self.a)} {seen} + {number_text(self.b)} s"}
         remarks = list(own.remarks)
         if self.a_gain != "1-rho" and not self._never("a"):
             remarks.append(

@@ -12,7 +12,7 @@ from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients, ThresholdNumbers
 from snnlab.nn.neurons.base import exact, rounded
 from snnlab.nn.neurons.dialect import Dialect
-from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.learn import Learn, Shape, number_text
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
@@ -172,7 +172,7 @@ class ALIF(AdaptiveThreshold):
         """Return gain, threshold and reset in words."""
         own = super().dialect()
         whose = "" if self.adaptive is None else f" (the last {self.adaptive})"
-        words = {**own.words, "threshold": f"{own.words['threshold']} + {self.adaptation:g} w{whose}"}
+        words = {**own.words, "threshold": f"{own.words['threshold']} + {number_text(self.adaptation)} w{whose}"}
         if self.adapted_reset:
             words["reset"] = "subtract the adapted threshold"
         return own._replace(words=words)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients
+from snnlab.nn.neurons.learn import Learn, Shape, number_text
+from snnlab.nn.neurons.membrane import Coefficients, potential, require_finite, require_words
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
+
+VInit = float | Literal["v_reset"]
 
 
 class IAFState(NamedTuple):
@@ -28,6 +30,8 @@ class IAF(SpikingMembrane):
 
     Args:
         dt: Not used, since nothing decays; taken as all neurons take it.
+        v_init: Potential before the first step, to which nothing draws it later; `v_reset`: where a spike resets it to,
+            which is 0 where `reset` is not `value`.
         input_gain: g, a number.
         learn: What training changes: `[v_threshold]`, and v_reset where `reset` is `value`.
         in_shape: See `LeakyMembrane`.
@@ -45,6 +49,7 @@ class IAF(SpikingMembrane):
         *,
         v_threshold: float = 1.0,
         v_reset: float = 0.0,
+        v_init: VInit = 0.0,
         input_gain: float = 1.0,
         reset: Reset = "subtract",
         reset_delay: bool = False,
@@ -69,11 +74,17 @@ class IAF(SpikingMembrane):
             threshold=threshold,
             surrogate=surrogate,
         )
+        require_words(v_init=(v_init, VInit))
+        require_finite(v_init=0.0 if isinstance(v_init, str) else v_init)
+        self.v_init: VInit = v_init
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> IAFState:
-        """Return v = 0."""
-        return IAFState(self.rest(x))
+        """Return v = v_init."""
+        v_init = self.v_init
+        if isinstance(v_init, str):
+            return IAFState(potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
+        return IAFState(potential(v_init, x))
 
     def step(self, x: Tensor, state: IAFState, coefficients: Coefficients) -> tuple[Tensor, IAFState]:
         """Return the spikes of one step and the state after it."""
@@ -82,4 +93,4 @@ class IAF(SpikingMembrane):
 
     def extra_repr(self) -> str:
         """Return the threshold that `print(network)` shows."""
-        return f"v_threshold={self.v_threshold:g}"
+        return f"v_threshold={number_text(self.v_threshold)}"

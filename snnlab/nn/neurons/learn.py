@@ -81,6 +81,32 @@ class Below(NamedTuple):
         return self.ceiling - stored.exp()
 
 
+def quantity(name: str) -> Any:
+    """Return a property for a setting that training may change: as it was given, or as it is now.
+
+    What is learned is a number, or of channels and neurons a tensor, detached; a time constant in ms, and in steps
+    where these have no length.
+
+    Args:
+        name: The setting; its class says by `present` what it is now.
+    """
+
+    def get(neuron: Any) -> Any:
+        return neuron.present(name) if name in neuron.__dict__.get("learn_per", ()) else neuron.__dict__[name]
+
+    def put(neuron: Any, given: Any) -> None:
+        neuron.__dict__[name] = given
+
+    return property(get, put)
+
+
+def number_text(value: Any) -> str:
+    """Return a quantity in words: `20`, `2 steps`; of several values their range."""
+    if isinstance(value, Tensor):
+        return f"{float(value.min()):.4g} to {float(value.max()):.4g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def as_learn(learn: Learn) -> dict[str, Per]:
     """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.learn import Learn, Shape, number_text
 from snnlab.nn.neurons.membrane import InputGain, TauMem
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
@@ -121,7 +121,7 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         own = super().dialect()
         words = {
             **own.words,
-            "threshold": f"u {'>' if self.strict else '≥'} b, + {self.adaptation:g} a spike",
+            "threshold": f"u {'>' if self.strict else '≥'} b, + {number_text(self.adaptation)} a spike",
             "synapse": "a step later",
         }
         late = Remark("its membrane sees a current one step later, however long that is", "neuron=alif, or keep dt")

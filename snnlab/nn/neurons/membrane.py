@@ -21,7 +21,18 @@ from snnlab.nn.kernels.ops import Backend, CellKind, Kernel, kernel_for
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.neurons.dialect import Dialect
-from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, parameter, require_learnable
+from snnlab.nn.neurons.learn import (
+    Anywhere,
+    Learn,
+    Number,
+    Range,
+    Shape,
+    as_learn,
+    number_text,
+    parameter,
+    quantity,
+    require_learnable,
+)
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
 from snnlab.nn.temporal import OWN, Counts
 from snnlab.settings import type_problem
@@ -71,10 +82,17 @@ class LeakyMembrane(Neuron):
             channel or neuron).
         in_shape: Shape of one sample at one step; needed where channels or neurons learn their own.
 
+    Attributes:
+        tau_mem: As it was given; where it is learned, as it is now: ms, a number, or a tensor of each channel's or
+            neuron's own. The same holds of all that can be learned.
+
     Raises:
         ValueError: if a value is out of its range, or cannot be learned.
     """
 
+    tau_mem: Any = quantity("tau_mem")
+    beta: Any = quantity("beta")
+    v_leak: Any = quantity("v_leak")
     leaks: ClassVar[bool] = True
     canonical: ClassVar[bool] = False
     backend: Backend = "auto"
@@ -133,6 +151,17 @@ class LeakyMembrane(Neuron):
         if name in self._ranges:
             return self._ranges[name].value(self.learned[name].double())
         return getattr(self, name)
+
+    def learned_value(self, name: str) -> Tensor:
+        """Return what training has made of a quantity, in the unit in which it was given, detached."""
+        return torch.as_tensor(self.value(name)).detach()
+
+    def present(self, name: str) -> float | Tensor:
+        """Return what training has made of a quantity; of a time constant its length, ms."""
+        value = self.learned_value(name)
+        decay = next((decay for decay in self.decays() if decay.tau_name == name), None)
+        value = value if decay is None else decay.length(value)
+        return value.item() if value.dim() == 0 else value.to(self.learned[name].dtype)
 
     def factor(self, leak: Leak) -> Number:
         """Return what is left of a variable after one step."""
@@ -196,16 +225,18 @@ class LeakyMembrane(Neuron):
 
     def rest(self, x: Tensor) -> Tensor:
         """Return the membrane at rest, v = v_leak, for one step of input."""
-        v_leak = self.value("v_leak")
-        return v_leak.to(x.dtype).expand_as(x) if isinstance(v_leak, Tensor) else torch.full_like(x, v_leak)
+        return potential(self.value("v_leak"), x)
+
+    def decays(self) -> list[Leak]:
+        """Return what decays in it, as the user said it."""
+        return [self.leak_of_membrane] if self.leaks else []
 
     def constants(self) -> list[Constant]:
-        """Return the membrane's time constant."""
-        return [self.constant(self.leak_of_membrane)] if self.leaks else []
-
-    def constant(self, leak: Leak) -> Constant:
-        """Return a time constant as it is now."""
-        return leak.constant(self.factor(leak) if leak.given in self._ranges else None)
+        """Return the time constants, as they are now."""
+        return [
+            decay.learned_constant(self.learned_value(decay.given)) if decay.given in self._ranges else decay.constant()
+            for decay in self.decays()
+        ]
 
     def dialect(self) -> Dialect:
         """Return the gain in words; `1-a` treats the input as a level, the others treat it as impulses."""
@@ -219,8 +250,14 @@ class LeakyMembrane(Neuron):
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
-        tau = f"beta={self.beta}" if self.tau_mem is None else f"tau_mem={self.tau_mem}"
-        return f"{tau}, dt={self.dt}"
+        given = self.leak_of_membrane.given
+        value = getattr(self, given)
+        return f"{given}={number_text(value) if given in self.learn_per else value}, dt={self.dt}"
+
+
+def potential(value: Number, x: Tensor) -> Tensor:
+    """Return a membrane at one potential, or each neuron's own, for one step of input."""
+    return value.to(x.dtype).expand_as(x) if isinstance(value, Tensor) else torch.full_like(x, value)
 
 
 def average_left(a: Number, decay: Decay) -> Number:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Learn, Range, Shape
+from snnlab.nn.neurons.learn import Learn, Range, Shape, quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, TauMem, require_finite, require_words
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
-from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
 from snnlab.nn.surrogate.watching import tell
 
@@ -63,6 +63,9 @@ class SinabsLIF(LeakyMembrane):
 
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
+
+    tau_syn: Any = quantity("tau_syn")
+    alpha: Any = quantity("alpha")
 
     def __init__(
         self,
@@ -123,10 +126,9 @@ class SinabsLIF(LeakyMembrane):
             v = torch.relu(v - self.min_v_mem) + self.min_v_mem
         return s, SinabsLIFState(v, i)
 
-    def constants(self) -> list[Constant]:
-        """Return the time constants of membrane and synapse."""
-        synapse = [] if self.leak_of_synapse is None else [self.constant(self.leak_of_synapse)]
-        return [*super().constants(), *synapse]
+    def decays(self) -> list[Leak]:
+        """Return those of membrane and synapse."""
+        return [*super().decays(), *([] if self.leak_of_synapse is None else [self.leak_of_synapse])]
 
     def dialect(self) -> Dialect:
         """Return gain, threshold, reset, bound and synapse in words."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Above, Below, Range
+from snnlab.nn.neurons.learn import Above, Below, Range, number_text, quantity
 from snnlab.nn.neurons.membrane import (
     Coefficients,
     InputGain,
@@ -54,6 +54,9 @@ class SpikingMembrane(LeakyMembrane):
     Raises:
         ValueError: if a value is out of its range or cannot be learned, or a delay is asked for where nothing is reset.
     """
+
+    v_threshold: Any = quantity("v_threshold")
+    v_reset: Any = quantity("v_reset")
 
     def __init__(
         self,
@@ -137,10 +140,11 @@ class SpikingMembrane(LeakyMembrane):
     def dialect(self) -> Dialect:
         """Return gain, threshold and reset in words."""
         own = super().dialect()
-        resets = {"subtract": f"subtract {self.v_threshold:g}", "value": f"to {self.v_reset:g}", "none": "none"}
+        threshold, reset = number_text(self.v_threshold), number_text(self.v_reset)
+        resets = {"subtract": f"subtract {threshold}", "value": f"to {reset}", "none": "none"}
         words = {
             **own.words,
-            "threshold": f"{'u >' if self.strict else 'u ≥'} {self.v_threshold:g}",
+            "threshold": f"{'u >' if self.strict else 'u ≥'} {threshold}",
             "reset": resets[self.reset] + (", a step later" if self.reset_delay else ""),
         }
         remarks = []

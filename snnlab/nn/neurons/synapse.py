@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Range
+from snnlab.nn.neurons.learn import Range, quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left, require_words
-from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 
 Synapse = Literal["jump_first", "decay_first"]
 
@@ -38,6 +38,9 @@ class Synaptic(LeakyMembrane):
             (1 - a) * (1 - b) * tau_syn / dt; `1-a`, which filters the current; or a number.
         decay: `exact` or `euler`, for both time constants.
     """
+
+    tau_syn: Any = quantity("tau_syn")
+    alpha: Any = quantity("alpha")
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
         """Keep the synapse's settings, which the membrane's constructor does not know."""
@@ -70,9 +73,9 @@ class Synaptic(LeakyMembrane):
         """Return j, the current after the jump."""
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
 
-    def constants(self) -> list[Constant]:
-        """Return the time constants of membrane and synapse."""
-        return [*super().constants(), self.constant(self.leak_of_synapse)]
+    def decays(self) -> list[Leak]:
+        """Return those of membrane and synapse."""
+        return [*super().decays(), self.leak_of_synapse]
 
     def dialect(self) -> Dialect:
         """Return gain, threshold, reset and synapse in words."""

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Above, Fraction, Number, Range
+from snnlab.nn.neurons.learn import Above, Fraction, Range
 
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str
@@ -30,6 +30,8 @@ class Constant(NamedTuple):
         steps: Its length in steps.
         factor: What is left after one step.
         decay: How the factor follows from the length.
+        spread: The shortest and the longest, ms, or steps where these have no length, of channels or neurons that have
+            learned their own, whose means stand in the other places; None where there is one for all.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Constant(NamedTuple):
     steps: float
     factor: float
     decay: Decay
+    spread: tuple[float, float] | None = None
 
 
 class Leak(NamedTuple):
@@ -109,18 +112,36 @@ class Leak(NamedTuple):
         """Return the one that was given as a number, ms, steps or a factor."""
         return self.per_step() if self.tau is None else self._steps() * self._unit
 
-    def constant(self, factor: Number | None = None) -> Constant:
-        """Return the time constant in every unit; `factor` is what training has made of it, its mean is shown."""
-        a = self.per_step() if factor is None else float(torch.as_tensor(factor).detach().mean())
+    def length(self, value: Tensor) -> Tensor:
+        """Return the time constant, ms, or steps where these have no length, of what training has made of the given."""
+        if self.tau is not None:
+            return value if self.dt is None or not isinstance(self.tau, str) else value * self.dt
+        steps = 1.0 / (1.0 - value) if self.decay == "euler" else -1.0 / value.log()
+        return steps if self.dt is None else steps * self.dt
+
+    def learned_constant(self, value: Tensor) -> Constant:
+        """Return in every unit what training has made of the one that was given; of several values the mean."""
+        lengths, factors = self.length(value), self.learned_per_step(value)
+        mean, unit = float(lengths.mean()), self.dt or 1.0
+        spread = (float(lengths.min()), float(lengths.max())) if lengths.numel() > 1 else None
+        ms = None if self.dt is None else mean
+        return Constant(self.tau_name, self._given_in, ms, mean / unit, float(factors.mean()), self.decay, spread)
+
+    def constant(self, factor: float | None = None) -> Constant:
+        """Return the time constant in every unit; `factor`: of another one than what was given stands for."""
+        a = self.per_step() if factor is None else factor
         if factor is None and self.tau is not None:
             steps = self._steps()
         elif self.decay == "euler":
             steps = 1.0 / (1.0 - a)
         else:
             steps = -1.0 / math.log(a) if a > 0 else 0.0
-        given = "factor" if self.tau is None else "steps" if isinstance(self.tau, str) else "ms"
         ms = None if self.dt is None else steps * self.dt
-        return Constant(self.tau_name, given, ms, steps, a, self.decay)
+        return Constant(self.tau_name, self._given_in, ms, steps, a, self.decay)
+
+    @property
+    def _given_in(self) -> Literal["ms", "steps", "factor"]:
+        return "factor" if self.tau is None else "steps" if isinstance(self.tau, str) else "ms"
 
     @property
     def _unit(self) -> float:

@@ -128,9 +128,12 @@ class Operations:
         counts: Counts | None,
     ) -> None:
         """Count what one layer has done."""
+        active: int | None = None
         if isinstance(layer, Fused):
             if layer.convolution is not None:
                 self._add(layer.convolution, x, lengths)
+            # Its outputs before the pooling are nowhere; it spikes once a step at most.
+            active = round(_own(counts).sum(dtype=torch.float64).item())
             layer, y = layer.neuron, y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
         if isinstance(layer, nn.Linear | _ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
@@ -138,7 +141,8 @@ class Operations:
             outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()
             self._rest += Totals(updates=outputs)
             if layer.spiking:
-                self._rest += Totals(active=round(_own(counts).sum(dtype=torch.float64).item()), outputs=outputs)
+                active = int(torch.count_nonzero(y)) if active is None else active
+                self._rest += Totals(active=active, outputs=outputs)
             if isinstance(layer, Recurrent):
                 first = torch.zeros_like(y[0]) if state is None else state.s
                 self._add(layer.feedback, torch.cat([first[None], y[:-1]]), lengths)

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from snnlab.diagnosis.vitals import Vitals
 from snnlab.events.frames import Batch
+from snnlab.nn.neurons.learned import learned
 from snnlab.record.monitors.figures import histograms, scalars
 from snnlab.record.monitors.look import first_of, look
 from snnlab.record.monitors.updates import Update
@@ -61,6 +62,9 @@ class Monitors(L.Callback):
         for name, histogram in histograms(self._vitals):
             for writer in _tensorboards(trainer):
                 writer.add_histogram_raw(f"monitors/{name}", **histogram, global_step=step)
+        for each in learned(pl_module.network):
+            for writer in _tensorboards(trainer) if each.values.numel() > 1 else ():
+                writer.add_histogram(f"monitors/{each.key}/{each.layer}", each.values.cpu(), step)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Remember the weights and the gradients of the whole batch."""

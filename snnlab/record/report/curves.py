@@ -21,6 +21,7 @@ from snnlab.record.pictures.style import (
     plain_numbers,
     title,
 )
+from snnlab.record.report.learned import learned_lines
 
 # Lines of more layers are told apart by their markers too.
 _COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
@@ -48,7 +49,7 @@ class Curves(NamedTuple):
 
 
 def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
-    """Return what can be drawn of a run, by name: loss, score and learning rate, and the rates of its layers.
+    """Return what can be drawn of a run, by name: loss, score, learning rate, rates and constants of layers.
 
     Args:
         epochs: The columns of `metrics.csv`.
@@ -62,7 +63,10 @@ def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
         lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
         if not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
             found[what] = Curves(words, axis, lines)
-    found["lr"] = Curves("learning rate", "learning rate", [("lr", "lr")] if "lr" in epochs else [])
+    for what, of_layers in learned_lines(epochs):
+        found[f"learned_{what.split()[0]}"] = Curves(f"{what}, learned, by layer", what, of_layers)
+    rates = [(key, key.removeprefix("lr/")) for key in epochs if key.startswith("lr/")]
+    found["lr"] = Curves("learning rate", "learning rate", rates or [("lr", "lr")] if "lr" in epochs else [])
     return {name: one for name, one in found.items() if one.lines}
 
 

@@ -15,6 +15,7 @@ from snnlab.record.pictures.anytime import draw_anytime
 from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
 from snnlab.record.pictures.style import default_style
 from snnlab.record.report.curves import draw_curves
+from snnlab.record.report.learned import HEAD, learned_rows
 from snnlab.record.report.page import code, document, drawn, folded, note, pictures, png, section, table
 from snnlab.record.report.training_pictures import last_pictures
 from snnlab.record.run_folder import CONFIG, METRICS, PREDICTIONS
@@ -55,6 +56,7 @@ def run_page(
         section("Result", table(("", ""), _summary(recorded, config)), note(_protocol(selection))),
         section("Training", pictures(curves)),
         section("Layers", table(("layer", *_LAYER_COLUMNS), _layers(recorded.metrics))),
+        section("Learned constants", table(HEAD, learned_rows(recorded.metrics))),
         section("Answers", pictures(_answers(recorded, names, when.clock.dt))),
         section("Answers before the end", *_early(recorded, when)),
         section("Recordings", pictures((words, png(image)) for words, image in last_pictures(folder / "tensorboard"))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
@@ -123,13 +123,13 @@ class Bar(ProgressBar):
                 redirect_stdout=to_terminal,
                 get_renderable=self._line,
             )
-            self._live.start()
+            self._with_terminal(self._live.start)
 
     def _stop(self) -> None:
-        if self._live is not None:
+        live, self._live = self._live, None
+        if live is not None:
             self._trained = 0  # the epoch's figures are collected and gone
-            self._live.stop()
-            self._live = None
+            self._with_terminal(live.stop)
 
     def _begin(self, label: str, total: float) -> None:
         self._label, self._total, self._trained, self._evaluated = label, total, 0, 0
@@ -137,8 +137,15 @@ class Bar(ProgressBar):
 
     def _draw(self, *, now: bool = False) -> None:
         if self._live is not None and (now or time.perf_counter() - self._drawn >= REFRESH_S):
-            self._live.refresh()
+            self._with_terminal(self._live.refresh)
             self._drawn = time.perf_counter()
+
+    def _with_terminal(self, draw: Callable[[], None]) -> None:
+        """Draw; a terminal that was closed takes nothing any more, and the training goes on without it."""
+        try:
+            draw()
+        except OSError:
+            self.disable()
 
     def _line(self) -> Line:
         done = self._trained + self._evaluated

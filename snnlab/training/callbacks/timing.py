@@ -10,6 +10,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from snnlab.training.processes.shares import size_of
+
 _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -49,7 +51,7 @@ class Timing(L.Callback):
         now = time.perf_counter()
         if self.first_step_s is None:
             self.first_step_s = now - self.started
-        self.samples += batch.lengths.numel() * trainer.world_size
+        self.samples += size_of(trainer, batch_idx, batch.lengths.numel()).of_all
         before, self.epoch_s = self.epoch_s, now - self._epoch_started
         self.training_s += self.epoch_s - before
 

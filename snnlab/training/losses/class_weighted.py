@@ -25,5 +25,9 @@ class ClassWeighted(Loss):
     def bind(self, task: Task) -> None:
         self.class_weights.bind(task.num_classes)
 
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the class of the largest readout up to each step."""
+        return self.running(y).argmax(-1)
+
     def count_classes(self, counts: Tensor) -> None:
         self.class_weights.count_classes(counts)

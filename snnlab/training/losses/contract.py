@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from snnlab.events.targets import Targets
@@ -66,6 +67,13 @@ class Part(nn.Module, ABC):
     def count_classes(self, counts: Tensor) -> None:
         """Learn how many training recordings there are of each class, `[K]`."""
 
+    def labelled(self, targets: Tensor) -> Tensor | None:
+        """Return over how many labelled steps the value is a mean; None where it is one over the samples.
+
+        Several processes, and several batches a step, need it to learn what one large batch would teach.
+        """
+        return None
+
     @abstractmethod
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -84,6 +92,14 @@ class Loss(Part):
 
         Of classes, the largest of K is the answer; values are the answer themselves.
         """
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return what `readout` would be if the recording had ended at each step, `[T, B, K]`.
+
+        This here reads out each beginning anew; a loss that carries its sums from step to step says so in its place.
+        """
+        steps = [torch.full((y.shape[1],), t, device=y.device) for t in range(1, len(y) + 1)]
+        return torch.stack([self.readout(y[:t], length) for t, length in enumerate(steps, 1)])
 
     @abstractmethod
     def answers(self, y: Tensor) -> Tensor:

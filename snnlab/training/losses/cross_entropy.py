@@ -16,7 +16,7 @@ from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weighted import ClassWeighted
 from snnlab.training.losses.class_weights import ClassWeight
 from snnlab.training.losses.contract import LOSSES, Task, Valued
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps
+from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
 from snnlab.training.losses.naming import named
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
@@ -71,7 +71,7 @@ class CrossEntropy(ClassWeighted):
     ) -> Valued:
         """Return the loss; it has one part."""
         if self.over_time == "per_step":
-            each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
+            each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:
             scores = self.readout(y, lengths)
             each = functional.cross_entropy(scores, targets, reduction="none", label_smoothing=self.label_smoothing)
@@ -83,10 +83,10 @@ class CrossEntropy(ClassWeighted):
         with named("loss.over_time"):
             return self._reduce(y, lengths)
 
-    def answers(self, y: Tensor) -> Tensor:
-        """Return the largest output of the reduction up to each step."""
+    def running(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
         with named("loss.over_time"):
-            return self._so_far(y).argmax(-1)
+            return self._so_far(y)
 
 
 def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:

@@ -86,10 +86,10 @@ class FirstSpikeError(ClassWeighted):
         with named("loss"):
             return self._reduce(y, lengths)
 
-    def answers(self, y: Tensor) -> Tensor:
-        """Return the output that fired first, of those that did until each step."""
+    def running(self, y: Tensor) -> Tensor:
+        """Return the steps since each output's first spike until each step."""
         with named("loss"):
-            return self._so_far(y).argmax(-1)
+            return self._so_far(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:
         return steps if at is None else torch.full_like(steps, at / self._step).minimum(steps)

@@ -15,6 +15,7 @@ from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeights
 from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
 from snnlab.training.losses.cross_entropy import checked_smoothing
+from snnlab.training.losses.means import within_lengths
 
 
 @LOSSES.register("cross_entropy_steps")
@@ -23,7 +24,8 @@ class StepCrossEntropy(Loss):
 
         loss = mean of w[target] * -log softmax(y[t, b])[target[t, b]] over the labelled steps of all samples
 
-    A recording with more labelled steps weighs more, so that the loss is the same in batches of any size.
+    A recording with more labelled steps weighs more, so that the loss is the same in batches of any size, in any number
+    of processes. With `trainer.accumulate_grad_batches` the parts beside it, `loss.parts`, are weighed so too.
 
     Args:
         label_smoothing: Part of each target that is spread over all classes, 0 to 1.
@@ -40,12 +42,16 @@ class StepCrossEntropy(Loss):
     def bind(self, task: Task) -> None:
         self.class_weights.bind(task.num_classes)
 
+    def labelled(self, targets: Tensor) -> Tensor:
+        """Return their number."""
+        return (targets != IGNORED).sum()
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
         """Return the loss; it has one part. Without a labelled step it is 0."""
         each = functional.cross_entropy(
-            y.flatten(0, 1),
+            within_lengths(y, lengths).flatten(0, 1),
             targets.flatten(),
             reduction="none",
             ignore_index=IGNORED,
@@ -53,11 +59,15 @@ class StepCrossEntropy(Loss):
         )
         each = self.class_weights(each.unflatten(0, targets.shape), targets)
         each = each if weight is None else each * weight
-        loss = each.sum() / (targets != IGNORED).sum().clamp(min=1)
+        loss = each.sum() / self.labelled(targets).clamp(min=1)
         return loss, {"cross_entropy_steps": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the output itself, `[T, B, K]`."""
+        return y
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the output itself."""
         return y
 
     def answers(self, y: Tensor) -> Tensor:

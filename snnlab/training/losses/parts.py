@@ -72,6 +72,10 @@ class WeightedParts(Loss):
         for _, each in self.beside():
             each.part.count_classes(counts)
 
+    def labelled(self, targets: Tensor) -> Tensor | None:
+        """Return those of the loss itself."""
+        return self.main.labelled(targets)
+
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
@@ -86,6 +90,10 @@ class WeightedParts(Loss):
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the loss's readout."""
         return self.main.readout(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the loss's readouts up to each step."""
+        return self.main.running(y)
 
     def answers(self, y: Tensor) -> Tensor:
         """Return the loss's answers."""

@@ -59,9 +59,9 @@ class RateError(ClassWeighted):
         """Return the mean over the valid steps."""
         return self._reduce(y, lengths)
 
-    def answers(self, y: Tensor) -> Tensor:
-        """Return the largest mean up to each step."""
-        return self._so_far(y).argmax(-1)
+    def running(self, y: Tensor) -> Tensor:
+        """Return the means up to each step."""
+        return self._so_far(y)
 
 
 @LOSSES.register("mse_count")
@@ -124,6 +124,6 @@ class CountError(ClassWeighted):
         """Return the numbers of spikes in the valid steps."""
         return self._reduce(y, lengths)
 
-    def answers(self, y: Tensor) -> Tensor:
-        """Return the output with the most spikes up to each step."""
-        return self._so_far(y).argmax(-1)
+    def running(self, y: Tensor) -> Tensor:
+        """Return the numbers of spikes up to each step."""
+        return self._so_far(y)

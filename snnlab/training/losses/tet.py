@@ -14,7 +14,7 @@ from snnlab.training.losses.class_weighted import ClassWeighted
 from snnlab.training.losses.class_weights import ClassWeight
 from snnlab.training.losses.contract import LOSSES, Valued
 from snnlab.training.losses.cross_entropy import checked_smoothing, each_step
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps
+from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
 
 
 @LOSSES.register("tet")
@@ -52,6 +52,7 @@ class TemporalEfficientTraining(ClassWeighted):
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
         """Return the loss; it has one part."""
+        y = within_lengths(y, lengths)
         each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
         each = self.class_weights(each, targets)
         if self.mix:
@@ -64,6 +65,6 @@ class TemporalEfficientTraining(ClassWeighted):
         """Return the mean over the valid steps."""
         return self._reduce(y, lengths)
 
-    def answers(self, y: Tensor) -> Tensor:
-        """Return the largest mean up to each step."""
-        return self._so_far(y).argmax(-1)
+    def running(self, y: Tensor) -> Tensor:
+        """Return the means up to each step."""
+        return self._so_far(y)

@@ -13,7 +13,7 @@ from snnlab.errors import listing
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.contract import LOSSES, Loss, Valued
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps
+from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
 
 ValueOverTime = Literal["mean", "sum", "last", "max", "per_step"]
 
@@ -45,7 +45,7 @@ class SquaredError(Loss):
     ) -> Valued:
         """Return the loss; it has one part."""
         if self.over_time == "per_step":
-            each = mean_over_steps((y - targets).square().mean(-1), lengths)
+            each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:
             each = (self._reduce(y, lengths) - targets).square().mean(-1)
         loss = mean_over_samples(each, weight)
@@ -54,6 +54,10 @@ class SquaredError(Loss):
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps: the values."""
         return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
+        return self._so_far(y)
 
     def answers(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""

@@ -21,6 +21,9 @@ from snnlab.training.losses.goals import require_apart
 from snnlab.training.losses.means import mean_over_samples, within_lengths
 from snnlab.training.losses.spiking_output import require_spikes
 
+# Steps that one matrix product goes over.
+_BLOCK = 256
+
 
 @LOSSES.register("van_rossum")
 class VanRossum(ClassWeighted):
@@ -76,11 +79,8 @@ class VanRossum(ClassWeighted):
         is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
         apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
         constants = (self._dt or 1.0) / self.tau  # of a step
-        since = torch.arange(y.shape[0], device=y.device, dtype=y.dtype)
-        left = torch.exp(-constants * (since[:, None] - since).clamp(min=0)).tril()
-        # One matrix product in place of a loop over the steps.
-        traces = torch.tensordot(left, within_lengths(apart, lengths), 1)
-        each = within_lengths(traces.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
+        trace = traces(within_lengths(apart, lengths), constants)
+        each = within_lengths(trace.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"van_rossum": loss}
 
@@ -88,9 +88,9 @@ class VanRossum(ClassWeighted):
         """Return the numbers of spikes in the valid steps."""
         return self._reduce(y, lengths)
 
-    def answers(self, y: Tensor) -> Tensor:
-        """Return the output with the most spikes up to each step."""
-        return self._so_far(y).argmax(-1)
+    def running(self, y: Tensor) -> Tensor:
+        """Return the numbers of spikes up to each step."""
+        return self._so_far(y)
 
     def train_of(self, rate: float, like: Tensor) -> Tensor:
         """Return a regular train of a rate, `[T]`."""
@@ -99,3 +99,24 @@ class VanRossum(ClassWeighted):
 
     def _per_step(self, rate: float) -> float:
         return rate if self._dt is None else rate * self._dt / 1000.0
+
+
+def traces(s: Tensor, constants: float) -> Tensor:
+    """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, a matrix product for each block of steps.
+
+    Args:
+        s: What each step adds.
+        constants: Length of a step in time constants.
+
+    Shape:
+        s: `[T, ...]`; returns the same.
+    """
+    since = torch.arange(min(len(s), _BLOCK), device=s.device, dtype=s.dtype)
+    left = torch.exp(-constants * (since[:, None] - since).clamp(min=0)).tril()
+    blocks: list[Tensor] = []
+    for block in s.split(_BLOCK):
+        f = torch.tensordot(left[: len(block), : len(block)], block, 1)
+        if blocks:
+            f = f + torch.tensordot(torch.exp(-constants * (since[: len(block)] + 1)), blocks[-1][-1], 0)
+        blocks.append(f)
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)

@@ -31,9 +31,13 @@ class AverageRule(ABC):
     def share(self, updates: int) -> float:
         """Return the newest weights' share of the average, of which so many are before them."""
 
+    def first(self, epochs: int | None) -> int:
+        """Return the first epoch, of so many, in which weights count; None or -1: of a run without an end."""
+        return 0
+
     def begins(self, epoch: int, epochs: int | None) -> bool:
         """Return whether weights count in an epoch of so many."""
-        return True
+        return epoch >= self.first(epochs)
 
 
 @AVERAGES.register("ema")
@@ -63,6 +67,8 @@ class Exponential(AverageRule):
 class Equal(AverageRule):
     """Stochastic weight averaging: the plain mean over the last part of a run; before that there is no average.
 
+    A run that is resumed for longer has another last part, and another average.
+
     Args:
         start: Part of the run's epochs that is left out.
         every: `step` or `epoch`.
@@ -83,9 +89,9 @@ class Equal(AverageRule):
         """Return 1 / (n + 1)."""
         return 1.0 / (updates + 1)
 
-    def begins(self, epoch: int, epochs: int | None) -> bool:
-        """Return whether the part that is left out is over."""
-        return epochs is None or epochs < 0 or epoch >= int(self.start * epochs)
+    def first(self, epochs: int | None) -> int:
+        """Return the first epoch behind the part that is left out."""
+        return 0 if epochs is None or epochs < 0 else int(self.start * epochs)
 
 
 class Average(nn.Module):
@@ -120,6 +126,11 @@ class Average(nn.Module):
         for mine, newest in zip(own, new, strict=True):
             mine.lerp_(newest, share)
         self.updates += 1
+
+    def follow(self, before: int | None, epochs: int | None) -> None:
+        """Go on in a run of `before` epochs that has `epochs` from now on: anew where other epochs count."""
+        if self.rule.first(before) != self.rule.first(epochs):
+            self.updates = 0
 
     @torch.no_grad()
     def exchange(self, network: nn.Module) -> None:

@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from snnlab.training.optimization.parameters import kinds_of, matches, require_match
 
 DECAY = "weight_decay"
+# Behind the name of a group's part that does not decay.
+_NO_DECAY = ", no decay"
 
 
 class Group(NamedTuple):
@@ -79,10 +81,21 @@ class GroupedOptimizer(NamedTuple):
             decays = self._decaying(names, settings, kinds)
             made.append({"params": [trained[n] for n in names if n in decays], **settings, "name": label})
             spared = [trained[n] for n in names if n not in decays]
-            made.append({"params": spared, **settings, DECAY: 0.0, "name": f"{label}, no decay"})
+            made.append({"params": spared, **settings, DECAY: 0.0, "name": f"{label}{_NO_DECAY}"})
         return made
 
     def _decaying(self, names: Iterable[str], settings: Mapping[str, Any], kinds: Any) -> set[str]:
         if self.decays is None or DECAY in settings:
             return set(names)
         return {name for name in names if matches(name, kinds[name], self.decays)}
+
+
+def rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what a log says of an optimizer's learning rates: `lr`, the first group's, and of several `lr/NAME`.
+
+    Args:
+        groups: What the optimizer has; those of one name differ in their weight decay alone.
+    """
+    named = {group.get("name", "").removesuffix(_NO_DECAY): float(group["lr"]) for group in groups}
+    each = {f"lr/{name}": rate for name, rate in named.items() if name} if len(named) > 1 else {}
+    return {"lr": float(groups[0]["lr"]), **each}

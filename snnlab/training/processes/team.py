@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 # A process that is not heard of for so long is taken for lost; one that has ended is noticed at once.
 _PATIENCE = timedelta(minutes=10)
@@ -71,6 +72,15 @@ def largest(value: int) -> int:
     shared = torch.tensor([value])
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return int(shared)
+
+
+def summed(value: Tensor) -> Tensor:
+    """Return the sum of all processes' values, wherever they are; all have to ask at the same place."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    shared = value.clone()
+    dist.all_reduce(shared)
+    return shared
 
 
 def gathered(value: Any) -> list[Any]:

@@ -50,8 +50,14 @@ class Resumption:
         now = {**self.position._asdict(), "at": self.at, "changed": dict(self.changed)}
         return [*self.node.get("resumed", []), now]
 
-    def __str__(self) -> str:
-        over = self.node.get("over") and not self.longer_run
+    def words(self, epochs: int | None) -> str:
+        """Return in words what comes now.
+
+        Args:
+            epochs: How many the run is to have.
+        """
+        # Not of `changed` alone: a run that is made longer may be killed before its first checkpoint.
+        over = self.node.get("over") and not self.longer_run and self.node.get("max_epochs", epochs) == epochs
         where = "the training is over, the test is left" if over else f"goes on with {self.position}"
         changes = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.changed.items())
         return f"resumed: {where}{f'; {changes}' if changes else ''}"

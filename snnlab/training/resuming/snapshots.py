@@ -127,6 +127,7 @@ class Snapshots(Checkpoint):
             "epoch": self._at.epoch,
             "batch": self._at.batch,
             "over": self._over,
+            "max_epochs": trainer.max_epochs,
             "stopped": self._over and trainer.should_stop,
             "logged_steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
             "threads": torch.get_num_threads(),

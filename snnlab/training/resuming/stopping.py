@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a cluster's signal end a training between two batches, after a checkpoint."""
+"""Ctrl-C, SIGTERM, SIGHUP and a cluster's signal end a training between two batches, after a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ class StoppedError(Exception):
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a training; in a job of SLURM also the one that it may send before its time is up."""
+    """Return the signals that end a training; in a job of SLURM also the one that it may send before its time is up.
+
+    A terminal that is closed sends SIGHUP, of which `nohup` wants nobody to hear.
+    """
     of_cluster = (signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()
-    return (signal.SIGINT, signal.SIGTERM, *of_cluster)
+    of_terminal = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGINT, signal.SIGTERM, *of_terminal, *of_cluster)
 
 
 class StopAtOnce(L.Callback):

@@ -109,6 +109,33 @@ def test_batch_norm_survives_a_batch_without_a_valid_step() -> None:
     assert norm.running_var.isfinite().all()
 
 
+def test_batch_norm_takes_a_single_value_by_its_running_statistics_which_stay() -> None:
+    norm = BatchNorm(C)
+    norm(torch.randn(T, B, C) * 2 + 1)
+    x = torch.randn(1, 1, C, requires_grad=True)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    y, _ = norm(x)
+    torch.testing.assert_close(dict(norm.state_dict()), before, rtol=0, atol=0)
+    y.sum().backward()
+    assert x.grad is not None
+    assert (x.grad != 0).all()
+    assert torch.equal(y, norm.eval()(x)[0])
+
+
+def test_batch_norm_takes_one_valid_step_of_one_sample() -> None:
+    norm, x = BatchNorm(C), torch.randn(T, B, C)
+    norm(x)
+    y, _ = norm(x, lengths=torch.tensor([0, 1, 0]))
+    assert torch.equal(y[0, 1], norm.eval()(x[:1, 1:2])[0][0, 0])
+    assert y.count_nonzero() == C
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([1])])
+def test_batch_norm_refuses_a_single_value_before_it_has_statistics(lengths: Tensor | None) -> None:
+    with pytest.raises(ConfigError, match="needs more than 1 value for each channel"):
+        BatchNorm(C)(torch.randn(1, 1, C), lengths=lengths)
+
+
 @pytest.mark.parametrize(("shape", "settings"), [(None, {}), (5, {"bias": False}), ([3, 5], {"eps": 0.1})])
 def test_layer_norm_is_torchs(shape: Any, settings: dict[str, Any]) -> None:
     ours = build("layer_norm", (2, 3, 5), normalized_shape=shape, **settings)
@@ -275,6 +302,15 @@ def test_per_step_trains_on_no_single_step_and_goes_on_no_further_than_its_last(
 def test_per_step_refuses_to_train_on_one_value_for_each_channel() -> None:
     with pytest.raises(ValueError, match="needs more than 1 value for each channel"):
         PerStepBatchNorm(C, T)(torch.randn(T, 1, C), lengths=torch.tensor([2]))
+
+
+def test_per_step_takes_a_last_batch_of_one_sample_by_its_running_statistics() -> None:
+    norm = PerStepBatchNorm(C, T)
+    norm(torch.randn(T, B, C) + 1)
+    x, before = torch.randn(T, 1, C), norm.running_mean.clone()
+    y, _ = norm(x)
+    assert torch.equal(norm.running_mean, before)
+    assert torch.equal(y, norm.eval()(x)[0])
 
 
 @pytest.mark.parametrize("lengths", [None, torch.zeros(0, dtype=torch.int64)])

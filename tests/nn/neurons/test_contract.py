@@ -271,3 +271,9 @@ def test_it_says_of_itself_what_show_prints(kind: str) -> None:
     assert all(constant.factor < 1 for constant in neuron.constants())
     assert neuron.dialect().words
     assert repr(neuron).startswith(type(neuron).__name__)
+
+
+@every_kind
+def test_no_step_is_refused_in_words(kind: str) -> None:
+    with pytest.raises(ValueError, match="needs 1 step or more"):
+        build(kind)(drive(steps=0))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn import LI, LIF, NEURONS, CubaLIF
+from snnlab.nn import LI, LIF, NEURONS, CubaLIF, Network, build_network
 from snnlab.nn.neurons import IAF, CubaLI
+from snnlab.nn.neurons.learned import learned, learned_figures
 from snnlab.nn.surrogate import Atan
 
 T, B, SHAPE = 9, 2, (3, 4, 5)
@@ -184,6 +185,68 @@ def test_show_is_told_the_present_value_and_what_is_learned() -> None:
     told = neuron.constants()[0]
     assert told.given == "ms"
     assert told.ms == pytest.approx(10.0, rel=1e-6)
+
+
+def stored(neuron: Any, name: str, *values: float) -> None:
+    """Let training have made these of a quantity, in the unit in which it was given."""
+    into = neuron.learned[name]
+    with torch.no_grad():
+        numbers = [neuron._ranges[name].stored(value) for value in values]
+        into.copy_(torch.tensor(numbers * (into.numel() // len(numbers))).reshape(into.shape))
+
+
+def test_a_setting_tells_what_it_is_now() -> None:
+    neuron = LIF(1.0, tau_mem=20.0, learn=["tau_mem", "v_threshold"])
+    assert (neuron.tau_mem, neuron.v_threshold, neuron.v_leak) == (pytest.approx(20.0), pytest.approx(1.0), 0.0)
+    stored(neuron, "tau_mem", 7.0)
+    stored(neuron, "v_threshold", 0.75)
+    assert neuron.tau_mem == pytest.approx(7.0, rel=1e-6)
+    assert neuron.v_threshold == pytest.approx(0.75, rel=1e-6)
+    assert repr(neuron).split("\n")[1].strip() == "tau_mem=7, dt=1.0"
+    assert neuron.constants()[0].ms == pytest.approx(7.0, rel=1e-6)
+    assert neuron.dialect().words["threshold"] == "u ≥ 0.75"
+
+
+def test_of_channels_it_tells_all_and_constants_their_mean_and_ends() -> None:
+    neuron = CubaLIF(1.0, tau_mem=20.0, tau_syn=5.0, learn={"tau_syn": "channel"}, in_shape=SHAPE)
+    stored(neuron, "tau_syn", *[2.0] * (SHAPE[0] - 1), 8.0)
+    assert neuron.tau_syn.shape == (SHAPE[0], *[1] * (len(SHAPE) - 1))
+    assert not neuron.tau_syn.requires_grad
+    assert neuron.tau_syn.flatten().tolist() == pytest.approx([*[2.0] * (SHAPE[0] - 1), 8.0])
+    assert neuron.tau_mem == 20.0
+    membrane, synapse = neuron.constants()
+    assert membrane.spread is None
+    assert synapse.spread == pytest.approx((2.0, 8.0), rel=1e-6)
+    assert synapse.ms == pytest.approx(2.0 + 6.0 / SHAPE[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "learns", "to", "expected"),
+    [
+        ({"tau_mem": 20.0}, "tau_mem", 7.0, {"tau_mem_ms": 7.0}),
+        ({"tau_mem": "2 steps"}, "tau_mem", 3.0, {"tau_mem_ms": 6.0}),
+        ({"beta": 0.9}, "beta", 0.8, {"tau_mem_ms": -2.0 / math.log(0.8), "beta": 0.8}),
+        ({"beta": 0.9, "decay": "euler"}, "beta", 0.8, {"tau_mem_ms": 2.0 / 0.2, "beta": 0.8}),
+        ({"tau_mem": "2 steps", "dt": None}, "tau_mem", 3.0, {"tau_mem_steps": 3.0}),
+        ({"tau_mem": 20.0}, "v_threshold", 0.75, {"v_threshold": 0.75}),
+    ],
+)
+def test_what_is_learned_has_a_unit_whatever_was_given(
+    settings: dict[str, Any], learns: str, to: float, expected: dict[str, float]
+) -> None:
+    neuron = LIF(**{"dt": 2.0, "learn": [learns], **settings})
+    stored(neuron, learns, to)
+    found = {each.key: float(each.values) for each in learned(Network({"a": neuron}))}
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert learned_figures(Network({"a": neuron})) == pytest.approx(
+        {f"learned/{key}/a": value for key, value in expected.items()}, rel=1e-6
+    )
+
+
+def test_a_recurrent_layer_learns_under_its_own_name() -> None:
+    layers = {"rec": {"type": "alif", "learn": ["tau_adapt"], "recurrent": True}}
+    (found,) = learned(build_network(layers, in_shape=(3,), dt=1.0).network)
+    assert (found.layer, found.key, float(found.values)) == ("rec", "tau_adapt_ms", pytest.approx(200.0))
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,23 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
+SEVERAL_A_STEP: dict[str, dict[str, Any]] = {
+    "fc": {"type": "linear", "out_features": 10},
+    "several": {"type": "sinabs_lif", "tau_mem": "5 steps", "input_gain": 8.0},
+    "out": {"type": "linear", "out_features": 4},
+    "last": {"type": "lif", "tau_mem": 20.0, "v_threshold": 0.3},
+}
+
+
+class Outputs(torch.nn.Identity):
+    """What neurons give out, as an activation that NeuroBench can look at."""
+
+
 def by_neurobench(network: Network, x: Tensor) -> dict[str, Any]:
     """Let NeuroBench count, a recording and a step at a time, as it judges a batch's inputs together."""
     from neurobench.benchmarks import Benchmark
     from neurobench.metrics.static import ConnectionSparsity, Footprint
-    from neurobench.metrics.workload import SynapticOperations
+    from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
     from neurobench.models import NeuroBenchModel
 
     class Stepped(NeuroBenchModel):
@@ -58,8 +70,10 @@ def by_neurobench(network: Network, x: Tensor) -> dict[str, Any]:
     recordings = torch.utils.data.TensorDataset(samples, torch.zeros(len(samples)))
     loader = torch.utils.data.DataLoader(recordings, batch_size=1)
     with torch.no_grad():
-        metrics = [[Footprint, ConnectionSparsity], [SynapticOperations]]
-        return Benchmark(Stepped(), loader, [], [], metrics).run(quiet=True)
+        metrics = [[Footprint, ConnectionSparsity], [SynapticOperations, ActivationSparsity]]
+        model = Stepped()
+        model.add_activation_module(Outputs)
+        return Benchmark(model, loader, [], [], metrics).run(quiet=True)
 
 
 def ours(network: Network, x: Tensor) -> Totals:
@@ -92,6 +106,23 @@ def test_operations_are_those_of_neurobench_on_the_same_network(
     }
     assert theirs["Footprint"] == footprint_bytes(network)
     assert theirs["ConnectionSparsity"] == pytest.approx(connection_sparsity(network), abs=5e-5)
+
+
+def test_outputs_other_than_0_are_those_of_neurobench_where_neurons_spike_several_times_a_step():
+    pytest.importorskip("neurobench", reason="NeuroBench is not there")
+    network = build_network(SEVERAL_A_STEP, in_shape=(8,), dt=10.0).network.eval()
+    x = (torch.rand(9, 3, 8) < 0.5).float() * 3
+    shown = Network({"several": network.get_submodule("several"), "outputs": Outputs()})
+    seen = {"fc": network.get_submodule("fc"), "shown": shown, "out": network.get_submodule("out")}
+    theirs = by_neurobench(Network({**seen, "last": network.get_submodule("last"), "outputs": Outputs()}), x)
+    found, counts = ours(network, x), dict[str, Tensor]()
+    with torch.no_grad():
+        network(x, counts=counts)
+    assert sum(float(n.sum()) for n in counts.values()) > found.active > 0  # several in one output
+    assert found.outputs == 9 * 3 * 14
+    sparsity = found.metrics("test")["test/activation_sparsity"]
+    assert 0 < sparsity < 1
+    assert theirs["ActivationSparsity"] == pytest.approx(sparsity)
 
 
 def test_a_twin_in_snntorch_costs_the_same():

@@ -55,6 +55,16 @@ def test_the_epoch_its_figures_and_the_time_left_are_in_the_line(
     assert "v_num" not in shown
 
 
+def test_a_terminal_that_is_gone_ends_the_bar_and_not_the_training(
+    train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(terminal, "write", gone)
+    assert train().current_epoch == 2
+
+
 def test_nothing_is_left_on_the_screen(train: Callable[..., Any], terminal: io.StringIO) -> None:
     train()
     assert terminal.getvalue().rstrip("\x1b[?25h").endswith(ERASED)

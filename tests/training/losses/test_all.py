@@ -51,6 +51,22 @@ def test_what_stands_past_the_end_changes_neither_loss_nor_gradient(name: str, g
             assert torch.equal(*readouts)
 
 
+OVER_TIME = {"cross_entropy": ("per_step", "softmax_sum", "max", "last"), "mse": ("per_step",)}
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
+def test_no_number_past_the_end_reaches_loss_or_gradient(name: str, garbage: float, given: Given) -> None:
+    for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
+        part = bound(name, **settings)
+        y = torch.where(PAST[..., None], garbage, given.y).requires_grad_()
+        loss = value(part, given, y)
+        assert loss.isfinite()
+        loss.backward()
+        assert y.grad is not None
+        assert y.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("cross_entropy_steps", "weights")])
 def test_a_batch_has_the_mean_of_what_its_recordings_have_alone(name: str, given: Given) -> None:
     part = bound(name)
@@ -91,6 +107,15 @@ def test_the_last_answer_of_a_whole_recording_is_that_of_the_readout(name: str, 
     readout, answers = loss.readout(given.y, torch.full((B,), T)), loss.answers(given.y)
     last = readout if loss.takes == ("value",) else readout.argmax(-1)
     assert torch.equal(answers[-1], last[-1] if loss.takes == ("steps",) else last)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARISERS, "cross_entropy_steps")])
+def test_the_running_readout_is_that_of_each_beginning(name: str, given: Given) -> None:
+    for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
+        loss = bound(name, **settings)
+        assert isinstance(loss, Loss)
+        each = Loss.running(loss, given.y)
+        torch.testing.assert_close(loss.running(given.y), each, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.training.losses import CountError, CrossEntropy, FirstSpikeError, RateError, VanRossum
+from snnlab.training.losses.van_rossum import traces
 
+from ..work import elements
 from .conftest import LENGTHS, SPIKING, B, Given, K, T, bound, make_task
 
 ALL = torch.full((B,), T)
@@ -128,6 +130,26 @@ def test_van_rossums_distance_is_that_of_two_traces(given: Given, tau: float) ->
         return ((trace(s, decay) - trace(wanted, decay)) ** 2).mean(-1).sum() * (1 - decay**2) / 2
 
     assert loss_of(loss, given) == pytest.approx(by_hand(given, of))
+
+
+def test_traces_of_any_length_are_those_of_a_loop() -> None:
+    s = torch.randn(700, 2, K, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn_like(s)
+    (traces(s, 0.003) * weight).sum().backward()
+    found = np.stack([trace(s[:, b].detach().numpy(), np.exp(-0.003)) for b in range(2)], 1)
+    np.testing.assert_allclose(traces(s, 0.003).detach().numpy(), found, rtol=1e-12, atol=1e-12)
+    back = np.stack([trace(weight.flip(0)[:, b].numpy(), np.exp(-0.003)) for b in range(2)], 1)[::-1]
+    assert s.grad is not None
+    np.testing.assert_allclose(s.grad.numpy(), back, rtol=1e-12, atol=1e-12)
+
+
+def test_twice_the_steps_are_twice_the_work() -> None:
+    def loss(steps: int) -> None:
+        distance = VanRossum(tau=10.0, correct_rate=100.0)
+        distance.bind(make_task(dt=1.0, steps=steps))
+        distance(torch.zeros(steps, 1, K), torch.tensor([0]), torch.tensor([steps]), {})
+
+    assert elements(lambda: loss(4000)) < 2.2 * elements(lambda: loss(2000))
 
 
 @pytest.mark.parametrize("dt", [0.5, 2.0, 10.0])

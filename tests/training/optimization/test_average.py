@@ -75,6 +75,13 @@ def test_the_last_quarter_of_a_run_counts() -> None:
     assert Exponential().begins(0, 12)
 
 
+def test_it_begins_anew_where_a_longer_run_counts_other_epochs() -> None:
+    for rule, before, now, left in ((Equal(0.75), 4, 12, 0), (Equal(0.75), 8, 9, 5), (Exponential(), 4, 12, 5)):
+        average, _ = stepped(network(), rule)
+        average.follow(before, now)
+        assert average.updates == left
+
+
 @pytest.mark.parametrize("make", [lambda: Exponential(decay=1.0), lambda: Equal(start=1.0)])
 def test_a_value_out_of_range_is_refused(make: Callable[[], AverageRule]) -> None:
     with pytest.raises(ValueError, match=r"decay is between|start is a part"):

@@ -58,10 +58,40 @@ def test_spikingjelly_plif_stores_the_negative_of_w(neurons: Any) -> None:
     assert ours.item() == pytest.approx(-neurons.ParametricLIFNode(init_tau=3.0).w.item())
 
 
-def test_spikingjelly_if(neurons: Any, dtype: torch.dtype) -> None:
+WAYS_WITHOUT_A_LEAK: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "defaults": ({}, {}),
+    "v_reset=-0.5": ({"v_reset": -0.5}, {"v_reset": -0.5}),
+    "v_reset=None": ({"reset": "subtract"}, {"v_reset": None}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_WITHOUT_A_LEAK)
+def test_spikingjelly_if(neurons: Any, dtype: torch.dtype, way: str) -> None:
+    changes, settings = WAYS_WITHOUT_A_LEAK[way]
     drive = noise(dtype, 0.05, 0.3)
-    theirs = node(neurons.IFNode(step_mode="m", store_v_seq=True), drive)
-    compare("spikingjelly_if", run(build("spikingjelly_if", dtype), drive), theirs, drive)
+    theirs = node(neurons.IFNode(step_mode="m", store_v_seq=True, **settings), drive)
+    compare(f"spikingjelly_if {way}", run(build("spikingjelly_if", dtype, **changes), drive), theirs, drive)
+
+
+@pytest.mark.parametrize("way", WAYS_WITHOUT_A_LEAK)
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_spikingjelly_if_begins_where_spikingjelly_does(neurons: Any, way: str, backend: str) -> None:
+    changes, settings = WAYS_WITHOUT_A_LEAK[way]
+    x = torch.randn(137, 3, 503) * 0.6 + 0.1
+    weight, found = torch.randn_like(x), []
+    for neuron in (neurons.IFNode(step_mode="m", v_threshold=1.1, **settings), None):
+        own = x.clone().requires_grad_()
+        if neuron is None:
+            ours = build("spikingjelly_if", torch.float32, (503,), v_threshold=1.1, **changes)
+            ours.backend = backend
+            y = ours(own)[0]
+        else:
+            y = neuron(own)
+        (y * weight).sum().backward()
+        found.append((y, own.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    largest = found[0][1].abs().max()
+    torch.testing.assert_close(found[1][1] / largest, found[0][1] / largest, rtol=0, atol=1e-5)
 
 
 def test_spikingjelly_lets_neurons_at_the_threshold_spike(neurons: Any) -> None:

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from snnlab.record.report.learned import learned_lines, learned_rows
+
+METRICS = {
+    "test/accuracy": 0.5,
+    "learned/tau_mem_ms/block.lif1": 18.54321,
+    "learned/tau_mem_ms_min/block.lif1": 11.0,
+    "learned/tau_mem_ms_max/block.lif1": 26.5,
+    "learned/tau_mem_ms/lif2": 9.0,
+    "learned/v_threshold/lif2": 1.25,
+}
+
+
+def test_rows_have_layer_quantity_with_its_unit_and_range() -> None:
+    assert list(learned_rows(METRICS)) == [
+        ("block.lif1", "tau_mem (ms)", "18.54", "11 to 26.5"),
+        ("lif2", "tau_mem (ms)", "9", ""),
+        ("lif2", "v_threshold", "1.25", ""),
+    ]
+
+
+def test_lines_are_those_of_one_quantity() -> None:
+    assert dict(learned_lines(METRICS)) == {
+        "tau_mem (ms)": [("learned/tau_mem_ms/block.lif1", "block.lif1"), ("learned/tau_mem_ms/lif2", "lif2")],
+        "v_threshold": [("learned/v_threshold/lif2", "lif2")],
+    }

@@ -1,0 +1,74 @@
+"""Signals that would end a command raise within it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from snnlab.errors import Interrupted
+from snnlab.signals import ENDING, raised_signals
+from snnlab.training.resuming.stopping import stop_signals
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_raises_once_and_others_change_nothing_while_the_process_ends(number: signal.Signals) -> None:
+    def ended() -> None:
+        with raised_signals():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                os.kill(os.getpid(), number)  # a second one, while things are cleaned up
+
+    with pytest.raises(Interrupted) as caught:
+        ended()
+    assert caught.value.status == 128 + number
+    assert str(caught.value) == f"stopped by {number.name}"
+    os.kill(os.getpid(), number)
+
+
+def test_where_none_comes_they_are_what_they_were() -> None:
+    with raised_signals():
+        assert signal.SIG_DFL not in {signal.getsignal(each) for each in ENDING}
+    assert {signal.getsignal(each) for each in ENDING} == {signal.SIG_DFL}
+
+
+def test_a_hangup_that_nohup_keeps_away_is_not_heard() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with raised_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.SIGHUP not in stop_signals()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert signal.SIGHUP in stop_signals()
+
+
+def test_a_handler_of_somebody_else_stays() -> None:
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    with raised_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+
+
+def test_in_another_thread_nothing_is_changed() -> None:
+    found: list[object] = []
+
+    def look() -> None:
+        with raised_signals():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL]
