@@ -112,7 +112,7 @@ def fit_and_test(
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
         result.control, result.name, result.provenance = experiment.control, experiment.name, source
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
-            before = recorded_before(folder) if resumption else found_before(experiment, data)
+            before = recorded_before(folder, data) if resumption else found_before(experiment, data)
             split = {**data.split.as_record(), "classes": data.class_names}
             write_json(folder / SPLIT, split if before is None else {**split, KEY: before})
             record_trained_on(folder, experiment, data)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.record.run_folder import SPLIT
-from snnlab.record.run_reading import read_run, read_split
+from snnlab.record.run_reading import read_config, read_run, read_split
 from snnlab.record.trained_on import read_trained_on, write_trained_on
 
 if TYPE_CHECKING:
@@ -66,16 +66,14 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
     if experiment.init_from is None:
         return None
     run = Path(experiment.init_from).expanduser()
-    seen = seen_by(run, data.store)
-    if seen is None:
+    found = _found_in(run, data)
+    if found["val"] is None:
         if say:
             _log.warning("init_from: %s does not say what it was trained on, which may be validation or test now", run)
-        return {"run": str(run), "val": None, "test": None}
-    val, test = (part[seen[part]] for part in (data.split.val, data.split.test))
-    if val.size or test.size:
+    elif found["val"] or found["test"]:
         said = (
-            f"{run} was trained on {val.size:,} of {data.split.val.size:,} validation and {test.size:,} of"
-            f" {data.split.test.size:,} test recordings"
+            f"{run} was trained on {len(found['val']):,} of {data.split.val.size:,} validation and"
+            f" {len(found['test']):,} of {data.split.test.size:,} test recordings"
         )
         if experiment.on_trained_before == "fail":
             raise ConfigError(
@@ -84,12 +82,24 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
             )
         if say:
             _log.warning("init_from: %s", said)
-    return {"run": str(run), "val": val.tolist(), "test": test.tolist()}
+    return found
 
 
-def recorded_before(folder: Path) -> dict[str, Any] | None:
-    """Return what a run that is resumed recorded of `found_before`."""
-    return read_split(folder).get(KEY)
+def recorded_before(folder: Path, data: EventDataModule) -> dict[str, Any] | None:
+    """Return what a run that is resumed recorded of `found_before`; found again where the record is damaged."""
+    try:
+        return read_split(folder).get(KEY)
+    except DamagedError:
+        begun_with = read_config(folder).get("init_from")
+        return None if begun_with is None else _found_in(Path(begun_with).expanduser(), data)
+
+
+def _found_in(run: Path, data: EventDataModule) -> dict[str, Any]:
+    seen = seen_by(run, data.store)
+    if seen is None:
+        return {"run": str(run), "val": None, "test": None}
+    val, test = (part[seen[part]].tolist() for part in (data.split.val, data.split.test))
+    return {"run": str(run), "val": val, "test": test}
 
 
 def counted(before: dict[str, Any] | None) -> dict[str, Any]:
