@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -52,12 +54,28 @@ def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> Rec
     return RecordError(f"{setting}: cannot write {folder}: {error.strerror}; set {setting}=FOLDER")
 
 
-def remove_empty(folder: Path, parents: int) -> None:
-    """Remove a folder and so many of its parents, as far as they are empty."""
-    for path in (folder, *folder.parents[:parents]):
-        if not path.is_dir() or any(path.iterdir()):
-            return
-        path.rmdir()
+def require_writable(folder: Path, setting: str = "output_dir") -> None:
+    """Refuse a folder that cannot be made or written; nothing is left of the try.
+
+    Args:
+        folder: It may be there, or not yet.
+        setting: What names it.
+
+    Raises:
+        RecordError: if it cannot.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        raise unwritable(there, error, setting) from error
+    finally:
+        for path in missing:
+            with suppress(OSError):  # not made, or in use by now
+                path.rmdir()
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snnlab.errors import RecordError
-from snnlab.files import remove_empty, unwritable, write_atomically, write_json, write_npz, write_text
+from snnlab.files import require_writable, unwritable, write_atomically, write_json, write_npz, write_text
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -87,27 +87,15 @@ def test_a_folder_that_cannot_be_written_names_the_setting() -> None:
     assert str(error) == "output_dir: cannot write runs/a: Permission denied; set output_dir=FOLDER"
 
 
-def test_empty_folders_are_removed_as_far_as_asked(tmp_path: Path) -> None:
-    run = tmp_path / "outputs" / "name" / "run"
-    run.mkdir(parents=True)
-    remove_empty(run, parents=1)
-    assert (tmp_path / "outputs").is_dir()
-    assert not (tmp_path / "outputs" / "name").exists()
+@pytest.mark.parametrize("place", ["new", "new/deep/er", "there", "there/new"])
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, place: str) -> None:
+    (tmp_path / "there").mkdir()
+    require_writable(tmp_path / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
-@pytest.mark.parametrize("kept", ["run/log.txt", "name.txt", "run/empty"])
-def test_a_folder_that_holds_anything_stays(tmp_path: Path, kept: str) -> None:
-    name = tmp_path / "name"
-    (name / "run").mkdir(parents=True)
-    if kept.endswith("empty"):
-        (name / kept).mkdir()
-    else:
-        (name / kept).write_text("")
-    remove_empty(name / "run", parents=1)
-    assert (name / kept).exists()
-    assert (name / "run").exists() == kept.startswith("run/")
-
-
-def test_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
-    remove_empty(tmp_path / "name" / "run", parents=1)
-    assert tmp_path.is_dir()
+def test_what_stands_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"^output_dir: cannot write \S*/file: Not a directory; set output_dir=FOLDER"):
+        require_writable(tmp_path / "file" / "name" / "run")
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]

@@ -152,24 +152,11 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
         folder: A folder of the user's files.
         alone: Whether loss and data need not go together.
     """
-    from snnlab.config import assemble
+    from snnlab.commands.preflight import preflight
     from snnlab.config.composing import compose_once
-    from snnlab.config.goal import check_goal
-    from snnlab.config.plugins import import_plugins
-    from snnlab.console import quiet_lightning
 
     try:
-        experiment, place = compose_once(overrides, folder)
-        with experiment.located_errors(), quiet_lightning():
-            import_plugins(experiment.plugins)
-            assemble.check_threads(experiment.threads)
-            settings = assemble.data_settings(experiment)
-            built = assemble.network(experiment, settings)
-            loss = assemble.loss(experiment)
-            if not alone:
-                check_goal(experiment, settings, loss, built)
-            assemble.trainer_maker(experiment, place, [])
-            assemble.optimizer(experiment, built)
+        preflight(*compose_once(overrides, folder), here=False, alone=alone)
     except (UnsetError, MissingPackageError):
         raise
     except SnnlabError as error:

@@ -26,6 +26,7 @@ from snnlab.config.assemble_processes import processes as processes
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
+from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
 from snnlab.data.settings import DataSettings
 from snnlab.errors import ConfigError
@@ -216,6 +217,7 @@ def trainer(
     """Build the trainer with the experiment's loggers and further callbacks, see `trainer_maker`."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    check_precision(experiment)
     try:
         return trainer_maker(experiment, folder, callbacks, logged_steps, team)()
     except MisconfigurationException as error:
@@ -244,7 +246,6 @@ def trainer_maker(
     from snnlab.training.checkpoints import WholeCheckpoints
     from snnlab.training.processes.joined import Given
 
-    _check_precision(experiment.trainer.get("precision"))
     modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
@@ -259,14 +260,19 @@ def trainer_maker(
     return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 
-def _check_precision(precision: Any) -> None:
-    """Refuse membranes in 16 bits or fewer: what is less than their rounding never adds up to a spike."""
-    kind = str(precision)
-    if kind in ("16-true", "bf16-true") or kind.startswith("transformer-engine"):
-        raise ConfigError(
-            f"trainer.precision: '{kind}' would keep membranes in so few bits that they lose small inputs; use"
-            " bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
-        )
+def check_precision(experiment: Experiment) -> None:
+    """Refuse a precision in which the network would not be trained, or would be in another one.
+
+    Raises:
+        ConfigError: if membranes would be in 16 bits, or 16-mixed is asked of a CPU, where Lightning takes another.
+    """
+    said = experiment.trainer.get("precision")
+    if said is None or precision_of(said) != "16-mixed":
+        return
+    accelerator = experiment.trainer.get("accelerator", "auto")
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator == "cpu" or (accelerator == "auto" and not gpu):
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU; a CPU computes in bf16-mixed or 32-true")
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -10,14 +12,23 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnlab.config.hints import of_setting
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
 from snnlab.config.schema import Experiment
+from snnlab.config.yaml_files import FIRST_LINE, GLOBAL_GROUPS
 from snnlab.errors import ConfigError, UnsetError
-from snnlab.settings import ROOT, check_settings
+from snnlab.settings import ROOT, check_settings, shown
 
 # References that stay in a run's config.yaml, so that a later change of what they point to is followed.
 KEPT_REFERENCES = ("${data.", "${trainer.")
+
+
+# Groups whose settings are a mapping; to some of them others refer.
+_GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
+_REFERRED = ("data", "trainer")
+# Fields of an experiment that are no settings.
+_OURS = ("record", "neuron", "origin")
 
 
 @contextmanager
@@ -57,23 +68,70 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     with readable_errors():
         raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
-        if not isinstance(model, Mapping) or not isinstance(model.get("layers"), Mapping) or not model["layers"]:
+        if not isinstance(model, Mapping):
+            raise ConfigError(f"model: expected a mapping with layers, got {shown(model)}{_of_group('model', model)}")
+        if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
+        for group in _GROUPS:
+            node = raw.get(group)
+            if isinstance(node, str) or (group in _REFERRED and not isinstance(node, Mapping)):
+                raise ConfigError(f"{group}: expected a mapping, got {shown(node)}{_of_group(group, node)}")
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
-        for group in ("experiment", "debug"):  # their files have set what they set
-            raw.pop(group, None)
+        for group in GLOBAL_GROUPS:
+            _require_nothing(group, raw.pop(group, None))
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(raw.get("name"), choices)
         _require_values(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
-    if resolved["seed"] < 0:
-        raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
+    _check_known(resolved, neuron)
+    check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
+    _check_values(resolved)
     if unknown := resolved["model"].keys() - {"layers", "init"}:
         raise ConfigError(f"model: takes layers and init, got {', '.join(sorted(unknown))}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
+
+
+def _require_nothing(group: str, node: Any) -> None:
+    """Refuse settings of an experiment's file that stay in the group: nothing would follow them."""
+    if node:
+        first = next(iter(node)) if isinstance(node, Mapping) else node
+        raise ConfigError(f"{group}.{first}: would go nowhere; the first line of the file has to be '{FIRST_LINE}'")
+
+
+def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) -> None:
+    known = [one.name for one in fields(Experiment) if one.name not in _OURS]
+    for name in resolved:
+        if name not in known:
+            hint = of_setting(str(name), {**resolved, "neuron": neuron}, [*known, "neuron", *GLOBAL_GROUPS])
+            raise ConfigError(f"{ROOT}: unknown setting '{name}'{hint}")
+
+
+def _check_values(resolved: Mapping[str, Any]) -> None:
+    """Refuse values that no experiment means."""
+    if resolved["seed"] < 0:
+        raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
+    if not resolved["output_dir"].strip():
+        raise ConfigError("output_dir: is empty; name a folder, '.' is the working folder")
+    parts = resolved["name"].split("/")
+    if any(part.strip() in ("", ".", "..") or not part.isprintable() for part in parts) or parts[0].startswith("~"):
+        raise ConfigError(f"name: is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
+    if (resolved.get("checkpoint_every_s") or 0) < 0:
+        raise ConfigError(f"checkpoint_every_s: must be 0 or more, or null, got {resolved['checkpoint_every_s']}")
+    for place in _not_numbers(resolved):
+        raise ConfigError(f"{place}: expected a number, got nan")
+
+
+def _not_numbers(node: Any, place: str = "") -> Iterator[str]:
+    if isinstance(node, float) and math.isnan(node):
+        yield place
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _not_numbers(value, f"{place}.{name}" if place else str(name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _not_numbers(value, f"{place}.{number}")
 
 
 def _require_values(raw: dict[str, Any]) -> None:
@@ -101,10 +159,19 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     """Return the neuron with its references resolved, since its node will not be there any more."""
     if neuron is None:
         return None
-    node = OmegaConf.to_container(cfg.neuron, resolve=True)
+    node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
-        raise ConfigError(f"neuron: expected a mapping such as {{type: lif}}, got {node!r}")
+        raise ConfigError(
+            f"neuron: expected a mapping such as {{type: lif}}, got {shown(node)}{_of_group('neuron', node)}"
+        )
     return {str(key): value for key, value in node.items()}
+
+
+def _of_group(group: str, node: Any) -> str:
+    """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
+    if not isinstance(node, str) or not re.fullmatch(r"\w+", node):
+        return ""
+    return f"; a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
 def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:

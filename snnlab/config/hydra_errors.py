@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from snnlab.config.hints import of_file
 from snnlab.errors import ConfigError, did_you_mean, listing
+
+HYDRAS_INSTEAD = "snnlab train -m launcher=joblib trains several runs at a time, snnlab sweep searches"
 
 
 def explain(error: Exception) -> ConfigError | None:
@@ -31,16 +35,22 @@ def explain(error: Exception) -> ConfigError | None:
 
 
 def _missing(name: str | None, options: object, text: str) -> ConfigError:
-    group, _, choice = (name or "").rpartition("/")
-    if not group or not isinstance(options, list | tuple):
+    if name is None or "/" not in name:
         return ConfigError(" ".join(text.split()))
-    if group == "hydra/launcher":
-        word = choice.partition("_")[0]
-        return ConfigError(
-            f"{group}={choice}: this plugin of Hydra's is not installed; snnlab has its own: launcher={word}"
-        )
+    group, _, choice = name.partition("/")
+    if group == "hydra":
+        return ConfigError(f"{name}: this plugin of Hydra's is not used here; {HYDRAS_INSTEAD}")
+    if not isinstance(options, list | tuple):  # Hydra does not say, where a list of files was asked for
+        folders = [Path(found) / group for found in re.findall(r"path=file://(.*?)(?=\s+provider=|$)", text, re.DOTALL)]
+        options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    by = re.match(r"In '([^']+)': ", text.strip())
+    place = f"{by[1]}.yaml: defaults: " if by and "/" in by[1] else ""
+    if instead := of_file(group, choice):
+        return ConfigError(f"{place}{group}={choice}: there is no such file in this group; {instead}")
     hint = did_you_mean(choice, options)
-    return ConfigError(f"{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}")
+    return ConfigError(
+        f"{place}{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}"
+    )
 
 
 def _other(text: str) -> ConfigError:
@@ -51,6 +61,10 @@ def _other(text: str) -> ConfigError:
         return ConfigError(f"{several[1]}: several values need -m, one run each")
     if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
         return ConfigError(f"~{gone[1]}: there is nothing of this name to drop")
+    if there := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return ConfigError(f"+{there[1]}: is there already; leave out the +")
+    if unset := re.search(r"You must specify '([^']+)'.* Available options: (.*)", text):
+        return ConfigError(f"{unset[1]}: no file is chosen; set {unset[1]}=NAME\n  {', '.join(unset[2].split())}")
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):
         return ConfigError(f"--config-dir: there is no folder {folder[1]}")
     return ConfigError(text)
@@ -64,11 +78,20 @@ def _yaml(error: Exception) -> ConfigError:
 
 
 def _omegaconf(error: Exception) -> ConfigError:
+    from omegaconf.errors import GrammarParseError
+
     key = getattr(error, "full_key", None)
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
-    missing = re.search(r"Interpolation key '([^']+)' not found", message)
-    if missing:
+    if str(key).startswith("hydra."):
+        return ConfigError(f"{key}: {message}; a folder whose name holds '${{' cannot be used, rename it")
+    if missing := re.search(r"Interpolation key '([^']+)' not found", message):
         return ConfigError(f"{key}: refers to ${{{missing[1]}}}, which is not there")
+    if "Recursive interpolation" in message:
+        return ConfigError(f"{key}: refers to itself")
+    if unset := re.search(r"Environment variable '([^']+)' not found", message):
+        return ConfigError(f"{key}: refers to {unset[1]}, which is not set in the environment")
+    if isinstance(error, GrammarParseError):
+        return ConfigError(f"{key}: is no reference, such as ${{data.num_bins}}: {message}")
     if "Cannot merge DictConfig with ListConfig" in message:
         return ConfigError(f"{key}: expected a list, got a mapping; write [{{...}}, ...]")
     return ConfigError(f"{key}: {message}" if key else message)

@@ -126,6 +126,19 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
+    def batches(self, world: int = 1) -> dict[str, int]:
+        """Return how many batches an epoch has in each of `world` processes, by what they are for."""
+        size, split = self.settings.batch_size, self.split
+        parts = {
+            "train": (split.train, self.seed, self.repeats),
+            "val": (split.val, None, 1),
+            "test": (split.test, None, 1),
+        }
+        return {
+            name: len(BatchSampler(self._places(part), size, seed, repeats, 0, world if len(part) >= world else 1))
+            for name, (part, seed, repeats) in parts.items()
+        }
+
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
         """Remember the batch's first recording, for which the CPU would later have to wait."""
         self._first = int(batch.index[0])
@@ -149,14 +162,16 @@ class EventDataModule(L.LightningDataModule):
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         begins = (0, 0) if seed is None else self.begins
-        places = indices if self.windows is None else self.windows.of(indices)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
             _Recordings(self.store, self.windows, self.control, pipeline, seed),
-            sampler=BatchSampler(places, self.settings.batch_size, seed, repeats, rank, world, begins),
+            sampler=BatchSampler(self._places(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
             worker_init_fn=_leave_signals_to_the_parent,
         )
+
+    def _places(self, indices: np.ndarray) -> np.ndarray:
+        return indices if self.windows is None else self.windows.of(indices)
