@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 import time
+from typing import NoReturn
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
@@ -26,6 +27,8 @@ COMMANDS = {
     "new": "write overrides down as an experiment of your own",
     "validate": "check every YAML file of a folder without training",
 }
+# What other frameworks call a command.
+_MEANT = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
 
@@ -42,6 +45,15 @@ first steps:
   snnlab train                                          the embedded default
   snnlab train model=conv_lif data=nmnist neuron.tau_mem=10
 """
+
+
+def enter() -> NoReturn:
+    """Run the command line as a program: on whatever streams there are, and leave quickly."""
+    from snnlab import streams
+
+    streams.open_streams()
+    streams.spare_other_packages()
+    streams.leave(main())
 
 
 def main() -> int:
@@ -62,7 +74,8 @@ def main() -> int:
     if name not in COMMANDS:
         from snnlab.errors import did_you_mean
 
-        print(f"snnlab: there is no command '{name}'.{did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        hint = f" Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
+        print(f"snnlab: there is no command '{name}'.{hint}", file=sys.stderr)
         print(f"  commands: {', '.join(COMMANDS)}; see snnlab --help", file=sys.stderr)
         return 2
     return _run(name, arguments, started)
@@ -70,7 +83,11 @@ def main() -> int:
 
 def _run(name: str, arguments: list[str], started: float) -> int:
     from snnlab.errors import Interrupted, SnnlabError
+    from snnlab.surroundings import explained, missing_folder
 
+    if words := missing_folder():
+        print(f"snnlab: {words}", file=sys.stderr)
+        return 2
     command = importlib.import_module(f"snnlab.commands.{name}")
     try:
         return command.main(arguments, started)
@@ -86,7 +103,13 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     except KeyboardInterrupt:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        words = explained(error)
+        if words is None:
+            raise
+        print(f"snnlab: {words}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    enter()

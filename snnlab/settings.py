@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from snnlab.errors import ConfigError, did_you_mean, listing
@@ -20,6 +21,9 @@ MISSING = inspect.Parameter.empty
 ROOT = "config"
 # So many settings are not listed in a message that names the likely meant one.
 LONG_LIST = 16
+
+
+_OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Setting:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+def is_override(text: str) -> bool:
+    """Return whether an argument is an override rather than a name, an option or a path: `a/lr=0.1` may be a folder."""
+    return bool(_OVERRIDE.match(text)) and not ("/" in text.partition("=")[0] and Path(text).exists())
 
 
 def key_of(override: str) -> str:

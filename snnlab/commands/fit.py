@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from snnlab.commands.interruption import ctrl_c_comes_back, interrupted, received_signal
 from snnlab.commands.processes.crew import crew
@@ -23,6 +25,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, RecordError
 from snnlab.files import write_json
+from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
@@ -92,7 +95,8 @@ def fit_and_test(
     wanted = assemble.processes(experiment)
     if resumption:
         resumption.require_same(hashes, wanted.world)
-    identity = {"config_hash": config_hash(text), **hashes}
+    command = _command(experiment, resumption)
+    identity = {"config_hash": config_hash(text), **hashes, "command": command}
     with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
@@ -107,6 +111,7 @@ def fit_and_test(
         result.control = experiment.control
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         result.provenance = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
+        result.provenance["command"] = command
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
             write_json(folder / "split.json", {**data.split.as_record(), "classes": data.class_names})
             write_hot_pixels(folder, data.hot)
@@ -121,6 +126,12 @@ def fit_and_test(
             result.status = "completed"
             watched.logged.conclude(watched.trainer, result.metrics)
     return result
+
+
+def _command(experiment: Experiment, resumption: Resumption | None) -> list[str]:
+    """Return what was typed when the run was begun, without passwords."""
+    begun = resumption.node.get("command") if resumption else None
+    return list(begun or (resumption.command if resumption else map(masked, experiment.command)))
 
 
 def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: BuiltNetwork, team: Team) -> None:
@@ -208,6 +219,8 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
             raise _incomplete(folder, error) from error
         if is_out_of_memory(error):
             raise ConfigError(smaller(data.settings.batch_size, data.settings.steps)) from error
+        if isinstance(error, MisconfigurationException):  # of what Lightning looks at only while it trains
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
         raise
     finally:
         result.timing = watched.timing.summary()
@@ -218,7 +231,9 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
 
 
 def _incomplete(folder: Path, error: OSError) -> RecordError:
-    words = f"{folder}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+    place = folder if folder in named.absolute().parents else named
+    words = f"{place}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
     return RecordError(words)
 
 

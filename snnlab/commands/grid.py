@@ -39,7 +39,9 @@ def end(grid: Grid) -> None:
     print(grid.folder, flush=True)
 
 
-def run_grid(launch: Launch, overrides: Sequence[str], config_dir: str | None, started: float) -> int:
+def run_grid(
+    launch: Launch, overrides: Sequence[str], config_dir: str | None, started: float, command: Sequence[str]
+) -> int:
     """Train the runs of a grid; return the exit status: 2 where one failed.
 
     Args:
@@ -47,6 +49,7 @@ def run_grid(launch: Launch, overrides: Sequence[str], config_dir: str | None, s
         overrides: Those of `snnlab train -m`.
         config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
+        command: What was typed.
 
     Raises:
         ConfigError: if a run of it is wrong: none is trained then; or its folder holds the runs of another.
@@ -57,7 +60,7 @@ def run_grid(launch: Launch, overrides: Sequence[str], config_dir: str | None, s
         _log.warning(words)
     given = checked(overrides, groups(config_folder(), own_folder(config_dir)), several=True)
     axes = read_axes(given)
-    jobs = _checked(axes, config_dir, here=launch.launcher in ("basic", "joblib"))
+    jobs = _checked(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
     folder = jobs[0].grid
     runs: dict[str, Mapping[str, str]] = {job.place: axes.values(job.overrides) for job in jobs}
     grid = Grid(folder, given, list(axes.swept), runs)
@@ -90,7 +93,7 @@ class _Job(NamedTuple):
         return str(self.folder.relative_to(self.grid))
 
 
-def _checked(axes: Axes, config_dir: str | None, *, here: bool) -> list[_Job]:
+def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here: bool) -> list[_Job]:
     """Compose and build every run.
 
     Raises:
@@ -107,7 +110,7 @@ def _checked(axes: Axes, config_dir: str | None, *, here: bool) -> list[_Job]:
         try:
             experiment, folder, run = compose_job(said, config_dir, number, folder)
             preflight(experiment, run, here=here)
-            jobs.append(_Job(said, experiment, folder, run))
+            jobs.append(_Job(said, replace(experiment, command=command), folder, run))
         except SnnlabError as error:
             mistakes.setdefault(str(error), " ".join(point))
     if len(mistakes) == 1 and not axes.swept:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import is_override
 
 
 def split_options(
@@ -37,3 +39,14 @@ def split_options(
             raise ConfigError(f"{command}: {name} needs a value behind it")
         options[name] = value if equals else waiting.pop(0)
     return options, others
+
+
+def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the run's folder that the first word names, None where it is an override, and the other words.
+
+    Args:
+        words: What stands behind a command, without its options; a folder may have a `=` in its name.
+    """
+    if not words or (is_override(words[0]) and not Path(words[0]).expanduser().is_dir()):
+        return None, list(words)
+    return Path(words[0]).expanduser(), list(words[1:])

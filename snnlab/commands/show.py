@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.commands.options import split_options
+from snnlab.commands.options import split_options, split_run
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -42,11 +41,11 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import until_nobody_reads
     from snnlab.nn.summary import summarize
 
-    run = Path(overrides[0] if overrides and "=" not in overrides[0] else "")
-    if len(run.parts) > 1 or (run.parts and run.is_dir()):
+    run, changes = split_run(overrides)
+    if run is not None and (len(run.parts) > 1 or run.is_dir()):
         from snnlab.config.of_run import compose_run
 
-        experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"))
+        experiment = compose_run(run, changes, options.get("--config-dir"))
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
     import_plugins(experiment.plugins)

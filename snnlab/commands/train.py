@@ -10,6 +10,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
 from snnlab.config.launch import split_launch
-from snnlab.errors import ConfigError, Interrupted
+from snnlab.errors import ConfigError, Interrupted, RecordError
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -45,13 +46,14 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> Result:
             f"snnlab.train: {place.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
             " processes of one machine itself"
         )
+    command = ("snnlab.train", *overrides, *([] if config_dir is None else [f"config_dir={config_dir}"]))
     if asked := run_to_resume(overrides):
-        return resume(*asked, config_dir, started)
+        return resume(*asked, config_dir, started, command)
 
     from snnlab.config.composing import compose_once
 
     experiment, folder = compose_once(list(overrides), config_dir)
-    return run(experiment, folder, started)
+    return run(replace(experiment, command=command), folder, started)
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -80,6 +82,7 @@ def _runs(arguments: list[str], started: float) -> int:
     from snnlab.config.arguments import read_arguments
     from snnlab.config.composing import compose_once, let_hydra_answer
 
+    command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
         say_result(_resumed(arguments, started))
         return 0
@@ -91,8 +94,9 @@ def _runs(arguments: list[str], started: float) -> int:
     if asked.several:
         from snnlab.commands.grid import run_grid
 
-        return run_grid(launch, asked.overrides, asked.config_dir, started)
+        return run_grid(launch, asked.overrides, asked.config_dir, started, command)
     experiment, folder = compose_once(asked.overrides, asked.config_dir)
+    experiment = replace(experiment, command=command)
     if experiment.mode == "shapes":
         from snnlab.commands.shapes import show_shapes
 
@@ -108,7 +112,8 @@ def _resumed(arguments: list[str], started: float) -> Result:
     options, overrides = split_options("train resume=RUN", arguments, ("--config-dir",))
     asked = run_to_resume(overrides)
     assert asked is not None
-    return _or_requeued(lambda: resume(*asked, options.get("--config-dir"), started))
+    command = ("snnlab", "train", *arguments)
+    return _or_requeued(lambda: resume(*asked, options.get("--config-dir"), started, command))
 
 
 def say_result(result: Result) -> None:
@@ -132,11 +137,14 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     """
     from snnlab.console import quiet_lightning
     from snnlab.files import require_writable
+    from snnlab.record.run_folder import CONFIG
 
     if experiment.mode == "shapes":
         raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
     if begun := begun_before(experiment):
         return _or_requeued(lambda: resume(begun, (), None, started))
+    if (folder / CONFIG).is_file():
+        raise RecordError(f"{folder}: holds a run; resume={folder} goes on with it, another folder begins a new one")
     require_writable(folder)
     with experiment.located_errors(), quiet_lightning():
         module, data, built = assembled(experiment, folder)
@@ -164,10 +172,12 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
         SnnlabError: for a mistake in the configuration or the data.
     """
     from snnlab.commands.preflight import build_parts
+
+    settings, built, loss, optimizer = build_parts(experiment, here=True)
+
     from snnlab.config import assemble
     from snnlab.config.fit_checks import check_batches
 
-    settings, built, loss, optimizer = build_parts(experiment, here=True)
     if experiment.init_from is not None:
         from snnlab.commands.loading import init_from
 

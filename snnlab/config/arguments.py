@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
-from snnlab.config.catalog import group_files
-from snnlab.config.composing import is_override
 from snnlab.config.folders import config_folder, groups, own_folder
-from snnlab.config.hints import SETTINGS
+from snnlab.config.hints import SETTINGS, of_word
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import is_override
 
 _SEVERAL = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
@@ -20,7 +17,6 @@ _CONFIG_DIR = ("--config-dir", "-cd")
 _ASKED = {
     "-h": False,
     "--help": False,
-    "--hydra-help": False,
     "--cfg": True,
     "-c": True,
     "--package": True,
@@ -29,7 +25,10 @@ _ASKED = {
     "--info": True,
     "-i": True,
 }
-_WHAT = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
+_CFG = ("job", "hydra", "all")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_WHAT = {"--cfg": _CFG, "-c": _CFG, "--info": _INFO, "-i": _INFO}
+_WITH_CFG = ("--package", "-p", "--resolve")
 _KNOWN = (*_CONFIG_DIR, *_SEVERAL, "--cfg", "--resolve", "--package", "--info", "--help")
 _INSTEAD = {
     "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
@@ -91,14 +90,17 @@ def read_arguments(arguments: Sequence[str], command: str = "train") -> Argument
         else:
             words.append(argument)
     if words:
-        raise ConfigError(f"{words[0] or repr(words[0])}: not an override{_of_word(words[0], found)}")
+        raise ConfigError(
+            f"{words[0] or repr(words[0])}: not an override{of_word(words[0], own_folder(found.config_dir))}"
+        )
     _check_asked(found, command)
     return found
 
 
 def _next(name: str, waiting: list[str]) -> str:
-    if not waiting or (waiting[0].startswith("-") and name not in ("--info", "-i")):
-        raise ConfigError(f"{name} needs a value behind it" + (", such as --cfg job" if name in _WHAT else ""))
+    if not waiting or waiting[0].startswith("-"):
+        example = f", such as {name} {_WHAT[name][0]}" if name in _WHAT else ""
+        raise ConfigError(f"{name} needs a value behind it{example}")
     return waiting.pop(0)
 
 
@@ -107,6 +109,8 @@ def _check_asked(found: Arguments, command: str) -> None:
         return
     if found.several and not {"-h", "--help"} & set(found.flags):
         raise ConfigError(f"{command}: {found.flags[0]} prints one configuration; leave out -m")
+    if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
+        raise ConfigError(f"{found.flags[0]}: is for --cfg job")
     for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
         if name in _WHAT and value not in _WHAT[name]:
             raise ConfigError(f"{name}: expected one of {listing(_WHAT[name])}, got '{value}'")
@@ -123,29 +127,3 @@ def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
     if key.partition(".")[0] in known:
         return f"; write {key}={behind}"
     return did_you_mean(name, _KNOWN).replace(" Did", ". Did") or f"; it takes {listing(_KNOWN)}"
-
-
-def _of_word(word: str, found: Arguments) -> str:
-    """Return what to say of a word that is no override."""
-    path = Path(word).expanduser()
-    run = path.parent if path.name == "config.yaml" else path
-    if (run / "config.yaml").is_file():
-        return f"; resume={run} goes on with this run, snnlab reproduce {run} trains it again"
-    own = own_folder(found.config_dir)
-    known = groups(config_folder(), own)
-    if path.suffix in (".yaml", ".yml"):
-        group, folder = path.parent.name, path.parent.parent
-        if group in known:
-            return f"; --config-dir {folder} {group}={path.stem} takes this file"
-        return f"; as DIR/experiment/{path.stem}.yaml it is taken by --config-dir DIR experiment={path.stem}"
-    if word.strip("'\"") != word and is_override(word.strip("'\"")):
-        return f": the quotes are part of it; write {word.strip(chr(39) + chr(34))}"
-    for group in sorted(known):
-        if word in group_files(group, own):
-            return f"; write {group}={word}"
-    if re.fullmatch(r"[\w.]+\s*[:=]\s*\S*", word) and not word.startswith("="):
-        key, value = re.split(r"\s*[:=]\s*", word, maxsplit=1)
-        return f"; write {key}={value or 'VALUE'}, without blanks"
-    if re.fullmatch(r"[A-Za-z_][\w.]*", word):
-        return f"; write {word}=VALUE"
-    return "; write key=value, and quote lists and mappings for the shell"

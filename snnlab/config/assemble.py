@@ -53,6 +53,10 @@ LIGHTNING = ("lightning.pytorch",)
 SPARSE = 0.06
 
 
+# Each of torch's threads takes some memory of its own.
+MOST_THREADS = 1024
+
+
 def set_threads(threads: int | None) -> None:
     """Set the number of torch's CPU threads, where one is asked for."""
     check_threads(threads)
@@ -61,9 +65,9 @@ def set_threads(threads: int | None) -> None:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise `ConfigError` for a number of threads below 1."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads: must be 1 or more, or null, got {threads}")
+    """Raise `ConfigError` for a number of threads that no machine has."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads: must be 1 or more, up to {MOST_THREADS:,}, or null, got {threads}")
 
 
 def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -12,11 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from snnlab.config.hints import of_setting
+from snnlab.config.hints import of_group, of_setting
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
+from snnlab.config.own_files import FIRST_LINE, GLOBAL_GROUPS
 from snnlab.config.schema import Experiment
-from snnlab.config.yaml_files import FIRST_LINE, GLOBAL_GROUPS
 from snnlab.errors import ConfigError, UnsetError
 from snnlab.settings import ROOT, check_settings, shown
 
@@ -28,7 +27,7 @@ KEPT_REFERENCES = ("${data.", "${trainer.")
 _GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
 _REFERRED = ("data", "trainer")
 # Fields of an experiment that are no settings.
-_OURS = ("record", "neuron", "origin")
+_OURS = ("record", "neuron", "origin", "command")
 
 
 @contextmanager
@@ -69,13 +68,13 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
         if not isinstance(model, Mapping):
-            raise ConfigError(f"model: expected a mapping with layers, got {shown(model)}{_of_group('model', model)}")
+            raise ConfigError(f"model: expected a mapping with layers, got {shown(model)}{of_group('model', model)}")
         if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
         for group in _GROUPS:
             node = raw.get(group)
             if isinstance(node, str) or (group in _REFERRED and not isinstance(node, Mapping)):
-                raise ConfigError(f"{group}: expected a mapping, got {shown(node)}{_of_group(group, node)}")
+                raise ConfigError(f"{group}: expected a mapping, got {shown(node)}{of_group(group, node)}")
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
@@ -87,8 +86,9 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     _check_known(resolved, neuron)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
     _check_values(resolved)
-    if unknown := resolved["model"].keys() - {"layers", "init"}:
-        raise ConfigError(f"model: takes layers and init, got {', '.join(sorted(unknown))}")
+    if unknown := sorted(resolved["model"].keys() - {"layers", "init"}):
+        hint = f"; {unknown[0]} stands beside it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
+        raise ConfigError(f"model: takes layers and init, got {', '.join(unknown)}{hint}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
 
@@ -162,16 +162,9 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
         raise ConfigError(
-            f"neuron: expected a mapping such as {{type: lif}}, got {shown(node)}{_of_group('neuron', node)}"
+            f"neuron: expected a mapping such as {{type: lif}}, got {shown(node)}{of_group('neuron', node)}"
         )
     return {str(key): value for key, value in node.items()}
-
-
-def _of_group(group: str, node: Any) -> str:
-    """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
-    if not isinstance(node, str) or not re.fullmatch(r"\w+", node):
-        return ""
-    return f"; a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
 def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:

@@ -20,35 +20,24 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import check, readable_errors
 from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.hints import of_word
 from snnlab.config.origin import Origin
 from snnlab.config.overrides import checked, mark_overrides, repeated
+from snnlab.config.own_files import OwnFile, check_chosen, clash, files_and_packages
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.config.yaml_files import OwnFile, check_chosen, clash, files_and_packages
-from snnlab.errors import ConfigError
-from snnlab.settings import key_of, literal
+from snnlab.errors import ConfigError, listing
+from snnlab.settings import is_override, key_of, literal
 
 _log = logging.getLogger(__name__)
+# An override that gives a layer as a whole.
+_LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 
 VERSION_BASE = "1.3"
 ROOT = "train"
 
 # What Hydra calls the user's folder, from the command line and from Python.
 _OWN_PROVIDERS = ("command-line", "hydra.searchpath in command-line")
-
-_OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
-
-
-def is_override(text: str) -> bool:
-    """Return whether an argument is an override rather than a name, an option or a path: `a/lr=0.1` is a folder."""
-    key = text.partition("=")[0]
-    return bool(_OVERRIDE.match(text)) and not ("/" in key and Path(text).exists())
-
-
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides among arguments, and the others."""
-    overrides = [text for text in arguments if is_override(text)]
-    return overrides, [text for text in arguments if not is_override(text)]
 
 
 def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
@@ -73,8 +62,12 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
     def task(cfg: DictConfig) -> None:
         raise AssertionError("Hydra answers before it runs anything")
 
-    with readable_errors():
-        task()
+    try:
+        with readable_errors():
+            task()
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
@@ -86,6 +79,8 @@ def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tup
     for words in repeated(overrides):
         _log.warning(words)
     experiment, (folder,) = _composed(overrides, config_dir, "run.dir")
+    where = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    experiment = replace(experiment, command=("snnlab", "train", *where, *overrides))
     return experiment, Path(folder).expanduser().absolute()
 
 
@@ -127,6 +122,7 @@ def _composed(
             if found := clash(files, _plain(hydra.compose(ROOT))) if files else None:
                 raise found from error
             raise
+        _require_places(cfg, ready)
         HydraConfig.instance().set_config(cfg)
         plain = cfg.copy()
         with open_dict(plain):
@@ -138,11 +134,40 @@ def _composed(
     return experiment, found
 
 
+def _require_places(cfg: DictConfig, ready: Sequence[str]) -> None:
+    """Refuse a new layer that does not say where it stands: it would come behind the readout."""
+    layers = OmegaConf.select(cfg, "model.layers")
+    typed = {match["name"]: text for text in ready if (match := _LAYER.match(text))}
+    nodes = {name: layers.get(name) for name in typed} if isinstance(layers, DictConfig) else {}
+    new = [name for name, node in nodes.items() if isinstance(node, DictConfig) and "type" in node]
+    unplaced = [name for name in new if "after" not in nodes[name]]
+    if not unplaced:
+        return
+    before = hydra.compose(ROOT, [text for text in ready if text not in typed.values()]).model.layers
+    for name in unplaced:
+        if before and name not in before:
+            raise ConfigError(
+                f"model.layers.{name}: a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
+            )
+
+
 def _ready(overrides: Sequence[str], own: Path | None) -> tuple[list[str], list[OwnFile]]:
     """Return overrides as Hydra takes them, and the user's files that they choose, looked at."""
     names = groups(config_folder(), own)
-    given = checked(overrides, names)
+    given = read_overrides(overrides, own)
     return mark_overrides(given, names), check_chosen(own, given, names)
+
+
+def read_overrides(overrides: Sequence[str], own: Path | None) -> list[str]:
+    """Return overrides as Hydra's grammar takes them.
+
+    Raises:
+        ConfigError: for what is none, or says what is not used here.
+    """
+    for text in overrides:
+        if not is_override(text):
+            raise ConfigError(f"{text or repr(text)}: not an override{of_word(text, own)}")
+    return checked(overrides, groups(config_folder(), own))
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from snnlab.config.catalog import group_files
+from snnlab.config.folders import config_folder, groups
 from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import did_you_mean, listing
+from snnlab.settings import is_override
 
 # Settings of other frameworks, and what does it here.
 SETTINGS = {
@@ -87,3 +92,40 @@ def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
     groups = {key: node for key, node in experiment.items() if isinstance(node, Mapping)}
     groups["trainer"] = {**{one.name: None for one in fields(TrainerSettings)}, **groups.get("trainer", {})}
     return [f"{group}.{name}" for group, node in groups.items() if group != "model" and name in node]
+
+
+def of_group(group: str, node: Any) -> str:
+    """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
+    if not isinstance(node, str) or not node.isidentifier():
+        return ""
+    return f"; a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
+
+
+def of_word(word: str, own: Path | None) -> str:
+    """Return what to say of a word that is no override.
+
+    Args:
+        word: As typed.
+        own: The user's folder of YAML files.
+    """
+    path = Path(word).expanduser()
+    run = path.parent if path.name == "config.yaml" else path
+    if (run / "config.yaml").is_file():
+        return f"; resume={run} goes on with this run, snnlab reproduce {run} trains it again"
+    known = groups(config_folder(), own)
+    if path.suffix in (".yaml", ".yml"):
+        group, folder = path.parent.name, path.parent.parent
+        if group in known:
+            return f"; --config-dir {folder} {group}={path.stem} takes this file"
+        return f"; as DIR/experiment/{path.stem}.yaml it is taken by --config-dir DIR experiment={path.stem}"
+    if word.strip("'\"") != word and is_override(word.strip("'\"")):
+        return f": the quotes are part of it; write {word.strip(chr(39) + chr(34))}"
+    for group in sorted(known):
+        if word in group_files(group, own):
+            return f"; write {group}={word}"
+    if re.fullmatch(r"[\w.]+\s*[:=]\s*\S*", word) and not word.startswith("="):
+        key, value = re.split(r"\s*[:=]\s*", word, maxsplit=1)
+        return f"; write {key}={value or 'VALUE'}, without blanks"
+    if re.fullmatch(r"[A-Za-z_][\w.]*", word):
+        return f"; write {word}=VALUE"
+    return "; write key=value, and quote lists and mappings for the shell"

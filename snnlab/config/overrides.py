@@ -42,7 +42,10 @@ _WHOLE = (".surrogate", ".learn")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
 
 # Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
-_TEXTS = ("name", "output_dir", "init_from", "root", "store_dir", "labels", "split_file", "save_dir", "dirpath", "dir")
+_TEXTS = (
+    *("name", "output_dir", "init_from", "dir", "dirpath", "save_dir"),
+    *("root", "store_dir", "labels", "split_file", "folder", "storage"),
+)
 # What Hydra may be told of its own: where runs go. The rest of it belongs to a way of starting runs that is not ours.
 HYDRAS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _INSTEAD = {
@@ -138,9 +141,9 @@ def _refuse_hydras(key: str) -> None:
 def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
     """Raise for Hydra's ways to add a group, or to fill another place with its file."""
     group, at, _ = key_of(text).partition("@")
-    if group in groups and at:
+    if group in groups and at and not text.startswith("+"):
         raise ConfigError(f"{text}: a group's file fills its own place; write {group}={text.partition('=')[2]}")
-    if group in groups and text.startswith("+") and not text.partition("=")[2].startswith("{"):
+    if group in groups and text.startswith("+") and not at and not text.partition("=")[2].startswith("{"):
         raise ConfigError(f"{text}: the group is there already; write {text.lstrip('+')}")
 
 

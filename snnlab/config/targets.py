@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
+from snnlab.config.catalog import group_files
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import check_settings
 
@@ -25,6 +26,11 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         ConfigError: if there is no such class, or it is not allowed.
     """
     target = node.get("_target_")
+    if target is None:
+        group, _, name = place.partition(".")
+        files = group_files(group, None)
+        choose = name if name in files else "default" if "default" in files else "NAME"
+        raise ConfigError(f"{place}: there is no _target_, so it is nothing yet; choose {group}={choose} first")
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{place}._target_: expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")

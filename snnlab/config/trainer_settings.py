@@ -99,9 +99,11 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     """
     settings = {key: value for key, value in node.items() if key != "_target_"}
     known = {one.name for one in fields(TrainerSettings)}
-    for key in settings:
-        if key not in known and (words := _of_unknown(str(key), known)):
-            raise ConfigError(f"trainer: unknown setting '{key}'; {words}")
+    for key in map(str, settings):
+        if key in ELSEWHERE:
+            raise ConfigError(f"trainer.{key}: is not set here; {ELSEWHERE[key]}")
+        if key not in known and (words := _of_unknown(key, known)):
+            raise ConfigError(f"trainer: unknown setting '{key}'. {words}")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
     for key, problem in _problems(settings, test):
         raise ConfigError(f"trainer.{key}: {problem}")
@@ -127,11 +129,9 @@ def precision_of(value: Any) -> str:
 
 def _of_unknown(key: str, known: set[str]) -> str:
     """Return what is to be said of an unknown setting instead of what is like it, or nothing."""
-    if key in ELSEWHERE:
-        return ELSEWHERE[key]
     if key in _WORDS:
-        return f"did you mean '{_WORDS[key]}'?"
-    return "" if did_you_mean(key, known) else "see Lightning's Trainer"
+        return f"Did you mean '{_WORDS[key]}'?"
+    return "" if did_you_mean(key, known) else "It takes those of Lightning's Trainer"
 
 
 def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:

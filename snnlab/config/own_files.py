@@ -12,11 +12,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snnlab.config.hints import of_group
 from snnlab.config.origin import line_of
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.settings import shown
 
 # Groups whose files speak of the whole experiment.
 GLOBAL_GROUPS = ("experiment", "debug")
+_GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 FIRST_LINE = "# @package _global_"
 _CHOICE = re.compile(r"(?P<group>[A-Za-z_][\w/]*)(?:@[\w.]*)?=(?P<names>.*)")
 # Byte order marks, the longer ones first: UTF-32's begins as UTF-16's.
@@ -79,6 +82,8 @@ def check_file(path: Path, group: str) -> OwnFile:
         raise ConfigError(f"{path}: expected settings, such as name: value, got {_kind(page)}")
     package = _checked_package(path, group, text, page)
     _check_defaults(path, page)
+    if not package:
+        _check_groups(path, page)
     return OwnFile(path, group, package, page)
 
 
@@ -244,6 +249,15 @@ def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
         value = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else entry
         if not (value is None or isinstance(value, str) or (isinstance(value, list) and value is not entry)):
             raise ConfigError(f"{path}: defaults: {entry!r} is no file of a group; write {example}")
+
+
+def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
+    """Refuse a word, a list or a number in the place of a group's settings, which Hydra would put there."""
+    for key, value in page.items():
+        if key in _GROUPS and value is not None and not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{path}:{line_of(path, key, '')}: {key}: expected a mapping, got {shown(value)}{of_group(key, value)}"
+            )
 
 
 def _kind(value: Any) -> str:
