@@ -64,6 +64,8 @@ def require_writable(folder: Path, setting: str = "output_dir") -> None:
     Raises:
         RecordError: if it cannot.
     """
+    if not _is_text(folder):
+        raise RecordError(f"{setting}: {folder} has a name that is not in UTF-8; set {setting}=FOLDER")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +78,14 @@ def require_writable(folder: Path, setting: str = "output_dir") -> None:
         for path in missing:
             with suppress(OSError):  # not made, or in use by now
                 path.rmdir()
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _finite(value: Any) -> Any:

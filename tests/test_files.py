@@ -96,6 +96,8 @@ def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, place: s
 
 def test_what_stands_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match=r"^output_dir: cannot write \S*/file: Not a directory; set output_dir=FOLDER"):
+    with pytest.raises(
+        RecordError, match=r"^output_dir: cannot write \S*/file: Not a directory; set output_dir=FOLDER"
+    ):
         require_writable(tmp_path / "file" / "name" / "run")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]

@@ -99,6 +99,8 @@ def fit_and_test(
     identity = {"config_hash": config_hash(text), **hashes, "command": command}
     with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
+        if wanted.world > 1:
+            _log.info("%d processes begin", wanted.world)
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
         watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)

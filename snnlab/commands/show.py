@@ -48,9 +48,10 @@ def main(arguments: list[str], started: float) -> int:
         experiment = compose_run(run, changes, options.get("--config-dir"))
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
-    import_plugins(experiment.plugins)
-    settings = assemble.data_settings(experiment)
-    built = assemble.network(experiment, settings)
+    with experiment.located_errors():
+        import_plugins(experiment.plugins)
+        settings = assemble.data_settings(experiment)
+        built = assemble.network(experiment, settings)
     summary = summarize(built, settings.frame_shape)
     if figure is None:
         from snnlab.record.network_table import print_summary

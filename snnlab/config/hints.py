@@ -16,6 +16,9 @@ from snnlab.settings import is_override
 
 # Settings of other frameworks, and what does it here.
 SETTINGS = {
+    "lr": "optimizer.lr",
+    "batch_size": "data.batch_size",
+    "max_epochs": "trainer.max_epochs",
     "learning_rate": "optimizer.lr",
     "epochs": "trainer.max_epochs",
     "num_epochs": "trainer.max_epochs",

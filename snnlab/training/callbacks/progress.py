@@ -40,8 +40,11 @@ class EpochLines(Checkpoint):
         self._samples = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin with an epoch that is resumed."""
+        """Begin with an epoch that is resumed; where no bar is drawn, say that it begins: its line may take long."""
         self.on_train_epoch_start(trainer, pl_module)
+        if not draws_bars():
+            epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+            _log.info("training: %s epochs of %s batches", epochs, trainer.num_training_batches)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember how far the count of samples was."""
