@@ -102,7 +102,7 @@ WORDS = [
     (["seed"], "seed: not an override; write seed=VALUE"),
     (["seed:3"], "write seed=3"),
     (["--model", "conv_lif"], "there is no option --model; write model=conv_lif"),
-    (["--lr=0.1"], "write lr=0.1"),
+    (["--lr=0.1"], "write optimizer.lr=0.1"),
     (["--config", "mine.yaml"], "--config-dir DIR"),
     (["--dry-run"], "debug=shapes"),
     (["--config-dir"], "--config-dir needs a value"),
@@ -126,7 +126,6 @@ WORDS = [
     (["trainer.epochs=5"], "Did you mean 'max_epochs'?"),
     (["+experiment=nmnist"], "write experiment=nmnist"),
     (["+seed=3"], "leave out the +"),
-    (["model=[mlp_lif,conv_lif]"], "takes one file, such as model=mlp_lif"),
     (["logger=[tensorbord]"], "logger=tensorbord: there is no such file", "Did you mean 'tensorboard'?"),
     (["logger=[csv,tensorbord]"], "logger=tensorbord: there is no such file", "Did you mean 'tensorboard'?"),
     (["callbacks=model_checkpoint"], "selection="),
@@ -135,18 +134,25 @@ WORDS = [
     (["debug=limit"], "trainer.limit_train_batches=0.1"),
     (["debug=fdr"], "debug=fast"),
     (["hydra/sweeper=optuna"], "snnlab sweep"),
-    (["hydra.verbose=true"], "hydra.verbose: is not used here"),
-    (["hydra.run.dir="], "hydra.run.dir: is empty"),
     (["neuron.tau_mem=${neuron.tau_mem}"], "neuron.tau_mem: refers to itself"),
     (["data.batch_size=${data.num_binz}"], "data.batch_size: refers to ${data.num_binz}, which is not there"),
     (["seed=${oc.env:NOT_SET_ANYWHERE}"], "seed: refers to NOT_SET_ANYWHERE, which is not set"),
     (["neuron.tau_mem=nan"], "tau_mem: expected a number, got nan"),
-    (["+model.layers.new={type: batch_norm}"], "model.layers.new: a new layer says where it stands", "readout"),
     (["model=mlp_lif", "model.layers.fc1.out_features=100000000000"], "model.layers.fc1: out of memory"),
     (["data.sensor_size=[100000,100000,2]"], "model.layers.conv1: out of memory", "[2, 100000, 100000]"),
-    (["output_dir="], "output_dir: is empty"),
     (["plugins=[leaves]"], "plugins: cannot import 'leaves' (SystemExit: 3)"),
-    (["hydra.run.dir=run"], "run: holds a run; resume="),
+]
+
+# What would be taken without a word, and do another thing than it says; `show` trains nothing.
+SILENT = [
+    ("model=[mlp_lif,conv_lif]", "takes one file, such as model=mlp_lif"),
+    ("hydra.verbose=true", "hydra.verbose: is not used here"),
+    ("hydra.run.dir=", "hydra.run.dir: is empty"),
+    ("+model.layers.new={type: batch_norm}", "model.layers.new: a new layer says where it stands"),
+    ("output_dir=", "output_dir: is empty"),
+    ("name=../../evil", "name: is a folder below output_dir"),
+    ("trainer.max_epochs=0", "0 trains nothing"),
+    ("optimizer.lr=nan", "optimizer.lr: expected a number, got nan"),
 ]
 
 # What the trainer and the optimizer are asked for, that trains nothing or fails later; a run of seconds without it.
@@ -174,7 +180,6 @@ SETTINGS = [
     ("trainer.num_sanity_val_steps=-5", "must be -1 or more, got -5"),
     ("trainer.enable_checkpointing=false", "trainer.enable_checkpointing: is not set here"),
     ("checkpoint_every_s=-1", "checkpoint_every_s: must be 0 or more"),
-    ("name=../../evil", "name: is a folder below output_dir"),
     ("optimizer.lr=inf", "optimizer.lr: expected a finite number, got inf"),
     ("optimizer.betas=[0.9,inf]", "optimizer.betas: expected a finite number"),
     ("callbacks=early_stopping callbacks.early_stopping.monitor=val/los", "Did you mean 'val/loss'?"),
@@ -255,6 +260,17 @@ def test_a_mistake_gets_a_clear_line_and_leaves_nothing(mistake: tuple, workplac
     arguments, *words = mistake
     before = list(workplace.rglob("*"))
     require_said(snnlab("train", *arguments), words, workplace, before)
+
+
+@pytest.mark.parametrize(("typed", "words"), SILENT)
+def test_what_does_not_do_what_it_says_is_refused(typed: str, words: str, workplace: Path, snnlab: Snnlab):
+    require_said(snnlab("show", typed), [words], workplace, list(workplace.rglob("*")))
+
+
+def test_a_folder_that_holds_a_run_takes_no_other(workplace: Path, snnlab: Snnlab, digits_store: str):
+    before = list(workplace.rglob("*"))
+    done = snnlab("train", *FAST, digits_store, "hydra.run.dir=run", "logger=none")
+    require_said(done, ["run: holds a run; resume="], workplace, before)
 
 
 @pytest.mark.parametrize(("typed", "words"), SETTINGS)
