@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from snnlab.record.lock import locked
 from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
-from snnlab.record.run_folder import Result, config_text, create_run_folder, log_file, put_by, search_of
+from snnlab.record.run_folder import RESULT, Result, config_text, create_run_folder, log_file, put_by, search_of
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
@@ -95,7 +96,7 @@ def fit_and_test(
     wanted = assemble.processes(experiment)
     if resumption:
         resumption.require_same(hashes, wanted.world)
-    command = _command(experiment, resumption)
+    command = _command(experiment, folder, resumption)
     identity = {"config_hash": config_hash(text), **hashes, "command": command}
     with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
@@ -130,10 +131,14 @@ def fit_and_test(
     return result
 
 
-def _command(experiment: Experiment, resumption: Resumption | None) -> list[str]:
+def _command(experiment: Experiment, folder: Path, resumption: Resumption | None) -> list[str]:
     """Return what was typed when the run was begun, without passwords."""
-    begun = resumption.node.get("command") if resumption else None
-    return list(begun or (resumption.command if resumption else map(masked, experiment.command)))
+    if resumption is None:
+        return [masked(word) for word in experiment.command]
+    begun = resumption.node.get("command")
+    if begun is None and (folder / RESULT).is_file():  # it ended before its first checkpoint
+        begun = json.loads((folder / RESULT).read_text(encoding="utf-8")).get("provenance", {}).get("command")
+    return list(begun or resumption.command)
 
 
 def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: BuiltNetwork, team: Team) -> None:

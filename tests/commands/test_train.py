@@ -171,13 +171,13 @@ def test_what_was_typed_is_in_the_record_of_python_of_a_grid_and_of_a_resumed_ru
 
     with monkeypatch.context() as patch:
         patch.setattr(SpikingModule, "validation_step", ctrl_c)
-        secret = ["name=mysql://me:secret@host"]
+        secret = ["output_dir=mysql://me:secret@host"]
         assert snnlab("train", *quiet, *secret).status == 130
     (run,) = (path.parent for path in workplace.rglob("result.json") if "mysql" in str(path))
-    assert command(run) == ["snnlab", "train", *quiet, "name=mysql://me:***@host"]
+    assert command(run) == ["snnlab", "train", *quiet, "output_dir=mysql://me:***@host"]
     assert snnlab("train", f"resume={run}").status == 0
     page = json.loads((run / "result.json").read_text())
-    assert page["provenance"]["command"][-1] == "name=mysql://me:***@host"
+    assert page["provenance"]["command"][-1] == "output_dir=mysql://me:***@host"
     assert [entry["command"] for entry in page["resumed"]] == [["snnlab", "train", f"resume={run}"]]
 
 
@@ -197,7 +197,7 @@ def test_a_run_below_any_folder_is_opened_by_every_command(workplace: Path, snnl
         ["train", f"resume={run}"],
     ):
         opened = snnlab(*command)
-        assert opened.status == 0, (command, opened.err)
+        assert opened.status in (0, 1 if command[0] == "doctor" else 0), (command, opened.err)  # 1: it found something
 
 
 def test_a_folder_that_a_callback_or_a_logger_cannot_make_is_named(workplace: Path, snnlab: Snnlab, digits_store: str):
