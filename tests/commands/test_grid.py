@@ -77,8 +77,11 @@ def test_runs_one_after_the_other_go_on_where_the_grid_was_stopped(
     assert snnlab("train", *given, where).status == 130
     states = [json.loads(path.read_text())["status"] for path in sorted(workplace.glob("outputs/mine/*/result.json"))]
     assert states == ["completed", "interrupted"]
+    first = workplace / "outputs" / "mine" / "0_0" / "result.json"
+    before = first.read_bytes()
     done = snnlab("train", *given, where)
     assert done.status == 0, done.err
+    assert first.read_bytes() == before
     assert [row["runs"] for row in rows(workplace / "outputs" / "mine")] == ["2"]
 
 
