@@ -88,9 +88,8 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     if words := missing_folder():
         print(f"snnlab: {words}", file=sys.stderr)
         return 2
-    command = importlib.import_module(f"snnlab.commands.{name}")
     try:
-        return command.main(arguments, started)
+        return importlib.import_module(f"snnlab.commands.{name}").main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         print(f"snnlab: {stop}", file=sys.stderr)

@@ -33,20 +33,20 @@ def unread() -> int:
     return writer
 
 
-def test_a_training_whose_output_nobody_takes_ends_well_and_leaves_its_run(workplace: Path, digits_store: str):
-    arguments = " ".join(f"'{text}'" for text in (*FAST, *QUIET, digits_store))
-    assert os.system(f"'{sys.executable}' -m snnlab train {arguments} >&- 2>&- <&-") == 0
+def test_a_training_that_nobody_reads_ends_well_and_leaves_its_run(workplace: Path, digits_store: str):
+    writer = unread()
+    closed = {"stdout": writer, "stderr": None, "preexec_fn": lambda: (os.close(0), os.close(2))}
+    done = started("train", *FAST, *QUIET, digits_store, **closed)
+    os.close(writer)
+    assert done.returncode in (0, 141)
     (result,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(result.read_text())["status"] == "completed"
 
 
-def test_a_training_whose_reader_has_left_says_no_other_status_than_a_broken_pipes(workplace: Path, digits_store: str):
-    writer = unread()
-    done = started("train", *FAST, *QUIET, digits_store, stdout=writer)
-    os.close(writer)
-    assert done.returncode in (0, 141), done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(list(workplace.glob("outputs/*/*/result.json"))) == 1
+@pytest.mark.parametrize("arguments", [("list", "models"), ("train", "--cfg", "job"), ("--version",)])
+def test_a_closed_stdout_ends_nothing(arguments: tuple[str, ...]):
+    done = started(*arguments, stdout=None, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [("train", "--help"), ("list", "models"), ("runs", "--help")])
@@ -160,11 +160,8 @@ def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu(
     [
         ("optimizer.lr=abc", ("lightning", "torchmetrics", "numba", "scipy", "tonic")),
         ("trainer.epochs=5", ("torch",)),
-        ("seed=abc", ("torch",)),
         ("neuron.taumem=3", ("lightning", "torchmetrics")),
-        ("model.layers.conv1.kernel=3", ("lightning", "torchmetrics")),
         ("loss=mse", ("lightning", "torchmetrics")),
-        ("trainer.precision=16-mixed trainer.accelerator=cpu", ("lightning", "torchmetrics")),
         ("callbacks=early_stopping callbacks.early_stopping.monitor=val/los", ("lightning", "torchmetrics")),
     ],
 )
