@@ -116,9 +116,15 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     if len(mistakes) == 1 and not axes.swept:
         raise ConfigError(next(iter(mistakes)))
     if mistakes:
-        lines = [f"{message}{f' (with {point})' if point else ''}" for message, point in mistakes.items()]
+        lines = [_with(point, message) for message, point in mistakes.items()]
         raise ConfigError("\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
     return jobs
+
+
+def _with(point: str, message: str) -> str:
+    """Return a mistake of a run with the values that it was found with, where it does not begin with them."""
+    first, newline, more = message.partition("\n")
+    return message if message.startswith(f"{point}:") or not point else f"{first} (with {point}){newline}{more}"
 
 
 def _one_by_one(jobs: Sequence[_Job], config_dir: str | None, started: float) -> int:

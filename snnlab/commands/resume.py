@@ -31,6 +31,9 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
         if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
             raise ConfigError(f"there is no setting '{key}'. Did you mean 'resume'?")
+    for text in overrides:
+        if text.startswith(f"+{_KEY}"):
+            raise ConfigError(f"{text}: leave out the +")
     asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
     if not asked:
         return None

@@ -245,7 +245,6 @@ def trainer_maker(
         team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
     import lightning as L
-    from lightning.pytorch.callbacks import Callback
 
     from snnlab.training.checkpoints import WholeCheckpoints
     from snnlab.training.processes.joined import Given
@@ -253,15 +252,25 @@ def trainer_maker(
     modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
-    more = [
-        partial_target(node, [Callback], modules, f"callbacks.{key}")()
-        for key, node in _nodes(experiment.callbacks, "callbacks")
-    ]
+    more = [_callback(node, modules, f"callbacks.{key}") for key, node in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
     own = shared(experiment.trainer, team)
     return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
+
+
+def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str) -> L.Callback:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import Callback
+
+    patience = node.get("patience")
+    if isinstance(patience, int) and patience < 0:
+        raise ConfigError(f"{place}.patience: must be 0 or more, got {patience}")
+    try:
+        return partial_target(node, [Callback], modules, place)()
+    except MisconfigurationException as error:
+        raise ConfigError(f"{place}: {' '.join(str(error).split())}") from error
 
 
 def check_precision(experiment: Experiment) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import find_target, partial_target
+from snnlab.config.targets import check_numbers, find_target, partial_target
 from snnlab.errors import ConfigError
 from snnlab.settings import takes, type_problem
 
@@ -48,7 +47,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules = ("torch.optim", *experiment.plugins)
     make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",))
-    _check_numbers(node, "optimizer")
+    check_numbers(node, "optimizer", _NOT_NEGATIVE.__contains__)
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
         raise ConfigError(f"optimizer.weight_decay_of: {problem}")
@@ -87,23 +86,7 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
     match = own.get("match", name)
     if problem := type_problem(match, str | list[str]):
         raise ConfigError(f"{place}.match: {problem}")
-    _check_numbers(settings, place)
+    check_numbers(settings, place, _NOT_NEGATIVE.__contains__)
     # On a parameter of its own: torch looks at the values that it is given for all, and not at those of a group.
     partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)
-
-
-def _check_numbers(settings: Mapping[str, Any], place: str) -> None:
-    """Refuse numbers that no optimizer learns with."""
-    for key, value in _numbers(settings):
-        if not math.isfinite(value):
-            raise ConfigError(f"{place}.{key}: expected a finite number, got {value}")
-        if key in _NOT_NEGATIVE and value < 0:
-            raise ConfigError(f"{place}.{key}: must be 0 or more, got {value}")
-
-
-def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for key, value in settings.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, int | float) and not isinstance(number, bool):
-                yield key, number

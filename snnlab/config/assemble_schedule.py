@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import partial_target
+from snnlab.config.targets import check_numbers, partial_target
 from snnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 _RUN = "run"
 # Settings of torch's schedules that say after how many intervals they have come to their end.
 _LENGTHS = ("T_max", "total_steps", "total_iters", "milestones")
+# The setting of torch's schedules that is -1 where nothing was trained yet.
+_BEFORE_FIRST = "last_epoch"
 
 
 def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
@@ -62,6 +64,9 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
     if interval not in ("epoch", "step"):
         raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
+
+    of_torch = str(node["_target_"]).startswith("torch.")
+    check_numbers(node, "scheduler", lambda key: of_torch and key != _BEFORE_FIRST)
 
     def built(optimizer: Optimizer, length: int) -> LRScheduler:
         settings = {key: length if value == _RUN else value for key, value in node.items()}

@@ -114,6 +114,8 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
         raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
     if not resolved["output_dir"].strip():
         raise ConfigError("output_dir: is empty; name a folder, '.' is the working folder")
+    if resolved.get("init_from") is not None and not resolved["init_from"].strip():
+        raise ConfigError("init_from: is empty; name a run's folder, null begins with new weights")
     parts = resolved["name"].split("/")
     if any(part.strip() in ("", ".", "..") or not part.isprintable() for part in parts) or parts[0].startswith("~"):
         raise ConfigError(f"name: is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")

@@ -92,10 +92,27 @@ def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> 
             f"trainer.val_check_interval: {interval} is more than the {trained} batches of an epoch; set so many or"
             " fewer, or trainer.check_val_every_n_epoch=null to count on over epochs"
         )
-    if not _limited(numbers["val"], trainer.get("limit_val_batches")):
-        for place, figure, _ in _monitors(experiment):
-            if figure.startswith("val/"):
-                raise ConfigError(f"{place}: waits for {figure}, and nothing is validated")
+    validated = bool(_limited(numbers["val"], trainer.get("limit_val_batches")))
+    _require_validation(experiment, numbers["val"] if validated else 0)
+
+
+def _require_validation(experiment: Experiment, batches: int) -> None:
+    """Raise if something waits for validation figures, and there are none, or none when it looks.
+
+    Args:
+        experiment: What to do.
+        batches: Of a validation.
+    """
+    trainer = experiment.trainer
+    each, epochs = trainer.get("check_val_every_n_epoch", 1) or 1, trainer.get("max_epochs")
+    never = not batches or (isinstance(epochs, int) and 0 < epochs < each)
+    for place, figure, _ in _monitors(experiment):
+        if figure.startswith("val/") and never:
+            raise ConfigError(f"{place}: waits for {figure}, and nothing is validated")
+        if figure.startswith("val/") and each > 1 and place.startswith("scheduler."):
+            raise ConfigError(
+                f"{place}: waits for {figure} at each epoch; leave out trainer.check_val_every_n_epoch={each}"
+            )
 
 
 def _require_no_validation(experiment: Experiment) -> None:

@@ -17,30 +17,69 @@ from snnlab.settings import is_override
 # Settings of other frameworks, and what does it here.
 SETTINGS = {
     "lr": "optimizer.lr",
-    "batch_size": "data.batch_size",
-    "max_epochs": "trainer.max_epochs",
     "learning_rate": "optimizer.lr",
+    "weight_decay": "optimizer.weight_decay",
+    "momentum": "optimizer.momentum",
+    "optim": "optimizer",
+    "optimiser": "optimizer",
+    "lr_scheduler": "scheduler",
+    "batch_size": "data.batch_size",
+    "timesteps": "data.num_bins",
+    "time_steps": "data.num_bins",
+    "num_steps": "data.num_bins",
+    "dt": "data.dt",
+    "workers": "data.num_workers",
+    "root": "data.root",
+    "data_dir": "data.root",
+    "data_path": "data.root",
+    "download": "data.download",
+    "dataset": "data",
+    "max_epochs": "trainer.max_epochs",
+    "epoch": "trainer.max_epochs",
     "epochs": "trainer.max_epochs",
     "num_epochs": "trainer.max_epochs",
     "n_epochs": "trainer.max_epochs",
     "steps": "trainer.max_steps",
     "gpus": "trainer.devices",
-    "timesteps": "data.num_bins",
-    "num_steps": "data.num_bins",
-    "workers": "data.num_workers",
-    "task_name": "name",
     "device": "trainer.accelerator",
+    "gpu": "trainer.accelerator",
+    "cuda": "trainer.accelerator",
+    "clip": "trainer.gradient_clip_val",
+    "grad_clip": "trainer.gradient_clip_val",
+    "task_name": "name",
+    "run_name": "name",
+    "log_dir": "output_dir",
+    "save_dir": "output_dir",
+    "work_dir": "output_dir",
+    "out_dir": "output_dir",
+    "random_seed": "seed",
+    "manual_seed": "seed",
+    "exp": "experiment",
+    "net": "model",
+    "network": "model",
+    "arch": "model",
+    "criterion": "loss",
+    "num_threads": "threads",
+    "gamma": "scheduler.gamma",
 }
+_RESUME = "resume=RUN goes on with a run, init_from=RUN begins with its weights"
+_EARLY = "callbacks=early_stopping stops when the validation loss has not fallen for some epochs"
+_WANDB = "logger=wandb sends a run to Weights & Biases; logger.wandb.project=NAME"
+_SEARCH = "snnlab sweep searches for better settings"
+_ROOT = "data.root=FOLDER is where recordings are"
 _SENTENCES = {
-    "ckpt_path": "resume=RUN goes on with a run, init_from=RUN begins with its weights",
-    "checkpoint": "resume=RUN goes on with a run, init_from=RUN begins with its weights",
-    "resume_from_checkpoint": "resume=RUN goes on with a run, init_from=RUN begins with its weights",
+    **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from", "resume_from_checkpoint", "pretrained"), _RESUME),
+    **dict.fromkeys(("early_stopping", "patience"), _EARLY),
+    **dict.fromkeys(("wandb", "project", "entity"), _WANDB),
     "tags": "runs have no tags; name=WORD gives an experiment's runs a folder of their own",
-    "paths": "data.root=FOLDER is where recordings are, output_dir=FOLDER where runs go",
-    "data_dir": "data.root=FOLDER is where recordings are",
+    "paths": f"{_ROOT}, output_dir=FOLDER where runs go",
     "extras": "snnlab train --cfg job prints the whole configuration",
-    "hparams_search": "snnlab sweep searches for better settings",
-    "optimized_metric": "snnlab sweep searches for better settings: sweep.objectives",
+    "resume": "snnlab train resume=RUN goes on with a run",
+    "config": "--config-dir DIR names a folder of YAML files of yours, experiment=NAME one of DIR/experiment",
+    "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
+    "dropout": "is a layer: 'model.layers.NAME={type: dropout, after: LAYER}'",
+    "hparams_search": _SEARCH,
+    "optimized_metric": f"{_SEARCH}: sweep.objectives",
     "train": "snnlab train trains; test=false leaves out the test",
     "launcher": "is for several runs: snnlab train -m launcher=joblib",
 }
@@ -93,6 +132,8 @@ def of_file(group: str, name: str) -> str | None:
 def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
     """Return where in an experiment's groups there is a setting of this name."""
     groups = {key: node for key, node in experiment.items() if isinstance(node, Mapping)}
+    layers = (experiment.get("model") or {}).get("layers") or {}
+    groups |= {f"model.layers.{key}": node for key, node in layers.items() if isinstance(node, Mapping)}
     groups["trainer"] = {**{one.name: None for one in fields(TrainerSettings)}, **groups.get("trainer", {})}
     return [f"{group}.{name}" for group, node in groups.items() if group != "model" and name in node]
 

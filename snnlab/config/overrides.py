@@ -119,8 +119,10 @@ def _parsed(text: str) -> Override | None:
 
 def _one_file(text: str, groups: Collection[str], several: bool) -> str:
     match = _ASSIGNMENT.match(text.lstrip("+"))
-    if match is None or match["key"] not in groups or not re.fullmatch(r"\[.*\]", match["value"]):
+    if match is None or match["key"] not in groups:
         return text
+    if not re.fullmatch(r"\[.*\]", match["value"]):
+        return _as_name(text, match["value"])
     files = [name.strip() for name in match["value"][1:-1].split(",") if name.strip()]
     if len(files) == 1:
         return f"{text[: -len(match['value'])]}{files[0]}"
@@ -128,6 +130,13 @@ def _one_file(text: str, groups: Collection[str], several: bool) -> str:
         return text
     takes = f"only {' and '.join(_TOGETHER)} take several" if files else f"{match['key']}=null takes none"
     raise ConfigError(f"{text}: takes one file, such as {match['key']}={files[0] if files else 'NAME'}; {takes}")
+
+
+def _as_name(text: str, value: str) -> str:
+    """Return the choice of a file with a name that Hydra's grammar would read as a number or a truth value quoted."""
+    parsed = _parsed(text)
+    of_other_kind = parsed is not None and isinstance(parsed.value(), bool | int | float)
+    return f"{text[: -len(value)]}{quoted(value)}" if of_other_kind else text
 
 
 def _refuse_hydras(key: str) -> None:

@@ -64,7 +64,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "test accuracy" in done.out
     assert "rate (Hz)" in done.out
-    assert "training: 1 epochs of 2 batches" in done.err
+    assert "training: 1 epochs, 2 batches each" in done.err
 
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "completed"
