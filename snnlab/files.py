@@ -66,13 +66,13 @@ def require_writable(folder: Path, setting: str = "output_dir") -> None:
     """
     if not _is_text(folder):
         raise RecordError(f"{setting}: {folder} has a name that is not in UTF-8; set {setting}=FOLDER")
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
         raise unwritable(there, error, setting) from error
     finally:
         for path in missing:

@@ -6,12 +6,12 @@ A setting's unit is written in its annotation: `tau_mem: Annotated[float, "ms"]`
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from snnlab.errors import ConfigError, did_you_mean, listing
@@ -46,7 +46,7 @@ class Setting:
 
 def is_override(text: str) -> bool:
     """Return whether an argument is an override rather than a name, an option or a path: `a/lr=0.1` may be a folder."""
-    return bool(_OVERRIDE.match(text)) and not ("/" in text.partition("=")[0] and Path(text).exists())
+    return bool(_OVERRIDE.match(text)) and not ("/" in text.partition("=")[0] and os.path.exists(text))
 
 
 def key_of(override: str) -> str:

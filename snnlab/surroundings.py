@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
+import sys
 
 # What loaders say of a library for which there is no room left, each in its own words.
 _NO_ROOM = ("failed to map segment", "could not find/load shared object", "cannot allocate memory", "can't allocate")
+
+
+# What `Path.expanduser` says.
+_NO_HOME = "Could not determine home directory."
 
 
 def missing_folder() -> str | None:
@@ -19,7 +25,10 @@ def missing_folder() -> str | None:
 
 
 def explained(error: Exception) -> str | None:
-    """Return in words that an error comes from too little address space, or None where it does not."""
+    """Return in words that an error comes from what the process was given, or None where it does not."""
+    if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
+        user = next((found[0] for word in sys.argv if (found := re.search(r"~[^/=]+", word))), "~")
+        return f"{user}: there is no such user's home; write the path in full"
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     short = isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_ROOM)
     if short and limit != resource.RLIM_INFINITY:

@@ -106,5 +106,7 @@ def test_warnings_of_other_packages_end_nothing(monkeypatch: pytest.MonkeyPatch,
         found = [entry for entry in streams.warnings.filters if entry not in before]
     assert bool(found) == spared
     if spared:
-        assert found[0][3].match("matplotlib.style")
-        assert not found[0][3].match("snnlab.nn")
+        module = found[0][3]
+        assert module is not None
+        assert module.match("matplotlib.style")
+        assert not module.match("snnlab.nn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def split_options(
             continue
         name, equals, value = argument.partition("=")
         if name not in known:
-            hint = did_you_mean(name, [*known, *flags]) or f" It takes {listing([*known, *flags])}."
+            takes = listing([*known, *flags]) if known or flags else "none"
+            hint = did_you_mean(name, [*known, *flags]) or f" It takes {takes}."
             raise ConfigError(f"{command}: there is no option {name}.{hint}")
         if not equals and not waiting:
             raise ConfigError(f"{command}: {name} needs a value behind it")
@@ -47,6 +49,6 @@ def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     Args:
         words: What stands behind a command, without its options; a folder may have a `=` in its name.
     """
-    if not words or (is_override(words[0]) and not Path(words[0]).expanduser().is_dir()):
+    if not words or (is_override(words[0]) and not os.path.isdir(os.path.expanduser(words[0]))):
         return None, list(words)
     return Path(words[0]).expanduser(), list(words[1:])

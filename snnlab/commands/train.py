@@ -7,6 +7,7 @@ what takes time; the run's folder is written last before the training.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -143,7 +144,7 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
         raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
     if begun := begun_before(experiment):
         return _or_requeued(lambda: resume(begun, (), None, started))
-    if (folder / CONFIG).is_file():
+    if os.path.isfile(folder / CONFIG):
         raise RecordError(f"{folder}: holds a run; resume={folder} goes on with it, another folder begins a new one")
     require_writable(folder)
     with experiment.located_errors(), quiet_lightning():

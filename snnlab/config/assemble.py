@@ -257,6 +257,8 @@ def trainer_maker(
     fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
     own = shared(experiment.trainer, team)
+    if own.get("precision") is not None:
+        own["precision"] = precision_of(own["precision"])  # of its short names Lightning warns
     return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 

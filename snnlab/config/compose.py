@@ -11,10 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import of_group, of_setting
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
-from snnlab.config.own_files import FIRST_LINE, GLOBAL_GROUPS
+from snnlab.config.own_files import FIRST_LINE
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnsetError
 from snnlab.settings import ROOT, check_settings, shown
@@ -26,6 +27,8 @@ KEPT_REFERENCES = ("${data.", "${trainer.")
 # Groups whose settings are a mapping; to some of them others refer.
 _GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
 _REFERRED = ("data", "trainer")
+# What does not fit into 64 bits, in which everything here counts.
+_LARGEST = 2**63
 # Fields of an experiment that are no settings.
 _OURS = ("record", "neuron", "origin", "command")
 
@@ -112,7 +115,7 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
     """Refuse values that no experiment means."""
     if resolved["seed"] < 0:
         raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
-    if not resolved["output_dir"].strip():
+    if not resolved.get("output_dir", ".").strip():
         raise ConfigError("output_dir: is empty; name a folder, '.' is the working folder")
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
         raise ConfigError("init_from: is empty; name a run's folder, null begins with new weights")
@@ -121,13 +124,15 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
         raise ConfigError(f"name: is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
     if (resolved.get("checkpoint_every_s") or 0) < 0:
         raise ConfigError(f"checkpoint_every_s: must be 0 or more, or null, got {resolved['checkpoint_every_s']}")
-    for place in _not_numbers(resolved):
-        raise ConfigError(f"{place}: expected a number, got nan")
+    for place, problem in _not_numbers(resolved):
+        raise ConfigError(f"{place}: {problem}")
 
 
-def _not_numbers(node: Any, place: str = "") -> Iterator[str]:
+def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(node, float) and math.isnan(node):
-        yield place
+        yield place, "expected a number, got nan"
+    elif isinstance(node, int) and abs(node) >= _LARGEST:
+        yield place, f"expected a number below 2 to the power of 63, got {node}"
     elif isinstance(node, Mapping):
         for name, value in node.items():
             yield from _not_numbers(value, f"{place}.{name}" if place else str(name))

@@ -8,6 +8,8 @@ from pathlib import Path
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 ENVIRONMENT = "SNNLAB_CONFIG_DIR"
+# Groups whose files speak of the whole experiment.
+GLOBAL_GROUPS = ("experiment", "debug")
 
 
 def config_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
@@ -152,9 +153,9 @@ def of_word(word: str, own: Path | None) -> str:
         word: As typed.
         own: The user's folder of YAML files.
     """
-    path = Path(word).expanduser()
+    path = Path(os.path.expanduser(word))
     run = path.parent if path.name == "config.yaml" else path
-    if (run / "config.yaml").is_file():
+    if os.path.isfile(run / "config.yaml"):
         return f"; resume={run} goes on with this run, snnlab reproduce {run} trains it again"
     known = groups(config_folder(), own)
     if path.suffix in (".yaml", ".yml"):

@@ -21,6 +21,8 @@ def explain(error: Exception) -> ConfigError | None:
         return _missing(error.missing_cfg_file, error.options, str(error))
     if isinstance(error, OverrideParseException):
         typed = error.override.removeprefix("++")
+        if re.match(r"[+~]*[\w.-]+=['\"]", typed):
+            return ConfigError(f"{typed}: its quotes do not match")
         return ConfigError(f"{typed}: not an override; write key=value, and quote lists and mappings for the shell")
     if isinstance(error, YAMLError):
         return _yaml(error)
@@ -78,20 +80,24 @@ def _yaml(error: Exception) -> ConfigError:
 
 
 def _omegaconf(error: Exception) -> ConfigError:
+    key = getattr(error, "full_key", None)
+    folder = "; a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
+    return ConfigError(f"{key}: {_of_value(error)}{folder}" if key else _of_value(error))
+
+
+def _of_value(error: Exception) -> str:
+    """Return what is wrong with a value."""
     from omegaconf.errors import GrammarParseError
 
-    key = getattr(error, "full_key", None)
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
-    if str(key).startswith("hydra."):
-        return ConfigError(f"{key}: {message}; a folder whose name holds '${{' cannot be used, rename it")
     if missing := re.search(r"Interpolation key '([^']+)' not found", message):
-        return ConfigError(f"{key}: refers to ${{{missing[1]}}}, which is not there")
+        return f"refers to ${{{missing[1]}}}, which is not there"
     if "Recursive interpolation" in message:
-        return ConfigError(f"{key}: refers to itself")
+        return "refers to itself"
     if unset := re.search(r"Environment variable '([^']+)' not found", message):
-        return ConfigError(f"{key}: refers to {unset[1]}, which is not set in the environment")
+        return f"refers to {unset[1]}, which is not set in the environment"
     if isinstance(error, GrammarParseError):
-        return ConfigError(f"{key}: is no reference, such as ${{data.num_bins}}: {message}")
+        return f"is no reference, such as ${{data.num_bins}}: {message}"
     if "Cannot merge DictConfig with ListConfig" in message:
-        return ConfigError(f"{key}: expected a list, got a mapping; write [{{...}}, ...]")
-    return ConfigError(f"{key}: {message}" if key else message)
+        return "expected a list, got a mapping; write [{...}, ...]"
+    return message

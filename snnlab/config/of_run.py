@@ -19,6 +19,7 @@ from snnlab.config.migration import migrate
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.own_files import check_chosen
 from snnlab.config.schema import Experiment
+from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RecordError, listing
 from snnlab.settings import key_of, literal
 
@@ -58,6 +59,8 @@ def compose_run(run: Path, overrides: Sequence[str] = (), config_dir: str | Path
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=ROOT)
         composed = hydra.compose("config", mark_overrides(values, names))
     experiment = check(composed, (), chosen)
+    if any(key_of(text).startswith("trainer") for text in given):
+        check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
     return experiment
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.errors import ConfigError, listing
 from snnlab.settings import key_of, quoted
 
@@ -74,7 +76,8 @@ def checked(overrides: Sequence[str], groups: Collection[str], *, several: bool 
         ConfigError: if one says something of Hydra's own that is not used here, or several files of such a group.
     """
     for text in overrides:
-        _refuse_hydras(key_of(text))
+        _refuse_hydras(text)
+        _refuse_unplaced(text)
         _refuse_marked_group(text, groups)
     return [_one_file(_as_text(text, several), groups, several) for text in overrides]
 
@@ -133,18 +136,39 @@ def _one_file(text: str, groups: Collection[str], several: bool) -> str:
 
 
 def _as_name(text: str, value: str) -> str:
-    """Return the choice of a file with a name that Hydra's grammar would read as a number or a truth value quoted."""
+    """Return the choice of a file by its name, one that Hydra's grammar would read as something else quoted.
+
+    Raises:
+        ConfigError: for a path, which would become part of the run's name.
+    """
+    head, name = text[: -len(value)], value.strip("'\"")
+    ending = Path(name).suffix in (".yaml", ".yml")
+    if name.startswith(("/", "./", "../", "~")) or (ending and "/" in name):
+        folder = Path(name).parent.parent if Path(name).parent.name == head.strip("+=") else "DIR"
+        raise ConfigError(f"{text}: takes a file's name; write --config-dir {folder} {head}{Path(name).stem or 'NAME'}")
+    if ending:
+        raise ConfigError(f"{text}: write {head}{Path(name).stem}")
     parsed = _parsed(text)
     of_other_kind = parsed is not None and isinstance(parsed.value(), bool | int | float)
-    return f"{text[: -len(value)]}{quoted(value)}" if of_other_kind else text
+    return f"{head}{quoted(value)}" if of_other_kind else text
 
 
-def _refuse_hydras(key: str) -> None:
-    """Raise for a setting of Hydra's own that nothing here would follow."""
+def _refuse_hydras(text: str) -> None:
+    """Raise for a setting of Hydra's own that nothing here would follow, or for a folder that is none."""
+    key, value = key_of(text), text.partition("=")[2]
     head, _, rest = key.replace("/", ".").partition(".")
+    if key in HYDRAS and (value == "null" or value[:1] in ("[", "{")):
+        raise ConfigError(f"{text}: name a folder")
     if head == "hydra" and key not in HYDRAS:
         instead = _INSTEAD.get(rest.partition(".")[0], f"Hydra is told {listing(HYDRAS)}")
         raise ConfigError(f"{key}: is not used here; {instead}")
+
+
+def _refuse_unplaced(text: str) -> None:
+    """Raise for a setting of a group whose files' settings are all settings of the experiment itself."""
+    group, dot, setting = key_of(text).partition(".")
+    if group in GLOBAL_GROUPS and dot:
+        raise ConfigError(f"{text}: would go nowhere; write {setting}={text.partition('=')[2]}")
 
 
 def _refuse_marked_group(text: str, groups: Collection[str]) -> None:

@@ -12,13 +12,12 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import of_group
 from snnlab.config.origin import line_of
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import shown
 
-# Groups whose files speak of the whole experiment.
-GLOBAL_GROUPS = ("experiment", "debug")
 _GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 FIRST_LINE = "# @package _global_"
 _CHOICE = re.compile(r"(?P<group>[A-Za-z_][\w/]*)(?:@[\w.]*)?=(?P<names>.*)")

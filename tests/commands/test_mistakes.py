@@ -142,6 +142,17 @@ WORDS = [
     (["wandb=true"], "logger=wandb"),
     (["out_features=3"], "Did you mean 'model.layers.out.out_features'?"),
     (["init_from="], "init_from: is empty"),
+    (["model=./mlp_lif"], "write --config-dir DIR model=mlp_lif"),
+    (["experiment=mine/experiment/new.yaml"], "write --config-dir mine experiment=new"),
+    (["model=mlp_lif.yaml"], "model=mlp_lif.yaml: write model=mlp_lif"),
+    (["experiment.seed=3"], "would go nowhere; write seed=3"),
+    (['name="a'], 'name="a: its quotes do not match'),
+    ([f"name={'n' * 300}"], "File name too long"),
+    (["hydra.run.dir=null"], "hydra.run.dir=null: name a folder"),
+    (["~output_dir"], "refers to ${output_dir}, which is not there"),
+    (["output_dir=~nobody_has_this_name/x"], "~nobody_has_this_name: there is no such user's home"),
+    (["trainer.accumulate_grad_batches=99999999999999999999"], "below 2 to the power of 63"),
+    (["model=mlp_lif", "model.layers.readout=null"], "model.layers.readout: expected a mapping", "got null"),
     (["hydra/sweeper=optuna"], "snnlab sweep"),
     (["neuron.tau_mem=${neuron.tau_mem}"], "neuron.tau_mem: refers to itself"),
     (["data.batch_size=${data.num_binz}"], "data.batch_size: refers to ${data.num_binz}, which is not there"),
@@ -162,6 +173,7 @@ SILENT = [
     ("name=../../evil", "name: is a folder below output_dir"),
     ("trainer.max_epochs=0", "0 trains nothing"),
     ("optimizer.lr=nan", "optimizer.lr: expected a number, got nan"),
+    ("~nothing", "~nothing: there is nothing of this name to drop"),
 ]
 
 # What the trainer and the optimizer are asked for, that trains nothing or fails later; a run of seconds without it.

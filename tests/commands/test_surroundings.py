@@ -20,7 +20,7 @@ Snnlab = Callable[..., Outcome]
 QUIET = ("logger=none", "pictures=null", "monitors=null")
 
 
-def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any) -> subprocess.CompletedProcess[str]:
+def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any) -> subprocess.CompletedProcess[Any]:
     command = [sys.executable, *options, "-m", "snnlab", *arguments]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.run(command, **{**streams, "text": True, "timeout": 120, **surroundings})  # type: ignore[call-overload]
@@ -122,7 +122,7 @@ def test_a_working_folder_that_is_half_a_reference_is_named(
     monkeypatch.chdir(workplace / "${x")
     done = snnlab("train")
     assert done.status == 2
-    assert "a folder whose name holds '${' cannot be used" in done.err
+    assert "a folder whose name holds '${'" in done.err
 
 
 def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace: Path, snnlab: Snnlab):
@@ -135,7 +135,7 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace
     assert not list(place.iterdir())
 
 
-def cpu_s(*arguments: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+def cpu_s(*arguments: str) -> tuple[float, subprocess.CompletedProcess[Any]]:
     """Return the CPU seconds of a command, and what it said."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = started(*arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
