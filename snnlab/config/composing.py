@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +19,15 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import check, readable_errors
-from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
 from snnlab.config.hints import of_word
-from snnlab.config.origin import Origin
+from snnlab.config.origin import Origin, line_of
 from snnlab.config.overrides import checked, mark_overrides, repeated
 from snnlab.config.own_files import OwnFile, check_chosen, clash, files_and_packages
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, listing
-from snnlab.settings import is_override, key_of, literal
+from snnlab.settings import is_override, key_of, literal, quoted
 
 _log = logging.getLogger(__name__)
 # An override that gives a layer as a whole.
@@ -111,9 +111,8 @@ def _composed(
     """Compose an experiment, and resolve the wanted settings of Hydra's own."""
     own = own_folder(config_dir)
     ready, files = _ready(overrides, own)
-    ready += more
-    if own:
-        ready.append(f"hydra.searchpath=[{literal(f'file://{own}')}]")
+    where = [f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else []
+    ready += [*more, *where]
     with readable_errors(), own_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         try:
@@ -122,7 +121,7 @@ def _composed(
             if found := clash(files, _plain(hydra.compose(ROOT))) if files else None:
                 raise found from error
             raise
-        _require_places(cfg, ready)
+        _require_places(cfg, ready, files, where)
         HydraConfig.instance().set_config(cfg)
         plain = cfg.copy()
         with open_dict(plain):
@@ -134,21 +133,40 @@ def _composed(
     return experiment, found
 
 
-def _require_places(cfg: DictConfig, ready: Sequence[str]) -> None:
-    """Refuse a new layer that does not say where it stands: it would come behind the readout."""
+def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFile], where: Sequence[str]) -> None:
+    """Refuse a new layer that does not say where it stands: it would come behind the readout.
+
+    Args:
+        cfg: What was composed.
+        ready: Overrides, as Hydra takes them.
+        files: The user's files among those that were chosen.
+        where: Overrides that say where files are found.
+    """
     layers = OmegaConf.select(cfg, "model.layers")
-    typed = {match["name"]: text for text in ready if (match := _LAYER.match(text))}
-    nodes = {name: layers.get(name) for name in typed} if isinstance(layers, DictConfig) else {}
-    new = [name for name, node in nodes.items() if isinstance(node, DictConfig) and "type" in node]
+    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.page)}
+    typed = [match["name"] for text in ready if (match := _LAYER.match(text))]
+    nodes = layers if isinstance(layers, DictConfig) else {}
+    new = [name for name in [*typed, *in_files] if isinstance(nodes.get(name), DictConfig) and "type" in nodes[name]]
     unplaced = [name for name in new if "after" not in nodes[name]]
-    if not unplaced:
+    choice = cfg.hydra.runtime.choices.get("model")
+    if not unplaced or choice is None:
         return
-    before = hydra.compose(ROOT, [text for text in ready if text not in typed.values()]).model.layers
+    before = OmegaConf.select(hydra.compose(ROOT, [f"model={quoted(choice)}", *where]), "model.layers") or {}
     for name in unplaced:
         if before and name not in before:
+            place = f"model.layers.{name}"
+            path = None if name in typed else in_files[name]
+            at = f"{path}:{line_of(path, place, '')}: " if path else ""
             raise ConfigError(
-                f"model.layers.{name}: a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
+                f"{at}{place}: a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
             )
+
+
+def _layers(page: Mapping[str, Any]) -> list[str]:
+    """Return the layers that a file of an experiment speaks of."""
+    model = page.get("model")
+    layers = model.get("layers") if isinstance(model, Mapping) else None
+    return list(layers) if isinstance(layers, Mapping) else []
 
 
 def _ready(overrides: Sequence[str], own: Path | None) -> tuple[list[str], list[OwnFile]]:

@@ -242,6 +242,7 @@ FILES = [
     (f"{HEAD}neuron: 3\n", ":2: neuron: expected a mapping, got 3"),
     (f"{HEAD}neuron: [lif]\n", ":2: neuron: expected a mapping, got ['lif']"),
     (f"{HEAD}model:\n  layers: [1]\n", ":3: model.layers: expected a mapping, got a list"),
+    (f"{HEAD}model:\n  layers:\n    new: {{type: relu}}\n", ":4: model.layers.new: a new layer says where it stands"),
     (f"{HEAD}data: nmnist\n", ":2: data: expected a mapping, got 'nmnist'", "override /data: nmnist"),
     (f"{HEAD}neuron:\n  tau_mem: !!int abc\n", ":3: invalid literal for int()"),
     (f"{HEAD}defaults: conv_lif\n", "defaults: expected a list, got 'conv_lif'"),
