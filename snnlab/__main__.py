@@ -1,7 +1,6 @@
 """`python -m snnlab` is `snnlab`."""
 
-import sys
+from snnlab.cli import enter
 
-from snnlab.cli import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    enter()

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from typing import NoReturn
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
@@ -27,6 +28,8 @@ COMMANDS = {
     "new": "write overrides down as an experiment of your own",
     "validate": "check every YAML file of a folder without training",
 }
+# What other frameworks call a command.
+_MEANT = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
 
@@ -43,6 +46,15 @@ first steps:
   snnlab train                                          the embedded default
   snnlab train model=conv_lif data=nmnist neuron.tau_mem=10
 """
+
+
+def enter() -> NoReturn:
+    """Run the command line as a program: on whatever streams there are, and leave quickly."""
+    from snnlab import streams
+
+    streams.open_streams()
+    streams.spare_other_packages()
+    streams.leave(main())
 
 
 def main() -> int:
@@ -63,7 +75,8 @@ def main() -> int:
     if name not in COMMANDS:
         from snnlab.errors import did_you_mean
 
-        print(f"snnlab: there is no command '{name}'.{did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        hint = f" Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
+        print(f"snnlab: there is no command '{name}'.{hint}", file=sys.stderr)
         print(f"  commands: {', '.join(COMMANDS)}; see snnlab --help", file=sys.stderr)
         return 2
     return _run(name, arguments, started)
@@ -78,10 +91,13 @@ def _run(name: str, arguments: list[str], started: float) -> int:
 
 def _status(name: str, arguments: list[str], started: float) -> int:
     from snnlab.errors import Interrupted, SnnlabError
+    from snnlab.surroundings import explained, missing_folder
 
-    command = importlib.import_module(f"snnlab.commands.{name}")
+    if words := missing_folder():
+        print(f"snnlab: {words}", file=sys.stderr)
+        return 2
     try:
-        return command.main(arguments, started)
+        return importlib.import_module(f"snnlab.commands.{name}").main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # where the terminal is gone, which is what the signal says
@@ -95,7 +111,13 @@ def _status(name: str, arguments: list[str], started: float) -> int:
     except KeyboardInterrupt:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        words = explained(error)
+        if words is None:
+            raise
+        print(f"snnlab: {words}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    enter()

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from snnlab.errors import SnnlabError
+from snnlab.streams import until_nobody_reads as until_nobody_reads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,10 +77,26 @@ def quiet_lightning() -> Iterator[None]:
     """Keep away what Lightning says at every start."""
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _threads_that_report():
         for remark in _REMARKS:
             warnings.filterwarnings("ignore", message=remark)
         yield
+
+
+@contextmanager
+def _threads_that_report() -> Iterator[None]:
+    """Say nothing of an error that a thread keeps for its owner, as TensorBoard's writer does: it is raised there."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs, /) -> None:
+        if getattr(arguments.thread, "exception", None) is not arguments.exc_value:
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def say_error(error: SnnlabError) -> None:
@@ -103,13 +121,3 @@ def table_console(width: int | None = None) -> Console:
 
     # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
     return Console(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)
-
-
-@contextmanager
-def until_nobody_reads() -> Iterator[None]:
-    """Print as long as somebody reads: `snnlab list layers | head` ends without a traceback."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end

@@ -21,6 +21,7 @@ Everything else that escapes is a bug, and shows its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -89,10 +90,20 @@ class Interrupted(KeyboardInterrupt):
         self.status = 128 + signum  # the exit status, as shells have it
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """Return in words that an error says that something is too large for this machine, or None where it does not."""
+    if asked := re.search(r"allocate (\d+) bytes", str(error)):
+        return f"out of memory: it would take {int(asked[1]) / 1e9:,.0f} GB"
+    too_large = isinstance(error, MemoryError | OverflowError) or "overflow" in str(error).lower()
+    return "out of memory: it is too large" if too_large else None
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the option nearest to `word`, or an empty string."""
-    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    """Return ` Did you mean 'x'?` for the options that `word` begins, or the nearest one, or an empty string."""
+    known = list(options)
+    begun = [option for option in known if len(word) > 2 and option.startswith(word)]
+    near = begun if 1 < len(begun) <= 6 else difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return " Did you mean {}?".format(" or ".join(map(repr, near))) if near else ""
 
 
 def listing(names: Iterable[str]) -> str:

@@ -9,7 +9,9 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -107,6 +109,40 @@ def remove_empty(folder: Path, parents: int) -> None:
         if not path.is_dir() or any(path.iterdir()):
             return
         path.rmdir()
+
+
+def require_writable(folder: Path, setting: str = "output_dir") -> None:
+    """Refuse a folder that cannot be made or written; nothing is left of the try.
+
+    Args:
+        folder: It may be there, or not yet.
+        setting: What names it.
+
+    Raises:
+        RecordError: if it cannot.
+    """
+    if not _is_text(folder):
+        raise RecordError(f"{setting}: {folder} has a name that is not in UTF-8; set {setting}=FOLDER")
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+        raise unwritable(there, error, setting) from error
+    finally:
+        for path in missing:
+            with suppress(OSError):  # not made, or in use by now
+                path.rmdir()
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _finite(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, out_of_memory
 from snnlab.settings import check_settings, takes
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,3 +81,7 @@ class Registry:
             raise
         except ValueError as error:
             raise ConfigError(f"{place}: {error}") from error
+        except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # PyTorch has no error of its own for it
+            if words := out_of_memory(error):
+                raise ConfigError(f"{place}: {words}") from error
+            raise

@@ -6,6 +6,8 @@ A setting's unit is written in its annotation: `tau_mem: Annotated[float, "ms"]`
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +21,9 @@ MISSING = inspect.Parameter.empty
 ROOT = "config"
 # So many settings are not listed in a message that names the likely meant one.
 LONG_LIST = 16
+
+
+_OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,25 @@ class Setting:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
+def is_override(text: str) -> bool:
+    """Return whether an argument is an override rather than a name, an option or a path: `a/lr=0.1` may be a folder."""
+    return bool(_OVERRIDE.match(text)) and not ("/" in text.partition("=")[0] and os.path.exists(text))
+
+
 def key_of(override: str) -> str:
     """Return what an override sets, as it is typed: `model.layers.a` of `+model.layers.a={type: relu}`."""
     return override.lstrip("+~").partition("=")[0]
+
+
+def quoted(text: str) -> str:
+    """Return a text as a value of Hydra's overrides, whatever characters it has; `${...}` in it stays a reference."""
+    # Within quotes a backslash stands for itself, but before a quote.
+    return "'" + re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], text).replace("'", "\\'") + "'"
+
+
+def literal(path: str) -> str:
+    """Return a path as a value of Hydra's overrides, in which nothing is a reference."""
+    return quoted(re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", path))
 
 
 def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Setting]:
@@ -123,7 +144,7 @@ def type_problem(value: Any, annotation: Any) -> str | None:
     annotation, _ = _split_unit(annotation)
     if _fits(value, annotation):
         return None
-    return f"expected {describe_type(annotation)}, got {_shown(value)}"
+    return f"expected {describe_type(annotation)}, got {shown(value)}"
 
 
 def describe_type(annotation: Any) -> str:
@@ -187,7 +208,8 @@ def _is_abc(origin: Any, abc: type) -> bool:
     return isinstance(origin, type) and origin is not str and issubclass(origin, abc)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a message shows it."""
     if value is None:
         return "null"
     text = str(value).lower() if isinstance(value, bool) else repr(value)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 
 import pytest
 
@@ -31,3 +32,27 @@ def test_a_file_gets_the_whole_message(capsys: pytest.CaptureFixture[str], monke
 def test_lightning_says_nothing_in_passing(name: str) -> None:
     with quiet_lightning():
         assert not logging.getLogger(f"lightning.pytorch.{name}").isEnabledFor(logging.INFO)
+
+
+class Writer(threading.Thread):
+    """As TensorBoard's: it keeps its error for whoever writes next, and raises it."""
+
+    exception: Exception | None = None
+
+    def run(self) -> None:
+        self.exception = OSError(28, "No space left on device")
+        raise self.exception
+
+
+def test_an_error_that_a_thread_keeps_for_its_owner_is_not_said_twice() -> None:
+    said: list[str] = []
+    before = threading.excepthook
+    threading.excepthook = lambda arguments: said.append(str(arguments.exc_value))
+    try:
+        with quiet_lightning():
+            for thread in (Writer(), threading.Thread(target=lambda: 1 / 0)):
+                thread.start()
+                thread.join()
+    finally:
+        threading.excepthook = before
+    assert said == ["division by zero"]

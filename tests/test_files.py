@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from snnlab.errors import RecordError
-from snnlab.files import remove_empty, unwritable, write_atomically, write_json, write_npz, write_text
+from snnlab.files import remove_empty, require_writable, unwritable, write_atomically, write_json, write_npz, write_text
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -86,6 +86,13 @@ def test_a_folder_that_cannot_be_written_names_the_setting() -> None:
     error = unwritable(Path("runs/a"), PermissionError(13, "Permission denied"))
     assert isinstance(error, RecordError)
     assert str(error) == "output_dir: cannot write runs/a: Permission denied; set output_dir=FOLDER"
+
+
+@pytest.mark.parametrize("place", ["new", "new/deep/er", "there", "there/new"])
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, place: str) -> None:
+    (tmp_path / "there").mkdir()
+    require_writable(tmp_path / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_empty_folders_are_removed_as_far_as_asked(tmp_path: Path) -> None:
@@ -179,3 +186,12 @@ def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(tmp_
 def test_a_name_may_be_as_long_as_names_are(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, "long")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_stands_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        RecordError, match=r"^output_dir: cannot write \S*/file: Not a directory; set output_dir=FOLDER"
+    ):
+        require_writable(tmp_path / "file" / "name" / "run")
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]

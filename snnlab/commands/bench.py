@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.settings import is_override
 
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
        snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
@@ -55,7 +56,7 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     words = [word for word in arguments if not word.startswith("-")]
-    if not words or "=" in arguments[0] or arguments[0].startswith("-"):
+    if not words or is_override(arguments[0]) or arguments[0].startswith("-"):
         from snnlab.commands.bench_suite import main as of_suite
 
         return of_suite(arguments, started)

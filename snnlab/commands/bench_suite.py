@@ -71,12 +71,14 @@ def suite(
         Interrupted: after Ctrl-C or SIGTERM.
     """
     from snnlab.record.lock import locked
-    from snnlab.suite.page import make_folder, write_page
+    from snnlab.suite.page import is_begun, make_folder, write_page
 
     begun = time.perf_counter() if started is None else started
     wanted = asked_for(list(overrides), config_dir)
     said = command or shlex.join(["snnlab", "bench", *overrides])
-    planned(wanted, said)  # a mistake leaves no folder behind
+    first, cells = planned(wanted, said)
+    if not is_begun(wanted.folder):  # a mistake leaves no folder behind
+        _require_builds(first, cells)
     make_folder(wanted.folder)
     with locked(wanted.folder):
         plan, cells = planned(wanted, said)  # another command may have added to it until now
@@ -110,6 +112,29 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
             print(f"{arm} on {dataset}: {problem.splitlines()[0]}", flush=True)
     if missing and not wrong:
         print("all that is missing builds")
+
+
+def _require_builds(plan: Plan, cells: list[Cell]) -> None:
+    """Compose every arm on every dataset, and build them until one builds.
+
+    Raises:
+        ConfigError: for the first that cannot be composed, or where none can be built.
+    """
+    from snnlab.config.composing import compose_once
+    from snnlab.config.overrides import merged
+
+    pairs = list(dict.fromkeys((cell.dataset, cell.arm) for cell in cells))
+    for dataset, arm in pairs:
+        try:
+            compose_once(merged(plan.arm_overrides(dataset, arm)), plan.config_dir)
+        except (UnsetError, MissingPackageError):
+            continue  # a gap, which is said of that dataset
+        except ConfigError as error:
+            raise ConfigError(f"{arm} on {dataset}: {error}") from error
+    problems = (_problem(plan, *pair) for pair in pairs)
+    first = next(problems)
+    if first and all(problems):
+        raise ConfigError(first)
 
 
 def _problem(plan: Plan, dataset: str, arm: str) -> str | None:

@@ -1,69 +1,212 @@
-"""Tab completion: Hydra's own, told which of our commands the line is for."""
+"""Tab completion: commands, their words and options, files of groups and types are ours, keys are Hydra's."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from snnlab.errors import ConfigError
 
-# Commands that take the overrides of `snnlab train`.
-OF_HYDRA = ("train", "show", "doctor", "sweep", "find", "bench")
-# What one of them is told first, by a word.
-FIRST = {"find": ("lr", "batch_size")}
-FLAGS = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
+# Commands that take the overrides of `snnlab train`, and how many words stand before those.
+OF_HYDRA = {
+    **dict.fromkeys(("train", "show", "doctor", "sweep", "bench", "validate"), 0),
+    **dict.fromkeys(("find", "data", "evaluate", "export"), 1),
+    "new": 2,
+}
+# What a command is told first: words, or the name of its table of them.
+_FIRST: dict[str, Sequence[str] | str] = {
+    "bench": ("suite=", "compare", "table"),
+    "new": ("experiment",),
+    "data": "ACTIONS",
+    "runs": "ACTIONS",
+    "find": "OPTIONS",
+}
+_OF_TRAIN = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
+# Settings that name a type, and the kind of `snnlab list` that it is of.
+_TYPES = {
+    r"(neuron|model\.layers\.\w+)\.surrogate\.type": "surrogates",
+    r"model\.layers(\.\w+)+\.type": "layers",
+    r"neuron\.type": "neurons",
+    r"loss(\.parts\.\w+)?\.type": "losses",
+    r"data\.type": "datasets",
+    r"model\.init\.type": "initialisations",
+}
+
+
+class Line(NamedTuple):
+    """What was typed up to the cursor.
+
+    Attributes:
+        command: The command, empty where none is typed yet.
+        before: The whole words behind it.
+        current: The word at the cursor, perhaps empty.
+        config_dir: The user's folder of YAML files that the line names, or None.
+    """
+
+    command: str
+    before: Sequence[str]
+    current: str
+    config_dir: str | None
 
 
 def main(arguments: list[str], started: float) -> int:
     """Answer `snnlab -sc install=bash|zsh|fish`, `uninstall=...` and the queries of the installed script."""
-    if len(arguments) != 1 or arguments[0].partition("=")[0] not in ("install", "uninstall", "query"):
+    what, _, shell = "".join(arguments[:1]).partition("=")
+    if len(arguments) != 1 or what not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
         raise ConfigError('completion: eval "$(snnlab -sc install=bash)", or zsh; snnlab -sc install=fish | source')
     if arguments[0] == "install=zsh":  # bash's script, once zsh has been told to take such scripts
         print("autoload -Uz compinit bashcompinit && compinit && bashcompinit", flush=True)
         return _hydra(["install=bash"])
     if not arguments[0].startswith("query="):
         return _hydra(arguments)
-    words = own_words(os.environ.get("COMP_LINE", ""))
-    if words is not None:
-        print(" ".join(words))
+    try:
+        line = read_line(os.environ.get("COMP_LINE", ""))
+        words = own_words(line)
+        if words is not None:
+            print(" ".join(words))
+            return 0
+        os.environ["COMP_LINE"] = overrides_of(line)
+        return _hydra(arguments, _own(line))
+    except Exception:  # a file with a mistake in it: nothing to propose, and no place to say why
         return 0
-    os.environ["COMP_LINE"] = without_command(os.environ["COMP_LINE"])
-    return _hydra(arguments)
 
 
-def own_words(line: str) -> list[str] | None:
-    """Return what we complete ourselves, a command or a flag, or None where it is Hydra's turn."""
+def read_line(text: str) -> Line:
+    """Return the parts of a line."""
+    words = text.split()[1:]
+    current = words.pop() if words and not text[-1].isspace() else ""
+    command = words.pop(0) if words else ""
+    named: str | None = None
+    for place, word in enumerate(words):
+        if word == "--config-dir":
+            named = (words[place + 1 : place + 2] or [None])[0]
+        elif word.startswith("--config-dir="):
+            named = word.partition("=")[2]
+    return Line(command, words, current, named)
+
+
+def own_words(line: Line) -> list[str] | None:
+    """Return what we complete ourselves, or None where it is Hydra's turn; an empty list leaves it to the shell."""
     from snnlab.cli import COMMANDS
 
-    words = line.split()
-    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-        typed = words[1] if len(words) == 2 else ""
-        return [command for command in COMMANDS if command.startswith(typed)]
-    if words[1] not in OF_HYDRA:
+    command, before, current, _ = line
+    if not command:
+        return _beginning(current, COMMANDS)
+    if before and before[-1] in ("--config-dir", "--figure", "--out"):
+        return []  # a file
+    if current.startswith("-"):
+        return _beginning(current, options_of(command))
+    words = _without_options(before)
+    if not words and (first := _beginning(current, _first_of(command))):
+        return first
+    if command in ("list", "cp"):
+        return _of_list(line, words) if command == "list" else _beginning(current, _packaged(line))
+    if command not in OF_HYDRA or len(words) < OF_HYDRA[command]:
         return []
-    if words[1] in FIRST and (len(words) == 2 or (len(words) == 3 and not line.endswith(" "))):
-        return [word for word in FIRST[words[1]] if word.startswith("" if len(words) == 2 else words[2])]
-    if words[-1].startswith("-") and not line.endswith(" "):
-        return [flag for flag in FLAGS if flag.startswith(words[-1])]
-    return None
+    key, equals, value = current.partition("=")
+    if not equals:
+        return None
+    if kind := next((kind for place, kind in _TYPES.items() if re.fullmatch(place, key.lstrip("+"))), None):
+        return [f"{key}={name}" for name in _beginning(value, _entries(kind))]
+    return _of_group(line, key, value)
 
 
-def without_command(line: str) -> str:
-    """Return the line without the command and its own first word, which Hydra does not know: `snnlab find lr mod`."""
-    program, _, rest = line.lstrip().partition(" ")
-    command, _, behind = rest.lstrip().partition(" ")
-    if command in FIRST:
-        behind = behind.lstrip().partition(" ")[2]
-    return f"{program} {behind}"
+def options_of(command: str) -> list[str]:
+    """Return the options of a command, as its help names them."""
+    if command == "train":
+        return list(_OF_TRAIN)
+    usage = getattr(importlib.import_module(f"snnlab.commands.{command}"), "USAGE", "")
+    more = importlib.import_module("snnlab.commands.bench_table").USAGE if command == "bench" else ""
+    return sorted({*re.findall(r"(?<![\w-])--[a-z][\w-]*", usage + more), "--help"})
 
 
-def _hydra(arguments: list[str]) -> int:
+def overrides_of(line: Line) -> str:
+    """Return the line as Hydra takes it: the program and the overrides."""
+    words = _without_options(line.before)[OF_HYDRA[line.command] :]
+    return " ".join(["snnlab", *words, line.current])
+
+
+def _first_of(command: str) -> Iterable[str]:
+    found = _FIRST.get(command, ())
+    return getattr(importlib.import_module(f"snnlab.commands.{command}"), found) if isinstance(found, str) else found
+
+
+def _beginning(start: str, words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.startswith(start)]
+
+
+def _without_options(words: Sequence[str]) -> list[str]:
+    """Return the words that are no options, nor values of options."""
+    kept: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("-"):
+            kept.append(word)
+        elif word.startswith("--") and "=" not in word and word not in ("--help", "--multirun", "--anytime"):
+            del waiting[:1]
+    return kept
+
+
+def _own(line: Line) -> Path | None:
+    from snnlab.config.folders import own_folder
+
+    return own_folder(line.config_dir)
+
+
+def _of_list(line: Line, words: Sequence[str]) -> list[str]:
+    from snnlab.commands.list import REGISTRIES
+    from snnlab.config.catalog import file_kinds, group_files
+
+    files = file_kinds(own := _own(line))
+    if not words:
+        return _beginning(line.current, [*REGISTRIES, *files])
+    if len(words) > 1 or words[0] not in (*REGISTRIES, *files):
+        return []
+    kind = words[0]
+    return _beginning(line.current, _entries(kind) if kind in REGISTRIES else group_files(files[kind], own))
+
+
+def _entries(kind: str) -> list[str]:
+    from snnlab.commands.list import registry
+
+    return [*registry(kind), *(["neuron"] if kind == "layers" else [])]
+
+
+def _packaged(line: Line) -> list[str]:
+    """Return `group/file` of all files."""
+    from snnlab.config.catalog import group_files
+    from snnlab.config.folders import config_folder, groups
+
+    own = _own(line)
+    return [f"{group}/{name}" for group in sorted(groups(config_folder(), own)) for name in group_files(group, own)]
+
+
+def _of_group(line: Line, key: str, value: str) -> list[str] | None:
+    """Return the files of a group, None where the key is of none."""
+    from snnlab.config.catalog import group_files
+    from snnlab.config.folders import config_folder, groups
+
+    own = _own(line)
+    if key not in groups(config_folder(), own):
+        return None
+    return [f"{key}={name}" for name in _beginning(value, group_files(key, own))]
+
+
+def _hydra(arguments: list[str], own: Path | None = None) -> int:
     import hydra
 
     from snnlab.config.composing import ROOT, VERSION_BASE
     from snnlab.config.folders import config_folder
 
-    sys.argv = [sys.argv[0], "-sc", *arguments]
+    where = [] if own is None else ["--config-dir", str(own)]
+    sys.argv = [sys.argv[0], *where, "-sc", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception rather than a traceback on the terminal
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=ROOT)
     def complete(cfg: object) -> None:

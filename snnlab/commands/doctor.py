@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.commands.options import split_options
+from snnlab.commands.options import split_options, split_run
 
 if TYPE_CHECKING:
     from snnlab.commands.patient import Patient
@@ -31,13 +30,13 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     options, others = split_options("doctor", arguments, ("--config-dir",))
-    run = Path(others[0]).expanduser() if others and not _is_override(others[0]) else None
+    run, overrides = split_run(others)
 
     from snnlab.commands.patient import Patient
     from snnlab.console import console_logging, quiet_lightning, until_nobody_reads
 
     console_logging()
-    patient = Patient(run, others if run is None else others[1:], options.get("--config-dir"))
+    patient = Patient(run, overrides, options.get("--config-dir"))
     experiment, folder = patient.experiment(())
 
     # Behind the cheap checks, since they bring torch and Lightning.
@@ -90,7 +89,3 @@ def print_treatment(treatment: Treatment, patient: Patient) -> None:
     words = [*([f"--config-dir {patient.config_dir}"] if patient.config_dir else [])]
     words += map(shlex.quote, merged(patient.overrides, treatment.overrides))
     print(f"  snnlab train {' '.join(words)}")
-
-
-def _is_override(text: str) -> bool:
-    return "=" in text or (text.startswith("~") and not text.startswith("~/"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnlab.commands.early import Early, asked_early, told_early
-from snnlab.commands.options import split_options
+from snnlab.commands.options import split_options, split_run
 from snnlab.errors import ConfigError, listing
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def main(arguments: list[str], started: float) -> int:
     options, others = split_options(
         "evaluate", [word for word in arguments if word != "--anytime"], known, ["--anytime"]
     )
-    if not others or "=" in others[0]:
+    run, overrides = split_run(others)
+    if run is None:
         raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     part, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
-    run, overrides = Path(others[0]).expanduser(), others[1:]
     check_asked(part, checkpoint, options.get("--out"))
     early = (
         asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from snnlab.commands.options import split_options
+from snnlab.commands.options import split_options, split_run
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     options, words = split_options("export", arguments, _OPTIONS)
-    if not words or "=" in words[0]:
+    run, overrides = split_run(words)
+    if run is None:
         raise ConfigError("export: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     target = Path(options.get("--out", "")).expanduser()
     if target.suffix not in (".npz", ".h5"):
@@ -84,8 +85,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import console_logging
 
     console_logging()
-    run = Path(words[0]).expanduser()
-    experiment = compose_run(run, words[1:], options.get("--config-dir"))
+    experiment = compose_run(run, overrides, options.get("--config-dir"))
     with experiment.located_errors():
         arrays = collect(assembled_run(run, experiment, wanted.checkpoint), wanted)
     _write(target, arrays)

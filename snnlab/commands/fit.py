@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from snnlab.commands.interruption import ctrl_c_comes_back, interrupted, received_signal
 from snnlab.commands.processes.crew import crew
@@ -22,8 +24,9 @@ from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import write_json
+from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.kernels.ops import compiles_first
 from snnlab.nn.neurons.membrane import LeakyMembrane
@@ -34,6 +37,7 @@ from snnlab.record.logged_run import LoggedRun
 from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
 from snnlab.record.run_folder import SPLIT, Result, config_text, create_run_folder, log_file, logged_warnings
+from snnlab.record.run_reading import read_ended
 from snnlab.signals import end_undisturbed
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.risen_loss import RisenLoss
@@ -96,9 +100,12 @@ def fit_and_test(
     wanted = assemble.processes(experiment)
     if resumption:
         resumption.require_same(hashes, wanted.world)
-    identity = {"config_hash": config_hash(text), **hashes}
+    command = _command(experiment, folder, resumption)
+    identity = {"config_hash": config_hash(text), **hashes, "command": command}
     with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
+        if wanted.world > 1:
+            _log.info("%d processes begin", wanted.world)
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
         watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
@@ -111,6 +118,7 @@ def fit_and_test(
             held.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
         result.control, result.name, result.provenance = experiment.control, experiment.name, source
+        result.provenance["command"] = command
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
             before = recorded_before(folder, data) if resumption else found_before(experiment, data)
             split = {**data.split.as_record(), "classes": data.class_names}
@@ -128,6 +136,17 @@ def fit_and_test(
             result.status = "completed"
             watched.logged.conclude(watched.trainer, result.metrics)
     return result
+
+
+def _command(experiment: Experiment, folder: Path, resumption: Resumption | None) -> list[str]:
+    """Return what was typed when the run was begun, without passwords."""
+    if resumption is None:
+        return [masked(word) for word in experiment.command]
+    begun = resumption.node.get("command")
+    with suppress(DamagedError):  # which was said, and it is written anew
+        if begun is None and (ended := read_ended(folder)):  # it ended before its first checkpoint
+            begun = ended.page.get("provenance", {}).get("command")
+    return list(begun or resumption.command)
 
 
 def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: BuiltNetwork, team: Team) -> None:
@@ -222,6 +241,8 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
             raise _incomplete(folder, error) from error
         if is_out_of_memory(error):
             raise ConfigError(smaller(data.settings.batch_size, data.settings.steps)) from error
+        if isinstance(error, MisconfigurationException):  # of what Lightning looks at only while it trains
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
         raise
     finally:
         result.timing = watched.timing.summary()
@@ -233,7 +254,9 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
 
 
 def _incomplete(folder: Path, error: OSError) -> RecordError:
-    words = f"{folder}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
+    named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+    place = folder if folder in named.absolute().parents else named
+    words = f"{place}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
     return RecordError(words)
 
 

@@ -6,64 +6,28 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from snnlab.commands.options import split_options
+from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.grids import Axes, read_axes
-from snnlab.config.launch import Launch
+from snnlab.config.launch import Launch, shares_gpus
+from snnlab.config.overrides import checked, repeated
 from snnlab.config.resumable import MAY_CHANGE
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError
+from snnlab.files import require_writable
 from snnlab.record.grid import Grid, print_grouped, read_grid, write_table
+from snnlab.record.run_folder import CONFIG
 from snnlab.search.words import describe, figure, shown
 from snnlab.settings import key_of
 
 if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
     from snnlab.search.crew import Ended
     from snnlab.search.engines import Engine
     from snnlab.search.task import Task
 
 _log = logging.getLogger(__name__)
-_FLAGS = ("-m", "--multirun")
 _SAID = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
-
-
-class Watch:
-    """Keeps the record of the runs that Hydra starts one after the other.
-
-    Args:
-        overrides: As typed.
-
-    Raises:
-        ConfigError: if the grid cannot be read, or a setting of it has no value.
-    """
-
-    def __init__(self, overrides: Sequence[str]) -> None:
-        self._axes, self._overrides = read_axes(overrides), overrides
-        self._grid: Grid | None = None
-
-    def note(self) -> None:
-        """Note the run that Hydra is at."""
-        from hydra.core.hydra_config import HydraConfig
-
-        node = HydraConfig.get()
-        folder = Path(node.sweep.dir).absolute()
-        if not self._axes.swept or node.mode is None or node.mode.name != "MULTIRUN":
-            return
-        if self._grid is None:
-            self._grid = Grid(folder, self._overrides, list(self._axes.swept))
-        place = Path(node.runtime.output_dir).absolute().relative_to(folder)
-        self._grid.runs[str(place)] = self._axes.values(list(node.overrides.task))
-        if folder.is_dir():
-            self._grid.write()
-
-    def end(self) -> None:
-        """Print and write the table, where there is more than one run; where none was begun, leave nothing behind."""
-        if self._grid is None or not self._grid.folder.is_dir():
-            return
-        if any((self._grid.folder / place / "config.yaml").is_file() for place in self._grid.runs):
-            end(self._grid)
-        else:
-            self._grid.remove()
 
 
 def end(grid: Grid) -> None:
@@ -75,62 +39,121 @@ def end(grid: Grid) -> None:
     print(grid.folder, flush=True)
 
 
-def run_grid(launch: Launch, arguments: Sequence[str]) -> int:
-    """Train the runs of a grid several at a time; return the exit status: 2 where one failed.
+def run_grid(
+    launch: Launch, overrides: Sequence[str], config_dir: str | None, started: float, command: Sequence[str]
+) -> int:
+    """Train the runs of a grid; return the exit status: 2 where one failed.
 
     Args:
-        launch: Where.
-        arguments: What stands behind `snnlab train`, without what is in `launch`.
+        launch: Where, and how many at a time.
+        overrides: Those of `snnlab train -m`.
+        config_dir: The user's folder of YAML files.
+        started: `time.perf_counter()` when the command began.
+        command: What was typed.
 
     Raises:
-        ConfigError: if the grid cannot be read, or its folder holds the runs of another.
+        ConfigError: if a run of it is wrong: none is trained then; or its folder holds the runs of another.
         RecordError: if its folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    plain = [text for text in arguments if text not in _FLAGS]
-    options, overrides = split_options(f"train -m launcher={launch.launcher}", plain, ("--config-dir", "-cd"))
-    axes = read_axes(overrides)
-    tasks, grid, shared = _planned(axes, overrides, options.get("--config-dir") or options.get("-cd"))
-    if grid is None:
-        return 2
+    for words in repeated(overrides):
+        _log.warning(words)
+    given = checked(overrides, groups(config_folder(), own_folder(config_dir)), several=True)
+    axes = read_axes(given)
+    jobs = _checked(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
+    folder = jobs[0].grid
+    runs: dict[str, Mapping[str, str]] = {job.place: axes.values(job.overrides) for job in jobs}
+    grid = Grid(folder, given, list(axes.swept), runs)
     _require_same(grid, axes)
-    grid.write()
-    failures = _trained(replace(launch, workers=min(launch.workers, len(tasks))), grid, tasks, shared)
-    end(grid)
-    return 2 if failures or len(tasks) < len(grid.runs) else 0
+    require_writable(folder)
+    if axes.swept:
+        grid.write()
+    if launch.launcher == "basic":
+        failures = _one_by_one(jobs, config_dir, started)
+    else:
+        tasks = _tasks(axes, jobs, config_dir)
+        shared = all(shares_gpus(job.experiment.trainer) for job in jobs)
+        failures = _trained(replace(launch, workers=min(launch.workers, len(tasks))), grid, tasks, shared)
+    if axes.swept:
+        end(grid)
+    return 2 if failures else 0
 
 
-def _planned(axes: Axes, overrides: Sequence[str], given: str | None) -> tuple[dict[str, Task], Grid | None, bool]:
-    """Compose every run, and say whether they share out GPUs; a mistake in one is said, and the others are trained."""
+class _Job(NamedTuple):
+    """One run of a grid: what was typed for it, what that makes, and where it goes."""
+
+    overrides: list[str]
+    experiment: Experiment
+    grid: Path
+    folder: Path
+
+    @property
+    def place(self) -> str:
+        """Its place in the grid's folder."""
+        return str(self.folder.relative_to(self.grid))
+
+
+def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here: bool) -> list[_Job]:
+    """Compose and build every run.
+
+    Raises:
+        ConfigError: with the mistakes of the runs, each once.
+    """
+    from snnlab.commands.preflight import preflight
     from snnlab.config.composing import compose_job
-    from snnlab.config.folders import own_folder
-    from snnlab.config.launch import shares_gpus
+
+    jobs: list[_Job] = []
+    mistakes: dict[str, str] = {}
+    folder: Path | None = None
+    for number, point in enumerate(axes.points()):
+        said = [*axes.fixed, *point]
+        try:
+            experiment, folder, run = compose_job(said, config_dir, number, folder)
+            preflight(experiment, run, here=here)
+            jobs.append(_Job(said, replace(experiment, command=command), folder, run))
+        except SnnlabError as error:
+            mistakes.setdefault(str(error), " ".join(point))
+    if len(mistakes) == 1 and not axes.swept:
+        raise ConfigError(next(iter(mistakes)))
+    if mistakes:
+        lines = [_with(point, message) for message, point in mistakes.items()]
+        raise ConfigError("\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
+    return jobs
+
+
+def _with(point: str, message: str) -> str:
+    """Return a mistake of a run with the values that it was found with, where it does not begin with them."""
+    first, newline, more = message.partition("\n")
+    return message if message.startswith(f"{point}:") or not point else f"{first} (with {point}){newline}{more}"
+
+
+def _one_by_one(jobs: Sequence[_Job], config_dir: str | None, started: float) -> int:
+    """Train the runs in this process, or go on with those that were begun; return how many failed."""
+    from snnlab.commands.resume import resume
+    from snnlab.commands.train import run, say_result
     from snnlab.console import say_error
+
+    failed = 0
+    for job in jobs:
+        try:
+            begun = (job.folder / CONFIG).is_file()
+            say_result(
+                resume(job.folder, (), config_dir, started) if begun else run(job.experiment, job.folder, started)
+            )
+        except SnnlabError as error:
+            say_error(error)
+            failed += 1
+    return failed
+
+
+def _tasks(axes: Axes, jobs: Sequence[_Job], config_dir: str | None) -> dict[str, Task]:
+    """Return what workers are told, by the runs' places."""
     from snnlab.search.task import Task
 
-    own = own_folder(given)
-    tasks: dict[str, Task] = {}
-    wrong: dict[str, Mapping[str, str]] = {}
-    mistakes: set[str] = set()
-    folder: Path | None = None
-    shared = True
+    own = own_folder(config_dir)
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
-    for number, point in enumerate(axes.points()):
-        said = [*quiet, *axes.fixed, *point]
-        try:
-            experiment, folder, run = compose_job(said, own, number, folder)
-        except SnnlabError as error:
-            if str(error) not in mistakes:
-                say_error(error)
-            mistakes.add(str(error))
-            wrong[str(number)] = axes.values(point)
-            continue
-        shared &= shares_gpus(experiment.trainer)
-        tasks[str(run.relative_to(folder))] = Task(str(run), said, None if own is None else str(own), str(Path.cwd()))
-    if folder is None:
-        return {}, None, shared
-    runs = {place: axes.values(list(task.overrides)) for place, task in tasks.items()}
-    return tasks, Grid(folder, overrides, list(axes.swept), {**runs, **wrong}), shared
+    here, where = None if own is None else str(own), str(Path.cwd())
+    return {job.place: Task(str(job.folder), [*quiet, *job.overrides], here, where) for job in jobs}
 
 
 def _require_same(grid: Grid, axes: Axes) -> None:

@@ -76,10 +76,12 @@ def main(arguments: list[str], started: float) -> int:
 
 def print_kinds(files: dict[str, str], own: Path | None) -> None:
     """Print the kinds, how many there are of each, and where they are named."""
-    rows = [(kind, str(len(list(registry(kind)))), REGISTRIES[kind][2]) for kind in REGISTRIES]
-    rows += [(kind, str(len(group_files(group, own))), f"{group}=NAME") for kind, group in files.items()]
-    for kind, count, place in rows:
-        print(f"{kind:12} {count:>3}   {place}")
+    print("what a YAML file names as type, with its settings:")
+    for kind in REGISTRIES:
+        print(f"  {kind:15} {len(list(registry(kind))):>3}   {REGISTRIES[kind][2]}")
+    print("YAML files, chosen behind the command:")
+    for kind, group in files.items():
+        print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")
     print("\nsnnlab list KIND lists them; snnlab list KIND NAME tells more of one")
 
 

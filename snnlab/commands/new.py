@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
 
-USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [OVERRIDES]
+USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [--force] [OVERRIDES]
 
-Write the overrides of `snnlab train` down as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine).
+Write the overrides of `snnlab train` down as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after all but
+the recordings was built with them. --force writes over a file that is there.
 
   snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
   snnlab train --config-dir mine experiment=fast_digits
 """
 
+FORCE = "--force"
 HEADER = "# @package _global_\n# {command}\n# {words}\n"
 
 
@@ -27,40 +30,47 @@ def main(arguments: list[str], started: float) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(USAGE, end="")
         return 0
-    folder, rest = _folder(list(arguments))
+    options, rest = split_options("new", [text for text in arguments if text != FORCE], ("--config-dir",), (FORCE,))
     if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
         raise ConfigError("new: give a name: snnlab new experiment NAME [OVERRIDES]")
-    print(written(folder, rest[1], rest[2:]))
+    print(written(_folder(options), rest[1], rest[2:], force=FORCE in arguments))
     return 0
 
 
-def written(folder: Path, name: str, overrides: list[str]) -> str:
-    """Write the experiment after checking that it composes; return the command that runs it.
+def written(folder: Path, name: str, overrides: list[str], *, force: bool = False) -> str:
+    """Write the experiment after checking that it builds; return the command that runs it.
+
+    Args:
+        folder: The user's folder of YAML files; it need not be there.
+        name: The experiment's.
+        overrides: Of `snnlab train`.
+        force: Whether a file that is there is written over.
 
     Raises:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
     """
-    from snnlab.config.composing import compose_once
+    from snnlab.commands.preflight import preflight
+    from snnlab.config.composing import compose_once, read_overrides
     from snnlab.config.folders import write_new
 
     if not name.isidentifier():
         raise ConfigError(f"new: '{name}' cannot be a name; use letters, digits and _")
-    path = folder / "experiment" / f"{name}.yaml"
-    compose_once(overrides, folder if folder.is_dir() else None)
+    path, own = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
+    if path.exists() and not force:
+        raise ConfigError(f"{path}: is there already; {FORCE} writes over it, or choose another name")
+    given = read_overrides(overrides, own)
+    experiment, place = compose_once(given, own)
     command = f"snnlab train --config-dir {folder} experiment={name}"
-    write_new(path, experiment_text(name, overrides, command, folder))
+    text = experiment_text(name, given, command, folder)
+    preflight(experiment, place, here=False)
+    write_new(path, text, replace=force)
     return command
 
 
-def _folder(arguments: list[str]) -> tuple[Path, list[str]]:
+def _folder(options: Mapping[str, str]) -> Path:
     from snnlab.config.folders import own_folder
 
-    if "--config-dir" not in arguments:
-        return own_folder() or Path("mine"), arguments
-    place = arguments.index("--config-dir")
-    if place + 1 >= len(arguments):
-        raise ConfigError("new: --config-dir needs a folder")
-    return Path(arguments[place + 1]), arguments[:place] + arguments[place + 2 :]
+    return Path(options["--config-dir"]).expanduser() if options else own_folder() or Path("mine")
 
 
 def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:

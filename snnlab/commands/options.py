@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import is_override
 
 
 def split_options(
@@ -31,9 +34,21 @@ def split_options(
             continue
         name, equals, value = argument.partition("=")
         if name not in known:
-            hint = did_you_mean(name, [*known, *flags]) or f" It takes {listing([*known, *flags])}."
+            takes = listing([*known, *flags]) if known or flags else "none"
+            hint = did_you_mean(name, [*known, *flags]) or f" It takes {takes}."
             raise ConfigError(f"{command}: there is no option {name}.{hint}")
         if not equals and not waiting:
             raise ConfigError(f"{command}: {name} needs a value behind it")
         options[name] = value if equals else waiting.pop(0)
     return options, others
+
+
+def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the run's folder that the first word names, None where it is an override, and the other words.
+
+    Args:
+        words: What stands behind a command, without its options; a folder may have a `=` in its name.
+    """
+    if not words or (is_override(words[0]) and not os.path.isdir(os.path.expanduser(words[0]))):
+        return None, list(words)
+    return Path(words[0]).expanduser(), list(words[1:])

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -59,18 +60,19 @@ def main(arguments: list[str], started: float) -> int:
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"predict: --checkpoint must be best or last, got {checkpoint}")
     files = [Path(word).expanduser() for word in words[1:]]
-    if missing := [path for path in files if not path.is_file()]:
-        raise DataError(f"predict: there is no file {missing[0]}")
+    _check_files(files)
+
+    from snnlab.commands.loading import load
+
+    run = load(words[0], "last" if checkpoint == "last" else "best")
 
     from snnlab.commands.answer_rows import Rows
     from snnlab.commands.answering import steps_of_piece
     from snnlab.commands.left_out import left_out_pixels
-    from snnlab.commands.loading import load
     from snnlab.config import assemble
     from snnlab.config.plugins import import_plugins
     from snnlab.console import until_nobody_reads
 
-    run = load(words[0], "last" if checkpoint == "last" else "best")
     import_plugins(run.experiment.plugins)
     settings = assemble.data_settings(run.experiment)
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
@@ -84,6 +86,17 @@ def main(arguments: list[str], started: float) -> int:
         found = predictions(run, rows, framing, reading, files, size, each=each, until=until)
         write(found, (*rows.fields, *(["until_ms"] if until is not None else [])), form, sys.stdout)
     return 0
+
+
+def _check_files(files: Sequence[Path]) -> None:
+    """Refuse, before anything is imported, files that are not there or of no kind that is read."""
+    from snnlab.data.formats.files import SUFFIXES
+
+    for path in files:
+        if not path.exists() or path.is_dir():
+            raise DataError(f"predict: there is no file {path}")
+        if path.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{path}: files of events end in {listing(SUFFIXES)}")
 
 
 def predictions(
@@ -233,7 +246,8 @@ def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stre
             print(json.dumps(row), file=stream, flush=True)
         return
     table = csv.DictWriter(stream, fields, lineterminator="\n")
+    first = next(rows, None)  # a mistake in the first file comes before the head
     table.writeheader()
-    for row in rows:
+    for row in chain([first] if first is not None else [], rows):
         table.writerow(row)
         stream.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ def repeat(recorded: Recorded, started: float) -> int:
     console_logging()
     experiment = compose_run(recorded.folder, replayed(recorded))
     folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
+    experiment = replace(experiment, command=("snnlab", "reproduce", str(recorded.folder)))
     again = read_run(run(experiment, folder, started).folder)
     findings = compare(recorded, again)
     for finding in findings:

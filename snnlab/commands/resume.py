@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError, RecordError
+from snnlab.masking import masked
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -30,6 +31,9 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
         if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
             raise ConfigError(f"there is no setting '{key}'. Did you mean 'resume'?")
+    for text in overrides:
+        if text.startswith(f"+{_KEY}"):
+            raise ConfigError(f"{text}: leave out the +")
     asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
     if not asked:
         return None
@@ -38,7 +42,13 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_KEY)]
 
 
-def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float) -> Result:
+def resume(
+    run: Path,
+    overrides: Sequence[str],
+    config_dir: str | Path | None,
+    started: float,
+    command: Sequence[str] | None = None,
+) -> Result:
     """Let a run go on from its newest checkpoint, and return its result; that of a complete one is returned at once.
 
     Args:
@@ -46,6 +56,7 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
         overrides: What is different from now on; see `snnlab.config.resumable`.
         config_dir: A folder of YAML files of the user's.
         started: `time.perf_counter()` when the command began.
+        command: What was typed for it; None: nothing, something else goes on with it.
 
     Raises:
         SnnlabError: for a setting that cannot change, a damaged checkpoint, other recordings.
@@ -63,6 +74,8 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
             _log.info("%s is complete; there is nothing to resume", run)
             return done
         resumption = read_resumption(folder, changed, longer=_other_schedule(before, now, changed))
+        said = command or ("snnlab", "train", f"resume={run}", *overrides)
+        resumption = replace(resumption, command=[masked(word) for word in said])
         if resumption.checkpoint is not None:
             now = replace(now, init_from=None)  # its weights are in the checkpoint
         check_epochs(now.trainer.get("max_epochs"), resumption)

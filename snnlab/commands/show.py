@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.commands.options import split_options
+from snnlab.commands.options import split_options, split_run
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -43,18 +43,20 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import until_nobody_reads
     from snnlab.nn.summary import summarize
 
-    run = Path(overrides[0] if overrides and "=" not in overrides[0] else "")
-    recorded = len(run.parts) > 1 or (bool(run.parts) and run.is_dir())
-    if recorded:
+    run, changes = split_run(overrides)
+    if run is not None and len(run.parts) == 1 and not run.is_dir():
+        run, changes = None, overrides
+    if run is not None:
         from snnlab.config.of_run import compose_run
 
-        experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"))
+        experiment = compose_run(run, changes, options.get("--config-dir"))
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
-    import_plugins(experiment.plugins)
-    settings = assemble.data_settings(experiment)
-    built = assemble.network(experiment, settings)
-    about_learned = learned_in(run.expanduser(), built) if recorded else None
+    with experiment.located_errors():
+        import_plugins(experiment.plugins)
+        settings = assemble.data_settings(experiment)
+        built = assemble.network(experiment, settings)
+        about_learned = None if run is None else learned_in(run, built)
     summary = summarize(built, settings.frame_shape)
     if figure is None:
         from snnlab.record.network_table import print_summary

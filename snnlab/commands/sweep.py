@@ -88,6 +88,7 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
     from snnlab.record.runs_table import flat
     from snnlab.search.plan import Plan, check_common, check_names
     from snnlab.search.settings import checked
+    from snnlab.search.study import check_storage, quiet_optuna
 
     own = own_folder(config_dir)
     settings, common = sweep_settings(overrides, own)
@@ -95,6 +96,8 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
     check_common(common, space)
     experiment, _ = compose_once(list(common), own)
     check_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
+    with quiet_optuna():
+        check_storage(found.storage)
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
     own_name = None if own is None else str(own)

@@ -7,9 +7,11 @@ what takes time; the run's folder is written last before the training.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,9 @@ from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
 from snnlab.config.launch import split_launch
-from snnlab.errors import ConfigError, Interrupted
+from snnlab.errors import ConfigError, Interrupted, RecordError
 
 if TYPE_CHECKING:
-    from snnlab.commands.grid import Watch
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
     from snnlab.nn import BuiltNetwork
@@ -62,12 +63,14 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
             " processes of one machine itself"
         )
     log_unless_set_up()
+    command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
     if asked := run_to_resume(given):
-        result = resume(*asked, config_dir, started)
+        result = resume(*asked, config_dir, started, command)
     else:
         from snnlab.config.composing import compose_once
 
-        result = run(*compose_once(given, config_dir), started)
+        experiment, folder = compose_once(given, config_dir)
+        result = run(replace(experiment, command=command), folder, started)
     _log.info("%s", result.summary)
     return result
 
@@ -95,48 +98,31 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def _runs(arguments: list[str], started: float) -> int:
-    from snnlab.config.composing import run_hydra
-    from snnlab.console import say_error
-    from snnlab.errors import SnnlabError
+    from snnlab.config.arguments import read_arguments
+    from snnlab.config.composing import compose_once, let_hydra_answer
 
+    command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
-        _say(_resumed(arguments, started))
+        say_result(_resumed(arguments, started))
         return 0
-    launch, arguments = split_launch(arguments)
-    if launch.launcher != "basic":
+    launch, rest = split_launch(arguments)
+    asked = read_arguments(rest)
+    if asked.flags:
+        let_hydra_answer(asked.flags, asked.overrides, asked.config_dir)
+        return 0
+    if asked.several:
         from snnlab.commands.grid import run_grid
 
-        return run_grid(launch, arguments)
-    watch = _watch(arguments)
-    mistakes: list[str] = []
+        return run_grid(launch, asked.overrides, asked.config_dir, started, command)
+    experiment, folder = compose_once(asked.overrides, asked.config_dir)
+    experiment = replace(experiment, command=command)
+    if experiment.mode == "shapes":
+        from snnlab.commands.shapes import show_shapes
 
-    def job(experiment: Experiment, folder: Path) -> None:
-        if experiment.mode == "shapes":
-            from snnlab.commands.shapes import show_shapes
-
-            show_shapes(experiment, folder)
-            return
-        _say(run(experiment, folder, started))
-
-    def failed(error: SnnlabError) -> None:
-        if str(error) not in mistakes:  # runs of a grid may share one
-            say_error(error)
-        mistakes.append(str(error))
-
-    run_hydra(arguments, job, failed, watch.note if watch else None)
-    if watch:
-        watch.end()
-    return 2 if mistakes else 0
-
-
-def _watch(arguments: list[str]) -> Watch | None:
-    """Return what keeps the record of several runs, where there are to be several."""
-    if not {"-m", "--multirun"} & set(arguments):
-        return None
-    from snnlab.commands.grid import Watch
-    from snnlab.config.composing import split_overrides
-
-    return Watch(split_overrides(arguments)[0])
+        show_shapes(experiment, folder)
+        return 0
+    say_result(run(experiment, folder, started))
+    return 0
 
 
 def _resumed(arguments: list[str], started: float) -> Result:
@@ -145,10 +131,12 @@ def _resumed(arguments: list[str], started: float) -> Result:
     options, overrides = split_options("train resume=RUN", arguments, ("--config-dir",))
     asked = run_to_resume(overrides)
     assert asked is not None
-    return _or_requeued(lambda: resume(*asked, options.get("--config-dir"), started))
+    command = ("snnlab", "train", *arguments)
+    return _or_requeued(lambda: resume(*asked, options.get("--config-dir"), started, command))
 
 
-def _say(result: Result) -> None:
+def say_result(result: Result) -> None:
+    """Print what a run came to, and its folder as the last line."""
     from snnlab.record.table import print_result
 
     print_result(result)
@@ -167,11 +155,16 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
         SnnlabError: for a mistake found before the training; the folder is then not written.
     """
     from snnlab.console import quiet_lightning
+    from snnlab.files import require_writable
+    from snnlab.record.run_folder import CONFIG
 
     if experiment.mode == "shapes":
         raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
     if begun := begun_before(experiment):
         return _or_requeued(lambda: resume(begun, (), None, started))
+    if os.path.isfile(folder / CONFIG):
+        raise RecordError(f"{folder}: holds a run; resume={folder} goes on with it, another folder begins a new one")
+    require_writable(folder)
     with experiment.located_errors(), quiet_lightning():
         module, data, built = assembled(experiment, folder)
 
@@ -197,30 +190,27 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
     """
-    from snnlab.config import assemble
-    from snnlab.config.goal import check_goal
-    from snnlab.config.plugins import import_plugins
+    from snnlab.commands.preflight import build_parts
 
-    import_plugins(experiment.plugins)
-    assemble.set_threads(experiment.threads)
-    settings = assemble.data_settings(experiment)
-    built = assemble.network(experiment, settings)
+    settings, built, loss, optimizer = build_parts(experiment, here=True)
+
+    from snnlab.config import assemble
+    from snnlab.config.fit_checks import check_batches
+
     if experiment.init_from is not None:
         from snnlab.commands.loading import init_from
 
         _log.info(init_from(built.network, Path(experiment.init_from).expanduser()))
-    loss = assemble.loss(experiment)
-    check_goal(experiment, settings, loss, built)
-    # Only to find mistakes before the recordings are packed, and before the schedule refers to them.
+    # Only to find mistakes before the recordings are packed.
     changing = assemble.annealing(experiment, built.network)
     assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment), *changing])
-    optimizer = assemble.optimizer(experiment, built)
     processes = assemble.processes(experiment)
     dataset = assemble.dataset(experiment)
     module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
     store = assemble.store(dataset, settings)
     data = assemble.data_module(experiment, settings, store, dataset)
     assemble.require_shares(processes, experiment, data)
+    check_batches(experiment, data, processes.world)
     if experiment.init_from is not None:
         from snnlab.commands.trained_before import found_before
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
+from snnlab.settings import is_override
 
 if TYPE_CHECKING:
     from snnlab.suite.plan import Plan
@@ -30,8 +32,10 @@ def main(arguments: list[str], started: float) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(USAGE, end="")
         return 0
-    overrides = [argument for argument in arguments if "=" in argument]
-    folders = [argument for argument in arguments if "=" not in argument]
+    options, words = split_options("validate", arguments, ("--config-dir",))
+    folders = [word for word in words if Path(word).expanduser().is_dir() or not is_override(word)]
+    overrides = [word for word in words if word not in folders]
+    folders += [options["--config-dir"]] if options else []
     if len(folders) > 1:
         raise ConfigError("validate: give one folder: snnlab validate DIR")
     from snnlab.config.folders import config_folder, own_folder
@@ -152,24 +156,11 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
         folder: A folder of the user's files.
         alone: Whether loss and data need not go together.
     """
-    from snnlab.config import assemble
+    from snnlab.commands.preflight import preflight
     from snnlab.config.composing import compose_once
-    from snnlab.config.goal import check_goal
-    from snnlab.config.plugins import import_plugins
-    from snnlab.console import quiet_lightning
 
     try:
-        experiment, place = compose_once(overrides, folder)
-        with experiment.located_errors(), quiet_lightning():
-            import_plugins(experiment.plugins)
-            assemble.check_threads(experiment.threads)
-            settings = assemble.data_settings(experiment)
-            built = assemble.network(experiment, settings)
-            loss = assemble.loss(experiment)
-            if not alone:
-                check_goal(experiment, settings, loss, built)
-            assemble.trainer_maker(experiment, place, [])
-            assemble.optimizer(experiment, built)
+        preflight(*compose_once(overrides, folder), here=False, alone=alone)
     except (UnsetError, MissingPackageError):
         raise
     except SnnlabError as error:

@@ -28,6 +28,7 @@ from snnlab.config.assemble_processes import require_shares as require_shares
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
+from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
 from snnlab.data.settings import DataSettings
 from snnlab.errors import ConfigError
@@ -54,6 +55,10 @@ LIGHTNING = ("lightning.pytorch",)
 SPARSE = 0.06
 
 
+# Each of torch's threads takes some memory of its own.
+MOST_THREADS = 1024
+
+
 def set_threads(threads: int | None) -> None:
     """Set the number of torch's CPU threads, where one is asked for."""
     check_threads(threads)
@@ -62,9 +67,9 @@ def set_threads(threads: int | None) -> None:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise `ConfigError` for a number of threads below 1."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads: must be 1 or more, or null, got {threads}")
+    """Raise `ConfigError` for a number of threads that no machine has."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"threads: must be 1 or more, up to {MOST_THREADS:,}, or null, got {threads}")
 
 
 def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
@@ -225,6 +230,7 @@ def trainer(
     """Build the trainer with the experiment's loggers and further callbacks, see `trainer_maker`."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    check_precision(experiment)
     try:
         return trainer_maker(experiment, folder, callbacks, logged_steps, team)()
     except MisconfigurationException as error:
@@ -248,34 +254,49 @@ def trainer_maker(
         team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
     import lightning as L
-    from lightning.pytorch.callbacks import Callback
 
     from snnlab.training.checkpoints import WholeCheckpoints
     from snnlab.training.processes.joined import Given
 
-    _check_precision(experiment.trainer.get("precision"))
     modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
-    more = [
-        partial_target(node, [Callback], modules, f"callbacks.{key}")()
-        for key, node in _nodes(experiment.callbacks, "callbacks")
-    ]
+    more = [_callback(node, modules, f"callbacks.{key}") for key, node in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
     own = shared(experiment.trainer, team)
+    if own.get("precision") is not None:
+        own["precision"] = precision_of(own["precision"])  # of its short names Lightning warns
     return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
 
 
-def _check_precision(precision: Any) -> None:
-    """Refuse membranes in 16 bits or fewer: what is less than their rounding never adds up to a spike."""
-    kind = str(precision)
-    if kind in ("16-true", "bf16-true") or kind.startswith("transformer-engine"):
-        raise ConfigError(
-            f"trainer.precision: '{kind}' would keep membranes in so few bits that they lose small inputs; use"
-            " bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
-        )
+def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str) -> L.Callback:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import Callback
+
+    patience = node.get("patience")
+    if isinstance(patience, int) and patience < 0:
+        raise ConfigError(f"{place}.patience: must be 0 or more, got {patience}")
+    try:
+        return partial_target(node, [Callback], modules, place)()
+    except MisconfigurationException as error:
+        raise ConfigError(f"{place}: {' '.join(str(error).split())}") from error
+
+
+def check_precision(experiment: Experiment) -> None:
+    """Refuse a precision in which the network would not be trained, or would be in another one.
+
+    Raises:
+        ConfigError: if membranes would be in 16 bits, or 16-mixed is asked of a CPU, where Lightning takes another.
+    """
+    said = experiment.trainer.get("precision")
+    if said is None or precision_of(said) != "16-mixed":
+        return
+    accelerator = experiment.trainer.get("accelerator", "auto")
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator == "cpu" or (accelerator == "auto" and not gpu):
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU; a CPU computes in bf16-mixed or 32-true")
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:

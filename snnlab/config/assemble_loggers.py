@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,12 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
         if not isinstance(node, Mapping):
             raise ConfigError(f"{place}: expected a mapping with _target_, got {node!r}")
         target = find_target(node, [Logger], modules, place)
+        _require_package(target, place)
         extra = {k: v for k, v in _of_run(target, experiment, folder, logged_steps).items() if takes(target, k)}
         try:
             built.append(partial_target(node, [Logger], modules, place, extra=extra)())
         except ModuleNotFoundError as error:
-            raise MissingPackageError(f"{place}: {_missing(target, error)}") from error
+            raise MissingPackageError(f"{place}: {error}") from error
     return built
 
 
@@ -71,13 +73,13 @@ def _of_run(target: type[Logger], experiment: Experiment, folder: Path, logged_s
 
 def _database(output_dir: str) -> str:
     """Return MLflow's name of a file for all runs: it does not write to folders any more."""
-    folder = Path(output_dir).absolute()
+    folder = Path(output_dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def _missing(target: type[Logger], error: ModuleNotFoundError) -> str:
+def _require_package(target: type[Logger], place: str) -> None:
+    """Raise `MissingPackageError` where a logger's own package is not installed."""
     extra = _EXTRAS.get(target.__name__)
-    if extra is None:
-        return str(error)
-    return f"the package {extra} is missing; pip install 'snnlab-train[{extra}]'"
+    if extra is not None and find_spec(extra) is None:
+        raise MissingPackageError(f"{place}: the package {extra} is missing; pip install 'snnlab-train[{extra}]'")

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import Optimizer
 
-from snnlab.config.last_fit import require_no_monitor
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import find_target, partial_target
+from snnlab.config.targets import check_numbers, find_target, partial_target
 from snnlab.errors import ConfigError
-from snnlab.nn import BuiltNetwork
 from snnlab.settings import takes, type_problem
 
 if TYPE_CHECKING:
-    from snnlab.training.module import MakeOptimizer, Schedule
+    from snnlab.nn import BuiltNetwork
     from snnlab.training.optimization.groups import Group
+    from snnlab.training.optimization.schedules import MakeOptimizer, Schedule
 
     Optimization = tuple[MakeOptimizer, Schedule | None]
 
 _OWN = ("groups", "weight_decay_of")
+# What torch would refuse only once it has built an optimizer, if at all.
+_NOT_NEGATIVE = ("lr", "weight_decay", "eps")
 
 
 def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
     from snnlab.config.assemble_schedule import schedule
 
-    require_no_monitor(experiment)
     make = make_optimizer(experiment)
     parameters = list(built.network.parameters())
     if not parameters:
@@ -47,6 +47,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules = ("torch.optim", *experiment.plugins)
     make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",))
+    check_numbers(node, "optimizer", _NOT_NEGATIVE.__contains__)
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
         raise ConfigError(f"optimizer.weight_decay_of: {problem}")
@@ -85,6 +86,7 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
     match = own.get("match", name)
     if problem := type_problem(match, str | list[str]):
         raise ConfigError(f"{place}.match: {problem}")
+    check_numbers(settings, place, _NOT_NEGATIVE.__contains__)
     # On a parameter of its own: torch looks at the values that it is given for all, and not at those of a group.
     partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)

@@ -49,11 +49,11 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
     Raises:
         ConfigError: for a mistake in its settings.
     """
-    from snnlab.training.optimization.annealing import SurrogateAnnealing
-
     node = experiment.surrogate_annealing
     if node is None:
         return []
+    from snnlab.training.optimization.annealing import SurrogateAnnealing
+
     check_settings(SurrogateAnnealing, node, "surrogate_annealing", "surrogate_annealing", given=("network",))
     try:
         return [SurrogateAnnealing(network, **node)]

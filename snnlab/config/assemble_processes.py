@@ -57,7 +57,7 @@ def processes(experiment: Experiment) -> Processes:
     import lightning as L
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False}
+    quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()

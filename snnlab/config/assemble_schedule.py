@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import partial_target
+from snnlab.config.targets import check_numbers, partial_target
 from snnlab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from snnlab.training.module import Schedule
-    from snnlab.training.optimization.schedules import RunLength
+    from snnlab.training.optimization.schedules import RunLength, Schedule
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 _RUN = "run"
 # Settings of torch's schedules that say after how many intervals they have come to their end.
 _LENGTHS = ("T_max", "total_steps", "total_iters", "milestones")
+# The setting of torch's schedules that is -1 where nothing was trained yet.
+_BEFORE_FIRST = "last_epoch"
 
 
 def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
@@ -35,8 +38,7 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
     Raises:
         ConfigError: for a mistake in its settings.
     """
-    from snnlab.training.module import Schedule
-    from snnlab.training.optimization.schedules import SCHEDULES, RunLength
+    from snnlab.training.optimization.schedules import SCHEDULES, RunLength, Schedule
 
     if experiment.scheduler is None:
         return None
@@ -56,12 +58,15 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
 
 def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) -> Schedule:
-    from snnlab.training.module import Schedule
+    from snnlab.training.optimization.schedules import Schedule
 
     modules = ("torch.optim", *experiment.plugins)
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
     if interval not in ("epoch", "step"):
         raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
+
+    of_torch = str(node["_target_"]).startswith("torch.")
+    check_numbers(node, "scheduler", lambda key: of_torch and key != _BEFORE_FIRST)
 
     def built(optimizer: Optimizer, length: int) -> LRScheduler:
         settings = {key: length if value == _RUN else value for key, value in node.items()}
@@ -79,7 +84,7 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
         raise ConfigError(f"scheduler: {_RUN} is the number of epochs, and trainer.max_epochs has none; set it")
     if epochs == asked and not stepwise:
         _require_fits(node, epochs, "epochs")
-    built(tried, epochs)
+    _try_step(built(tried, epochs), tried)
     sized = _RUN in node.values() or any(key in node for key in _LENGTHS)
     return Schedule(make, interval, monitor, whole_run=stepwise and sized)
 
@@ -104,3 +109,20 @@ def _require_fits(node: Mapping[str, Any], length: int, intervals: str) -> None:
     total = node.get("total_steps")
     if isinstance(total, int) and total < length and str(node.get("_target_")).endswith("OneCycleLR"):
         raise ConfigError(f"scheduler.total_steps: the run has {length} {intervals}, got {total}; set {_RUN}")
+
+
+def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:
+    """Step a schedule once: some of torch's look at their settings only then.
+
+    Raises:
+        ConfigError: if it cannot be stepped, or leads to a rate that is no number.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the optimizer was not stepped before
+            schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
+    except (ArithmeticError, ValueError, TypeError) as error:
+        raise ConfigError(f"scheduler: {type(schedule).__name__}: {error}") from error
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if wrong := [rate for rate in rates if not math.isfinite(rate) or rate < 0]:
+        raise ConfigError(f"scheduler: {type(schedule).__name__}: its second learning rate is {wrong[0]:g}")

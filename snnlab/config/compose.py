@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -10,14 +11,26 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnlab.config.folders import GLOBAL_GROUPS
+from snnlab.config.hints import of_group, of_setting
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
+from snnlab.config.own_files import FIRST_LINE
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnsetError
-from snnlab.settings import ROOT, check_settings
+from snnlab.settings import ROOT, check_settings, shown
 
 # References that stay in a run's config.yaml, so that a later change of what they point to is followed.
 KEPT_REFERENCES = ("${data.", "${trainer.")
+
+
+# Groups whose settings are a mapping; to some of them others refer.
+_GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
+_REFERRED = ("data", "trainer")
+# What does not fit into 64 bits, in which everything here counts.
+_LARGEST = 2**63
+# Fields of an experiment that are no settings.
+_OURS = ("record", "neuron", "origin", "command")
 
 
 @contextmanager
@@ -62,24 +75,76 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     with readable_errors():
         raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
-        if not isinstance(model, Mapping) or not isinstance(model.get("layers"), Mapping) or not model["layers"]:
+        if not isinstance(model, Mapping):
+            raise ConfigError(f"model: expected a mapping with layers, got {shown(model)}{of_group('model', model)}")
+        if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
+        for group in _GROUPS:
+            node = raw.get(group)
+            if isinstance(node, str) or (group in _REFERRED and not isinstance(node, Mapping)):
+                raise ConfigError(f"{group}: expected a mapping, got {shown(node)}{of_group(group, node)}")
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
-        for group in ("experiment", "debug"):  # their files have set what they set
-            raw.pop(group, None)
+        for group in GLOBAL_GROUPS:
+            _require_nothing(group, raw.pop(group, None))
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(_own_name(raw.get("name"), choices), choices)
         _name_data(raw.get("data"), choices.get("data"))
         _require_values(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
-    if resolved["seed"] < 0:
-        raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
-    if unknown := resolved["model"].keys() - {"layers", "init"}:
-        raise ConfigError(f"model: takes layers and init, got {', '.join(sorted(unknown))}")
+    _check_known(resolved, neuron)
+    check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
+    _check_values(resolved)
+    if unknown := sorted(resolved["model"].keys() - {"layers", "init"}):
+        hint = f"; {unknown[0]} stands beside it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
+        raise ConfigError(f"model: takes layers and init, got {', '.join(unknown)}{hint}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
+
+
+def _require_nothing(group: str, node: Any) -> None:
+    """Refuse settings of an experiment's file that stay in the group: nothing would follow them."""
+    if node:
+        first = next(iter(node)) if isinstance(node, Mapping) else node
+        raise ConfigError(f"{group}.{first}: would go nowhere; the first line of the file has to be '{FIRST_LINE}'")
+
+
+def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) -> None:
+    known = [one.name for one in fields(Experiment) if one.name not in _OURS]
+    for name in resolved:
+        if name not in known:
+            hint = of_setting(str(name), {**resolved, "neuron": neuron}, [*known, "neuron", *GLOBAL_GROUPS])
+            raise ConfigError(f"{ROOT}: unknown setting '{name}'{hint}")
+
+
+def _check_values(resolved: Mapping[str, Any]) -> None:
+    """Refuse values that no experiment means."""
+    if resolved["seed"] < 0:
+        raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
+    if not resolved.get("output_dir", ".").strip():
+        raise ConfigError("output_dir: is empty; name a folder, '.' is the working folder")
+    if resolved.get("init_from") is not None and not resolved["init_from"].strip():
+        raise ConfigError("init_from: is empty; name a run's folder, null begins with new weights")
+    parts = resolved["name"].split("/")
+    if any(part.strip() in ("", ".", "..") or not part.isprintable() for part in parts) or parts[0].startswith("~"):
+        raise ConfigError(f"name: is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
+    if (resolved.get("checkpoint_every_s") or 0) < 0:
+        raise ConfigError(f"checkpoint_every_s: must be 0 or more, or null, got {resolved['checkpoint_every_s']}")
+    for place, problem in _not_numbers(resolved):
+        raise ConfigError(f"{place}: {problem}")
+
+
+def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(node, float) and math.isnan(node):
+        yield place, "expected a number, got nan"
+    elif isinstance(node, int) and abs(node) >= _LARGEST:
+        yield place, f"expected a number below 2 to the power of 63, got {node}"
+    elif isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _not_numbers(value, f"{place}.{name}" if place else str(name))
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from _not_numbers(value, f"{place}.{number}")
 
 
 def _require_values(raw: dict[str, Any]) -> None:
@@ -107,9 +172,11 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     """Return the neuron with its references resolved, since its node will not be there any more."""
     if neuron is None:
         return None
-    node = OmegaConf.to_container(cfg.neuron, resolve=True)
+    node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
-        raise ConfigError(f"neuron: expected a mapping such as {{type: lif}}, got {node!r}")
+        raise ConfigError(
+            f"neuron: expected a mapping such as {{type: lif}}, got {shown(node)}{of_group('neuron', node)}"
+        )
     return {str(key): value for key, value in node.items()}
 
 

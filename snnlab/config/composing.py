@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import check, readable_errors
-from snnlab.config.folders import config_folder, groups, own_folder
-from snnlab.config.origin import Origin, own_files
-from snnlab.config.overrides import mark_overrides
+from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
+from snnlab.config.hints import of_word
+from snnlab.config.origin import Origin, line_of
+from snnlab.config.overrides import checked, mark_overrides, repeated
+from snnlab.config.own_files import OwnFile, check_chosen, clash, files_and_packages
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, SnnlabError
-from snnlab.files import remove_empty, unwritable
-from snnlab.search.space import written
-from snnlab.settings import key_of
+from snnlab.config.trainer_settings import check_trainer
+from snnlab.errors import ConfigError, listing
+from snnlab.settings import is_override, key_of, literal, quoted
+
+_log = logging.getLogger(__name__)
+# An override that gives a layer as a whole.
+_LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 
 VERSION_BASE = "1.3"
 ROOT = "train"
@@ -34,80 +39,53 @@ ROOT = "train"
 # What Hydra calls the user's folder, from the command line and from Python.
 _OWN_PROVIDERS = ("command-line", "hydra.searchpath in command-line")
 
-_OVERRIDE = re.compile(r"~|[+]{0,2}[A-Za-z_][^\s=]*=")
 
-
-Job = Callable[[Experiment, Path], Any]
-
-
-def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides among arguments, and the others."""
-    overrides = [a for a in arguments if _OVERRIDE.match(a)]
-    return overrides, [a for a in arguments if not _OVERRIDE.match(a)]
-
-
-def run_hydra(
-    arguments: list[str],
-    job: Job,
-    failed: Callable[[SnnlabError], Any],
-    began: Callable[[], None] | None = None,
-) -> None:
-    """Let `hydra.main` take the arguments: `--help`, `--cfg`, `-m` and completion are Hydra's own.
+def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
+    """Let `hydra.main` answer what it knows best: `--help`, `--cfg`, `--info`; nothing is run.
 
     Args:
-        arguments: What stands behind `snnlab train`.
-        job: Called for each job with the experiment and the run's folder.
-        failed: Called with the user's mistake in one job; the next job runs all the same.
-        began: Called when a job begins, before it is checked.
+        flags: Its own.
+        overrides: As typed.
+        config_dir: The user's folder of YAML files, where one is named.
 
     Raises:
         ConfigError: if the configuration cannot be composed.
     """
-    own = own_folder(_config_dir(arguments))
-    if own and not _config_dir(arguments):
-        arguments = ["--config-dir", str(own), *arguments]
-    overrides, others = split_overrides(arguments)
-    sys.argv = [sys.argv[0], *others, *mark_overrides(overrides, groups(config_folder(), own))]
+    own = own_folder(config_dir)
+    ready, _ = _ready(overrides, own)
+    where = ["--config-dir", str(own)] if own else []
+    sys.argv = [sys.argv[0], *flags, *where, *ready]
     # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    started: list[bool] = []
-
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=ROOT)
     def task(cfg: DictConfig) -> None:
-        started.append(True)
-        if began:
-            began()
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        try:
-            job(_checked(cfg, HydraConfig.get()), folder)
-        except SnnlabError as error:  # raised further, Hydra would print it in its own words
-            failed(error)
-        finally:
-            remove_empty(folder, parents=2)  # Hydra made it before anything was checked
+        raise AssertionError("Hydra answers before it runs anything")
 
-    with readable_errors():
-        try:
+    try:
+        with readable_errors():
             task()
-        except OSError as error:
-            # Trouble of the job itself, or a missing file of the configuration, is not that of the folder.
-            if started or isinstance(error, HydraException):
-                raise
-            raise unwritable(Path(error.filename or "."), error) from error
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
-def compose_once(overrides: list[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
     """Compose one experiment from Python.
 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
+    for words in repeated(overrides):
+        _log.warning(words)
     experiment, (folder,) = _composed(overrides, config_dir, "run.dir")
-    return experiment, Path(folder).absolute()
+    where = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    experiment = replace(experiment, command=("snnlab", "train", *where, *overrides))
+    return experiment, Path(folder).expanduser().absolute()
 
 
 def compose_job(
-    overrides: list[str], config_dir: str | Path | None, number: int, folder: Path | None
+    overrides: Sequence[str], config_dir: str | Path | None, number: int, folder: Path | None
 ) -> tuple[Experiment, Path, Path]:
     """Compose one run of a grid, and return it with the grid's folder and its own.
 
@@ -120,40 +98,115 @@ def compose_job(
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    place = [f"hydra.sweep.dir={written(str(folder))}"] if folder else []
-    given = [*overrides, f"hydra.job.num={number}", *place]
-    experiment, (above, below) = _composed(given, config_dir, "sweep.dir", "sweep.subdir")
-    found = Path(above).absolute()
+    place = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
+    given = [f"hydra.job.num={number}", *place]
+    experiment, (above, below) = _composed(overrides, config_dir, "sweep.dir", "sweep.subdir", more=given)
+    found = Path(above).expanduser().absolute()
     return experiment, found, found / below
 
 
-def _composed(overrides: list[str], config_dir: str | Path | None, *wanted: str) -> tuple[Experiment, tuple[str, ...]]:
+def _composed(
+    overrides: Sequence[str], config_dir: str | Path | None, *wanted: str, more: Sequence[str] = ()
+) -> tuple[Experiment, tuple[str, ...]]:
     """Compose an experiment, and resolve the wanted settings of Hydra's own."""
     own = own_folder(config_dir)
-    ready = mark_overrides(overrides, groups(config_folder(), own))
-    if own:
-        ready.append(f"hydra.searchpath=['file://{own}']")
+    ready, files = _ready(overrides, own)
+    where = [f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else []
+    ready += [*more, *where]
     with readable_errors(), own_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
-        cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
+        try:
+            cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
+        except ConfigCompositionException as error:
+            if found := clash(files, _plain(hydra.compose(ROOT))) if files else None:
+                raise found from error
+            raise
+        _require_places(cfg, ready, files, where)
         HydraConfig.instance().set_config(cfg)
+        plain = cfg.copy()
+        with open_dict(plain):
+            node = plain.pop("hydra")
+        experiment = _checked(plain, node, own, files)
         found = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
-        with open_dict(cfg):
-            node = cfg.pop("hydra")
-        return _checked(cfg, node), found
+    if empty := next((key for key, said in zip(wanted, found, strict=True) if not said.strip()), None):
+        raise ConfigError(f"hydra.{empty}: is empty; name a folder")
+    return experiment, found
 
 
-def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
+def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFile], where: Sequence[str]) -> None:
+    """Refuse a new layer that does not say where it stands: it would come behind the readout.
+
+    Args:
+        cfg: What was composed.
+        ready: Overrides, as Hydra takes them.
+        files: The user's files among those that were chosen.
+        where: Overrides that say where files are found.
+    """
+    layers = OmegaConf.select(cfg, "model.layers")
+    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.page)}
+    typed = [match["name"] for text in ready if (match := _LAYER.match(text))]
+    nodes = layers if isinstance(layers, DictConfig) else {}
+    new = [name for name in [*typed, *in_files] if isinstance(nodes.get(name), DictConfig) and "type" in nodes[name]]
+    unplaced = [name for name in new if "after" not in nodes[name]]
+    choice = cfg.hydra.runtime.choices.get("model")
+    if not unplaced or choice is None:
+        return
+    before = OmegaConf.select(hydra.compose(ROOT, [f"model={quoted(choice)}", *where]), "model.layers") or {}
+    for name in unplaced:
+        if before and name not in before:
+            place = f"model.layers.{name}"
+            path = None if name in typed else in_files[name]
+            at = f"{path}:{line_of(path, place, '')}: " if path else ""
+            raise ConfigError(
+                f"{at}{place}: a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
+            )
+
+
+def _layers(page: Mapping[str, Any]) -> list[str]:
+    """Return the layers that a file of an experiment speaks of."""
+    model = page.get("model")
+    layers = model.get("layers") if isinstance(model, Mapping) else None
+    return list(layers) if isinstance(layers, Mapping) else []
+
+
+def _ready(overrides: Sequence[str], own: Path | None) -> tuple[list[str], list[OwnFile]]:
+    """Return overrides as Hydra takes them, and the user's files that they choose, looked at."""
+    names = groups(config_folder(), own)
+    given = read_overrides(overrides, own)
+    return mark_overrides(given, names), check_chosen(own, given, names)
+
+
+def read_overrides(overrides: Sequence[str], own: Path | None) -> list[str]:
+    """Return overrides as Hydra's grammar takes them.
+
+    Raises:
+        ConfigError: for what is none, or says what is not used here.
+    """
+    for text in overrides:
+        if not is_override(text):
+            raise ConfigError(f"{text or repr(text)}: not an override{of_word(text, own)}")
+    return checked(overrides, groups(config_folder(), own))
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _checked(cfg: DictConfig, hydra_node: Any, own: Path | None, files: Sequence[OwnFile]) -> Experiment:
+    # As they stand: in the list of them a reference would lead elsewhere than in its place.
     choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
-    sources = {source.provider: Path(source.path) for source in hydra_node.runtime.config_sources}
-    own = next((path for provider, path in sources.items() if provider in _OWN_PROVIDERS), None)
-    keys = map(key_of, hydra_node.overrides.task)
-    typed = [key for key in keys if key not in choices]
-    origin = Origin(tuple(own_files(own, choices)), tuple(typed))
+    typed = OmegaConf.to_container(hydra_node.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    keys = [key for key in map(key_of, typed) if key not in choices]
+    origin = Origin(tuple(files_and_packages(files)), tuple(keys))
     try:
-        return replace(check(cfg, tuple(sources.values()), choices), origin=origin)
+        experiment = check(cfg, tuple(folder for folder in (config_folder(), own) if folder), choices)
+        check_trainer(experiment.trainer, test=experiment.test)
     except ConfigError as error:
         raise origin.located(error) from error
+    return replace(experiment, origin=origin)
 
 
 @contextmanager
@@ -166,12 +219,3 @@ def own_hydra() -> Iterator[None]:
     finally:
         GlobalHydra.instance().hydra = outer
         HydraConfig.instance().cfg = outer_config
-
-
-def _config_dir(arguments: list[str]) -> str | None:
-    for argument, following in pairwise([*arguments, ""]):
-        if argument in ("--config-dir", "-cd"):
-            return following
-        if argument.startswith("--config-dir="):
-            return argument.partition("=")[2]
-    return None

@@ -8,6 +8,8 @@ from pathlib import Path
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 ENVIRONMENT = "SNNLAB_CONFIG_DIR"
+# Groups whose files speak of the whole experiment.
+GLOBAL_GROUPS = ("experiment", "debug")
 
 
 def config_folder() -> Path:
@@ -61,15 +63,20 @@ def find_file(name: str) -> Path:
     return files[stem]
 
 
-def write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: str, *, replace: bool = False) -> None:
     """Write a file that is not there yet.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+        replace: Whether one that is there is written over.
 
     Raises:
         ConfigError: if it is there, or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
+        with open(path, "w" if replace else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         if not path.exists():  # a file stands where a folder is wanted

@@ -58,5 +58,7 @@ def read_axes(overrides: Sequence[str]) -> Axes:
         values = [f"{name}={value}" for value in parsed.sweep_string_iterator()]
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
             raise ConfigError(f"{text}: {listing(twice)} is there twice; every run of a grid is another")
+        if not values:
+            raise ConfigError(f"{text}: has no value, so there is no run")
         swept[name.lstrip("+~")] = values
     return Axes(fixed, swept)

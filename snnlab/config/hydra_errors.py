@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from snnlab.config.hints import of_file
 from snnlab.errors import ConfigError, did_you_mean, listing
+
+HYDRAS_INSTEAD = "snnlab train -m launcher=joblib trains several runs at a time, snnlab sweep searches"
 
 
 def explain(error: Exception) -> ConfigError | None:
@@ -17,6 +21,8 @@ def explain(error: Exception) -> ConfigError | None:
         return _missing(error.missing_cfg_file, error.options, str(error))
     if isinstance(error, OverrideParseException):
         typed = error.override.removeprefix("++")
+        if re.match(r"[+~]*[\w.-]+=['\"]", typed):
+            return ConfigError(f"{typed}: its quotes do not match")
         return ConfigError(f"{typed}: not an override; write key=value, and quote lists and mappings for the shell")
     if isinstance(error, YAMLError):
         return _yaml(error)
@@ -31,16 +37,22 @@ def explain(error: Exception) -> ConfigError | None:
 
 
 def _missing(name: str | None, options: object, text: str) -> ConfigError:
-    group, _, choice = (name or "").rpartition("/")
-    if not group or not isinstance(options, list | tuple):
+    if name is None or "/" not in name:
         return ConfigError(" ".join(text.split()))
-    if group == "hydra/launcher":
-        word = choice.partition("_")[0]
-        return ConfigError(
-            f"{group}={choice}: this plugin of Hydra's is not installed; snnlab has its own: launcher={word}"
-        )
+    group, _, choice = name.partition("/")
+    if group == "hydra":
+        return ConfigError(f"{name}: this plugin of Hydra's is not used here; {HYDRAS_INSTEAD}")
+    if not isinstance(options, list | tuple):  # Hydra does not say, where a list of files was asked for
+        folders = [Path(found) / group for found in re.findall(r"path=file://(.*?)(?=\s+provider=|$)", text, re.DOTALL)]
+        options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    by = re.match(r"In '([^']+)': ", text.strip())
+    place = f"{by[1]}.yaml: defaults: " if by and "/" in by[1] else ""
+    if instead := of_file(group, choice):
+        return ConfigError(f"{place}{group}={choice}: there is no such file in this group; {instead}")
     hint = did_you_mean(choice, options)
-    return ConfigError(f"{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}")
+    return ConfigError(
+        f"{place}{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}"
+    )
 
 
 def _other(text: str) -> ConfigError:
@@ -51,6 +63,10 @@ def _other(text: str) -> ConfigError:
         return ConfigError(f"{several[1]}: several values need -m, one run each")
     if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
         return ConfigError(f"~{gone[1]}: there is nothing of this name to drop")
+    if there := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return ConfigError(f"+{there[1]}: is there already; leave out the +")
+    if unset := re.search(r"You must specify '([^']+)'.* Available options: (.*)", text):
+        return ConfigError(f"{unset[1]}: no file is chosen; set {unset[1]}=NAME\n  {', '.join(unset[2].split())}")
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):
         return ConfigError(f"--config-dir: there is no folder {folder[1]}")
     return ConfigError(text)
@@ -65,10 +81,23 @@ def _yaml(error: Exception) -> ConfigError:
 
 def _omegaconf(error: Exception) -> ConfigError:
     key = getattr(error, "full_key", None)
+    folder = "; a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
+    return ConfigError(f"{key}: {_of_value(error)}{folder}" if key else _of_value(error))
+
+
+def _of_value(error: Exception) -> str:
+    """Return what is wrong with a value."""
+    from omegaconf.errors import GrammarParseError
+
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
-    missing = re.search(r"Interpolation key '([^']+)' not found", message)
-    if missing:
-        return ConfigError(f"{key}: refers to ${{{missing[1]}}}, which is not there")
+    if missing := re.search(r"Interpolation key '([^']+)' not found", message):
+        return f"refers to ${{{missing[1]}}}, which is not there"
+    if "Recursive interpolation" in message:
+        return "refers to itself"
+    if unset := re.search(r"Environment variable '([^']+)' not found", message):
+        return f"refers to {unset[1]}, which is not set in the environment"
+    if isinstance(error, GrammarParseError):
+        return f"is no reference, such as ${{data.num_bins}}: {message}"
     if "Cannot merge DictConfig with ListConfig" in message:
-        return ConfigError(f"{key}: expected a list, got a mapping; write [{{...}}, ...]")
-    return ConfigError(f"{key}: {message}" if key else message)
+        return "expected a list, got a mapping; write [{...}, ...]"
+    return message

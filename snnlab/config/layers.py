@@ -7,6 +7,7 @@ from typing import Any
 
 from snnlab.config.overrides import NEURON_RIVALS, SURROGATE_RIVALS, Rivals
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import shown
 
 Nodes = dict[str, dict[str, Any]]
 
@@ -51,7 +52,7 @@ def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, pl
 
 def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: relu}}, got {node!r}")
+        raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: relu}}, got {shown(node)}")
     if node.get("type") is None:
         others = [other for other in layers if other != name and isinstance(layers[other], Mapping)]
         hint = did_you_mean(name, others) or (f"\n  layers: {listing(others)}" if others else "")

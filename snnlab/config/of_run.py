@@ -13,15 +13,17 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.compose import check, readable_errors
-from snnlab.config.composing import ROOT, VERSION_BASE, own_hydra
+from snnlab.config.composing import ROOT, VERSION_BASE, own_hydra, read_overrides
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.migration import migrate
 from snnlab.config.overrides import mark_overrides
+from snnlab.config.own_files import check_chosen
 from snnlab.config.schema import Experiment
+from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RecordError, listing
 from snnlab.record.run_folder import CONFIG
 from snnlab.record.run_reading import read_config
-from snnlab.settings import key_of
+from snnlab.settings import key_of, literal
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,9 @@ def compose_run(run: Path, overrides: Sequence[str] = (), config_dir: str | Path
     recorded = recorded_config(run)
     cfg, own = recorded.copy(), own_folder(config_dir)
     names = groups(config_folder(), own)
-    chosen, values = _by_kind(overrides, names, cfg)
+    given = read_overrides(overrides, own)
+    check_chosen(own, given, names)
+    chosen, values = _by_kind(given, names, cfg)
     for group, name in chosen.items():
         cfg[group] = _of_group(group, name, own)[group]
     with TemporaryDirectory() as folder, readable_errors(), own_hydra():
@@ -56,6 +60,8 @@ def compose_run(run: Path, overrides: Sequence[str] = (), config_dir: str | Path
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=ROOT)
         composed = hydra.compose("config", mark_overrides(values, names))
     experiment = check(composed, (), chosen)
+    if any(key_of(text).startswith("trainer") for text in given):
+        check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
     return experiment
 
@@ -87,6 +93,8 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
     for text in overrides:
         found = _GROUP.fullmatch(text)
         key = key_of(text).partition(".")[0]
+        if key == "hydra":
+            raise ConfigError(f"{text}: says where a new run goes; this one is there")
         if key == "neuron":
             raise ConfigError(
                 f"{text}: a run's neurons are in its layers; override those, such as model.layers."
@@ -109,7 +117,7 @@ def _spiking(cfg: DictConfig) -> list[str]:
 
 def _of_group(group: str, name: str, own: Path | None) -> Any:
     """Compose the packaged defaults with one other file, for its node."""
-    marked = [f"{group}={name}", *([f"hydra.searchpath=['file://{own}']"] if own else [])]
+    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else [])]
     with readable_errors(), own_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         return hydra.compose(ROOT, marked)

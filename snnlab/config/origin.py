@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from snnlab.errors import SnnlabError
+from snnlab.settings import ROOT
 
 # A message starts with the place, `model.layers.lif1: unknown setting 'taumem'`; the setting may be named behind it.
-_PLACE = re.compile(r"(?P<place>[A-Za-z_][\w.]*): (?:unknown setting '(?P<setting>\w+)')?")
+_PLACE = re.compile(r"(?P<place>[A-Za-z_][\w.]*): (?:unknown setting '(?P<setting>[^']+)')?")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Origin:
         match = _PLACE.match(str(error))
         if match is None:
             return error
-        places = [f"{match['place']}.{match['setting']}"] if match["setting"] else []
+        above = "" if match["place"] == ROOT else f"{match['place']}."
+        places = [f"{above}{match['setting']}"] if match["setting"] else []
         for place in [*places, match["place"]]:
             if any(_within(place, key) or _within(key, place) for key in self.overridden):
                 return error
@@ -41,20 +43,6 @@ class Origin:
                 if line is not None:
                     return type(error)(f"{path}:{line}: {error}")
         return error
-
-
-def own_files(folder: Path | None, choices: Mapping[str, str | None]) -> Iterator[tuple[Path, str]]:
-    """Yield the user's files among the chosen ones, with the package that each fills.
-
-    Args:
-        folder: The user's folder.
-        choices: Names of the chosen files, by group, in the order of the defaults.
-    """
-    for group, name in choices.items():
-        path = folder / group / f"{name}.yaml" if folder else None
-        if path and path.is_file():
-            is_global = "@package _global_" in path.read_text(encoding="utf-8").partition("\n")[0]
-            yield path, "" if is_global else group
 
 
 def line_of(path: Path, place: str, package: str) -> int | None:

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from snnlab.errors import ConfigError
+from snnlab.config.folders import GLOBAL_GROUPS
+from snnlab.errors import ConfigError, listing
+from snnlab.settings import key_of, quoted
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 Rivals = Mapping[str, Collection[str]]
 
@@ -34,7 +41,143 @@ SURROGATE_RIVALS: Rivals = {
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")
 
-_ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
+
+# Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
+_TEXTS = (
+    *("name", "output_dir", "init_from", "dir", "dirpath", "save_dir"),
+    *("root", "store_dir", "labels", "split_file", "folder", "storage"),
+)
+# What Hydra may be told of its own: where runs go. The rest of it belongs to a way of starting runs that is not ours.
+HYDRAS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_INSTEAD = {
+    "launcher": "snnlab train -m launcher=joblib workers=N trains several runs at a time",
+    "sweeper": "snnlab sweep searches for better settings",
+    "job_logging": "what a run says is in its log.txt",
+    "hydra_logging": "what a run says is in its log.txt",
+    "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
+    "mode": "-m trains several runs",
+    "searchpath": "--config-dir DIR names a folder of YAML files of yours",
+    "callbacks": "callbacks=... are those of the trainer",
+}
+# Groups of which several files can be taken together.
+_TOGETHER = ("logger", "callbacks")
+
+
+def checked(overrides: Sequence[str], groups: Collection[str], *, several: bool = False) -> list[str]:
+    """Return the overrides as Hydra's grammar takes them: texts quoted, a list of one file as that file.
+
+    Args:
+        overrides: As typed.
+        groups: Names of the config groups.
+        several: Whether a setting may have several values, for as many runs.
+
+    Raises:
+        ConfigError: if one says something of Hydra's own that is not used here, or several files of such a group.
+    """
+    for text in overrides:
+        _refuse_hydras(text)
+        _refuse_unplaced(text)
+        _refuse_marked_group(text, groups)
+    return [_one_file(_as_text(text, several), groups, several) for text in overrides]
+
+
+def repeated(overrides: Sequence[str]) -> list[str]:
+    """Return in words which settings are set more than once, to different values: the last one counts."""
+    values: dict[str, list[str]] = {}
+    for text in overrides:
+        if "=" in text and not text.startswith("~"):
+            values.setdefault(key_of(text), []).append(text.partition("=")[2])
+    return [
+        f"{key} is set {len(said)} times, to {listing(said)}; the last one counts"
+        for key, said in values.items()
+        if len(set(said)) > 1
+    ]
+
+
+def _as_text(text: str, several: bool) -> str:
+    match = _ASSIGNMENT.match(text.lstrip("+"))
+    if match is None or match["value"][:1] in ("", "'", '"') or match["value"] == "null":
+        return text
+    value, is_text = match["value"], match["key"].rpartition(".")[2] in _TEXTS
+    parsed = _parsed(text)
+    if parsed is None:
+        right = value[0] in "[{" and not is_text  # a list or a mapping with a mistake in it
+    else:
+        sweeps = several and parsed.is_sweep_override()
+        right = not is_text or sweeps or value[0] in "[{" or parsed.value() == value
+    return text if right else f"{text[: -len(value)]}{quoted(value)}"
+
+
+def _parsed(text: str) -> Override | None:
+    """Return an override as Hydra's grammar reads it, None where it does not."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_overrides([text])[0]
+    except HydraException:
+        return None
+
+
+def _one_file(text: str, groups: Collection[str], several: bool) -> str:
+    match = _ASSIGNMENT.match(text.lstrip("+"))
+    if match is None or match["key"] not in groups:
+        return text
+    if not re.fullmatch(r"\[.*\]", match["value"]):
+        return _as_name(text, match["value"])
+    files = [name.strip() for name in match["value"][1:-1].split(",") if name.strip()]
+    if len(files) == 1:
+        return f"{text[: -len(match['value'])]}{files[0]}"
+    if match["key"] in _TOGETHER or several:
+        return text
+    takes = f"only {' and '.join(_TOGETHER)} take several" if files else f"{match['key']}=null takes none"
+    raise ConfigError(f"{text}: takes one file, such as {match['key']}={files[0] if files else 'NAME'}; {takes}")
+
+
+def _as_name(text: str, value: str) -> str:
+    """Return the choice of a file by its name, one that Hydra's grammar would read as something else quoted.
+
+    Raises:
+        ConfigError: for a path, which would become part of the run's name.
+    """
+    head, name = text[: -len(value)], value.strip("'\"")
+    ending = Path(name).suffix in (".yaml", ".yml")
+    if name.startswith(("/", "./", "../", "~")) or (ending and "/" in name):
+        folder = Path(name).parent.parent if Path(name).parent.name == head.strip("+=") else "DIR"
+        raise ConfigError(f"{text}: takes a file's name; write --config-dir {folder} {head}{Path(name).stem or 'NAME'}")
+    if ending:
+        raise ConfigError(f"{text}: write {head}{Path(name).stem}")
+    parsed = _parsed(text)
+    of_other_kind = parsed is not None and isinstance(parsed.value(), bool | int | float)
+    return f"{head}{quoted(value)}" if of_other_kind else text
+
+
+def _refuse_hydras(text: str) -> None:
+    """Raise for a setting of Hydra's own that nothing here would follow, or for a folder that is none."""
+    key, value = key_of(text), text.partition("=")[2]
+    head, _, rest = key.replace("/", ".").partition(".")
+    if key in HYDRAS and (value == "null" or value[:1] in ("[", "{")):
+        raise ConfigError(f"{text}: name a folder")
+    if head == "hydra" and key not in HYDRAS:
+        instead = _INSTEAD.get(rest.partition(".")[0], f"Hydra is told {listing(HYDRAS)}")
+        raise ConfigError(f"{key}: is not used here; {instead}")
+
+
+def _refuse_unplaced(text: str) -> None:
+    """Raise for a setting of a group whose files' settings are all settings of the experiment itself."""
+    group, dot, setting = key_of(text).partition(".")
+    if group in GLOBAL_GROUPS and dot:
+        raise ConfigError(f"{text}: would go nowhere; write {setting}={text.partition('=')[2]}")
+
+
+def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
+    """Raise for Hydra's ways to add a group, or to fill another place with its file."""
+    group, at, _ = key_of(text).partition("@")
+    if group in groups and at and not text.startswith("+"):
+        raise ConfigError(f"{text}: a group's file fills its own place; write {group}={text.partition('=')[2]}")
+    if group in groups and text.startswith("+") and not at and not text.partition("=")[2].startswith("{"):
+        raise ConfigError(f"{text}: the group is there already; write {text.lstrip('+')}")
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
@@ -64,7 +207,7 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
     match = _ASSIGNMENT.match(text)
     if not match or match["key"].startswith("hydra."):
         return [text]
-    if match["key"] in groups:
+    if match["key"] in groups and not match["value"].startswith("{"):
         return [f"~{match['key']}" if match["value"] == "null" else text]
     if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_WHOLE)):
         # Hydra merges a mapping into the file's, so that the size of another formula would stay there, and puts no

@@ -21,7 +21,7 @@ def import_plugins(names: Sequence[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever a stranger's module raises is the user's to see, as one line
+        except (Exception, SystemExit) as error:  # whatever a module raises is the user's to see, as one line
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(
                 f"plugins: cannot import '{name}' ({reason}); searched sys.path and {os.getcwd()}"

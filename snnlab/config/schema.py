@@ -65,6 +65,7 @@ class Experiment:
         test: Whether the chosen epoch is tested.
         record: This experiment as the run's `config.yaml` will hold it.
         origin: The files and overrides it was composed from.
+        command: What was typed for it, word by word.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Experiment:
     test: bool = True
     record: Node | None = None
     origin: Origin | None = None
+    command: Sequence[str] = ()
 
     @contextmanager
     def located_errors(self) -> Iterator[None]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from snnlab.config.catalog import group_files
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import check_settings
 
@@ -25,6 +27,11 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         ConfigError: if there is no such class, or it is not allowed.
     """
     target = node.get("_target_")
+    if target is None:
+        group, _, name = place.partition(".")
+        files = group_files(group, None)
+        choose = name if name in files else "default" if "default" in files else "NAME"
+        raise ConfigError(f"{place}: there is no _target_, so it is nothing yet; choose {group}={choose} first")
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{place}._target_: expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")
@@ -84,6 +91,31 @@ def partial_target(
             raise ConfigError(f"{place}: {target.__name__}: {error}") from error
 
     return build
+
+
+def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callable[[str], bool]) -> None:
+    """Refuse numbers that are none, or below 0 where that means nothing: what is built of them mostly takes them.
+
+    Args:
+        settings: Numbers, alone or in lists, and whatever else.
+        place: Where they stand.
+        not_negative: Whether a setting of this name cannot be below 0.
+
+    Raises:
+        ConfigError: naming the first such number.
+    """
+    for key, value in _numbers(settings):
+        if not math.isfinite(value):
+            raise ConfigError(f"{place}.{key}: expected a finite number, got {value}")
+        if value < 0 and not_negative(key):
+            raise ConfigError(f"{place}.{key}: must be 0 or more, got {value}")
+
+
+def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for key, value in settings.items():
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                yield key, number
 
 
 def _within(module: str, allowed: Collection[str]) -> bool:

@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from snnlab.config.catalog import group_files
 from snnlab.config.compose import readable_errors
 from snnlab.config.folders import config_folder, groups
+from snnlab.config.overrides import checked
+from snnlab.config.own_files import check_file
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import key_of
@@ -37,6 +39,7 @@ def read_file(group: str, name: str, own: Path | None, what: str, example: str) 
             f"{group}={name}: there is no such {what}.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
         )
     with readable_errors():
+        check_file(files[name], group)
         page = OmegaConf.to_container(OmegaConf.load(files[name]))
     if not isinstance(page, Mapping):
         raise ConfigError(f"{files[name]}: expected {example}")
@@ -52,7 +55,7 @@ def one_value(text: str) -> tuple[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     with readable_errors():
-        (parsed,) = OverridesParser.create().parse_overrides([text])
+        (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
     if parsed.is_sweep_override():
         raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
     return parsed.key_or_group, parsed.value()

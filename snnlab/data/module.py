@@ -170,6 +170,19 @@ class EventDataModule(L.LightningDataModule):
                 found[f"{name}_groups"] = np.unique(self.groups[part]).size
         return found
 
+    def batches(self, world: int = 1) -> dict[str, int]:
+        """Return how many batches an epoch has in each of `world` processes, by what they are for."""
+        size, split = self.settings.batch_size, self.split
+        parts = {
+            "train": (self.places_of(split.train), self.seed, self.repeats),
+            "val": (self.places_of(split.val), None, 1),
+            "test": (self.places_of(split.test), None, 1),
+        }
+        return {
+            name: len(BatchSampler(places, size, seed, repeats, 0, world if places.size >= world else 1))
+            for name, (places, seed, repeats) in parts.items()
+        }
+
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
         """Remember the batch's first recording, or window, for which the CPU would later have to wait."""
         window = () if batch.start is None else (int(batch.start[0]),)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, out_of_memory
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.membrane import plain_loops
@@ -78,14 +78,20 @@ def build_network(
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:
     """Run silent steps through a layer; return the shape that comes out, and its counts."""
-    x = torch.zeros(num_steps, 1, *in_shape)
+    try:
+        x = torch.zeros(num_steps, 1, *in_shape)
+    except (RuntimeError, MemoryError, TypeError) as error:  # the last of a number that is too large for PyTorch
+        words = out_of_memory(error) or str(error).splitlines()[0]
+        raise ConfigError(f"{place}: {words}, at an input of {list(in_shape)} in {num_steps} steps") from error
     counts: Counts = {}
     training = layer.training
     layer.eval()
     try:
         with torch.no_grad(), plain_loops(layer), torch.random.fork_rng(devices=[]):
             y = layer(x, counts=counts)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
+        if words := out_of_memory(error):
+            raise ConfigError(f"{place}: {words}, at an input of {list(in_shape)} in {num_steps} steps") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"{place}: {kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
     finally:

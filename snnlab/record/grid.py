@@ -19,13 +19,11 @@ from rich.table import Table
 
 from snnlab.console import table_console
 from snnlab.errors import DamagedError, RecordError
-from snnlab.files import remove_empty, unwritable, write_json, write_text
+from snnlab.files import unwritable, write_json, write_text
 from snnlab.record.metric_text import mean_sd_text
 from snnlab.record.run_reading import find_runs, is_run, read_ended
 
 FILE, TABLE = "grid.json", "table.csv"
-# Hydra's own record of a grid.
-_HYDRAS = "multirun.yaml"
 SCHEMA = 1
 SEED = "seed"
 # What is printed, for choosing first; table.csv has all.
@@ -61,14 +59,6 @@ class Grid:
             write_json(self.folder / FILE, page)
         except OSError as error:
             raise unwritable(self.folder, error) from error
-
-    def remove(self) -> None:
-        """Remove what says of runs that were never begun, and the folders that are empty then."""
-        for name in (FILE, _HYDRAS):
-            (self.folder / name).unlink(missing_ok=True)
-        for place in self.runs:
-            remove_empty(self.folder / place, 0)
-        remove_empty(self.folder, 2)
 
 
 @dataclass(frozen=True)

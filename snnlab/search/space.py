@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError, did_you_mean, listing
-from snnlab.settings import check_settings
+from snnlab.settings import check_settings, quoted
 
 if TYPE_CHECKING:
     import optuna
@@ -182,7 +182,7 @@ def written(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(written, value)) + "]"
     if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return quoted(value)
     return repr(value) if isinstance(value, float) else str(value)
 
 

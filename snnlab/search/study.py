@@ -89,6 +89,26 @@ def storage_url(folder: Path, named: str | None) -> str:
     return named or f"sqlite:///{(folder / FILE).absolute()}"
 
 
+def check_storage(named: str | None) -> None:
+    """Refuse a storage that cannot be opened, before anything runs; no file is made.
+
+    Args:
+        named: As the settings name it.
+
+    Raises:
+        SnnlabError: if its folder is not there, no server answers, or it is no storage at all.
+    """
+    if named is None:
+        return
+    path = f"/{named.removeprefix(_JOURNAL)}" if named.startswith(_JOURNAL) else None
+    if path is None and named.startswith("sqlite:///"):
+        path = named.removeprefix("sqlite:///")
+    if path is None:
+        open_storage(named)
+    elif not Path(path).absolute().parent.is_dir():
+        raise ConfigError(f"sweep.storage: {named} cannot be used: there is no folder {Path(path).absolute().parent}")
+
+
 def open_storage(url: str) -> BaseStorage:
     """Return the storage.
 

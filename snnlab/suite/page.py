@@ -44,8 +44,13 @@ def make_folder(folder: Path) -> None:
     """Make a suite's folder, where it is not there.
 
     Raises:
-        RecordError: if it cannot be made.
+        RecordError: if it cannot be made, or is a run's or a search's.
     """
+    for path in (folder, *folder.parents):
+        if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
+            raise RecordError(f"folder: {path} is the folder of a run; name another one for the suite")
+    if (folder / "sweep.yaml").is_file():
+        raise RecordError(f"folder: {folder} is the folder of a search; name another one for the suite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

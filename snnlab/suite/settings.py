@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
@@ -194,12 +194,18 @@ def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], 
             raise ConfigError(f"{place}: there is no {what} '{name}'.{did_you_mean(name, known)}\n  {listing(known)}")
 
 
+_OF_ARM = tuple(one.name for one in fields(Arm))
+
+
 def _arm(name: str, node: Any) -> Arm:
     place = f"{PLACE}.arms.{name}"
     _check_name(name, place)
     said: Any = {"overrides": node} if isinstance(node, list) else node
     if not isinstance(said, Mapping):
         raise ConfigError(f"{place}: expected overrides, [neuron=lif], or {{overrides: [...], note: ...}}")
+    if said and all(isinstance(value, str | int | float) for value in said.values()) and not set(said) & set(_OF_ARM):
+        overrides = ", ".join(f"{key}={value}" for key, value in said.items())
+        raise ConfigError(f"{place}: an arm is a list of overrides; write {name}: [{overrides}]")
     check_settings(Arm, said, place, "an arm")
     arm = Arm(**said)
     check_overrides(arm.overrides, place)

@@ -29,6 +29,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         # torch writing to the file itself would turn a full disk into an error that says nothing of it.
         content = io.BytesIO()
         torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # as Lightning does: a ModelCheckpoint names any folder
         write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import lightning as L
@@ -26,28 +26,11 @@ from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
 from snnlab.training.optimization.average import Average
 from snnlab.training.optimization.groups import rates
-from snnlab.training.optimization.schedules import RunLength
+from snnlab.training.optimization.schedules import MakeOptimizer, RunLength
+from snnlab.training.optimization.schedules import Schedule as Schedule
 from snnlab.training.processes.shares import Shares, size_of
 
 STAGES = ("train", "val", "test")
-
-MakeOptimizer = Callable[[nn.Module], Optimizer]
-
-
-class Schedule(NamedTuple):
-    """How the learning rate changes.
-
-    Attributes:
-        make: From the optimizer, and the run's length where it is needed, to the schedule.
-        interval: When it is stepped: each `epoch` or each `step`.
-        monitor: What it is told, where it wants to know something.
-        whole_run: Whether it needs the run's length.
-    """
-
-    make: Callable[[Optimizer, RunLength | None], Any]
-    interval: str = "epoch"
-    monitor: str = "val/loss"
-    whole_run: bool = False
 
 
 class Options(NamedTuple):

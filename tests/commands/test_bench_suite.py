@@ -100,13 +100,24 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
         ),
         (["suite=smoke", "--dri-run=1"], "there is no option --dri-run"),
         (["smoke"], "bench: there is no action smoke"),
+        (["suite=smoke", "neuron.taumem=3"], "Did you mean 'tau_mem'?"),
+        (["suite=smoke", "optimizer.lr=fast"], "optimizer.lr: expected a number, got 'fast'"),
+        (["suite=wrong", "--config-dir", "mine"], "bad on p: model=mlp_liff: there is no such file"),
+        (["suite=smoke", "folder=run"], "run is the folder of a run; name another one"),
+        (["suite=smoke", "folder=run/inner"], "run is the folder of a run; name another one"),
     ],
 )
 def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab, arguments: list[str], words: str):
+    (workplace / "run" / "checkpoints").mkdir(parents=True)
+    (workplace / "run" / "config.yaml").write_text("")
+    (workplace / "mine" / "suite").mkdir(parents=True)
+    arms = "{good: [model=mlp_lif], bad: [model=mlp_liff]}"
+    (workplace / "mine" / "suite" / "wrong.yaml").write_text(f"arms: {arms}\ndatasets: {{p: [data=spike_patterns]}}\n")
+    before = set(workplace.rglob("*"))
     done = snnlab("bench", *arguments)
     assert done.status == 2
     assert words in done.err
-    assert not (workplace / "outputs").exists()
+    assert set(workplace.rglob("*")) == before
 
 
 def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_corrected(

@@ -33,6 +33,15 @@ def test_a_misspelt_command_exits_with_2_and_proposes_the_right_one():
     assert not done.stdout
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("test", "evaluate"), ("eval", "evaluate"), ("fit", "train")])
+def test_a_command_of_another_framework_leads_to_ours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: str, meant: str
+):
+    monkeypatch.setattr(sys, "argv", ["snnlab", typed, "outputs/NAME/TIME_SEED"])
+    assert cli.main() == 2
+    assert f"there is no command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
+
+
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     import snnlab
 

@@ -6,10 +6,12 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snnlab.search import engines
+from snnlab.training.module import SpikingModule
 
 from .conftest import FAST, Outcome
 
@@ -33,31 +35,54 @@ def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path,
     assert "4 runs: mean ± sd over seeds" in listed.out
 
 
-def test_a_launcher_trains_the_same_runs_and_passes_over_mistakes(
+def test_a_launcher_trains_the_same_runs_and_goes_on_with_them(
     workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(engines, "engine", lambda *_: engines.Here())
     given = (*GRID, "test=false", digits_store, "launcher=joblib", "workers=2", "hydra.sweep.dir=outputs/mine")
-    done = snnlab("train", *given, "neuron.tau_mem=-1,5")
-    assert done.status == 2
-    assert done.err.count("tau_mem must be > 0 ms, got -1") == 2
+    done = snnlab("train", *given)
+    assert done.status == 0, done.err
     assert "4 of 4" in done.err
     folder = workplace / "outputs" / "mine"
     assert Path(done.out.splitlines()[-1]) == folder
-    assert sorted(path.parent.name for path in folder.glob("*/result.json")) == ["2_0", "3_1"]
+    assert sorted(path.parent.name for path in folder.glob("*/result.json")) == ["0_0", "1_1", "2_0", "3_1"]
     assert [(row["neuron.tau_mem"], row["runs"], row["missing"]) for row in rows(folder)] == [
-        ("-1", "0", "2"),
         ("5", "2", "0"),
+        ("10", "2", "0"),
     ]
     before = (folder / "2_0" / "result.json").stat().st_mtime_ns
-    again = snnlab("train", *given, "neuron.tau_mem=-1,5")
-    assert again.status == 2
+    again = snnlab("train", *given)
+    assert again.status == 0
     assert (folder / "2_0" / "result.json").stat().st_mtime_ns == before
-    for other, named in (("neuron.tau_mem=-1,7", "2_0"), ("neuron.v_threshold=2", "neuron.v_threshold=2")):
-        refused = snnlab("train", *given, "neuron.tau_mem=-1,5", other)
+    for other, named in (("neuron.tau_mem=5,7", "3_1"), ("neuron.v_threshold=2", "neuron.v_threshold=2")):
+        refused = snnlab("train", *[text for text in given if "tau_mem" not in text or "v_th" in other], other)
         assert refused.status == 2
         assert f"holds runs of other settings ({named}); hydra.sweep.dir=FOLDER begins another" in refused.err
     assert rows(folder)[1]["runs"] == "2"
+
+
+def test_runs_one_after_the_other_go_on_where_the_grid_was_stopped(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    given = ("-m", *FAST, "seed=0,1", "logger=none", "pictures=null", "test=false", digits_store)
+    where = "hydra.sweep.dir=outputs/mine"
+    genuine, stops = SpikingModule.training_step, iter([False] * 3 + [True])
+
+    def stopped(*arguments: Any) -> Any:
+        if next(stops, False):
+            raise KeyboardInterrupt
+        return genuine(*arguments)
+
+    monkeypatch.setattr(SpikingModule, "training_step", stopped)
+    assert snnlab("train", *given, where).status == 130
+    states = [json.loads(path.read_text())["status"] for path in sorted(workplace.glob("outputs/mine/*/result.json"))]
+    assert states == ["completed", "interrupted"]
+    first = workplace / "outputs" / "mine" / "0_0" / "result.json"
+    before = first.read_bytes()
+    done = snnlab("train", *given, where)
+    assert done.status == 0, done.err
+    assert first.read_bytes() == before
+    assert [row["runs"] for row in rows(workplace / "outputs" / "mine")] == ["2"]
 
 
 @pytest.mark.parametrize(
@@ -65,8 +90,13 @@ def test_a_launcher_trains_the_same_runs_and_passes_over_mistakes(
     [
         ("seed=", "seed= is empty; a grid takes values"),
         ("launcher=jobli", "Did you mean 'joblib'?"),
-        ("hydra/launcher=joblib", "snnlab has its own: launcher=joblib"),
-        ("launcher=joblib --cfg", "there is no option --cfg"),
+        ("hydra/launcher=joblib", "hydra/launcher: is not used here; snnlab train -m launcher=joblib"),
+        ("launcher=joblib --cfg job", "--cfg prints one configuration; leave out -m"),
+        ("seed=0,1 --cfg job", "--cfg prints one configuration; leave out -m"),
+        ("seed=0,a", "seed: expected a whole number, got 'a' (with seed=a)"),
+        ("neuron=lif,liff", "neuron=liff: there is no such file"),
+        ("neuron.tau_mem=-1,5 seed=0,1", "tau_mem must be > 0 ms, got -1"),
+        ("seed=0,1 trainer.precision=16-mixed trainer.accelerator=cpu", "16-mixed needs a GPU"),
         ("launcher=joblib worker=2", "there is no setting 'worker'. Did you mean 'workers'?"),
         ("seed=0,1 neuron.taumem=3", "Did you mean 'tau_mem'?"),
     ],

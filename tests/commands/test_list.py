@@ -161,3 +161,20 @@ def test_a_packed_copy_that_is_damaged_or_of_an_earlier_format_is_not_ready(
     found = rows(done.out)
     assert found["shd"][0] == "packed, but damaged"
     assert found["ssc"][0] == "fetched on first use"
+
+
+def test_kinds_of_types_and_kinds_of_files_are_told_apart(snnlab: Snnlab):
+    lines = snnlab("list").out.splitlines()
+    types, files = (
+        lines.index("what a YAML file names as type, with its settings:"),
+        lines.index("YAML files, chosen behind the command:"),
+    )
+    place = {line.split()[0]: number for number, line in enumerate(lines) if line.startswith("  ")}
+    assert types < place["losses"] < files < place["loss"]
+    assert types < place["datasets"] < files < place["data"]
+
+
+def test_a_word_that_several_names_begin_with_leads_to_all_of_them(snnlab: Snnlab):
+    done = snnlab("list", "layers", "conv")
+    assert done.status == 2
+    assert all(f"'{name}'" in done.err for name in ("conv1d", "conv2d", "conv3d"))

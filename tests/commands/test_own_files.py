@@ -66,6 +66,9 @@ def test_new_writes_an_experiment_that_composes_to_the_same(workplace: Path, snn
         (["experiment", "my-net"], "cannot be a name"),
         (["experiment", "x", "neuron=liff"], "Did you mean 'lif'"),
         (["experiment", "x", "~model.layers.pool1"], "not this"),
+        (["experiment", "x", "neuron.taumem=3"], "Did you mean 'tau_mem'?"),
+        (["experiment", "x", "optimizer.lr=abc"], "optimizer.lr: expected a number"),
+        (["experiment", "x", "--forse"], "Did you mean '--force'?"),
     ],
 )
 def test_new_writes_nothing_after_a_mistake(arguments: list, message: str, workplace: Path, snnlab: Snnlab):
@@ -73,6 +76,17 @@ def test_new_writes_nothing_after_a_mistake(arguments: list, message: str, workp
     assert done.status == 2
     assert message in done.err
     assert not (workplace / "mine").exists()
+
+
+def test_new_writes_over_a_file_only_where_it_is_forced_to(workplace: Path, snnlab: Snnlab):
+    assert snnlab("new", "experiment", "mine", "seed=1").status == 0
+    refused = snnlab("new", "experiment", "mine", "seed=2")
+    assert refused.status == 2
+    assert "is there already; --force writes over it" in refused.err
+    assert compose_once(["experiment=mine"], workplace / "mine")[0].seed == 1
+    assert snnlab("new", "experiment", "mine", "seed=2", "output_dir=/a/lr=0.1", "--force").status == 0
+    written = compose_once(["experiment=mine"], workplace / "mine")[0]
+    assert (written.seed, written.output_dir) == (2, "/a/lr=0.1")
 
 
 def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab: Snnlab):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,14 +213,30 @@ def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnla
         ),
         (["FILE", "--pieces", "soon"], "--pieces needs a length in ms, got soon"),
         (["FILE", "--colums", "x"], "Did you mean '--columns'"),
+        (["/dev/null"], "/dev/null: files of events end in .npy, .npz, .csv"),
+        (["PICKLED"], "pickled.npy: cannot be read (it holds no array of numbers)"),
         (["BAD"], "is of another sensor: x spans 0..99, and this run's sensor has 16 x 8 pixels"),
     ],
 )
 def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], message: str) -> None:
     source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
     np.save(tmp_path / "bad.npy", np.array([[0, 0, 0, 1], [99, 0, 1, 1]]))
-    places = {"FILE": str(source), "BAD": str(tmp_path / "bad.npy")}
+    (tmp_path / "pickled.npy").write_text("hello")
+    places = {"FILE": str(source), "BAD": str(tmp_path / "bad.npy"), "PICKLED": str(tmp_path / "pickled.npy")}
     done = snnlab("predict", str(run), *(places.get(word, word) for word in arguments))
     assert done.status == 2
+    assert not done.out  # no head of a table without rows
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_table_of_events_may_come_through_a_pipe(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    text = "1,2,0,1\n4,5,60,0\n"
+    (tmp_path / "plain.csv").write_text(text)
+    os.mkfifo(tmp_path / "pipe.csv")
+    writer = threading.Thread(target=(tmp_path / "pipe.csv").write_text, args=(text,))
+    writer.start()
+    plain, piped = (_rows(snnlab("predict", str(run), str(tmp_path / f"{name}.csv"))) for name in ("plain", "pipe"))
+    writer.join()
+    assert [{**row, "file": ""} for row in plain] == [{**row, "file": ""} for row in piped]
+    assert plain[0]["events"] == "2"

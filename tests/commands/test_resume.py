@@ -297,6 +297,7 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
         ("optimizer.lr=1", "optimizer.lr: a resumed run goes on with"),
         ("loss.over_time=max", "loss.over_time: "),
         ("trainer.max_epochs=1", "trainer.max_epochs: the run has begun its epoch 2 already; set 2 or more"),
+        ("trainer.max_epochs=a", "trainer.max_epochs: expected a whole number"),
         ("resume=elsewhere", "resume: name one run's folder"),
         ("-m", "train resume=RUN: there is no option -m. It takes --config-dir"),
     ],

@@ -115,6 +115,8 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
         (["sweep=defualt"], "Did you mean 'default'?"),
         (["resume=nowhere"], "nowhere: is no sweep's folder"),
         (["sweep.wrokers=3"], "Did you mean 'workers'?"),
+        (["sweep.storage=nowhere"], "sweep.storage: nowhere cannot be used"),
+        (["sweep.storage=sqlite:////no/such/folder/study.db"], "there is no folder /no/such/folder"),
     ],
 )
 def test_a_mistake_is_found_before_anything_runs(

@@ -16,6 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.events.framing import Framing
+from snnlab.training.module import SpikingModule
 
 from .conftest import FAST, Outcome
 
@@ -79,6 +80,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "test accuracy" in done.out
     assert "rate (Hz)" in done.out
+    assert "training: 1 epochs, 2 batches each" in done.err
 
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "completed"
@@ -87,6 +89,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
         assert isinstance(result["metrics"][key], float), key
     assert result["metrics"]["params"] == 2312 * 16 + 16 * 10
     assert {"fit_s", "samples_per_s", "first_step_s", "peak_rss_mb", "peak_device_mb"} == set(result["timing"])
+    assert result["provenance"]["command"] == ["snnlab", "train", *FAST, digits_store]
     assert {"git", "packages", "device", "threads", "config_hash", "data_fingerprint", "split_hash"} <= set(
         result["provenance"]
     )
@@ -159,13 +162,70 @@ def test_the_overrides_of_the_readme_work_together(workplace: Path, snnlab: Snnl
     assert config.optimizer._target_ == "torch.optim.RMSprop"
 
 
-def test_several_runs_each_get_a_folder_and_one_mistake_stops_none(workplace: Path, snnlab: Snnlab, digits_store: str):
-    done = snnlab("train", "-m", *FAST, digits_store, "neuron.tau_mem=-1,5", "seed=0,1", "test=false", "logger=none")
-    assert done.status == 2
-    assert done.err.count("tau_mem must be > 0 ms, got -1") == 1  # said once for all runs that have it
+def test_several_runs_each_get_a_folder_of_the_grids(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", "-m", *FAST, digits_store, "seed=0,1", "test=false", "logger=none")
+    assert done.status == 0, done.err
     folders = sorted(path.parent for path in workplace.glob("outputs/*/*_sweep/*/result.json"))
-    assert [folder.name for folder in folders] == ["2_0", "3_1"]
+    assert [folder.name for folder in folders] == ["0_0", "1_1"]
     assert not (workplace / "multirun").exists()
+
+
+def test_what_was_typed_is_in_the_record_of_python_of_a_grid_and_of_a_resumed_run(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    def command(folder: Path) -> list[str]:
+        return json.loads((folder / "result.json").read_text())["provenance"]["command"]
+
+    quiet = (*FAST, digits_store, "logger=none", "pictures=null", "test=false")
+    assert command(train(*quiet).folder) == ["snnlab.train", *quiet]
+    done = snnlab("train", "-m", *quiet, "seed=1,2")
+    runs = list(Path(done.out.splitlines()[-1]).glob("*_*"))
+    assert [command(run) for run in runs] == [["snnlab", "train", "-m", *quiet, "seed=1,2"]] * 2
+
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpikingModule, "validation_step", ctrl_c)
+        secret = ["output_dir=mysql://me:secret@host"]
+        assert snnlab("train", *quiet, *secret).status == 130
+    (run,) = (path.parent for path in workplace.rglob("result.json") if "mysql" in str(path))
+    assert command(run) == ["snnlab", "train", *quiet, "output_dir=mysql://me:***@host"]
+    assert snnlab("train", f"resume={run}").status == 0
+    page = json.loads((run / "result.json").read_text())
+    assert page["provenance"]["command"][-1] == "output_dir=mysql://me:***@host"
+    assert [entry["command"] for entry in page["resumed"]] == [["snnlab", "train", f"resume={run}"]]
+
+
+def test_a_run_below_any_folder_is_opened_by_every_command(workplace: Path, snnlab: Snnlab, digits_store: str):
+    place = "out/lr=0.1/a'b, [c] {d} #&ü"
+    done = snnlab("train", *FAST, digits_store, f"output_dir={place}", "logger=none", "pictures=null")
+    assert done.status == 0, done.err
+    run = str(Path(done.out.splitlines()[-1]).relative_to(workplace))
+    assert run.startswith(place)
+    for command in (
+        ["show", run],
+        ["evaluate", run, "--split", "val"],
+        ["export", run, "--what", "weights", "--out", "w.npz"],
+        ["doctor", run],
+        ["report", run],
+        ["runs", "list", place],
+        ["train", f"resume={run}"],
+    ):
+        opened = snnlab(*command)
+        assert opened.status in (0, 1 if command[0] == "doctor" else 0), (command, opened.err)  # 1: it found something
+
+
+def test_a_folder_that_a_callback_or_a_logger_cannot_make_is_named(workplace: Path, snnlab: Snnlab, digits_store: str):
+    (workplace / "file").write_text("")
+    checkpoint = "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: file/mine}"
+    for typed in (["logger=none", f"+callbacks.mine={checkpoint}"], ["logger.tensorboard.save_dir=file/mine"]):
+        done = snnlab("train", *FAST, digits_store, "pictures=null", "monitors=null", *typed)
+        assert done.status == 2
+        assert "file/mine: Not a directory; the run is incomplete" in done.err
+    kept = snnlab("train", *FAST, digits_store, "logger=none", f"+callbacks.mine={checkpoint.replace('file', 'new')}")
+    assert kept.status == 0, kept.err
+    assert list((workplace / "new" / "mine").glob("*.ckpt"))
 
 
 def test_a_bug_in_a_plugin_shows_its_traceback_and_is_recorded(workplace: Path, digits_store: str):

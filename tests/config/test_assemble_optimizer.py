@@ -54,7 +54,7 @@ def test_without_weight_decay_there_is_one_group():
     [
         ("optimizer.groups.time_constants={lr: 1}", r"optimizer\.groups\.time_constants: nothing is called"),
         ("optimizer.groups.biases={lrr: 1}", r"optimizer\.groups\.biases: unknown setting 'lrr'.*Did you mean 'lr'"),
-        ("optimizer.groups.biases={lr: -1}", r"optimizer\.groups\.biases: Adam: Invalid learning rate"),
+        ("optimizer.groups.biases={lr: -1}", r"optimizer\.groups\.biases\.lr: must be 0 or more, got -1"),
         ("optimizer.groups.biases=3", r"optimizer\.groups\.biases: expected settings of the optimizer"),
         ("optimizer.groups.a={match: 3}", r"optimizer\.groups\.a\.match: expected text or a list of text"),
         ("optimizer.groups=[biases]", r"optimizer\.groups: expected named groups"),

@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.config.composing import compose_once
 from snnlab.config.layers import merge
-from snnlab.config.overrides import SURROGATE_WAYS, mark_overrides, merged
+from snnlab.config.overrides import SURROGATE_WAYS, checked, mark_overrides, merged, repeated
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
@@ -152,3 +152,73 @@ def test_the_surrogate_of_a_composed_layer_is_what_was_asked_for(overrides: list
 def test_a_later_override_takes_the_place_of_an_earlier_one_and_of_its_rival():
     given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
     assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]
+
+
+PATHS = [
+    "~/data",
+    "/home/jürgen",
+    "/a/lr=0.1",
+    "a'b",
+    'a"b',
+    "a#b",
+    "a&b",
+    "a[b]",
+    "a{b}",
+    "a b",
+    "a,b",
+    "a(b)",
+    "C:\\x",
+]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "2024", "true", "1e3", "a\\'b", "a\\"])
+def test_any_path_is_taken_as_it_is_typed(path: str):
+    (text,) = checked([f"output_dir={path}"], GROUPS)
+    assert compose_once([text], None)[0].output_dir == path
+    assert checked([text], GROUPS) == [text]
+
+
+@pytest.mark.parametrize(
+    "text", ["output_dir=a/b", "output_dir='a b'", "name=null", "seed=3", "neuron.surrogate={type: atan}"]
+)
+def test_what_the_grammar_takes_stays_as_it_is(text: str):
+    assert checked([text], GROUPS) == [text]
+
+
+def test_values_of_a_grid_stay_several():
+    assert checked(["data.root=a,b", "output_dir=x=1,y"], GROUPS, several=True) == [
+        "data.root=a,b",
+        "output_dir='x=1,y'",
+    ]
+
+
+def test_a_list_of_one_file_is_that_file():
+    assert checked(["model=[mlp_lif]"], GROUPS) == ["model=mlp_lif"]
+    assert checked(["logger=[csv,tensorboard]"], {"logger"}) == ["logger=[csv,tensorboard]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model=[mlp_lif,conv_lif]", "takes one file, such as model=mlp_lif"),
+        ("model=[]", "model=null takes none"),
+        ("hydra.job.chdir=true", r"hydra.job.chdir: is not used here; Hydra is told hydra\.run\.dir"),
+        ("hydra/launcher=joblib", "snnlab train -m launcher=joblib"),
+        ("+model=mlp_lif", "write model=mlp_lif"),
+        ("model@there=mlp_lif", "write model=mlp_lif"),
+    ],
+)
+def test_what_hydra_takes_and_nothing_here_follows_is_refused(text: str, words: str):
+    with pytest.raises(ConfigError, match=words):
+        checked([text], GROUPS)
+
+
+def test_a_mapping_for_a_group_is_merged_into_it():
+    experiment, _ = compose_once(["callbacks={mine: {_target_: lightning.pytorch.callbacks.Timer}}"], None)
+    assert list(experiment.callbacks or {}) == ["mine"]
+
+
+def test_what_is_set_more_than_once_is_told_with_its_values():
+    assert repeated(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"]) == [
+        "seed is set 2 times, to 1, 2; the last one counts"
+    ]

@@ -31,6 +31,7 @@ def test_an_arm_may_be_its_overrides_alone():
         ({"arms": {"a/b": []}}, "suite.arms.a/b: a name is a folder's too"),
         ({"arms": {"a": "neuron=lif"}}, r"suite.arms.a: expected overrides, \[neuron=lif\]"),
         ({"arms": {"a": {"override": []}}}, "Did you mean 'overrides'"),
+        ({"arms": {"a": {"model": "mlp_lif", "neuron": "alif"}}}, r"write a: \[model=mlp_lif, neuron=alif\]"),
         ({"arms": {"a": ["neuron"]}}, "suite.arms.a: expected overrides such as model=conv_lif, got 'neuron'"),
         ({"arms": {"a": ["seed=3"]}}, r"seed=3: seeds=\[0,1,2\] names a suite's seeds"),
         ({"arms": {"a": {"datasets": ["digit"]}}}, "there is no dataset 'digit'. Did you mean 'digits'"),

@@ -35,7 +35,9 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
     except DataError:
         raise
     except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read ({str(error) or type(error).__name__})") from error
+        # NumPy takes whatever it does not know for a pickle, and tells how those are allowed.
+        reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be read ({reason})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
         reading = Reading("us", reading.time_origin, reading.sort)
     return events_of(columns, reading, sensor_size, str(path))
@@ -88,14 +90,12 @@ def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: Sens
 
 
 def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig") as file:  # read once, from its beginning on: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
         words = [word.strip().strip('"') for word in head.split(delimiter)]
         named = not all(_is_number(word) for word in words)
-        if not named:
-            file.seek(0)
-        rows = [line for line in file if line.strip()]
+        rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
     if not rows:
         return {name: np.empty(0, np.int64) for name in "txyp"}
     # Whole numbers as such: a double has not enough digits for nanoseconds since 1970.

@@ -25,7 +25,7 @@ class Neuron(TemporalLayer, ABC):
 
     Args:
         recurrent: Whether the neurons' outputs come back to them one step later: `true`, or what brings them,
-            `{type: dense, autapses: false}`. The registry adds this setting to every neuron; see `Recurrent`.
+            `{type: dense, autapses: false}`. Every neuron takes it.
 
     Shape:
         x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`; returns `[T, B, ...]` and the state.

@@ -49,7 +49,7 @@ class SpikingMembrane(LeakyMembrane):
         reset_delay: Whether the reset acts one step after its spike.
         detach_reset: Whether the gradient leaves the reset out.
         threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
-        surrogate: A `Surrogate`, or its YAML node.
+        surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` has them.
 
     Raises:
         ValueError: if a value is out of its range or cannot be learned, or a delay is asked for where nothing is reset.

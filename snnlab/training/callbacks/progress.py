@@ -40,8 +40,10 @@ class EpochLines(Checkpoint):
         self._samples = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin with an epoch that is resumed."""
+        """Begin with an epoch that is resumed; where no bar is drawn, say that it begins: its line may take long."""
         self.on_train_epoch_start(trainer, pl_module)
+        if not draws_bars():
+            _log.info("training: %s epochs, %s batches each", _epochs(trainer), trainer.num_training_batches)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember how far the count of samples was."""
@@ -51,7 +53,7 @@ class EpochLines(Checkpoint):
         """Say the epoch's line."""
         values = trainer.callback_metrics
         shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _SHOWN if name in values]
-        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+        total = _epochs(trainer)
         speed = (self.timing.samples - self._samples) / self.timing.epoch_s if self.timing.epoch_s else 0.0
         head = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
         tail = f"{self.timing.epoch_s:.1f} s, {speed:.0f} samples/s"
@@ -60,6 +62,11 @@ class EpochLines(Checkpoint):
             [head, *(f"{brief} {text}".strip() for _, text, brief in shown), f"| {self.timing.epoch_s:.0f} s"]
         )
         _log.info(line, extra={"short": short})
+
+
+def _epochs(trainer: L.Trainer) -> int | str:
+    """Return how many epochs are trained, `?` where that is open."""
+    return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
 
 
 def console_callbacks(timing: Timing, *, bar: bool = True) -> list[L.Callback]:

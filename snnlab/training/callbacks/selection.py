@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -12,6 +13,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from snnlab.errors import RecordError
 from snnlab.training.checkpoints import read_checkpoint
+
+_log = logging.getLogger(__name__)
 
 Rule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
@@ -25,7 +28,7 @@ class Selection(Checkpoint):
     Args:
         folder: Where the checkpoints go.
         rule: `lowest_val_loss`; `best_val_accuracy`, ties by loss; or `last`. The earlier of two equal epochs is kept;
-            an epoch before the first validation is not chosen.
+            an epoch before the first validation is kept only until that.
     """
 
     def __init__(self, folder: Path, rule: Rule) -> None:
@@ -43,13 +46,17 @@ class Selection(Checkpoint):
             for name in ("val/loss", "val/accuracy")
             if name in trainer.callback_metrics
         }
-        if values or self.rule == "last":
-            key = self._rank(values)
-            if self._key is None or key < self._key or self.rule == "last":
-                self._key, self.values, self.epoch = key, values, trainer.current_epoch
-                if trainer.is_global_zero and self.best_path.is_file() and not self._before_path.is_file():
-                    os.replace(self.best_path, self._before_path)
-                trainer.save_checkpoint(self.best_path, weights_only=True)
+        key = self._rank(values) if values or self.rule == "last" else None
+        if self._key is None or self.rule == "last" or (key is not None and key < self._key):
+            self._key, self.values, self.epoch = key, values, trainer.current_epoch
+            if trainer.is_global_zero and self.best_path.is_file() and not self._before_path.is_file():
+                os.replace(self.best_path, self._before_path)
+            trainer.save_checkpoint(self.best_path, weights_only=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say that no epoch could be chosen."""
+        if self.rule != "last" and self._key is None:
+            _log.warning("no epoch was validated; the last one is the chosen one")
 
     def agreed(self) -> None:
         """Forget the epoch chosen before: a checkpoint was made that knows the new one."""

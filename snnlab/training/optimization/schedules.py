@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -13,6 +15,7 @@ from snnlab.registry import Registry
 
 SCHEDULES = Registry("schedule")
 
+MakeOptimizer = Callable[[nn.Module], Optimizer]
 Span = Annotated[float | str, "part of the run, or 'N epochs', or 'N steps'"]
 
 
@@ -26,6 +29,22 @@ class RunLength(NamedTuple):
 
     steps: int
     epoch: float
+
+
+class Schedule(NamedTuple):
+    """How the learning rate changes.
+
+    Attributes:
+        make: From the optimizer, and the run's length where it is needed, to the schedule.
+        interval: When it is stepped: each `epoch` or each `step`.
+        monitor: What it is told, where it wants to know something.
+        whole_run: Whether it needs the run's length.
+    """
+
+    make: Callable[[Optimizer, RunLength | None], Any]
+    interval: str = "epoch"
+    monitor: str = "val/loss"
+    whole_run: bool = False
 
 
 class Curve(ABC):

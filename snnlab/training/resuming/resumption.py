@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Resumption:
         changed: Settings that are different from now on: `{setting: [before, after]}`.
         at: The time, ISO 8601.
         longer: Whether the schedule of the learning rate is another from now on.
+        command: What was typed to go on.
     """
 
     checkpoint: Path | None
@@ -33,6 +34,7 @@ class Resumption:
     changed: Mapping[str, Any]
     at: str
     longer: bool = False
+    command: Sequence[str] = ()
 
     @property
     def position(self) -> Position:
@@ -47,7 +49,7 @@ class Resumption:
     @property
     def resumed(self) -> list[dict[str, Any]]:
         """One entry for each time that the run was resumed, this one too."""
-        now = {**self.position._asdict(), "at": self.at, "changed": dict(self.changed)}
+        now = {**self.position._asdict(), "at": self.at, "changed": dict(self.changed), "command": list(self.command)}
         return [*self.node.get("resumed", []), now]
 
     def words(self, epochs: int | None) -> str:

@@ -87,6 +87,21 @@ def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scrip
     assert _steps(selection.best_path) == 4 * STEPS
 
 
+@pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy"])
+def test_where_no_epoch_was_validated_the_last_is_kept_and_that_is_said(
+    tmp_path: Path, fit_scripted: Fit, rule: Rule, caplog: pytest.LogCaptureFixture
+) -> None:
+    selection = Selection(tmp_path, rule)
+    fit_scripted([selection], [1.0, 2.0], check_val_every_n_epoch=5)
+    assert (selection.epoch, selection.values) == (1, {})
+    assert _steps(selection.best_path) == 2 * STEPS
+    assert "no epoch was validated" in caplog.text
+    again = Selection(tmp_path, rule)
+    again.load_state_dict(selection.state_dict())
+    fit_scripted([again], [9.0], [0.1])
+    assert (again.epoch, again.values["val/loss"]) == (0, 9.0)
+
+
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy", "last"])
 def test_a_resumed_selection_goes_on_where_it_was(tmp_path: Path, fit_scripted: Fit, rule: Rule) -> None:
     first = Selection(tmp_path, rule)

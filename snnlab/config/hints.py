@@ -1,0 +1,176 @@
+"""What was probably meant by a setting or a file that is not there, for whoever comes from another framework."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from snnlab.config.catalog import group_files
+from snnlab.config.folders import config_folder, groups
+from snnlab.config.trainer_settings import TrainerSettings
+from snnlab.errors import did_you_mean, listing
+from snnlab.settings import is_override
+
+# Settings of other frameworks, and what does it here.
+SETTINGS = {
+    "lr": "optimizer.lr",
+    "learning_rate": "optimizer.lr",
+    "weight_decay": "optimizer.weight_decay",
+    "momentum": "optimizer.momentum",
+    "optim": "optimizer",
+    "optimiser": "optimizer",
+    "lr_scheduler": "scheduler",
+    "batch_size": "data.batch_size",
+    "timesteps": "data.num_bins",
+    "time_steps": "data.num_bins",
+    "num_steps": "data.num_bins",
+    "dt": "data.dt",
+    "workers": "data.num_workers",
+    "root": "data.root",
+    "data_dir": "data.root",
+    "data_path": "data.root",
+    "download": "data.download",
+    "dataset": "data",
+    "max_epochs": "trainer.max_epochs",
+    "epoch": "trainer.max_epochs",
+    "epochs": "trainer.max_epochs",
+    "num_epochs": "trainer.max_epochs",
+    "n_epochs": "trainer.max_epochs",
+    "steps": "trainer.max_steps",
+    "gpus": "trainer.devices",
+    "device": "trainer.accelerator",
+    "gpu": "trainer.accelerator",
+    "cuda": "trainer.accelerator",
+    "clip": "trainer.gradient_clip_val",
+    "grad_clip": "trainer.gradient_clip_val",
+    "task_name": "name",
+    "run_name": "name",
+    "log_dir": "output_dir",
+    "save_dir": "output_dir",
+    "work_dir": "output_dir",
+    "out_dir": "output_dir",
+    "random_seed": "seed",
+    "manual_seed": "seed",
+    "exp": "experiment",
+    "net": "model",
+    "network": "model",
+    "arch": "model",
+    "criterion": "loss",
+    "num_threads": "threads",
+    "gamma": "scheduler.gamma",
+}
+_RESUME = "resume=RUN goes on with a run, init_from=RUN begins with its weights"
+_EARLY = "callbacks=early_stopping stops when the validation loss has not fallen for some epochs"
+_WANDB = "logger=wandb sends a run to Weights & Biases; logger.wandb.project=NAME"
+_SEARCH = "snnlab sweep searches for better settings"
+_ROOT = "data.root=FOLDER is where recordings are"
+_SENTENCES = {
+    **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from", "resume_from_checkpoint", "pretrained"), _RESUME),
+    **dict.fromkeys(("early_stopping", "patience"), _EARLY),
+    **dict.fromkeys(("wandb", "project", "entity"), _WANDB),
+    "tags": "runs have no tags; name=WORD gives an experiment's runs a folder of their own",
+    "paths": f"{_ROOT}, output_dir=FOLDER where runs go",
+    "extras": "snnlab train --cfg job prints the whole configuration",
+    "resume": "snnlab train resume=RUN goes on with a run",
+    "config": "--config-dir DIR names a folder of YAML files of yours, experiment=NAME one of DIR/experiment",
+    "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
+    "dropout": "is a layer: 'model.layers.NAME={type: dropout, after: LAYER}'",
+    "hparams_search": _SEARCH,
+    "optimized_metric": f"{_SEARCH}: sweep.objectives",
+    "train": "snnlab train trains; test=false leaves out the test",
+    "launcher": "is for several runs: snnlab train -m launcher=joblib",
+}
+# Files of other frameworks' groups, and what does it here.
+_FILES = {
+    (
+        "callbacks",
+        "model_checkpoint",
+    ): "every run keeps the last and the chosen epoch; selection=... says which is chosen",
+    ("callbacks", "rich_progress_bar"): "the bar is built in; trainer.enable_progress_bar=false leaves it out",
+    ("callbacks", "model_summary"): "snnlab show prints the network",
+    ("callbacks", "rich_model_summary"): "snnlab show prints the network",
+    ("callbacks", "default"): "checkpoints, bar and summary are built in",
+    ("debug", "default"): "debug=fast trains two batches",
+    ("debug", "fdr"): "debug=fast trains two batches",
+    ("debug", "limit"): "trainer.limit_train_batches=0.1 trains a tenth of the batches",
+    ("debug", "profiler"): "debug=profile says where the time goes",
+    ("trainer", "mps"): "trainer.accelerator=mps",
+    ("trainer", "ddp_sim"): "trainer=ddp trainer.accelerator=cpu",
+    ("hparams_search", ""): "snnlab has its own search: snnlab sweep",
+}
+
+
+def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
+    """Return what to say of a setting that an experiment has not, as a sentence behind a blank.
+
+    Args:
+        name: As typed.
+        experiment: What was composed.
+        known: The settings that there are.
+    """
+    if sentence := _SENTENCES.get(name):
+        return f"; {sentence}"
+    if "." in name:
+        nested = name.replace(".", ": {") + ": ..." + "}" * name.count(".")
+        return f"; in a YAML file it is written {nested}"
+    places = _places(name, experiment)
+    if name in SETTINGS or places:
+        return f". Did you mean '{SETTINGS.get(name) or places[0]}'?"
+    if meant := did_you_mean(name.lower(), known):
+        return f".{meant}"
+    return f"; an experiment takes {listing(known)}"
+
+
+def of_file(group: str, name: str) -> str | None:
+    """Return what does what a file of another framework does, or None."""
+    return _FILES.get((group, name)) or _FILES.get((group, ""))
+
+
+def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
+    """Return where in an experiment's groups there is a setting of this name."""
+    groups = {key: node for key, node in experiment.items() if isinstance(node, Mapping)}
+    layers = (experiment.get("model") or {}).get("layers") or {}
+    groups |= {f"model.layers.{key}": node for key, node in layers.items() if isinstance(node, Mapping)}
+    groups["trainer"] = {**{one.name: None for one in fields(TrainerSettings)}, **groups.get("trainer", {})}
+    return [f"{group}.{name}" for group, node in groups.items() if group != "model" and name in node]
+
+
+def of_group(group: str, node: Any) -> str:
+    """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
+    if not isinstance(node, str) or not node.isidentifier():
+        return ""
+    return f"; a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
+
+
+def of_word(word: str, own: Path | None) -> str:
+    """Return what to say of a word that is no override.
+
+    Args:
+        word: As typed.
+        own: The user's folder of YAML files.
+    """
+    path = Path(os.path.expanduser(word))
+    run = path.parent if path.name == "config.yaml" else path
+    if os.path.isfile(run / "config.yaml"):
+        return f"; resume={run} goes on with this run, snnlab reproduce {run} trains it again"
+    known = groups(config_folder(), own)
+    if path.suffix in (".yaml", ".yml"):
+        group, folder = path.parent.name, path.parent.parent
+        if group in known:
+            return f"; --config-dir {folder} {group}={path.stem} takes this file"
+        return f"; as DIR/experiment/{path.stem}.yaml it is taken by --config-dir DIR experiment={path.stem}"
+    if word.strip("'\"") != word and is_override(word.strip("'\"")):
+        return f": the quotes are part of it; write {word.strip(chr(39) + chr(34))}"
+    for group in sorted(known):
+        if word in group_files(group, own):
+            return f"; write {group}={word}"
+    if re.fullmatch(r"[\w.]+\s*[:=]\s*\S*", word) and not word.startswith("="):
+        key, value = re.split(r"\s*[:=]\s*", word, maxsplit=1)
+        return f"; write {key}={value or 'VALUE'}, without blanks"
+    if re.fullmatch(r"[A-Za-z_][\w.]*", word):
+        return f"; write {word}=VALUE"
+    return "; write key=value, and quote lists and mappings for the shell"

@@ -1,0 +1,289 @@
+"""The user's own YAML files, looked at before Hydra composes them: what it would ignore, or end with a traceback at."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snnlab.config.folders import GLOBAL_GROUPS
+from snnlab.config.hints import of_group
+from snnlab.config.origin import line_of
+from snnlab.errors import ConfigError, did_you_mean
+from snnlab.settings import shown
+
+_GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+FIRST_LINE = "# @package _global_"
+_CHOICE = re.compile(r"(?P<group>[A-Za-z_][\w/]*)(?:@[\w.]*)?=(?P<names>.*)")
+# Byte order marks, the longer ones first: UTF-32's begins as UTF-16's.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+class OwnFile(NamedTuple):
+    """A file of the user's that is chosen: its group, the place that its settings fill ("" for all), what it says."""
+
+    path: Path
+    group: str
+    package: str
+    page: Mapping[str, Any]
+
+
+def check_chosen(own: Path | None, overrides: Sequence[str], groups: Collection[str]) -> list[OwnFile]:
+    """Check the user's files that overrides choose, and those that these name in their defaults, and return them.
+
+    Args:
+        own: The user's folder.
+        overrides: As typed.
+        groups: Names of the config groups.
+
+    Raises:
+        ConfigError: naming the first file that cannot be used, and the line.
+    """
+    found: list[OwnFile] = []
+    for text in overrides if own else ():
+        match = _CHOICE.fullmatch(text.lstrip("+"))
+        for name in _names(match["names"]) if match else ():
+            found += _with_defaults(own, match["group"], name, (), groups)  # type: ignore[arg-type,index]
+    return found
+
+
+def files_and_packages(files: Sequence[OwnFile]) -> list[tuple[Path, str]]:
+    """Return the files with the place that each fills, the last to win last."""
+    speaking = [one for one in files if one.group.split("/")[0] in GLOBAL_GROUPS]
+    of_groups = [one for one in files if one not in speaking]
+    return [(one.path, one.package) for one in [*of_groups, *reversed(speaking)]]
+
+
+def check_file(path: Path, group: str) -> OwnFile:
+    """Check one file, and return it.
+
+    Args:
+        path: The file.
+        group: The group that its folder stands for.
+
+    Raises:
+        ConfigError: if it is no YAML text in UTF-8, no mapping, or has a package that leads its settings astray.
+    """
+    text = read_text(path)
+    page = _parsed(path, text)
+    if not isinstance(page, Mapping):
+        raise ConfigError(f"{path}: expected settings, such as name: value, got {_kind(page)}")
+    package = _checked_package(path, group, text, page)
+    _check_defaults(path, page)
+    if not package:
+        _check_groups(path, page)
+    return OwnFile(path, group, package, page)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    for mark, name in _MARKS.items():
+        if content.startswith(mark):
+            raise ConfigError(f"{path}: is text in {name}; save it as UTF-8")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}:{line}: is no UTF-8 text (byte 0x{content[error.start]:02x}); save it as UTF-8"
+        ) from error
+
+
+def _names(said: str) -> list[str]:
+    return [name.strip(" '\"") for name in said.strip("[]").split(",")]
+
+
+def _with_defaults(
+    own: Path, group: str, name: str, above: Sequence[Path], groups: Collection[str]
+) -> Iterator[OwnFile]:
+    path = own / group / f"{name.removesuffix('.yaml')}.yaml"
+    if not path.is_file():
+        return  # a packaged one, or none, which Hydra says
+    if path in above:
+        raise ConfigError(f"{path}: its defaults lead back to itself: {' > '.join(one.stem for one in [*above, path])}")
+    file = check_file(path, group)
+    yield file
+    for other, names in _chosen_by(path, file.page.get("defaults") or (), group, groups):
+        for one in names:
+            yield from _with_defaults(own, other, one, [*above, path], groups)
+
+
+def _chosen_by(
+    path: Path, defaults: Sequence[Any], group: str, groups: Collection[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the groups and files that a list of defaults names; a group without a slash is within the file's own."""
+    for entry in defaults:
+        if isinstance(entry, str):
+            place, _, name = f"{entry if entry.startswith('/') else f'/{group}/{entry}'}".rpartition("/")
+            yield place[1:], [name]
+            continue
+        (key, value), *_ = entry.items()
+        words = str(key).split()
+        word, _, package = words[-1].partition("@")
+        other = word[1:] if word.startswith("/") else f"{group}/{word}"
+        known = other.split("/")[0]
+        if known != "hydra" and known not in groups:
+            raise ConfigError(f"{path}: defaults: there is no group '{known}'.{did_you_mean(known, groups)}")
+        if other == group and "override" in words:
+            raise ConfigError(f"{path}: defaults: write '- {value}' to begin with another file of {group}")
+        if other in groups and other != group and "override" not in words and not package:
+            raise ConfigError(f"{path}: defaults: write 'override /{other}: {value}'; the group is there already")
+        if value is not None:
+            yield other, [str(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _parsed(path: Path, text: str) -> Any:
+    """Return what a YAML file says, references as they stand."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(node, yaml.MappingNode):
+            return {} if node is None else node.value if isinstance(node, yaml.ScalarNode) else []
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except yaml.YAMLError as error:
+        raise ConfigError(_yaml_problem(path, error)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"{path}: {error.full_key}: is no reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}"
+        ) from error
+    except (ValueError, TypeError, OverflowError) as error:  # of a value, such as !!int abc
+        raise ConfigError(f"{path}{_line_of_value(text)}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply, or an anchor stands within itself") from error
+
+
+def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or " ".join(str(error).split())
+    if mark is not None:
+        return f"{path}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {problem}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{path}: not valid YAML: it holds the character #x{error.character:02x} at position {error.position}"
+    return f"{path}: not valid YAML: {problem}"
+
+
+def _line_of_value(text: str) -> str:
+    """Return `:LINE` of the first value that is not what its tag says, or nothing."""
+    loader = yaml.SafeLoader("")
+    waiting: list[Any] = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        else:
+            try:
+                loader.construct_object(node)
+            except (ValueError, TypeError, OverflowError):
+                return f":{node.start_mark.line + 1}"
+    return ""
+
+
+def _checked_package(path: Path, group: str, text: str, page: Mapping[str, Any]) -> str:
+    """Return the place that a file's settings fill; refuse a head by which that is not its group's."""
+    wanted = GLOBAL_GROUPS if group.split("/")[0] in GLOBAL_GROUPS else ()
+    said = text.removeprefix("\ufeff")
+    package, problem = _package(said)
+    if said != text and (wanted or package):
+        problem = "begins with a byte order mark; save it as UTF-8 without one (BOM)"
+    if problem:
+        raise ConfigError(f"{path}:1: {problem}" + (f"; its first line has to be '{FIRST_LINE}'" if wanted else ""))
+    settings = [key for key in page if key != "defaults"]
+    if wanted and package != "_global_" and settings:
+        others = f"package is {package}" if package else "first line is another"
+        raise ConfigError(
+            f"{path}:1: its settings ({settings[0]}, ...) would go nowhere, since its {others};"
+            f" the first line of an experiment's file has to be '{FIRST_LINE}'"
+        )
+    names = (None, "_global_", "_group_", group.replace("/", "."), group.split("/")[0])
+    if not wanted and package not in names:
+        raise ConfigError(
+            f"{path}:1: its package is {package}, and settings of {group} have to go to {group}; leave '# @package' out"
+        )
+    return "" if package == "_global_" else group.split("/")[0]
+
+
+def _package(text: str) -> tuple[str | None, str | None]:
+    """Return the package that the head of a file names, as Hydra reads it, and what is wrong with the head."""
+    late = False
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if not line.startswith("#"):
+            break
+        if re.match(r"#\s*@", line):
+            words = line.lstrip("#").split()
+            if late:
+                return None, f"'{line}' is no first line"
+            if len(words) != 2 or words[0] != "@package":
+                return None, f"'{line}' is no '{FIRST_LINE}'"
+            return words[1], None
+        late = True
+    return None, None
+
+
+def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
+    defaults = page.get("defaults", [])
+    example = "defaults: [override /model: conv_lif]"
+    if not isinstance(defaults, list):
+        raise ConfigError(f"{path}: defaults: expected a list, got {_kind(defaults)}; write {example}")
+    for entry in defaults:
+        value = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else entry
+        if not (value is None or isinstance(value, str) or (isinstance(value, list) and value is not entry)):
+            raise ConfigError(f"{path}: defaults: {entry!r} is no file of a group; write {example}")
+
+
+def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
+    """Refuse a word, a list or a number in the place of a group's settings, which Hydra would put there."""
+    for key, value in page.items():
+        if key in _GROUPS and value is not None and not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{path}:{line_of(path, key, '')}: {key}: expected a mapping, got {shown(value)}{of_group(key, value)}"
+            )
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list) else "null" if value is None else repr(value)
+
+
+def clash(files: Sequence[OwnFile], composed: Mapping[str, Any]) -> ConfigError | None:
+    """Return which setting of the files is a list where a mapping has to be, or the other way round.
+
+    Args:
+        files: The user's files.
+        composed: An experiment without them.
+    """
+    for path, group, _, page in files:
+        node = composed if group in GLOBAL_GROUPS else composed.get(group, {})
+        for place, wanted, value in _clashes(page, node, ""):
+            line = line_of(path, place, "")
+            return ConfigError(f"{path}{f':{line}' if line else ''}: {place}: expected {wanted}, got {_kind(value)}")
+    return None
+
+
+def _clashes(page: Any, base: Any, place: str) -> Iterator[tuple[str, str, Any]]:
+    if isinstance(base, Mapping) and isinstance(page, list):
+        yield place, "a mapping", page
+    elif isinstance(base, list) and isinstance(page, Mapping):
+        yield place, "a list", page
+    elif isinstance(base, Mapping) and isinstance(page, Mapping):
+        for key, value in page.items():
+            if key in base:
+                yield from _clashes(value, base[key], f"{place}.{key}" if place else str(key))

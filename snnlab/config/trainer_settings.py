@@ -1,0 +1,209 @@
+"""The settings of Lightning's trainer: their types and what makes sense of them, without importing Lightning."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, Literal
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import check_settings
+
+Number = int | float
+# Lightning's own names of the strategies that train a network as one process would.
+Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """What `trainer` may say: Lightning's own settings but those that snnlab sets itself."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    strategy: Strategy = "auto"
+    devices: int | str | Sequence[int] = "auto"
+    num_nodes: int = 1
+    precision: int | str | None = None
+    fast_dev_run: int | bool = False
+    max_epochs: int | None = None
+    min_epochs: int | None = None
+    max_steps: int = -1
+    min_steps: int | None = None
+    max_time: str | Mapping[str, Any] | None = None
+    limit_train_batches: Number | None = None
+    limit_val_batches: Number | None = None
+    limit_test_batches: Number | None = None
+    val_check_interval: Number | str | Mapping[str, Any] | None = None
+    check_val_every_n_epoch: int | None = 1
+    num_sanity_val_steps: int | None = None
+    log_every_n_steps: int | None = None
+    enable_progress_bar: bool | None = None
+    enable_model_summary: bool | None = None
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: Number | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    use_distributed_sampler: bool = True
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+    detect_anomaly: bool = False
+    sync_batchnorm: bool = False
+    reload_dataloaders_every_n_epochs: int = 0
+    enable_autolog_hparams: bool = True
+    model_registry: str | None = None
+
+
+# Lightning's settings that say here what another word says, or nothing.
+ELSEWHERE = {
+    "logger": "loggers are chosen with logger=NAME",
+    "callbacks": "callbacks are chosen with callbacks=NAME",
+    "default_root_dir": "runs go to output_dir=FOLDER",
+    "plugins": "modules of your own are named in plugins=[...]",
+    "enable_checkpointing": "every run keeps the checkpoints of its last and its chosen epoch",
+    "barebones": "a run is recorded, and that needs loggers and checkpoints",
+    "overfit_batches": "debug=overfit fits one batch",
+    "limit_predict_batches": "a training predicts nothing",
+}
+_WORDS = {"epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "gpus": "devices"}
+_AT_LEAST = {
+    "num_nodes": 1,
+    "fast_dev_run": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "check_val_every_n_epoch": 1,
+    "num_sanity_val_steps": -1,
+    "log_every_n_steps": 1,
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": 0,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+# Where 0 or less means that nothing is trained or tested; -1 means that there is no limit.
+_UNLIMITED = ("max_epochs", "max_steps")
+_TIME = re.compile(r"(?P<days>\d+):(?P<hours>\d\d):(?P<minutes>\d\d):(?P<seconds>\d\d)")
+_PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+_ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
+    """Check what is said of the trainer.
+
+    Args:
+        node: `trainer` of an experiment.
+        test: Whether the chosen epoch is to be tested.
+
+    Raises:
+        ConfigError: for an unknown setting, one of the wrong type, or one that trains or tests nothing.
+    """
+    settings = {key: value for key, value in node.items() if key != "_target_"}
+    known = {one.name for one in fields(TrainerSettings)}
+    for key in map(str, settings):
+        if key in ELSEWHERE:
+            raise ConfigError(f"trainer.{key}: is not set here; {ELSEWHERE[key]}")
+        if key not in known and (words := _of_unknown(key, known)):
+            raise ConfigError(f"trainer: unknown setting '{key}'. {words}")
+    check_settings(TrainerSettings, settings, "trainer", "Trainer")
+    for key, problem in _problems(settings, test):
+        raise ConfigError(f"trainer.{key}: {problem}")
+
+
+def precision_of(value: Any) -> str:
+    """Return a precision by Lightning's full name.
+
+    Raises:
+        ConfigError: if membranes would be in 16 bits or fewer, or there is no such precision.
+    """
+    name = _ALIASES.get(str(value), str(value))
+    if name in ("16-true", "bf16-true") or name.startswith("transformer-engine"):
+        # What is less than their rounding never adds up to a spike.
+        raise ConfigError(
+            f"trainer.precision: '{name}' would keep membranes in so few bits that they lose small inputs; use"
+            " bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
+        )
+    if name not in _PRECISIONS:
+        raise ConfigError(f"trainer.precision: expected one of {listing(_PRECISIONS)}, got {value!r}")
+    return name
+
+
+def _of_unknown(key: str, known: set[str]) -> str:
+    """Return what is to be said of an unknown setting instead of what is like it, or nothing."""
+    if key in _WORDS:
+        return f"Did you mean '{_WORDS[key]}'?"
+    return "" if did_you_mean(key, known) else "It takes those of Lightning's Trainer"
+
+
+def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:
+    """Yield the settings whose values make no sense, and why."""
+    values = {key: value for key, value in settings.items() if value is not None}
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            yield key, f"expected a finite number, got {value}"
+        elif key in _AT_LEAST and value < _AT_LEAST[key]:
+            yield key, f"must be {_AT_LEAST[key]} or more, got {value}"
+        elif key in _UNLIMITED and value < 1 and value != -1:
+            yield key, f"must be 1 or more, or -1 for no limit, got {value}" + ("; 0 trains nothing" * (value == 0))
+        elif key.startswith("limit_"):
+            yield from _limit(key, value, test)
+    yield from _devices(values.get("devices"))
+    yield from _length(values)
+    yield from _validation(settings)
+    if "precision" in values:
+        precision_of(values["precision"])
+    if "gradient_clip_algorithm" in values and not values.get("gradient_clip_val"):
+        yield "gradient_clip_algorithm", "does nothing without gradient_clip_val"
+
+
+def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
+    if value < 0 or (isinstance(value, float) and value > 1):
+        yield key, f"must be a number of batches, or a part of them between 0.0 and 1.0, got {value}"
+    elif value == 0 and key == "limit_train_batches":
+        yield key, "0 trains nothing"
+    elif value == 0 and key == "limit_test_batches" and test:
+        yield key, "0 tests nothing; set test=false"
+
+
+def _devices(value: Any) -> Iterator[tuple[str, str]]:
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
+    if isinstance(number, int) and number < 1 and number != -1:
+        yield "devices", f"must be 1 or more, or -1 for all, got {value}"
+    elif isinstance(value, Sequence) and not value:
+        yield "devices", "is empty; name a number of devices, or which, as in [0, 1]"
+
+
+def _length(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the length of the training."""
+    for unit in ("epochs", "steps"):
+        least, most = values.get(f"min_{unit}"), values.get(f"max_{unit}", -1)
+        if least is not None and 0 < most < least:
+            yield f"min_{unit}", f"is more than trainer.max_{unit}, {most}, got {least}"
+    if "max_time" in values:
+        duration = _duration(values["max_time"])
+        if duration is None:
+            yield "max_time", f"expected DAYS:HOURS:MINUTES:SECONDS, such as 00:01:30:00, got {values['max_time']!r}"
+        elif duration <= timedelta(0):
+            yield "max_time", "0 trains nothing"
+
+
+def _duration(value: Any) -> timedelta | None:
+    """Return a time as Lightning reads it; None where it could not."""
+    if isinstance(value, str):
+        match = _TIME.fullmatch(value)
+        value = {unit: int(number) for unit, number in match.groupdict().items()} if match else None
+    try:
+        return None if value is None else timedelta(**value)
+    except (TypeError, OverflowError):
+        return None
+
+
+def _validation(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with when it is validated."""
+    interval = settings.get("val_check_interval")
+    if isinstance(interval, int | float):
+        if interval <= 0 or (isinstance(interval, float) and interval > 1):
+            yield "val_check_interval", f"must be a number of batches, or a part of an epoch up to 1.0, got {interval}"
+        if settings.get("check_val_every_n_epoch", 1) is None and isinstance(interval, float):
+            yield "val_check_interval", "without check_val_every_n_epoch it is a number of batches"
+    elif interval is not None and _duration(interval) is None:
+        yield "val_check_interval", f"expected a number, or DAYS:HOURS:MINUTES:SECONDS, got {interval!r}"

@@ -1,0 +1,174 @@
+"""What a command is started in: streams, working folders, encodings, memory, and how long it takes to answer."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+QUIET = ("logger=none", "pictures=null", "monitors=null")
+
+
+def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any) -> subprocess.CompletedProcess[Any]:
+    command = [sys.executable, *options, "-m", "snnlab", *arguments]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.run(command, **{**streams, "text": True, "timeout": 120, **surroundings})  # type: ignore[call-overload]
+
+
+def unread() -> int:
+    """Return the writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def test_a_training_that_nobody_reads_ends_well_and_leaves_its_run(workplace: Path, digits_store: str):
+    writer = unread()
+    closed = {"stdout": writer, "stderr": None, "preexec_fn": lambda: (os.close(0), os.close(2))}
+    done = started("train", *FAST, *QUIET, digits_store, **closed)
+    os.close(writer)
+    assert done.returncode in (0, 141)
+    (result,) = workplace.glob("outputs/*/*/result.json")
+    assert json.loads(result.read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize("arguments", [("list", "models"), ("train", "--cfg", "job"), ("--version",)])
+def test_a_closed_stdout_ends_nothing(arguments: tuple[str, ...]):
+    done = started(*arguments, stdout=None, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [("train", "--help"), ("list", "models"), ("runs", "--help")])
+def test_help_and_tables_that_nobody_reads_end_quietly(arguments: tuple[str, ...]):
+    writer = unread()
+    done = started(*arguments, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) in [(0, ""), (141, "")]
+
+
+@pytest.mark.parametrize("arguments", [("list", "models"), ("--version",), ("show",)])
+def test_a_full_stdout_is_said(arguments: tuple[str, ...]):
+    with open("/dev/full", "w") as full:
+        done = started(*arguments, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "snnlab: stdout cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_tables_go_to_a_stdout_of_any_encoding(encoding: str):
+    done = started("show", env={**os.environ, "PYTHONIOENCODING": encoding}, text=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"conv_lif_saccade_digits: saccade_digits, 34 ")
+
+
+def test_warnings_of_other_packages_are_no_errors_of_ours(workplace: Path):
+    data = ("data=nmnist", "data.root=nowhere", "data.download=false")
+    done = started("train", *data, options=("-W", "error"))
+    assert done.returncode == 2
+    assert "\nsnnlab: data.root: no recordings in nowhere" in f"\n{done.stderr}"
+
+
+def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
+    def no_room(*_: object) -> None:
+        raise OSError("Could not find/load shared object file 'libllvmlite.so'")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_200_000_000, 1_200_000_000))
+    monkeypatch.setattr(importlib, "import_module", no_room)
+    done = snnlab("show")
+    assert done.status == 2
+    assert done.err.startswith("snnlab: out of memory: 1.2 GB of addresses")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with pytest.raises(OSError, match="libllvmlite"):
+        snnlab("show")
+
+
+@pytest.mark.parametrize("command", ["show", "validate", "train"])
+def test_a_working_folder_that_is_gone_is_said(workplace: Path, snnlab: Snnlab, command: str):
+    (workplace / "gone").mkdir()
+    os.chdir(workplace / "gone")
+    (workplace / "gone").rmdir()
+    done = snnlab(command)
+    assert (done.status, done.err) == (2, "snnlab: the working folder is gone; cd to another one\n")
+
+
+def test_a_working_folder_with_a_reference_for_its_name_is_no_reference(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SNNLAB_ELSEWHERE", str(workplace / "elsewhere"))
+    place = workplace / "${oc.env:SNNLAB_ELSEWHERE}"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    done = snnlab("train", "-m", *FAST, *QUIET, digits_store, "seed=1,2", "test=false")
+    assert done.status == 0, done.err
+    assert len(list(place.glob("outputs/*/*/*/result.json"))) == 2
+    assert not (workplace / "elsewhere").exists()
+
+
+def test_a_working_folder_that_is_half_a_reference_is_named(
+    workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+):
+    (workplace / "${x").mkdir()
+    monkeypatch.chdir(workplace / "${x")
+    done = snnlab("train")
+    assert done.status == 2
+    assert "a folder whose name holds '${'" in done.err
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace: Path, snnlab: Snnlab):
+    place = Path(os.fsdecode(os.fsencode(workplace) + b"/caf\xe9"))
+    place.mkdir()
+    os.chdir(place)
+    done = snnlab("train")
+    assert done.status == 2
+    assert "has a name that is not in UTF-8; set output_dir=FOLDER" in done.err
+    assert not list(place.iterdir())
+
+
+def cpu_s(*arguments: str) -> tuple[float, subprocess.CompletedProcess[Any]]:
+    """Return the CPU seconds of a command, and what it said."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = started(*arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
+
+
+def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu():
+    times = []
+    for _ in range(5):
+        used, done = cpu_s("train", "optimizer.lr=abc")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "snnlab: optimizer.lr: expected a number, got 'abc'\n"
+        times.append(used)
+        if used <= 2.0:
+            return
+    pytest.fail(f"the best of five took {min(times):.2f} s of CPU")
+
+
+@pytest.mark.parametrize(
+    ("typed", "heavy"),
+    [
+        ("optimizer.lr=abc", ("lightning", "torchmetrics", "numba", "scipy", "tonic")),
+        ("trainer.epochs=5", ("torch",)),
+        ("neuron.taumem=3", ("lightning", "torchmetrics")),
+        ("loss=mse", ("lightning", "torchmetrics")),
+        ("callbacks=early_stopping callbacks.early_stopping.monitor=val/los", ("lightning", "torchmetrics")),
+    ],
+)
+def test_a_mistake_that_needs_no_heavy_import_waits_for_none(workplace: Path, typed: str, heavy: tuple[str, ...]):
+    arguments = ["snnlab", "train", *typed.split(" ")]
+    code = f"import sys; sys.argv = {arguments}; from snnlab import cli; print(cli.main(), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    status, *modules = done.stdout.split()
+    assert status == "2", done.stderr
+    assert not set(heavy) & set(modules)

@@ -1,0 +1,112 @@
+"""Streams that are closed, full, unread or of another encoding, and the end of a command."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from snnlab import streams
+from snnlab.streams import Output, OutputLostError, spare_other_packages, until_nobody_reads
+
+
+@contextmanager
+def stdout_to_a_pipe(*, read: bool) -> Iterator[tuple[Output, int]]:
+    """Let stdout be an output that writes to a pipe; yield it and the reading end, which may be closed."""
+    before, (reader, writer) = sys.stdout, os.pipe()
+    if not read:
+        os.close(reader)
+    sys.stdout = output = Output(os.fdopen(writer, "w", encoding="ascii"))
+    try:
+        yield output, reader
+    finally:
+        sys.stdout = before
+        output.close()
+        if read:
+            os.close(reader)
+
+
+def test_what_nobody_reads_is_lost_and_raises_nothing() -> None:
+    with stdout_to_a_pipe(read=False) as (output, _):
+        print("lost")
+        output.flush()
+        print("and more", flush=True)
+        assert isinstance(output.lost, BrokenPipeError)
+
+
+def test_a_table_ends_where_nobody_reads_it() -> None:
+    seen: list[int] = []
+    with stdout_to_a_pipe(read=False), until_nobody_reads():
+        for number in range(100_000):
+            print("x" * 100)
+            seen.append(number)
+    assert 0 < len(seen) < 100_000
+
+
+def test_the_end_of_reading_is_no_error_that_a_library_would_take_for_its_own() -> None:
+    assert not issubclass(OutputLostError, OSError)
+
+
+def test_characters_that_an_encoding_has_not_become_question_marks_and_bytes_of_names_stay() -> None:
+    codecs.register_error(streams._REPLACED, streams._replaced)
+    with stdout_to_a_pipe(read=True) as (output, reader):
+        print("34 \N{MULTIPLICATION SIGN} 34", "caf\udce9")
+        output.flush()
+        assert os.read(reader, 100) == b"34 ? 34 caf\xe9\n"
+
+
+def test_a_stream_of_a_program_around_us_ends_quietly_too() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    before, sys.stdout = sys.stdout, os.fdopen(writer, "w")
+    try:
+        with until_nobody_reads():
+            print("x")
+    finally:
+        sys.stdout.close()
+        sys.stdout = before
+
+
+def python(code: str, *options: str, **surroundings: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, timeout=60, **surroundings)  # type: ignore[call-overload]
+
+
+def test_a_command_leaves_with_its_status_after_what_was_registered_for_the_end() -> None:
+    code = "import atexit; atexit.register(print, 'at the end'); from snnlab import streams; streams.open_streams();"
+    done = python(f"{code} print('said'); streams.leave(3)")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"said\nat the end\n", b"")
+
+
+def test_a_command_waits_for_its_threads() -> None:
+    thread = "import threading, time; threading.Thread(target=lambda: (time.sleep(.3), print('over'))).start()"
+    done = python(f"from snnlab import streams; streams.open_streams()\n{thread}\nstreams.leave(0)")
+    assert (done.returncode, done.stdout) == (0, b"over\n")
+
+
+def test_closed_streams_are_open_again_nowhere(tmp_path: Path) -> None:
+    code = (
+        "from snnlab import streams as s; s.open_streams(); print('x'); f = open('file', 'w'); f.write(str(f.fileno()))"
+    )
+    assert os.system(f'cd {tmp_path} && {sys.executable} -c "{code}" >&- 2>&- <&-') == 0
+    assert int((tmp_path / "file").read_text()) > 2
+
+
+@pytest.mark.parametrize(("option", "spared"), [("error", True), ("ignore", False)])
+def test_warnings_of_other_packages_end_nothing(monkeypatch: pytest.MonkeyPatch, option: str, spared: bool) -> None:
+    with streams.warnings.catch_warnings():
+        monkeypatch.setattr(sys, "warnoptions", [option])
+        before = list(streams.warnings.filters)
+        spare_other_packages()
+        found = [entry for entry in streams.warnings.filters if entry not in before]
+    assert bool(found) == spared
+    if spared:
+        module = found[0][3]
+        assert module is not None
+        assert module.match("matplotlib.style")
+        assert not module.match("snnlab.nn")
