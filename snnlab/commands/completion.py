@@ -62,6 +62,7 @@ def _hydra(arguments: list[str]) -> int:
 
     from snnlab.config.composing import ROOT, VERSION_BASE
     from snnlab.config.folders import config_folder
+    from snnlab.config.hydra_guard import guarded_hydra
 
     sys.argv = [sys.argv[0], "-sc", *arguments]
 
@@ -69,5 +70,6 @@ def _hydra(arguments: list[str]) -> int:
     def complete(cfg: object) -> None:
         raise AssertionError("Hydra answers before it runs anything")
 
-    complete()
+    with guarded_hydra():
+        complete()
     return 0

@@ -58,7 +58,7 @@ def main(arguments: list[str], started: float) -> int:
 
     console_logging()
     experiment, _ = compose_once(overrides, options.get("--config-dir"))
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     with experiment.located_errors():
         settings = assemble.data_settings(experiment)
         dataset = assemble.dataset(experiment)

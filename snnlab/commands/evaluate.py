@@ -68,7 +68,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import console_logging, until_nobody_reads
 
     console_logging()
-    experiment = compose_run(run, overrides, options.get("--config-dir"))
+    experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
     with experiment.located_errors():
         values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
     with until_nobody_reads():

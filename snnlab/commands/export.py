@@ -83,7 +83,7 @@ def main(arguments: list[str], started: float) -> int:
 
     console_logging()
     run = Path(words[0]).expanduser()
-    experiment = compose_run(run, words[1:], options.get("--config-dir"))
+    experiment = compose_run(run, words[1:], options.get("--config-dir"), "data")
     with experiment.located_errors():
         arrays = collect(assembled_run(run, experiment, wanted.checkpoint), wanted)
     _write(target, arrays)

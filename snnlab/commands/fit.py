@@ -19,6 +19,7 @@ from snnlab.commands.processes.threads import shared_threads
 from snnlab.commands.testing import chosen_metrics
 from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
+from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, RecordError
@@ -98,7 +99,7 @@ def fit_and_test(
         mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
         watched = _watched(job, data, built, started, mates.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
-        create_run_folder(folder, text)
+        create_run_folder(folder, text, plugin_files(experiment.plugins))
         search = search_of(folder)
         put_by(folder)
         if not resumption:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 Checkpoint = Literal["best", "last"]
 
 
-def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
+def load(run: str | Path, checkpoint: Checkpoint = "best", plugins: Sequence[str] = ()) -> Run:
     """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, what it recorded.
 
     Args:
         run: The run's folder.
         checkpoint: Whose weights: those of the chosen epoch, `best`, or of the `last` one.
+        plugins: The plugins that it needs, which are code: of a run that somebody else has recorded, or that was moved
+            or edited, none is imported that is not named here.
 
     Raises:
         RecordError: if the folder is no run's.
@@ -36,7 +39,7 @@ def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
     from snnlab.record.run_reading import read_run
 
     folder = Path(run).expanduser()
-    return Run(folder, read_run(folder), checkpoint)
+    return Run(folder, read_run(folder), checkpoint, tuple(plugins))
 
 
 @dataclass(frozen=True)
@@ -47,29 +50,32 @@ class Run:
         folder: Its folder.
         recorded: What it recorded.
         checkpoint: Whose weights the network has.
+        plugins: Plugins that its user has named.
     """
 
     folder: Path
     recorded: Recorded
     checkpoint: Checkpoint = "best"
+    plugins: Sequence[str] = ()
 
     @cached_property
     def experiment(self) -> Experiment:
         """The experiment, as `config.yaml` has it."""
         from snnlab.config.of_run import compose_run
 
-        return compose_run(self.folder)
+        return compose_run(self.folder, self.naming)
+
+    @property
+    def naming(self) -> list[str]:
+        """The override that names the plugins."""
+        return [f"plugins=[{','.join(self.plugins)}]"] if self.plugins else []
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `config.yaml` says, references resolved."""
-        from omegaconf import OmegaConf
+        """What `config.yaml` says, references to its own values followed."""
+        from snnlab.record.run_config import read_plain
 
-        from snnlab.config.of_run import recorded_config
-
-        plain = OmegaConf.to_container(recorded_config(self.folder), resolve=True)
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items()}
+        return read_plain(self.folder / "config.yaml")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -92,7 +98,7 @@ class Run:
         from snnlab.config import assemble
         from snnlab.config.plugins import import_plugins
 
-        import_plugins(self.experiment.plugins)
+        import_plugins(self.experiment)
         from snnlab.training.checkpoints import network_weights
 
         built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
@@ -162,7 +168,7 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     from snnlab.errors import ConfigError
     from snnlab.training.checkpoints import network_weights
 
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     weights = network_weights(checkpoint_file(run, checkpoint))
     assemble.set_threads(experiment.threads)
     settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)

@@ -38,6 +38,7 @@ pieces) are fed one by one, and later ones not at all. Which probability is righ
   snnlab predict RUN one.csv --time-unit ms --format jsonl
   snnlab predict RUN one.npy --pieces 50 --format jsonl
   snnlab predict RUN mine/*.npy --until 0.9
+  snnlab predict RUN one.npy 'plugins=[my_layers]'    with the code that a run of somebody else's needs
 """
 FORMATS = ("csv", "jsonl")
 _READING = ("--time-unit", "--time-origin", "--columns")
@@ -50,6 +51,7 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     options, words = split_options("predict", arguments, _OPTIONS)
+    plugins, words = named_plugins(words)
     if len(words) < 2:
         raise ConfigError("predict: name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
     form, checkpoint = options.get("--format", "csv"), options.get("--checkpoint", "best")
@@ -69,8 +71,8 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.config.plugins import import_plugins
     from snnlab.console import until_nobody_reads
 
-    run = load(words[0], "last" if checkpoint == "last" else "best")
-    import_plugins(run.experiment.plugins)
+    run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
+    import_plugins(run.experiment)
     settings = assemble.data_settings(run.experiment)
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
@@ -83,6 +85,24 @@ def main(arguments: list[str], started: float) -> int:
         found = predictions(run, rows, framing, reading, files, size, each=each, until=until)
         write(found, (*rows.fields, *(["until_ms"] if until is not None else [])), form, sys.stdout)
     return 0
+
+
+def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the plugins that `plugins=[...]` names among a command's words, and the other words.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    asked = [word for word in words if word.startswith("plugins=")]
+    if not asked:
+        return [], list(words)
+    from snnlab.config.typed import one_value
+
+    value = one_value(asked[-1])[1]
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{asked[-1]}: expected names of modules, such as plugins=[my_layers]")
+    return names, [word for word in words if word not in asked]
 
 
 def predictions(

@@ -104,15 +104,13 @@ def _of_run(folder: Path) -> str:
     from snnlab.config import assemble
     from snnlab.config.composing import compose_once
     from snnlab.config.of_run import compose_run
-    from snnlab.config.plugins import import_plugins
     from snnlab.record.report.of_run import When, run_page
     from snnlab.record.run_reading import read_run
 
     recorded = read_run(folder)
-    experiment = compose_run(folder)
+    experiment = compose_run(folder, use="record")
     defaults, _ = compose_once([], None)
-    import_plugins(experiment.plugins)
-    settings = assemble.data_settings(experiment)
+    settings = assemble.shared_data_settings(experiment)
     when = When(clock_of(settings), no_early_answers(experiment, settings))
     return run_page(recorded, experiment.record or {}, defaults.record or {}, _names(folder, experiment), when)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from snnlab.errors import ConfigError, RecordError
 if TYPE_CHECKING:
     from snnlab.record.run_reading import Recorded
 
-USAGE = """usage: snnlab reproduce RUN [--env]
+USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
 
 Train again from the config.yaml of a run, with the threads, the backend and the first layer that it recorded, and
 compare every epoch's metrics, the predictions and the weights, bit for bit. The new run stands beside the old one; its
-path is printed last. Exit status 0: all is the same; 1: something differs, and what is said.
+path is printed last. Exit status 0: all is the same; 1: something differs, and what is said. The overrides say where
+recordings are, and name again what a run of somebody else's may use; nothing that is learned from can be changed.
 
   snnlab reproduce outputs/NAME/TIME_SEED
   snnlab reproduce outputs/NAME/TIME_SEED --env   print what installs the versions of the record, and train nothing
@@ -28,8 +30,10 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     words = [word for word in arguments if word != "--env"]
-    if len(words) != 1 or words[0].startswith("-"):
-        raise ConfigError(f"reproduce: takes a run's folder and perhaps --env, got {' '.join(words) or 'nothing'}")
+    if not words or "=" in words[0] or any(word.startswith("-") or "=" not in word for word in words[1:]):
+        raise ConfigError(
+            f"reproduce: takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}"
+        )
 
     from snnlab.record.run_reading import read_run
 
@@ -41,7 +45,7 @@ def main(arguments: list[str], started: float) -> int:
         raise RecordError(f"{recorded.folder}: is {recorded.page['status']}; only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.page.get("resumed") or []) if text]:
         raise RecordError(f"{recorded.folder}: was {extended[0]}; one training with its config.yaml is another")
-    return repeat(recorded, started)
+    return repeat(recorded, words[1:], started)
 
 
 def _extension(entry: dict[str, Any]) -> str:
@@ -57,17 +61,33 @@ def install_line(recorded: Recorded) -> str:
     return f"python{'.'.join(str(provenance['python']).split('.')[:2])} -m pip install {packages}"
 
 
-def repeat(recorded: Recorded, started: float) -> int:
-    """Train again, print what is the same and what is not, and return the exit status."""
+def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
+    """Train again, print what is the same and what is not, and return the exit status.
+
+    Args:
+        recorded: The run.
+        overrides: What is named again.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for an override of what the run learned from, and for whatever a training refuses.
+    """
     from snnlab.commands.train import run
     from snnlab.config.of_run import compose_run
+    from snnlab.config.resumable import changes
     from snnlab.console import console_logging
     from snnlab.record.repeating import compare, surroundings
     from snnlab.record.run_folder import REPEATED
     from snnlab.record.run_reading import read_run
 
     console_logging()
-    experiment = compose_run(recorded.folder, replayed(recorded.page["provenance"]))
+    before = compose_run(recorded.folder, use="record")
+    named = compose_run(recorded.folder, overrides, use="training")
+    for name in changes(before.record or {}, named.record or {}):
+        if name.startswith("trainer."):
+            raise ConfigError(f"{name}: a run is repeated as it was; only where things lie may be said anew")
+    replay = replayed(recorded.page["provenance"])
+    experiment = compose_run(recorded.folder, [*replay, *overrides], use="training")
     folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
     again = read_run(run(experiment, folder, started).folder)
     findings = compare(recorded, again)

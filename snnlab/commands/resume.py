@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -38,7 +38,13 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_KEY)]
 
 
-def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float) -> Result:
+def resume(
+    run: Path,
+    overrides: Sequence[str],
+    config_dir: str | Path | None,
+    started: float,
+    begun: Callable[[], Experiment] | None = None,
+) -> Result:
     """Let a run go on from its newest checkpoint, and return its result; that of a complete one is returned at once.
 
     Args:
@@ -46,6 +52,7 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
         overrides: What is different from now on; see `snnlab.config.resumable`.
         config_dir: A folder of YAML files of the user's.
         started: `time.perf_counter()` when the command began.
+        begun: Composes the experiment that this process was told to train, where that is how it came to the run.
 
     Raises:
         SnnlabError: for a setting that cannot change, a damaged checkpoint, other recordings.
@@ -54,7 +61,8 @@ def resume(run: Path, overrides: Sequence[str], config_dir: str | Path | None, s
     from snnlab.config.resumable import changes
     from snnlab.record.lock import locked
 
-    before, now = compose_run(run, (), config_dir), compose_run(run, overrides, config_dir)
+    before = compose_run(run, (), config_dir, "record")
+    now = compose_run(run, overrides, config_dir, "training", begun)
     changed = changes(before.record or {}, now.record or {})
     folder = run.absolute()
     with locked(folder):

@@ -46,10 +46,10 @@ def main(arguments: list[str], started: float) -> int:
     if len(run.parts) > 1 or (run.parts and run.is_dir()):
         from snnlab.config.of_run import compose_run
 
-        experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"))
+        experiment = compose_run(run.expanduser(), overrides[1:], options.get("--config-dir"), "shape")
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)
     summary = summarize(built, settings.frame_shape)

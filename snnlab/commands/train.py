@@ -154,7 +154,7 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     if experiment.mode == "shapes":
         raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
     if begun := begun_before(experiment):
-        return _or_requeued(lambda: resume(begun, (), None, started))
+        return _or_requeued(lambda: resume(begun, (), None, started, lambda: experiment))
     with experiment.located_errors(), quiet_lightning():
         module, data, built = assembled(experiment, folder)
 
@@ -184,7 +184,7 @@ def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, Even
     from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
 
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     assemble.set_threads(experiment.threads)
     settings = assemble.data_settings(experiment)
     built = assemble.network(experiment, settings)

@@ -20,6 +20,7 @@ from snnlab.search.task import AROUND, Outcome, Rehearsal, Status, Task
 from snnlab.settings import key_of
 
 if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
     from snnlab.record.run_folder import Result
 
 _WAIT_S = 0.5
@@ -98,6 +99,9 @@ def _trained(task: Task, started: float) -> Result:
     from snnlab.record.lock import is_locked
     from snnlab.search.pruning import watched
 
+    def composed() -> tuple[Experiment, Path]:
+        return compose_once([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
+
     folder = Path(task.folder)
     while is_locked(folder):  # the worker of a driver that was killed, at its last checkpoint
         time.sleep(_WAIT_S)
@@ -105,10 +109,8 @@ def _trained(task: Task, started: float) -> Result:
         if (folder / "config.yaml").is_file():
             _put_away_half_written(folder)
             around = [text for text in task.overrides if key_of(text) in AROUND]
-            return resume(folder, merged(around), task.config_dir, started)
-        overrides = [*task.overrides, f"hydra.run.dir={written(task.folder)}"]
-        experiment, place = compose_once(overrides, task.config_dir)
-        return run(experiment, place, started)
+            return resume(folder, merged(around), task.config_dir, started, lambda: composed()[0])
+        return run(*composed(), started)
 
 
 def _put_away_half_written(folder: Path) -> None:

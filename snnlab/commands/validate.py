@@ -161,7 +161,7 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
     try:
         experiment, place = compose_once(overrides, folder)
         with experiment.located_errors(), quiet_lightning():
-            import_plugins(experiment.plugins)
+            import_plugins(experiment)
             assemble.check_threads(experiment.threads)
             settings = assemble.data_settings(experiment)
             built = assemble.network(experiment, settings)

@@ -14,6 +14,7 @@ from snnlab.config.assemble_data import data_module as data_module
 from snnlab.config.assemble_data import data_notes as data_notes
 from snnlab.config.assemble_data import data_settings as data_settings
 from snnlab.config.assemble_data import dataset as dataset
+from snnlab.config.assemble_data import shared_data_settings as shared_data_settings
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder

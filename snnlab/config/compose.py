@@ -12,12 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
+from snnlab.config.recording import recorded
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnsetError
 from snnlab.settings import ROOT, check_settings
-
-# References that stay in a run's config.yaml, so that a later change of what they point to is followed.
-KEPT_REFERENCES = ("${data.", "${trainer.")
 
 
 @contextmanager
@@ -67,13 +65,13 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raw["name"] = run_name(raw.get("name"), choices)
         _require_values(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin"))
+    check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin", "of_run"))
     if resolved["seed"] < 0:
         raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
     if unknown := resolved["model"].keys() - {"layers", "init"}:
         raise ConfigError(f"model: takes layers and init, got {', '.join(sorted(unknown))}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
-    return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
+    return Experiment(**ordered, neuron=neuron, record=recorded(raw, resolved))
 
 
 def _require_values(raw: dict[str, Any]) -> None:
@@ -130,11 +128,3 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
             return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return None
 
-
-def _record(raw: Any, resolved: Any) -> Any:
-    """Return the resolved configuration with the references that are kept."""
-    if isinstance(raw, dict):
-        return {key: _record(value, resolved[key]) for key, value in raw.items()}
-    if isinstance(raw, list):
-        return [_record(a, b) for a, b in zip(raw, resolved, strict=True)]
-    return raw if isinstance(raw, str) and raw.startswith(KEPT_REFERENCES) else resolved

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -20,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import check, readable_errors
 from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.hydra_guard import guarded_hydra, require_own_words
 from snnlab.config.origin import Origin, own_files
 from snnlab.config.overrides import mark_overrides
+from snnlab.config.plugins import require_typed
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.files import remove_empty, unwritable
@@ -67,6 +70,7 @@ def run_hydra(
     if own and not _config_dir(arguments):
         arguments = ["--config-dir", str(own), *arguments]
     overrides, others = split_overrides(arguments)
+    require_own_words(vars(get_args_parser().parse_args(others)), overrides)
     sys.argv = [sys.argv[0], *others, *mark_overrides(overrides, groups(config_folder(), own))]
     # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -86,7 +90,7 @@ def run_hydra(
         finally:
             remove_empty(folder, parents=2)  # Hydra made it before anything was checked
 
-    with readable_errors():
+    with readable_errors(), guarded_hydra():
         try:
             task()
         except OSError as error:
@@ -130,10 +134,11 @@ def compose_job(
 def _composed(overrides: list[str], config_dir: str | Path | None, *wanted: str) -> tuple[Experiment, tuple[str, ...]]:
     """Compose an experiment, and resolve the wanted settings of Hydra's own."""
     own = own_folder(config_dir)
+    require_own_words({}, overrides)
     ready = mark_overrides(overrides, groups(config_folder(), own))
     if own:
         ready.append(f"hydra.searchpath=['file://{own}']")
-    with readable_errors(), own_hydra():
+    with readable_errors(), own_hydra(), guarded_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
@@ -151,7 +156,9 @@ def _checked(cfg: DictConfig, hydra_node: Any) -> Experiment:
     typed = [key for key in keys if key not in choices]
     origin = Origin(tuple(own_files(own, choices)), tuple(typed))
     try:
-        return replace(check(cfg, tuple(sources.values()), choices), origin=origin)
+        experiment = replace(check(cfg, tuple(sources.values()), choices), origin=origin)
+        require_typed(experiment.plugins, typed)
+        return experiment
     except ConfigError as error:
         raise origin.located(error) from error
 

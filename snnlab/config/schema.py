@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from snnlab.config.origin import Origin
@@ -42,7 +43,7 @@ class Experiment:
         mode: What is done: `train`; `overfit` one batch; `profile`, train and say where the time goes; `shapes`, print
             what goes through the layers and train nothing.
         output_dir: Where runs go.
-        plugins: Modules to import first.
+        plugins: Modules to import first: those that the user's own words name, see `snnlab.config.plugins`.
         threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
         backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way, and a convolution sums few spikes one by one.
@@ -62,6 +63,7 @@ class Experiment:
         test: Whether the chosen epoch is tested.
         record: This experiment as the run's `config.yaml` will hold it.
         origin: The files and overrides it was composed from.
+        of_run: The folder of the recorded run that it was read from, or None.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Experiment:
     test: bool = True
     record: Node | None = None
     origin: Origin | None = None
+    of_run: Path | None = None
 
     @contextmanager
     def located_errors(self) -> Iterator[None]:

@@ -152,4 +152,4 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    return settings_of(flat(OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)))
+    return settings_of(flat(read_raw(folder / CONFIG)))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich import box
 from rich.table import Table
 
 from snnlab.console import table_console
 from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.record.run_config import read_plain
 from snnlab.record.run_reading import read_run
 
 # Of a result these differ between any two runs, or say nothing of what was found.
@@ -50,7 +50,7 @@ def read_line(folder: Path) -> Line:
         RecordError: if a file of it cannot be read.
     """
     try:
-        config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+        config = read_plain(folder / "config.yaml")
     except (OSError, ValueError) as error:
         raise RecordError(f"{folder / 'config.yaml'}: cannot be read ({error})") from error
     if not (folder / "result.json").is_file():
