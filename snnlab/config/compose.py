@@ -127,4 +127,3 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
         if path.is_file():
             return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return None
-

@@ -31,6 +31,8 @@ _LOCAL = {
     "lightning.pytorch.callbacks.LearningRateMonitor",
     "lightning.pytorch.callbacks.Timer",
 }
+# It keeps a database in `output_dir`; nothing else of a run that goes on is written there.
+_DATABASE = "lightning.pytorch.loggers.MLFlowLogger"
 _WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
 # Of Lightning's trainer, what writes elsewhere or sends something.
 _ELSEWHERE = ("default_root_dir", "model_registry")
@@ -114,7 +116,8 @@ def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
 
 
 def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
-    if _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
+    targets = [node.get("_target_") for node in (raw.get("logger") or {}).values() if isinstance(node, Mapping)]
+    if _DATABASE in targets and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
         yield _named("output_dir", raw["output_dir"])
     if raw.get("init_from") is not None and not typed.has("init_from"):
         yield _named("init_from", raw["init_from"])

@@ -1,8 +1,8 @@
 """What Hydra may take from a user's YAML files: everything but its own settings, by which a file would run code.
 
-Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of any class, sets up loggers by any function,
-and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. What a user types is the
-user's own; what a file says is perhaps a stranger's.
+Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of any class, sets up loggers by any
+function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. What a user types is
+the user's own; what a file says is perhaps a stranger's.
 
 Hydra has no public place through which every composed file goes; the two methods below are private ones, as they are in
 Hydra 1.3.2 to 1.3.8.
@@ -145,8 +145,8 @@ def _require_none(path: Path, composed: Any, package: str) -> None:
             place = ".".join(key.split(".")[:2])
             line = line_of(path, place, package) or line_of(path, key, package)
             raise ConfigError(
-                f"{path}{f':{line}' if line else ''}: {place}: of Hydra's own settings a file may set {listing(ALLOWED)};"
-                " others are for the command line"
+                f"{path}{f':{line}' if line else ''}: {place}: of Hydra's own settings a file may set"
+                f" {listing(ALLOWED)}; others are for the command line"
             )
 
 

@@ -94,9 +94,7 @@ def _typed(overrides: Sequence[str], chosen: Collection[str]) -> Typed:
     return Typed.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
 
 
-def _allowed(
-    cfg: DictConfig, typed: Typed, use: Use, run: Path, begun: Callable[[], Experiment] | None
-) -> DictConfig:
+def _allowed(cfg: DictConfig, typed: Typed, use: Use, run: Path, begun: Callable[[], Experiment] | None) -> DictConfig:
     """Return a configuration whose references are followed, after what its user has to name again was named.
 
     Raises:
@@ -161,7 +159,7 @@ def _told(node: Any) -> Any:
 def recorded_config(run: Path) -> DictConfig:
     """Return a run's config.yaml; what an older one says otherwise than today is put into today's words, and told.
 
-    References to anything but itself, such as the environment, are texts in it; `compose_run` follows those that it may.
+    References to anything but itself, such as the environment, are texts in it; `compose_run` follows what it may.
 
     Raises:
         RecordError: if there is none, or it cannot be read.

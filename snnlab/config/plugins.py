@@ -24,7 +24,7 @@ def import_plugins(experiment: Experiment) -> None:
     """Import the modules that an experiment names; the working folder is searched last.
 
     Raises:
-        ConfigError: if a module is not there, is in the folder of the run that is opened, or fails while it is imported.
+        ConfigError: if a module is not there, is in the folder of the run that is opened, or fails as it is imported.
     """
     if experiment.plugins and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

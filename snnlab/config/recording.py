@@ -50,7 +50,7 @@ def _recorded(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> 
 
 
 def _without(resolved: Any, raw: str, secrets: Collection[str]) -> Any:
-    """Return what a reference to several values came to, or the reference where one of them is out of the environment."""
+    """Return what a reference to several values came to, or itself where one of them is out of the environment."""
     return raw if any(value in text for _, text in texts(resolved) for value in secrets) else resolved
 
 

@@ -1,5 +1,4 @@
-"""References of a YAML, `${data.num_classes}` and `${oc.env:NAME}`: to what they grow, and which ask for more than the
-YAML holds."""
+"""References of a YAML, such as `${data.num_classes}`: to what they grow, and which ask for more than it holds."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ _CHARACTERS = 100
 
 
 def asks_outside(value: Any) -> bool:
-    """Return whether a text asks for what is not in its YAML: the environment, the time, or whatever a resolver gives."""
+    """Return whether a text asks for what is not in its YAML: the environment, the time, or what a resolver gives."""
     return isinstance(value, str) and "${" in _PLAIN.sub("", value)
 
 

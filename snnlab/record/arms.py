@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from snnlab.errors import RecordError, listing
+from snnlab.record.run_config import read_raw
 from snnlab.record.run_folder import CONFIG, REPEATED
 from snnlab.record.run_reading import Recorded, find_runs, read_run
 from snnlab.record.runs_table import flat

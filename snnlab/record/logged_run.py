@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
 from snnlab.files import write_json
 from snnlab.record.run_config import plain
 from snnlab.record.runs_table import flat

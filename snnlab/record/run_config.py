@@ -28,7 +28,7 @@ def read_raw(path: Path) -> Any:
 
 
 def read_plain(path: Path) -> Any:
-    """Return what a run's `config.yaml` holds; a reference to a value in it is that value, any other one stays as it is.
+    """Return what a run's `config.yaml` holds; a reference to a value in it is that value, any other one stays.
 
     Raises:
         ConfigError: if it is larger than any experiment.

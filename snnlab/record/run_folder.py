@@ -71,7 +71,7 @@ def config_text(config: Mapping[str, Any]) -> str:
 
 
 def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | None = None) -> None:
-    """Make the folder, write `config.yaml`, the whole truth about the experiment, and sign it; one that differs is kept.
+    """Make the folder, write `config.yaml`, the whole truth about the experiment, and sign it; another one is kept.
 
     Args:
         folder: The folder; that of a run which is resumed may be there.

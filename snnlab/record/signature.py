@@ -1,4 +1,4 @@
-"""Whether a folder is as this user's own snnlab left it: where it lies, what its page says, and the code it was made with.
+"""Whether a folder is as this user's own snnlab left it: where it lies, what its page says, by which code it was made.
 
 A folder that was copied, moved, edited, or made by somebody else is not signed: the key is a file of the user's, made
 once, that no other user may read, and no run holds it.

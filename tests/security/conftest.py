@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,8 +11,9 @@ from threading import Thread
 from typing import NamedTuple
 
 import pytest
+from omegaconf import OmegaConf
 
-from snnlab import cli
+from snnlab import cli, train
 
 
 class Outcome(NamedTuple):
@@ -72,12 +74,10 @@ def server() -> Iterator[tuple[str, list[str]]]:
     """Return the address of a server on this machine, and the paths that were asked for there."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):  # what is not asked for by GET is answered with an error, and noted too
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_error(404)
-
-        do_POST = do_PUT = do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -89,3 +89,69 @@ def server() -> Iterator[tuple[str, list[str]]]:
     listening.shutdown()
     listening.server_close()
     thread.join()
+
+
+# A run of a second: two small batches of a small network, and nothing drawn.
+SHORT = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=8",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "trainer.max_epochs=1",
+    "+trainer.limit_train_batches=2",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=1",
+    "trainer.accelerator=cpu",
+    "pictures=null",
+    "monitors=null",
+)
+GAIN = """
+import torch
+from torch import nn
+from snnlab.nn import LAYERS
+
+@LAYERS.register("{name}")
+class Gain(nn.Module):
+    def __init__(self, in_shape, start: float = 1.0):
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((in_shape[0],), start))
+
+    def forward(self, x):
+        return x * self.factor
+"""
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a folder where saccade_digits is packed once for all tests."""
+    return str(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run of this user's, without plugins."""
+    folder = tmp_path_factory.mktemp("trained")
+    return train(*SHORT, f"data.store_dir={digits_store}", f"output_dir={folder}").folder
+
+
+@pytest.fixture(scope="session")
+def plugged(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run of this user's that needs a plugin, `attacked_gain`, which lies beside `outputs`."""
+    folder = tmp_path_factory.mktemp("plugged")
+    (folder / "attacked_gain.py").write_text(GAIN.format(name="attacked_gain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        layer = "+model.layers.gain={type: attacked_gain, after: flatten}"
+        words = (*SHORT, f"data.store_dir={digits_store}", "plugins=[attacked_gain]", layer)
+        return train(*words, "output_dir=outputs").folder.absolute()
+
+
+def edited(run: Path, folder: Path, changes: Mapping[str, object]) -> Path:
+    """Return a copy of a run whose config.yaml says something else, by dotted keys."""
+    shutil.copytree(run, folder)
+    cfg = OmegaConf.load(folder / "config.yaml")
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key, value, force_add=True)
+    OmegaConf.save(cfg, folder / "config.yaml")
+    return folder

@@ -62,7 +62,9 @@ def nodes(canary: Path) -> dict[str, dict[str, str]]:
         "output_subdir": {"experiment/nice.yaml": HEAD + "hydra: {output_subdir: .hydra}\n"},
         "an empty node": {"experiment/nice.yaml": HEAD + "hydra: {}\n"},
         "no node": {"experiment/nice.yaml": HEAD + "hydra: null\n"},
-        "a reference": {"experiment/nice.yaml": HEAD + f"logger: {{callbacks: {{evil: {node}}}}}\nhydra: ${{logger}}\n"},
+        "a reference": {
+            "experiment/nice.yaml": HEAD + f"logger: {{callbacks: {{evil: {node}}}}}\nhydra: ${{logger}}\n"
+        },
         "a merge key": {"experiment/nice.yaml": HEAD + f"name: x\n<<: {{hydra: {{callbacks: {{evil: {node}}}}}}}\n"},
         "an escaped key": {"experiment/nice.yaml": HEAD + f'"\\x68ydra": {{callbacks: {{evil: {node}}}}}\n'},
         "a package": {"experiment/nice.yaml": f"# @package hydra\ncallbacks:\n  evil: {node}\n"},
@@ -93,7 +95,8 @@ def nodes(canary: Path) -> dict[str, dict[str, str]]:
             "../outside/evil.yaml": HEAD + callbacks,
         },
         "a file of the whole disk": {
-            "experiment/nice.yaml": HEAD + f"defaults:\n  - override /callbacks: {'../' * 40}{str(canary.parent)[1:]}/evil\n",
+            "experiment/nice.yaml": HEAD
+            + f"defaults:\n  - override /callbacks: {'../' * 40}{str(canary.parent)[1:]}/evil\n",
             "../../evil.yaml": HEAD + callbacks,
         },
         "a file by its whole path": {
