@@ -184,8 +184,11 @@ def _tell_other_recordings(run: Path, fingerprint: str) -> None:
 def _folder(run: Path, part: str, checkpoint: str, out: str | None) -> Path:
     from datetime import datetime
 
+    from snnlab.record.links import require_no_links
+
     if out is not None:
         return Path(out).expanduser()
+    require_no_links(run)
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, DataError, RecordError, listing
+from snnlab.printable import cell, cleaned, printable
 
 if TYPE_CHECKING:
     from snnlab.commands.answer_rows import Rows
@@ -213,7 +214,7 @@ def class_names(run: Run) -> list[str] | None:
     """Return what the run's classes are called, or None."""
     path = run.folder / "split.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("classes")
+        return cleaned(json.loads(path.read_text(encoding="utf-8")).get("classes"))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
 
@@ -227,5 +228,6 @@ def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stre
     table = csv.DictWriter(stream, fields, lineterminator="\n")
     table.writeheader()
     for row in rows:
-        table.writerow(row)
+        shown = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        table.writerow({name: cell(value) for name, value in shown.items()})
         stream.flush()

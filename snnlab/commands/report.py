@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, RecordError
+from snnlab.printable import cleaned
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -120,7 +121,7 @@ def _names(folder: Path, experiment: Experiment) -> list[str]:
     import json
 
     path = folder / "split.json"
-    names = json.loads(path.read_text(encoding="utf-8")).get("classes") if path.is_file() else None
+    names = cleaned(json.loads(path.read_text(encoding="utf-8")).get("classes")) if path.is_file() else None
     return names or [str(number) for number in range(experiment.data["num_classes"])]
 
 

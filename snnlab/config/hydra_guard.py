@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.folders import config_folder
 from snnlab.config.origin import line_of
-from snnlab.config.references import require_bounded
+from snnlab.config.references import require_bounded, require_printable
 from snnlab.errors import ConfigError, listing
 from snnlab.settings import key_of
 from snnlab.yaml_files import require_bounded as require_bounded_file
@@ -117,7 +117,9 @@ def _bounded_whole(plain: Any) -> Any:
         if _guarding.get():
             raw = OmegaConf.to_container(cfg, resolve=False)
             assert isinstance(raw, dict)
-            require_bounded({str(key): value for key, value in raw.items()})
+            named = {str(key): value for key, value in raw.items()}
+            require_bounded(named)
+            require_printable({key: value for key, value in named.items() if key != "hydra"})
         return cfg
 
     return load

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snnlab.errors import ConfigError
+from snnlab.printable import is_printable, printable
 from snnlab.yaml_files import DEEPEST, MOST_VALUES
 
 # A reference to another place of the YAML, from its root or, with dots in front, from around the reference.
@@ -59,6 +60,21 @@ def require_bounded(raw: Mapping[str, Any]) -> None:
     for place, text in texts(raw):
         if "${" in text and sizes.of_text(place, text) > MOST_VALUES:
             raise ConfigError(f"{place}: its references stand for more than {MOST_VALUES:,} values")
+
+
+def require_printable(raw: Mapping[str, Any]) -> None:
+    """Raise if a name or a text holds what a terminal would act on.
+
+    Args:
+        raw: Values with their references.
+
+    Raises:
+        ConfigError: naming the place.
+    """
+    for place, text in texts(raw):
+        if not is_printable(place) or not is_printable(text, "\n\t"):
+            shown = printable(text)
+            raise ConfigError(f"{printable(place)}: holds control characters: '{shown[:60]}'")
 
 
 class _Sizes:

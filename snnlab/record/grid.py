@@ -20,6 +20,7 @@ from rich.table import Table
 from snnlab.console import table_console
 from snnlab.errors import RecordError
 from snnlab.files import remove_empty, unwritable, write_json, write_text
+from snnlab.printable import cell
 from snnlab.record.run_folder import RESULT
 from snnlab.record.run_reading import find_runs, read_run
 
@@ -138,7 +139,7 @@ def write_table(grid: Grid) -> Path:
     )
     for row in rows:
         figures = [cell for name in names for cell in _cells(row.metrics.get(name, ()))]
-        writer.writerow([*row.values.values(), row.runs, row.missing, *figures])
+        writer.writerow([*map(cell, row.values.values()), row.runs, row.missing, *figures])
     path = grid.folder / TABLE
     try:
         write_text(path, text.getvalue())

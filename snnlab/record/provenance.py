@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,6 +15,15 @@ from typing import Any
 import torch
 
 PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
+
+# Settings of a repository by which git runs and fetches nothing when it looks for changes; those that hooks and
+# fsmonitor are set by are overruled.
+_HARMLESS = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks|autocrlf|eol"
+    r"|safecrlf|fsmonitor|hookspath)"
+    r"|remote\..*\.(url|pushurl|fetch|tagopt|prune)|submodule\.(active|.*\.(url|active|branch))"
+    r"|(branch|user|pull|push|color|gui|commit|init)\..*"
+)
 
 
 def provenance(
@@ -71,13 +82,25 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _git(folder, "status", "--porcelain")
+    changes = _git(folder, "status", "--porcelain", "--ignore-submodules=all") if _runs_nothing(folder) else None
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
+def _runs_nothing(folder: Path) -> bool:
+    """Return whether git, asked what has changed in a repository, runs no command that the repository names.
+
+    The repository around the working folder is perhaps a stranger's, who may have filters in its configuration, or
+    objects that are to be fetched.
+    """
+    names = _git(folder, "config", "--local", "--name-only", "--list")
+    return names is not None and all(map(_HARMLESS.fullmatch, names.splitlines()))
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
+    safe = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "--no-optional-locks"]
+    command = ["git", *safe, "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from snnlab.printable import cleaned
 from snnlab.yaml_files import require_bounded
 
 # What a record refers to: another value in it.
@@ -24,7 +25,7 @@ def read_raw(path: Path) -> Any:
         yaml.YAMLError: if it is no YAML.
     """
     require_bounded(path)
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
 
 
 def read_plain(path: Path) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.errors import RecordError
+from snnlab.printable import cleaned, printable
 from snnlab.record.run_folder import RESULT
 
 
@@ -42,7 +43,8 @@ class Recorded:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
-            return {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
+            names = rows[0] if rows else ()
+            return {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
         except (OSError, ValueError) as error:
             raise RecordError(f"{path}: cannot be read ({error})") from error
 
@@ -76,7 +78,7 @@ def read_run(folder: Path) -> Recorded:
         raise RecordError(f"{path}: cannot be read ({error})") from error
     if not isinstance(page, dict) or "status" not in page:
         raise RecordError(f"{path}: is not what a run recorded")
-    return Recorded(folder, page)
+    return Recorded(folder, cleaned(page))
 
 
 def find_runs(root: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from snnlab.data.registry import DATASETS
 from snnlab.data.sources.files import Part
 from snnlab.data.sources.spike_files import Listing, SpikeFiles
 from snnlab.events import SensorSize
+from snnlab.printable import printable
 
 if TYPE_CHECKING:
     import h5py
@@ -27,7 +28,7 @@ class Heidelberg(SpikeFiles):
         """List the rows."""
         labels = np.asarray(file["labels"])
         keys = np.asarray(file["extra/keys"]) if "extra/keys" in file else np.array([])
-        return Listing(range(labels.size), labels, names=[key.decode() for key in keys.tolist()])
+        return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return a row's times and channels."""
