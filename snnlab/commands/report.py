@@ -68,8 +68,13 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 def _page_of(folder: Path) -> Callable[[Path], str]:
     """Return what makes the page of a folder, by what is in it."""
+    from snnlab.record.links import require_no_links
+
     kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
-    return next((page for name, page in kinds.items() if (folder / name).is_file()), _of_runs)
+    page = next((page for name, page in kinds.items() if (folder / name).is_file()), None)
+    if page is not None:
+        require_no_links(folder)  # the page is made to be sent: it shows nothing of the user's other files
+    return page or _of_runs
 
 
 def _of_suite(folder: Path) -> str:

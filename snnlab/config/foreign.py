@@ -6,6 +6,7 @@ recordings are, what is fetched, what is written outside of it, and which code i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePath
 from shlex import quote
@@ -34,6 +35,8 @@ _LOCAL = {
 # It keeps a database in `output_dir`; nothing else of a run that goes on is written there.
 _DATABASE = "lightning.pytorch.loggers.MLFlowLogger"
 _WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
+# What overrides take without quotes.
+_PATH = re.compile(r"[A-Za-z_./][\w./:@%+-]*")
 # Of Lightning's trainer, what writes elsewhere or sends something.
 _ELSEWHERE = ("default_root_dir", "model_registry")
 
@@ -153,7 +156,8 @@ def _packaged_archives() -> Iterator[Any]:
 
 
 def _named(place: str, value: Any) -> str:
-    return quote(f"{place}={written(value)}")
+    plain = isinstance(value, str) and _PATH.fullmatch(value)
+    return quote(f"{place}={value if plain else written(value)}")
 
 
 def _leaves(value: Any, place: str) -> Iterator[str]:

@@ -175,16 +175,16 @@ def recorded_config(run: Path) -> DictConfig:
             require_bounded(raw)
         cfg = OmegaConf.create(_shown(raw))
     # A record has no `hydra`, by which a file would set Hydra up, and no `defaults`, by which it would choose others.
-    foreign = not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults"))
-    if foreign or not isinstance(cfg._get_node("data"), DictConfig) or not _has_layers(cfg._get_node("model")):
+    if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")) or not _is_record(raw):
         raise RecordError(f"{path}: is not what a run recorded")
     for change in migrate(cfg):
         _log.warning("%s: %s", path, change)
     return cfg
 
 
-def _has_layers(model: Any) -> bool:
-    return isinstance(model, DictConfig) and isinstance(model._get_node("layers"), DictConfig)
+def _is_record(raw: Mapping[str, Any]) -> bool:
+    data, model = raw.get("data"), raw.get("model")
+    return isinstance(data, Mapping) and isinstance(model, Mapping) and isinstance(model.get("layers"), Mapping)
 
 
 def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:

@@ -15,6 +15,7 @@ from snnlab.config.folders import config_folder, groups
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import key_of
+from snnlab.yaml_files import require_bounded
 
 
 def read_file(group: str, name: str, own: Path | None, what: str, example: str) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def read_file(group: str, name: str, own: Path | None, what: str, example: str) 
             f"{group}={name}: there is no such {what}.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
         )
     with readable_errors():
+        require_bounded(files[name])
         page = OmegaConf.to_container(OmegaConf.load(files[name]))
     if not isinstance(page, Mapping):
         raise ConfigError(f"{files[name]}: expected {example}")

@@ -70,8 +70,8 @@ def signed(folder: Path, page: str) -> Signed | None:
         page: See `sign`.
     """
     key = _key(make=False)
-    for one in _read(folder) if key is not None else ():
-        if _is_valid(key, folder, page, one):
+    for one in _read(folder):
+        if key is not None and _is_valid(key, folder, page, one):
             return Signed({name: (Path(of["file"]), of["sha256"]) for name, of in one["plugins"].items()})
     return None
 

@@ -81,7 +81,7 @@ def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suit
         if name in before["arms"] or choice.arms is None or name in choice.arms
     }
     datasets = {
-        name: suite.datasets.get(name) or before["datasets"][name]
+        name: suite.datasets[name] if name in suite.datasets else before["datasets"][name]
         for name in [*suite.datasets, *before["datasets"]]
         if name in before["datasets"] or choice.datasets is None or name in choice.datasets
     }

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from snnlab.data.formats.columns import Reading, events_of
+from snnlab.data.formats.hdf5 import own
 from snnlab.errors import DataError, listing
 from snnlab.events import Events, SensorSize
 
@@ -102,10 +103,12 @@ def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
 
     with h5py.File(path, "r") as file:
         # In the file itself, or in the group in which cameras' tools put them.
-        group: Any = file.get("events", file.get("CD/events", file))
+        place = next((name for name in ("events", "CD/events") if name in file), None)
+        group: Any = file if place is None else own(file, place)
         if isinstance(group, h5py.Dataset):
             return _of_array(group[()], path, reading, sensor_size)
-        return {name: part[()] for name, part in group.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
+        parts = {name: own(group, name) for name in group}
+        return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
 def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
