@@ -171,6 +171,7 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     from snnlab.config.resumable import MAY_CHANGE
     from snnlab.suite.page import is_begun, read_page, require_same, united
     from snnlab.suite.plan import Plan
+    from snnlab.suite.settings import Choice
     from snnlab.suite.tuning import search_plan
 
     request, whole, own, folder = wanted
@@ -180,7 +181,9 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command)
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
-    cells = plan.cells(request.choice, whole.seeds)
+    # Not those that only the folder names: they are kept as they are, and trained by whoever names them.
+    chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
+    cells = plan.cells(Choice(*chosen), whole.seeds)
     if not cells:
         raise ConfigError("bench: none of these arms is trained on these datasets")
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):

@@ -13,6 +13,7 @@ from snnlab.config.grids import Axes, read_axes
 from snnlab.config.launch import Launch
 from snnlab.config.resumable import MAY_CHANGE
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError
+from snnlab.masking import masked
 from snnlab.record.grid import Grid, print_grouped, read_grid, write_table
 from snnlab.search.words import describe, figure, shown
 from snnlab.settings import key_of
@@ -145,7 +146,7 @@ def _require_same(grid: Grid, axes: Axes) -> None:
     free = {*MAY_CHANGE, *before.keys} - {"trainer.max_epochs", "test"}
     fixed = [
         [text for text in texts if key_of(text) not in free and not text.startswith("hydra.")]
-        for texts in (before.overrides, axes.fixed)
+        for texts in (before.overrides, list(map(masked, axes.fixed)))
     ]
     other = [text for text in [*fixed[0], *fixed[1]] if (text in fixed[0]) != (text in fixed[1])]
     other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]

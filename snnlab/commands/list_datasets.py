@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 from platformdirs import user_cache_path
 
 from snnlab.config.catalog import description, group_files
 from snnlab.data.settings import DATASETS
 from snnlab.docstrings import first_sentence
+from snnlab.record.run_config import read_raw
 
 LEGEND = """
 packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
@@ -60,7 +60,7 @@ def packed_stores(folder: Path) -> dict[str, int]:
 
 
 def _of_file(name: str, path: Path, packed: Mapping[str, int]) -> Line:
-    node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    node = read_raw(path)
     settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
     return Line(name, _here(settings, packed), description(path))
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from snnlab.config.folders import config_folder, groups
+from snnlab.printable import printable
 
 # What users call the files of a group, where that is not the group's own name.
 PLURALS = {
@@ -43,6 +44,6 @@ def description(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     head = [line for line in text.splitlines() if not line.startswith("# @package")]
     if len(head) > 1 and head[1].startswith("#"):
-        return head[1].lstrip("# ")
+        return printable(head[1].lstrip("# "))
     target = re.search(r"^_target_: *(\S+)", text, re.MULTILINE)
-    return target[1] if target else ""
+    return printable(target[1]) if target else ""

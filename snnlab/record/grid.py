@@ -20,6 +20,7 @@ from rich.table import Table
 from snnlab.console import table_console
 from snnlab.errors import RecordError
 from snnlab.files import remove_empty, unwritable, write_json, write_text
+from snnlab.masking import without_passwords
 from snnlab.printable import cell
 from snnlab.record.run_folder import RESULT
 from snnlab.record.run_reading import find_runs, read_run
@@ -56,10 +57,10 @@ class Grid:
         Raises:
             RecordError: if the folder cannot be written.
         """
-        page = {"schema": SCHEMA, "overrides": list(self.overrides), "keys": list(self.keys), "runs": self.runs}
+        page = {"schema": SCHEMA, "overrides": list(self.overrides), "keys": list(self.keys), "runs": dict(self.runs)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / FILE, page)
+            write_json(self.folder / FILE, without_passwords(page))
         except OSError as error:
             raise unwritable(self.folder, error) from error
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.files import unwritable, write_text
+from snnlab.masking import holds_password, masked, without_passwords
 from snnlab.printable import cleaned
 from snnlab.record.run_folder import CONFIG
 from snnlab.record.signature import sign
@@ -140,7 +141,7 @@ def read_page(folder: Path) -> Mapping[str, Any]:
         raise RecordError(f"{folder}: is no sweep's folder, there is no {FILE} in it{other}")
     try:
         require_bounded(path)
-        page = cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+        page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
     if not isinstance(page, Mapping) or page.get("schema") != SCHEMA:
@@ -230,6 +231,10 @@ def check_common(common: Sequence[str], space: Space) -> None:
         raise ConfigError("sweep.space.seed: a seed is no setting to search; finalists are compared over several")
     for text in common:
         key = key_of(text)
+        if holds_password(text):
+            raise ConfigError(
+                f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password"
+            )
         if key in space.parts:
             raise ConfigError(f"{text}: is searched, by sweep.space.{key}; leave one of the two out")
         if key in ("test", "mode", "debug"):

@@ -152,6 +152,6 @@ def edited(run: Path, folder: Path, changes: Mapping[str, object]) -> Path:
     shutil.copytree(run, folder)
     cfg = OmegaConf.load(folder / "config.yaml")
     for key, value in changes.items():
-        OmegaConf.update(cfg, key, value, force_add=True)
+        OmegaConf.update(cfg, key, value, merge=False, force_add=True)
     OmegaConf.save(cfg, folder / "config.yaml")
     return folder

@@ -12,10 +12,12 @@ from typing import Any
 import yaml
 
 from snnlab.errors import RecordError
+from snnlab.printable import cleaned
 from snnlab.record.run_folder import CONFIG, RESULT, SCHEMA_VERSION
 from snnlab.record.run_reading import Recorded, read_run
 from snnlab.record.runs_table import flat
 from snnlab.record.suite.energy import Energy, energy_of
+from snnlab.yaml_files import require_bounded
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
 # Ten times as fast as the one in Python, and there are many files.
@@ -186,7 +188,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        return flat(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {})
+        require_bounded(path)
+        return flat(cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
 
@@ -206,7 +209,8 @@ def steps_of(config: Mapping[str, Any]) -> int | None:
 def _page(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
-        page = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        require_bounded(path)
+        page = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
@@ -220,7 +224,7 @@ def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         problems.append(f"{SUITE_STATE}: cannot be read ({error}); what it said of tuning and controls is not shown")
         return {}
