@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, RecordError
-from snnlab.printable import cleaned
+from snnlab.printable import cleaned, printable
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -60,7 +60,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     text = _page_of(folder)(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        write_text(path, printable(text, "\n\t"))
     except OSError as error:
         raise unwritable(path, error) from error
     return path

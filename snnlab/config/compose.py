@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
 from snnlab.config.recording import recorded
+from snnlab.config.references import outside
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnsetError
 from snnlab.settings import ROOT, check_settings
@@ -64,6 +65,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         _settle_time(raw, sources, choices)
         raw["name"] = run_name(raw.get("name"), choices)
         _require_values(raw)
+        _require_written_addresses(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=("record", "neuron", "origin", "of_run"))
     if resolved["seed"] < 0:
@@ -79,6 +81,13 @@ def _require_values(raw: dict[str, Any]) -> None:
     if missing := sorted(_unset(raw)):
         have = "has" if len(missing) == 1 else "have"
         raise UnsetError(f"{', '.join(missing)} {have} no value; set {' '.join(f'{name}=...' for name in missing)}")
+
+
+def _require_written_addresses(raw: Mapping[str, Any]) -> None:
+    """Refuse an address that would tell whoever is asked there what stands in the environment."""
+    data = raw.get("data")
+    for place, _ in outside(data.get("archives"), "data.archives") if isinstance(data, Mapping) else ():
+        raise ConfigError(f"{place}: an address is written out, and holds nothing of the environment")
 
 
 def _unset(node: Any, place: str = "") -> Iterator[str]:

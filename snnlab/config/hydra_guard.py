@@ -4,7 +4,7 @@ Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of an
 function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. What a user types is
 the user's own; what a file says is perhaps a stranger's.
 
-Hydra has no public place through which every composed file goes; the two methods below are private ones, as they are in
+Hydra has no public place through which every composed file goes; the methods below are private ones, as they are in
 Hydra 1.3.2 to 1.3.8.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 
 from snnlab.config.folders import config_folder
@@ -79,20 +79,15 @@ def _guard(cls: type, name: str, make: Any) -> None:
     setattr(cls, name, wraps(plain)(make(plain)))
 
 
-def _within_groups(plain: Any) -> Any:
-    def load_config(self: ConfigRepository, config_path: str) -> Any:
-        # Hydra joins it to the folder of whichever source comes first, and that may be its own package's.
-        if _guarding.get() and (os.path.isabs(config_path) or os.pardir in config_path.split("/")):
-            raise ConfigError(f"{config_path}: is no file of a group; files of yours are in --config-dir DIR")
-        return plain(self, config_path)
-
-    return load_config
-
-
 def _bounded(plain: Any) -> Any:
-    def load_config(self: FileConfigSource, config_path: str) -> Any:
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
         if _guarding.get():
-            require_bounded_file(_file(self.path, config_path))
+            # Hydra joins it to the folder of whichever source comes first, and that may be its own package's.
+            if os.path.isabs(config_path) or os.pardir in config_path.split("/"):
+                raise ConfigError(f"{config_path}: is no file of a group; files of yours are in --config-dir DIR")
+            source = self._find_object_source(config_path, ObjectType.CONFIG)
+            if source is not None and source.scheme() == "file":
+                require_bounded_file(_file(source.path, config_path))
         return plain(self, config_path)
 
     return load_config
@@ -125,8 +120,7 @@ def _bounded_whole(plain: Any) -> Any:
     return load
 
 
-_guard(ConfigRepository, "load_config", _within_groups)
-_guard(FileConfigSource, "load_config", _bounded)
+_guard(ConfigRepository, "load_config", _bounded)
 _guard(ConfigLoaderImpl, "_load_single_config", _without_hydra)
 _guard(ConfigLoaderImpl, "load_configuration", _bounded_whole)
 

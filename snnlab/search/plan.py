@@ -232,9 +232,7 @@ def check_common(common: Sequence[str], space: Space) -> None:
     for text in common:
         key = key_of(text)
         if holds_password(text):
-            raise ConfigError(
-                f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password"
-            )
+            raise ConfigError(f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password")
         if key in space.parts:
             raise ConfigError(f"{text}: is searched, by sweep.space.{key}; leave one of the two out")
         if key in ("test", "mode", "debug"):

@@ -181,9 +181,7 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
             raise ConfigError(f"{place}: expected overrides such as model=conv_lif, got {text!r}")
         head = key.lstrip("~").partition(".")[0]
         if holds_password(text):
-            raise ConfigError(
-                f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password"
-            )
+            raise ConfigError(f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password")
         if place.startswith(PLACE) and names_code(text) and head != "hydra":
             raise ConfigError(f"{place}: {text}: a suite's file names no code; the command line can")
         if head in _DECIDED or head == "hydra":

@@ -35,7 +35,7 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
         columns = read(path, reading, sensor_size)
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
         raise DataError(f"{path}: cannot be read ({str(error) or type(error).__name__})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
         reading = Reading("us", reading.time_origin, reading.sort)
@@ -43,7 +43,11 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
 
 
 def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    return _of_array(np.load(path, allow_pickle=False), path, reading, sensor_size)
+    with path.open("rb") as file:
+        array = np.load(file, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: is an archive of arrays, whose name ends in .npz")
+    return _of_array(array, path, reading, sensor_size)
 
 
 def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
