@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, RecordError, listing
 
 if TYPE_CHECKING:
     from snnlab.record.run_reading import Recorded
@@ -22,6 +22,21 @@ recordings are, and name again what a run of somebody else's may use; nothing th
   snnlab reproduce outputs/NAME/TIME_SEED
   snnlab reproduce outputs/NAME/TIME_SEED --env   print what installs the versions of the record, and train nothing
 """
+
+# What says where things lie, and what a run of somebody else's may use.
+NAMED = (
+    "plugins",
+    "logger",
+    "callbacks",
+    "init_from",
+    "output_dir",
+    "data.root",
+    "data.store_dir",
+    "data.download",
+    "data.archives",
+    "data.labels",
+    "data.split_file",
+)
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -41,6 +56,7 @@ def main(arguments: list[str], started: float) -> int:
     if "--env" in arguments:
         print(install_line(recorded))
         return 0
+    require_names_only(recorded.folder, words[1:])
     if recorded.page["status"] != "completed":
         raise RecordError(f"{recorded.folder}: is {recorded.page['status']}; only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.page.get("resumed") or []) if text]:
@@ -61,6 +77,22 @@ def install_line(recorded: Recorded) -> str:
     return f"python{'.'.join(str(provenance['python']).split('.')[:2])} -m pip install {packages}"
 
 
+def require_names_only(run: Path, overrides: Sequence[str]) -> None:
+    """Raise if an override is not one that says again where things lie, or what a run may use.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    from snnlab.config.references import outside
+    from snnlab.record.run_config import read_raw
+    from snnlab.settings import key_of
+
+    asking = [place for place, _ in outside(read_raw(run / "config.yaml"))] if overrides else []
+    for text in overrides:
+        if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*NAMED, *asking)):
+            raise ConfigError(f"{text}: a run is repeated as it was; only {listing(NAMED)} can be named again")
+
+
 def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
     """Train again, print what is the same and what is not, and return the exit status.
 
@@ -74,18 +106,12 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
     """
     from snnlab.commands.train import run
     from snnlab.config.of_run import compose_run
-    from snnlab.config.resumable import changes
     from snnlab.console import console_logging
     from snnlab.record.repeating import compare, surroundings
     from snnlab.record.run_folder import REPEATED
     from snnlab.record.run_reading import read_run
 
     console_logging()
-    before = compose_run(recorded.folder, use="record")
-    named = compose_run(recorded.folder, overrides, use="training")
-    for name in changes(before.record or {}, named.record or {}):
-        if name.startswith("trainer."):
-            raise ConfigError(f"{name}: a run is repeated as it was; only where things lie may be said anew")
     replay = replayed(recorded.page["provenance"])
     experiment = compose_run(recorded.folder, [*replay, *overrides], use="training")
     folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")

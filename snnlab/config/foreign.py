@@ -110,7 +110,8 @@ def _words(raw: Mapping[str, Any], typed: Typed, use: Use, plugins: Collection[s
 def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
     for name in ("root", "store_dir", "split_file", "labels"):
         path, place = data.get(name), f"data.{name}"
-        if path is not None and not typed.has(place) and (name != "labels" or _climbs(path)):
+        fine = path is None or (name == "labels" and not _climbs(path)) or (name == "store_dir" and _holds_stores(path))
+        if not fine and not typed.has(place):
             yield _named(place, path)
     archives = data.get("archives")
     asked = typed.has("data.download") and not typed.has("data.archives")
@@ -148,6 +149,14 @@ def _stays_inside(node: Any, place: str, typed: Typed) -> bool:
 def _climbs(path: Any) -> bool:
     pure = PurePath(str(path))
     return pure.is_absolute() or ".." in pure.parts or str(path).startswith("~")
+
+
+def _holds_stores(path: Any) -> bool:
+    """Return whether a folder of this machine is one for packed recordings already."""
+    try:
+        return any(Path(str(path)).expanduser().glob("*-????????????/manifest.json"))
+    except (OSError, ValueError, RuntimeError):  # no path that there can be
+        return False
 
 
 def _packaged_archives() -> Iterator[Any]:
