@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import time
@@ -71,6 +72,8 @@ def main() -> int:
 def _run(name: str, arguments: list[str], started: float) -> int:
     from snnlab.errors import Interrupted, SnnlabError
 
+    # The Pythons that are started from here, workers, look for no module in the folder where the user stands.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     command = importlib.import_module(f"snnlab.commands.{name}")
     try:
         return command.main(arguments, started)

@@ -127,11 +127,18 @@ def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
         yield _named("init_from", raw["init_from"])
     for group in ("logger", "callbacks"):
         for name, node in (raw.get(group) or {}).items():
-            if not typed.has(f"{group}.{name}") and not _stays_inside(node, f"{group}.{name}", typed):
+            known = typed.has(f"{group}.{name}") or _is_of_plugin(node, raw, typed)
+            if not known and not _stays_inside(node, f"{group}.{name}", typed):
                 yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
     for name in _ELSEWHERE:
         if (raw.get("trainer") or {}).get(name) is not None and not typed.has(f"trainer.{name}"):
             yield _named(f"trainer.{name}", raw["trainer"][name])
+
+
+def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: Typed) -> bool:
+    """Return whether a logger or a callback is of a plugin that was named: its user knows what it does."""
+    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
+    return typed.has("plugins") and any(target.startswith(f"{name}.") for name in raw.get("plugins") or ())
 
 
 def _stays_inside(node: Any, place: str, typed: Typed) -> bool:

@@ -57,6 +57,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
         "predictions.npz",
         "split.json",
         "log.txt",
+        "signature.json",
         "checkpoints",
         "tensorboard",
     }

@@ -11,7 +11,7 @@ import pytest
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError
 
-from .conftest import Outcome
+from .conftest import Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
 Theirs = Callable[[Mapping[str, str]], Path]
@@ -19,16 +19,6 @@ Theirs = Callable[[Mapping[str, str]], Path]
 HEAD = "# @package _global_\n"
 # Writes the canary when Hydra instantiates it; none of the classes is on Hydra's own list of what it refuses.
 WRITES = "{{_target_: pathlib.Path.write_text, _args_: [{{_target_: pathlib.Path, _args_: ['{canary}']}}, ran]}}"
-
-
-class Payload:
-    """What is unpickled writes the canary."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
-        return eval, (f"open({str(self.canary)!r}, 'w').close()",)
 
 
 def nodes(canary: Path) -> dict[str, dict[str, str]]:
@@ -116,7 +106,7 @@ def test_a_file_that_sets_hydra_up_is_refused_before_anything_of_it_runs(
     theirs(nodes(canary)[name])
     (workplace / "payload").mkdir()
     (workplace / "payload" / "__init__.py").write_text(f"open({str(canary)!r}, 'w')\n")
-    Path(f"{canary}.pkl").write_bytes(pickle.dumps(Payload(canary)))
+    Path(f"{canary}.pkl").write_bytes(pickle.dumps(Evil(canary)))
     trained = snnlab("train", "--config-dir", "theirs", "experiment=nice", "mode=nonsense")
     swept = snnlab("train", "-m", "--config-dir", "theirs", "experiment=nice", "mode=nonsense", "seed=0,1")
     assert (trained.status, swept.status) == (2, 2)
@@ -209,7 +199,7 @@ def test_no_other_root_and_no_pickle_is_taken(
 ) -> None:
     evil = f"hydra: {{callbacks: {{evil: {WRITES.format(canary=canary)}}}, searchpath: ['pkg://payload']}}\n"
     folder = theirs({"root.yaml": evil, **nodes(canary)["callbacks"]})
-    Path(f"{canary}.pkl").write_bytes(pickle.dumps(Payload(canary)))
+    Path(f"{canary}.pkl").write_bytes(pickle.dumps(Evil(canary)))
     said = [word.format(folder=folder, canary=canary) for word in words]
     done = snnlab("train", "--config-dir", "theirs", *said, "mode=nonsense")
     assert done.status == 2

@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 
 from snnlab.data.formats import Reading, read_file
-from snnlab.data.formats.hdf5 import own
 from snnlab.data.unpacking import unpack
 from snnlab.errors import DataError, SnnlabError
 from snnlab.record.provenance import git_state
 
-from .conftest import Outcome
-from .test_records import Evil
+from .conftest import Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
 SENSOR = (8, 8, 2)
@@ -61,6 +59,9 @@ def test_a_file_of_events_shows_nothing_of_another_file(how: str, tmp_path: Path
                 group["p"] = h5py.ExternalLink(str(private), "/events/p")
     with pytest.raises(DataError, match="in another file"):
         read_file(path, Reading("us", "zero", False), SENSOR)
+
+    from snnlab.data.formats.hdf5 import own
+
     with h5py.File(private, "r") as file:
         assert own(own(file, "events"), "p")[()].size == 8
 

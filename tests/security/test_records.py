@@ -14,9 +14,8 @@ import yaml
 from snnlab import load, train
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError
-from snnlab.masking import masked
 
-from .conftest import SHORT, Outcome
+from .conftest import SHORT, Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
 Theirs = Callable[[Mapping[str, str]], Path]
@@ -115,6 +114,8 @@ def test_a_variable_that_is_gone_is_named(trained: Path, theirs: Theirs, monkeyp
     ],
 )
 def test_a_password_in_an_address_is_masked(text: str, shown: str) -> None:
+    from snnlab.masking import masked
+
     assert masked(text) == shown
 
 
@@ -137,6 +138,7 @@ def test_a_record_has_no_password_of_an_address_and_asks_for_it_again(
 
 def test_no_packaged_address_looks_like_one_with_a_password() -> None:
     from snnlab.config.folders import config_folder
+    from snnlab.masking import masked
 
     for path in config_folder().rglob("*.yaml"):
         text = path.read_text(encoding="utf-8")
@@ -149,16 +151,6 @@ def test_a_fetch_that_fails_tells_no_password(workplace: Path, snnlab: Snnlab) -
     assert done.status == 2
     assert "127.0.0.1" in done.err
     assert SECRET not in done.err + done.out
-
-
-class Evil:
-    """What is unpickled writes the canary."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
-        return eval, (f"open({str(self.canary)!r}, 'w').close()",)
 
 
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt", "predictions.npz", "split.json", "hot_pixels.json"])

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 from snnlab.console import console_logging, table_console
-from snnlab.errors import ConfigError, DataError
-from snnlab.printable import cell, is_printable, printable
 
 from .conftest import SHORT, Outcome, edited
 
@@ -126,6 +124,8 @@ def test_every_message_shows_what_is_in_it(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_letters_of_all_scripts_stay() -> None:
+    from snnlab.printable import is_printable, printable
+
     persian, woman = "\u0645\u06cc\u200c\u062e\u0648", "\U0001f469\u200d\U0001f52c"
     for name in ("Größe", "数字", persian, woman, "a b\u00a0c\u3000d", "−1", "$_$"):
         assert is_printable(name)
@@ -150,6 +150,8 @@ def test_letters_of_all_scripts_stay() -> None:
     ],
 )
 def test_a_formula_becomes_a_text(value: object, shown: object) -> None:
+    from snnlab.printable import cell
+
     assert cell(value) == shown
 
 
@@ -230,8 +232,3 @@ def test_percent_and_braces_in_names_are_only_letters(theirs: Theirs, snnlab: Sn
     done = snnlab("show", "--config-dir", "theirs", "experiment=e")
     assert done.status == 2
     assert "'%d%s'" in done.err
-
-
-def test_errors_are_raised_with_their_texts_and_printed_without_control() -> None:
-    for kind in (ConfigError, DataError):
-        assert CLEAR in str(kind(f"x{CLEAR}"))

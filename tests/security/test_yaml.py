@@ -12,8 +12,6 @@ import yaml
 from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.record.run_config import read_raw
-from snnlab.yaml_files import MOST_BYTES, require_bounded
 
 from .conftest import SHORT, Outcome, edited
 
@@ -100,6 +98,8 @@ def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, 
 
 
 def test_what_is_large_and_written_out_is_read(tmp_path: Path) -> None:
+    from snnlab.yaml_files import MOST_BYTES, require_bounded
+
     (tmp_path / "a.yaml").write_text("a: &a [1, 2, 3]\nb: [*a, *a]\nlist: [" + ", ".join(["1"] * 20_000) + "]\n")
     require_bounded(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text("# " + "x" * MOST_BYTES)
@@ -120,6 +120,8 @@ TAGS = (
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_no_tag_makes_an_object(tag: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
+    from snnlab.record.run_config import read_raw
+
     value = tag.format(canary=canary)
     folder = theirs({"experiment/nice.yaml": f"{HEAD}name: {value}\n", "config.yaml": f"data: {value}\n"})
     for words in (["train", "--config-dir", "theirs", "experiment=nice"], ["show", str(folder)]):
