@@ -82,6 +82,12 @@ def say_error(error: SnnlabError) -> None:
     print(printable(f"snnlab: {error}", "\n\t"), file=sys.stderr, flush=True)
 
 
+def say(*lines: object) -> None:
+    """Print lines to stdout, with what a terminal would act on as it stands in them."""
+    for line in lines:
+        print(printable(str(line), "\n\t"), flush=True)
+
+
 def draws_bars() -> bool:
     """Return whether stderr is a terminal that a bar can be drawn on."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

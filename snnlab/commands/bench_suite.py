@@ -241,7 +241,7 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
 
 
 def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
-    from snnlab.console import until_nobody_reads
+    from snnlab.console import say, until_nobody_reads
     from snnlab.record.suite.tables import print_table
     from snnlab.search.words import span
 
@@ -251,7 +251,7 @@ def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
         if book.count("completed"):
             print_table(plan.folder)
         for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
-            print(f"{dataset}: {error}")
+            say(f"{dataset}: {error}")
         print(
             f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
             f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"

@@ -65,7 +65,7 @@ def main(arguments: list[str], started: float) -> int:
     )
 
     from snnlab.config.of_run import compose_run
-    from snnlab.console import console_logging, until_nobody_reads
+    from snnlab.console import console_logging, say, until_nobody_reads
 
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
@@ -73,7 +73,7 @@ def main(arguments: list[str], started: float) -> int:
         values, folder = evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
     with until_nobody_reads():
         for line in lines(values):
-            print(line)
+            say(line)
         print(folder)
     return 0
 

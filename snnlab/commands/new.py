@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError
+from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -47,9 +49,15 @@ def written(folder: Path, name: str, overrides: list[str]) -> str:
         raise ConfigError(f"new: '{name}' cannot be a name; use letters, digits and _")
     path = folder / "experiment" / f"{name}.yaml"
     compose_once(overrides, folder if folder.is_dir() else None)
-    command = f"snnlab train --config-dir {folder} experiment={name}"
+    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", overrides)
     write_new(path, experiment_text(name, overrides, command, folder))
     return command
+
+
+def with_plugins(command: str, overrides: Sequence[str]) -> str:
+    """Return a command with the plugins that overrides name: a file alone has none imported."""
+    named = [quote(text) for text in overrides if key_of(text) == "plugins"]
+    return " ".join([command, *named])
 
 
 def _folder(arguments: list[str]) -> tuple[Path, list[str]]:

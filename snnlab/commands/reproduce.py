@@ -106,7 +106,7 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
     """
     from snnlab.commands.train import run
     from snnlab.config.of_run import compose_run
-    from snnlab.console import console_logging
+    from snnlab.console import console_logging, say
     from snnlab.record.repeating import compare, surroundings
     from snnlab.record.run_folder import REPEATED
     from snnlab.record.run_reading import read_run
@@ -118,11 +118,11 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
     again = read_run(run(experiment, folder, started).folder)
     findings = compare(recorded, again)
     for finding in findings:
-        print(f"{finding.what}: {finding.text}")
+        say(f"{finding.what}: {finding.text}")
     same = all(finding.same for finding in findings)
     if not same:
         for line in surroundings(recorded, again):
-            print(f"  {line}")
+            say(f"  {line}")
     print(again.folder)
     return 0 if same else 1
 

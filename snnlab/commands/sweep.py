@@ -257,13 +257,13 @@ def _end(plan: Plan, study: SharedStudy, crew: Crew) -> None:
 
 
 def _print_experiment(plan: Plan, winner: Winner) -> None:
-    from snnlab.commands.new import experiment_text
+    from snnlab.commands.new import experiment_text, with_plugins
     from snnlab.files import write_text
 
     name = "best"
     folder = plan.folder / "config"
     path = folder / "experiment" / f"{name}.yaml"
-    command = f"snnlab train --config-dir {shown(folder)} experiment={name}"
+    command = with_plugins(f"snnlab train --config-dir {shown(folder)} experiment={name}", plan.common)
     own = Path(plan.config_dir) if plan.config_dir else folder
     try:
         text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def main(arguments: list[str], started: float) -> int:
         checked += 1
         word, text = finding(path, folder, overrides)
         wrong += word == WRONG
-        print(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""), flush=True)
+        say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
     if not checked:
         raise ConfigError(f"validate: no YAML files in {folder}")
     print(f"{checked - wrong} of {checked} files are right")
@@ -168,7 +170,8 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
             loss = assemble.loss(experiment)
             if not alone:
                 check_goal(experiment, settings, loss, built)
-            assemble.trainer_maker(experiment, place, [])
+            assemble.check_loggers(experiment)  # built, some of them would make files, or ask their server
+            assemble.trainer_maker(replace(experiment, logger=None), place, [])
             assemble.optimizer(experiment, built)
     except (UnsetError, MissingPackageError):
         raise

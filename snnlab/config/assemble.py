@@ -19,6 +19,7 @@ from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
 from snnlab.config.assemble_loggers import build_loggers
+from snnlab.config.assemble_loggers import check_loggers as check_loggers
 from snnlab.config.assemble_optimizer import optimizer as optimizer
 from snnlab.config.assemble_options import annealing as annealing
 from snnlab.config.assemble_options import freeze, options

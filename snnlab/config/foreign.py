@@ -120,19 +120,25 @@ def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
 
 
 def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
-    targets = [node.get("_target_") for node in (raw.get("logger") or {}).values() if isinstance(node, Mapping)]
+    targets = [node.get("_target_") for node in _mapping(raw, "logger").values() if isinstance(node, Mapping)]
     if _DATABASE in targets and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
         yield _named("output_dir", raw["output_dir"])
     if raw.get("init_from") is not None and not typed.has("init_from"):
         yield _named("init_from", raw["init_from"])
     for group in ("logger", "callbacks"):
-        for name, node in (raw.get(group) or {}).items():
+        for name, node in _mapping(raw, group).items():
             known = typed.has(f"{group}.{name}") or _is_of_plugin(node, raw, typed)
             if not known and not _stays_inside(node, f"{group}.{name}", typed):
                 yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
     for name in _ELSEWHERE:
-        if (raw.get("trainer") or {}).get(name) is not None and not typed.has(f"trainer.{name}"):
-            yield _named(f"trainer.{name}", raw["trainer"][name])
+        if (value := _mapping(raw, "trainer").get(name)) is not None and not typed.has(f"trainer.{name}"):
+            yield _named(f"trainer.{name}", value)
+
+
+def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a group of settings; of what is none, a mistake that is told elsewhere, nothing."""
+    node = raw.get(name)
+    return node if isinstance(node, Mapping) else {}
 
 
 def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: Typed) -> bool:

@@ -232,3 +232,32 @@ def test_percent_and_braces_in_names_are_only_letters(theirs: Theirs, snnlab: Sn
     done = snnlab("show", "--config-dir", "theirs", "experiment=e")
     assert done.status == 2
     assert "'%d%s'" in done.err
+
+
+def test_names_of_files_are_shown_too(workplace: Path, theirs: Theirs, snnlab: Snnlab) -> None:
+    theirs({f"model/a{CLEAR}.yaml": "layers: 3\n", f"models{TITLE}/b.yaml": ""})
+    assert not acts(snnlab("validate", "theirs"))
+    words = recordings(workplace / "own", "a", "b")
+    for name in (f"bad{CLEAR}.npy", f"bad{TITLE}.npy"):
+        (workplace / "own" / "a" / name).write_bytes(b"rubbish")
+    done = snnlab("data", "inspect", *words, "data.store_dir=store")
+    assert "bad" in done.out
+    assert not acts(done)
+    assert not acts(snnlab("train", *words, *SHORT, "data.store_dir=store"))
+
+
+def test_nothing_is_made_or_asked_where_files_are_only_validated(
+    theirs: Theirs, server: tuple[str, list[str]], snnlab: Snnlab, workplace: Path
+) -> None:
+    loggers = {
+        "mlflow": "logger: {x: {_target_: lightning.pytorch.loggers.MLFlowLogger}}\noutput_dir: made",
+        "a server": f"logger: {{x: {{_target_: lightning.pytorch.loggers.MLFlowLogger, tracking_uri: '{server[0]}'}}}}",
+        "csv": "logger: {x: {_target_: lightning.pytorch.loggers.CSVLogger, save_dir: made}}",
+        "wandb": "logger: {x: {_target_: lightning.pytorch.loggers.WandbLogger, offline: true}}",
+    }
+    theirs({f"experiment/e{n}.yaml": f"# @package _global_\n{text}\n" for n, text in enumerate(loggers.values())})
+    done = snnlab("validate", "theirs")
+    assert "Traceback" not in done.err
+    assert server[1] == []
+    assert [path.name for path in workplace.iterdir()] == ["theirs"]
+    assert "unknown setting" in snnlab("validate", "theirs", "+logger.x.save_dirr=x").out
