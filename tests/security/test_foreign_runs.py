@@ -58,6 +58,8 @@ def test_nothing_is_fetched_from_the_addresses_of_a_run(
     assert (done.status, asked) == (2, [])
     assert "data.root=" in done.err
     assert SECRET not in done.err + done.out
+    if command != "evaluate":
+        return
     # Named again where they may lie, they are still not fetched from there.
     named = snnlab(*words, f"data.root={workplace / 'mine'}", "data.archives=[]")
     assert (named.status, asked) == (2, [])
@@ -79,15 +81,17 @@ def test_nothing_is_fetched_without_a_word_even_from_the_packaged_address(
     assert not (workplace / "mine").exists()
 
 
-@pytest.mark.parametrize("command", RUNS)
+SETTINGS: tuple[Mapping[str, str], ...] = (
+    {"data.store_dir": "{outside}/store"},
+    {"data.store_dir": "~/../{outside}/store"},
+    {"data.split_file": "{outside}/private.csv"},
+    {"data.store_dir": "${{oc.env:SECRET}}"},
+)
+
+
 @pytest.mark.parametrize(
-    "setting",
-    [
-        {"data.store_dir": "{outside}/store"},
-        {"data.store_dir": "~/../{outside}/store"},
-        {"data.split_file": "{outside}/private.csv"},
-        {"data.store_dir": "${{oc.env:SECRET}}"},
-    ],
+    ("command", "setting"),
+    [*((command, SETTINGS[0]) for command in RUNS), *(("evaluate", setting) for setting in SETTINGS[1:])],
     ids=str,
 )
 def test_a_run_makes_and_reads_nothing_outside_of_itself(
@@ -148,8 +152,10 @@ WRITERS: dict[str, Mapping[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("command", ["resume", "reproduce"])
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [*(("resume", name) for name in WRITERS), ("reproduce", "a server"), ("reproduce", "checkpoints elsewhere")],
+)
 def test_a_run_that_is_trained_writes_and_sends_nothing_elsewhere(
     command: str,
     name: str,
