@@ -138,7 +138,7 @@ def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | No
     plan = _new(overrides, config_dir) if overrides else None
     other = None if plan is None else difference(plan, page)
     if plan is None or other is not None:
-        differs = f" ({other} is another)" if other else ""
+        differs = f" (what was typed differs in {other})" if other else ""
         raise ConfigError(
             f"{folder}: was not begun here by you, or was moved or edited since; it goes on where all that it was begun"
             f" with is named again{differs}: snnlab sweep resume={folder} {' '.join(words_of(page))}"

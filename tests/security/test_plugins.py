@@ -365,3 +365,30 @@ def test_modules_are_found_without_being_imported(workplace: Path, canary: Path)
     assert places_of("spread.deep.part")[-1] == workplace / "spread" / "deep" / "part.py"
     assert places_of("whole.gone") == places_of("gone") == places_of("whole.part.deeper") == []
     assert not canary.exists()
+
+
+def test_what_goes_on_by_its_own_command_needs_no_key(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that SLURM starts again, and a worker of a search, at a home that cannot be written."""
+    from snnlab.commands.trial import train_task
+    from snnlab.search.task import Task
+
+    (workplace / "file").write_text("")
+    (workplace / "attacked_home.py").write_text(GAIN.format(name="attacked_home"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "file"))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    layer = "+model.layers.gain={type: attacked_home, after: flatten}"
+    words = (*SHORT, f"data.store_dir={digits_store}", "plugins=[attacked_home]", layer)
+    run = package.train(*words).folder
+    assert not (run / "signature.json").exists()
+    with pytest.raises(SnnlabError, match="plugins="):
+        package.train(f"resume={run}")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert package.train(*words).folder == run
+    monkeypatch.delenv("SLURM_JOB_ID")
+    outcome = train_task(Task(str(run), words, None, str(workplace)))
+    assert (outcome["status"], outcome["error"]) == ("completed", None)
+    other = train_task(Task(str(run), [*words, "seed=1"], None, str(workplace)))
+    assert other["status"] == "failed"
+    assert "plugins=" in str(other["error"])

@@ -156,7 +156,7 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     again = of_sweep._resumed([str(folder)], words, None)
     assert (again.folder, again.place, again.common) == (folder, str(Path.cwd()), plan.common)
     for other in (["sweep.seed=1"], ["sweep.sampler=random"], ["trainer.max_epochs=3"], ["seed=5"]):
-        with pytest.raises(ConfigError, match="is another"):
+        with pytest.raises(ConfigError, match="differs in"):
             of_sweep._resumed([str(folder)], [*words, *other], None)
 
 
