@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import time
@@ -85,6 +86,8 @@ def main() -> int:
 def _run(name: str, arguments: list[str], started: float) -> int:
     from snnlab.signals import raised_signals
 
+    # The Pythons that are started from here, workers, look for no module in the folder where the user stands.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with raised_signals():
         return _status(name, arguments, started)
 

@@ -11,9 +11,10 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.errors import SnnlabError
+from snnlab.printable import printable
 from snnlab.streams import until_nobody_reads as until_nobody_reads
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(super().format(record), "\n\t")
         wide = sys.stderr.isatty() and len(text) > shutil.get_terminal_size().columns
-        return getattr(record, "short", text) if wide else text
+        return printable(getattr(record, "short", text), "\n\t") if wide else text
 
 
 def console_logging() -> None:
@@ -103,7 +104,13 @@ def say_error(error: SnnlabError) -> None:
     """Print a user's mistake; with SNNLAB_DEBUG=1, the traceback too."""
     if os.environ.get("SNNLAB_DEBUG") == "1":
         traceback.print_exception(error)
-    print(f"snnlab: {error}", file=sys.stderr, flush=True)
+    print(printable(f"snnlab: {error}", "\n\t"), file=sys.stderr, flush=True)
+
+
+def say(*lines: object) -> None:
+    """Print lines to stdout, with what a terminal would act on as it stands in them."""
+    for line in lines:
+        print(printable(str(line), "\n\t"), flush=True)
 
 
 def draws_bars() -> bool:
@@ -118,6 +125,13 @@ def table_console(width: int | None = None) -> Console:
         width: Columns, whatever stdout is.
     """
     from rich.console import Console
+    from rich.text import Text
+
+    class Shown(Console):
+        """Shows every character of a text: rich takes away some that a terminal acts on, and not all."""
+
+        def render_str(self, text: str, **named: Any) -> Text:
+            return super().render_str(printable(text, "\n\t"), **named)
 
     # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
-    return Console(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)
+    return Shown(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)

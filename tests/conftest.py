@@ -21,9 +21,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let what looks for the user's cache find an empty folder of this run."""
+    """Let what looks for the user's cache, or for the user's key, find an empty folder of this run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
 

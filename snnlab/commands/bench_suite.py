@@ -197,6 +197,7 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     from snnlab.settings import key_of
     from snnlab.suite.page import is_begun, read_page, require_same, united
     from snnlab.suite.plan import OF_FILES, Plan
+    from snnlab.suite.settings import Choice
     from snnlab.suite.tuning import search_plan
 
     request, whole, own, folder = wanted
@@ -207,7 +208,9 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command, simulated)
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
-    cells = plan.cells(request.choice, whole.seeds)
+    # Not those that only the folder names: they are kept as they are, and trained by whoever names them.
+    chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
+    cells = plan.cells(Choice(*chosen), whole.seeds)
     if not cells:
         raise ConfigError("bench: none of these arms is trained on these datasets")
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
@@ -283,7 +286,7 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
 
 
 def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
-    from snnlab.console import until_nobody_reads
+    from snnlab.console import say, until_nobody_reads
     from snnlab.record.suite.tables import print_table
     from snnlab.search.words import span
 
@@ -293,7 +296,7 @@ def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
         if book.count("completed"):
             print_table(plan.folder)
         for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
-            print(f"{dataset}: {error}")
+            say(f"{dataset}: {error}")
         print(
             f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
             f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"

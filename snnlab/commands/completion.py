@@ -203,6 +203,7 @@ def _hydra(arguments: list[str], own: Path | None = None) -> int:
 
     from snnlab.config.composing import ROOT, VERSION_BASE
     from snnlab.config.folders import config_folder
+    from snnlab.config.hydra_guard import guarded_hydra
 
     where = [] if own is None else ["--config-dir", str(own)]
     sys.argv = [sys.argv[0], *where, "-sc", *arguments]
@@ -212,5 +213,6 @@ def _hydra(arguments: list[str], own: Path | None = None) -> int:
     def complete(cfg: object) -> None:
         raise AssertionError("Hydra answers before it runs anything")
 
-    complete()
+    with guarded_hydra():
+        complete()
     return 0

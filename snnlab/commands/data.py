@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
+from snnlab.console import say
 from snnlab.errors import ConfigError, did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def main(arguments: list[str], started: float) -> int:
 
     console_logging()
     experiment, _ = compose_once(overrides, options.get("--config-dir"))
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     with experiment.located_errors():
         settings = assemble.data_settings(experiment)
         if everything:
@@ -74,7 +75,7 @@ def main(arguments: list[str], started: float) -> int:
         dataset = assemble.dataset(experiment)
         with until_nobody_reads():
             for note in dataset.notes:
-                print(note)
+                say(note)
             ACTIONS[action](experiment, settings, dataset, figure)
     return 0
 
@@ -98,7 +99,7 @@ def inspect(experiment: Experiment, settings: DataSettings, dataset: Dataset, fi
     head = f"{name}: {_size_text(store)}; {width} x {height} pixels{kind}"
     print_inspection(head, found, settings, [dataset.name(index) for index in found.empty])
     if store.bad:
-        print("\n".join([f"{len(store.bad):,} recordings that cannot be used:", *store.bad.values()]))
+        say(f"{len(store.bad):,} recordings that cannot be used:", *store.bad.values())
     target = Path(figure or f"outputs/data_{name}.png")
     _draw(store, settings, dataset, [group.name for group in found.classes], target)
     print(target)
@@ -184,7 +185,7 @@ def _split(settings: DataSettings, store: Store, dataset: Dataset) -> Split:
     try:
         return assemble.split(settings, store, dataset)
     except DataError as error:
-        print(f"these recordings have no split: {error}")
+        say(f"these recordings have no split: {error}")
         return make_split(store.targets, store.split, 0.0, settings.split_seed)
 
 

@@ -83,7 +83,8 @@ def print_treatment(treatment: Treatment, patient: Patient) -> None:
     loss = treatment.after.vitals.loss
     print(f"With {'these' if len(treatment.overrides) > 1 else 'this'} the network lives (loss {loss:.4g}):")
     if patient.run is not None:
-        print(f"  snnlab doctor {patient.run} {' '.join(map(shlex.quote, treatment.overrides))}")
+        words = map(shlex.quote, merged(patient.overrides, treatment.overrides))
+        print(f"  snnlab doctor {patient.run} {' '.join(words)}")
         print("  and the same overrides behind the snnlab train of that run")
         return
     words = [*([f"--config-dir {patient.config_dir}"] if patient.config_dir else [])]

@@ -65,14 +65,14 @@ def main(arguments: list[str], started: float) -> int:
         asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None
     )
 
-    from snnlab.console import console_logging, until_nobody_reads
+    from snnlab.console import console_logging, say, until_nobody_reads
 
     console_logging()
     where = (options.get("--config-dir"), part, checkpoint, options.get("--out"))
     values, folder = evaluate_run(run, overrides, *where, early)
     with until_nobody_reads():
         for line in lines(values):
-            print(line)
+            say(line)
         print(folder)
     return 0
 
@@ -90,7 +90,7 @@ def evaluate_run(
     from snnlab.config.of_run import compose_run
 
     check_asked(part, checkpoint, out)
-    experiment = compose_run(run, overrides, config_dir)
+    experiment = compose_run(run, overrides, config_dir, "data")
     with experiment.located_errors():
         folder = None if out is None else Path(out).expanduser()
         return evaluate(run, experiment, part, checkpoint, folder, overrides, early)
@@ -218,6 +218,9 @@ def _tell_other_recordings(run: Path, fingerprint: str) -> None:
 def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
     from datetime import datetime
 
+    from snnlab.record.links import require_no_links
+
+    require_no_links(run)
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 

@@ -54,7 +54,7 @@ class Clinic:
             return self._exam(experiment, folder)
 
     def _exam(self, experiment: Experiment, folder: Path) -> Exam:
-        import_plugins(experiment.plugins)
+        import_plugins(experiment)
         assemble.set_threads(experiment.threads)
         settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
         built = self._network(experiment, settings)

@@ -85,7 +85,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import console_logging
 
     console_logging()
-    experiment = compose_run(run, overrides, options.get("--config-dir"))
+    experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
     with experiment.located_errors():
         arrays = collect(assembled_run(run, experiment, wanted.checkpoint), wanted)
     _write(target, arrays)

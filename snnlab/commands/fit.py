@@ -22,6 +22,7 @@ from snnlab.commands.testing import chosen_metrics
 from snnlab.commands.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
 from snnlab.config import assemble
 from snnlab.config.debugging import mode_callbacks
+from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, DamagedError, RecordError
@@ -111,7 +112,7 @@ def fit_and_test(
         numerics = _numerics(experiment, built, data, watched.trainer)
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
-        create_run_folder(folder, text)
+        create_run_folder(folder, text, plugin_files(experiment.plugins))
         search = search_of(folder)
         archive_result(folder)
         if not resumption:

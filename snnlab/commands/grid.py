@@ -15,6 +15,7 @@ from snnlab.config.overrides import checked, repeated
 from snnlab.config.resumable import MAY_CHANGE
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError
 from snnlab.files import require_writable
+from snnlab.masking import masked
 from snnlab.record.grid import Grid, print_grouped, read_grid, write_table
 from snnlab.record.run_folder import CONFIG
 from snnlab.search.words import describe, figure, shown
@@ -168,7 +169,7 @@ def _require_same(grid: Grid, axes: Axes) -> None:
     free = {*MAY_CHANGE, *before.keys} - {"trainer.max_epochs", "test"}
     fixed = [
         [text for text in texts if key_of(text) not in free and not text.startswith("hydra.")]
-        for texts in (before.overrides, axes.fixed)
+        for texts in (before.overrides, list(map(masked, axes.fixed)))
     ]
     other = [text for text in [*fixed[0], *fixed[1]] if (text in fixed[0]) != (text in fixed[1])]
     other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snnlab.commands.loading import Run
 from snnlab.config import assemble
+from snnlab.config.of_run import compose_run
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.settings import DataSettings
 from snnlab.data.split_file import read_split
@@ -33,9 +34,10 @@ def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
 
 def _found_again(run: Run, settings: DataSettings) -> Tensor:
     why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
-    kept = {"download": False} if "download" in run.experiment.data else {}
-    experiment = replace(run.experiment, data={**run.experiment.data, **kept})
     try:
+        experiment = compose_run(run.folder, run.naming, use="data")
+        kept = {"download": False} if "download" in experiment.data else {}
+        experiment = replace(experiment, data={**experiment.data, **kept})
         store = assemble.store(assemble.dataset(experiment), settings)
     except SnnlabError as error:
         raise DataError(f"{why}, and these are not here: {error}") from error

@@ -13,6 +13,7 @@ from snnlab.config.folders import own_folder
 from snnlab.console import until_nobody_reads
 from snnlab.docstrings import first_sentence
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.printable import printable
 from snnlab.registry import Registry
 
 USAGE = """usage: snnlab list [KIND [NAME]] [--config-dir DIR]
@@ -106,7 +107,7 @@ def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
         raise unknown(f"file among the {kind}", name, files)
     else:
         print(f"# {files[name]}")
-        print(files[name].read_text(encoding="utf-8"), end="")
+        print(printable(files[name].read_text(encoding="utf-8"), "\n\t"), end="")
 
 
 def registry(kind: str) -> Registry:

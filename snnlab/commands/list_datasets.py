@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import OmegaConf
 from platformdirs import user_cache_path
 
 from snnlab.config.catalog import description, group_files
 from snnlab.data.settings import DATASETS
 from snnlab.docstrings import first_sentence
 from snnlab.events.copies import copies
+from snnlab.record.run_config import read_raw
 
 LEGEND = """
 packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
@@ -69,7 +69,7 @@ def _recordings(store: Path) -> int:
 
 
 def _of_file(name: str, path: Path, packed: Sequence[Packed]) -> Line:
-    node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    node = read_raw(path)
     settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
     return Line(name, _here(settings, packed), description(path))
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from snnlab.config.catalog import description, group_files
 from snnlab.docstrings import first_sentence
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.nn import NEURONS
+from snnlab.record.run_config import read_raw
 
 # What a neuron is built with to ask it; any other would do.
 DT, IN_SHAPE = 1.0, (4, 8, 8)
@@ -49,7 +48,7 @@ def print_neurons(own: Path | None) -> None:
 
 
 def _of_file(name: str, path: Path) -> Line:
-    node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    node = read_raw(path)
     settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
     kind = settings.pop("type", None)
     try:

@@ -28,12 +28,18 @@ Places = int | Sequence[int] | range | slice
 PARTS = ("train", "val", "test")
 
 
-def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
+def load(
+    run: str | Path, checkpoint: Checkpoint = "best", plugins: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> Run:
     """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, what it recorded.
 
     Args:
         run: The run's folder.
         checkpoint: Whose weights: those of the chosen epoch, `best`, or of the `last` one.
+        plugins: The plugins that it needs, which are code: of a run that somebody else has recorded, or that was moved
+            or edited, none is imported that is not named here.
+        overrides: What is different from the run, such as `["data.root=/elsewhere"]`; of such a run, where its
+            recordings are is named here.
 
     Raises:
         RecordError: if the folder is no run's.
@@ -41,7 +47,7 @@ def load(run: str | Path, checkpoint: Checkpoint = "best") -> Run:
     from snnlab.record.run_reading import read_run
 
     folder = Path(run).expanduser()
-    return Run(folder, read_run(folder), checkpoint)
+    return Run(folder, read_run(folder), checkpoint, tuple(plugins), tuple(overrides))
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,29 +58,34 @@ class Run:
         folder: Its folder.
         recorded: What it recorded.
         checkpoint: Whose weights the network has.
+        plugins: Plugins that its user has named.
+        overrides: What is different from the run.
     """
 
     folder: Path
     recorded: Recorded
     checkpoint: Checkpoint = "best"
+    plugins: Sequence[str] = ()
+    overrides: Sequence[str] = ()
 
     @cached_property
     def experiment(self) -> Experiment:
         """The experiment, as `config.yaml` has it."""
         from snnlab.config.of_run import compose_run
 
-        return compose_run(self.folder)
+        return compose_run(self.folder, self.naming)
+
+    @property
+    def naming(self) -> list[str]:
+        """The overrides: what names the plugins, and what is different."""
+        return [*([f"plugins=[{','.join(self.plugins)}]"] if self.plugins else []), *self.overrides]
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `config.yaml` says, references resolved."""
-        from omegaconf import OmegaConf
+        """What `config.yaml` says, references to its own values followed."""
+        from snnlab.record.run_config import read_plain
 
-        from snnlab.config.of_run import recorded_config
-
-        plain = OmegaConf.to_container(recorded_config(self.folder), resolve=True)
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items()}
+        return read_plain(self.folder / "config.yaml")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -97,7 +108,7 @@ class Run:
         from snnlab.config import assemble
         from snnlab.config.plugins import import_plugins
 
-        import_plugins(self.experiment.plugins)
+        import_plugins(self.experiment)
 
         built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
         load_weights(built.network, self.folder, self.checkpoint)
@@ -124,11 +135,13 @@ class Run:
         The recordings have to be here, and are packed if they are not.
         """
         from snnlab.config import assemble
+        from snnlab.config.of_run import compose_run
         from snnlab.config.plugins import import_plugins
 
-        import_plugins(self.experiment.plugins)
-        settings, dataset = assemble.data_settings(self.experiment), assemble.dataset(self.experiment)
-        return assemble.data_module(self.experiment, settings, assemble.store(dataset, settings), dataset)
+        experiment = compose_run(self.folder, self.naming, use="data")
+        import_plugins(experiment)
+        settings, dataset = assemble.data_settings(experiment), assemble.dataset(experiment)
+        return assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
 
     def batch(self, part: str = "test", places: Places = slice(None)) -> Batch:
         """Return recordings as a batch of frames, as an evaluation has them, with their targets and lengths.
@@ -218,7 +231,7 @@ class Run:
         """
         from snnlab.commands.evaluate import evaluate_run
 
-        values, folder = evaluate_run(self.folder, list(overrides), None, part, self.checkpoint, out)
+        values, folder = evaluate_run(self.folder, [*self.naming, *overrides], None, part, self.checkpoint, out)
         return {**values, "folder": folder}
 
     def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:
@@ -300,7 +313,7 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
     from snnlab.config.goal import check_goal
     from snnlab.config.plugins import import_plugins
 
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     checkpoint_file(run, checkpoint)  # before anything is built
     assemble.set_threads(experiment.threads)
     settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError
+from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -60,11 +62,17 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
         raise ConfigError(f"{path}: is there already; {FORCE} writes over it, or choose another name")
     given = read_overrides(overrides, own)
     experiment, place = compose_once(given, own)
-    command = f"snnlab train --config-dir {folder} experiment={name}"
+    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
     text = experiment_text(name, given, command, folder)
     preflight(experiment, place, here=False)
     write_new(path, text, replace=force)
     return command
+
+
+def with_plugins(command: str, overrides: Sequence[str]) -> str:
+    """Return a command with the plugins that overrides name: a file alone has none imported."""
+    named = [quote(text) for text in overrides if key_of(text) == "plugins"]
+    return " ".join([command, *named])
 
 
 def _folder(options: Mapping[str, str]) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, DataError, listing
+from snnlab.printable import cell, printable
 
 if TYPE_CHECKING:
     from snnlab.commands.answer_rows import Rows
@@ -40,6 +41,7 @@ pieces) are fed one by one, and later ones not at all. Which probability is righ
   snnlab predict RUN one.csv --time-unit ms --format jsonl
   snnlab predict RUN one.npy --pieces 50 --format jsonl
   snnlab predict RUN mine/*.npy --until 0.9
+  snnlab predict RUN one.npy 'plugins=[my_layers]'    with the code that a run of somebody else's needs
 """
 FORMATS = ("csv", "jsonl")
 _READING = ("--time-unit", "--time-origin", "--columns")
@@ -52,6 +54,7 @@ def main(arguments: list[str], started: float) -> int:
         print(USAGE, end="")
         return 0
     options, words = split_options("predict", arguments, _OPTIONS)
+    plugins, words = named_plugins(words)
     if len(words) < 2:
         raise ConfigError("predict: name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
     form, checkpoint = options.get("--format", "csv"), options.get("--checkpoint", "best")
@@ -64,7 +67,7 @@ def main(arguments: list[str], started: float) -> int:
 
     from snnlab.commands.loading import load
 
-    run = load(words[0], "last" if checkpoint == "last" else "best")
+    run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
 
     from snnlab.commands.answer_rows import Rows
     from snnlab.commands.answering import steps_of_piece
@@ -73,7 +76,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.config.plugins import import_plugins
     from snnlab.console import until_nobody_reads
 
-    import_plugins(run.experiment.plugins)
+    import_plugins(run.experiment)
     settings = assemble.data_settings(run.experiment)
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
@@ -97,6 +100,24 @@ def _check_files(files: Sequence[Path]) -> None:
             raise DataError(f"predict: there is no file {path}")
         if path.suffix.lower() not in SUFFIXES:
             raise DataError(f"{path}: files of events end in {listing(SUFFIXES)}")
+
+
+def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the plugins that `plugins=[...]` names among a command's words, and the other words.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    asked = [word for word in words if word.startswith("plugins=")]
+    if not asked:
+        return [], list(words)
+    from snnlab.config.typed import one_value
+
+    value = one_value(asked[-1])[1]
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{asked[-1]}: expected names of modules, such as plugins=[my_layers]")
+    return names, [word for word in words if word not in asked]
 
 
 def predictions(
@@ -249,5 +270,6 @@ def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stre
     first = next(rows, None)  # a mistake in the first file comes before the head
     table.writeheader()
     for row in chain([first] if first is not None else [], rows):
-        table.writerow(row)
+        shown = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        table.writerow({name: cell(value) for name, value in shown.items()})
         stream.flush()

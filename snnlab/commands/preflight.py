@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +38,7 @@ def build_parts(experiment: Experiment, *, here: bool, alone: bool = False) -> P
     """
     from snnlab.config.assemble_optimizer import make_optimizer
 
-    import_plugins(experiment.plugins)
+    import_plugins(experiment)
     make_optimizer(experiment)  # names and types of its settings, before anything else is imported
 
     from snnlab.config import assemble
@@ -74,4 +75,5 @@ def preflight(experiment: Experiment, folder: Path, *, here: bool, alone: bool =
 
     with experiment.located_errors(), quiet_lightning():
         build_parts(experiment, here=here, alone=alone)
-        assemble.trainer_maker(experiment, folder, [])
+        assemble.check_loggers(experiment)  # built, some of them would make files, or ask their server
+        assemble.trainer_maker(replace(experiment, logger=None), folder, [])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, RecordError
+from snnlab.printable import printable
 
 USAGE = """usage: snnlab report FOLDER [--out FILE]
 
@@ -55,7 +56,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     text = _page_of(folder)(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        write_text(path, printable(text, "\n\t"))
     except OSError as error:
         raise unwritable(path, error) from error
     return path
@@ -63,8 +64,13 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
 def _page_of(folder: Path) -> Callable[[Path], str]:
     """Return what makes the page of a folder, by what is in it."""
+    from snnlab.record.links import require_no_links
+
     kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
-    return next((page for name, page in kinds.items() if (folder / name).is_file()), _of_runs)
+    page = next((page for name, page in kinds.items() if (folder / name).is_file()), None)
+    if page is not None:
+        require_no_links(folder)  # the page is made to be sent: it shows nothing of the user's other files
+    return page or _of_runs
 
 
 def _of_suite(folder: Path) -> str:
@@ -98,16 +104,14 @@ def _of_run(folder: Path) -> str:
     from snnlab.config import assemble
     from snnlab.config.composing import compose_once
     from snnlab.config.of_run import compose_run
-    from snnlab.config.plugins import import_plugins
     from snnlab.record.report.of_run import When, run_page
     from snnlab.record.run_reading import read_run
 
     recorded = read_run(folder)
     recorded.check_files()
-    experiment = compose_run(folder)
+    experiment = compose_run(folder, use="record")
     defaults, _ = compose_once([], None)
-    import_plugins(experiment.plugins)
-    settings = assemble.data_settings(experiment)
+    settings = assemble.shared_data_settings(experiment)
     when = When(clock_of(settings), no_early_answers(experiment, settings))
     names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)

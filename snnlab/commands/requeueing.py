@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
 
 _log = logging.getLogger(__name__)
-# In output_dir: one file for each job and configuration, that holds the run's folder.
+# In output_dir, or beside a run that is repeated: one file for each job and configuration, that holds the run's folder.
 _FOLDER = ".slurm"
 
 
@@ -72,4 +72,6 @@ def _note(experiment: Experiment) -> Path | None:
     if name is None:
         return None
     which = config_hash(config_text(experiment.record or {}))[:16]
-    return Path(experiment.output_dir).expanduser().absolute() / _FOLDER / f"{name}_{which}"
+    # Beside the run that is repeated: where it was recorded is perhaps not this machine's.
+    place = experiment.of_run.parent if experiment.of_run else Path(experiment.output_dir).expanduser().absolute()
+    return place / _FOLDER / f"{name}_{which}"

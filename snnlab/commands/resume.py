@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -48,6 +48,7 @@ def resume(
     config_dir: str | Path | None,
     started: float,
     command: Sequence[str] | None = None,
+    begun: Callable[[], Experiment] | None = None,
 ) -> Result:
     """Let a run go on from its newest checkpoint, and return its result; that of a complete one is returned at once.
 
@@ -57,6 +58,7 @@ def resume(
         config_dir: A folder of YAML files of the user's.
         started: `time.perf_counter()` when the command began.
         command: What was typed for it; None: nothing, something else goes on with it.
+        begun: Composes the experiment that this process was told to train, where that is how it came to the run.
 
     Raises:
         SnnlabError: for a setting that cannot change, a damaged checkpoint, other recordings.
@@ -65,7 +67,8 @@ def resume(
     from snnlab.config.resumable import changes
     from snnlab.record.lock import locked
 
-    before, now = compose_run(run, (), config_dir), compose_run(run, overrides, config_dir)
+    before = compose_run(run, (), config_dir, "record")
+    now = compose_run(run, overrides, config_dir, "training", begun)
     changed = changes(before.record or {}, now.record or {})
     folder = run.absolute()
     with locked(folder):

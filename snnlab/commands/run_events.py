@@ -34,7 +34,7 @@ class RunInput:
     """
 
     def __init__(self, run: Run, options: Mapping[str, Any]) -> None:
-        import_plugins(run.experiment.plugins)
+        import_plugins(run.experiment)
         self.run = run
         self.settings: DataSettings = assemble.data_settings(run.experiment)
         self.framing: Framing = as_trained(run, self.settings.framing(left_out_pixels(run, self.settings)))

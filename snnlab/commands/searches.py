@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from sqlite3 import DatabaseError, connect
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from snnlab.errors import RecordError
+from snnlab.masking import masked
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -26,8 +31,8 @@ def trials_now(folder: Path, page: Mapping[str, Any]) -> str:
     from snnlab.search.plan import read_plan
     from snnlab.search.report import trials_text
 
-    study = _study(folder, page)
-    return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
+    with _study(folder, page) as study:
+        return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
 
 
 def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, bytes]]:
@@ -43,25 +48,51 @@ def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, bytes]]:
     from snnlab.search.pictures import draw
     from snnlab.search.study import quiet_optuna
 
-    study = _study(folder, page)
-    with TemporaryDirectory() as place, quiet_optuna():
+    with _study(folder, page) as study, TemporaryDirectory() as place, quiet_optuna():
         files = draw(study, list(page["sweep"]["objectives"]), Path(place) / "pictures")
         return [(path.stem, path.read_bytes()) for path in files]
 
 
-def _study(folder: Path, page: Mapping[str, Any]) -> Study:
+@contextmanager
+def _study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
+    """Give the study of a search, out of a copy of its file: nothing is written, and nothing but that file is opened.
+
+    Raises:
+        RecordError: if there is none that can be read, or it is kept elsewhere.
+    """
     from snnlab.search.study import FILE, open_storage, quiet_optuna, require_optuna, storage_url
 
     require_optuna()
-    named = page["sweep"].get("storage")
-    if named is None and not (folder / FILE).is_file():
+    named, path = page["sweep"].get("storage"), folder / FILE
+    if named is not None:
+        raise RecordError(
+            f"report: {folder}: its trials are in {masked(str(named))}, which no report opens: it stands in a file that"
+            f" anybody may have written; there is a report once {folder}/search.json is there"
+        )
+    if path.is_symlink() or not path.is_file():
         raise RecordError(f"report: {folder}: the search has no trial yet")
 
     import optuna
 
-    with quiet_optuna():
-        storage = open_storage(storage_url(folder, named))
+    with TemporaryDirectory() as place, quiet_optuna():
+        _copy(path, Path(place) / FILE)
+        storage = open_storage(storage_url(Path(place), None))
         try:
-            return optuna.load_study(study_name=folder.absolute().name, storage=storage)
+            yield optuna.load_study(study_name=folder.absolute().name, storage=storage)
         except KeyError as error:
             raise RecordError(f"report: {folder}: the search has no trial yet") from error
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a database as it is at one moment; one that was left in the middle of a change is mended in the copy."""
+    try:
+        with (
+            closing(connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as one,
+            closing(connect(copy)) as other,
+        ):
+            one.backup(other)
+    except DatabaseError:
+        for end in ("", "-journal", "-wal"):
+            left = path.with_name(f"{path.name}{end}")
+            if left.is_file() and not left.is_symlink():
+                shutil.copyfile(left, copy.with_name(f"{copy.name}{end}"))

@@ -49,11 +49,11 @@ def main(arguments: list[str], started: float) -> int:
     if run is not None:
         from snnlab.config.of_run import compose_run
 
-        experiment = compose_run(run, changes, options.get("--config-dir"))
+        experiment = compose_run(run, changes, options.get("--config-dir"), "shape")
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
     with experiment.located_errors():
-        import_plugins(experiment.plugins)
+        import_plugins(experiment)
         settings = assemble.data_settings(experiment)
         built = assemble.network(experiment, settings)
         about_learned = None if run is None else learned_in(run, built)

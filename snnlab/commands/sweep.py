@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.errors import ConfigError, Interrupted, SnnlabError
+from snnlab.masking import masked
 from snnlab.search.words import shown
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from snnlab.search.winner import Winner
 
 USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
-       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]
+       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      of a search that was moved or is somebody else's: all of it
 
 Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it says what is searched
 (sweep.space), what is made small or large (sweep.objectives), how many trials there are and where they run. All other
@@ -76,7 +77,7 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
     require_optuna()
     asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
-    plan = _resumed(asked, others) if asked else _new(others, config_dir)
+    plan = _resumed(asked, others, config_dir) if asked else _new(others, config_dir)
     _search(plan, time.perf_counter() if started is None else started, again=bool(asked))
     return plan.folder
 
@@ -104,18 +105,48 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
     return Plan(folder, experiment.name, found, space, common, own_name, experiment.seed, str(Path.cwd()))
 
 
-def _resumed(asked: list[str], overrides: list[str]) -> Plan:
+def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
     from snnlab.config.sweeps import given_settings
-    from snnlab.search.plan import read_page, read_plan
+    from snnlab.record.links import require_no_links
+    from snnlab.record.signature import signed
+    from snnlab.search.plan import FILE, read_page, read_plan
     from snnlab.search.settings import changed
 
     if len(asked) > 1 or not asked[0]:
         raise ConfigError("resume: name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
     folder = Path(asked[0]).expanduser()
+    require_no_links(folder)
+    if signed(folder, FILE) is None:
+        return _named_again(folder, overrides, config_dir)
     given, others = given_settings(overrides)
     if others:
         raise ConfigError(f"{others[0]}: the trials of a search have the same overrides from first to last")
     return read_plan(folder, changed(read_page(folder)["sweep"], given))
+
+
+def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | None) -> Plan:
+    """Return the search that is typed, which has to be the one of a folder: what is written there is only compared.
+
+    Its overrides, its storage and its working folder are perhaps somebody else's, and would say what is fetched, where
+    something is written, and which code is imported.
+
+    Raises:
+        ConfigError: if it is another one.
+    """
+    from dataclasses import replace
+
+    from snnlab.search.plan import difference, read_page, words_of
+
+    page = read_page(folder)
+    plan = _new(overrides, config_dir) if overrides else None
+    other = None if plan is None else difference(plan, page)
+    if plan is None or other is not None:
+        differs = f" (what was typed differs in {other})" if other else ""
+        raise ConfigError(
+            f"{folder}: was not begun here by you, or was moved or edited since; it goes on where all that it was begun"
+            f" with is named again{differs}: snnlab sweep resume={folder} {' '.join(words_of(page))}"
+        )
+    return replace(plan, folder=folder.absolute(), seed=page["seed"])
 
 
 def _search(plan: Plan, started: float, *, again: bool) -> None:
@@ -131,7 +162,7 @@ def _search(plan: Plan, started: float, *, again: bool) -> None:
     except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-        raise RecordError(f"{plan.folder}: {reason}; {_goes_on(plan)}") from error
+        raise RecordError(masked(f"{plan.folder}: {reason}; {_goes_on(plan)}")) from error
     finally:
         crew_engine.close()
 
@@ -229,13 +260,13 @@ def _end(plan: Plan, study: SharedStudy, crew: Crew) -> None:
 
 
 def _print_experiment(plan: Plan, winner: Winner) -> None:
-    from snnlab.commands.new import experiment_text
+    from snnlab.commands.new import experiment_text, with_plugins
     from snnlab.files import write_text
 
     name = "best"
     folder = plan.folder / "config"
     path = folder / "experiment" / f"{name}.yaml"
-    command = f"snnlab train --config-dir {shown(folder)} experiment={name}"
+    command = with_plugins(f"snnlab train --config-dir {shown(folder)} experiment={name}", plan.common)
     own = Path(plan.config_dir) if plan.config_dir else folder
     try:
         text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)

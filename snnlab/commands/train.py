@@ -161,7 +161,7 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     if experiment.mode == "shapes":
         raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
     if begun := begun_before(experiment):
-        return _or_requeued(lambda: resume(begun, (), None, started))
+        return _or_requeued(lambda: resume(begun, (), None, started, begun=lambda: experiment))
     if os.path.isfile(folder / CONFIG):
         raise RecordError(f"{folder}: holds a run; resume={folder} goes on with it, another folder begins a new one")
     require_writable(folder)

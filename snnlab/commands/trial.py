@@ -19,6 +19,7 @@ from snnlab.search.task import AROUND, Outcome, Rehearsal, Status, Task
 from snnlab.settings import key_of
 
 if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
     from snnlab.record.run_folder import Result
 
 _WAIT_S = 0.5
@@ -97,16 +98,17 @@ def _trained(task: Task, started: float) -> Result:
     from snnlab.record.lock import is_locked
     from snnlab.search.pruning import watched
 
+    def composed() -> tuple[Experiment, Path]:
+        return compose_once([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
+
     folder = Path(task.folder)
     while is_locked(folder):  # the worker of a driver that was killed, at its last checkpoint
         time.sleep(_WAIT_S)
     with watched(task.watched):
         if (folder / "config.yaml").is_file():
             around = [text for text in task.overrides if key_of(text) in AROUND]
-            return resume(folder, merged(around), task.config_dir, started)
-        overrides = [*task.overrides, f"hydra.run.dir={written(task.folder)}"]
-        experiment, place = compose_once(overrides, task.config_dir)
-        return run(experiment, place, started)
+            return resume(folder, merged(around), task.config_dir, started, begun=lambda: composed()[0])
+        return run(*composed(), started)
 
 
 def _outcome(status: Status, error: str | None, result: Result | None, started: float) -> Outcome:

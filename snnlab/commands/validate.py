@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
+from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
 from snnlab.settings import is_override
 
@@ -46,7 +47,7 @@ def main(arguments: list[str], started: float) -> int:
         checked += 1
         word, text = finding(path, folder, overrides)
         wrong += word == WRONG
-        print(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""), flush=True)
+        say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
     if not checked:
         raise ConfigError(f"validate: no YAML files in {folder}")
     print(f"{checked - wrong} of {checked} files are right")

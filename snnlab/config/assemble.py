@@ -15,10 +15,12 @@ from snnlab.config.assemble_data import data_notes as data_notes
 from snnlab.config.assemble_data import data_settings as data_settings
 from snnlab.config.assemble_data import data_warnings as data_warnings
 from snnlab.config.assemble_data import dataset as dataset
+from snnlab.config.assemble_data import shared_data_settings as shared_data_settings
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
 from snnlab.config.assemble_loggers import build_loggers
+from snnlab.config.assemble_loggers import check_loggers as check_loggers
 from snnlab.config.assemble_optimizer import optimizer as optimizer
 from snnlab.config.assemble_options import annealing as annealing
 from snnlab.config.assemble_options import freeze, options

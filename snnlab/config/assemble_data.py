@@ -16,7 +16,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.duplicates import Duplicates, duplicates, without_duplicates
 from snnlab.data.registry import Dataset
 from snnlab.data.remarks import remarks, too_early
-from snnlab.data.settings import DataSettings, build_dataset, read_settings
+from snnlab.data.settings import DataSettings, build_dataset, read_settings, read_shared
 from snnlab.data.split_file import read_split
 from snnlab.data.splits import Fold, Split, make_split, one_batch, with_validation
 from snnlab.errors import ConfigError
@@ -42,6 +42,11 @@ NEARLY_ALL = 0.95
 def data_settings(experiment: Experiment) -> DataSettings:
     """Return the settings that all datasets share."""
     return read_settings(experiment.data)[0]
+
+
+def shared_data_settings(experiment: Experiment) -> DataSettings:
+    """Return the same of a dataset that nobody has registered: of a plugin that is not imported, say."""
+    return read_shared(experiment.data)
 
 
 def dataset(experiment: Experiment) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,22 +35,46 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
     """
     from lightning.pytorch.loggers import Logger
 
-    modules = (*MODULES, *experiment.plugins)
     built = []
+    for place, node, target in _named(experiment):
+        _require_package(target, place)
+        extra = {k: v for k, v in _of_run(target, experiment, folder, logged_steps).items() if takes(target, k)}
+        try:
+            built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra)())
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(f"{place}: {error}") from error
+    return built
+
+
+def check_loggers(experiment: Experiment) -> None:
+    """Check the settings of an experiment's loggers without building any.
+
+    Raises:
+        ConfigError: for a mistake in them, or a package that is missing.
+    """
+    from lightning.pytorch.loggers import Logger
+
+    for place, node, target in _named(experiment):
+        _require_package(target, place)
+        needed = {name: "" for name in ("save_dir",) if takes(target, name) and name not in node}
+        partial_target(node, [Logger], _modules(experiment), place, extra=needed)
+
+
+def _modules(experiment: Experiment) -> tuple[str, ...]:
+    return (*MODULES, *experiment.plugins)
+
+
+def _named(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], type[Logger]]]:
+    """Yield the place, the node and the class of each logger."""
+    from lightning.pytorch.loggers import Logger
+
     for key, node in (experiment.logger or {}).items():
         if node is None:
             continue
         place = f"logger.{key}"
         if not isinstance(node, Mapping):
             raise ConfigError(f"{place}: expected a mapping with _target_, got {node!r}")
-        target = find_target(node, [Logger], modules, place)
-        _require_package(target, place)
-        extra = {k: v for k, v in _of_run(target, experiment, folder, logged_steps).items() if takes(target, k)}
-        try:
-            built.append(partial_target(node, [Logger], modules, place, extra=extra)())
-        except ModuleNotFoundError as error:
-            raise MissingPackageError(f"{place}: {error}") from error
-    return built
+        yield place, node, find_target(node, [Logger], _modules(experiment), place)
 
 
 def _of_run(target: type[Logger], experiment: Experiment, folder: Path, logged_steps: int | None) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
     if team is None or team.world == 1:
         several = trainer.get("devices", 1) not in (1, "1") and not _one_device(trainer.get("devices"))
         devices = {"devices": 1} if several else {}
-        strategy = {"strategy": "auto"} if trainer.get("strategy") in _STRATEGIES else {}
+        strategy = {"strategy": "auto"} if str(trainer.get("strategy")) in _STRATEGIES else {}
         return {**trainer, **devices, **strategy, "num_nodes": 1}
     from snnlab.training.processes.joined import Joined
 

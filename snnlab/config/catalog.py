@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from snnlab.config.folders import config_folder, groups
+from snnlab.printable import printable
 
 # Not within `CC BY 4.0. 2.4 GB`, nor after an initial.
 _SENTENCE_END = re.compile(r"(?<=[a-z)\d]\.) +(?=[^\d\s])")
@@ -48,6 +49,6 @@ def description(path: Path) -> str:
     head = [line for line in text.splitlines() if not line.startswith("# @package")]
     said = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), head[1:])]
     if said:
-        return _SENTENCE_END.split(" ".join(said))[0]
+        return printable(_SENTENCE_END.split(" ".join(said))[0])
     target = re.search(r"^_target_: *(\S+)", text, re.MULTILINE)
-    return target[1] if target else ""
+    return printable(target[1]) if target else ""

@@ -16,13 +16,11 @@ from snnlab.config.hints import of_group, of_setting
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
 from snnlab.config.own_files import FIRST_LINE
+from snnlab.config.recording import recorded
+from snnlab.config.references import outside
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnsetError
 from snnlab.settings import ROOT, check_settings, shown
-
-# References that stay in a run's config.yaml, so that a later change of what they point to is followed.
-KEPT_REFERENCES = ("${data.", "${trainer.")
-
 
 # Groups whose settings are a mapping; to some of them others refer.
 _GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
@@ -91,6 +89,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raw["name"] = run_name(_own_name(raw.get("name"), choices), choices)
         _name_data(raw.get("data"), choices.get("data"))
         _require_values(raw)
+        _require_written_addresses(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
     _check_known(resolved, neuron)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
@@ -99,7 +98,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         hint = f"; {unknown[0]} stands beside it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError(f"model: takes layers and init, got {', '.join(unknown)}{hint}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
-    return Experiment(**ordered, neuron=neuron, record=_record(raw, resolved))
+    return Experiment(**ordered, neuron=neuron, record=recorded(raw, resolved))
 
 
 def _require_nothing(group: str, node: Any) -> None:
@@ -152,6 +151,13 @@ def _require_values(raw: dict[str, Any]) -> None:
     if missing := sorted(_unset(raw)):
         have = "has" if len(missing) == 1 else "have"
         raise UnsetError(f"{', '.join(missing)} {have} no value; set {' '.join(f'{name}=...' for name in missing)}")
+
+
+def _require_written_addresses(raw: Mapping[str, Any]) -> None:
+    """Refuse an address that would tell whoever is asked there what stands in the environment."""
+    data = raw.get("data")
+    for place, _ in outside(data.get("archives"), "data.archives") if isinstance(data, Mapping) else ():
+        raise ConfigError(f"{place}: an address is written out, and holds nothing of the environment")
 
 
 def _unset(node: Any, place: str = "") -> Iterator[str]:
@@ -208,12 +214,3 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
         if path.is_file():
             return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return None
-
-
-def _record(raw: Any, resolved: Any) -> Any:
-    """Return the resolved configuration with the references that are kept."""
-    if isinstance(raw, dict):
-        return {key: _record(value, resolved[key]) for key, value in raw.items()}
-    if isinstance(raw, list):
-        return [_record(a, b) for a, b in zip(raw, resolved, strict=True)]
-    return raw if isinstance(raw, str) and raw.startswith(KEPT_REFERENCES) else resolved

@@ -21,9 +21,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from snnlab.config.compose import check, readable_errors
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
 from snnlab.config.hints import of_word
+from snnlab.config.hydra_guard import guarded_hydra
 from snnlab.config.origin import Origin, line_of
 from snnlab.config.overrides import checked, mark_overrides, repeated
 from snnlab.config.own_files import OwnFile, check_chosen, clash, files_and_packages
+from snnlab.config.plugins import require_typed
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, listing
@@ -63,7 +65,7 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
         raise AssertionError("Hydra answers before it runs anything")
 
     try:
-        with readable_errors():
+        with readable_errors(), guarded_hydra():
             task()
     except SystemExit as end:
         if end.code:
@@ -113,7 +115,7 @@ def _composed(
     ready, files = _ready(overrides, own)
     where = [f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else []
     ready += [*more, *where]
-    with readable_errors(), own_hydra():
+    with readable_errors(), own_hydra(), guarded_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=ROOT)
         try:
             cfg = hydra.compose(ROOT, ready, return_hydra_config=True)
@@ -204,6 +206,7 @@ def _checked(cfg: DictConfig, hydra_node: Any, own: Path | None, files: Sequence
     try:
         experiment = check(cfg, tuple(folder for folder in (config_folder(), own) if folder), choices)
         check_trainer(experiment.trainer, test=experiment.test)
+        require_typed(experiment.plugins, keys)
     except ConfigError as error:
         raise origin.located(error) from error
     return replace(experiment, origin=origin)

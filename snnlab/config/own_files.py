@@ -17,6 +17,7 @@ from snnlab.config.hints import of_group
 from snnlab.config.origin import line_of
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import shown
+from snnlab.yaml_files import require_bounded
 
 _GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 FIRST_LINE = "# @package _global_"
@@ -76,6 +77,7 @@ def check_file(path: Path, group: str) -> OwnFile:
         ConfigError: if it is no YAML text in UTF-8, no mapping, or has a package that leads its settings astray.
     """
     text = read_text(path)
+    require_bounded(path)
     page = _parsed(path, text)
     if not isinstance(page, Mapping):
         raise ConfigError(f"{path}: expected settings, such as name: value, got {_kind(page)}")

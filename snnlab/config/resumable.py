@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from snnlab.config.references import asks_outside
 from snnlab.errors import ConfigError, listing
 from snnlab.record.runs_table import flat
 
@@ -43,6 +44,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
     one, other = flat(before), flat(now)
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
     for name in names:
+        if asks_outside(one.get(name)):  # recorded as a reference, which whoever goes on may name a value for
+            continue
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
             raise ConfigError(
                 f"{name}: a resumed run goes on with {one.get(name)!r}; only {listing(MAY_CHANGE)} may change"

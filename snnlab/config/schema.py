@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from snnlab.config.origin import Origin
@@ -43,7 +44,7 @@ class Experiment:
         mode: What is done: `train`; `overfit` one batch; `profile`, train and say where the time goes; `shapes`, print
             what goes through the layers and train nothing.
         output_dir: Where runs go.
-        plugins: Modules to import first.
+        plugins: Modules to import first: those that the user's own words name, see `snnlab.config.plugins`.
         threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
         backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way, and a convolution sums few spikes one by one.
@@ -66,6 +67,7 @@ class Experiment:
         record: This experiment as the run's `config.yaml` will hold it.
         origin: The files and overrides it was composed from.
         command: What was typed for it, word by word.
+        of_run: The folder of the recorded run that it was read from, or None.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Experiment:
     record: Node | None = None
     origin: Origin | None = None
     command: Sequence[str] = ()
+    of_run: Path | None = None
 
     @contextmanager
     def located_errors(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 from snnlab.config.catalog import group_files
 from snnlab.config.typed import one_value, put, read_file, require_no_slip
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.search.file_words import require_plain_queue
 from snnlab.suite.settings import Choice, Suite
 
 GROUP = "suite"
@@ -69,9 +70,11 @@ def read_suite(name: str, own: Path | None) -> dict[str, Any]:
     """Return what a suite's file says.
 
     Raises:
-        ConfigError: if there is none of this name, or it is no mapping.
+        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
     """
-    return read_file(GROUP, name, own, "suite", "arms: {...} and datasets: {...}")
+    settings = read_file(GROUP, name, own, "suite", "arms: {...} and datasets: {...}")
+    require_plain_queue(settings.get("submitit"), f"{GROUP}.submitit")
+    return settings
 
 
 def _require_training(text: str, known: Collection[str], own: Path | None) -> None:

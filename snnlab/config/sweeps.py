@@ -9,6 +9,7 @@ from typing import Any
 
 from snnlab.config.typed import one_value, put, read_file, require_no_slip
 from snnlab.errors import ConfigError, listing
+from snnlab.search.file_words import require_plain_queue
 from snnlab.search.settings import Sweep
 from snnlab.settings import key_of
 
@@ -45,9 +46,11 @@ def read_sweep(name: str, own: Path | None) -> dict[str, Any]:
     """Return what a sweep's file says.
 
     Raises:
-        ConfigError: if there is none of this name, or it is no mapping.
+        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
     """
-    return read_file(GROUP, name, own, "file", "settings such as space: {...}")
+    settings = read_file(GROUP, name, own, "file", "settings such as space: {...}")
+    require_plain_queue(settings.get("submitit"), f"{GROUP}.submitit")
+    return settings
 
 
 def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

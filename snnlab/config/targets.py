@@ -38,7 +38,7 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     if not _within(module_name, modules):
         raise ConfigError(
             f"{place}._target_: {target} is not allowed here; it must come from {listing(modules)}"
-            "\n  name a package of your own in plugins: [...] to allow it"
+            "\n  plugins=[PACKAGE] behind the command allows one of your own"
         )
     try:
         module = importlib.import_module(module_name)

@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from snnlab.errors import ConfigError, DataError
+from snnlab.masking import masked
 from snnlab.settings import check_settings
 
 _log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Archive:
         if not re.fullmatch("[0-9a-f]{32}", self.md5):
             raise ValueError(f"md5 must be 32 of 0-9 and a-f, got '{self.md5}'")
         if self.url is not None and not self.url.startswith(("http://", "https://", "file://")):
-            raise ValueError(f"url must begin with https://, http:// or file://, got '{self.url}'")
+            raise ValueError(f"url must begin with https://, http:// or file://, got '{masked(self.url)}'")
 
 
 def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
@@ -104,8 +105,8 @@ def obtain(archive: Archive, folder: Path) -> Path:
     if found != archive.md5:
         part.unlink()
         raise DataError(
-            f"{archive.name}: what arrived from {archive.url} has md5 {found}, and should have {archive.md5}; it is"
-            " removed"
+            f"{archive.name}: what arrived from {masked(archive.url)} has md5 {found}, and should have {archive.md5};"
+            " it is removed"
         )
     return part.replace(path)
 
@@ -154,7 +155,7 @@ def _download(url: str, part: Path, show: Shown) -> None:
         size = part.stat().st_size if part.exists() else 0
         # A server that begins again each time must get further than before, or this would never end.
         most, failures = (size, 1) if size > most else (most, failures + 1)
-    raise ConnectionError(f"{url}: {problem}, {ATTEMPTS} times")
+    raise ConnectionError(f"{masked(url)}: {problem}, {ATTEMPTS} times")
 
 
 def _receive(url: str, part: Path, show: Shown) -> bool:
@@ -164,7 +165,7 @@ def _receive(url: str, part: Path, show: Shown) -> bool:
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as response:
         status = getattr(response, "status", None) or 200  # a file's has none
         if status not in (200, 206):
-            raise OSError(f"{url}: the host answers {status} and sends nothing")
+            raise OSError(f"{masked(url)}: the host answers {status} and sends nothing")
         have = have if status == 206 else 0  # from its beginning, where the server knows no ranges
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)

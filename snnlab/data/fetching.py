@@ -15,6 +15,7 @@ from snnlab.data.downloading import archives_of, obtain
 from snnlab.data.unpacking import is_packed, unpack
 from snnlab.errors import DataError
 from snnlab.files import remove_empty
+from snnlab.masking import masked
 
 _log = logging.getLogger(__name__)
 
@@ -58,9 +59,13 @@ def fetch_missing(
                     if is_packed(path):
                         unpack(path, folder)
     except (OSError, DataError) as error:
-        hand = f"\n  or fetch {archive.url} by hand and put the file at {folder / archive.name}" if archive.url else ""
+        hand = (
+            f"\n  or fetch {masked(archive.url)} by hand and put the file at {folder / archive.name}"
+            if archive.url
+            else ""
+        )
         raise DataError(
-            f"data.root: found {have}; fetching the rest failed ({_reason(error)})\n"
+            f"data.root: found {have}; fetching the rest failed ({masked(str(_reason(error)))})\n"
             "  data.download=false uses what is there; data.root=FOLDER names the folder that holds"
             f" {folder.name}{hand}"
         ) from error

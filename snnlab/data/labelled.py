@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snnlab.data.listing import Entry, by_number
+from snnlab.data.listing import Entry, by_number, require_printable
 from snnlab.events.targets import NO_END, Targets
 
 
@@ -35,6 +35,7 @@ def labelled(entries: list[Entry], targets: Targets) -> Labelled:
     if targets == "value":
         values = [entry.values or {} for entry in entries]
         names = [name.removeprefix("value_") for name in values[0]]
+        require_printable(names)
         return Labelled(entries, names, np.array([list(each.values()) for each in values], np.float32))
     names, numbers = by_number(entries)
     return Labelled(entries, names, numbers) if targets == "class" else _over_time(entries, names, numbers)

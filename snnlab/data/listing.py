@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,13 @@ import numpy as np
 from snnlab.data.grouping import Joined, named_for_testing, require_undivided
 from snnlab.data.holding_out import held_out
 from snnlab.errors import DataError
+from snnlab.printable import is_printable, printable
 from snnlab.seeds import Stream, generator
 
 # Where nothing says which recordings are for testing, the choice is the same for everyone.
 TEST_SEED = 0
+# More digits than any number of a class has.
+_DIGITS = 18
 
 
 class Entry(NamedTuple):
@@ -47,10 +50,25 @@ class Listed(NamedTuple):
     notes: list[str]
 
 
+def require_printable(names: Iterable[str]) -> None:
+    """Raise if a class or a value is called by characters that a terminal would act on.
+
+    Raises:
+        DataError: then.
+    """
+    if hidden := sorted(name for name in names if not is_printable(name)):
+        raise DataError(f"data.root: '{printable(hidden[0])}' holds control characters; give the class another name")
+
+
 def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
-    """Return the labels in order, numbers by their value, and which of them each recording has, int64 `[R]`."""
+    """Return the labels in order, numbers by their value, and which of them each recording has, int64 `[R]`.
+
+    Raises:
+        DataError: if a label holds characters that a terminal would act on.
+    """
     labels = {entry.label for entry in entries}
-    numbers = all(label.isascii() and label.isdigit() for label in labels)
+    require_printable(labels)
+    numbers = all(label.isascii() and label.isdigit() and len(label) <= _DIGITS for label in labels)
     names = sorted(labels, key=lambda label: (int(label), label) if numbers else (0, label))
     places = {name: number for number, name in enumerate(names)}
     return names, np.array([places[entry.label] for entry in entries], np.int64)

@@ -309,14 +309,26 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
                 f" {others}"
             )
     check_known({**shared, **own}, settings, "data", str(kind))
-    try:
-        common = DataSettings(**{name: value for name, value in settings.items() if name in shared})
-    except ValueError as error:
-        raise ConfigError(f"data: {error}") from error
+    common = read_shared(node)
     if common.targets != "class" and not takes(factory, "targets"):
         raise ConfigError(f"data.targets: {common.targets} is for data=folder; recordings of {kind} have a class each")
     _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
+
+
+def read_shared(node: Mapping[str, Any]) -> DataSettings:
+    """Return the shared settings of a data node, whatever dataset it is of.
+
+    Raises:
+        ConfigError: naming the setting that is missing, of the wrong type or out of its range.
+    """
+    known = settings_of(DataSettings)
+    settings = {name: value for name, value in node.items() if name in known}
+    check_known(known, settings, "data", str(node.get("type")))
+    try:
+        return DataSettings(**settings)
+    except ValueError as error:
+        raise ConfigError(f"data: {error}") from error
 
 
 def build_dataset(node: Mapping[str, Any]) -> Dataset:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich import box
 from rich.table import Table
 
-from snnlab.console import table_console
+from snnlab.console import say, table_console
 from snnlab.data.inspection import PARTS, Group, Inspection, Label, Range, Value
 from snnlab.data.settings import DataSettings
 
@@ -36,9 +36,9 @@ def print_inspection(head: str, found: Inspection, settings: DataSettings, names
     print(f"  {binning_text(found, settings)}")
     if found.empty:
         shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
-        print(f"  {len(found.empty):,} recordings have no events: {shown}")
+        say(f"  {len(found.empty):,} recordings have no events: {shown}")
     for warning in found.warnings:
-        print(f"  warning: {warning}")
+        say(f"  warning: {warning}")
 
 
 def _over_parts(numbers: Sequence[int], what: str) -> str:

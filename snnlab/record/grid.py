@@ -20,6 +20,8 @@ from rich.table import Table
 from snnlab.console import table_console
 from snnlab.errors import DamagedError, RecordError
 from snnlab.files import unwritable, write_json, write_text
+from snnlab.masking import without_passwords
+from snnlab.printable import cell
 from snnlab.record.metric_text import mean_sd_text
 from snnlab.record.run_reading import find_runs, is_run, read_ended
 
@@ -53,10 +55,10 @@ class Grid:
         Raises:
             RecordError: if the folder cannot be written.
         """
-        page = {"schema": SCHEMA, "overrides": list(self.overrides), "keys": list(self.keys), "runs": self.runs}
+        page = {"schema": SCHEMA, "overrides": list(self.overrides), "keys": list(self.keys), "runs": dict(self.runs)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / FILE, page)
+            write_json(self.folder / FILE, without_passwords(page))
         except OSError as error:
             raise unwritable(self.folder, error) from error
 
@@ -130,7 +132,7 @@ def write_table(grid: Grid) -> Path:
     )
     for row in rows:
         figures = [cell for name in names for cell in _cells(row.metrics.get(name, ()))]
-        writer.writerow([*row.values.values(), row.runs, row.missing, *figures])
+        writer.writerow([*map(cell, row.values.values()), row.runs, row.missing, *figures])
     path = grid.folder / TABLE
     try:
         write_text(path, text.getvalue())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from snnlab.errors import RecordError
+from snnlab.record.links import require_no_links
 
 _log = logging.getLogger(__name__)
 LOCK = ".lock"
@@ -22,8 +23,9 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a folder; the lock ends with this process, however that ends.
 
     Raises:
-        RecordError: if another process trains in it, or it cannot be written.
+        RecordError: if another process trains in it, it holds links, or it cannot be written.
     """
+    require_no_links(folder)
     path = folder / LOCK
     with _opened(path) as file:
         try:

@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from omegaconf import OmegaConf
 
 from snnlab.files import write_json
+from snnlab.record.run_config import plain
 from snnlab.record.runs_table import flat
 
 # Where things lie and what is shown: nothing that a run could be better or worse for.
@@ -71,7 +71,7 @@ class LoggedRun(L.Callback):
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     """Return a configuration by dotted keys, without what says where things lie; lists and null as text."""
-    found = flat(OmegaConf.to_container(OmegaConf.create(dict(config)), resolve=True))
+    found = flat(plain(config))
     kept = {name: value for name, value in found.items() if not any(_is_within(name, left) for left in _LEFT_OUT)}
     return {
         name: value if isinstance(value, bool | int | float | str) else _text(value) for name, value in kept.items()

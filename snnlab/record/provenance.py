@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -17,6 +18,15 @@ import torch
 CODE = Path(__file__).parents[1]
 _OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
+
+# Settings of a repository by which git runs and fetches nothing when it looks for changes; those that hooks and
+# fsmonitor are set by are overruled.
+_HARMLESS = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks|autocrlf|eol"
+    r"|safecrlf|fsmonitor|hookspath)"
+    r"|remote\..*\.(url|pushurl|fetch|tagopt|prune)|submodule\.(active|.*\.(url|active|branch))"
+    r"|(branch|user|pull|push|color|gui|commit|init)\..*"
+)
 
 
 def provenance(
@@ -103,8 +113,20 @@ def _state(folder: Path, *which: str) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _git(folder, "status", "--porcelain", *which)
+    changes = None
+    if _runs_nothing(folder):
+        changes = _git(folder, "status", "--porcelain", "--ignore-submodules=all", *which)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _runs_nothing(folder: Path) -> bool:
+    """Return whether git, asked what has changed in a repository, runs no command that the repository names.
+
+    The repository around the working folder is perhaps a stranger's, who may have filters in its configuration, or
+    objects that are to be fetched.
+    """
+    names = _git(folder, "config", "--local", "--name-only", "--list")
+    return names is not None and all(map(_HARMLESS.fullmatch, names.splitlines()))
 
 
 def _installed_state() -> dict[str, Any] | None:
@@ -120,7 +142,8 @@ def _installed_state() -> dict[str, Any] | None:
 def _git(folder: Path, *arguments: str) -> str | None:
     # Set by a hook of git, these would name its repository in the place of the folder's.
     own = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
-    command = ["git", "-C", str(folder), *arguments]
+    safe = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "--no-optional-locks"]
+    command = ["git", *safe, "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=own)
     except (OSError, subprocess.TimeoutExpired):

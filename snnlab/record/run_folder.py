@@ -1,7 +1,7 @@
 """The folder of one run, and what `train` returns.
 
 config.yaml  result.json  metrics.csv  predictions.npz  split.json  trained_on.npy  log.txt
-checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json
+checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json  signature.json
 config_before_N.yaml, where the run was resumed with other settings; result_before_N.json, where it was complete then
 """
 
@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.record.metric_text import metric_text
+from snnlab.record.signature import sign
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
@@ -98,12 +99,13 @@ def config_text(config: Mapping[str, Any]) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
 
 
-def create_run_folder(folder: Path, text: str) -> None:
-    """Make the folder and write `config.yaml`, the whole truth about the experiment; one that differs is kept.
+def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | None = None) -> None:
+    """Make the folder, write `config.yaml`, the whole truth about the experiment, and sign it; another one is kept.
 
     Args:
         folder: The folder; that of a run which is resumed may be there.
         text: What `config.yaml` is to hold.
+        plugins: The file of each plugin that was imported.
 
     Raises:
         RecordError: if the folder cannot be written.
@@ -112,6 +114,7 @@ def create_run_folder(folder: Path, text: str) -> None:
     try:
         (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         before = path.read_text(encoding="utf-8") if path.is_file() else None
+        sign(folder, CONFIG, text, plugins)
         if before == text:
             return
         if before is not None:

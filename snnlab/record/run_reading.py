@@ -17,7 +17,9 @@ import numpy as np
 import yaml
 
 from snnlab.errors import DamagedError, ForeignError, RecordError
+from snnlab.printable import cleaned, printable
 from snnlab.record.run_folder import CHECKPOINTS, CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, SPLIT
+from snnlab.yaml_files import too_large
 
 # Ten times as fast as the one in Python, and there are many files.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -136,7 +138,8 @@ class Recorded:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
-            found = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
+            names = rows[0] if rows else ()
+            found = {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise _damaged(path, error) from error
         if "epoch" not in found:
@@ -249,7 +252,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        if problem := too_large(path, _LOADER):
+            raise _damaged(path, problem)
+        config = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _damaged(path, _first_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
@@ -302,7 +307,7 @@ def _is_experiment(config: Mapping[Any, Any]) -> bool:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, _first_line(error)) from error
 

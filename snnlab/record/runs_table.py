@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from snnlab.console import table_console
 from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
 from snnlab.record.differing import differing, short
 from snnlab.record.marks import marks
+from snnlab.record.run_config import plain
 from snnlab.record.run_reading import Recorded, read_config, read_ended
 
 # Of a result these differ between any two runs, or say nothing of what was found.
 _UNCOMPARED = ("timing", "provenance", "schema_version")
 _RUNNING, DAMAGED = "not ended", "damaged"
 _WIDE = 10_000
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 # Of a run's own, and not what it was asked for.
 OWN = ("output_dir", "name", "seed")
 # So many of the settings that tell a run from others are in its row.
@@ -71,7 +70,7 @@ def read_line(folder: Path) -> Line:
     recorded: Recorded | None = None
     problem: RecordError | None = None
     try:
-        config = _followed(flat(read_config(folder)))
+        config = flat(plain(read_config(folder)))
     except DamagedError as error:
         problem = error
     try:
@@ -83,12 +82,6 @@ def read_line(folder: Path) -> Line:
     kept = {name: value for name, value in recorded.page.items() if name not in (*_UNCOMPARED, "metrics")}
     result = flat(kept) | recorded.metrics
     return Line(folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem)
-
-
-def _followed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the references to others of them, `${data.num_classes}`, followed; other ones stay."""
-    found = {key: _REFERENCE.fullmatch(value) if isinstance(value, str) else None for key, value in config.items()}
-    return {key: config.get(match[1], config[key]) if match else config[key] for key, match in found.items()}
 
 
 def flat(node: Any, place: str = "") -> dict[str, Any]:

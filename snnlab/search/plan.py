@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,13 +13,17 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import unwritable, write_text
+from snnlab.masking import holds_password, masked, without_passwords
+from snnlab.printable import cleaned
 from snnlab.record.run_folder import CONFIG
-from snnlab.search.settings import Sweep, checked
+from snnlab.record.signature import sign
+from snnlab.search.settings import FIXED, Sweep, checked
 from snnlab.search.space import PLACE as SPACE
 from snnlab.search.space import Space, Values, overrides
 from snnlab.search.study import SCHEMA
 from snnlab.search.task import Task, Watched
 from snnlab.settings import key_of
+from snnlab.yaml_files import require_bounded
 
 FILE = "sweep.yaml"
 _FORM = {
@@ -61,8 +65,22 @@ class Plan:
     place: str
 
     def trial_overrides(self, values: Values) -> list[str]:
-        """Return the overrides that describe a trial, without those of the search."""
+        """Return the overrides that describe a trial, without those of the search.
+
+        Raises:
+            RecordError: if they are not of what is searched.
+        """
+        self.require_searched(values)
         return [*self.common, *overrides(values)]
+
+    def require_searched(self, values: Values) -> None:
+        """Raise if values are not of what is searched: whoever can write the study could name anything.
+
+        Raises:
+            RecordError: naming the first one.
+        """
+        if other := [name for name in values if name not in self.space.parts]:
+            raise RecordError(f"{self.folder}: its study has trials with {other[0]}, which is not searched")
 
     def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
         """Return a training.
@@ -80,6 +98,7 @@ class Plan:
         seeds = [] if seed is None else [f"seed={seed}"]
         common = [text for text in self.common if seed is None or key_of(text) != "seed"]
         tested = f"test={str(test).lower()}"
+        self.require_searched(values)
         said = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
         return Task(str(self.folder / folder), said, self.config_dir, self.place)
 
@@ -91,13 +110,9 @@ class Plan:
         where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
         return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, where)
 
-    def write(self) -> None:
-        """Write `sweep.yaml`.
-
-        Raises:
-            RecordError: if the folder cannot be written.
-        """
-        page = {
+    def as_page(self) -> dict[str, Any]:
+        """Return what `sweep.yaml` holds; no password is in it."""
+        return {
             "schema": SCHEMA,
             "name": self.name,
             "seed": self.seed,
@@ -106,9 +121,18 @@ class Plan:
             "place": self.place,
             "sweep": self.sweep.as_record(),
         }
+
+    def write(self) -> None:
+        """Write `sweep.yaml`, and sign it.
+
+        Raises:
+            RecordError: if the folder cannot be written.
+        """
+        text = OmegaConf.to_yaml(OmegaConf.create(self.as_page()))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / FILE, OmegaConf.to_yaml(OmegaConf.create(page)))
+            sign(self.folder, FILE, text)
+            write_text(self.folder / FILE, text)
         except OSError as error:
             raise unwritable(self.folder, error) from error
 
@@ -125,7 +149,8 @@ def read_page(folder: Path) -> Mapping[str, Any]:
         other = f"; it is a run's: snnlab train resume={folder}" if run else ""
         raise RecordError(f"{folder}: is no sweep's folder, there is no {FILE} in it{other}")
     try:
-        page = OmegaConf.to_container(OmegaConf.load(path))
+        require_bounded(path)
+        page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _damaged(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
     if not isinstance(page, Mapping) or "schema" not in page:
@@ -176,6 +201,40 @@ def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
     )
 
 
+def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
+    """Return in what a search differs from the one that a `sweep.yaml` tells of, or None.
+
+    Args:
+        plan: The search.
+        page: See `read_page`.
+    """
+    now = _plain(plan.as_page())
+    if now["overrides"] != page.get("overrides"):
+        return "overrides"
+    if now["seed"] != page.get("seed"):
+        return "seed"
+    recorded = page.get("sweep")
+    known = recorded if isinstance(recorded, Mapping) else {}
+    return next((f"sweep.{name}" for name in FIXED if now["sweep"][name] != known.get(name)), None)
+
+
+def words_of(page: Mapping[str, Any]) -> list[str]:
+    """Return what is typed to begin the search that a `sweep.yaml` tells of, for the shell.
+
+    Args:
+        page: See `read_page`.
+    """
+    usual = {one.name: one.default for one in fields(Sweep)}
+    settings = {name: value for name, value in (page.get("sweep") or {}).items() if value != usual.get(name)}
+    words = [*map(str, page.get("overrides") or ()), *overrides({f"sweep.{name}": v for name, v in settings.items()})]
+    return [quote(word) for word in words] + (["--config-dir DIR"] if page.get("config_dir") else [])
+
+
+def _plain(page: Mapping[str, Any]) -> Any:
+    """Return a page as it is once it was written and read."""
+    return OmegaConf.to_container(OmegaConf.create(dict(page)), resolve=False)
+
+
 def check_names(space: Space, settings: Mapping[str, Any]) -> None:
     """Refuse a last name where the whole place of a setting is meant.
 
@@ -203,6 +262,8 @@ def check_common(common: Sequence[str], space: Space) -> None:
         raise ConfigError("sweep.space.seed: a seed is no setting to search; finalists are compared over several")
     for text in common:
         key = key_of(text)
+        if holds_password(text):
+            raise ConfigError(f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password")
         if key in space.parts:
             raise ConfigError(f"{text}: is searched, by sweep.space.{key}; leave one of the two out")
         if key in ("test", "mode", "debug"):

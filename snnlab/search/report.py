@@ -14,6 +14,7 @@ from rich.table import Table
 
 from snnlab.console import table_console
 from snnlab.files import write_json, write_text
+from snnlab.printable import cell
 from snnlab.record.metric_text import mean_sd_text, metric_text
 from snnlab.search.plan import Plan
 from snnlab.search.reading import SUMMARY, TRIALS
@@ -94,7 +95,7 @@ def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     settings, names = list(plan.space.parts), plan.sweep.names()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", *names, *settings, "epochs", "fit_s", "wall_s", "error"])
+    writer.writerow(["trial", "state", *map(cell, [*names, *settings]), "epochs", "fit_s", "wall_s", "error"])
     for trial in trials:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
@@ -103,9 +104,9 @@ def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
                 trial.number,
                 _state(trial),
                 *(metrics.get(name, "") for name in names),
-                *(values.get(name, "") for name in settings),
+                *(cell(values.get(name, "")) for name in settings),
                 *(outcome.get(key, "") for key in ("epochs", "fit_s", "wall_s")),
-                outcome.get("error") or "",
+                cell(outcome.get("error") or ""),
             ]
         )
     return text.getvalue()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.masking import is_masked, masked
 from snnlab.search.space import Space
 from snnlab.settings import check_settings
 
@@ -77,8 +78,8 @@ class Sweep:
         return None if self.prune is None else Prune(**self.prune)
 
     def as_record(self) -> dict[str, Any]:
-        """Return the settings as plain values."""
-        return asdict(self)
+        """Return the settings as plain values, without the password of the storage."""
+        return {**asdict(self), "storage": None if self.storage is None else masked(self.storage)}
 
     @property
     def slots(self) -> int:
@@ -133,9 +134,15 @@ def changed(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     """
     free = [f.name for f in fields(Sweep) if f.name not in FIXED]
     for name, value in values.items():
-        if name in FIXED and value != before.get(name):
+        recorded = masked(value) if isinstance(value, str) else value
+        if name in FIXED and recorded != before.get(name):
             raise ConfigError(f"{PLACE}.{name}: a search goes on as it began; only {listing(free)} may change")
-    return {**before, **values}
+    if is_masked(str((now := {**before, **values}).get("storage"))):
+        raise ConfigError(
+            f"{PLACE}.storage: its password is not recorded; name it again, {PLACE}.storage=ADDRESS, or begin with one"
+            " that finds it elsewhere (PGPASSWORD, ~/.pgpass)"
+        )
+    return now
 
 
 def _check_objectives(objectives: Mapping[str, Any]) -> None:

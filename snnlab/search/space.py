@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.search.file_words import names_code
 from snnlab.settings import check_settings, quoted
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PLACE = "sweep.space"
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+_SETTING = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
 _WORDS = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
 Values = dict[str, Any]
 
@@ -116,6 +118,8 @@ class Space:
             raise ConfigError(f"{PLACE}: is empty; name a setting, such as optimizer.lr: {{low: 1e-4, high: 1e-2}}")
         parts: dict[str, Range | Choice] = {}
         for name, said in node.items():
+            if not _SETTING.fullmatch(str(name)) or names_code(str(name)):
+                raise ConfigError(f"{PLACE}.{name}: is no setting that can be searched")
             parts[name] = _part(said, f"{PLACE}.{name}")
             _check_condition(parts[name].when, parts, name)
         return cls(parts)

@@ -34,7 +34,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, mode=0o700)  # what lies in it is unpickled
         self.folder, self._number, self._beat = folder, 0, 0.0
         self.beat()
 
@@ -66,7 +66,7 @@ class Spool:
 
     def answer(self, number: int) -> Any:
         """Return what a task came to."""
-        return pickle.loads((self.folder / f"{number}.done").read_bytes())
+        return _load(self.folder / f"{number}.done")
 
 
 class Serving:
@@ -77,7 +77,7 @@ class Serving:
         seen, since = -1.0, time.monotonic()
         while time.monotonic() - since < PATIENCE_S and _OVER not in os.listdir(folder):
             if (task := _next(Path(folder))) is not None:
-                function, arguments = pickle.loads(task.read_bytes())
+                function, arguments = _load(task)
                 _dump(task.with_suffix(".done"), function(*arguments))
                 since = time.monotonic()
                 continue
@@ -96,6 +96,18 @@ def _next(folder: Path) -> Path | None:
     there = set(os.listdir(folder))
     waiting = [name for name in there if name.endswith(".task") and name.replace(".task", ".done") not in there]
     return folder / min(waiting, key=lambda name: int(name.partition(".")[0])) if waiting else None
+
+
+def _load(path: Path) -> Any:
+    """Return what a process of the same user has dumped.
+
+    Raises:
+        PermissionError: if it is another's.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        if os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise PermissionError(f"{path}: was written by another user, and is not unpickled")
+        return pickle.loads(file.read())
 
 
 def _dump(path: Path, value: Any) -> None:

@@ -13,6 +13,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError, RecordError
+from snnlab.masking import masked
 from snnlab.search.locks import Driver, guarded
 from snnlab.search.settings import Prune, Sweep
 from snnlab.search.space import Space, Values, decoded, encoded
@@ -123,7 +124,7 @@ def open_storage(url: str) -> BaseStorage:
         try:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
         except (OSError, ValueError) as error:
-            raise RecordError(f"sweep.storage: {url} cannot be used: {error}") from error
+            raise RecordError(masked(f"sweep.storage: {url} cannot be used: {error}")) from error
     waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)
@@ -131,7 +132,7 @@ def open_storage(url: str) -> BaseStorage:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         known = "a URL such as sqlite:////FILE, journal:////FILE or postgresql://..."
         hint = "" if "://" in url else f"; expected {known}"
-        raise RecordError(f"sweep.storage: {url} cannot be used: {reason}{hint}") from error
+        raise RecordError(masked(f"sweep.storage: {url} cannot be used: {reason}{hint}")) from error
 
 
 class SharedStudy:
@@ -178,7 +179,8 @@ class SharedStudy:
         names = [key for key in mine if not isinstance(there, dict) or there.get(key) != mine[key]]
         if names:
             raise RecordError(
-                f"{self.url}: its study {self.folder.name} is of another {names[0]}; begin a search of its own for this"
+                f"{masked(self.url)}: its study {self.folder.name} is of another {names[0]}; begin a search of its own"
+                " for this"
             )
 
     def _lost(self, what: str | Path) -> RecordError:

@@ -106,7 +106,8 @@ def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     names, found = plan.sweep.names(), []
     seen: list[Values] = []
     for trial in best_trials(study):
-        if (values := values_of(trial)) not in seen:
+        plan.require_searched(values := values_of(trial))
+        if values not in seen:
             seen.append(values)
             found.append(Finalist(trial.number, values, dict(zip(names, trial.values, strict=True))))
     return found[: max(1, plan.sweep.finalists)]

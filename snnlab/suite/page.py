@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.files import unwritable, write_text
+from snnlab.printable import cleaned
 from snnlab.record.suite.reading import SUITE_PAGE, SUITE_SCHEMA
 from snnlab.settings import key_of
 from snnlab.suite.plan import Plan
 from snnlab.suite.settings import Arm, Choice, Suite
+from snnlab.yaml_files import require_bounded
 
 
 def read_page(folder: Path) -> Mapping[str, Any] | None:
@@ -27,7 +29,8 @@ def read_page(folder: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        page = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        require_bounded(path)
+        page = cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
     if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
@@ -86,7 +89,7 @@ def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suit
         if name in before["arms"] or choice.arms is None or name in choice.arms
     }
     datasets = {
-        name: suite.datasets.get(name) or before["datasets"][name]
+        name: suite.datasets[name] if name in suite.datasets else before["datasets"][name]
         for name in [*suite.datasets, *before["datasets"]]
         if name in before["datasets"] or choice.datasets is None or name in choice.datasets
     }

@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+from snnlab.masking import holds_password, masked
 from snnlab.record.suite.energy import energy_of
 from snnlab.record.suite.published import check_published
+from snnlab.search.file_words import names_code
 from snnlab.search.settings import PLACE as SWEEP
 from snnlab.search.settings import checked as checked_sweep
 from snnlab.settings import check_settings
@@ -178,6 +180,10 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
         if not equals and not key.startswith("~"):
             raise ConfigError(f"{place}: expected overrides such as model=conv_lif, got {text!r}")
         head = key.lstrip("~").partition(".")[0]
+        if holds_password(text):
+            raise ConfigError(f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password")
+        if place.startswith(PLACE) and names_code(text) and head != "hydra":
+            raise ConfigError(f"{place}: {text}: a suite's file names no code; the command line can")
         if head in _DECIDED or head == "hydra":
             where = f"{place}: " if place.startswith(PLACE) else ""
             raise ConfigError(f"{where}{text}: {_DECIDED.get(head, 'a suite has its own folders')}; leave it out")

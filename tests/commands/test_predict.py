@@ -116,7 +116,8 @@ def test_a_loss_of_the_user_s_own_reads_the_answer_out(run: Path, snnlab: Snnlab
     own = _changed(run, workplace / "own", "plugins: []", "plugins: [my_reversed_loss]")
     reverse = _changed(own, workplace / "reverse", "type: cross_entropy", "type: reversed")
     source = str(next((run.parents[2] / "mine" / "left").glob("*.npy")))
-    (row,), (other,) = (_rows(snnlab("predict", str(folder), source)) for folder in (run, reverse))
+    (row,) = _rows(snnlab("predict", str(run), source))
+    (other,) = _rows(snnlab("predict", str(reverse), source, "plugins=[my_reversed_loss]"))
     assert {row["answer"], other["answer"]} == {"0", "1"}
 
 

@@ -81,7 +81,8 @@ def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["RUN", "data.num_bins=8"], "takes a run's folder and perhaps --env"),
+        (["RUN", "data.num_bins=8"], "a run is repeated as it was"),
+        (["RUN", "another"], "takes a run's folder, perhaps --env, and overrides"),
         (["nowhere"], "is no run's folder"),
         (["RUN"], "is interrupted; only a completed run can be repeated"),
     ],

@@ -43,6 +43,8 @@ RUN = (
     "checkpoint_every_s=0",
 )
 BATCHES, EPOCHS = 6, 3
+# What a run that was copied has to be told again.
+NAMED = "plugins=[tests.commands.killing]"
 
 
 def trained(
@@ -224,7 +226,7 @@ def copy(tmp_path: Path, stopped: Path) -> Path:
 def test_tensorboard_shows_each_step_once(copy: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    resumed(copy)
+    resumed(copy, NAMED)
     events = EventAccumulator(str(copy / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("train/loss_step")] == list(range(EPOCHS * BATCHES))
@@ -244,7 +246,7 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     tmp_path: Path, digits_store: str, whole: Path, snnlab: Callable[..., Outcome]
 ):
     run = Path(shutil.copytree(whole, tmp_path / "copy"))
-    resumed(run, "trainer.max_epochs=5")
+    resumed(run, NAMED, "trainer.max_epochs=5")
     longer = trained(tmp_path / "longer", (digits_store, "trainer.max_epochs=5"))
     rates = [load(of).epochs["lr"] for of in (run, longer)]
     assert np.array_equal(rates[0][3:], rates[1][3:])
@@ -368,7 +370,7 @@ def test_a_bad_checkpoint_is_refused(
     snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], words: str
 ):
     harm(copy / "checkpoints" / "last.ckpt")
-    done = snnlab("train", f"resume={copy}")
+    done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
     assert words in done.err
     assert "Traceback" not in done.err
@@ -380,7 +382,7 @@ def test_other_recordings_are_refused(snnlab: Callable[..., Outcome], copy: Path
     content = torch.load(path, weights_only=True)
     content["snnlab"]["data_fingerprint"] = "another"
     torch.save(content, path)
-    done = snnlab("train", f"resume={copy}")
+    done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
     assert done.err.splitlines()[-1].startswith(
         "snnlab: data: the recordings are not those that the run was trained on"

@@ -74,6 +74,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
         "split.json",
         "trained_on.npy",
         "log.txt",
+        "signature.json",
         "checkpoints",
         "tensorboard",
     }

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from snnlab.data.formats.columns import Reading, events_of
+from snnlab.data.formats.hdf5 import own
 from snnlab.errors import DataError, listing
 from snnlab.events import Events, SensorSize
 
@@ -34,7 +35,7 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
         columns = read(path, reading, sensor_size)
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
         # NumPy takes whatever it does not know for a pickle, and tells how those are allowed.
         reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
         raise DataError(f"{path}: cannot be read ({reason})") from error
@@ -63,7 +64,11 @@ def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: Senso
 
 
 def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    return _of_array(np.load(path, allow_pickle=False), path, reading, sensor_size)
+    with path.open("rb") as file:
+        array = np.load(file, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: is an archive of arrays, whose name ends in .npz")
+    return _of_array(array, path, reading, sensor_size)
 
 
 def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
@@ -121,10 +126,12 @@ def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
 
     with h5py.File(path, "r") as file:
         # In the file itself, or in the group in which cameras' tools put them.
-        group: Any = file.get("events", file.get("CD/events", file))
+        place = next((name for name in ("events", "CD/events") if name in file), None)
+        group: Any = file if place is None else own(file, place)
         if isinstance(group, h5py.Dataset):
             return _of_array(group[()], path, reading, sensor_size)
-        return {name: part[()] for name, part in group.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
+        parts = {name: own(group, name) for name in group}
+        return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
 def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:

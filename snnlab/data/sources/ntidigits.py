@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnlab.data.formats import Reading
+from snnlab.data.formats.hdf5 import own
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.files import Part
 from snnlab.data.sources.spike_files import Listing, SpikeFiles
@@ -42,7 +43,7 @@ class NTIDIGITS(SpikeFiles):
     def listing(self, file: h5py.File, part: Part) -> Listing:
         """List the recordings of one digit."""
         name = ("train", "test")[part.use]
-        called = [label.decode().split("-") for label in np.asarray(file[f"{name}_labels"]).tolist()]
+        called = [label.decode().split("-") for label in np.asarray(own(file, f"{name}_labels")).tolist()]
         single = [words for words in called if len(words[-1]) == 1]
         return Listing(
             keys=[f"{name}/{'-'.join(words)}" for words in single],
@@ -54,8 +55,7 @@ class NTIDIGITS(SpikeFiles):
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return the times and channels of a recording."""
         part, _, called = key.partition("/")
-        found: Any = file
         return {
-            "t": np.asarray(found[f"{part}_timestamps"][called]),
-            "x": np.asarray(found[f"{part}_addresses"][called]),
+            "t": np.asarray(own(own(file, f"{part}_timestamps"), called)),
+            "x": np.asarray(own(own(file, f"{part}_addresses"), called)),
         }

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from snnlab.data.formats.hdf5 import own
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.files import Part
 from snnlab.data.sources.spike_files import Listing, SpikeFiles
 from snnlab.events import SensorSize
+from snnlab.printable import printable
 
 if TYPE_CHECKING:
     import h5py
@@ -25,9 +27,9 @@ class Heidelberg(SpikeFiles):
 
     def listing(self, file: h5py.File, part: Part) -> Listing:
         """List the rows."""
-        labels = np.asarray(file["labels"])
-        keys = np.asarray(file["extra/keys"]) if "extra/keys" in file else np.array([])
-        return Listing(range(labels.size), labels, names=[key.decode() for key in keys.tolist()])
+        labels = np.asarray(own(file, "labels"))
+        keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
+        return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return a row's times and channels."""
@@ -55,9 +57,8 @@ class SHD(Heidelberg):
 
     def listing(self, file: h5py.File, part: Part) -> Listing:
         """List the rows with their speakers."""
-        return super().listing(file, part)._replace(speakers=np.asarray(file["extra/speaker"]))
+        return super().listing(file, part)._replace(speakers=np.asarray(own(file, "extra/speaker")))
 
 
 def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
-    rows: Any = file[name]
-    return np.asarray(rows[key])
+    return np.asarray(own(file, name)[key])

@@ -6,6 +6,7 @@ import csv
 import io
 from typing import Any
 
+from snnlab.printable import cell
 from snnlab.record.suite.columns import COLUMNS
 from snnlab.record.suite.published import Published
 from snnlab.record.suite.rows import Row
@@ -23,7 +24,7 @@ def csv_text(table: Table) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from snnlab.errors import DamagedError, RecordError
+from snnlab.printable import cleaned
 from snnlab.record import run_reading
 from snnlab.record.run_folder import CONFIG
 from snnlab.record.run_reading import Recorded, read_ended
 from snnlab.record.runs_table import DAMAGED, flat
 from snnlab.record.suite.energy import Energy, energy_of
+from snnlab.yaml_files import require_bounded
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
 # Ten times as fast as the one in Python, and there are many files.
@@ -208,7 +210,8 @@ def steps_of(config: Mapping[str, Any]) -> int | None:
 def _page(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
-        page = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+        require_bounded(path)
+        page = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecordError(f"{path}: cannot be read ({error})") from error
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
@@ -222,7 +225,7 @@ def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         problems.append(f"{SUITE_STATE}: cannot be read ({error}); what it said of tuning and controls is not shown")
         return {}

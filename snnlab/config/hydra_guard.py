@@ -1,0 +1,138 @@
+"""What Hydra may take from a user's YAML files: everything but its own settings, by which a file would run code.
+
+Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of any class, sets up loggers by any
+function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. What a user types is
+the user's own; what a file says is perhaps a stranger's.
+
+Hydra has no public place through which every composed file goes; the methods below are private ones, as they are in
+Hydra 1.3.2 to 1.3.8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.object_type import ObjectType
+from omegaconf import DictConfig, OmegaConf
+
+from snnlab.config.folders import config_folder
+from snnlab.config.origin import line_of
+from snnlab.config.references import require_bounded, require_printable
+from snnlab.errors import ConfigError, listing
+from snnlab.yaml_files import require_bounded as require_bounded_file
+
+ALLOWED = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_guarding: ContextVar[bool] = ContextVar("guarding", default=False)
+
+
+@contextmanager
+def guarded_hydra() -> Iterator[None]:
+    """Let Hydra compose files that are bounded and do not set it up; one that does is refused before it is followed.
+
+    Raises:
+        ConfigError: from inside Hydra, naming the file and the setting.
+    """
+    token = _guarding.set(True)
+    try:
+        yield
+    finally:
+        _guarding.reset(token)
+
+
+def _guard(cls: type, name: str, make: Any) -> None:
+    """Put a function around a method, that does nothing of its own outside of `guarded_hydra`."""
+    plain = getattr(cls, name)
+    setattr(cls, name, wraps(plain)(make(plain)))
+
+
+def _bounded(plain: Any) -> Any:
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
+        if _guarding.get():
+            # Hydra joins it to the folder of whichever source comes first, and that may be its own package's.
+            if os.path.isabs(config_path) or os.pardir in config_path.split("/"):
+                raise ConfigError(f"{config_path}: is no file of a group; files of yours are in --config-dir DIR")
+            source = self._find_object_source(config_path, ObjectType.CONFIG)
+            if source is not None and source.scheme() == "file":
+                require_bounded_file(_file(source.path, config_path))
+        return plain(self, config_path)
+
+    return load_config
+
+
+def _without_hydra(plain: Any) -> Any:
+    def load_single(self: ConfigLoaderImpl, default: Any, repo: Any) -> Any:
+        loaded = plain(self, default, repo)
+        if _guarding.get() and loaded.provider not in ("hydra", "schema"):
+            path = _file(loaded.path.partition("://")[2], default.config_path)
+            if not path.is_relative_to(config_folder().resolve()):
+                _require_none(path, loaded.config, default.package or "")
+                _require_no_choice(path, loaded.defaults_list or ())
+        return loaded
+
+    return load_single
+
+
+def _bounded_whole(plain: Any) -> Any:
+    def load(self: ConfigLoaderImpl, *arguments: Any, **named: Any) -> Any:
+        cfg = plain(self, *arguments, **named)
+        if _guarding.get():
+            raw = OmegaConf.to_container(cfg, resolve=False)
+            assert isinstance(raw, dict)
+            named = {str(key): value for key, value in raw.items()}
+            require_bounded(named)
+            require_printable({key: value for key, value in named.items() if key != "hydra"})
+        return cfg
+
+    return load
+
+
+_guard(ConfigRepository, "load_config", _bounded)
+_guard(ConfigLoaderImpl, "_load_single_config", _without_hydra)
+_guard(ConfigLoaderImpl, "load_configuration", _bounded_whole)
+
+
+def _file(folder: str, config_path: str) -> Path:
+    name = config_path if config_path.endswith(".yaml") else f"{config_path}.yaml"
+    return Path(folder, name).resolve()
+
+
+def _require_none(path: Path, composed: Any, package: str) -> None:
+    """Refuse a file that sets Hydra up, wherever in the configuration its content has come to stand."""
+    if not isinstance(composed, DictConfig) or "hydra" not in composed:
+        return
+    raw = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(raw, dict)
+    for key in _leaves({"hydra": raw["hydra"]}):
+        if key not in ALLOWED:
+            place = ".".join(key.split(".")[:2])
+            line = line_of(path, place, package) or line_of(path, key, package)
+            raise ConfigError(
+                f"{path}{f':{line}' if line else ''}: {place}: of Hydra's own settings a file may set"
+                f" {listing(ALLOWED)}; others are for the command line"
+            )
+
+
+def _leaves(node: Any, place: str = "") -> Iterator[str]:
+    if isinstance(node, Mapping) and node and place not in ALLOWED:
+        for key, value in node.items():
+            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+    else:
+        yield place
+
+
+def _require_no_choice(path: Path, defaults: Sequence[Any]) -> None:
+    """Refuse a file that chooses among the files of Hydra's own groups."""
+    for one in defaults:
+        group = one.group if isinstance(one, GroupDefault) else one.path if isinstance(one, ConfigDefault) else None
+        steps = (group or "").strip("/").split("/")
+        if steps[0] == "hydra":
+            raise ConfigError(f"{path}: defaults: {group}: a file does not choose for Hydra; the command line can")

@@ -1,0 +1,135 @@
+"""References of a YAML, such as `${data.num_classes}`: to what they grow, and which ask for more than it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from snnlab.errors import ConfigError
+from snnlab.printable import is_printable, printable
+from snnlab.yaml_files import DEEPEST, MOST_VALUES
+
+# A reference to another place of the YAML, from its root or, with dots in front, from around the reference.
+_PLAIN = re.compile(r"\$\{\s*\.*[A-Za-z_][\w.\[\]]*\s*\}")
+# Whatever may name a place in a text with references: an argument of a resolver does too.
+_WORD = re.compile(r"(?P<up>\.*)(?P<path>[A-Za-z_][\w.\[\]]*)")
+# So many characters count as one value.
+_CHARACTERS = 100
+
+
+def asks_outside(value: Any) -> bool:
+    """Return whether a text asks for what is not in its YAML: the environment, the time, or what a resolver gives."""
+    return isinstance(value, str) and "${" in _PLAIN.sub("", value)
+
+
+def outside(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the places, and the texts, that ask for what is not in their YAML.
+
+    Args:
+        node: Values with their references, such as `OmegaConf.to_container(cfg, resolve=False)`.
+        place: Where it stands.
+    """
+    for inner, text in texts(node, place):
+        if asks_outside(text):
+            yield inner, text
+
+
+def texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text below a node with its place; list entries as `archives[0]`."""
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from texts(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            yield from texts(value, f"{place}[{number}]")
+
+
+def require_bounded(raw: Mapping[str, Any]) -> None:
+    """Raise if what references stand for is larger than any experiment.
+
+    Args:
+        raw: Values with their references.
+
+    Raises:
+        ConfigError: naming a place.
+    """
+    sizes = _Sizes(raw)
+    for place, text in texts(raw):
+        if "${" in text and sizes.of_text(place, text) > MOST_VALUES:
+            raise ConfigError(f"{place}: its references stand for more than {MOST_VALUES:,} values")
+
+
+def require_printable(raw: Mapping[str, Any]) -> None:
+    """Raise if a name or a text holds what a terminal would act on.
+
+    Args:
+        raw: Values with their references.
+
+    Raises:
+        ConfigError: naming the place.
+    """
+    for place, text in texts(raw):
+        if not is_printable(place) or not is_printable(text, "\n\t"):
+            shown = printable(text)
+            raise ConfigError(f"{printable(place)}: holds control characters: '{shown[:60]}'")
+
+
+class _Sizes:
+    """How many values, or hundreds of characters, each place comes to when its references are followed."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw, self._known, self._open = raw, dict[str, float](), set[str]()
+
+    def of_text(self, place: str, text: str) -> float:
+        size = 1 + len(text) / _CHARACTERS
+        for found in _WORD.finditer(text) if "${" in text else ():
+            size += self._of_place(_target(place, found["up"], found["path"]))
+        return size
+
+    def _of_place(self, place: str) -> float:
+        node = _at(self._raw, place)
+        if node is None or place in self._open:  # a word of its own; or a circle, which OmegaConf refuses
+            return 0
+        if place not in self._known:
+            if len(self._open) > DEEPEST:
+                return MOST_VALUES + 1
+            self._open.add(place)
+            self._known[place] = min(self._of_node(place, node), 2.0 * MOST_VALUES)
+            self._open.discard(place)
+        return self._known[place]
+
+    def _of_node(self, place: str, node: Any) -> float:
+        inner = [self.of_text(where, text) for where, text in texts(node, place)]
+        return 1 + sum(inner) + _leaves(node)
+
+
+def _leaves(node: Any) -> int:
+    if isinstance(node, Mapping):
+        return 1 + sum(map(_leaves, node.values()))
+    return 1 + sum(map(_leaves, node)) if isinstance(node, list | tuple) else 1
+
+
+def _target(place: str, up: str, path: str) -> str:
+    """Return the place that a reference at `place` means."""
+    if not up:
+        return _dotted(path)
+    around = _dotted(place).split(".")[: -len(up)] if up else []
+    return ".".join([*around, *_dotted(path).split(".")])
+
+
+def _dotted(path: str) -> str:
+    return path.replace("[", ".").replace("]", "")
+
+
+def _at(node: Any, place: str) -> Any:
+    for key in place.split("."):
+        if isinstance(node, Mapping):
+            node = next((value for name, value in node.items() if str(name) == key), None)
+        elif isinstance(node, list | tuple) and key.isdecimal() and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            return None
+    return node

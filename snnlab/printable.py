@@ -1,0 +1,56 @@
+"""Texts of somebody else's, shown as what they are: no terminal acts on them, and no spreadsheet computes them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+# Control characters, halves of characters, and other ends of lines: what moves a cursor, clears a screen, sets a title.
+_HIDDEN = ("Cc", "Cs", "Zl", "Zp")
+# What turns the order of letters round; those that join and part letters are ordinary ones of some scripts.
+_TURNING = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+# By what a cell begins that a spreadsheet takes for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def is_printable(text: str, keep: str = "") -> bool:
+    """Return whether every character of a text shows, or is one of `keep`."""
+    if text.isascii() and text.isprintable():
+        return True
+    return all((unicodedata.category(one) not in _HIDDEN and ord(one) not in _TURNING) or one in keep for one in text)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return a text with what does not show as `\x1b`, but for the characters of `keep`."""
+    if is_printable(text, keep):
+        return text
+    return "".join(one if is_printable(one, keep) else _escaped(one) for one in text)
+
+
+def cleaned(node: Any) -> Any:
+    """Return values, as JSON and YAML have them, whose texts and keys show in every character; lines stay lines."""
+    if isinstance(node, str):
+        return printable(node, "\n\t")
+    if isinstance(node, Mapping):
+        return {printable(key) if isinstance(key, str) else key: cleaned(value) for key, value in node.items()}
+    return [cleaned(value) for value in node] if isinstance(node, list) else node
+
+
+def cell(value: Any) -> Any:
+    """Return a value for a cell of a CSV: a text that a spreadsheet would compute gets an apostrophe in front."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")

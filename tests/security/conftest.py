@@ -1,0 +1,167 @@
+"""What an attack is tried with: a canary that only code can have left, and files of a stranger's."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import pytest
+from omegaconf import OmegaConf
+
+from snnlab import cli, train
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the empty folder that a command runs in, which is on no search path, as with the installed command."""
+    place = tmp_path / "work"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return place
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """Return a file that is not there, and that only an attack's code would make."""
+    return tmp_path / "canary"
+
+
+@pytest.fixture
+def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Return a function that runs the command line in this process."""
+
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
+        capfd.readouterr()
+        try:
+            status = cli.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+        captured = capfd.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def theirs(workplace: Path) -> Callable[[Mapping[str, str]], Path]:
+    """Return a function that writes a stranger's folder of YAML files, `theirs`."""
+
+    def write(files: Mapping[str, str]) -> Path:
+        for name, text in files.items():
+            path = workplace / "theirs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return workplace / "theirs"
+
+    return write
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """Return the address of a server on this machine, and the paths that were asked for there."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):  # what is not asked for by GET is answered with an error, and noted too
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    listening = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=listening.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.server_port}", asked
+    listening.shutdown()
+    listening.server_close()
+    thread.join()
+
+
+# A run of a second: two small batches of a small network, and nothing drawn.
+SHORT = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=8",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "trainer.max_epochs=1",
+    "+trainer.limit_train_batches=2",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=1",
+    "trainer.accelerator=cpu",
+    "pictures=null",
+    "monitors=null",
+)
+GAIN = """
+import torch
+from torch import nn
+from snnlab.nn import LAYERS
+
+@LAYERS.register("{name}")
+class Gain(nn.Module):
+    def __init__(self, in_shape, start: float = 1.0):
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((in_shape[0],), start))
+
+    def forward(self, x):
+        return x * self.factor
+"""
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a folder where saccade_digits is packed once for all tests."""
+    return str(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run of this user's, without plugins."""
+    folder = tmp_path_factory.mktemp("trained")
+    return train(*SHORT, f"data.store_dir={digits_store}", f"output_dir={folder}").folder
+
+
+@pytest.fixture(scope="session")
+def plugged(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run of this user's that needs a plugin, `attacked_gain`, which lies beside `outputs`."""
+    folder = tmp_path_factory.mktemp("plugged")
+    (folder / "attacked_gain.py").write_text(GAIN.format(name="attacked_gain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        layer = "+model.layers.gain={type: attacked_gain, after: flatten}"
+        words = (*SHORT, f"data.store_dir={digits_store}", "plugins=[attacked_gain]", layer)
+        return train(*words, "output_dir=outputs").folder.absolute()
+
+
+def edited(run: Path, folder: Path, changes: Mapping[str, object]) -> Path:
+    """Return a copy of a run whose config.yaml says something else, by dotted keys."""
+    shutil.copytree(run, folder)
+    cfg = OmegaConf.load(folder / "config.yaml")
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    OmegaConf.save(cfg, folder / "config.yaml")
+    return folder
+
+
+class Evil:
+    """What is unpickled writes the canary."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return eval, (f"open({str(self.canary)!r}, 'w').close()",)

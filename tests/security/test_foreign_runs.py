@@ -1,0 +1,334 @@
+"""A run of a stranger's fetches, writes and tells nothing of this machine that its user has not named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import snnlab as package
+from snnlab.errors import SnnlabError
+
+from .conftest import Outcome, edited
+
+Snnlab = Callable[..., Outcome]
+SECRET = "hunter2secret"
+RUNS = ("evaluate", "export", "doctor", "resume", "reproduce")
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", SECRET)
+
+
+def opened(command: str, run: Path) -> list[str]:
+    if command == "resume":  # one that has not ended
+        (run / "result.json").unlink(missing_ok=True)
+        shutil.rmtree(run / "checkpoints")
+        return ["train", f"resume={run}"]
+    words = {"export": ["--what", "weights", "--out", "weights.npz"]}.get(command, [])
+    return [command, str(run), *words]
+
+
+def tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def nmnist(address: str, root: Path, **more: object) -> dict[str, object]:
+    """Return what makes a run one on recordings that are missing, and are fetched from an address of its own."""
+    archives = [{"name": "train.zip", "md5": "0" * 32, "url": f"{address}/${{oc.env:SECRET}}"}]
+    data = {"type": "nmnist", "root": str(root), "download": True, "archives": archives, "sensor_size": [34, 34, 2]}
+    return {"data": {**data, "num_classes": 10, "duration_ms": 320.0, "num_bins": 4, "store_dir": None, **more}}
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_nothing_is_fetched_from_the_addresses_of_a_run(
+    command: str, trained: Path, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
+) -> None:
+    address, asked = server
+    run = edited(trained, workplace / "run", nmnist(address, workplace / "made"))
+    words = opened(command, run)
+    before = tree(workplace)
+    done = snnlab(*words)
+    assert (done.status, asked) == (2, [])
+    assert "data.root=" in done.err
+    assert SECRET not in done.err + done.out
+    if command != "evaluate":
+        return
+    # Named again where they may lie, they are still not fetched from there.
+    named = snnlab(*words, f"data.root={workplace / 'mine'}", "data.archives=[]")
+    assert (named.status, asked) == (2, [])
+    asks = snnlab(*words, f"data.root={workplace / 'mine'}", "data.download=true")
+    assert (asks.status, asked) == (2, [])
+    assert "data.archives=" in asks.err
+    assert tree(workplace) == before
+
+
+def test_nothing_is_fetched_without_a_word_even_from_the_packaged_address(
+    trained: Path, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
+) -> None:
+    address, asked = server
+    archives = [{"name": "train.zip", "md5": "0" * 32, "url": f"{address}/train.zip"}]
+    run = edited(trained, workplace / "run", nmnist(address, workplace / "made", archives=archives))
+    done = snnlab("evaluate", str(run), "data.root=mine")
+    assert (done.status, asked) == (2, [])
+    assert "no recordings in mine" in done.err
+    assert not (workplace / "mine").exists()
+
+
+SETTINGS: tuple[Mapping[str, str], ...] = (
+    {"data.store_dir": "{outside}/store"},
+    {"data.store_dir": "~/../{outside}/store"},
+    {"data.split_file": "{outside}/private.csv"},
+    {"data.store_dir": "${{oc.env:SECRET}}"},
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [*((command, SETTINGS[0]) for command in RUNS), *(("evaluate", setting) for setting in SETTINGS[1:])],
+    ids=str,
+)
+def test_a_run_makes_and_reads_nothing_outside_of_itself(
+    command: str, setting: Mapping[str, str], trained: Path, workplace: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "private.csv").write_text(f"user,{SECRET}\n")
+    told = {name: value.format(outside=outside) for name, value in setting.items()}
+    run = edited(trained, workplace / "run", {"data.store_dir": None, **told})
+    words = opened(command, run)
+    before = tree(workplace)
+    done = snnlab(*words)
+    assert done.status == 2
+    (line,) = done.err.splitlines()
+    assert next(iter(told)) in line
+    assert SECRET not in done.err + done.out
+    assert os.listdir(outside) == ["private.csv"]
+    assert tree(workplace) == before
+
+
+def test_a_folder_of_the_users_is_not_read_as_recordings(
+    trained: Path, workplace: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    private = tmp_path / "private"
+    for name in (SECRET, "other"):
+        (private / name).mkdir(parents=True)
+        np.save(private / name / "one.npy", np.zeros((4, 4), np.int64))
+    data = {"type": "folder", "root": str(private), "labels": None, "sensor_size": [34, 34, 2], "num_classes": 10}
+    whole = {"data": {**data, "duration_ms": 300.0, "num_bins": 4, "store_dir": None}}
+    run = edited(trained, workplace / "run", whole)
+    done = snnlab("evaluate", str(run))
+    assert done.status == 2
+    assert SECRET not in done.err
+    assert f"data.root={private}" in done.err
+    climbing = edited(run, workplace / "climbing", {"data.labels": "../private/table.csv"})
+    assert "data.labels=" in snnlab("evaluate", str(climbing), "data.root=.").err
+
+
+LOGGERS = "lightning.pytorch.loggers."
+WRITERS: dict[str, Mapping[str, object]] = {
+    "tensorboard elsewhere": {"logger": {"x": {"_target_": f"{LOGGERS}TensorBoardLogger", "save_dir": "{outside}"}}},
+    "a name that climbs": {"logger": {"x": {"_target_": f"{LOGGERS}TensorBoardLogger", "name": "../../../outside"}}},
+    "a version that climbs": {"logger": {"x": {"_target_": f"{LOGGERS}TensorBoardLogger", "version": "../../outside"}}},
+    "a table elsewhere": {"logger": {"x": {"_target_": f"{LOGGERS}CSVLogger", "save_dir": "{outside}"}}},
+    "steps elsewhere": {"logger": {"x": {"_target_": "snnlab.record.steps_csv.StepsCSV", "save_dir": "{outside}"}}},
+    "a server": {"logger": {"x": {"_target_": f"{LOGGERS}MLFlowLogger", "tracking_uri": "{address}"}}},
+    "wandb": {"logger": {"x": {"_target_": f"{LOGGERS}WandbLogger", "project": "theirs", "offline": True}}},
+    "checkpoints elsewhere": {
+        "callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "{outside}"}}
+    },
+    "a checkpoint after a failure": {
+        "callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.OnExceptionCheckpoint", "dirpath": "{outside}"}}
+    },
+    "weights of another run": {"init_from": "{outside}"},
+    "the trainer's folder": {"trainer.default_root_dir": "{outside}"},
+    "a hub": {"trainer.model_registry": "theirs"},
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [*(("resume", name) for name in WRITERS), ("reproduce", "a server"), ("reproduce", "checkpoints elsewhere")],
+)
+def test_a_run_that_is_trained_writes_and_sends_nothing_elsewhere(
+    command: str,
+    name: str,
+    trained: Path,
+    digits_store: str,
+    workplace: Path,
+    tmp_path: Path,
+    server: tuple[str, list[str]],
+    snnlab: Snnlab,
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    told = json.loads(json.dumps(WRITERS[name]).replace("{outside}", str(outside)).replace("{address}", server[0]))
+    run = edited(trained, workplace / "run", told)
+    words = opened(command, run)
+    before = tree(tmp_path)
+    done = snnlab(*words, f"data.store_dir={digits_store}")
+    assert done.status == 2
+    assert next(iter(told)) in done.err
+    assert len(done.err.splitlines()) == 1
+    assert (tree(tmp_path), server[1]) == (before, [])
+
+
+def test_a_name_and_an_output_dir_that_climb_lead_nowhere(
+    trained: Path, digits_store: str, workplace: Path, tmp_path: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "x"}.items():
+        monkeypatch.setenv(name, value)
+    told = {"name": "../../evil", "output_dir": str(tmp_path / "outside")}
+    run = edited(trained, workplace / "runs" / "run", told)
+    done = snnlab("reproduce", str(run), f"data.store_dir={digits_store}")
+    assert done.status in (0, 1), done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["work"]
+    assert [path.name for path in workplace.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "${oc.env:SECRET}",
+        "${oc.decode:'${oc.env:SECRET}'}",
+        "${data.${oc.env:SECRET}}",
+        "\\${oc.env:SECRET}",
+        "\ue000{oc.env:SECRET}",
+        "${now:%Y}",
+    ],
+)
+def test_a_run_is_shown_as_it_stands_and_asks_for_nothing(
+    reference: str, trained: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    run = edited(trained, workplace / "runs" / "run", {"name": reference, "optimizer.note": reference})
+    shown = [
+        snnlab("report", str(run)),
+        snnlab("report", "runs"),
+        snnlab("runs", "list", "runs"),
+        snnlab("runs", "compare", str(run), str(trained)),
+        snnlab("bench", "compare", str(run), str(trained)),
+        snnlab("bench", "table", "runs"),
+        snnlab("show", str(run)),
+    ]
+    assert [done.status for done in shown] == [0] * len(shown), [done.err for done in shown]
+    pages = [(run / "report.html").read_text(), (workplace / "runs" / "report.html").read_text()]
+    assert not any(SECRET in text for done in shown for text in (done.out, done.err))
+    assert not any(SECRET in page for page in pages)
+    assert "oc.env" in pages[0] or "now:" in pages[0] or "data.$" in pages[0]
+    assert SECRET not in str(package.load(run).config)
+
+
+@pytest.mark.parametrize("command", [*RUNS, "predict"])
+def test_a_run_that_asks_for_the_environment_is_not_run(
+    command: str, trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab
+) -> None:
+    run = edited(trained, workplace / "run", {"name": "${oc.env:SECRET}"})
+    np.save(workplace / "one.npy", np.zeros((4, 4), np.int64))
+    if command == "predict":
+        done = snnlab("predict", str(run), "one.npy")
+    else:
+        done = snnlab(*opened(command, run), f"data.store_dir={digits_store}")
+    assert done.status == 2
+    assert "name=VALUE" in done.err
+    assert SECRET not in done.err + done.out
+    with pytest.raises(SnnlabError, match="name=VALUE"):
+        _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
+
+
+def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab) -> None:
+    for name in ("log.txt", ".lock", "metrics.csv", "checkpoints", "tensorboard", "evaluations", "steps.csv"):
+        run = workplace / f"run_{name}"
+        shutil.copytree(trained, run)
+        (run / "result.json").unlink()
+        shutil.rmtree(run / name, ignore_errors=True)
+        (run / name).unlink(missing_ok=True)
+        target = workplace / f"mine_{name}"
+        if name in ("checkpoints", "tensorboard", "evaluations"):
+            target.mkdir()
+        else:
+            target.write_text("mine")
+        (run / name).symlink_to(target)
+        store = f"data.store_dir={digits_store}"
+        commands = [
+            ["train", f"resume={run}", store],
+            *([] if name == "checkpoints" else [["evaluate", str(run), store]]),
+        ]
+        for words in commands:
+            done = snnlab(*words)
+            assert done.status == 2, (name, words)
+            assert "is a link" in done.err, (name, words)
+        assert (list(target.iterdir()) == []) if target.is_dir() else target.read_text() == "mine", name
+
+
+@pytest.mark.parametrize("name", ["log.txt", ".lock"])
+def test_a_pipe_in_a_run_holds_nobody_up(
+    name: str, trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab
+) -> None:
+    run = Path(shutil.copytree(trained, workplace / "run"))
+    (run / "result.json").unlink()
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    done = snnlab("train", f"resume={run}", f"data.store_dir={digits_store}")
+    assert done.status == 2
+    assert "neither a file nor a folder" in done.err
+
+
+def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
+    (workplace / "private.json").write_text(json.dumps({"classes": [SECRET] * 10}))
+    run = Path(shutil.copytree(trained, workplace / "run"))
+    (run / "split.json").unlink()
+    (run / "split.json").symlink_to(workplace / "private.json")
+    done = snnlab("report", str(run))
+    assert done.status == 2
+    assert "is a link" in done.err
+    assert not (run / "report.html").exists()
+
+
+def test_a_linked_run_is_a_run(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
+    run = Path(shutil.copytree(trained, workplace / "real"))
+    (workplace / "alias").symlink_to(run)
+    assert snnlab("report", "alias").status == 0
+    assert snnlab("runs", "list", ".").status == 0
+
+
+def test_ones_own_run_uses_what_it_used(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
+    done = snnlab("evaluate", str(trained), "--out", "mine")
+    assert done.status == 0, done.err
+
+
+def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
+    told = {"plugins": ["theirs"], "data.store_dir": "/theirs", "name": "${oc.env:SECRET}"}
+    run = edited(trained, workplace / "run", told)
+    done = snnlab("evaluate", str(run))
+    (line,) = done.err.splitlines()
+    assert all(word in line for word in ("plugins=[theirs]", "name=VALUE", "data.store_dir=/theirs"))
+    named = snnlab("evaluate", str(run), "name=x", "data.store_dir=null", "plugins=[theirs]")
+    assert "cannot import 'theirs'" in named.err
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"hydra": {"searchpath": ["pkg://run"]}},
+        {"hydra": {"callbacks": {"x": {"_target_": "run.Evil"}}}},
+        {"defaults": ["/etc/passwd"]},
+        {"defaults": [{"override hydra/launcher": "basic"}]},
+    ],
+    ids=str,
+)
+def test_a_record_sets_hydra_up_in_no_way(
+    told: Mapping[str, object], trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
+) -> None:
+    run = edited(trained, workplace / "run", told)
+    (run / "__init__.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    for words in (["show", "run"], ["report", "run"], ["evaluate", "run"], ["train", "resume=run"]):
+        done = snnlab(*words)
+        assert done.status == 2
+        assert "is not what a run recorded" in done.err
+    assert not canary.exists()

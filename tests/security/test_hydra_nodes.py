@@ -1,0 +1,224 @@
+"""A YAML file sets nothing up in Hydra, in whatever way it tries to."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.composing import compose_once
+from snnlab.errors import ConfigError
+
+from .conftest import Evil, Outcome
+
+Snnlab = Callable[..., Outcome]
+Theirs = Callable[[Mapping[str, str]], Path]
+
+HEAD = "# @package _global_\n"
+# Writes the canary when Hydra instantiates it; none of the classes is on Hydra's own list of what it refuses.
+WRITES = "{{_target_: pathlib.Path.write_text, _args_: [{{_target_: pathlib.Path, _args_: ['{canary}']}}, ran]}}"
+
+
+def nodes(canary: Path) -> dict[str, dict[str, str]]:
+    """Return attacks by name, each with its files; `experiment/nice.yaml` is what is trained."""
+    node = WRITES.format(canary=canary)
+    callbacks = f"hydra:\n  callbacks:\n    evil: {node}\n"
+    return {
+        "callbacks": {"experiment/nice.yaml": HEAD + callbacks},
+        "joblib.load": {
+            "experiment/nice.yaml": HEAD
+            + f"hydra: {{callbacks: {{evil: {{_target_: joblib.load, filename: {canary}.pkl}}}}}}\n"
+        },
+        "sympify": {
+            "experiment/nice.yaml": HEAD
+            + "hydra:\n  callbacks:\n    evil: {_target_: sympy.sympify, a: \"open('"
+            + str(canary)
+            + "', 'w')\"}\n"
+        },
+        "launcher": {"experiment/nice.yaml": HEAD + f"hydra: {{launcher: {node}}}\n"},
+        "sweeper": {"experiment/nice.yaml": HEAD + f"hydra: {{sweeper: {node}}}\n"},
+        "mode": {"experiment/nice.yaml": HEAD + "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"},
+        "hydra_logging": {
+            "experiment/nice.yaml": HEAD
+            + "hydra: {hydra_logging: {version: 1, handlers: {evil: {(): pathlib.Path.touch, self: x}}}}\n"
+        },
+        "job_logging": {"experiment/nice.yaml": HEAD + "hydra: {job_logging: {version: 1, root: {level: DEBUG}}}\n"},
+        "env_set": {"experiment/nice.yaml": HEAD + "hydra: {job: {env_set: {PYTHONPATH: theirs}}}\n"},
+        "env_copy": {"experiment/nice.yaml": HEAD + "hydra: {job: {env_copy: [HOME]}}\n"},
+        "searchpath": {"experiment/nice.yaml": HEAD + "hydra: {searchpath: ['pkg://payload']}\n"},
+        "overrides": {"experiment/nice.yaml": HEAD + "hydra: {overrides: {task: ['seed=1']}}\n"},
+        "output_subdir": {"experiment/nice.yaml": HEAD + "hydra: {output_subdir: .hydra}\n"},
+        "an empty node": {"experiment/nice.yaml": HEAD + "hydra: {}\n"},
+        "no node": {"experiment/nice.yaml": HEAD + "hydra: null\n"},
+        "a reference": {
+            "experiment/nice.yaml": HEAD + f"logger: {{callbacks: {{evil: {node}}}}}\nhydra: ${{logger}}\n"
+        },
+        "a merge key": {"experiment/nice.yaml": HEAD + f"name: x\n<<: {{hydra: {{callbacks: {{evil: {node}}}}}}}\n"},
+        "an escaped key": {"experiment/nice.yaml": HEAD + f'"\\x68ydra": {{callbacks: {{evil: {node}}}}}\n'},
+        "a package": {"experiment/nice.yaml": f"# @package hydra\ncallbacks:\n  evil: {node}\n"},
+        "a deep package": {"experiment/nice.yaml": f"# @package hydra.callbacks\nevil: {node}\n"},
+        "a model's package": {
+            "experiment/nice.yaml": HEAD + "defaults:\n  - override /model: evil\n",
+            "model/evil.yaml": f"# @package hydra.callbacks.evil\n{node}\n",
+        },
+        "a package in the defaults": {
+            "experiment/nice.yaml": HEAD + "defaults:\n  - /callbacks@hydra.callbacks: evil\n",
+            "callbacks/evil.yaml": f"evil: {node}\n",
+        },
+        "a global package in the defaults": {
+            "experiment/nice.yaml": HEAD + "defaults:\n  - /callbacks@_global_: evil\n",
+            "callbacks/evil.yaml": callbacks,
+        },
+        "a group of Hydra's": {
+            "experiment/nice.yaml": HEAD + "defaults:\n  - override /hydra/callbacks: evil\n",
+            "hydra/callbacks/evil.yaml": f"evil: {node}\n",
+        },
+        "another launcher": {"experiment/nice.yaml": HEAD + "defaults:\n  - override /hydra/launcher: basic\n"},
+        "a file of Hydra's group": {
+            "experiment/nice.yaml": HEAD + "defaults:\n  - /hydra/callbacks/evil\n",
+            "hydra/callbacks/evil.yaml": f"evil: {node}\n",
+        },
+        "a file outside of the folder": {
+            "experiment/nice.yaml": HEAD + "defaults:\n  - override /callbacks: ../../outside/evil\n",
+            "../outside/evil.yaml": HEAD + callbacks,
+        },
+        "a file of the whole disk": {
+            "experiment/nice.yaml": HEAD
+            + f"defaults:\n  - override /callbacks: {'../' * 40}{str(canary.parent)[1:]}/evil\n",
+            "../../evil.yaml": HEAD + callbacks,
+        },
+        "a file by its whole path": {
+            "experiment/nice.yaml": HEAD + f"defaults:\n  - /{canary.parent}/evil\n",
+            "../../evil.yaml": HEAD + callbacks,
+        },
+    }
+
+
+NAMES = list(nodes(Path("canary")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_sets_hydra_up_is_refused_before_anything_of_it_runs(
+    name: str, canary: Path, theirs: Theirs, snnlab: Snnlab, workplace: Path
+) -> None:
+    theirs(nodes(canary)[name])
+    (workplace / "payload").mkdir()
+    (workplace / "payload" / "__init__.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    Path(f"{canary}.pkl").write_bytes(pickle.dumps(Evil(canary)))
+    trained = snnlab("train", "--config-dir", "theirs", "experiment=nice", "mode=nonsense")
+    assert trained.status == 2
+    assert not canary.exists()
+    assert "mode: expected" not in trained.err  # which is said of what was composed
+    assert "Traceback" not in trained.err
+    assert sorted(path.name for path in workplace.iterdir()) == sorted(
+        {"theirs", "payload", *(["outside"] if name == "a file outside of the folder" else [])}
+    )
+
+
+@pytest.mark.parametrize("name", ["callbacks", "launcher", "a file by its whole path"])
+def test_nor_does_anything_of_it_run_in_a_grid_or_from_python(
+    name: str, canary: Path, theirs: Theirs, snnlab: Snnlab
+) -> None:
+    theirs(nodes(canary)[name])
+    done = snnlab("train", "-m", "--config-dir", "theirs", "experiment=nice", "mode=nonsense", "seed=0,1")
+    assert done.status == 2
+    assert "mode: expected" not in done.err
+    with pytest.raises(ConfigError):
+        compose_once(["experiment=nice"], "theirs")
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["callbacks", "launcher", "a package", "another launcher", "a reference"])
+def test_validate_says_it_too_with_the_file(name: str, canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
+    theirs(nodes(canary)[name])
+    done = snnlab("validate", "theirs")
+    assert done.status == 2
+    assert "ok     experiment/nice.yaml" not in done.out
+    assert "nice.yaml" in done.out
+    assert not canary.exists()
+
+
+def test_the_line_of_the_setting_is_named(canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
+    theirs(nodes(canary)["callbacks"])
+    done = snnlab("train", "--config-dir", "theirs", "experiment=nice")
+    assert "nice.yaml:3: hydra.callbacks:" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_each_file_of_a_grid_is_looked_at(canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
+    theirs({**nodes(canary)["job_logging"], "experiment/good.yaml": HEAD + "seed: 1\n"})
+    done = snnlab("train", "-m", "--config-dir", "theirs", "experiment=good,nice", "mode=nonsense")
+    assert done.status == 2
+    assert "hydra.job_logging" in done.err
+    assert not canary.exists()
+
+
+def test_where_runs_go_may_be_said(theirs: Theirs) -> None:
+    dirs = "hydra: {run: {dir: 'a/${name}'}, sweep: {dir: b, subdir: c}}\n"
+    theirs({"experiment/nice.yaml": HEAD + "name: mine\n" + dirs})
+    _, folder = compose_once(["experiment=nice"], "theirs")
+    assert folder.name == "mine"
+
+
+def test_what_is_typed_is_the_users_own(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
+    theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
+    words = ("hydra.job.chdir=false", "hydra/job_logging=none", "hydra.run.dir=elsewhere", "mode=nonsense")
+    done = snnlab("train", "--config-dir", "theirs", "experiment=nice", *words)
+    assert "mode: expected" in done.err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["+callbacks@hydra.callbacks=evil"],
+        ["hydra/callbacks=evil"],
+        ["+hydra/callbacks=evil"],
+        ["callbacks=../../outside/evil"],
+    ],
+)
+def test_a_file_does_not_set_hydra_up_where_it_is_typed_either(
+    typed: list[str], canary: Path, theirs: Theirs, snnlab: Snnlab
+) -> None:
+    node = WRITES.format(canary=canary)
+    files = {"callbacks/evil.yaml": f"evil: {node}\n", "hydra/callbacks/evil.yaml": f"evil: {node}\n"}
+    theirs({**files, "../outside/evil.yaml": HEAD + f"hydra: {{callbacks: {{evil: {node}}}}}\n"})
+    done = snnlab("train", "--config-dir", "theirs", *typed, "mode=nonsense")
+    assert done.status == 2
+    assert "mode: expected" not in done.err
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config-name", "root"],
+        ["--config-path", "{folder}", "--config-name", "root"],
+        ["--config-n=root"],
+        ["-cp", "{folder}", "-cn", "root"],
+        ["--experimental-rerun", "{canary}.pkl"],
+        ["--exp", "{canary}.pkl"],
+        ["hydra.searchpath=[file://{folder}]", "experiment=nice"],
+        ["+hydra.searchpath=[pkg://payload]"],
+    ],
+)
+def test_no_other_root_and_no_pickle_is_taken(
+    words: list[str], canary: Path, theirs: Theirs, snnlab: Snnlab, workplace: Path
+) -> None:
+    evil = f"hydra: {{callbacks: {{evil: {WRITES.format(canary=canary)}}}, searchpath: ['pkg://payload']}}\n"
+    folder = theirs({"root.yaml": evil, **nodes(canary)["callbacks"]})
+    Path(f"{canary}.pkl").write_bytes(pickle.dumps(Evil(canary)))
+    said = [word.format(folder=folder, canary=canary) for word in words]
+    done = snnlab("train", "--config-dir", "theirs", *said, "mode=nonsense")
+    assert done.status == 2
+    assert "is not taken" in done.err
+    assert not canary.exists()
+
+
+def test_a_program_of_ones_own_keeps_its_hydra(tmp_path: Path) -> None:
+    import hydra
+
+    (tmp_path / "own.yaml").write_text("hydra: {job: {name: mine}}\nx: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert hydra.compose("own").x == 1

@@ -1,0 +1,336 @@
+"""The folder or the file of a search or a suite runs no code, and opens, makes and tells nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snnlab.commands import sweep as of_sweep
+from snnlab.commands.bench_suite import asked_for, planned
+from snnlab.config.suites import read_suite
+from snnlab.errors import ConfigError, RecordError, SnnlabError
+from snnlab.record.report.of_sweep import Search, sweep_page
+from snnlab.search.plan import Plan
+from snnlab.search.settings import checked
+from snnlab.search.space import Space
+from snnlab.search.study import SharedStudy, open_storage
+
+from .conftest import SHORT, Outcome
+
+Snnlab = Callable[..., Outcome]
+Theirs = Callable[[Mapping[str, str]], Path]
+SPACE = "sweep.space={optimizer.lr: {low: 0.001, high: 0.1}}"
+SEARCH = (*SHORT, SPACE, "sweep.trials=2", "sweep.engine=here")
+SECRET = "hunter2secret"
+ADDRESS = f"postgresql://me:{SECRET}@127.0.0.1:1/db"
+
+
+def begun(folder: Path, *more: str) -> Plan:
+    """Return a search that has written its page, and has no trial yet."""
+    plan = of_sweep._new([*SEARCH, f"output_dir={folder}", *more], None)
+    plan.write()
+    return plan
+
+
+def edited(plan: Plan, changes: Mapping[str, Any]) -> Path:
+    page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
+    for key, value in changes.items():
+        (page["sweep"] if key not in page else page)[key] = value
+    (plan.folder / "sweep.yaml").write_text(yaml.safe_dump(page))
+    return plan.folder
+
+
+def study_of(plan: Plan, trials: int = 0) -> None:
+    """Give a search a study with trials that have ended."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = f"sqlite:///{plan.folder / 'study.db'}"
+    study = optuna.create_study(storage=url, study_name=plan.folder.name, direction="minimize")
+    for number in range(trials):
+        trial = study.ask({"optimizer.lr": optuna.distributions.FloatDistribution(0.001, 0.1)})
+        study.tell(trial, float(number))
+
+
+def test_a_password_is_in_nothing_that_is_written_or_said(workplace: Path) -> None:
+    plan = begun(workplace, f"sweep.storage={ADDRESS}")
+    written = [path.read_text() for path in plan.folder.iterdir()]
+    page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
+    shown = sweep_page(Search(str(plan.folder), page, {}, [], []))
+    with pytest.raises(RecordError) as refused:
+        open_storage(ADDRESS.replace("postgresql", "postgresql+nodriver"))
+    assert not any(SECRET in text for text in (*written, shown, str(refused.value)))
+    assert "postgresql://me:***@127.0.0.1:1/db" in shown
+
+
+def test_a_search_with_a_password_goes_on_where_it_is_named_again(workplace: Path, snnlab: Snnlab) -> None:
+    plan = begun(workplace, f"sweep.storage={ADDRESS}")
+    done = snnlab("sweep", f"resume={plan.folder}")
+    assert done.status == 2
+    assert "its password is not recorded" in done.err
+    again = of_sweep._resumed([str(plan.folder)], [f"sweep.storage={ADDRESS}"], None)
+    assert again.sweep.storage == ADDRESS
+    with pytest.raises(ConfigError, match="storage"):
+        of_sweep._resumed([str(plan.folder)], ["sweep.storage=postgresql://me:x@elsewhere/db"], None)
+
+
+@pytest.mark.parametrize("command", ["sweep", "bench"])
+def test_no_password_is_taken_in_an_override_of_a_search_or_a_suite(
+    command: str, workplace: Path, snnlab: Snnlab
+) -> None:
+    words = [SPACE] if command == "sweep" else ["suite=smoke"]
+    done = snnlab(command, *words, f"logger.mlflow.tracking_uri=http://me:{SECRET}@host")
+    assert done.status == 2
+    assert SECRET not in done.err
+    assert "oc.env" in done.err
+    assert not list(workplace.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal", "server"])
+def test_a_report_opens_no_storage_but_the_file_in_the_folder(
+    kind: str, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
+) -> None:
+    outside = workplace / "outside.db"
+    host = server[0].removeprefix("http://")
+    address = {
+        "sqlite": f"sqlite:///{outside}",
+        "journal": f"journal://{outside}",
+        "server": f"postgresql+pg8000://me:{SECRET}@{host}/db",
+    }[kind]
+    folder = edited(begun(workplace), {"storage": address})
+    done = snnlab("report", str(folder))
+    assert done.status == 2
+    assert "which no report opens" in done.err
+    assert SECRET not in done.err
+    assert not outside.exists()
+    assert server[1] == []
+    assert not (folder / "report.html").exists()
+
+
+def test_a_report_changes_nothing_of_a_study(workplace: Path, snnlab: Snnlab) -> None:
+    plan = begun(workplace)
+    study_of(plan, trials=2)
+    before = (plan.folder / "study.db").read_bytes()
+    done = snnlab("report", str(plan.folder))
+    assert done.status == 0, done.err
+    assert (plan.folder / "study.db").read_bytes() == before
+    assert "2 complete" in (plan.folder / "report.html").read_text()
+    assert sorted(os.listdir(plan.folder)) == ["report.html", "signature.json", "study.db", "sweep.yaml"]
+
+
+def test_a_study_or_a_picture_that_is_a_link_is_not_read(workplace: Path, snnlab: Snnlab) -> None:
+    with sqlite3.connect(workplace / "private.db") as private:
+        private.execute("create table private (x)")
+    (workplace / "id_rsa").write_text(SECRET)
+    for number, (name, target) in enumerate({"study.db": "private.db", "pictures/slice_x.png": "id_rsa"}.items()):
+        plan = begun(workplace / str(number))
+        (plan.folder / name).parent.mkdir(exist_ok=True)
+        (plan.folder / name).symlink_to(workplace / target)
+        before = (workplace / "private.db").read_bytes()
+        done = snnlab("report", str(plan.folder))
+        assert done.status == 2, name
+        assert "is a link" in done.err, name
+        assert not (plan.folder / "report.html").exists()
+        assert (workplace / "private.db").read_bytes() == before
+
+
+def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplace: Path, snnlab: Snnlab) -> None:
+    plan = begun(workplace / "before")
+    folder = workplace / "after"
+    shutil.move(plan.folder, folder)
+    done = snnlab("sweep", f"resume={folder}")
+    assert done.status == 2
+    (line,) = done.err.splitlines()
+    assert "named again" in line
+    assert "model=mlp_lif" in line
+    assert "sweep.space=" in line
+    words = [*SEARCH, f"output_dir={workplace / 'before'}"]
+    again = of_sweep._resumed([str(folder)], words, None)
+    assert (again.folder, again.place, again.common) == (folder, str(Path.cwd()), plan.common)
+    for other in (["sweep.seed=1"], ["sweep.sampler=random"], ["trainer.max_epochs=3"], ["seed=5"]):
+        with pytest.raises(ConfigError, match="differs in"):
+            of_sweep._resumed([str(folder)], [*words, *other], None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrides": ["plugins=[theirs.evilmod]"]},
+        {"overrides": ["+hydra.searchpath=[pkg://theirs]"]},
+        {"place": "{theirs}"},
+        {"config_dir": "{theirs}", "overrides": ["experiment=nice"]},
+        {"storage": "sqlite:///{theirs}/outside.db"},
+        {"submitit": {"slurm_setup": ["touch {canary}"]}, "engine": "submitit"},
+        {"space": {"plugins": [["theirs.evilmod"]]}},
+    ],
+    ids=str,
+)
+def test_a_search_of_a_strangers_does_not_go_on_by_itself(
+    changes: Mapping[str, Any], workplace: Path, canary: Path, theirs: Theirs, snnlab: Snnlab
+) -> None:
+    code = f"open({str(canary)!r}, 'w').close()\n"
+    folder = theirs({"evilmod.py": code, "__init__.py": code, "sitecustomize.py": code})
+    told = json.loads(json.dumps(changes).replace("{theirs}", str(folder)).replace("{canary}", str(canary)))
+    plan = begun(workplace / "out")
+    edited(plan, told)
+    before = sorted(os.listdir(plan.folder))
+    here = os.getcwd()
+    done = snnlab("sweep", f"resume={plan.folder}")
+    assert done.status == 2
+    assert "named again" in done.err
+    assert os.getcwd() == here
+    assert sorted(os.listdir(plan.folder)) == before
+    assert not (folder / "outside.db").exists()
+    assert not canary.exists()
+
+
+def test_a_study_that_proposes_what_is_not_searched_is_refused(workplace: Path) -> None:
+    plan = begun(workplace)
+    for values in ({"plugins": ["evilmod"]}, {"optimizer.lr": 0.01, "hydra.run.dir": "/x"}):
+        with pytest.raises(RecordError, match="is not searched"):
+            plan.task("trials/000", values, 1)
+        with pytest.raises(RecordError, match="is not searched"):
+            plan.trial_overrides(values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plugins",
+        "+plugins",
+        "++plugins",
+        "plugins.0",
+        "hydra.callbacks.x",
+        "+hydra.launcher",
+        "hydra/launcher",
+        "model@hydra.callbacks",
+        "seed plugins",
+        "a=1,plugins",
+    ],
+)
+def test_code_is_no_setting_to_search(name: str) -> None:
+    with pytest.raises(ConfigError, match="is no setting that can be searched"):
+        Space.parsed({name: [1, 2]})
+    assert list(Space.parsed({"model.layers.plugins_x.hydra_net": [1, 2]}).parts)
+
+
+SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
+
+
+@pytest.mark.parametrize("part", ["arm", "dataset", "common"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "plugins=[theirs.evilmod]",
+        "+plugins=[theirs.evilmod]",
+        "++plugins=[theirs.evilmod]",
+        "hydra.callbacks.x=1",
+        "+hydra.searchpath=[pkg://theirs]",
+        "hydra/launcher=basic",
+        "+callbacks@hydra.callbacks=evil",
+    ],
+)
+def test_the_file_of_a_suite_names_no_code(
+    part: str, override: str, theirs: Theirs, canary: Path, snnlab: Snnlab, workplace: Path
+) -> None:
+    said = {"arm": "[]", "dataset": "[]", "common": "[]", part: f"['{override}']"}
+    theirs({"suite/nice.yaml": SUITE.format(**said), "evilmod.py": f"open({str(canary)!r}, 'w').close()\n"})
+    for words in (["bench", "suite=nice", "--config-dir", "theirs"], ["validate", "theirs"]):
+        done = snnlab(*words)
+        assert done.status == 2
+        assert "names no code" in done.out + done.err or "a suite has its own folders" in done.out + done.err
+    assert sorted(path.name for path in workplace.iterdir()) == ["theirs"]
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        "slurm_setup: ['touch {canary}']",
+        "setup: ['touch {canary}']",
+        "local_setup: ['touch {canary}']",
+        "slurm_srun_args: ['--prolog={canary}']",
+        "slurm_additional_parameters: {{wrap: 'touch {canary}'}}",
+        "slurm_python: '{canary}'",
+        'slurm_partition: "gpu\\ntouch {canary}"',
+        "slurm_partition: '$(touch {canary})'",
+        "slurm_comment: x",
+    ],
+)
+def test_no_file_has_a_queue_run_anything(queue: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
+    said = f"engine: submitit\nsubmitit: {{{queue.format(canary=canary)}}}\n"
+    files = {
+        "sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\n{said}",
+        "suite/nice.yaml": SUITE.format(arm="[]", dataset="[]", common="[]") + said,
+    }
+    folder = theirs(files)
+    for words in (["sweep", "sweep=nice"], ["bench", "suite=nice"], ["bench", "suite=nice", "--dry-run"]):
+        done = snnlab(*words, "--config-dir", "theirs")
+        assert done.status == 2
+        assert "a file does not say this to a queue" in done.err
+    assert snnlab("validate", "theirs").out.count("a file does not say this") == 2
+    assert not canary.exists()
+    plain = "{cluster: slurm, slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240, slurm_gres: 'gpu:a100:1'}"
+    (folder / "suite" / "good.yaml").write_text(f"submitit: {plain}\n")
+    assert read_suite("good", folder)["submitit"]["slurm_gres"] == "gpu:a100:1"
+
+
+def test_what_only_the_folder_of_a_suite_names_is_not_trained(workplace: Path, theirs: Theirs) -> None:
+    theirs({"suite/nice.yaml": SUITE.format(arm="[neuron=lif]", dataset="[]", common="[]")})
+    words = ["suite=nice", f"folder={workplace / 'suite'}"]
+    wanted = asked_for(words, "theirs")
+    plan, cells = planned(wanted, "")
+    page = {"schema": 1, **plan.as_page()}
+    page["arms"]["evil"] = {**page["arms"]["a"], "overrides": ["plugins=[theirs.evilmod]"]}
+    page["datasets"] = {"digits": [], "theirs": ["plugins=[theirs.evilmod]"]}
+    (plan.folder / "runs" / "digits" / "a" / "0").mkdir(parents=True)
+    (plan.folder / "runs" / "digits" / "a" / "0" / "config.yaml").write_text("")
+    (plan.folder / "suite.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(page, default=list))))
+    again, trained = planned(wanted, "")
+    assert set(again.suite.arms) == {"a", "evil"}
+    assert [(cell.dataset, cell.arm) for cell in trained] == [(cell.dataset, cell.arm) for cell in cells]
+    page["datasets"]["digits"] = ["plugins=[theirs.evilmod]"]
+    (plan.folder / "suite.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(page, default=list))))
+    with pytest.raises(ConfigError, match="other settings"):
+        planned(wanted, "")
+
+
+def test_the_values_of_a_study_are_only_compared_with_a_strangers_space(workplace: Path) -> None:
+    """A trial that somebody has written into the study, with another setting than those that are searched."""
+    import optuna
+
+    plan = begun(workplace)
+    url = f"sqlite:///{plan.folder / 'study.db'}"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage=url, study_name=plan.folder.name, direction="minimize")
+    study.set_user_attr(
+        "snnlab", {"schema": 1, "space": dict(plan.sweep.space), "objectives": [["val/loss", "minimize"]]}
+    )
+    plugins = optuna.distributions.CategoricalDistribution(['json:["evilmod"]'])
+    study.add_trial(
+        optuna.trial.create_trial(params={"plugins": 'json:["evilmod"]'}, distributions={"plugins": plugins}, value=0.0)
+    )
+    from snnlab.search.locks import Driver
+    from snnlab.search.winner import _finalists
+
+    me = Driver(plan.folder)
+    try:
+        with pytest.raises(SnnlabError, match="is not searched"):
+            _finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
+    finally:
+        me.leave()
+
+
+def test_a_sweep_of_a_file_with_a_storage_says_its_address_without_the_password(theirs: Theirs, snnlab: Snnlab) -> None:
+    theirs({"sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\nstorage: {ADDRESS}\n"})
+    done = snnlab("sweep", "sweep=nice", "--config-dir", "theirs", *SHORT, "sweep.trials=1", "sweep.engine=here")
+    assert SECRET not in done.err + done.out
+    assert checked({"space": {"a": [1, 2]}, "storage": ADDRESS})[0].as_record()["storage"] != ADDRESS
