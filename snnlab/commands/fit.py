@@ -118,7 +118,8 @@ def fit_and_test(
         if not resumption:
             held.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
-        result.control, result.name, result.provenance = experiment.control, experiment.name, source
+        result.control, result.provenance = experiment.control, source
+        result.name = (experiment.record or {}).get("name", experiment.name)  # as config.yaml has it: no secrets
         result.provenance["command"] = command
         with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
             before = recorded_before(folder, data) if resumption else found_before(experiment, data)

@@ -125,7 +125,7 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
         raise ConfigError("init_from: is empty; name a run's folder, null begins with new weights")
     parts = resolved["name"].split("/")
-    if any(part.strip() in ("", ".", "..") or not part.isprintable() for part in parts) or parts[0].startswith("~"):
+    if any(part.strip() in ("", ".", "..") for part in parts) or parts[0].startswith("~"):
         raise ConfigError(f"name: is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
     if (resolved.get("checkpoint_every_s") or 0) < 0:
         raise ConfigError(f"checkpoint_every_s: must be 0 or more, or null, got {resolved['checkpoint_every_s']}")

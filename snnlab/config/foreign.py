@@ -27,6 +27,7 @@ Use = Literal["record", "shape", "network", "data", "training"]
 # Loggers and callbacks that write into the run's folder alone, as long as they are told nothing but numbers.
 _LOCAL = {
     "lightning.pytorch.loggers.TensorBoardLogger",
+    "snnlab.record.tensorboard.TensorBoard",
     "snnlab.record.steps_csv.StepsCSV",
     "lightning.pytorch.callbacks.EarlyStopping",
     "lightning.pytorch.callbacks.LearningRateMonitor",

@@ -53,7 +53,7 @@ def fetch_missing(
                 if not _complete(count(), whole):
                     if archive.url and not (folder / archive.name).is_file():
                         _log.info(
-                            f"found {have}; fetching {archive.url} to {folder}; data.download=false fetches nothing"
+                            f"found {have}; fetching {masked(archive.url)} to {folder}; data.download=false fetches nothing"
                         )
                     path = obtain(archive, folder)
                     if is_packed(path):

@@ -162,10 +162,10 @@ def test_where_runs_go_may_be_said(theirs: Theirs) -> None:
     assert folder.name == "mine"
 
 
-def test_what_is_typed_is_the_users_own(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
+def test_where_a_run_goes_is_the_users_own_to_type(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
-    words = ("hydra.job.chdir=false", "hydra/job_logging=none", "hydra.run.dir=elsewhere", "mode=nonsense")
-    done = snnlab("train", "--config-dir", "theirs", "experiment=nice", *words)
+    words = ("experiment=nice", "hydra.run.dir=elsewhere", "mode=nonsense")
+    done = snnlab("train", "--config-dir", "theirs", *words)
     assert "mode: expected" in done.err
 
 
@@ -212,7 +212,7 @@ def test_no_other_root_and_no_pickle_is_taken(
     said = [word.format(folder=folder, canary=canary) for word in words]
     done = snnlab("train", "--config-dir", "theirs", *said, "mode=nonsense")
     assert done.status == 2
-    assert "is not taken" in done.err
+    assert "mode: expected" not in done.err
     assert not canary.exists()
 
 

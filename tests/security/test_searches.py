@@ -18,6 +18,7 @@ from snnlab.commands.bench_suite import asked_for, planned
 from snnlab.config.suites import read_suite
 from snnlab.errors import ConfigError, RecordError, SnnlabError
 from snnlab.record.report.of_sweep import Search, sweep_page
+from snnlab.search import study
 from snnlab.search.plan import Plan
 from snnlab.search.settings import checked
 from snnlab.search.space import Space
@@ -40,6 +41,12 @@ def begun(folder: Path, *more: str) -> Plan:
     return plan
 
 
+@pytest.fixture
+def server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a search find its database, which is asked before the search writes anything."""
+    monkeypatch.setattr(study, "open_storage", lambda url: None)
+
+
 def edited(plan: Plan, changes: Mapping[str, Any]) -> Path:
     page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
     for key, value in changes.items():
@@ -60,6 +67,7 @@ def study_of(plan: Plan, trials: int = 0) -> None:
         study.tell(trial, float(number))
 
 
+@pytest.mark.usefixtures("server_answers")
 def test_a_password_is_in_nothing_that_is_written_or_said(workplace: Path) -> None:
     plan = begun(workplace, f"sweep.storage={ADDRESS}")
     written = [path.read_text() for path in plan.folder.iterdir()]
@@ -71,6 +79,7 @@ def test_a_password_is_in_nothing_that_is_written_or_said(workplace: Path) -> No
     assert "postgresql://me:***@127.0.0.1:1/db" in shown
 
 
+@pytest.mark.usefixtures("server_answers")
 def test_a_search_with_a_password_goes_on_where_it_is_named_again(workplace: Path, snnlab: Snnlab) -> None:
     plan = begun(workplace, f"sweep.storage={ADDRESS}")
     done = snnlab("sweep", f"resume={plan.folder}")
