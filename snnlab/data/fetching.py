@@ -52,9 +52,8 @@ def fetch_missing(
                 # Another process may have fetched it while this one waited.
                 if not _complete(count(), whole):
                     if archive.url and not (folder / archive.name).is_file():
-                        _log.info(
-                            f"found {have}; fetching {masked(archive.url)} to {folder}; data.download=false fetches nothing"
-                        )
+                        where = f"{masked(archive.url)} to {folder}"
+                        _log.info(f"found {have}; fetching {where}; data.download=false fetches nothing")
                     path = obtain(archive, folder)
                     if is_packed(path):
                         unpack(path, folder)
