@@ -53,9 +53,15 @@ def enter() -> NoReturn:
     """Run the command line as a program: on whatever streams there are, and leave quickly."""
     from snnlab import streams
 
+    shield_workers()
     streams.open_streams()
     streams.spare_other_packages()
     streams.leave(main())
+
+
+def shield_workers() -> None:
+    """Let the Pythons that are started from here, workers, find no module in the folder where the user stands."""
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 def main() -> int:
@@ -86,8 +92,6 @@ def main() -> int:
 def _run(name: str, arguments: list[str], started: float) -> int:
     from snnlab.signals import raised_signals
 
-    # The Pythons that are started from here, workers, look for no module in the folder where the user stands.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with raised_signals():
         return _status(name, arguments, started)
 

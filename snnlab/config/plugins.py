@@ -33,7 +33,7 @@ def import_plugins(experiment: Experiment) -> None:
             _require_outside(name, experiment.of_run)
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever a module raises is the user's to see, as one line
+        except (Exception, SystemExit) as error:  # whatever a module raises is the user's to see, as one line
             raise _not_imported(name, f"{type(error).__name__}: {error}") from error
 
 

@@ -138,7 +138,9 @@ class Recorded:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
-            names = rows[0] if rows else ()
+            names = list(rows[0]) if rows else []
+            if None in names:
+                raise ValueError("a row is longer than its head")
             found = {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise _damaged(path, error) from error

@@ -254,7 +254,7 @@ FILES = [
     (f"{HEAD}seed: ${{foo\n", "seed: is no reference"),
     (f"{HEAD}neuron.tau_mem: 3\n", "in a YAML file it is written neuron: {tau_mem: ...}"),
     (f"{HEAD}nothing: 3\n", ":2: config: unknown setting 'nothing'"),
-    (f"{HEAD}neuron: &a {{x: *a}}\n", "an anchor stands within itself"),
+    (f"{HEAD}neuron: &a {{x: *a}}\n", "*a stands inside itself"),
     (f"{HEAD}seed: 1\n".encode("utf-16"), "is text in UTF-16; save it as UTF-8"),
     (f"{HEAD}name: jürgen\n".encode("latin-1"), ":2: is no UTF-8 text (byte 0xfc); save it as UTF-8"),
     (bytes(range(256)), "is no UTF-8 text"),

@@ -188,13 +188,13 @@ def test_what_was_typed_is_in_the_record_of_python_of_a_grid_and_of_a_resumed_ru
 
     with monkeypatch.context() as patch:
         patch.setattr(SpikingModule, "validation_step", ctrl_c)
-        secret = ["output_dir=mysql://me:secret@host"]
+        secret = ["hydra.run.dir=mysql://me:secret@host/run"]
         assert snnlab("train", *quiet, *secret).status == 130
     (run,) = (path.parent for path in workplace.rglob("result.json") if "mysql" in str(path))
-    assert command(run) == ["snnlab", "train", *quiet, "output_dir=mysql://me:***@host"]
+    assert command(run) == ["snnlab", "train", *quiet, "hydra.run.dir=mysql://me:***@host/run"]
     assert snnlab("train", f"resume={run}").status == 0
     page = json.loads((run / "result.json").read_text())
-    assert page["provenance"]["command"][-1] == "output_dir=mysql://me:***@host"
+    assert page["provenance"]["command"][-1] == "hydra.run.dir=mysql://me:***@host/run"
     assert [entry["command"] for entry in page["resumed"]] == [["snnlab", "train", f"resume={run}"]]
 
 

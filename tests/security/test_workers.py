@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from snnlab.cli import shield_workers
 from snnlab.search.engines import Processes
 from snnlab.search.spool import Spool
 
-from .conftest import Evil, Outcome
-
-Snnlab = Callable[..., Outcome]
+from .conftest import Evil
 
 
 def test_a_worker_finds_no_module_in_the_working_folder(
-    workplace: Path, canary: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("pickle", "tempfile", "random", "queue", "numpy", "torch", "sitecustomize"):
         (workplace / f"{name}.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
-    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # so that it is put back
     monkeypatch.delenv("PYTHONSAFEPATH")
-    assert snnlab("cp", "--help").status == 0
+    shield_workers()
     engine = Processes(1)
     found = None
     with suppress(Exception):  # a module that is found instead has nothing of the real one
