@@ -58,7 +58,8 @@ class Network(TemporalLayer):
         self._beside = frozenset(beside or ())
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
-                raise ValueError(f"'{name}' cannot be a layer's name; use letters, digits and _, such as '{name}1'")
+                such = f", such as '{name}1'" if str(name).isidentifier() else ""
+                raise ValueError(f"'{name}' cannot be a layer's name; use letters, digits and _{such}")
             self.add_module(name, layer)
 
     def connection(self) -> str:

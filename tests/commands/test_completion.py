@@ -105,6 +105,14 @@ def test_an_installed_script_asks_the_program():
     assert (done.stdout, done.stderr) == ("data.num_bins=\n", "")
 
 
+def test_names_of_files_do_not_wait_for_hydra():
+    code = "import sys; sys.argv = ['snnlab', '-sc', 'query=bash']; from snnlab.cli import main; main()"
+    ask = [sys.executable, "-c", f"{code}; print('hydra' in sys.modules, file=sys.stderr)"]
+    line = {**os.environ, "COMP_LINE": "snnlab train model=conv_li"}
+    done = subprocess.run(ask, capture_output=True, text=True, env=line, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["model=conv_lif"], "False\n")
+
+
 def test_the_script_for_bash_completes_snnlab():
     done = subprocess.run(
         [

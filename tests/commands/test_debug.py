@@ -56,6 +56,7 @@ def test_overfit_learns_one_batch_by_heart_and_says_so(workplace: Path, snnlab: 
     done = snnlab("train", "debug=overfit", *SMALL, digits_store)
     folder, result = result_of(done)
     assert "8 recordings to train, 8 to validate, 0 to test" in done.err
+    assert "training: 20 epochs, 20 batches each" in done.err  # before the first epoch's line, which takes long
     assert "overfit: the whole batch is right after " in done.err
     split = json.loads((folder / "split.json").read_text())
     assert split["train"] == split["val"]

@@ -75,6 +75,12 @@ def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab)
     assert "dt" not in told
 
 
+def test_what_a_setting_takes_is_said_without_names_that_only_the_code_knows(snnlab: Snnlab):
+    told = " ".join(snnlab("list", "neurons", "lif").out.split())
+    assert "snnlab list surrogates" in told
+    assert "see `Recurrent`" not in told
+
+
 def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
     told = rows(snnlab("list", "datasets", "nmnist").out)
     assert told["root"][:2] == ["text or null", "null"]

@@ -133,6 +133,8 @@ WORDS = [
     (["logger.wandb.offline=true"], "choose logger=wandb first"),
     (["debug=limit"], "trainer.limit_train_batches=0.1"),
     (["debug=fdr"], "debug=fast"),
+    (["hparams_search=optuna"], "snnlab sweep"),
+    (["trainer=mps"], "trainer.accelerator=mps"),
     (["debug=true"], "debug=true: there is no such file"),
     (["callbacks=3"], "callbacks=3: there is no such file"),
     (["+resume=run"], "leave out the +"),
@@ -291,6 +293,12 @@ def test_a_mistake_gets_a_clear_line_and_leaves_nothing(mistake: tuple, workplac
     arguments, *words = mistake
     before = list(workplace.rglob("*"))
     require_said(snnlab("train", *arguments), words, workplace, before)
+
+
+def test_a_setting_of_the_trainer_that_is_like_no_other_is_told_in_a_line_of_moderate_length(snnlab: Snnlab):
+    done = snnlab("train", "trainer.foo_bar_baz=3")
+    assert "trainer: unknown setting 'foo_bar_baz'" in done.err
+    assert max(map(len, done.err.splitlines())) < 130
 
 
 @pytest.mark.parametrize(("typed", "words"), SILENT)

@@ -135,6 +135,15 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace
     assert not list(place.iterdir())
 
 
+def test_a_command_leaves_without_taking_the_interpreter_apart():
+    held = "class Held:\n    def __del__(self, write=os.write):\n        write(2, b'taken apart')\nsys.held = Held()"
+    program = "sys.argv = ['snnlab', '--version']\nrunpy.run_module('snnlab', {}, '__main__')"
+    code = f"import os, runpy, sys\n{held}\n{program}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def cpu_s(*arguments: str) -> tuple[float, subprocess.CompletedProcess[Any]]:
     """Return the CPU seconds of a command, and what it said."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -217,6 +217,19 @@ def test_a_run_below_any_folder_is_opened_by_every_command(workplace: Path, snnl
         assert opened.status in (0, 1 if command[0] == "doctor" else 0), (command, opened.err)  # 1: it found something
 
 
+def test_a_run_that_was_moved_below_a_folder_with_an_equals_sign_is_opened(
+    workplace: Path, snnlab: Snnlab, digits_store: str
+):
+    done = snnlab("train", *FAST, digits_store, "logger=none", "pictures=null", "monitors=null", "test=false")
+    assert done.status == 0, done.err
+    (workplace / "lr=0.1").mkdir()
+    Path(done.out.splitlines()[-1]).rename(workplace / "lr=0.1" / "run")
+    for command in (["show"], ["evaluate", "--split", "val"], ["export", "--what", "weights", "--out", "w.npz"]):
+        opened = snnlab(command[0], "lr=0.1/run", *command[1:])
+        assert opened.status == 0, (command, opened.err)
+    assert "is a run's folder" not in snnlab("doctor", "lr=0.1/run").err
+
+
 def test_a_folder_that_a_callback_or_a_logger_cannot_make_is_named(workplace: Path, snnlab: Snnlab, digits_store: str):
     (workplace / "file").write_text("")
     checkpoint = "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: file/mine}"

@@ -31,6 +31,44 @@ def test_the_default_is_conv_lif_on_saccade_digits():
     assert folder.name.endswith("_0")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "~/data",
+        "/home/jürgen/daten",
+        "/a/lr=0.1",
+        "a'b",
+        'a"b',
+        "a#b",
+        "a&b",
+        "a[b]",
+        "a{b}",
+        "a b",
+        "a,b",
+        "a(b)",
+        "C:\\x",
+    ],
+)
+def test_a_path_is_taken_as_it_is_typed(path: str):
+    experiment = compose("data=nmnist", f"output_dir={path}", f"data.root={path}")
+    assert (experiment.output_dir, experiment.data["root"]) == (path, path)
+
+
+def test_a_mapping_for_a_group_is_merged_into_it():
+    experiment = compose("callbacks={mine: {_target_: lightning.pytorch.callbacks.Timer}}")
+    assert list(experiment.callbacks or {}) == ["mine"]
+
+
+def test_a_list_of_one_file_is_that_file():
+    assert compose("model=[mlp_lif]").name == compose("model=mlp_lif").name == "mlp_lif_saccade_digits"
+
+
+def test_the_shells_sign_for_home_is_understood(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    _, folder = compose_once(["output_dir=~/runs"], None)
+    assert folder.is_relative_to("/somewhere/runs")
+
+
 def test_every_packaged_file_says_in_its_first_lines_how_to_run_it():
     for path in config_folder().rglob("*.yaml"):
         head = "".join(path.read_text().splitlines(keepends=True)[:2])

@@ -154,25 +154,8 @@ def test_a_later_override_takes_the_place_of_an_earlier_one_and_of_its_rival():
     assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]
 
 
-PATHS = [
-    "~/data",
-    "/home/jürgen",
-    "/a/lr=0.1",
-    "a'b",
-    'a"b',
-    "a#b",
-    "a&b",
-    "a[b]",
-    "a{b}",
-    "a b",
-    "a,b",
-    "a(b)",
-    "C:\\x",
-]
-
-
-@pytest.mark.parametrize("path", [*PATHS, "2024", "true", "1e3", "a\\'b", "a\\"])
-def test_any_path_is_taken_as_it_is_typed(path: str):
+@pytest.mark.parametrize("path", ["a'b", "a,b", "2024", "true", "1e3", "a\\'b", "a\\"])
+def test_what_was_made_a_text_is_one_and_stays_it(path: str):
     (text,) = checked([f"output_dir={path}"], GROUPS)
     assert compose_once([text], None)[0].output_dir == path
     assert checked([text], GROUPS) == [text]
@@ -211,11 +194,6 @@ def test_a_list_of_one_file_is_that_file():
 def test_what_hydra_takes_and_nothing_here_follows_is_refused(text: str, words: str):
     with pytest.raises(ConfigError, match=words):
         checked([text], GROUPS)
-
-
-def test_a_mapping_for_a_group_is_merged_into_it():
-    experiment, _ = compose_once(["callbacks={mine: {_target_: lightning.pytorch.callbacks.Timer}}"], None)
-    assert list(experiment.callbacks or {}) == ["mine"]
 
 
 def test_what_is_set_more_than_once_is_told_with_its_values():
