@@ -104,6 +104,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, digits_store
     assert record["threads"] == 1
 
 
+@pytest.mark.slow
 def test_several_runs_of_two_processes_after_each_other(tmp_path: Path, digits_store: str, whole: Path):
     log, folder = tmp_path / "log", tmp_path / "runs"
     assert killing.run(["train", "-m", "seed=0,1", *RUN, f"output_dir={folder}", digits_store], log) == 0
