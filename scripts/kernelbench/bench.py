@@ -9,16 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from kernelbench.cases import CASES, SHAPES
 from stepbench.work import BenchError, UsageError
-
-from snnlab.record.provenance import PACKAGES
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 ROOT = SCRIPTS.parent
@@ -30,7 +30,8 @@ HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
 Times = dict[str, list[float]]
 
 
-class Measured(NamedTuple):
+@dataclass
+class Measured:
     """A case in one size.
 
     Attributes:
@@ -39,8 +40,8 @@ class Measured(NamedTuple):
         lacks: Why there are none.
     """
 
-    other: Times
-    this: Times
+    other: Times = field(default_factory=lambda: {"forward": [], "backward": []})
+    this: Times = field(default_factory=lambda: {"forward": [], "backward": []})
     lacks: str | None = None
 
     def ratio(self, of: Any) -> float:
@@ -96,17 +97,17 @@ def run(settings: argparse.Namespace) -> None:
     Raises:
         BenchError: if the commit cannot be had, a result differs, or a process ends.
     """
+    found = {(name, shape): Measured() for name in settings.cases for shape in settings.shapes}
     with checked_out(settings.against, settings.checkout) as other, TemporaryDirectory() as results:
-        workers = [Worker(other), Worker(ROOT)]
-        found: dict[tuple[str, str], Measured] = {}
-        try:
-            for name in settings.cases:
-                for shape in settings.shapes:
-                    say(f"{CASES[name].title}, {shape}")
-                    found[name, shape] = measure(name, shape, workers, Path(results), settings)
-        finally:
-            for worker in workers:
-                worker.close()
+        for number in range(settings.pairs):
+            say(f"processes {number + 1} of {settings.pairs}")
+            workers = [Worker(other), Worker(ROOT)]
+            try:
+                for (name, shape), measured in found.items():
+                    measure(name, shape, measured, workers, Path(results), settings)
+            finally:
+                for worker in workers:
+                    worker.close()
     text = table(found, settings)
     print(text)
     if settings.out is not None:
@@ -145,8 +146,23 @@ def checked_out(commit: str, folder: Path | None, root: Path = ROOT) -> Iterator
                 _git(root, "worktree", "remove", "--force", str(place))
 
 
-def measure(name: str, shape: str, workers: list[Worker], results: Path, settings: argparse.Namespace) -> Measured:
+def measure(
+    name: str,
+    shape: str,
+    measured: Measured,
+    workers: list[Worker],
+    results: Path,
+    settings: argparse.Namespace,
+) -> None:
     """Compare what comes of a case, then let the workers take turns; which of them begins changes.
+
+    Args:
+        name: The case.
+        shape: Of its input.
+        measured: To which the times are added.
+        workers: With the other code and with this.
+        results: A folder for what comes of the case.
+        settings: How often it is run, and on how much.
 
     Raises:
         BenchError: if something differs.
@@ -158,16 +174,14 @@ def measure(name: str, shape: str, workers: list[Worker], results: Path, setting
             raise BenchError(f"the code of {said['code']} ran in place of that of {worker.code}")
         if "lacks" in said:
             whose = "this code" if worker is workers[1] else settings.against
-            return Measured({}, {}, f"{whose}: {said['lacks']}")
+            measured.lacks = f"{whose}: {said['lacks']}"
+            return
     require_equal(f"{CASES[name].title}, {shape}", results / "other.npz", results / "this.npz")
-    other: Times = {"forward": [], "backward": []}
-    this: Times = {"forward": [], "backward": []}
     for number in range(settings.rounds):
-        turns = list(zip(workers, (other, this), strict=True))
+        turns = list(zip(workers, (measured.other, measured.this), strict=True))
         for worker, times in turns if number % 2 == 0 else reversed(turns):
-            for part, seconds in worker.ask(repeat=REPEATED).items():
+            for part, seconds in worker.ask(**what, repeat=REPEATED).items():
                 times[part] += seconds
-    return Measured(other, this)
 
 
 def require_equal(title: str, other: Path, this: Path) -> None:
@@ -201,10 +215,11 @@ def table(found: dict[tuple[str, str], Measured], settings: argparse.Namespace) 
         for shape in shapes:
             cells += _cells(found[name, shape])
         lines.append(_row(cells))
-    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if name in ("torch", "numba"))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numba"))
     about = [
         f"`scripts/bench_kernels.py --against {settings.against}`: {settings.against} -> this code, min/median of"
-        f" {settings.rounds * REPEATED}, ms of CPU time of one thread; ratios of min and median. {versions}.",
+        f" {settings.pairs * settings.rounds * REPEATED}, ms of CPU time of one thread; ratios of min / median."
+        f" {versions}.",
         "",
         _summary(found),
         "",
@@ -224,22 +239,16 @@ def _least(seconds: list[float]) -> str:
 
 
 def _summary(found: dict[tuple[str, str], Measured]) -> str:
-    timed = {key: each.ratio(min) for key, each in found.items() if each.lacks is None}
+    timed = {key: each.ratio(median) for key, each in found.items() if each.lacks is None}
     if not timed:
         return "Nothing was timed."
     slower = [f"{CASES[name].title} {shape} {ratio:.2f}" for (name, shape), ratio in timed.items() if ratio > 1.0]
-    span = f"Ratios of the least times: {min(timed.values()):.2f} to {max(timed.values()):.2f} in {len(timed)} cases"
+    span = f"Ratios of the medians: {min(timed.values()):.2f} to {max(timed.values()):.2f} in {len(timed)} cases"
     return f"{span}; above 1: {', '.join(slower)}." if slower else f"{span}; none above 1."
 
 
 def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -7,10 +7,12 @@ Axes: T steps, B samples, C channels, H, W.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,7 @@ class Layer:
     """
 
     def __init__(self, case: Case, shape: tuple[int, int, int], steps: int, batch: int) -> None:
-        values = torch.randn(steps * batch, *shape, generator=torch.Generator().manual_seed(0)) * SIZE
-        self.values = values.contiguous(memory_format=torch.channels_last)
+        self.values = drawn(steps * batch, *shape)
         folded = self.values.clone().requires_grad_()
         layers: dict[str, nn.Module] = {}
         if case.inplace:
@@ -64,8 +65,7 @@ class Layer:
         y, state = self.network(self.x)
         forward = time.thread_time() - begun
         if self.gradient is None:  # the same numbers, however y lies in memory
-            drawn = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-            self.gradient = torch.empty_like(y).copy_(drawn)
+            self.gradient = torch.empty_like(y).copy_(drawn(*y.flatten(0, 1).shape).view(y.shape))
         begun = time.thread_time()
         y.backward(self.gradient)
         backward = time.thread_time() - begun
@@ -77,6 +77,13 @@ class Layer:
             if parameter.grad is not None:
                 found[f"gradient of {name}"] = parameter.grad
         return forward, backward, found
+
+
+@lru_cache(maxsize=2)
+def drawn(*shape: int) -> Tensor:
+    """Return random images, always the same, that lie channels-last."""
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * SIZE
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def giving(output: Tensor) -> nn.Conv2d:
@@ -102,29 +109,40 @@ def obey() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     torch.set_num_threads(1)
-    layer: Layer | None = None
     for line in sys.stdin:
         asked = json.loads(line)
-        answer: dict[str, Any]
-        if "case" in asked:
-            answer, layer = begin(asked)
-        else:
-            assert layer is not None
-            times = [layer.run()[:2] for _ in range(1 + asked["repeat"])][1:]
-            answer = {"forward": [first for first, _ in times], "backward": [second for _, second in times]}
+        answer = turn(asked) if "repeat" in asked else compared(asked)
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def begin(asked: dict[str, Any]) -> tuple[dict[str, Any], Layer | None]:
-    """Build a case, write down what comes of it, and return the answer: where the code is, or what is missing."""
+def compared(asked: dict[str, Any]) -> dict[str, Any]:
+    """Run a case once and write down what comes of it; return where the code is, and what it lacks."""
     code = {"code": str(Path(snnlab.__file__).parents[1])}
     try:
-        layer = Layer(CASES[asked["case"]], tuple(asked["shape"]), asked["steps"], asked["batch"])
+        layer = built(asked)
     except (AttributeError, ValueError, SnnlabError) as error:  # another commit may not have it
-        return {**code, "lacks": f"{type(error).__name__}: {error}"}, None
+        return {**code, "lacks": f"{type(error).__name__}: {error}"}
     _, _, found = layer.run()
     np.savez(asked["results"], allow_pickle=False, **{name: values.numpy() for name, values in found.items()})
-    return code, layer
+    return code
+
+
+def turn(asked: dict[str, Any]) -> dict[str, list[float]]:
+    """Return the seconds of some repetitions, after one that is not measured.
+
+    The memory is another one in each turn: where it happens to lie changes times by a tenth, and the same for as long
+    as a process keeps it.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    layer = built(asked)
+    times = [layer.run()[:2] for _ in range(1 + asked["repeat"])][1:]
+    return {"forward": [first for first, _ in times], "backward": [second for _, second in times]}
+
+
+def built(asked: dict[str, Any]) -> Layer:
+    """Return a case that is ready to run."""
+    return Layer(CASES[asked["case"]], tuple(asked["shape"]), asked["steps"], asked["batch"])
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def test_a_case_is_compared_timed_and_written(
 
     monkeypatch.setattr(bench, "checked_out", this_code)
     settings = Namespace(against="HEAD", checkout=None, cases=["inplace"], shapes=["32x11x11"])
-    settings.steps, settings.batch, settings.rounds, settings.out = 2, 1, 2, tmp_path / "new" / "table.md"
+    settings.steps, settings.batch, settings.pairs, settings.rounds = 2, 1, 1, 2
+    settings.out = tmp_path / "new" / "table.md"
     bench.run(settings)
     printed = capsys.readouterr().out
     assert settings.out.read_text() == printed
@@ -95,7 +96,7 @@ def test_nothing_is_timed_where_a_spike_differs_and_a_gradient_may_be_rounded(
 def test_a_case_that_a_commit_lacks_leaves_a_gap(bench: ModuleType) -> None:
     lacking = bench.Measured({}, {}, lacks="HEAD: ValueError: no such neuron")
     timed = bench.Measured({"forward": [2.0], "backward": [2.0]}, {"forward": [1.0], "backward": [2.0]})
-    settings = Namespace(steps=2, batch=1, rounds=1, against="HEAD")
+    settings = Namespace(steps=2, batch=1, pairs=1, rounds=1, against="HEAD")
     text = bench.table({("lif", "12x30x30"): timed, ("alif", "12x30x30"): lacking}, settings)
     assert "0.75 / 0.75" in text
     assert "no such neuron" in text.splitlines()[-1]
