@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,10 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
+def accuracy(run: Path) -> float:
+    return read_run(run).metrics["test/accuracy"]
+
+
 @pytest.mark.parametrize(("name", "part"), [*((name, "test") for name in RUNS), ("weight_average", "val")])
 def test_its_network_gives_each_recording_the_answer_that_was_recorded(
     name: str, part: str, copied: Callable[[str], Path], tmp_path: Path
@@ -59,15 +64,29 @@ def test_its_network_gives_each_recording_the_answer_that_was_recorded(
     assert {key: values["metrics"][key] for key in metrics} == pytest.approx(metrics, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", [*RUNS, "search", "suite"])
+@pytest.mark.parametrize("name", [*RUNS, "suite"])
 def test_its_page_can_be_drawn(name: str, tmp_path: Path, snnlab: Snnlab) -> None:
     done = snnlab("report", str(RECORDED / name), "--out", str(tmp_path / "page.html"))
     assert (done.status, done.out.strip()) == (0, str(tmp_path / "page.html")), done.err
     page = (tmp_path / "page.html").read_text()
-    if name in RUNS:
-        assert f"{read_run(RECORDED / name).metrics['test/accuracy']:.1%}" in page
-    else:
-        assert {"search": "winner", "suite": "shuffled_labels"}[name] in page
+    assert ("shuffled_labels" if name == "suite" else f"{accuracy(RECORDED / name):.1%}") in page
+
+
+@pytest.mark.parametrize("last_written", ["search.json", "study.db"])
+def test_the_page_of_the_search_has_its_trials_whatever_a_copy_made_of_names_and_times(
+    last_written: str, copied: Callable[[str], Path], snnlab: Snnlab
+) -> None:
+    search = copied("search")
+    for name in ("search.json", "study.db"):
+        os.utime(search / name, (0, 2.0 if name == last_written else 1.0))
+    done = snnlab("report", str(search))
+    assert done.status == 0, done.err
+    page = (search / "report.html").read_text()
+    with (search / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert all(f"{float(row['val/loss']):.4g}" in page for row in rows)
+    assert ("Test of the winner" in page) == (last_written == "search.json")
 
 
 def test_all_are_listed(snnlab: Snnlab) -> None:
@@ -106,8 +125,8 @@ def test_the_table_of_the_suite_has_the_accuracies_of_its_runs(snnlab: Snnlab) -
     rows = {row["arm"]: row for row in csv.DictReader(done.out.splitlines())}
     assert set(rows) == {"lif", "counts"}
     for arm, row in rows.items():
-        found = [read_run(RECORDED / "suite" / "runs" / "patterns" / arm / seed) for seed in ("0", "1")]
-        assert float(row["test_accuracy"]) == pytest.approx(np.mean([run.metrics["test/accuracy"] for run in found]))
+        runs = RECORDED / "suite" / "runs" / "patterns" / arm
+        assert float(row["test_accuracy"]) == pytest.approx(np.mean([accuracy(runs / seed) for seed in "01"]))
     assert snnlab("bench", "table", str(RECORDED / "suite")).status == 0
 
 
