@@ -29,7 +29,7 @@ from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import write_json
 from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.kernels.ops import compiles_first
+from snnlab.nn.kernels.ops import compiles_first, kernels_of
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.record.earlier_results import archive_result, search_of
 from snnlab.record.hot_pixels import write_hot_pixels
@@ -102,7 +102,8 @@ def fit_and_test(
     if resumption:
         resumption.require_same(hashes, wanted.world)
     command = _command(experiment, folder, resumption)
-    identity = {"config_hash": config_hash(text), **hashes, "command": command}
+    kernels = kernels_of(experiment.backend)
+    identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
     with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
         if wanted.world > 1:
@@ -129,6 +130,8 @@ def fit_and_test(
             write_hot_pixels(folder, data.hot)
             if resumption and resumption.checkpoint:
                 _log.info(resumption.words(watched.trainer.max_epochs))
+                if words := resumption.kernels_words():
+                    _log.warning(words)
             if note := assemble.norm_note(wanted, built.network, data.settings.batch_size):
                 _log.warning(note)
             mates.join(gpu=wanted.gpu)
@@ -175,6 +178,7 @@ def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule
         _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
     return {
         "backend": backend,
+        "kernels": kernels_of(experiment.backend),
         "first_layer": first_layer,
         "heap_kept": heap_kept,
         "precision": str(trainer.precision),

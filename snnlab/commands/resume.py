@@ -15,6 +15,7 @@ from snnlab.masking import masked
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
+    from snnlab.nn.kernels.ops import Backend
     from snnlab.record.run_folder import Result
     from snnlab.training.resuming.resumption import Resumption
 
@@ -78,7 +79,8 @@ def resume(
             return done
         resumption = read_resumption(folder, changed, longer=_other_schedule(before, now, changed))
         said = command or ("snnlab", "train", f"resume={run}", *overrides)
-        resumption = replace(resumption, command=[masked(word) for word in said])
+        kernels = other_kernels(resumption.node, now.backend)
+        resumption = replace(resumption, command=[masked(word) for word in said], kernels=kernels)
         if resumption.checkpoint is not None:
             now = replace(now, init_from=None)  # its weights are in the checkpoint
         check_epochs(now.trainer.get("max_epochs"), resumption)
@@ -138,6 +140,22 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -
     if node["config_hash"] not in map(config_hash, texts):
         raise RecordError(f"{folder}: its {CONFIG} is not the one that its checkpoint was made with")
     return Resumption(path, node, changed, now, longer)
+
+
+def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:
+    """Return the versions of the kernels before and now where they are two, else nothing.
+
+    Args:
+        node: What snnlab keeps in a checkpoint; empty where there is no checkpoint. One of a run that began before
+            versions were counted has none.
+        backend: What runs the neurons, as the experiment says.
+    """
+    from snnlab.nn.kernels.ops import FIRST_KERNELS, kernels_of
+
+    now = kernels_of(backend)
+    before = node.get("kernels", None if now is None else FIRST_KERNELS)
+    before = before if isinstance(before, int) else None
+    return (before, now) if node and before != now else ()
 
 
 def check_epochs(wanted: Any, resumption: Resumption) -> None:

@@ -78,8 +78,9 @@ def _study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
         _copy(path, Path(place) / FILE)
         storage = open_storage(storage_url(Path(place), None))
         try:
-            yield optuna.load_study(study_name=folder.absolute().name, storage=storage)
-        except KeyError as error:
+            # The only one in it, which is called as the folder was when the search began.
+            yield optuna.load_study(study_name=None, storage=storage)
+        except (KeyError, ValueError) as error:
             raise RecordError(f"report: {folder}: the search has no trial yet") from error
 
 

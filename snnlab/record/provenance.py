@@ -36,6 +36,7 @@ def provenance(
     split_hash: str,
     device: torch.device,
     backend: str,
+    kernels: int | None,
     first_layer: str,
     heap_kept: bool,
     precision: str,
@@ -52,6 +53,7 @@ def provenance(
         split_hash: Hash of the lists of recordings.
         device: Where the network was trained.
         backend: What ran its neurons.
+        kernels: The version of the kernels that it was asked for to run them by; None: the plain loop.
         first_layer: Whether its first layer saw frames or events.
         heap_kept: Whether freed memory was kept.
         precision: What it was trained in, which is not what was asked for where a device has none of that.
@@ -72,6 +74,7 @@ def provenance(
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "mkldnn": torch.backends.mkldnn.is_available(),
             "backend": backend,
+            "kernels": kernels,
             "first_layer": first_layer,
             "heap_kept": heap_kept,
             "precision": precision,

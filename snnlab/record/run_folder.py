@@ -47,7 +47,8 @@ class Result:
         timing: Seconds, samples a second, peak memory in MB.
         provenance: Versions, git, device, threads, hashes of configuration, data and split.
         resumed: One entry for each time that it was resumed: `epoch` and `batch`, from 0, that it went on with, `at`,
-            and the settings that were `changed`: `{setting: [before, after]}`.
+            and the settings that were `changed`: `{setting: [before, after]}`; where it went on under other `kernels`,
+            the versions of both.
         control: What was made worthless, as `control:` says; None: nothing, the metrics are results.
         name: What the experiment is called, MODEL_DATA where it has no name of its own.
         search: Where the settings were searched for: `trials`, `chosen_by`, `val_size`, `seeds`; else None.

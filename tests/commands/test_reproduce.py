@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from snnlab import train
+from snnlab.nn.kernels import ops
+from snnlab.record.repeating import surroundings
+from snnlab.record.run_reading import read_run
 
 from .conftest import Outcome
 
@@ -69,6 +72,15 @@ def test_what_differs_is_told(run: Path, snnlab: Snnlab) -> None:
         "packages.torch: 2.0.0 then,",
     ):
         assert line in done.out
+
+
+def test_other_kernels_are_named_where_something_differs(recorded: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(recorded, tmp_path / recorded.name))
+    page = json.loads((run / "result.json").read_text())
+    page["provenance"]["numerics"]["kernels"] = 7
+    (run / "result.json").write_text(json.dumps(page))
+    differing = surroundings(read_run(recorded), read_run(run))
+    assert differing == [f"numerics.kernels: {ops.KERNELS} then, 7 now"]
 
 
 def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:

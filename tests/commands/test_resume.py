@@ -15,6 +15,9 @@ import pytest
 import torch
 
 from snnlab import load, train
+from snnlab.commands.report import write_report
+from snnlab.commands.resume import other_kernels
+from snnlab.nn.kernels import ops
 from snnlab.record.lock import locked
 
 from . import killing
@@ -43,6 +46,7 @@ RUN = (
     "checkpoint_every_s=0",
 )
 BATCHES, EPOCHS = 6, 3
+OLDER_RUNS = Path(__file__).parents[1] / "fixtures" / "runs_dd700d9"
 # What a run that was copied has to be told again.
 NAMED = "plugins=[tests.commands.killing]"
 
@@ -416,3 +420,39 @@ def test_a_run_whose_settings_were_searched_for_says_so_after_it_was_resumed(tmp
     assert not (run / "result.json").exists()
     resumed(run)
     assert result(run)["search"] == search
+
+
+def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snnlab: Callable[..., Outcome]
+):
+    run = Path(shutil.copytree(OLDER_RUNS / "conv_lif", tmp_path / "run"))
+    began = ops.FIRST_KERNELS
+    for version, epochs in ((began, 3), (began + 1, 4), (began + 1, 5)):
+        monkeypatch.setattr(ops, "KERNELS", version)
+        done = snnlab("train", f"resume={run}", f"trainer.max_epochs={epochs}")
+        assert done.status == 0
+        said = [line for line in done.err.splitlines() if line.startswith("kernels: ")]
+        assert len(said) == (epochs == 4)
+        assert result(run)["provenance"]["numerics"]["kernels"] == version
+    assert [entry.get("kernels") for entry in result(run)["resumed"]] == [None, [began, began + 1], None]
+    assert "in epoch 4, with other kernels" in write_report(run).read_text()
+
+
+@pytest.mark.parametrize(
+    ("node", "backend", "found"),
+    [
+        ({"kernels": 1}, "auto", (1, 3)),
+        ({"kernels": 3}, "auto", ()),
+        ({"kernels": 3}, "numba", ()),
+        ({"epoch": 1}, "auto", (1, 3)),  # from before versions were counted
+        ({"kernels": None}, "reference", ()),
+        ({"epoch": 1}, "reference", ()),
+        ({"kernels": "a stranger's"}, "auto", (None, 3)),
+        ({}, "auto", ()),  # it has no checkpoint and begins anew
+    ],
+)
+def test_the_plain_loop_has_no_versions_and_an_old_run_has_the_first(
+    node: dict[str, Any], backend: ops.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ops, "KERNELS", 3)
+    assert other_kernels(node, backend) == found

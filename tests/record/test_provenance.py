@@ -143,6 +143,7 @@ def record_of(text: str) -> dict[str, Any]:
         split_hash="of split",
         device=torch.device("cpu"),
         backend="numba",
+        kernels=7,
         first_layer="events",
         heap_kept=True,
         precision="bf16-mixed",
@@ -170,6 +171,6 @@ def test_it_says_code_versions_machine_configuration_and_data(
     assert record["numerics"]["default_dtype"] == "float32"
     numerics = record["numerics"]
     assert (numerics["backend"], numerics["first_layer"], numerics["heap_kept"]) == ("numba", "events", True)
-    assert numerics["precision"] == "bf16-mixed"
+    assert (numerics["precision"], numerics["kernels"]) == ("bf16-mixed", 7)
     assert record["device"]
     json.dumps(record)  # plain values alone

@@ -22,6 +22,10 @@ Kernel = Callable[..., Run]
 CellKind = Literal["canonical", "adaptive"]
 _LOOPS: dict[CellKind, str] = {"canonical": "numba_backward", "adaptive": "numba_adaptive_backward"}
 
+# The version of all kernels together: raised with what changes the last digits of an output or a gradient. A training
+# is the same bit for bit within one version. What recorded none, as before there were versions, was of the first.
+KERNELS, FIRST_KERNELS = 1, 1
+
 # The precisions in which a kernel's spikes are those of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)
 
@@ -47,6 +51,11 @@ def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backe
     if backend != "reference" and dtype not in EXACT:
         raise ValueError(f"backend: {backend} runs in float32 and float64, not in {dtype}; set backend: auto")
     return backend
+
+
+def kernels_of(backend: Backend) -> int | None:
+    """Return the version of the kernels that a backend runs; None for the plain loop, which has no versions."""
+    return None if backend == "reference" else KERNELS
 
 
 def kernel_for(backend: Backend, x: Tensor) -> Kernel | None:

@@ -110,7 +110,8 @@ def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[st
     if timing.get("fit_s") is not None:
         yield "training", f"{timing['fit_s']:,.0f} s"
     for entry in recorded.resumed:
-        yield "resumed", f"{entry.get('at')}, in epoch {entry['epoch'] + 1}"
+        others = ", with other kernels" if entry.get("kernels") else ""
+        yield "resumed", f"{entry.get('at')}, in epoch {entry['epoch'] + 1}{others}"
     if page.get("error"):
         yield "error", str(page["error"])
 

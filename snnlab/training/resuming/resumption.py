@@ -27,6 +27,7 @@ class Resumption:
         at: The time, ISO 8601.
         longer: Whether the schedule of the learning rate is another from now on.
         command: What was typed to go on.
+        kernels: Versions of the kernels before and from now on, if they are two: `[before, after]`.
     """
 
     checkpoint: Path | None
@@ -35,6 +36,7 @@ class Resumption:
     at: str
     longer: bool = False
     command: Sequence[str] = ()
+    kernels: Sequence[int | None] = ()
 
     @property
     def position(self) -> Position:
@@ -50,6 +52,8 @@ class Resumption:
     def resumed(self) -> list[dict[str, Any]]:
         """One entry for each time that the run was resumed, this one too."""
         now = {**self.position._asdict(), "at": self.at, "changed": dict(self.changed), "command": list(self.command)}
+        if self.kernels:
+            now["kernels"] = list(self.kernels)
         return [*self.node.get("resumed", []), now]
 
     def words(self, epochs: int | None) -> str:
@@ -63,6 +67,16 @@ class Resumption:
         where = "the training is over, the test is left" if over else f"goes on with {self.position}"
         changes = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.changed.items())
         return f"resumed: {where}{f'; {changes}' if changes else ''}"
+
+    def kernels_words(self) -> str:
+        """Return in words that the kernels are others from now on; empty where they are not."""
+        if not self.kernels:
+            return ""
+        before, now = (f"version {version}" if version else "no kernels" for version in self.kernels)
+        return (
+            f"kernels: {now} in place of {before}; the run may end with other last digits than one that was never"
+            " interrupted"
+        )
 
     @property
     def longer_run(self) -> bool:

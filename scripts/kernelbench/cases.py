@@ -1,0 +1,59 @@
+"""The cases: layers of neurons in the dialects whose kernels differ, and the sizes of their input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+# C, H, W of what the first and the second convolution of `conv_lif` give on N-MNIST.
+SHAPES = {"12x30x30": (12, 30, 30), "32x11x11": (32, 11, 11)}
+
+
+class Case(NamedTuple):
+    """A layer of neurons, and what stands around it.
+
+    Attributes:
+        title: What it is called in the table.
+        neuron: What it is called in YAML files.
+        settings: Its settings.
+        surrogate: Its surrogate gradient, as YAML files name it.
+        pool: The pooling behind it, `avg` or `max`, and its size.
+        inplace: Whether it stands behind a convolution, whose output's memory it may use.
+    """
+
+    title: str
+    neuron: str = "lif"
+    settings: Mapping[str, Any] = MappingProxyType({})
+    surrogate: str = "atan"
+    pool: tuple[str, int] | None = None
+    inplace: bool = False
+
+
+_TAU = {"tau_mem": "channel"}
+_LATE = {"reset": "value", "reset_delay": True}
+_ATTACHED = {"detach_reset": False}
+
+CASES = {
+    "lif": Case("LIF subtract, atan"),
+    "superspike": Case("same, superspike", surrogate="superspike"),
+    "inplace": Case("atan, in x's memory", inplace=True),
+    "avg_pool": Case("atan + avg pool 2", pool=("avg", 2), inplace=True),
+    "superspike_avg_pool": Case("superspike + avg pool 2", surrogate="superspike", pool=("avg", 2), inplace=True),
+    "sigmoid_avg_pool": Case("sigmoid + avg pool 2", surrogate="sigmoid", pool=("avg", 2), inplace=True),
+    "max_pool": Case("atan + max pool 2", pool=("max", 2), inplace=True),
+    "cuba": Case("CUBA-LIF", "cuba_lif"),
+    "cuba_avg_pool": Case("CUBA-LIF + avg pool 2", "cuba_lif", pool=("avg", 2), inplace=True),
+    "value_delayed_attached": Case("value, delayed, attached", settings=_LATE | _ATTACHED, inplace=True),
+    "subtract_attached": Case("subtract, attached", settings=_ATTACHED, inplace=True),
+    "tau": Case("tau learned per channel", settings={"learn": _TAU}),
+    "tau_avg_pool": Case("same + avg pool 2", settings={"learn": _TAU}, pool=("avg", 2), inplace=True),
+    "tau_threshold": Case(
+        "tau, threshold learned", settings={"learn": {"tau_mem": "layer", "v_threshold": "layer"}}, inplace=True
+    ),
+    "alif": Case("ALIF", "alif"),
+    "alif_learned": Case("ALIF, tau and tau_adapt learned", "alif", {"learn": _TAU | {"tau_adapt": "channel"}}),
+    "value_delayed": Case("value, delayed, detached", settings=_LATE, inplace=True),
+    "avg_pool_3": Case("atan + avg pool 3", pool=("avg", 3), inplace=True),
+    "max_pool_3": Case("atan + max pool 3", pool=("max", 3), inplace=True),
+}

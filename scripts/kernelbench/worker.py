@@ -1,0 +1,149 @@
+"""A code's process: runs the cases that it is told, line by line, and says what they took.
+
+Only what every commit has is used: the layers of `snnlab.nn`.
+
+Axes: T steps, B samples, C channels, H, W.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from kernelbench.cases import CASES, Case
+from torch import Tensor, nn
+
+import snnlab.nn
+from snnlab.errors import SnnlabError
+
+DT = 10.0  # ms
+SIZE = 0.6  # deviation of the input: a neuron spikes in a tenth of the steps
+
+
+class Layer:
+    """A case that is ready to run.
+
+    Args:
+        case: Which.
+        shape: C, H, W.
+        steps: T.
+        batch: B.
+    """
+
+    def __init__(self, case: Case, shape: tuple[int, int, int], steps: int, batch: int) -> None:
+        self.values = drawn(steps * batch, *shape)
+        folded = self.values.clone().requires_grad_()
+        layers: dict[str, nn.Module] = {}
+        if case.inplace:
+            self.leaf = folded
+            self.x = self.values.unflatten(0, (steps, batch))
+            layers["conv"] = giving(folded)
+        else:
+            self.leaf = self.x = folded.detach().unflatten(0, (steps, batch)).requires_grad_()
+            self.values = self.values.unflatten(0, (steps, batch))
+        layers["neuron"] = neuron(case, shape)
+        if case.pool is not None:
+            kind, size = case.pool
+            layers["pool"] = nn.AvgPool2d(size) if kind == "avg" else nn.MaxPool2d(size)
+        self.network = snnlab.nn.Network(layers)
+        self.gradient: Tensor | None = None
+
+    def run(self) -> tuple[float, float, dict[str, Tensor]]:
+        """Return the seconds of forward and backward, and outputs, states and gradients by name."""
+        self.leaf.data.copy_(self.values)
+        self.leaf.grad = None
+        self.network.zero_grad(set_to_none=True)
+        begun = time.thread_time()
+        y, state = self.network(self.x)
+        forward = time.thread_time() - begun
+        if self.gradient is None:  # the same numbers, however y lies in memory
+            self.gradient = torch.empty_like(y).copy_(drawn(*y.flatten(0, 1).shape).view(y.shape))
+        begun = time.thread_time()
+        y.backward(self.gradient)
+        backward = time.thread_time() - begun
+        found = {"output y": y.detach()}
+        found |= {f"state {name}": part.detach() for name, part in state["neuron"]._asdict().items()}
+        assert self.leaf.grad is not None
+        found["gradient of x"] = self.leaf.grad.reshape(self.x.shape)
+        for name, parameter in self.network.named_parameters():
+            if parameter.grad is not None:
+                found[f"gradient of {name}"] = parameter.grad
+        return forward, backward, found
+
+
+@lru_cache(maxsize=2)
+def drawn(*shape: int) -> Tensor:
+    """Return random images, always the same, that lie channels-last."""
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * SIZE
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def giving(output: Tensor) -> nn.Conv2d:
+    """Return a convolution that costs nothing and gives an output: its neighbour may use that memory as any other's."""
+    channels = output.shape[1]
+    layer = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def give(input: Tensor) -> Tensor:
+        return output.view_as(output)
+
+    layer.forward = give
+    return layer
+
+
+def neuron(case: Case, shape: tuple[int, int, int]) -> nn.Module:
+    """Return a case's neurons."""
+    settings = {"surrogate": {"type": case.surrogate}, **case.settings}
+    return snnlab.nn.NEURONS.build(case.neuron, settings, "neuron", dt=DT, in_shape=shape)
+
+
+def obey() -> None:
+    """Answer line by line until there are no more; what others print goes where errors go."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = turn(asked) if "repeat" in asked else compared(asked)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def compared(asked: dict[str, Any]) -> dict[str, Any]:
+    """Run a case once and write down what comes of it; return where the code is, and what it lacks."""
+    code = {"code": str(Path(snnlab.__file__).parents[1])}
+    try:
+        layer = built(asked)
+    except (AttributeError, ValueError, SnnlabError) as error:  # another commit may not have it
+        return {**code, "lacks": f"{type(error).__name__}: {error}"}
+    _, _, found = layer.run()
+    np.savez(asked["results"], allow_pickle=False, **{name: values.numpy() for name, values in found.items()})
+    return code
+
+
+def turn(asked: dict[str, Any]) -> dict[str, list[float]]:
+    """Return the seconds of some repetitions, after one that is not measured.
+
+    The memory is another one in each turn: where it happens to lie changes times by a tenth, and the same for as long
+    as a process keeps it.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    layer = built(asked)
+    times = [layer.run()[:2] for _ in range(1 + asked["repeat"])][1:]
+    return {"forward": [first for first, _ in times], "backward": [second for _, second in times]}
+
+
+def built(asked: dict[str, Any]) -> Layer:
+    """Return a case that is ready to run."""
+    return Layer(CASES[asked["case"]], tuple(asked["shape"]), asked["steps"], asked["batch"])
+
+
+if __name__ == "__main__":
+    obey()
