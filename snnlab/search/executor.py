@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from snnlab.errors import Interrupted, RecordError
 from snnlab.search.task import Outcome, Task
-from snnlab.search.workers import Handle, Where, Worker, worker_maker
+from snnlab.search.workers import Where, Worker, worker_maker
 
 _POLL_S = 0.05
 _ASK_AGAIN_S = 0.5
@@ -48,7 +48,7 @@ class Ended:
 class _Running:
     key: Any
     task: Task
-    handle: Handle
+    future: Future[Any]
     since: float
     losses: int = 0
 
@@ -95,13 +95,13 @@ class Executor:
             WorkerLostError: if its worker dies.
             Interrupted: after Ctrl-C or SIGTERM.
         """
-        handle = self._submit(0, function, *arguments)
-        while not handle.done():
+        future = self._submit(0, function, *arguments)
+        while not future.done():
             if self.stopped is not None:
                 raise Interrupted("stopped before the first training", int(self.stopped))
             time.sleep(_POLL_S)
         try:
-            return handle.result()
+            return future.result()
         except BrokenExecutor as error:
             self._drop(0)
             raise WorkerLostError(f"the worker died before the first training: {_reason(error)}") from error
@@ -113,7 +113,7 @@ class Executor:
         given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
         self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, losses)
 
-    def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Handle:
+    def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if slot in self._workers:
             try:
                 return self._workers[slot].submit(function, *arguments)
@@ -162,11 +162,11 @@ class Executor:
     def _collected(self) -> Iterator[Ended]:
         """Yield the tasks that have ended since; a task that a signal stopped is not one of them."""
         for slot, running in list(self._running.items()):
-            if not running.handle.done():
+            if not running.future.done():
                 continue
             del self._running[slot]
             try:
-                outcome: Outcome = running.handle.result()
+                outcome: Outcome = running.future.result()
             except BrokenExecutor as error:
                 self._drop(slot)
                 if self.ending:

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,23 +28,11 @@ _GOODBYE_S = 15.0
 _BEAT_S, _PATIENCE_S = 2.0, 60.0
 
 
-class Handle(Protocol):
-    """What was submitted: a `concurrent.futures.Future`, or something like it."""
-
-    def done(self) -> bool:
-        """Return whether it has ended."""
-        ...
-
-    def result(self) -> Any:
-        """Return what it returned, or raise BrokenExecutor if its worker has died."""
-        ...
-
-
 class Worker:
     """Calls functions, one at a time; used for many, so that imports are paid once."""
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
-        """Begin to call a function of a module; BrokenExecutor: the worker has died."""
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Begin to call a function of a module; this or the future raises BrokenExecutor if the worker has died."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -126,7 +114,7 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
 class Here(Worker):
     """This process; nothing runs while it can be stopped."""
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Call it at once."""
         future: Future[Any] = Future()
         future.set_result(function(*arguments))
@@ -153,7 +141,7 @@ class Process(Worker):
         ours = _semaphores() - before
         self._number.add_done_callback(lambda _: [path.unlink(missing_ok=True) for path in ours])
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Call it in the process."""
         return self._pool.submit(_work, function, *arguments)
 
@@ -221,24 +209,33 @@ class Job(Worker):
     """
 
     def __init__(self, executor: Any, folder: Path, local: bool) -> None:
-        self._folder, self._local, self._number, self._beat = folder / f"tasks_{uuid.uuid4().hex[:12]}", local, 0, 0.0
+        self._folder, self._local, self._number = folder / f"tasks_{uuid.uuid4().hex[:12]}", local, 0
         self._folder.mkdir(parents=True, mode=0o700)  # what lies in it is unpickled
-        self.beat()
+        (self._folder / "beat").touch()
         self._job = executor.submit(Serving(), str(self._folder))
+        self._waiting, self._closed = ThreadPoolExecutor(1), threading.Event()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Leave a task for the job."""
         if self._job.done():
             raise BrokenExecutor("it had nothing to do for too long")
         self._number += 1
         _dump(self._folder / f"{self._number}.task", (function, arguments))
-        return _Served(self, self._job, self._folder / f"{self._number}.done")
+        return self._waiting.submit(self._answer, f"{self._number}.done")
 
-    def beat(self) -> None:
-        """Say that somebody is there."""
-        if time.monotonic() - self._beat > _BEAT_S:
-            (self._folder / "beat").touch()
-            self._beat = time.monotonic()
+    def _answer(self, name: str) -> Any:
+        """Return what a task came to, and say as long as it is waited for that somebody is there."""
+        beat = 0.0
+        while not self._closed.wait(_POLL_S):
+            over = self._job.done()
+            if name in os.listdir(self._folder):
+                return _load(self._folder / name)
+            if over:
+                break
+            if time.monotonic() - beat > _BEAT_S:
+                (self._folder / "beat").touch()
+                beat = time.monotonic()
+        raise BrokenExecutor("its job ended")
 
     def _is_busy(self) -> bool:
         return self._number > 0 and f"{self._number}.done" not in os.listdir(self._folder)
@@ -257,6 +254,8 @@ class Job(Worker):
             time.sleep(_POLL_S)
         if not self._job.done():
             self._end(signal.SIGKILL)
+        self._closed.set()
+        self._waiting.shutdown(wait=False)
 
     def _end(self, number: signal.Signals) -> None:
         """Cancel the job, for which SLURM sends SIGTERM; one of this machine would get SIGINT, and a second."""
@@ -264,29 +263,6 @@ class Job(Worker):
             _signal(int(self._job.job_id), number)
         else:
             self._job.cancel()
-
-
-class _Served:
-    """A task that a job was given."""
-
-    def __init__(self, worker: Job, job: Any, answer: Path) -> None:
-        self._worker, self._job, self._answer = worker, job, answer
-
-    def _answered(self) -> bool:
-        return self._answer.name in os.listdir(self._answer.parent)
-
-    def done(self) -> bool:
-        self._worker.beat()
-        return self._answered() or self._job.done()
-
-    def result(self) -> Any:
-        from submitit.core.utils import UncompletedJobError
-
-        if self._answered():
-            return _load(self._answer)
-        with suppress(UncompletedJobError):
-            self._job.result()
-        raise BrokenExecutor("its job ended")
 
 
 class Serving:
@@ -354,31 +330,28 @@ class RayTask(Worker):
 
     def __init__(self, ray: Any, threads: int) -> None:
         self._ray, self._threads, self._reference = ray, threads, None
+        self._waiting = ThreadPoolExecutor(1)
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Give it to Ray."""
         remote = self._ray.remote(num_cpus=self._threads, max_retries=0)(function)
         self._reference = remote.remote(*arguments)
-        return _RayHandle(self._ray, self._reference)
+        return self._waiting.submit(self._result, self._reference)
+
+    def _result(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.TaskCancelledError) as error:
+            raise BrokenExecutor(str(error)) from error
 
     def stop(self) -> None:
         """Cancel what runs."""
         if self._reference is not None:
             self._ray.cancel(self._reference)
 
-
-class _RayHandle:
-    def __init__(self, ray: Any, reference: Any) -> None:
-        self._ray, self._reference = ray, reference
-
-    def done(self) -> bool:
-        return bool(self._ray.wait([self._reference], timeout=0)[0])
-
-    def result(self) -> Any:
-        try:
-            return self._ray.get(self._reference)
-        except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.TaskCancelledError) as error:
-            raise BrokenExecutor(str(error).splitlines()[0]) from error
+    def close(self) -> None:
+        """Wait for nothing more; its process is Ray's."""
+        self._waiting.shutdown(wait=False)
 
 
 def _load(path: Path) -> Any:

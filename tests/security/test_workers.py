@@ -57,10 +57,11 @@ def test_an_answer_of_another_user_is_not_unpickled(tmp_path: Path, monkeypatch:
     import pickle
 
     canary = tmp_path / "canary"
-    handle = Job(Queue(), tmp_path / "jobs", local=True).submit(max, 1, 2)
-    (folder,) = (tmp_path / "jobs").iterdir()
-    (folder / "1.done").write_bytes(pickle.dumps(Evil(canary)))
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    answer = Job(Queue(), tmp_path / "jobs", local=True).submit(max, 1, 2)
+    (folder,) = (tmp_path / "jobs").iterdir()
+    (folder / "whole").write_bytes(pickle.dumps(Evil(canary)))
+    (folder / "whole").rename(folder / "1.done")
     with pytest.raises(PermissionError):
-        handle.result()
+        answer.result(30)
     assert not canary.exists()
