@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 from snnlab.commands.trial import train_task
 from snnlab.config.launch import Launch
 from snnlab.errors import ConfigError
-from snnlab.search.crew import Crew, Ended
-from snnlab.search.engines import cpus, engine
-from snnlab.search.task import Rehearsal, Task, Work
+from snnlab.search.executor import Ended, executor
+from snnlab.search.task import Task
+from snnlab.search.workers import cpus
 
 NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "pictures=null")
 QUIET = ("monitors=null", "test=false", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
@@ -100,24 +100,16 @@ def trained(launch: Launch, folder: Path, overrides: Sequence[str], number: int)
     """
     folder.mkdir(parents=True, exist_ok=True)
     ended: list[Ended] = []
-    crew_engine = engine(launch, folder)
-    crew = Crew(crew_engine, Work(train_task, _nothing), launch.slots)
-    try:
-        rates = [f"optimizer.lr={0.001 * (k + 1)}" for k in range(number + launch.slots)]
-        tasks = {k: task(folder / str(k), [*overrides, rate]) for k, rate in enumerate(rates)}
-        crew.run({k: tasks.pop(k) for k in range(launch.slots)}, ended.append)  # the imports
+    rates = [f"optimizer.lr={0.001 * (k + 1)}" for k in range(number + launch.slots)]
+    tasks = {k: task(folder / str(k), [*overrides, rate]) for k, rate in enumerate(rates)}
+    with executor(launch, folder, train_task) as workers:
+        workers.run_all({k: tasks.pop(k) for k in range(launch.slots)}, ended.append)  # the imports
         started = time.perf_counter()
-        crew.run(tasks, ended.append)
+        workers.run_all(tasks, ended.append)
         seconds = time.perf_counter() - started
-    finally:
-        crew_engine.close()
     if failed := [one.outcome["error"] for one in ended if one.outcome["status"] != "completed"]:
         raise RuntimeError(json.dumps(failed))
     return ended, seconds
-
-
-def _nothing(*_: object) -> Rehearsal:
-    return Rehearsal()
 
 
 if __name__ == "__main__":

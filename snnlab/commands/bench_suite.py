@@ -258,26 +258,19 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
 def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
     from snnlab.commands.report import write_report
     from snnlab.commands.surveying import survey
-    from snnlab.commands.trial import rehearse, train_task
+    from snnlab.commands.trial import train_task
     from snnlab.config.overrides import merged
     from snnlab.record.suite.tables import write_tables
-    from snnlab.search.crew import Crew, stopping
-    from snnlab.search.engines import engine
-    from snnlab.search.task import Work as Trained
+    from snnlab.search.executor import executor
     from snnlab.suite.book import open_book
     from snnlab.suite.plan import Work
     from snnlab.suite.runner import Runner
 
     book = open_book(plan.folder, plan.cells())
-    crew_engine = engine(plan.suite, plan.folder)
-    try:
-        crew = Crew(crew_engine, Trained(train_task, rehearse), plan.suite.slots)
-        work, tables = Work(train_task, survey, merged), partial(write_tables, plan.folder)
-        with stopping(crew):
-            runner = Runner(plan, cells, book, work, crew_engine, crew, started, tables)
-            runner.run()
-    finally:
-        crew_engine.close()
+    work, tables = Work(survey, merged), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, train_task) as workers:
+        runner = Runner(plan, cells, book, work, workers, started, tables)
+        runner.run()
     if runner.trained and book.count("completed"):
         write_report(plan.folder)
         book.spent = runner.clock.spent()

@@ -14,10 +14,9 @@ import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from snnlab.commands.interruption import ctrl_c_comes_back, interrupted, received_signal
-from snnlab.commands.processes.crew import crew
+from snnlab.commands.processes.group import process_group, shared_threads
 from snnlab.commands.processes.job import Job
-from snnlab.commands.processes.outside import place_of
-from snnlab.commands.processes.threads import shared_threads
+from snnlab.commands.processes.outside import team_of
 from snnlab.commands.testing import chosen_metrics
 from snnlab.commands.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
 from snnlab.config import assemble
@@ -49,7 +48,7 @@ from snnlab.training.divergence import DivergenceGuard
 from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
-from snnlab.training.processes.team import Team
+from snnlab.training.processes.ranks import Team
 from snnlab.training.resuming.longer import LongerRun
 from snnlab.training.resuming.resumption import Resumption
 from snnlab.training.resuming.snapshots import Snapshots
@@ -108,8 +107,8 @@ def fit_and_test(
         job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
         if wanted.world > 1:
             _log.info("%d processes begin", wanted.world)
-        mates = held.enter_context(crew(job, wanted.world, wanted.local, place_of(wanted.world)))
-        watched = _watched(job, data, built, started, mates.team)
+        group = held.enter_context(process_group(job, wanted.world, wanted.local, team_of(wanted.world)))
+        watched = _watched(job, data, built, started, group.team)
         numerics = _numerics(experiment, built, data, watched.trainer)
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
@@ -122,7 +121,7 @@ def fit_and_test(
         result.control, result.provenance = experiment.control, source
         result.name = (experiment.record or {}).get("name", experiment.name)  # as config.yaml has it: no secrets
         result.provenance["command"] = command
-        with _recorded(result, watched, data), log_file(folder), mates.or_lost(folder):
+        with _recorded(result, watched, data), log_file(folder), group.or_lost(folder):
             before = recorded_before(folder, data) if resumption else found_before(experiment, data)
             split = {**data.split.as_record(), "classes": data.class_names}
             write_json(folder / SPLIT, split if before is None else {**split, KEY: before})
@@ -134,7 +133,7 @@ def fit_and_test(
                     _log.warning(words)
             if note := assemble.norm_note(wanted, built.network, data.settings.batch_size):
                 _log.warning(note)
-            mates.join(gpu=wanted.gpu)
+            group.join(gpu=wanted.gpu)
             _fit(job, watched, module, data)
             result.selection = {**_selection(watched, data), **counted(before)}
             result.metrics = _tested(job, watched, module, data, built)

@@ -23,8 +23,7 @@ from snnlab.settings import key_of
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
-    from snnlab.search.crew import Ended
-    from snnlab.search.engines import Engine
+    from snnlab.search.executor import Ended
     from snnlab.search.task import Task
 
 _log = logging.getLogger(__name__)
@@ -181,38 +180,27 @@ def _require_same(grid: Grid, axes: Axes) -> None:
 
 def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -> int:
     """Train the runs, on GPUs that they share out where there are several; return how many failed."""
-    from snnlab.search.engines import engine
+    from snnlab.commands.trial import number_of_gpus, train_task
+    from snnlab.search.executor import executor
 
-    crew_engine = engine(launch, grid.folder)
-    try:
-        return _with_engine(launch, crew_engine, grid, tasks, shared)
-    except OSError as error:
-        raise RecordError(f"{grid.folder}: {error.strerror or error}; {_goes_on(grid)}") from error
-    finally:
-        crew_engine.close()
-
-
-def _with_engine(launch: Launch, crew_engine: Engine, grid: Grid, tasks: dict[str, Task], shared: bool) -> int:
-    from snnlab.commands.trial import number_of_gpus, rehearse, train_task
-    from snnlab.search.crew import Crew, stopping, wait_for
-    from snnlab.search.task import Work
-
-    crew = Crew(crew_engine, Work(train_task, rehearse), launch.slots)
     outcomes: list[str] = []
 
     def ended(one: Ended) -> None:
         outcomes.append(one.outcome["status"])
         _log.info("run %s  %s  | %d of %d", one.key, _line(one, grid), len(outcomes), len(tasks))
 
-    with stopping(crew):
-        if launch.launcher == "joblib" and shared:
-            crew.devices = wait_for(crew_engine.submit(0, number_of_gpus))
-        crew.run(_with_threads(launch, tasks), ended)
-    if crew.trouble:
-        raise RecordError(f"{crew.trouble}\n  {_goes_on(grid)}")
-    if crew.stopped is not None:
+    try:
+        with executor(launch, grid.folder, train_task) as workers:
+            if launch.launcher == "joblib" and shared:
+                workers.devices = workers.call(number_of_gpus)
+            workers.run_all(_with_threads(launch, tasks), ended)
+    except OSError as error:
+        raise RecordError(f"{grid.folder}: {error.strerror or error}; {_goes_on(grid)}") from error
+    if workers.trouble:
+        raise RecordError(f"{workers.trouble}\n  {_goes_on(grid)}")
+    if workers.stopped is not None:
         done = f"{len(outcomes)} of {len(tasks)}"
-        raise Interrupted(f"stopped with {done} runs finished\n  {_goes_on(grid)}", int(crew.stopped))
+        raise Interrupted(f"stopped with {done} runs finished\n  {_goes_on(grid)}", int(workers.stopped))
     return outcomes.count("failed")
 
 
@@ -220,7 +208,7 @@ def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
     """Share out the threads, where the user has not set them."""
     if any("threads" in map(key_of, task.overrides) for task in tasks.values()):
         return tasks
-    from snnlab.search.engines import threads_each
+    from snnlab.search.workers import threads_each
 
     shared = f"threads={threads_each(launch)}"
     return {place: replace(task, overrides=[shared, *task.overrides]) for place, task in tasks.items()}

@@ -13,11 +13,10 @@ from snnlab.masking import masked
 from snnlab.search.words import shown
 
 if TYPE_CHECKING:
-    from snnlab.search.crew import Crew
-    from snnlab.search.engines import Engine
+    from snnlab.search.executor import Executor
     from snnlab.search.plan import Plan
     from snnlab.search.study import SharedStudy
-    from snnlab.search.task import Rehearsal, Work
+    from snnlab.search.task import Rehearsal
     from snnlab.search.winner import Winner
 
 USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
@@ -153,58 +152,53 @@ def _search(plan: Plan, started: float, *, again: bool) -> None:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from snnlab.commands.trial import train_task
     from snnlab.errors import RecordError
-    from snnlab.search.engines import engine
+    from snnlab.search.executor import executor
 
-    crew_engine = engine(plan.sweep, plan.folder)
     try:
-        _with_engine(plan, crew_engine, started, again=again)
+        with executor(plan.sweep, plan.folder, train_task) as workers:
+            _with_workers(plan, workers, started, again=again)
     except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
         raise RecordError(masked(f"{plan.folder}: {reason}; {_goes_on(plan)}")) from error
-    finally:
-        crew_engine.close()
 
 
-def _with_engine(plan: Plan, crew_engine: Engine, started: float, *, again: bool) -> None:
-    from snnlab.commands.trial import rehearse, train_task
-    from snnlab.search.crew import Crew, stopping
+def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool) -> None:
+    from snnlab.commands.trial import gpus_to_share
     from snnlab.search.driver import Driver
     from snnlab.search.locks import Driver as Lock
     from snnlab.search.study import SharedStudy
-    from snnlab.search.task import Work
 
-    work = Work(train_task, rehearse)
-    crew = Crew(crew_engine, work, plan.sweep.slots)
-    with stopping(crew):
-        if not again:
-            rehearsal = _rehearsed(plan, crew_engine, work)
-            crew.devices = rehearsal.gpus if plan.sweep.engine == "joblib" else 0
-        plan.write()
-        _log.info("after an end of any kind %s", _goes_on(plan))
-        me = Lock(plan.folder)
-        try:
-            identity = {"overrides": list(plan.common), "seed": plan.seed}
-            study = SharedStudy(plan.folder, plan.sweep, plan.space, me, identity)
-            driver = Driver(plan, study, crew, started)
-            driver.run()
-            _raise_stopped(plan, study, crew)
-            driver.require_enough()
-            _end(plan, study, crew)
-        finally:
-            me.leave()
+    if not again:
+        _rehearsed(plan, workers)
+    if plan.sweep.engine == "joblib":
+        workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
+    plan.write()
+    _log.info("after an end of any kind %s", _goes_on(plan))
+    me = Lock(plan.folder)
+    try:
+        identity = {"overrides": list(plan.common), "seed": plan.seed}
+        study = SharedStudy(plan.folder, plan.sweep, plan.space, me, identity)
+        driver = Driver(plan, study, workers, started)
+        driver.run()
+        _raise_stopped(plan, study, workers)
+        driver.require_enough()
+        _end(plan, study, workers)
+    finally:
+        me.leave()
 
 
-def _rehearsed(plan: Plan, crew_engine: Engine, work: Work) -> Rehearsal:
+def _rehearsed(plan: Plan, workers: Executor) -> None:
     """Let a worker check the configuration, pack the recordings, and say what runs log."""
+    from snnlab.commands.trial import rehearse
     from snnlab.errors import did_you_mean, listing
-    from snnlab.search.crew import wait_for
     from snnlab.search.words import describe, uncertainty
 
     values = list(plan.space.probes())
     probes = [plan.trial_overrides(proposed) for proposed in values]
-    found: Rehearsal = wait_for(crew_engine.submit(0, work.rehearse, probes, plan.config_dir, plan.place))
+    found: Rehearsal = workers.call(rehearse, probes, plan.config_dir, plan.place)
     if found.error:
         raise ConfigError(f"{found.error}\n  tried with {describe(values[found.probe])}, of sweep.space")
     for name in plan.sweep.objectives:
@@ -213,21 +207,20 @@ def _rehearsed(plan: Plan, crew_engine: Engine, work: Work) -> Rehearsal:
             raise ConfigError(f"sweep.objectives.{name}: is not logged.{hint}\n  runs log {listing(found.metrics)}")
     if words := uncertainty(found.val_size):
         _log.warning(words)
-    return found
 
 
-def _raise_stopped(plan: Plan, study: SharedStudy, crew: Crew) -> None:
+def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     from snnlab.errors import RecordError
 
-    if crew.trouble:
-        raise RecordError(f"{crew.trouble}\n  {_goes_on(plan)}")
-    if crew.stopped is not None:
+    if workers.trouble:
+        raise RecordError(f"{workers.trouble}\n  {_goes_on(plan)}")
+    if workers.stopped is not None:
         count = study.count()
         done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)
-        raise Interrupted(f"stopped with {done} trials finished\n  {_goes_on(plan)}", int(crew.stopped))
+        raise Interrupted(f"stopped with {done} trials finished\n  {_goes_on(plan)}", int(workers.stopped))
 
 
-def _end(plan: Plan, study: SharedStudy, crew: Crew) -> None:
+def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     """Find the winner, print, write and draw; another driver of the same search leaves that to the first."""
     from snnlab.search import report
     from snnlab.search.locks import only_one
@@ -240,8 +233,8 @@ def _end(plan: Plan, study: SharedStudy, crew: Crew) -> None:
             print(f"another process ends this search\n{plan.folder}", flush=True)
             return
         report.write_trials(plan, study)
-        winner = find_winner(plan, study, crew)
-        _raise_stopped(plan, study, crew)
+        winner = find_winner(plan, study, workers)
+        _raise_stopped(plan, study, workers)
         names = plan.sweep.names()
         with quiet_optuna():
             found = {name: importances(study.study, place) for place, name in enumerate(names)}

@@ -57,9 +57,9 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     from snnlab.console import log_unless_set_up
 
     given = as_overrides(overrides, settings, groups(config_folder(), own_folder(config_dir)), "snnlab.train")
-    if place := outside(given):
+    if team := outside(given):
         raise ConfigError(
-            f"snnlab.train: {place.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
+            f"snnlab.train: {team.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
             " processes of one machine itself"
         )
     log_unless_set_up()
@@ -80,21 +80,22 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.console import console_logging
 
     console_logging()
-    place = outside(arguments)
-    if place is not None and place.rank:
-        from snnlab.commands.processes.member import serve
-
-        return serve(place)
-    if place is None:
+    team = outside(arguments)
+    if team is None:
         return _runs(arguments, started)
+    if not team.leads:
+        from snnlab.commands.processes.outside import connect
+        from snnlab.commands.processes.rank import serve
 
-    from snnlab.commands.processes.crew import end_of_jobs, open_meeting
+        return serve(team, connect(team))
 
-    open_meeting(place)
+    from snnlab.commands.processes.group import end_of_jobs, open_meeting
+
+    open_meeting(team)
     try:
         return _runs(arguments, started)
     finally:
-        end_of_jobs(place)
+        end_of_jobs(team)
 
 
 def _runs(arguments: list[str], started: float) -> int:

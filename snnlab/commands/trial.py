@@ -38,9 +38,9 @@ _SHORT = (
 def train_task(task: Task) -> Outcome:
     """Train, or go on where the folder holds a run that was begun; whatever stops it is returned in words."""
     started = time.perf_counter()
-    os.chdir(task.place)
     with quiet():
         try:
+            _enter(task.place)
             return _outcome("completed", None, _trained(task, started), started)
         except KeyboardInterrupt as stop:
             return _outcome("interrupted", str(stop), None, started)
@@ -66,7 +66,6 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     from snnlab.commands.train import run
     from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
-    from snnlab.config.launch import shares_gpus
 
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
@@ -79,8 +78,26 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
             result = run(experiment, path, time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(str(error))
-        gpus = number_of_gpus() if shares_gpus(experiment.trainer) else 0
-        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"], gpus)
+        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"])
+
+
+def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) -> int:
+    """Return how many GPUs this machine has for trainings with some overrides; 0 where they say on what they run.
+
+    Args:
+        overrides: What all of them have.
+        config_dir: The user's folder of YAML files.
+        place: The working folder.
+    """
+    from snnlab.config.composing import compose_once
+    from snnlab.config.launch import shares_gpus
+
+    if (number := number_of_gpus()) < 2:
+        return 0
+    os.chdir(place)
+    with quiet():
+        experiment, _ = compose_once(list(overrides), config_dir)
+    return number if shares_gpus(experiment.trainer) else 0
 
 
 def number_of_gpus() -> int:
@@ -88,6 +105,13 @@ def number_of_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise RecordError(f"{folder}: {error.strerror}; it is the working folder of this training") from error
 
 
 def _trained(task: Task, started: float) -> Result:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
     from snnlab.training.module import SpikingModule
-    from snnlab.training.processes.team import Team
+    from snnlab.training.processes.ranks import Team
 
 LIGHTNING = ("lightning.pytorch",)
 # Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
@@ -256,16 +256,16 @@ def trainer_maker(
         team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
     import lightning as L
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     from snnlab.training.checkpoints import WholeCheckpoints
-    from snnlab.training.processes.joined import Given
 
     modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
     more = [_callback(node, modules, f"callbacks.{key}") for key, node in _nodes(experiment.callbacks, "callbacks")]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
-    fixed["plugins"] = [WholeCheckpoints(), *([Given(team)] if team is not None and team.world > 1 else [])]
+    fixed["plugins"] = [WholeCheckpoints(), *([TorchElasticEnvironment()] if team and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
     own = shared(experiment.trainer, team)
     if own.get("precision") is not None:

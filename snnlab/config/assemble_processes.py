@@ -14,7 +14,7 @@ from snnlab.errors import ConfigError, listing
 
 if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule
-    from snnlab.training.processes.team import Team
+    from snnlab.training.processes.ranks import Team
 
 # Of Lightning's strategies those that train a network as one process would; whether all parameters have to be used.
 _STRATEGIES = {

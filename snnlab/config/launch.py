@@ -31,7 +31,7 @@ class Launch:
 
     @property
     def engine(self) -> str:
-        """The name of the engine of `snnlab.search.engines`."""
+        """The name of the engine of `snnlab.search.workers`."""
         return "here" if self.launcher == "basic" else self.launcher
 
     @property

@@ -1,4 +1,4 @@
-"""The loop of a search: free workers get trials, what comes back is recorded, a line is said for each."""
+"""A search's trials: free workers get them, what comes back is recorded, a line is said for each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from statistics import median
 from typing import Any
 
 from snnlab.errors import ConfigError
-from snnlab.search.crew import Crew, Ended
-from snnlab.search.engines import threads_each
+from snnlab.search.executor import Ended, Executor
 from snnlab.search.plan import Plan
 from snnlab.search.study import OUTCOME, PRUNED, SharedStudy, Trial
+from snnlab.search.task import Task
 from snnlab.search.words import describe, figure, span
+from snnlab.search.workers import threads_each
 
 _log = logging.getLogger(__name__)
 # How often a driver that has nothing to do looks whether another has died.
@@ -26,44 +27,31 @@ class Driver:
     Args:
         plan: The search.
         study: Its study.
-        crew: The workers.
+        executor: Trains them.
         started: `time.perf_counter()` when the command began.
     """
 
-    def __init__(self, plan: Plan, study: SharedStudy, crew: Crew, started: float) -> None:
-        self.plan, self.study, self.crew, self._started = plan, study, crew, started
+    def __init__(self, plan: Plan, study: SharedStudy, executor: Executor, started: float) -> None:
+        self.plan, self.study, self.executor, self._started = plan, study, executor, started
         self._threads = threads_each(plan.sweep)
         self._looked = -math.inf
         self._walls: list[float] = []
-        self.overheads: list[float] = []
 
     def run(self) -> None:
         """Run trials until there are enough, the time is over, too many failed, or it is stopped."""
-        while True:
-            self._begin()
-            ended = list(self.crew.finish() if self.crew.ending else self.crew.collect())
-            for one in ended:
-                self._record(one)
-            if self.crew.ending and not self.crew.busy:
-                return
-            if not self.crew.busy and not ended and self._over():
-                return
-            self.crew.wait()
+        self.executor.run(self._next, self._record, lambda: not self._over())
 
-    def _begin(self) -> None:
-        due = time.monotonic() - self._looked > _LOOK_S
-        while self.crew.free and due:
-            trial = self.study.next_trial(new=not self._late())
-            if trial is None:
-                self._looked = time.monotonic()
-                return
-            self._start(trial)
-
-    def _start(self, trial: Trial) -> None:
-        task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
+    def _next(self) -> tuple[Trial, Task] | None:
+        if time.monotonic() - self._looked < _LOOK_S:
+            return None
+        trial = self.study.next_trial(new=not self._late())
+        if trial is None:
+            self._looked = time.monotonic()
+            return None
         if trial.adopted:
             _log.info("trial %d goes on: whoever began it is gone", trial.number)
-        self.crew.start(trial, self.plan.watched(task, trial.number, self.study.url))
+        task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
+        return trial, self.plan.watched(task, trial.number, self.study.url)
 
     def _record(self, ended: Ended) -> None:
         trial: Trial = ended.key
@@ -71,7 +59,6 @@ class Driver:
         self._looked = -math.inf  # a place is free
         if ended.outcome["status"] == "completed":
             self._walls.append(ended.outcome["wall_s"])
-            self.overheads.append(ended.overhead_s)
         _log.info(self._line(trial, ended))
 
     def _line(self, trial: Trial, ended: Ended) -> str:

@@ -1,12 +1,7 @@
-"""Who runs a search at this moment, and who may look and ask.
-
-POSIX record locks, as in `snnlab.record.lock`: they end with their process, however that ends. A process loses them
-when it closes any of its files of that name, so that none is opened twice.
-"""
+"""Who runs a search at this moment, and who may look and ask: locks of files, which end with their process."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import uuid
@@ -14,18 +9,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from snnlab.files import unwritable
 
 DRIVERS = "drivers"
 _COUNTING, _ENDING = ".counting", ".ending"
 
 
+def guarded(folder: Path) -> FileLock:
+    """Return what waits until no other process is inside, and keeps the others out."""
+    return FileLock(folder / _COUNTING)
+
+
 @contextmanager
-def guarded(folder: Path) -> Iterator[None]:
-    """Wait until no other process is inside, and keep the others out."""
-    with (folder / _COUNTING).open("a") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        yield
+def only_one(folder: Path) -> Iterator[bool]:
+    """Give whether this process is the only one inside; the others do not wait."""
+    lock = FileLock(folder / _ENDING, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 class Driver:
@@ -41,41 +50,26 @@ class Driver:
     def __init__(self, folder: Path) -> None:
         self.name = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
         self._folder = folder / DRIVERS
+        self._lock = FileLock(self._folder / self.name, blocking=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / self.name).open("w")
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.acquire()
         except OSError as error:
             raise unwritable(folder, error) from error
 
     def alive(self, name: str) -> bool:
         """Return whether a driver of this name, this one or another, is at work; nobody, "", is not."""
-        if not name:
-            return False
         if name == self.name:
             return True
-        try:
-            with (self._folder / name).open("r+") as file:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        if not name or not (self._folder / name).is_file():
             return False
-        except OSError:
+        try:
+            with FileLock(self._folder / name, blocking=False):
+                return False
+        except Timeout:
             return True
-        return False
 
     def leave(self) -> None:
         """Say that this process is done."""
+        self._lock.release()
         (self._folder / self.name).unlink(missing_ok=True)
-        self._file.close()
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[bool]:
-    """Give whether this process is the only one inside; the others do not wait."""
-    with (folder / _ENDING).open("a") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True

@@ -189,16 +189,10 @@ def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
     """
     page = read_page(folder)
     sweep, space = checked(settings)
-    return Plan(
-        folder.absolute(),
-        page["name"],
-        sweep,
-        space,
-        page["overrides"],
-        page["config_dir"],
-        page["seed"],
-        page["place"],
-    )
+    # A working folder that was moved is the present one.
+    place = page["place"] if Path(page["place"]).is_dir() else str(Path.cwd())
+    common, own = page["overrides"], page["config_dir"]
+    return Plan(folder.absolute(), page["name"], sweep, space, common, own, page["seed"], place)
 
 
 def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:

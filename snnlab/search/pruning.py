@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import lightning as L
 
@@ -29,40 +28,45 @@ class Pruning(L.Callback):
     """Reports each validation to the study, and stops where the study says so; outside of a search it does nothing."""
 
     def __init__(self) -> None:
-        self._trial: Any = None
+        self._watching: _Watching | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the study."""
         if _current is not None:
-            self._trial = _opened(_current)
+            self._watching = _Watching(_current)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Report the epoch; the validation of the chosen one at the end is none."""
-        if _current is not None and self._trial is not None and trainer.state.fn == "fit":
-            self._report(trainer, _current)
-
-    def _report(self, trainer: L.Trainer, watched: Watched) -> None:
-        from snnlab.search.study import PRUNED, quiet_optuna
-
-        epoch, value = trainer.current_epoch, trainer.callback_metrics.get(watched.metric)
-        if value is None:
-            return
-        with quiet_optuna():
-            trial = self._trial
-            if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
-                trial.report(float(value), epoch)
-            if PRUNED in trial.user_attrs or trial.should_prune():
-                trial.set_user_attr(PRUNED, epoch + 1)
+        if _current is not None and self._watching is not None and trainer.state.fn == "fit":
+            value = trainer.callback_metrics.get(_current.metric)
+            if value is not None and self._watching.lags(trainer.current_epoch, float(value)):
                 trainer.should_stop = True
 
 
-def _opened(trial: Watched) -> Any:
-    import optuna
+class _Watching:
+    """A trial, as the storage has it."""
 
-    from snnlab.search.study import open_storage, pruner, quiet_optuna
+    def __init__(self, watched: Watched) -> None:
+        import optuna
 
-    with quiet_optuna():
-        storage = open_storage(trial.url)
-        study = optuna.load_study(study_name=trial.study, storage=storage, pruner=pruner(Prune(**trial.prune)))
-        number = trial.number
-        return optuna.Trial(study, next(t for t in study.get_trials(deepcopy=False) if t.number == number)._trial_id)
+        from snnlab.search.study import open_storage, pruner, quiet_optuna, trial_id
+
+        with quiet_optuna():
+            self._storage = open_storage(watched.url)
+            study = optuna.load_study(
+                study_name=watched.study, storage=self._storage, pruner=pruner(Prune(**watched.prune))
+            )
+            self._id = trial_id(self._storage, watched.study, watched.number)
+            self._trial = optuna.Trial(study, self._id)
+
+    def lags(self, epoch: int, value: float) -> bool:
+        """Report an epoch; return whether the trial is to end."""
+        from snnlab.search.study import PRUNED, quiet_optuna
+
+        with quiet_optuna():
+            if epoch not in self._storage.get_trial(self._id).intermediate_values:
+                self._trial.report(value, epoch)
+            if PRUNED not in self._trial.user_attrs and not self._trial.should_prune():
+                return False
+            self._trial.set_user_attr(PRUNED, epoch + 1)
+            return True

@@ -30,7 +30,7 @@ FILE, TRIALS = "study.db", "trials"
 # A file of lines, which also goes through a network's file system; the path follows.
 _JOURNAL = "journal:///"
 # Keys of what a trial and a study hold beside Optuna's own.
-DRIVER, OUTCOME, LOST, PRUNED, OURS = "driver", "outcome", "lost", "pruned_after_epoch", "snnlab"
+DRIVER, OUTCOME, PRUNED, OURS = "driver", "outcome", "pruned_after_epoch", "snnlab"
 # A process that waits for another one to write gives up after so many seconds.
 _PATIENCE_S = 120
 
@@ -138,6 +138,12 @@ def open_storage(url: str) -> BaseStorage:
 class SharedStudy:
     """A search's study, asked and told under a lock.
 
+    What a dead driver was at goes on under its number, in its folder, at once. Optuna's own means for that are not
+    used: its heartbeat "will not work" with ask and tell, as the documentation of RDBStorage says (a trial that was
+    asked for by a process that is dead stays RUNNING for ever), a journal has none, and who is dead is known only after
+    a grace period. Its `optimize`, which beats, begins more trials than are to finish where several processes share a
+    study. Its retry callback makes a failed trial of it, and another one with another number.
+
     Args:
         folder: The sweep's folder, whose name is the study's.
         sweep: Its settings.
@@ -157,8 +163,9 @@ class SharedStudy:
         if sweep.storage is None and _has_runs(folder) and not _is_filled(folder / FILE):
             raise self._lost(folder / FILE)
         with quiet_optuna(), guarded(folder):
+            self._storage = open_storage(self.url)
             self.study: Study = optuna.create_study(
-                storage=open_storage(self.url),
+                storage=self._storage,
                 study_name=folder.name,
                 directions=list(sweep.objectives.values()),
                 load_if_exists=True,
@@ -222,7 +229,7 @@ class SharedStudy:
         if DRIVER not in trial.user_attrs:  # killed while it was proposed: there is nothing of it
             self.study.tell(trial.number, state=TrialState.FAIL)
             return None
-        self._set(trial, DRIVER, self.driver.name)
+        self._set(trial.number, DRIVER, self.driver.name)
         return Trial(trial.number, values_of(trial), adopted=True)
 
     def _asked(self, trials: Sequence[FrozenTrial]) -> Trial | None:
@@ -249,10 +256,10 @@ class SharedStudy:
         from optuna.trial import TrialState
 
         with quiet_optuna(), guarded(self.folder):
-            trial = self._trial(number)
+            trial = self.trials()[number]
             if not _is(trial, "RUNNING"):
                 return
-            self._set(trial, OUTCOME, {**outcome, "at": time.time()})
+            self._set(number, OUTCOME, {**outcome, "at": time.time()})
             values = [outcome["metrics"].get(name) for name in self.sweep.objectives]
             if outcome["status"] != "completed" or any(value is None or value != value for value in values):
                 self.study.tell(number, state=TrialState.FAIL)
@@ -261,18 +268,13 @@ class SharedStudy:
             else:
                 self.study.tell(number, values)
 
-    def lost(self, number: int) -> int:
-        """Note that the process of a trial died; return how often that happened."""
-        trial = self._trial(number)
-        times = int(trial.user_attrs.get(LOST, 0)) + 1
-        self._set(trial, LOST, times)
-        return times
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(trial_id(self._storage, self.folder.name, number), key, value)
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self.trials() if trial.number == number)
 
-    def _set(self, trial: FrozenTrial, key: str, value: Any) -> None:
-        self.study._storage.set_trial_user_attr(trial._trial_id, key, value)
+def trial_id(storage: BaseStorage, study: str, number: int) -> int:
+    """Return by which number a storage, which may hold several studies, knows a trial."""
+    return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study), number)
 
 
 def sampler(sweep: Sweep, drawn: int) -> BaseSampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -71,25 +71,10 @@ class Rehearsal:
         error: A mistake in the configuration or the data, or None.
         metrics: The names of what a run logs.
         val_size: Number of validation recordings.
-        gpus: Number of GPUs that trials can share out.
         probe: Which of the lists of overrides the error is of.
     """
 
     error: str | None = None
     metrics: list[str] = field(default_factory=list)
     val_size: int = 0
-    gpus: int = 0
     probe: int = 0
-
-
-@dataclass(frozen=True)
-class Work:
-    """What workers do; functions of a module, so that they can be sent.
-
-    Attributes:
-        train: Run one task.
-        rehearse: Build the network for several lists of overrides, and train one batch with the first.
-    """
-
-    train: Callable[[Task], Outcome]
-    rehearse: Callable[[Sequence[Sequence[str]], str | None, str], Rehearsal]

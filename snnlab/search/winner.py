@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab.record.run_folder import Result
 from snnlab.record.run_reading import read_run
-from snnlab.search.crew import Crew, Ended
-from snnlab.search.engines import threads_each
+from snnlab.search.executor import Ended, Executor
 from snnlab.search.plan import Plan
 from snnlab.search.space import Values
 from snnlab.search.study import OUTCOME, SharedStudy, values_of
 from snnlab.search.words import figure
+from snnlab.search.workers import threads_each
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -79,7 +79,7 @@ def best_trials(study: SharedStudy) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: sign * trial.values[0])
 
 
-def find_winner(plan: Plan, study: SharedStudy, crew: Crew) -> Winner | None:
+def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | None:
     """Train the finalists, choose, and test; None if no trial is complete, or it is stopped on the way."""
     finalists = _finalists(plan, study)
     if not finalists:
@@ -89,7 +89,7 @@ def find_winner(plan: Plan, study: SharedStudy, crew: Crew) -> Winner | None:
     seeds = list(range(plan.seed + 1, plan.seed + 1 + number))
     if seeds:
         _log.info("%d finalists are trained again with seeds %s", len(finalists), seeds)
-        if not _train_again(plan, crew, finalists, seeds):
+        if not _train_again(plan, executor, finalists, seeds):
             return None
     chosen_by = f"{names[0]}, {'mean over seeds of finalists' if seeds else 'one seed'}"
     sign = _sign(study, 0)
@@ -99,7 +99,7 @@ def find_winner(plan: Plan, study: SharedStudy, crew: Crew) -> Winner | None:
         return winner
     fresh = list(range(plan.seed + 1 + number, plan.seed + 1 + number + sweep.test_seeds))
     _log.info("the winner, trial %d, is trained and tested with fresh seeds %s", ordered[0].number, fresh)
-    return _tested(plan, study, crew, winner, fresh)
+    return _tested(plan, study, executor, winner, fresh)
 
 
 def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
@@ -113,7 +113,7 @@ def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     return found[: max(1, plan.sweep.finalists)]
 
 
-def _train_again(plan: Plan, crew: Crew, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
+def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
     threads, names = threads_each(plan.sweep), plan.sweep.names()
     by_number = {one.number: one for one in finalists}
     tasks = {
@@ -132,19 +132,19 @@ def _train_again(plan: Plan, crew: Crew, finalists: list[Finalist], seeds: Seque
         said = "  ".join(f"{name} {figure(figures[name])}" for name in names)
         _log.info("trial %d with seed %d  %s", number, seed, said)
 
-    crew.run(tasks, ended)
-    return not crew.ending
+    executor.run_all(tasks, ended)
+    return not executor.ending
 
 
-def _tested(plan: Plan, study: SharedStudy, crew: Crew, winner: Winner, seeds: Sequence[int]) -> Winner | None:
+def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]) -> Winner | None:
     best, threads = winner.finalists[0], threads_each(plan.sweep)
     tasks = {
         seed: plan.task(f"winner/{best.number:03d}_seed_{seed}", best.values, threads, seed, test=True)
         for seed in seeds
     }
     ended: dict[int, Ended] = {}
-    crew.run(tasks, lambda one: ended.update({one.key: one}))
-    if crew.ending:
+    executor.run_all(tasks, lambda one: ended.update({one.key: one}))
+    if executor.ending:
         return None
     failed = [one.outcome["error"] for one in ended.values() if one.outcome["status"] == "failed"]
     for error in failed:

@@ -10,7 +10,7 @@ from typing import Any
 from snnlab.record.suite.reading import place_of
 from snnlab.search.plan import QUIET
 from snnlab.search.space import Values, overrides
-from snnlab.search.task import Outcome, Task
+from snnlab.search.task import Task
 from snnlab.settings import key_of
 from snnlab.suite.settings import TUNE_SEED, Choice, Suite
 
@@ -76,12 +76,10 @@ class Work:
     """What workers do, functions of a module so that they can be sent; and how overrides are joined.
 
     Attributes:
-        train: Run one task.
         survey: Find and pack the recordings that the first of several lists of overrides describes which is right.
         merged: Leave out overrides that later ones take the place of.
     """
 
-    train: Callable[[Task], Outcome]
     survey: Callable[[Sequence[Sequence[str]], str | None, str], Survey]
     merged: Callable[[Sequence[str]], list[str]]
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from snnlab.errors import ConfigError, Interrupted, RecordError
-from snnlab.search.crew import Crew, Ended
-from snnlab.search.engines import Engine, Handle, WorkerLostError, threads_each
+from snnlab.search.executor import Ended, Executor, WorkerLostError
+from snnlab.search.task import Task
 from snnlab.search.words import shown
+from snnlab.search.workers import threads_each
 from snnlab.suite.book import Book, State
 from snnlab.suite.clock import Clock
 from snnlab.suite.controls import judged
@@ -19,7 +20,6 @@ from snnlab.suite.plan import Cell, Plan, Survey, Work
 from snnlab.suite.tuning import tune
 
 _log = logging.getLogger(__name__)
-_POLL_S = 0.05
 # Tables are written anew as long as that takes less than this part of the time.
 _SHARE = 0.005
 
@@ -32,8 +32,7 @@ class Runner:
         cells: What is to be there at the end.
         book: What has become of it.
         work: What workers do.
-        engine: Where.
-        crew: The workers, of the same engine.
+        executor: The workers.
         started: `time.perf_counter()` when the command began.
         tables: Writes the tables of the suite's folder.
     """
@@ -44,13 +43,12 @@ class Runner:
         cells: Sequence[Cell],
         book: Book,
         work: Work,
-        engine: Engine,
-        crew: Crew,
+        executor: Executor,
         started: float,
         tables: Callable[[], Any],
     ) -> None:
-        self.plan, self.cells, self.book, self.crew = plan, cells, book, crew
-        self._work, self._engine, self._tables = work, engine, tables
+        self.plan, self.cells, self.book, self.executor = plan, cells, book, executor
+        self._work, self._tables = work, tables
         self._threads = threads_each(plan.suite)
         self.clock = Clock(started, book.spent, plan.suite.slots)
         self._busy: list[Cell] = []
@@ -102,18 +100,13 @@ class Runner:
     def _survey(self, dataset: str, todo: Sequence[Cell]) -> Survey:
         arms = dict.fromkeys(cell.arm for cell in todo if cell.dataset == dataset)
         probes = [self._work.merged(self.plan.arm_overrides(dataset, arm)) for arm in arms]
-        handle = self._engine.submit(0, self._work.survey, probes, self.plan.config_dir, self.plan.place)
-        return self._wait(handle, dataset)
-
-    def _wait(self, handle: Handle, dataset: str) -> Survey:
-        while not handle.done():
-            if self.crew.stopped is not None:
-                self._raise_stopped()
-            time.sleep(_POLL_S)
         try:
-            return handle.result()
+            return self.executor.call(self._work.survey, probes, self.plan.config_dir, self.plan.place)
         except WorkerLostError as error:
-            return Survey(gap=f"the process that looked for its recordings died: {error}")
+            return Survey(gap=str(error))
+        except Interrupted:
+            self._raise_stopped()
+            raise
 
     def _leave_out(self, cells: Sequence[Cell], found: Survey, problem: str) -> None:
         for cell in cells:
@@ -132,14 +125,14 @@ class Runner:
         """Tune what is not tuned yet, and leave out what cannot be."""
         left = list(todo)
         for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in todo):
-            if self.plan.suite.tuning(arm) is None or self.crew.ending:
+            if self.plan.suite.tuning(arm) is None or self.executor.ending:
                 continue
-            self.crew.devices = self._gpus[dataset]
+            self.executor.devices = self._gpus[dataset]
             of_arm = [cell for cell in left if (cell.dataset, cell.arm) == (dataset, arm)]
             if not any(self.book.states[cell].tuned for cell in of_arm):
                 _log.info("%s on %s is tuned:", arm, dataset)
             try:
-                found = tune(self.plan, dataset, arm, self.crew, self._work.merged, self.clock)
+                found = tune(self.plan, dataset, arm, self.executor, self._work.merged, self.clock)
             except ConfigError as error:
                 for cell in of_arm:
                     self.book.states[cell] = State("failed", str(error).splitlines()[0])
@@ -152,26 +145,22 @@ class Runner:
 
     def _train(self, todo: Sequence[Cell]) -> None:
         self._waiting = list(todo)
-        while (self._waiting and not self.crew.ending) or self.crew.busy:
-            while self._waiting and self.crew.free:
-                self._start(self._waiting.pop(0))
-            ended = list(self.crew.finish() if self.crew.ending else self.crew.collect())
-            for one in ended:
-                self._record(one)
-            if not ended:
-                self.crew.wait()
+        self.executor.run(self._next, self._record)
         for cell in self._busy:
             self.book.states[cell].status = "missing"
         self._busy = []
 
-    def _start(self, cell: Cell) -> None:
+    def _next(self) -> tuple[Cell, Task] | None:
+        if not self._waiting:
+            return None
+        cell = self._waiting.pop(0)
         state = self.book.states[cell]
         state.status, state.error = "running", None
         self._busy.append(cell)
         self._write()
         values = state.tuned["values"] if state.tuned else {}
-        self.crew.devices = self._gpus[cell.dataset]
-        self.crew.start(cell, self.plan.task(cell, values, self._threads, self._work.merged))
+        self.executor.devices = self._gpus[cell.dataset]
+        return cell, self.plan.task(cell, values, self._threads, self._work.merged)
 
     def _record(self, ended: Ended) -> None:
         cell, outcome = ended.key, ended.outcome
@@ -216,7 +205,7 @@ class Runner:
     def _raise_stopped(self) -> None:
         done = f"{self.book.count('completed', self.cells)} of {len(self.cells)}"
         again = f"the same command goes on; so far: {shown(self.plan.folder)}"
-        if self.crew.trouble:
-            raise RecordError(f"{self.crew.trouble}\n  {again}")
-        if self.crew.stopped is not None:
-            raise Interrupted(f"stopped with {done} trainings done\n  {again}", int(self.crew.stopped))
+        if self.executor.trouble:
+            raise RecordError(f"{self.executor.trouble}\n  {again}")
+        if self.executor.stopped is not None:
+            raise Interrupted(f"stopped with {done} trainings done\n  {again}", int(self.executor.stopped))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import ConfigError
-from snnlab.search.crew import Crew
+from snnlab.search.executor import Executor
 from snnlab.search.plan import Plan as SearchPlan
 from snnlab.search.plan import check_common
 from snnlab.search.settings import checked
@@ -44,7 +44,7 @@ def tune(
     plan: Plan,
     dataset: str,
     arm: str,
-    crew: Crew,
+    executor: Executor,
     merged: Callable[[Sequence[str]], list[str]],
     clock: Clock,
 ) -> dict[str, Any] | None:
@@ -71,15 +71,15 @@ def tune(
         identity = {"overrides": own, "seed": search.seed}
         study = SharedStudy(search.folder, search.sweep, search.space, me, identity)
         before = _outcomes(study)
-        driver = Driver(search, study, crew, time.perf_counter())
+        driver = Driver(search, study, executor, time.perf_counter())
         driver.run()
         clock.tuned(sum(one["wall_s"] for number, one in _outcomes(study).items() if number not in before))
-        if crew.ending:
+        if executor.ending:
             return None
         driver.require_enough()
-        winner = find_winner(search, study, crew)
+        winner = find_winner(search, study, executor)
         if winner is None:
-            if crew.ending:
+            if executor.ending:
                 return None
             raise ConfigError(f"tune: no trial of {arm} on {dataset} was completed")
         report.write_trials(search, study)

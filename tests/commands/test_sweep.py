@@ -18,6 +18,8 @@ import optuna
 import pytest
 
 from snnlab import files
+from snnlab.commands import trial
+from snnlab.search import task, workers
 
 from .conftest import Outcome
 
@@ -176,6 +178,40 @@ def test_a_search_goes_on_with_more_trials_and_repeats_none(workplace: Path, sto
     after = finished_at(folder)
     assert len(after) == 3
     assert {number: after[number] for number in before} == before
+
+
+def test_gpus_are_shared_out_at_first_and_when_it_goes_on(
+    workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[list[str]] = []
+
+    def train(one: task.Task) -> task.Outcome:
+        given.append([text for text in one.overrides if text.startswith("trainer.devices")])
+        figures = {"val/loss": 1.0}
+        return task.Outcome(status="completed", error=None, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=8)
+
+    monkeypatch.setattr(workers, "Process", lambda threads: workers.Here())
+    monkeypatch.setattr(trial, "number_of_gpus", lambda: 4)
+    monkeypatch.setattr(trial, "train_task", train)
+    first = snnlab("sweep", *NET[:-1], *SEARCH, "sweep.trials=1", "sweep.test_seeds=0", store)
+    assert first.status == 0, first.err
+    done = snnlab("sweep", f"resume={folder_of(first.out)}", "sweep.trials=2")
+    assert done.status == 0, done.err
+    assert given == [["trainer.devices=[0]"]] * 2
+
+
+def test_a_search_goes_on_after_its_working_folder_was_moved(
+    workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
+):
+    (workplace / "before").mkdir()
+    monkeypatch.chdir(workplace / "before")
+    first = snnlab("sweep", *QUICK, "sweep.trials=1", f"output_dir={workplace / 'runs'}", store)
+    assert first.status == 0, first.err
+    monkeypatch.chdir(workplace)
+    (workplace / "before").rename(workplace / "after")
+    done = snnlab("sweep", f"resume={folder_of(first.out)}", "sweep.trials=2")
+    assert done.status == 0, done.err
+    assert [row["state"] for row in rows(folder_of(done.out))] == ["complete"] * 2
 
 
 def test_trials_that_lag_behind_are_pruned_and_count(workplace: Path, store: str, snnlab: Snnlab):

@@ -76,6 +76,13 @@ def test_a_disk_that_cannot_be_written_stops_the_search_and_not_only_the_trial(w
     assert train_task(task(workplace, digits_store))["status"] == "stopped"
 
 
+def test_a_working_folder_that_is_gone_stops_the_search_in_words(workplace: Path, digits_store: str):
+    one = task(workplace, digits_store)
+    outcome = train_task(Task(one.folder, one.overrides, None, str(workplace / "gone")))
+    assert outcome["status"] == "stopped"
+    assert str(outcome["error"]).startswith(f"{workplace / 'gone'}: ")
+
+
 def test_a_folder_that_nobody_trains_in_is_not_locked(tmp_path: Path):
     assert not is_locked(tmp_path)
     with locked(tmp_path):

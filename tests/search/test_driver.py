@@ -11,13 +11,13 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.search import driver
-from snnlab.search.crew import Crew
-from snnlab.search.engines import Here
+from snnlab.search.executor import Executor
 from snnlab.search.locks import Driver as Lock
 from snnlab.search.plan import Plan
 from snnlab.search.settings import checked
 from snnlab.search.study import SharedStudy
-from snnlab.search.task import Outcome, Rehearsal, Task, Work
+from snnlab.search.task import Outcome, Task
+from snnlab.search.workers import Here
 
 
 class Search:
@@ -41,8 +41,7 @@ class Search:
 
     def run(self) -> driver.Driver:
         plan = Plan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
-        crew = Crew(Here(), Work(self.train, lambda *_: Rehearsal()), 1)
-        found = driver.Driver(plan, self.study, crew, 0.0)
+        found = driver.Driver(plan, self.study, Executor(Here, self.train, 1), 0.0)
         found.run()
         return found
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from snnlab.errors import RecordError
 from snnlab.search.locks import DRIVERS, Driver
 from snnlab.search.settings import checked
-from snnlab.search.study import SharedStudy
+from snnlab.search.study import SharedStudy, quiet_optuna
 from snnlab.search.task import Outcome
 
 SPACE = {"a": {"low": 0.0, "high": 1.0}, "b": [1, 2]}
@@ -78,12 +79,14 @@ def test_no_trial_begins_once_more_have_failed_than_may(folder: Path):
     assert shared.next_trial() is None
 
 
-def test_the_trials_of_a_dead_driver_go_on_and_those_of_a_living_one_are_its_own(folder: Path):
-    first = study(folder)
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_the_trials_of_a_dead_driver_go_on_and_those_of_a_living_one_are_its_own(folder: Path, kind: str):
+    where = {"storage": f"{kind}:///{folder}/elsewhere"}
+    first = study(folder, **where)
     begun = first.next_trial()
     assert begun is not None
-    first._set(first.trials()[0], "driver", "a_dead_one")
-    second = study(folder)
+    first._set(0, "driver", "a_dead_one")
+    second = study(folder, **where)
     adopted = second.next_trial()
     assert adopted is not None
     assert adopted.adopted
@@ -91,6 +94,15 @@ def test_the_trials_of_a_dead_driver_go_on_and_those_of_a_living_one_are_its_own
     following = second.next_trial()
     assert following is not None
     assert not following.adopted
+
+
+def test_optunas_heartbeat_is_not_for_those_who_ask_and_tell(folder: Path):
+    """Why the death of a process is seen by its lock; if this fails, the heartbeat may do instead."""
+    with quiet_optuna():
+        storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/other.db", heartbeat_interval=1, grace_period=1)
+        asked = optuna.create_study(storage=storage)
+        with pytest.warns(UserWarning, match="supposed to be used with Study.optimize"):
+            asked.ask()
 
 
 def test_what_was_killed_while_it_was_proposed_is_no_trial(folder: Path):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.cli import shield_workers
-from snnlab.search.engines import Processes
-from snnlab.search.spool import Spool
+from snnlab.search.workers import Job, Process, Serving
 
 from .conftest import Evil
 
@@ -23,31 +22,44 @@ def test_a_worker_finds_no_module_in_the_working_folder(
     monkeypatch.setenv("PYTHONSAFEPATH", "")  # so that it is put back
     monkeypatch.delenv("PYTHONSAFEPATH")
     shield_workers()
-    engine = Processes(1)
+    worker = Process(1)
     found = None
     with suppress(Exception):  # a module that is found instead has nothing of the real one
-        found = engine.submit(0, os.getcwd).result()
-    engine.close()
+        found = worker.submit(os.getcwd).result()
+    worker.close()
     assert not canary.exists()
     assert found == str(workplace)
+
+
+class Queue:
+    """A queue of submitit's whose jobs never begin."""
+
+    def submit(self, function: Serving, folder: str) -> Queue:
+        return self
+
+    def done(self) -> bool:
+        return False
 
 
 def test_the_folder_of_tasks_is_the_users_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        spool = Spool(tmp_path / "jobs" / "spool")
+        Job(Queue(), tmp_path / "jobs", local=True)
     finally:
         os.umask(before)
-    assert spool.folder.stat().st_mode & 0o077 == 0
+    (folder,) = (tmp_path / "jobs").iterdir()
+    assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_an_answer_of_another_user_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 
     canary = tmp_path / "canary"
-    spool = Spool(tmp_path / "spool")
-    (spool.folder / "1.done").write_bytes(pickle.dumps(Evil(canary)))
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    answer = Job(Queue(), tmp_path / "jobs", local=True).submit(max, 1, 2)
+    (folder,) = (tmp_path / "jobs").iterdir()
+    (folder / "whole").write_bytes(pickle.dumps(Evil(canary)))
+    (folder / "whole").rename(folder / "1.done")
     with pytest.raises(PermissionError):
-        spool.answer(1)
+        answer.result(30)
     assert not canary.exists()

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from snnlab.config.overrides import merged
-from snnlab.search.crew import Crew
-from snnlab.search.engines import Here
+from snnlab.search.executor import Executor
 from snnlab.search.task import Outcome, Task
-from snnlab.search.task import Work as Trained
+from snnlab.search.workers import Here
 from snnlab.suite.book import Book, open_book
 from snnlab.suite.page import make_folder, write_page
 from snnlab.suite.plan import Plan, Survey, Work
@@ -86,18 +85,15 @@ class Stub:
         data = next(text for text in probes[0] if text.startswith("data=")).partition("=")[2]
         return Survey(gap=self.gaps.get(data), duplicates=None if data in self.gaps else "none")
 
-    def rehearse(self, *arguments: Any) -> Any:
-        raise AssertionError("a suite rehearses nothing")
-
     def run(self, **values: Any) -> Book:
         """Run the suite, with other settings, as far as it is missing."""
         plan = Plan(self.folder, "s", checked({**SUITE, **values}), [], None, str(self.folder), "snnlab bench suite=s")
         make_folder(self.folder)
         write_page(plan)
         book = open_book(self.folder, plan.cells())
-        crew = Crew(Here(), Trained(self.train, self.rehearse), 1)
-        work = Work(self.train, self.survey, merged)
-        Runner(plan, plan.cells(), book, work, Here(), crew, time.perf_counter(), self.tables).run()
+        executor = Executor(Here, self.train, 1)
+        work = Work(self.survey, merged)
+        Runner(plan, plan.cells(), book, work, executor, time.perf_counter(), self.tables).run()
         return book
 
 

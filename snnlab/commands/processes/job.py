@@ -1,20 +1,18 @@
-"""What the first process tells the others to do, and by which words they find each other."""
+"""What rank 0 tells the other processes of a training to do, as JSON."""
 
 from __future__ import annotations
 
-import pickle
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from snnlab.config.schema import Experiment
 from snnlab.training.resuming.resumption import Resumption
 
-# Exit status of a process that lost the others; it has nothing to say, the first one does.
-LOST = 3
-# Of the checkpoint, what another process reads there itself.
-_LARGE = ("random", "metrics_of_processes")
+# Mappings whose keys are no texts, such as classes by number.
+_PAIRS = "snnlab/pairs"
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Job:
 
     Args:
         experiment: What to do.
-        folder: Where the first process records it.
+        folder: Where rank 0 records it.
         resumption: What it goes on from, or None.
         identity: What its checkpoints belong to.
         threads: Of each process.
@@ -38,40 +36,36 @@ class Job:
     gpu: bool
 
     def packed(self) -> bytes:
-        """Return it as it travels to another process."""
-        resumption = self.resumption
-        if resumption is not None:
-            resumption = replace(resumption, node=_small(resumption.node), changed=dict(resumption.changed))
+        """Return it as it travels to another process, which reads the checkpoint itself."""
         experiment = replace(self.experiment, origin=None, threads=self.threads)
-        return pickle.dumps(replace(self, experiment=experiment, resumption=resumption))
+        resumption = None if self.resumption is None else replace(self.resumption, node={})
+        page = {field.name: getattr(self, field.name) for field in fields(self)}
+        page |= {"experiment": asdict(experiment), "resumption": resumption and asdict(resumption)}
+        return json.dumps(_plain(page)).encode()
 
 
 def unpacked(content: bytes) -> Job:
-    """Return what `Job.packed` made; only of our own first process."""
-    job = pickle.loads(content)
-    assert isinstance(job, Job)
-    return job
+    """Return what `Job.packed` made.
+
+    Raises:
+        RecordError: if the checkpoint cannot be read.
+    """
+    from snnlab.commands.resume import read_resumption
+
+    page = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
+    said, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]
+    of_run = said["of_run"] and Path(said["of_run"])
+    page |= {"experiment": Experiment(**{**said, "of_run": of_run}), "folder": folder}
+    if resumption is not None:
+        found = read_resumption(folder, resumption["changed"], longer=resumption["longer"])
+        page["resumption"] = replace(found, at=resumption["at"], command=resumption["command"])
+    return Job(**page)
 
 
-def _small(node: Mapping[str, object]) -> dict[str, object]:
-    return {key: value for key, value in node.items() if key not in _LARGE}
-
-
-def job_key(number: int) -> str:
-    """Return under which key the job of this number is."""
-    return f"snnlab/job/{number}"
-
-
-def ready_key(number: int, rank: int) -> str:
-    """Return the key that a process sets when it only waits for the others."""
-    return f"snnlab/ready/{number}/{rank}"
-
-
-def trouble_key(number: int) -> str:
-    """Return the key of what went wrong in one of the other processes, in a user's words."""
-    return f"snnlab/trouble/{number}"
-
-
-def connection_key(number: int) -> str:
-    """Return the part of the meeting in which the processes of a job connect."""
-    return f"snnlab/meeting/{number}"
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        pairs = [[key, _plain(inner)] for key, inner in value.items()]
+        return dict(pairs) if all(isinstance(key, str) for key in value) else {_PAIRS: pairs}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,40 +1,18 @@
-"""Processes that torchrun or SLURM has started: each runs `snnlab train`, and all but the first wait for jobs."""
+"""Processes that torchrun or SLURM has started: each runs `snnlab train`, and all but rank 0 wait for jobs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from snnlab.errors import ConfigError
-
-if TYPE_CHECKING:
-    from snnlab.training.processes.meeting import Meeting
+from snnlab.training.processes.ranks import Team
 
 _SLURM = "trainer=slurm"
 
 
-@dataclass(frozen=True)
-class Outside:
-    """One of the processes that somebody else has started.
-
-    Args:
-        rank: Which of them this is.
-        world: Their number.
-        local_rank: Which of this machine's this is.
-        local_world: The number of this machine's.
-        by: Who has started them, in words.
-    """
-
-    rank: int
-    world: int
-    local_rank: int
-    local_world: int
-    by: str
-
-
-def outside(overrides: Sequence[str]) -> Outside | None:
+def outside(overrides: Sequence[str]) -> Team | None:
     """Return what torchrun or SLURM made of this process; None if it stands alone.
 
     Several tasks of SLURM are one training only with `trainer=slurm`: they may as well be runs of their own.
@@ -45,56 +23,55 @@ def outside(overrides: Sequence[str]) -> Outside | None:
     Raises:
         ConfigError: if `trainer=slurm` stands outside of SLURM.
     """
-    if (place := _by_torchrun()) or _SLURM not in overrides:
-        return place
+    if (team := _by_torchrun()) or _SLURM not in overrides:
+        return team
     if "SLURM_PROCID" not in os.environ:
         raise ConfigError("trainer: slurm is for tasks that srun starts; on one machine use trainer=ddp")
     return _by_slurm()
 
 
-def place_of(world: int) -> Outside | None:
+def team_of(world: int) -> Team | None:
     """Return what torchrun or SLURM made of this process for a training; None if it stands alone.
 
     Args:
         world: Number of processes of the training.
 
     Raises:
-        ConfigError: if it is not the first: those have nothing to decide.
+        ConfigError: if it is not rank 0: the others have nothing to decide.
     """
-    place = _by_torchrun() or (_by_slurm() if world > 1 else None)
-    if place is not None and place.rank:
+    team = _by_torchrun() or (_by_slurm() if world > 1 else None)
+    if team is not None and not team.leads:
         raise ConfigError("trainer: the tasks of srun are one training only where the command says trainer=slurm")
-    return place
+    return team
 
 
-def _by_torchrun() -> Outside | None:
+def _by_torchrun() -> Team | None:
     env = os.environ
     if "TORCHELASTIC_RUN_ID" not in env or int(env["WORLD_SIZE"]) == 1:
         return None
-    ranks = (int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-    return Outside(*ranks, by="torchrun")
+    return Team(*(int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")), by="torchrun")
 
 
-def _by_slurm() -> Outside | None:
+def _by_slurm() -> Team | None:
     env = os.environ
     world, machines = int(env.get("SLURM_NTASKS", "1")), int(env.get("SLURM_NNODES", "1"))
     if world == 1 or "SLURM_PROCID" not in env:
         return None
-    return Outside(int(env["SLURM_PROCID"]), world, int(env["SLURM_LOCALID"]), world // machines, by="srun")
+    return Team(int(env["SLURM_PROCID"]), world, int(env["SLURM_LOCALID"]), world // machines, by="srun")
 
 
-def connect(place: Outside) -> Meeting:
-    """Return where all processes find each other, at MASTER_ADDR and MASTER_PORT.
+def connect(team: Team) -> Any:
+    """Return the store of torch's in which all processes find each other, at MASTER_ADDR and MASTER_PORT.
 
     Args:
-        place: Which of them this is.
+        team: Which of them this is.
     """
-    from snnlab.training.processes.meeting import Meeting
+    from torch.distributed.rendezvous import rendezvous
 
-    if place.by == "srun":
+    if team.by == "srun":
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         slurm = SLURMEnvironment(auto_requeue=False)
         address, port = slurm.main_address, slurm.main_port  # of the first machine, and of the job's number
         os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
-    return Meeting.outside(place.rank, place.world)
+    return next(iter(rendezvous("env://", team.rank, team.world)))[0]

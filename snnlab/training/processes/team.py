@@ -1,9 +1,10 @@
-"""Who trains together, and what all of them agree on."""
+"""How the processes of a training connect, and what all of them agree on."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+import socket
 from datetime import timedelta
 from typing import Any
 
@@ -11,52 +12,34 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from snnlab.training.processes.ranks import Team
+
 # A process that is not heard of for so long is taken for lost; one that has ended is noticed at once.
 _PATIENCE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True)
-class Team:
-    """The processes of a training, as one of them sees them.
-
-    Args:
-        rank: Which of them this is, 0 <= rank < world; 0 writes the record.
-        world: Number of processes on all machines.
-        local_rank: Which of those on this machine this is.
-        local_world: Number of processes on this machine.
-    """
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    local_world: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the process that decides, writes and speaks."""
-        return self.rank == 0
-
-    @property
-    def machine(self) -> int:
-        """Which of the machines this is."""
-        return self.rank // self.local_world
-
-
-ALONE = Team()
 # How gloo and NCCL say that the other end is gone.
 _GONE = re.compile(r"gloo|NCCL|Connection (was )?(closed|reset|refused)|Broken pipe|Socket")
 
 
 def join(team: Team, store: Any, *, gpu: bool) -> None:
-    """Connect this process with the others; returns when all are there.
+    """Connect this process with the others; returns when all are there. Those of one machine listen to no other.
 
     Args:
         team: The processes.
         store: A store of torch's, for this training alone.
         gpu: Whether they compute on GPUs; what they agree on goes from CPU to CPU in any case.
     """
+    if team.world == team.local_world and (name := _loopback()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=team.rank, world_size=team.world, timeout=_PATIENCE)
+
+
+def _loopback() -> str | None:
+    """Return the name of the interface that no other machine reaches."""
+    return next((name for _, name in socket.if_nameindex() if re.fullmatch(r"lo\d*", name)), None)
 
 
 def leave() -> None:

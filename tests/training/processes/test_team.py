@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.training.processes.team import ALONE, Team, gathered, is_loss, largest
+from snnlab.training.processes.ranks import ALONE, Team
+from snnlab.training.processes.team import gathered, is_loss, largest
 
 
 def test_a_process_alone_has_its_own_word():
@@ -14,7 +15,8 @@ def test_a_process_alone_has_its_own_word():
 
 
 def test_a_machine_is_known_by_its_processes():
-    assert [Team(rank, 4, rank % 2, 2).machine for rank in range(4)] == [0, 0, 1, 1]
+    machines = [Team(rank, 4, rank % 2, 2).as_environment()["GROUP_RANK"] for rank in range(4)]
+    assert machines == ["0", "0", "1", "1"]
 
 
 @pytest.mark.parametrize(

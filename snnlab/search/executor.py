@@ -1,0 +1,254 @@
+"""Tasks on workers, some at a time: one whose worker died is tried again, and a signal stops all at a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from snnlab.errors import Interrupted, RecordError
+from snnlab.search.task import Outcome, Task
+from snnlab.search.workers import Where, Worker, worker_maker
+
+_POLL_S = 0.05
+_ASK_AGAIN_S = 0.5
+# A task whose worker died so often is given up.
+TRIES = 3
+
+
+class WorkerLostError(RecordError):
+    """A worker died: killed, out of memory, its machine gone."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task that has ended.
+
+    Attributes:
+        key: What the caller knows it by.
+        task: The task.
+        outcome: What came of it.
+        overhead_s: Seconds from giving it away to having it back, without those of the training itself.
+    """
+
+    key: Any
+    task: Task
+    outcome: Outcome
+    overhead_s: float
+
+
+@dataclass(frozen=True)
+class _Running:
+    key: Any
+    task: Task
+    future: Future[Any]
+    since: float
+    losses: int = 0
+
+
+class Executor:
+    """Runs tasks, as many at a time as it has slots.
+
+    Args:
+        make: Makes a worker; each slot has one of its own, so that the others go on where one dies.
+        train: Runs one task; a function of a module, so that it can be sent.
+        slots: How many at a time.
+        devices: GPUs that are shared out; 0 or 1: nothing is.
+    """
+
+    def __init__(
+        self, make: Callable[[], Worker], train: Callable[[Task], Outcome], slots: int, devices: int = 0
+    ) -> None:
+        self._make, self._train, self._slots, self.devices = make, train, slots, devices
+        self._workers: dict[int, Worker] = {}
+        self._running: dict[int, _Running] = {}
+        self.stopped: signal.Signals | None = None
+        # Trouble that every task would have, in words.
+        self.trouble: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return bool(self._running)
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more is to begin."""
+        return self.stopped is not None or self.trouble is not None
+
+    @property
+    def free(self) -> bool:
+        """Whether a task can be started."""
+        return len(self._running) < self._slots and not self.ending
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a function returns in the first slot, which is free.
+
+        Raises:
+            WorkerLostError: if its worker dies.
+            Interrupted: after Ctrl-C or SIGTERM.
+        """
+        future = self._submit(0, function, *arguments)
+        while not future.done():
+            if self.stopped is not None:
+                raise Interrupted("stopped before the first training", int(self.stopped))
+            time.sleep(_POLL_S)
+        try:
+            return future.result()
+        except BrokenExecutor as error:
+            self._drop(0)
+            raise WorkerLostError(f"the worker died before the first training: {_reason(error)}") from error
+
+    def start(self, key: Any, task: Task, losses: int = 0) -> None:
+        """Give a task to a free slot."""
+        slot = next(slot for slot in range(self._slots) if slot not in self._running)
+        shared = [f"trainer.devices=[{slot % self.devices}]"] if self.devices > 1 else []
+        given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
+        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, losses)
+
+    def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if slot in self._workers:
+            try:
+                return self._workers[slot].submit(function, *arguments)
+            except BrokenExecutor:  # it died after its last task
+                self._drop(slot)
+        self._workers[slot] = self._make()
+        return self._workers[slot].submit(function, *arguments)
+
+    def _drop(self, slot: int) -> None:
+        self._workers.pop(slot).close()
+
+    def run(
+        self,
+        take: Callable[[], tuple[Any, Task] | None],
+        ended: Callable[[Ended], None],
+        more: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run tasks until there is none, or it is stopped.
+
+        Args:
+            take: Returns the next one with what the caller knows it by, or None if there is none now.
+            ended: Called with each that has ended.
+            more: Whether there may be one later, when nothing runs.
+        """
+        while True:
+            while self.free and (given := take()) is not None:
+                self.start(*given)
+            found = list(self._finished() if self.ending else self._collected())
+            for one in found:
+                ended(one)
+            if not self.busy and (self.ending or not (found or more())):
+                return
+            if not found:
+                time.sleep(_POLL_S)
+
+    def run_all(self, tasks: dict[Any, Task], ended: Callable[[Ended], None]) -> None:
+        """Run all tasks, or as many as there are before it is stopped.
+
+        Args:
+            tasks: By what the caller knows them by.
+            ended: Called with each that has ended.
+        """
+        waiting = iter(tasks.items())
+        self.run(lambda: next(waiting, None), ended)
+
+    def _collected(self) -> Iterator[Ended]:
+        """Yield the tasks that have ended since; a task that a signal stopped is not one of them."""
+        for slot, running in list(self._running.items()):
+            if not running.future.done():
+                continue
+            del self._running[slot]
+            try:
+                outcome: Outcome = running.future.result()
+            except BrokenExecutor as error:
+                self._drop(slot)
+                if self.ending:
+                    continue
+                if running.losses + 1 < TRIES:
+                    self.start(running.key, running.task, running.losses + 1)
+                    continue
+                outcome = _given_up(_reason(error), time.perf_counter() - running.since)
+            if outcome["status"] == "stopped":
+                self.trouble = self.trouble or outcome["error"]
+            elif outcome["status"] == "interrupted":
+                self.stopped = self.stopped or signal.SIGINT
+            else:
+                took = time.perf_counter() - running.since
+                yield Ended(running.key, running.task, outcome, took - outcome["fit_s"])
+
+    def _finished(self) -> Iterator[Ended]:
+        """Stop what runs, wait for it, and yield what had ended all the same."""
+        asked = 0.0
+        while self._running:
+            if time.monotonic() - asked > _ASK_AGAIN_S:
+                self._stop()
+                asked = time.monotonic()
+            yield from self._collected()
+            time.sleep(_POLL_S)
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.stop()
+
+    def close(self) -> None:
+        """Let go of all workers."""
+        self._stop()  # all of them first: each may need some seconds
+        for slot in list(self._workers):
+            self._drop(slot)
+
+
+@contextmanager
+def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
+    """Give an executor; Ctrl-C and SIGTERM stop it, and nothing of it is left afterwards.
+
+    Args:
+        where: The engine, and how many tasks at a time.
+        folder: For files of a queue.
+        train: See `Executor`.
+
+    Raises:
+        ConfigError: if the engine's package is missing, or its settings are wrong.
+    """
+    with worker_maker(where, folder) as make:
+        one = Executor(make, train, where.slots)
+        try:
+            with _stopping(one):
+                yield one
+        finally:
+            one.close()
+
+
+@contextmanager
+def _stopping(executor: Executor) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop an executor; a second Ctrl-C ends this process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if executor.stopped is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        executor.stopped = signal.Signals(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reason(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _given_up(reason: str, seconds: float) -> Outcome:
+    words = f"its process died {TRIES} times: killed, or out of memory ({reason})"
+    return Outcome(status="failed", error=words, metrics={}, fit_s=0.0, wall_s=seconds, epochs=0, val_size=0)

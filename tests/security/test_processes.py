@@ -1,0 +1,52 @@
+"""Several processes of a training: nobody else reaches them, and what they tell each other is no code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from snnlab import train
+from snnlab.commands.processes.job import Job, unpacked
+from snnlab.config.composing import compose_once
+
+from .conftest import SHORT, Evil
+from .listening import LOOPBACK
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says who listens")
+def test_the_processes_of_one_machine_listen_to_no_other(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    watch = f"+callbacks.watch={{_target_: tests.security.listening.Listening, folder: {workplace}}}"
+    processes = ("trainer=ddp", "trainer.accelerator=cpu", "threads=1", "plugins=[tests.security.listening]", watch)
+    assert train(*SHORT, f"data.store_dir={digits_store}", *processes).status == "completed"
+    found = {path.name: path.read_text().split() for path in workplace.glob("rank_*")}
+    assert set(found) == {"rank_0", "rank_1"}
+    assert {address for addresses in found.values() for address in addresses} <= LOOPBACK
+
+
+def test_what_is_to_be_done_is_told_as_json_and_comes_as_it_was(workplace: Path) -> None:
+    experiment, folder = compose_once(["model=mlp_lif"], None)
+    said = {**experiment.data, "labels": {0: "left", 1: "right"}, "factors": (0.1, float("inf"))}
+    job = Job(experiment, folder, None, {"config_hash": "x", "command": ["snnlab"]}, 2, gpu=False)
+    content = Job(**{**vars(job), "experiment": type(experiment)(**{**vars(experiment), "data": said})}).packed()
+    assert isinstance(json.loads(content), dict)
+    again = unpacked(content)
+    assert (again.folder, again.identity, again.threads, again.gpu) == (folder, job.identity, 2, False)
+    assert again.experiment.data == {**said, "factors": [0.1, float("inf")]}
+    assert again.experiment.model == experiment.model
+    assert again.experiment.threads == 2
+
+
+def test_a_job_that_is_a_pickle_is_none(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    with pytest.raises(ValueError, match=r"codec|JSON|Expecting"):
+        unpacked(pickle.dumps(Evil(canary)))
+    assert not canary.exists()
