@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.2)  # one that its owner removes meanwhile is opened anew
         of_this_process = path.stat()
     except Timeout as error:
         raise RecordError(f"{folder}: another process trains in it at this moment") from error
