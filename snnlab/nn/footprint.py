@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
+from snnlab.compat import TorchDispatchMode, tree_iter
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Rule, Run

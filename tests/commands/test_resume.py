@@ -327,9 +327,7 @@ def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., O
     assert "is no run's folder" in done.err
 
 
-def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(
-    snnlab: Callable[..., Outcome], copy: Path
-):
+def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnlab: Callable[..., Outcome], copy: Path):
     last = copy / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     checkpoint["callbacks"]["StochasticWeightAveraging"] = {"n_averaged": 3}
