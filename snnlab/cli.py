@@ -84,6 +84,11 @@ def main() -> int:
 
 
 def _run(name: str, arguments: list[str], started: float) -> int:
+    if sys.platform == "win32":  # said before anything is imported that is not there
+        from snnlab.errors import NOT_WINDOWS
+
+        print(f"snnlab: {NOT_WINDOWS}", file=sys.stderr)
+        return 2
     from snnlab.signals import raised_signals
 
     # The Pythons that are started from here, workers, look for no module in the folder where the user stands.

@@ -22,7 +22,8 @@ ELSEWHERE = {
     "snnlab/compiled.py": "numba's stamp of its cache, with the kernels",
 }
 _IMPORT = re.compile(
-    r"(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z]"
+    r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
+    re.MULTILINE,
 )
 _USE = re.compile(
     r"ctypes\.CDLL|torch\._C\b|numba\.[\w.]*\._|_batches_that_stepped|\._conv_forward\b|\._forward_hooks\b"
