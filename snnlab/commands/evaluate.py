@@ -167,7 +167,7 @@ def evaluate(
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
     if anytime:
-        values["anytime"] = anytime.as_record()
+        values["anytime"] = anytime.record
     _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms, anytime)
     return values, folder
 
@@ -261,17 +261,22 @@ def _write(
     from matplotlib.image import imsave
 
     from snnlab.files import unwritable, write_json, write_npz, write_text
+    from snnlab.record.anytime import as_csv
+    from snnlab.record.pictures.anytime import draw_anytime
     from snnlab.record.pictures.style import default_style, render
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
-            drawn = [*_figures(values, dt), *([("anytime", anytime.draw())] if anytime else [])]
+            drawn = [
+                *_figures(values, dt),
+                *([("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen))] if anytime else []),
+            ]
             for name, figure in drawn:
                 imsave(folder / f"{name}.png", render(figure))
         if anytime:
-            write_text(folder / "anytime.csv", anytime.as_csv())
+            write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error
