@@ -49,21 +49,14 @@ CHECKPOINTS = ("best", "last")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     known = ("--split", "--checkpoint", "--out", "--accuracy", "--config-dir")
-    options, others = split_options(
-        "evaluate", [word for word in arguments if word != "--anytime"], known, ["--anytime"]
-    )
+    options, others = split_options("evaluate", arguments, known, ["--anytime"])
     run, overrides = split_run(others)
     if run is None:
         raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     part, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
     check_asked(part, checkpoint, options.get("--out"))
-    early = (
-        asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None
-    )
+    early = asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*options} else None
 
     from snnlab.console import console_logging, say, until_nobody_reads
 

@@ -39,9 +39,6 @@ SHARED = ("--figure", "--config-dir")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     what, *rest = arguments or [""]
     if what not in OPTIONS:
         hint = did_you_mean(what, OPTIONS) or " snnlab find lr, or snnlab find batch_size."

@@ -46,9 +46,6 @@ REGISTRIES = {
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, words = split_options("list", arguments, ("--config-dir",))
     own = own_folder(options.get("--config-dir"))
     if len(words) > 2:
