@@ -77,5 +77,5 @@ class SeenDuringSaccades(ABC):
             settings["seed"] = int(own.generate_state(1)[0])
         spikes = KINDS.build(kind, settings, "encoder", dt=1.0)(torch.from_numpy(image).float(), STEPS)
         step, y, x = spikes.nonzero(as_tuple=True)
-        places = [(axis + _MARGIN).numpy().astype(np.int16) for axis in (x, y)]
-        return Events(1000 * step.numpy() + 500, *places, np.ones(len(step), bool))
+        x, y = ((axis + _MARGIN).numpy().astype(np.int16) for axis in (x, y))
+        return Events(1000 * step.numpy() + 500, x, y, np.ones(len(step), bool))

@@ -59,6 +59,7 @@ def test_an_encoder_makes_the_spikes_in_the_place_of_the_camera(root: Path, stor
     source = SaccadeMNIST(str(root), encoder={"type": "latency"})
     events, image = open_or_build(source, store_dir)[2], source.image(2)
     assert len(events.t) == (image >= 0.01).sum()
+    assert events.y is not None
     x, y = events.x.astype(int) - 3, events.y.astype(int) - 3
     assert np.array_equal((events.t - 500) / 1000, np.round(299 * (1 - image[y, x].astype(np.float32))))
     assert events.p.all()
