@@ -29,6 +29,8 @@ COMMANDS = {
     "new": "write overrides down as an experiment of your own",
     "validate": "check every YAML file of a folder without training",
 }
+# Commands that do nothing without a word behind them, and then say what they take.
+ALWAYS_OF_SOMETHING = ("evaluate", "predict", "export", "reproduce", "report", "data", "bench_table")
 # What other frameworks call a command.
 _MEANT = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 
@@ -90,6 +92,11 @@ def main() -> int:
 
 
 def _run(name: str, arguments: list[str], started: float) -> int:
+    if sys.platform == "win32":  # said before anything is imported that is not there
+        from snnlab.errors import NOT_WINDOWS
+
+        print(f"snnlab: {NOT_WINDOWS}", file=sys.stderr)
+        return 2
     from snnlab.signals import raised_signals
 
     with raised_signals():
@@ -103,8 +110,15 @@ def _status(name: str, arguments: list[str], started: float) -> int:
     if words := missing_folder():
         print(f"snnlab: {words}", file=sys.stderr)
         return 2
+    if (name, *arguments[:1]) == ("bench", "table"):
+        name, arguments = "bench_table", arguments[1:]
     try:
-        return importlib.import_module(f"snnlab.commands.{name}").main(arguments, started)
+        command = importlib.import_module(f"snnlab.commands.{name}")
+        usage = getattr(command, "USAGE", None)  # train has none: Hydra answers for it
+        if usage and ({"-h", "--help"} & {*arguments} or (name in ALWAYS_OF_SOMETHING and not arguments)):
+            print(usage, end="")
+            return 0
+        return command.main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # where the terminal is gone, which is what the signal says

@@ -25,6 +25,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+NOT_WINDOWS = "works on Linux and macOS; on Windows it does within WSL"
+
 
 class SnnlabError(Exception):
     """A mistake or an obstacle that the user can act on; its text is what the user reads."""

@@ -48,13 +48,6 @@ looks, adds seeds and looks again finds differences that are none; a suite count
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if arguments[:1] == ["table"]:
-        from snnlab.commands.bench_table import main as of_table
-
-        return of_table(arguments[1:], started)
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     words = [word for word in arguments if not word.startswith("-")]
     if not words or is_override(arguments[0]) or arguments[0].startswith("-"):
         from snnlab.commands.bench_suite import main as of_suite

@@ -26,15 +26,13 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.commands.options import split_options
     from snnlab.console import console_logging
 
-    dry = DRY_RUN in arguments
-    words = [word for word in arguments if word != DRY_RUN]
-    options, overrides = split_options("bench", words, ("--config-dir",), (DRY_RUN,))
+    options, overrides = split_options("bench", arguments, ("--config-dir",), (DRY_RUN,))
     console_logging()
     if not overrides:
         print_suites(options.get("--config-dir"))
         return 0
-    command = shlex.join(["snnlab", "bench", *words])
-    if dry:
+    command = shlex.join(["snnlab", "bench", *(word for word in arguments if word != DRY_RUN)])
+    if DRY_RUN in options:
         preview(*overrides, config_dir=options.get("--config-dir"), command=command)
         return 0
     suite(*overrides, config_dir=options.get("--config-dir"), started=started, command=command)

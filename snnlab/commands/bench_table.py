@@ -24,11 +24,8 @@ _BEST = "--best-on-test"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
-    best = _BEST in arguments
-    options, words = split_options("bench table", [a for a in arguments if a != _BEST], ("--format",))
+    options, words = split_options("bench table", arguments, ("--format",), (_BEST,))
+    best = _BEST in options
     if len(words) != 1:
         raise ConfigError(f"bench table: takes one folder, got {listing(words) or 'none'}")
     folder = Path(words[0]).expanduser()

@@ -20,9 +20,6 @@ Copy a YAML file that comes with snnlab, to change it.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     if len(arguments) != 2:
         raise ConfigError("cp: give the file and where it goes: snnlab cp model/conv_lif mine/model/my_net.yaml")
     source = find_file(arguments[0])

@@ -40,19 +40,14 @@ _ALL = "--all"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     action, *rest = arguments
     if action not in ACTIONS:
         raise ConfigError(
             f"data: there is no action {action}.{did_you_mean(action, ACTIONS)} There are {listing(ACTIONS)}"
         )
     known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
-    everything = action == "clean" and _ALL in rest
-    rest = [word for word in rest if not (everything and word == _ALL)]
     options, overrides = split_options(f"data {action}", rest, known, (_ALL,) if action == "clean" else ())
-    figure = options.get("--figure")
+    everything, figure = _ALL in options, options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target
 

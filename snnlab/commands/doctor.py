@@ -26,9 +26,6 @@ written. Exit status: 0 nothing was found, 1 something was, 2 there is a mistake
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, others = split_options("doctor", arguments, ("--config-dir",))
     run, overrides = split_run(others)
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     import lightning as L
     import numpy as np
-    from matplotlib.figure import Figure
 
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
@@ -28,37 +27,15 @@ class Anytime(NamedTuple):
         rows: At each threshold, and at last without one.
         clock: What a step is.
         arrays: What was found for each recording, beside its prediction.
-        asked: The accuracy for which a threshold was chosen on validation recordings; None: none was.
-        on_val: What that gave there; None where no threshold reaches the accuracy.
-        chosen: What it gives on the test recordings.
+        record: The same as `result.json` holds it.
+        chosen: What the threshold that validation recordings chose gives on the test recordings; None: none was.
     """
 
     rows: list[Row]
     clock: Clock
     arrays: Mapping[str, np.ndarray]
-    asked: float | None = None
-    on_val: Row | None = None
+    record: dict[str, Any]
     chosen: Row | None = None
-
-    def as_record(self) -> dict[str, Any]:
-        """Return the same as `result.json` holds it."""
-        of_rows = {"unit": self.clock.unit, "thresholds": [asdict(row) for row in self.rows]}
-        if self.asked is None:
-            return of_rows
-        val, test = (None if row is None else asdict(row) for row in (self.on_val, self.chosen))
-        return {**of_rows, "asked": self.asked, "on_val": val, "on_test": test}
-
-    def as_csv(self) -> str:
-        """Return the rows as a table."""
-        from snnlab.record.anytime import as_csv
-
-        return as_csv(self.rows, self.clock)
-
-    def draw(self) -> Figure:
-        """Draw the rows, in the style of the pictures around."""
-        from snnlab.record.pictures.anytime import draw_anytime
-
-        return draw_anytime(self.rows, self.clock, self.chosen)
 
 
 class Early(NamedTuple):
@@ -92,25 +69,26 @@ class Early(NamedTuple):
         from snnlab.record.predictions import Predictions
         from snnlab.record.spikes_so_far import SpikesSoFar
 
+        def tested(watcher: Any) -> dict[str, np.ndarray]:
+            trainer.callbacks = [watcher]  # type: ignore[attr-defined]
+            trainer.test(module, datamodule=data, verbose=False)
+            return watcher.arrays()
+
         # Not in the test itself, where what the network does is counted.
-        _tested(trainer, module, data, spikes := SpikesSoFar())
-        clock, seen = clock_of(data.settings), answered({**arrays, **spikes.arrays()}, "test")
+        spikes = tested(SpikesSoFar())
+        clock, seen = clock_of(data.settings), answered({**arrays, **spikes}, "test")
         assert seen is not None
-        found = Anytime(anytime(seen, clock), clock, spikes.arrays())
+        rows = anytime(seen, clock)
+        record: dict[str, Any] = {"unit": clock.unit, "thresholds": [asdict(row) for row in rows]}
         if self.accuracy is None:
-            return found
+            return Anytime(rows, clock, spikes, record)
         data.split = replace(data.split, test=data.split.val)
-        _tested(trainer, module, data, predictions := Predictions("test"))
-        of_val = answered(predictions.arrays(), "test")
+        of_val = answered(tested(Predictions("test")), "test")
         assert of_val is not None
         on_val = chosen_threshold(of_val, self.accuracy, clock)
         chosen = on_val and at_threshold(seen, on_val.threshold, clock)
-        return found._replace(asked=self.accuracy, on_val=on_val, chosen=chosen)
-
-
-def _tested(trainer: L.Trainer, module: SpikingModule, data: EventDataModule, watcher: L.Callback) -> None:
-    trainer.callbacks = [watcher]  # type: ignore[attr-defined]
-    trainer.test(module, datamodule=data, verbose=False)
+        both = {"on_val": on_val and asdict(on_val), "on_test": chosen and asdict(chosen)}
+        return Anytime(rows, clock, spikes, {**record, "asked": self.accuracy, **both}, chosen)
 
 
 def asked_early(accuracy: str | None, part: str) -> Early:
@@ -130,15 +108,7 @@ def asked_early(accuracy: str | None, part: str) -> Early:
 
 
 def part_of_1(text: str, what: str) -> float:
-    """Return a number above 0 and at most 1.
-
-    Args:
-        text: As typed.
-        what: What it is, for a message.
-
-    Raises:
-        ConfigError: if it is none.
-    """
+    """Return a number above 0 and at most 1, or raise a ConfigError that begins with what it is."""
     try:
         value = float(text)
     except ValueError:
@@ -172,12 +142,10 @@ def clock_of(settings: DataSettings) -> Clock:
 
 def told_early(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what came out, in words."""
-    unit = found["unit"]
     yield "answered as soon as the network is so sure:"
     spikes = "" if found["thresholds"][0]["spikes"] is None else f"  {'mean spikes':>11}"
-    yield f"  {'sure':>8}  {'accuracy':>8}  {f'mean {unit}':>10}  {'before its end':>14}{spikes}"
-    for row in found["thresholds"]:
-        yield "  " + _told(row)
+    yield f"  {'sure':>8}  {'accuracy':>8}  {'mean ' + found['unit']:>10}  {'before its end':>14}{spikes}"
+    yield from map(_told, found["thresholds"])
     if "asked" not in found:
         return
     wanted = f"{found['asked']:.1%} of the validation recordings"
@@ -185,11 +153,11 @@ def told_early(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"no threshold answers {wanted} right; a lower --accuracy may be reached"
         return
     yield f"the threshold that answers {wanted} right soonest, on those and on the test recordings:"
-    for part, name in (("on_val", "validation"), ("on_test", "test")):
-        yield f"  {_told(found[part])}  {name}"
+    yield f"{_told(found['on_val'])}  validation"
+    yield f"{_told(found['on_test'])}  test"
 
 
 def _told(row: Mapping[str, Any]) -> str:
     threshold = "the end" if row["threshold"] is None else f"{row['threshold']:.4g}"
     spikes = "" if row["spikes"] is None else f"  {row['spikes']:>11,.0f}"
-    return f"{threshold:>8}  {row['accuracy']:>8.1%}  {row['latency']:>10.1f}  {row['early']:>14.1%}{spikes}"
+    return f"  {threshold:>8}  {row['accuracy']:>8.1%}  {row['latency']:>10.1f}  {row['early']:>14.1%}{spikes}"

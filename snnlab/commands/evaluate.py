@@ -49,21 +49,14 @@ CHECKPOINTS = ("best", "last")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     known = ("--split", "--checkpoint", "--out", "--accuracy", "--config-dir")
-    options, others = split_options(
-        "evaluate", [word for word in arguments if word != "--anytime"], known, ["--anytime"]
-    )
+    options, others = split_options("evaluate", arguments, known, ["--anytime"])
     run, overrides = split_run(others)
     if run is None:
         raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     part, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
     check_asked(part, checkpoint, options.get("--out"))
-    early = (
-        asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*arguments, *options} else None
-    )
+    early = asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*options} else None
 
     from snnlab.console import console_logging, say, until_nobody_reads
 
@@ -167,7 +160,7 @@ def evaluate(
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
     if anytime:
-        values["anytime"] = anytime.as_record()
+        values["anytime"] = anytime.record
     _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms, anytime)
     return values, folder
 
@@ -261,17 +254,22 @@ def _write(
     from matplotlib.image import imsave
 
     from snnlab.files import unwritable, write_json, write_npz, write_text
+    from snnlab.record.anytime import as_csv
+    from snnlab.record.pictures.anytime import draw_anytime
     from snnlab.record.pictures.style import default_style, render
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
-            drawn = [*_figures(values, dt), *([("anytime", anytime.draw())] if anytime else [])]
+            drawn = [
+                *_figures(values, dt),
+                *([("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen))] if anytime else []),
+            ]
             for name, figure in drawn:
                 imsave(folder / f"{name}.png", render(figure))
         if anytime:
-            write_text(folder / "anytime.csv", anytime.as_csv())
+            write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -66,9 +66,6 @@ class Wanted(NamedTuple):
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, words = split_options("export", arguments, _OPTIONS)
     run, overrides = split_run(words)
     if run is None:

@@ -39,9 +39,6 @@ SHARED = ("--figure", "--config-dir")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     what, *rest = arguments or [""]
     if what not in OPTIONS:
         hint = did_you_mean(what, OPTIONS) or " snnlab find lr, or snnlab find batch_size."
@@ -78,7 +75,7 @@ def _lr(experiment: Experiment, folder: Path, numbers: Mapping[str, float]) -> t
         raise ConfigError(f"find lr: --from must be above 0 and below --to, got {low:g} and {high:g}")
 
     from snnlab.commands.finding import find_rate, require_steps
-    from snnlab.training.finding.rates import rounded
+    from snnlab.training.finding import rounded
 
     require_steps(steps, 10)
     now = experiment.optimizer.get("lr")
@@ -107,7 +104,7 @@ def _batch_size(
         raise ConfigError(f"find batch_size: --to must be 1 or more, got {last}")
 
     from snnlab.commands.finding import require_steps, try_sizes
-    from snnlab.training.finding.sizes import fastest
+    from snnlab.training.finding import fastest
 
     require_steps(steps, 3)
     tried, why = try_sizes(experiment, folder, last, steps)

@@ -17,8 +17,7 @@ from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.footprint import footprint, held_by
-from snnlab.training.finding.rates import Found, RateRange, judge
-from snnlab.training.finding.sizes import StepClock, Tried, available_memory, sizes
+from snnlab.training.finding import Found, RateRange, StepClock, Tried, available_memory, judge
 from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory
 from snnlab.training.module import SpikingModule
@@ -64,7 +63,8 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
     alone = _alone(experiment, steps)
     module, data, built = assembled(alone, folder)
     most, tried = min(last, data.split.train.size), list[Tried]()
-    for size in sizes(min(4, most), most):
+    size, reason = min(4, most), f"--to {last}" if most == last else "the training set has no more"
+    while size <= most:
         data.settings = replace(data.settings, batch_size=size)
         memory, left = _memory(alone, data, built), available_memory()
         on_gpu = module.device.type == "cuda"
@@ -76,7 +76,8 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
             if not is_out_of_memory(error):
                 raise
             return tried, f"a batch of {size} is out of memory"
-    return tried, "the training set has no more" if most < last else f"--to {last}"
+        size *= 2
+    return tried, reason
 
 
 def _timed(

@@ -109,6 +109,8 @@ def fit_and_test(
             _log.info("%d processes begin", wanted.world)
         group = held.enter_context(process_group(job, wanted.world, wanted.local, team_of(wanted.world)))
         watched = _watched(job, data, built, started, group.team)
+        if resumption:
+            resumption.require_callbacks(watched.trainer.callbacks)  # type: ignore[attr-defined]
         numerics = _numerics(experiment, built, data, watched.trainer)
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
@@ -217,6 +219,7 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         DivergenceGuard(),
         *(speaking if team.leads else []),
         *assemble.annealing(experiment, built.network),
+        *assemble.averaging(experiment),
         *mode_callbacks(experiment, folder),
         *([LongerRun(resumption)] if resumption else []),
         MetricsCSV(folder / "metrics.csv"),

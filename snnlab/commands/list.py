@@ -33,7 +33,7 @@ REGISTRIES = {
     "layers": ("snnlab.nn", "LAYERS", "model.layers.NAME.type"),
     "neurons": ("snnlab.nn", "NEURONS", "neuron.type, model.layers.NAME.type"),
     "surrogates": ("snnlab.nn", "SURROGATES", "neuron.surrogate.type"),
-    "encoders": ("snnlab.nn", "ENCODERS", "snnlab.nn.ENCODERS, in Python"),
+    "encoders": ("snnlab.nn", "ENCODERS", "data.encoder.type of images, or snnlab.nn.ENCODERS"),
     "initialisations": ("snnlab.nn", "INITS", "model.init.type"),
     "losses": ("snnlab.training.losses", "LOSSES", "loss.type, loss.parts.NAME.type"),
     "regularisers": ("snnlab.training.losses", "REGULARISERS", "loss.parts.NAME.type"),
@@ -46,9 +46,6 @@ REGISTRIES = {
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, words = split_options("list", arguments, ("--config-dir",))
     own = own_folder(options.get("--config-dir"))
     if len(words) > 2:

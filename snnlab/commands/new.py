@@ -29,13 +29,10 @@ HEADER = "# @package _global_\n# {command}\n# {words}\n"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
-    options, rest = split_options("new", [text for text in arguments if text != FORCE], ("--config-dir",), (FORCE,))
+    options, rest = split_options("new", arguments, ("--config-dir",), (FORCE,))
     if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
         raise ConfigError("new: give a name: snnlab new experiment NAME [OVERRIDES]")
-    print(written(_folder(options), rest[1], rest[2:], force=FORCE in arguments))
+    print(written(_folder(options), rest[1], rest[2:], force=FORCE in options))
     return 0
 
 

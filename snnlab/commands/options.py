@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -13,34 +14,34 @@ from snnlab.settings import is_override
 def split_options(
     command: str, arguments: Sequence[str], known: Collection[str], flags: Collection[str] = ()
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the options with their values, and the other arguments.
+    """Return the options with their values, those without one among them, and the other arguments in their order.
 
     Args:
         command: The command's name.
-        arguments: What stands behind it; an option is `--name value` or `--name=value`.
+        arguments: What stands behind it; an option is `--name value` or `--name=value`, anywhere.
         known: Options that it takes, such as `--config-dir`; each has a value.
-        flags: Words without a value that it takes too, and has taken out already; for the hint alone.
+        flags: Options without a value; one that is given has an empty one.
 
     Raises:
         ConfigError: if an option is unknown, or has no value.
     """
-    options: dict[str, str] = {}
-    others: list[str] = []
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        if not argument.startswith("-"):
-            others.append(argument)
-            continue
-        name, equals, value = argument.partition("=")
-        if name not in known:
-            takes = listing([*known, *flags]) if known or flags else "none"
-            hint = did_you_mean(name, [*known, *flags]) or f" It takes {takes}."
-            raise ConfigError(f"{command}: there is no option {name}.{hint}")
-        if not equals and not waiting:
-            raise ConfigError(f"{command}: {name} needs a value behind it")
-        options[name] = value if equals else waiting.pop(0)
-    return options, others
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=SUPPRESS)
+    for name in known:
+        parser.add_argument(name, dest=name)
+    for name in flags:
+        parser.add_argument(name, dest=name, action="store_const", const="")
+    try:
+        found, others = parser.parse_known_args(list(arguments))
+    except ArgumentError as error:
+        needs = "takes no value" if error.argument_name in flags else "needs a value behind it"
+        raise ConfigError(f"{command}: {error.argument_name} {needs}") from None
+    if unknown := next((word for word in others if word.startswith("-")), None):
+        name = unknown.partition("=")[0]
+        takes = listing([*known, *flags]) if known or flags else "none"
+        raise ConfigError(
+            f"{command}: there is no option {name}.{did_you_mean(name, [*known, *flags]) or f' It takes {takes}.'}"
+        )
+    return vars(found), others
 
 
 def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -50,9 +50,6 @@ _OPTIONS = ("--format", "--pieces", "--checkpoint", "--until", *_READING)
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, words = split_options("predict", arguments, _OPTIONS)
     plugins, words = named_plugins(words)
     if len(words) < 2:

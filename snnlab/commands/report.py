@@ -26,9 +26,6 @@ against its cost. Tables sort by a click. Its path is printed; FILE is report.ht
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, words = split_options("report", arguments, ("--out",))
     if len(words) != 1:
         raise ConfigError(f"report: takes one folder, of a run or of runs, got {len(words)}")

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError, RecordError, listing
 
 if TYPE_CHECKING:
@@ -42,11 +43,8 @@ NAMED = (
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if not arguments or "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
-    words = [word for word in arguments if word != "--env"]
-    if not words or "=" in words[0] or any(word.startswith("-") or "=" not in word for word in words[1:]):
+    options, words = split_options("reproduce", arguments, (), ("--env",))
+    if not words or "=" in words[0] or any("=" not in word for word in words[1:]):
         raise ConfigError(
             f"reproduce: takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}"
         )
@@ -54,7 +52,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.record.run_reading import read_run
 
     recorded = read_run(Path(words[0]).expanduser())
-    if "--env" in arguments:
+    if "--env" in options:
         print(install_line(recorded))
         return 0
     require_names_only(recorded.folder, words[1:])

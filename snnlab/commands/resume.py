@@ -133,13 +133,14 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -
     if not path.is_file():
         _log.info("%s has no checkpoint yet and begins anew", folder.name)
         return Resumption(None, {}, changed, now)
-    node = read_checkpoint(path).get(NODE)
+    checkpoint = read_checkpoint(path)
+    node = checkpoint.get(NODE)
     if not isinstance(node, Mapping) or node.get("format") != FORMAT:
         raise RecordError(f"{path}: this version of snnlab cannot resume from it; init_from={folder} takes its weights")
     texts = [config.read_text(encoding="utf-8") for config in (folder / CONFIG, *earlier_configs(folder))]
     if node["config_hash"] not in map(config_hash, texts):
         raise RecordError(f"{folder}: its {CONFIG} is not the one that its checkpoint was made with")
-    return Resumption(path, node, changed, now, longer)
+    return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, longer)
 
 
 def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:

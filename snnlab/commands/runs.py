@@ -28,9 +28,6 @@ val/accuracy or test/loss.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     action, *rest = arguments or ["list"]
     if action.startswith("-") or (action not in ACTIONS and Path(action).expanduser().is_dir()):
         action, rest = "list", arguments  # the word can be left out

@@ -27,9 +27,6 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, overrides = split_options("show", arguments, ("--figure", "--config-dir"))
     figure = options.get("--figure")
     if figure is not None:

@@ -47,9 +47,6 @@ _RESUME = "resume="
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     from snnlab.commands.options import split_options
     from snnlab.console import console_logging
 

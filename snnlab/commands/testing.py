@@ -21,6 +21,7 @@ from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.module import SpikingModule
+from snnlab.training.optimization.average import averaged
 from snnlab.training.processes.team import gathered
 from snnlab.training.resuming.stopping import StopAtOnce
 
@@ -41,7 +42,8 @@ def chosen_metrics(
     tests = test and data.split.test.size > 0
     # A table shows the last epoch beside the chosen one; its weights are there until the chosen one's are.
     if tests and selection.epoch not in (None, trainer.current_epoch - 1):
-        last |= _scores(_pass(trainer, module, data, "test", []))
+        with averaged(trainer, module):
+            last |= _scores(_pass(trainer, module, data, "test", []))
     if selection.epoch is not None:  # None where no epoch was trained: the network is tested as it began
         module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
     metrics: dict[str, float] = {}
@@ -56,20 +58,12 @@ def chosen_metrics(
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _scores(metrics)
-    return {**metrics, **last, **_size(built), **_learned(module)}
+    return {**metrics, **last, **_size(built), **learned_figures(module.network)}
 
 
 def _scores(values: Mapping[str, float]) -> dict[str, float]:
     """Return how near the answers of a test are, as those of the last epoch."""
     return {f"last/{key}": value for name in _SCORES if (value := values.get(key := f"test/{name}")) is not None}
-
-
-def _learned(module: SpikingModule) -> dict[str, float]:
-    """Return what neurons have learned of constants, as the network that was tested has it."""
-    if module.average is None:
-        return learned_figures(module.network)
-    with module.average.within(module.network):
-        return learned_figures(module.network)
 
 
 def _size(built: BuiltNetwork) -> dict[str, float]:

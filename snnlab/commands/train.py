@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from snnlab.commands.processes.outside import outside
 from snnlab.commands.requeueing import begun_before, remember, requeue
 from snnlab.commands.resume import resume, run_to_resume
 from snnlab.config.launch import split_launch
-from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, RecordError
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -51,6 +52,8 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         TypeError: for what is neither an override nor a value.
     """
     started = time.perf_counter()
+    if sys.platform == "win32":
+        raise ConfigError(NOT_WINDOWS)
 
     from snnlab.config.folders import config_folder, groups, own_folder
     from snnlab.config.python_values import as_overrides

@@ -30,13 +30,10 @@ give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status: 2 if a file is wrong."""
-    if "-h" in arguments or "--help" in arguments:
-        print(USAGE, end="")
-        return 0
     options, words = split_options("validate", arguments, ("--config-dir",))
     folders = [word for word in words if Path(word).expanduser().is_dir() or not is_override(word)]
     overrides = [word for word in words if word not in folders]
-    folders += [options["--config-dir"]] if options else []
+    folders += options.values()
     if len(folders) > 1:
         raise ConfigError("validate: give one folder: snnlab validate DIR")
     from snnlab.config.folders import config_folder, own_folder

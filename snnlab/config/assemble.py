@@ -23,6 +23,7 @@ from snnlab.config.assemble_loggers import build_loggers
 from snnlab.config.assemble_loggers import check_loggers as check_loggers
 from snnlab.config.assemble_optimizer import optimizer as optimizer
 from snnlab.config.assemble_options import annealing as annealing
+from snnlab.config.assemble_options import averaging as averaging
 from snnlab.config.assemble_options import freeze, options
 from snnlab.config.assemble_processes import norm_note as norm_note
 from snnlab.config.assemble_processes import processes as processes

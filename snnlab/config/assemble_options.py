@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import lightning as L
 
     from snnlab.training.module import Options
-    from snnlab.training.optimization.average import Average
 
 
 def options(experiment: Experiment, network: nn.Module) -> Options:
@@ -26,7 +25,8 @@ def options(experiment: Experiment, network: nn.Module) -> Options:
     """
     from snnlab.training.module import Options
 
-    return Options(_average(experiment, network), _window(experiment, network), freeze(experiment, network))
+    averaging(experiment)  # a mistake in it is said now, and not after the data were read
+    return Options(_window(experiment, network), freeze(experiment, network))
 
 
 def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
@@ -61,13 +61,18 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
         raise ConfigError(f"surrogate_annealing: {error}") from error
 
 
-def _average(experiment: Experiment, network: nn.Module) -> Average | None:
-    from snnlab.training.optimization.average import AVERAGES, Average
+def averaging(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that averages the weights, if it is asked for.
+
+    Raises:
+        ConfigError: for a mistake in its settings.
+    """
+    from snnlab.training.optimization.average import AVERAGES, Averaging
 
     if experiment.average is None:
-        return None
+        return []
     settings = dict(experiment.average)
-    return Average(network, AVERAGES.build(settings.pop("type", None), settings, "average"))
+    return [Averaging(AVERAGES.build(settings.pop("type", None), settings, "average"))]
 
 
 def _window(experiment: Experiment, network: nn.Module) -> int | None:

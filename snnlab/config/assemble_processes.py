@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnlab.compat import BatchNormNd
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
 from snnlab.errors import ConfigError, listing
@@ -103,7 +103,7 @@ def norm_note(found: Processes, network: nn.Module, batch_size: int) -> str | No
         network: What is trained.
         batch_size: Recordings a step of each.
     """
-    norms = [name for name, layer in network.named_modules() if isinstance(layer, _BatchNorm)]
+    norms = [name for name, layer in network.named_modules() if isinstance(layer, BatchNormNd)]
     if found.world == 1 or not norms:
         return None
     return (

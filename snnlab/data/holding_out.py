@@ -1,5 +1,9 @@
 """Choose recordings to hold out: a part of each class, or one of several folds; of groups all or nothing.
 
+Not scikit-learn's splitters: they draw other recordings from the same seed, and what was held out of a run is part of
+its record (`split_hash`); they refuse a class of one recording, and its groups are not stratified over one part
+(`tests/data/test_holding_out.py`).
+
 Axes: R recordings, G groups, K classes.
 """
 

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnlab.compat import BatchNormNd
 from snnlab.nn.blocks.loop import Loop
 from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect, Remark
 from snnlab.nn.neurons.time_constants import Constant
 
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
 # By the power of the number of steps.
 _DRIVES = {-1: "half the drive", 1: "twice the drive", 2: "four times the drive"}
@@ -80,7 +80,7 @@ def _of_neuron(
 
 
 def _normed(layer: nn.Module) -> Remark:
-    whole = isinstance(layer, _BatchNorm) and not isinstance(layer, PerStepBatchNorm)
+    whole = isinstance(layer, BatchNormNd) and not isinstance(layer, PerStepBatchNorm)
     over = "what arrives in a step, over all steps" if whole else "each step by itself"
     return Remark(f"normalises {over}, so that what it learns fits one dt", "train again where dt changes")
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from snnlab.compat import ConvNd, ConvTransposeNd, convolve
 from snnlab.nn.blocks import Residual
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS
@@ -88,7 +88,7 @@ def _spikes(leaves: dict[str, Tensor], name: str, module: nn.Module, inputs: Any
 def _passed(reached: list[Tensor], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
     """Let spikes through what has no weights, each by itself, and note how many outputs those reach that have."""
     x, y = inputs[0], output[0] if isinstance(output, tuple) else output
-    if isinstance(module, (_ConvNd, nn.Linear, nn.RNNBase)):
+    if isinstance(module, (ConvNd, nn.Linear, nn.RNNBase)):
         reached.append(_outputs(module, x))
         y = y.detach()
     elif isinstance(module, _PASSES):
@@ -115,14 +115,14 @@ def _outputs(module: nn.Module, x: Tensor) -> Tensor:
     if isinstance(module, nn.RNNBase):
         matrix = module.get_parameter("weight_ih_l0")
         return x.sum() * (len(matrix) * (2 if module.bidirectional else 1))
-    assert isinstance(module, (_ConvNd, nn.Linear))
+    assert isinstance(module, (ConvNd, nn.Linear))
     ones = torch.ones_like(module.weight)
     if isinstance(module, nn.Linear):
         return F.linear(x, ones).sum()
-    if isinstance(module, _ConvTransposeNd):
+    if isinstance(module, ConvTransposeNd):
         sizes = (module.stride, module.padding, module.output_padding, module.groups, module.dilation)
         return _TRANSPOSE[len(module.kernel_size)](x, ones, None, *sizes).sum()  # type: ignore[operator]
-    return module._conv_forward(x, ones, None).sum()  # type: ignore[operator]
+    return convolve(module, x, ones).sum()
 
 
 def _sums(pool: nn.Module, x: Tensor, y: Tensor) -> Tensor:

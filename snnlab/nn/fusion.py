@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from snnlab.compat import bare
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.hooks import bare
 from snnlab.nn.kernels.ops import fusing_kernel
 from snnlab.nn.kernels.pool import Pool
 from snnlab.nn.kernels.rule import Run

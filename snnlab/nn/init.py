@@ -13,9 +13,9 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import is_parametrized
 
+from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.nn.layers.checks import require_positive
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
@@ -78,7 +78,7 @@ class Initialisation(ABC):
         done = []
         for name, layer, neuron, arriving in _weighted(network, self.rate):
             fan_in = layer.weight[0].numel()
-            if isinstance(layer, _ConvTransposeNd):
+            if isinstance(layer, ConvTransposeNd):
                 fan_in = layer.weight[:, 0].numel() // math.prod(layer.stride)
             set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, arriving)))
             done.append(name)
@@ -213,7 +213,7 @@ def _weighted(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuro
             waiting, arriving = [], Activity(rate, rate)
         elif any(name.startswith(f"{neuron}.") for neuron in neurons):
             continue
-        elif isinstance(layer, (nn.Linear, _ConvNd)):
+        elif isinstance(layer, (nn.Linear, ConvNd)):
             waiting = [(name, layer, arriving)]  # of several without a neuron between, the last one drives it
         elif isinstance(layer, _POOLS):
             arriving = _pooled(layer, arriving)

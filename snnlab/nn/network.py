@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab.compat import bare
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.fusion import Fused, OnSpikes, begins_on_events, fuse
-from snnlab.nn.hooks import bare
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time, valid_steps
 
 NetworkState = dict[str, Any]

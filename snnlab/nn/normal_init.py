@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.errors import did_you_mean, listing
 from snnlab.nn.init import INITS, set_weight
 from snnlab.nn.layers.checks import require_positive
@@ -67,7 +67,7 @@ def _weighted(network: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, layer in network.named_modules():
         if isinstance(layer, Feedback):
             yield name.removesuffix(".feedback"), layer
-        elif isinstance(layer, (nn.Linear, _ConvNd)):
+        elif isinstance(layer, (nn.Linear, ConvNd)):
             yield name, layer
 
 
@@ -78,5 +78,5 @@ def _within(name: str, wanted: str) -> bool:
 def _fan(layer: Any, fan: Fan) -> int:
     """Return the number of connections of each output, or of each input."""
     # The weight's first axis is that of the outputs, but in transposed convolutions.
-    of_first = (fan == "in") != isinstance(layer, _ConvTransposeNd)
+    of_first = (fan == "in") != isinstance(layer, ConvTransposeNd)
     return (layer.weight[0] if of_first else layer.weight[:, 0]).numel()

@@ -167,19 +167,26 @@ class Again(AbstractContextManager[None]):
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
-        self.owners = [module for layer in layers for module in layer.modules() if module._buffers]
+        self.owners = [module for layer in layers for module in layer.modules() if _buffers(module)]
         self.at_first = [_copied(owner) for owner in self.owners]
 
     def __enter__(self) -> None:
-        self.now = [dict(owner._buffers) for owner in self.owners]
-        for owner, buffers in zip(self.owners, self.at_first, strict=True):
-            owner._buffers.update(buffers)
+        self.now = [_buffers(owner) for owner in self.owners]
+        self._set(self.at_first)
         self.at_first = [_copied(owner) for owner in self.owners]
 
     def __exit__(self, *_: object) -> None:
-        for owner, buffers in zip(self.owners, self.now, strict=True):
-            owner._buffers.update(buffers)
+        self._set(self.now)
+
+    def _set(self, buffers: list[dict[str, Tensor]]) -> None:
+        for owner, own in zip(self.owners, buffers, strict=True):
+            for name, buffer in own.items():
+                setattr(owner, name, buffer)
 
 
-def _copied(owner: nn.Module) -> dict[str, Tensor | None]:
-    return {name: None if buffer is None else buffer.clone() for name, buffer in owner._buffers.items()}
+def _buffers(owner: nn.Module) -> dict[str, Tensor]:
+    return dict(owner.named_buffers(recurse=False))
+
+
+def _copied(owner: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in _buffers(owner).items()}

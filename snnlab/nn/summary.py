@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
+from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS, Warned, clock_warnings
 from snnlab.nn.network import Network
@@ -180,9 +180,9 @@ def has_weights(module: nn.Module) -> bool:
 
 
 def _operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int | None:
-    if isinstance(module, _ConvTransposeNd):
+    if isinstance(module, ConvTransposeNd):
         return inputs[0].numel() * (module.out_channels // module.groups) * prod(module.kernel_size)
-    if isinstance(module, _ConvNd):
+    if isinstance(module, ConvNd):
         return output.numel() * (module.in_channels // module.groups) * prod(module.kernel_size)
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features

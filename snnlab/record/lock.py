@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from snnlab.errors import RecordError
 from snnlab.record.links import require_no_links
@@ -27,53 +25,37 @@ def locked(folder: Path) -> Iterator[None]:
     """
     require_no_links(folder)
     path = folder / LOCK
-    with _opened(path) as file:
-        try:
-            yield
-        finally:
-            # Of the next process, which may have its own file there by now, the lock is left alone.
-            if _is_at(file, path):
-                path.unlink(missing_ok=True)
-
-
-def _opened(path: Path) -> IO[str]:
-    """Return the file with its lock, which is the one that lies there: one that its owner has removed is opened anew.
-
-    Raises:
-        RecordError: if another process has it, or it cannot be written.
-    """
-    while True:
-        try:
-            file = path.open("w")
-        except OSError as error:
-            raise RecordError(f"{path.parent}: cannot be written: {error.strerror}") from error
-        try:
-            # Not flock, whose lock the workers of a killed process would keep for some seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                file.close()
-                raise RecordError(f"{path.parent}: another process trains in it at this moment") from error
-            _log.warning("%s cannot be locked (%s): do not train in it twice at once", path.parent, error.strerror)
-        if _is_at(file, path):
-            return file
-        file.close()
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
+    lock = FileLock(path)
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        path.open("a").close()  # or FileLock would make the folder
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        lock.acquire(timeout=0.2)  # one that its owner removes meanwhile is opened anew
+        of_this_process = path.stat()
+    except Timeout as error:
+        raise RecordError(f"{folder}: another process trains in it at this moment") from error
+    except OSError as error:
+        _log.warning("%s cannot be locked (%s): do not train in it twice at once", folder, error.strerror)
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Of the next process, which may have its own file there by now, the lock is left alone.
+        if path.exists() and path.stat().st_ino == of_this_process.st_ino:
+            path.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone
+        lock.release()
 
 
 def is_locked(folder: Path) -> bool:
     """Return whether another process trains in a folder at this moment."""
-    try:
-        with (folder / LOCK).open("r+") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    if not (folder / LOCK).is_file():
         return False
-    except OSError as error:
-        return error.errno in (errno.EAGAIN, errno.EACCES)
-    return False
+    try:
+        with FileLock(folder / LOCK).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False

@@ -24,6 +24,8 @@ class MetricsCSV(Checkpoint):
         path: The file.
     """
 
+    state_key = "metrics_csv"  # type: ignore[assignment]
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []

@@ -104,10 +104,9 @@ def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None
         steps: Steps of a recording.
         unknown: The optimizer, if what it holds is not known and not counted.
     """
-    about = "very roughly" if found.rough else "about"
     optimizer = "and optimizer" if unknown is None else f"(what {unknown} keeps is not known)"
     return (
-        f"Training step on a CPU, batch of {batch}, {steps} steps: {about} {_mb(found.peak)} of tensors at its peak;"
+        f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb(found.peak)} of tensors at its peak;"
         " gaps between them can add two thirds.\n"
         f"    kept for the backward pass {_mb(found.kept)}, frames {_mb(found.frames)}, weights {optimizer}"
         f" {_mb(found.learning)}, what comes and goes {_mb(found.passing)}"

@@ -13,7 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from snnlab.errors import RecordError
 from snnlab.files import write_atomically
-from snnlab.training.optimization.average import averaged_weights
+from snnlab.training.old_checkpoints import bring_up_to_date
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +55,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: is no checkpoint that can be read ({_reason(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RecordError(f"{path}: is no checkpoint of a run")
+    bring_up_to_date(content)
     return content
 
 
@@ -66,7 +67,8 @@ def network_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         RecordError: if it cannot be read.
     """
-    return averaged_weights(read_checkpoint(path)["state_dict"], "network", "average")
+    state = read_checkpoint(path)["state_dict"]
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 
 def _reason(error: Exception) -> str:

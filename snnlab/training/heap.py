@@ -7,15 +7,13 @@ memory stays with the process until it ends, and its peak is higher by the gaps 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 
+from snnlab.compat import keep_freed_memory
+
 # Set to 0, it leaves the allocator as it is.
 SWITCH = "SNNLAB_KEEP_HEAP"
-
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_heap() -> bool:
@@ -25,8 +23,4 @@ def keep_heap() -> bool:
     """
     if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # musl has none
-        return False
-    # No block of its own for large requests, and no end of the heap given back: -1 is never.
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+    return keep_freed_memory()

@@ -24,7 +24,7 @@ from snnlab.seeds import Stream, derived_seed
 from snnlab.training.losses import Loss
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.mixed import batch_loss, counted_targets
-from snnlab.training.optimization.average import Average
+from snnlab.training.optimization.average import averaging_of
 from snnlab.training.optimization.groups import rates
 from snnlab.training.optimization.schedules import MakeOptimizer, RunLength
 from snnlab.training.optimization.schedules import Schedule as Schedule
@@ -37,12 +37,10 @@ class Options(NamedTuple):
     """What changes how a network learns.
 
     Attributes:
-        average: The average of its weights with which it is validated and tested.
         window: Steps of a window of truncated backpropagation; None: all.
         frozen: Layers that stay in evaluation.
     """
 
-    average: Average | None = None
     window: int | None = None
     frozen: Sequence[nn.Module] = ()
 
@@ -92,7 +90,7 @@ class SpikingModule(L.LightningModule):
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
         self._shares = Shares()
-        self.average, self.window, self.frozen = options.average, options.window, list(options.frozen)
+        self.window, self.frozen = options.window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
         made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
         self.metrics = nn.ModuleDict(made)
@@ -110,35 +108,6 @@ class SpikingModule(L.LightningModule):
             layer.eval()
         return self
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, and let the new weights count in their average."""
-        super().optimizer_step(*args, **kwargs)
-        if self.average is None or (self.average.rule.every == "epoch" and not self.trainer.is_last_batch):
-            return
-        if self.average.rule.begins(self.trainer.current_epoch, self.trainer.max_epochs):
-            self.average.update(self.network)
-
-    def exchange_average(self) -> None:
-        """Put the average of the weights into the network, or the weights back."""
-        if self.average is not None:
-            self.average.exchange(self.network)
-
-    def on_validation_start(self) -> None:
-        """Validate with the average."""
-        self.exchange_average()
-
-    def on_validation_end(self) -> None:
-        """Train on with the weights."""
-        self.exchange_average()
-
-    def on_test_start(self) -> None:
-        """Test with the average."""
-        self.exchange_average()
-
-    def on_test_end(self) -> None:
-        """Bring the weights back."""
-        self.exchange_average()
-
     def on_train_start(self) -> None:
         """Set frozen layers to evaluation: Lightning leaves all as it finds them, and complains of any before this."""
         self.train()
@@ -150,6 +119,9 @@ class SpikingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's learning rates: a resumed epoch does not start again."""
         checkpoint["lr_of_epoch"] = self._rates
+        averaging = averaging_of(self.trainer)
+        if averaging is not None and "callbacks" not in checkpoint:  # weights alone: Lightning asks no callback
+            averaging.on_save_checkpoint(self.trainer, self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the epoch's learning rates."""

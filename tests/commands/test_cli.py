@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+import snnlab
 from snnlab import cli
+from snnlab.errors import ConfigError
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,8 +44,16 @@ def test_a_command_of_another_framework_leads_to_ours(
     assert f"there is no command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
 
 
+def test_windows_is_told_of_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("sys.argv", ["snnlab", "train"])
+    assert cli.main() == 2
+    assert capsys.readouterr() == ("", "snnlab: works on Linux and macOS; on Windows it does within WSL\n")
+    with pytest.raises(ConfigError, match="works on Linux and macOS"):
+        snnlab.train()
+
+
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    import snnlab
 
     monkeypatch.setattr(sys, "argv", ["snnlab", "--version"])
     assert cli.main() == 0

@@ -24,7 +24,8 @@ def run(store: str, *overrides: str) -> Result:
 
 
 def trained_weights(result: Result, which: str = "last") -> dict[str, torch.Tensor]:
-    state = read_checkpoint(result.folder / "checkpoints" / f"{which}.ckpt")["state_dict"]
+    checkpoint = read_checkpoint(result.folder / "checkpoints" / f"{which}.ckpt")
+    state = checkpoint.get("current_model_state", checkpoint["state_dict"])
     return {name: value for name, value in state.items() if name.startswith("network.")}
 
 

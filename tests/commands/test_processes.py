@@ -240,7 +240,6 @@ def test_averages_and_windows_are_those_of_one_process(tmp_path: Path, digits_st
     one = trained(tmp_path / "one", digits_store, "trainer=cpu", "data.batch_size=16", *more)
     states = [weights(run) for run in (one, two)]
     assert states[0].keys() == states[1].keys()
-    assert any(name.startswith("average.") for name in states[0]) == any("average" in text for text in more)
     for name, values in states[0].items():
         assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-6), name
     metrics = [result(run)["metrics"] for run in (one, two)]

@@ -19,6 +19,7 @@ from snnlab.commands.report import write_report
 from snnlab.commands.resume import other_kernels
 from snnlab.nn.kernels import ops
 from snnlab.record.lock import locked
+from snnlab.training.old_checkpoints import KEYS
 
 from . import killing
 from .conftest import FAST, Outcome
@@ -277,8 +278,8 @@ def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_
     assert "goes on with epoch 2, batch 1" in (run / "log.txt").read_text()
     longer = trained(tmp_path / "longer", (*given, "trainer.max_epochs=3"))
     assert np.array_equal(load(run).epochs["lr"][1:], load(longer).epochs["lr"][1:])
-    states = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for of in (run, longer)]
-    assert [int(state["average._extra_state"]) for state in states] == [2, 2]
+    states = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True) for of in (run, longer)]
+    assert [state["callbacks"]["average"]["updates"] for state in states] == [2, 2]
 
 
 def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path: Path, digits_store: str):
@@ -328,6 +329,29 @@ def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., O
     done = snnlab("train", f"resume={tmp_path}")
     assert (done.status, done.out) == (2, "")
     assert "is no run's folder" in done.err
+
+
+def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnlab: Callable[..., Outcome], copy: Path):
+    last = copy / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["callbacks"]["StochasticWeightAveraging"] = {"n_averaged": 3}
+    torch.save(checkpoint, last)
+    before = {path: path.read_bytes() for path in copy.glob("*.json")}
+    done = snnlab("train", f"resume={copy}", NAMED)
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith(f"snnlab: {last}: holds what the callback StochasticWeightAveraging")
+    assert {path: path.read_bytes() for path in copy.glob("*.json")} == before
+
+
+def test_a_checkpoint_with_the_keys_of_old_versions_is_gone_on_from(copy: Path, whole: Path):
+    last = copy / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    for old, new in KEYS.items():
+        if new in checkpoint["callbacks"]:
+            checkpoint["callbacks"][old] = checkpoint["callbacks"].pop(new)
+    assert "Selection" in checkpoint["callbacks"]
+    torch.save(checkpoint, last)
+    assert_same(resumed(copy, NAMED), whole)
 
 
 class Harm:

@@ -179,7 +179,7 @@ def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplac
 def test_a_run_that_is_being_trained_is_not_deleted_nor_those_named_beside_it(
     runs: list[Path], snnlab: Snnlab, tmp_path: Path
 ) -> None:
-    locks = "f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(1, flush=True); time.sleep(60)"
+    locks = "f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); time.sleep(60)"
     code = f"import fcntl, sys, time; {locks}"
     holder = subprocess.Popen([sys.executable, "-c", code, str(runs[3] / ".lock")], stdout=subprocess.PIPE)
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
-from snnlab.data.holding_out import fold_of
+from snnlab.data.holding_out import fold_of, held_out
 from snnlab.data.splits import Fold, make_split
 from snnlab.errors import DataError
 
@@ -60,3 +62,16 @@ def test_over_all_folds_each_training_recording_is_held_out_once_and_none_for_te
         assert np.array_equal(split.test, np.flatnonzero(parts == 1))
         assert np.intersect1d(split.train, split.val).size == 0
     assert splits[2].rule.startswith("fold 2 of 5")
+
+
+def test_what_is_held_out_is_what_it_was_when_runs_were_recorded() -> None:
+    """The hashes of splits in records depend on it, as those of scikit-learn's splitters would not."""
+    groups = np.arange(TARGETS.size) % 10
+    chosen = [held_out(TARGETS, 0.2, np.random.default_rng(3), of) for of in (None, groups)]
+    places = [np.flatnonzero(one).tolist() for one in chosen]
+    assert [hashlib.sha256(str(one).encode()).hexdigest()[:12] for one in places] == ["42aee43adfed", "e251631fde77"]
+
+
+def test_a_class_of_one_recording_stays_for_training() -> None:
+    chosen = held_out(np.array([0, 0, 0, 0, 1]), 0.25, np.random.default_rng(0))
+    assert (chosen[:4].sum(), chosen[4]) == (1, False)

@@ -9,7 +9,7 @@ import pytest
 
 from snnlab.data.inspection import Label, Range, inspect
 from snnlab.data.settings import DataSettings
-from snnlab.data.sources.nmnist import NMNIST
+from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.splits import make_split
 from snnlab.events import Events, Store, open_or_build
 from snnlab.events.targets import NO_END

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,8 @@ class SaccadeDigits(SeenDuringSaccades):
 
     Args:
         simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
 
     Source: digits: Alpaydin and Kaynak, UCI, 1998, as scikit-learn ships them; camera: `snnlab.events.saccades`.
     """
@@ -34,8 +37,8 @@ class SaccadeDigits(SeenDuringSaccades):
     groups = None
     class_names = None
 
-    def __init__(self, simulation_seed: int = 0) -> None:
-        super().__init__(simulation_seed)
+    def __init__(self, simulation_seed: int = 0, encoder: Mapping[str, Any] | None = None) -> None:
+        super().__init__(simulation_seed, encoder)
         self.notes: list[str] = []
 
     @cached_property

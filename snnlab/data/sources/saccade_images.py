@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class SaccadeImages(SeenDuringSaccades):
         image_size: Width and height at which images are looked at, 8 or more (pixels); the camera's are 6 more.
         test_fraction: Part of the images that is for testing, where nothing says which, 0 <= f < 1.
         simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
 
     Raises:
         DataError: if there are no images.
@@ -43,9 +46,14 @@ class SaccadeImages(SeenDuringSaccades):
     groups = None
 
     def __init__(
-        self, root: str | None, image_size: int = 28, test_fraction: float = 0.2, simulation_seed: int = 0
+        self,
+        root: str | None,
+        image_size: int = 28,
+        test_fraction: float = 0.2,
+        simulation_seed: int = 0,
+        encoder: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(simulation_seed)
+        super().__init__(simulation_seed, encoder)
         if not 8 <= image_size <= 4096:
             raise ValueError(f"image_size must be 8 to 4096, got {image_size}")
         if not 0 <= test_fraction < 1:

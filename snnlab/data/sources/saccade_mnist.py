@@ -24,6 +24,8 @@ class SaccadeMNIST(SeenDuringSaccades):
         num_train: The first so many for training; null: all.
         num_test: The first so many for testing; null: all.
         simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
 
     Raises:
         DataError: if a file is missing or damaged.
@@ -47,8 +49,9 @@ class SaccadeMNIST(SeenDuringSaccades):
         num_train: int | None = None,
         num_test: int | None = None,
         simulation_seed: int = 0,
+        encoder: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(simulation_seed)
+        super().__init__(simulation_seed, encoder)
         for name, number in (("num_train", num_train), ("num_test", num_test)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be 1 or more, or null, got {number}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.compat import graph_is_kept
 from snnlab.event_frames import EventFrames
 from snnlab.nn.kernels.checks import require_states
 from snnlab.nn.kernels.derivative import refuse_second_derivative
@@ -167,7 +168,7 @@ class _Recurrence(torch.autograd.Function):
         given = iter(tensors)
         k = Coefficients(*(next(given) if number is None else number for number in ctx.numbers))
         drive = Drive(x, tuple(part.numpy() for part in events) or None, _convolution(ctx.job, weight, bias), ctx.frame)
-        again = _may_come_again()
+        again = graph_is_kept()
         if held:
             pieces = Pieces.of(ctx.ends, held)
             found = back_in_pieces(ctx.job, drive, pieces, k, ctx.wanted, ctx.keeps_j, grads, again)
@@ -178,13 +179,6 @@ class _Recurrence(torch.autograd.Function):
 
 def _convolution(job: Job, weight: Tensor | None, bias: Tensor | None) -> Convolution | None:
     return None if weight is None or job.padding is None else Convolution(weight, bias, job.padding)
-
-
-def _may_come_again() -> bool:
-    """Return whether the graph outlives the backward pass that runs, as with `retain_graph`."""
-    # Where torch does not say, it may.
-    keeps = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
-    return keeps is None or keeps()
 
 
 class _Keeps(NamedTuple):

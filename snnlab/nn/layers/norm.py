@@ -11,15 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError
 from snnlab.nn.layers.checks import Shape, first_axis, require_fraction, require_positive
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
 
 
-class BatchNorm(TemporalLayer, _BatchNorm):
+class BatchNorm(TemporalLayer, BatchNormNd):
     """Batch normalisation over all valid steps and samples together.
 
         y = weight * (x - mean) / sqrt(var + eps) + bias
@@ -72,7 +72,7 @@ class BatchNorm(TemporalLayer, _BatchNorm):
             raise ValueError(f"batch_norm needs an input of at least 1 axis, got {list(input.shape[1:])}")
 
 
-def require_statistics(norm: _BatchNorm, x: Tensor) -> None:
+def require_statistics(norm: BatchNormNd, x: Tensor) -> None:
     """Raise a ConfigError if a norm has no running statistics yet, which are to stand in for those of a single value.
 
     Where all batches are like that it would never have any, and change nothing.
@@ -90,7 +90,7 @@ class PerStepState(NamedTuple):
     step: Tensor
 
 
-class PerStepBatchNorm(TemporalLayer, _BatchNorm):
+class PerStepBatchNorm(TemporalLayer, BatchNormNd):
     """Batch normalisation of each step by itself, with its own statistics, weight and bias.
 
         y[t] = weight[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + bias[t]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnlab.compat import bare
 from snnlab.errors import ConfigError
-from snnlab.nn.hooks import bare
 from snnlab.nn.kernels.ops import recurrent_kernel
 from snnlab.nn.layers.checks import per_axis, short, split_channels
 from snnlab.nn.neurons.base import Neuron, exact, rounded

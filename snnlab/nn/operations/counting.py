@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from snnlab.compat import ConvNd
 from snnlab.nn.fusion import Fused
 from snnlab.nn.network import Network, watched
 from snnlab.nn.neurons.base import Neuron
@@ -135,7 +135,7 @@ class Operations:
             # Its outputs before the pooling are nowhere; it spikes once a step at most.
             active = round(_own(counts).sum(dtype=torch.float64).item())
             layer, y = layer.neuron, y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
-        if isinstance(layer, nn.Linear | _ConvNd | nn.RNNBase):
+        if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):
             outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()

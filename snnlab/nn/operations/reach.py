@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from snnlab.compat import ConvNd, ConvTransposeNd, convolve
 from snnlab.nn.neurons.recurrent import Feedback, Weights
 
-Connection = nn.Linear | _ConvNd | nn.RNNBase | Feedback
+Connection = nn.Linear | ConvNd | nn.RNNBase | Feedback
 
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
@@ -50,7 +50,7 @@ def reach(layer: Connection, shape: torch.Size) -> Reach:
         return Reach(_met(layer, there, shape), round(_met(layer, torch.ones_like(there), shape).sum().item()))
 
 
-def _met(layer: nn.Linear | _ConvNd | Feedback, weight: Tensor, shape: torch.Size) -> Tensor:
+def _met(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: torch.Size) -> Tensor:
     """Return for each cell the sum of the weights that it meets: the gradient of the summed output."""
     with torch.enable_grad():
         x = torch.ones(1, *shape, dtype=weight.dtype, device=weight.device, requires_grad=True)
@@ -58,14 +58,14 @@ def _met(layer: nn.Linear | _ConvNd | Feedback, weight: Tensor, shape: torch.Siz
     return found[0]
 
 
-def _apply(layer: nn.Linear | _ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
+def _apply(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
     if isinstance(layer, Feedback):
         return layer(x, Weights(weight, None))
-    if isinstance(layer, _ConvTransposeNd):
+    if isinstance(layer, ConvTransposeNd):
         settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
         return _TRANSPOSED[weight.dim() - 2](x, weight, None, *settings)  # type: ignore[arg-type]
-    if isinstance(layer, _ConvNd):
-        return layer._conv_forward(x, weight, None)  # type: ignore[operator]  # knows every way to pad
+    if isinstance(layer, ConvNd):
+        return convolve(layer, x, weight)
     return functional.linear(x, weight)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
+from snnlab.compat import ConvNd
 from snnlab.nn.neurons.recurrent import Feedback
 
 
@@ -29,7 +29,7 @@ def _weights(network: nn.Module) -> Iterator[Tensor]:
     for module in network.modules():
         if isinstance(module, Feedback):
             yield module.weights().weight.detach()
-        elif isinstance(module, nn.Linear | _ConvNd):
+        elif isinstance(module, nn.Linear | ConvNd):
             yield module.weight.detach()
         elif isinstance(module, nn.RNNBase):
             yield from (part.detach() for part in module.parameters() if part.dim() == 2)

@@ -6,7 +6,7 @@ Axes: T steps, B recordings.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from snnlab.nn.network import Network
 from snnlab.nn.record import record
 from snnlab.training.mixed import counted_targets
 from snnlab.training.module import Outputs, SpikingModule
+from snnlab.training.optimization.average import averaged
 
 if TYPE_CHECKING:
     from snnlab.record.pictures import Seen
@@ -98,7 +99,7 @@ class Pictures(L.Callback):
         from snnlab.record.pictures.confusion import draw_confusion
 
         data = _data(trainer)
-        with default_style(), module.average.within(module.network) if module.average else nullcontext():
+        with default_style(), averaged(trainer, module):
             for index in _some(data.store.targets, data.split.val, self.recordings).tolist():
                 device, context = module.device, trainer.precision_plugin.val_step_context()
                 seen = see(data, module.network, module.loss, index, device, context)

@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from snnlab.training.callbacks.bar_line import Line, Part, training_parts
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
 
 REFRESH_S = 0.25
-# Before the first validation has been timed: it goes forward only, a third of a training step.
+# A batch of validation goes forward only, a third of a training step.
 _VAL_PART = 1 / 3
+_NARROWEST, _WIDEST = 8, 40  # the bar itself
 
 
 class Bar(ProgressBar):
-    """Shows on stderr how far an epoch, the run or an evaluation is.
+    """Shows on stderr how far an epoch, the run or an evaluation is, in a bar of rich.
 
-    It is drawn by the hooks, `REFRESH_S` apart at least: between two drawings a step costs a look at the clock, and
-    nothing is fetched from the device. No thread draws, so none can wait for the device or the training for it.
+    Lightning's own rich bar has a row each for epoch, training and validation, a thread that draws, and the figures of
+    each step, for which a GPU would be waited for. This one is drawn by the hooks, `REFRESH_S` apart at least: between
+    two drawings a step costs a look at the clock.
 
     Args:
         timing: Where samples and seconds are counted; it must be called first.
@@ -35,14 +36,12 @@ class Bar(ProgressBar):
 
     def __init__(self, timing: Timing, console: Console | None = None) -> None:
         super().__init__()
-        self.timing = timing
-        self.console = console or Console(stderr=True)
-        self._enabled = True
-        self._live: Live | None = None
-        self._drawn = -math.inf
-        self._label, self._trained, self._evaluated, self._total = "", 0, 0, 0.0
-        self._samples = self._resumed = 0
-        self._val_started = self._val_s = 0.0
+        self.timing, self.console = timing, console or Console(stderr=True)
+        self._enabled, self._training = True, False
+        self._progress: Progress | None = None
+        self._bar = BarColumn()
+        self._task, self._drawn = TaskID(0), -math.inf
+        self._samples, self._done, self._resumed = 0, 0.0, 0.0
 
     def disable(self) -> None:
         """Draw nothing from now on."""
@@ -57,53 +56,44 @@ class Bar(ProgressBar):
         """Begin to draw, perhaps in the middle of an epoch that is resumed."""
         self._start()
         self.on_train_epoch_start(trainer, pl_module)
-        self._resumed = trainer.fit_loop.batch_idx + 1
+        self._done = self._resumed = trainer.fit_loop.batch_idx + 1.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the epoch's bar, which its validation is a part of."""
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        self._resumed = 0
-        label = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
         self._samples = self.timing.samples
-        self._begin(label, self.total_train_batches + self.total_val_batches)
+        self._begin(f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}", self._of_epoch())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Go on."""
-        self._trained = batch_idx + 1
-        self._draw()
+        self._training = True
+        self._advance(1.0)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the validation's clock; begin a bar where it is no part of an epoch."""
-        self._val_started, self._evaluated = time.perf_counter(), 0
+        """Begin a bar where it is no part of an epoch."""
         if trainer.state.fn == "validate":
             self._start()
-            self._begin("validation", _batches(trainer.num_val_batches))
+            self._begin("validation", _VAL_PART * _batches(trainer.num_val_batches))
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Go on."""
         if not trainer.sanity_checking:
-            self._evaluated += 1
-            self._draw()
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember how long a validation takes."""
-        self._val_s = time.perf_counter() - self._val_started
+            self._advance(_VAL_PART)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the test's bar."""
         self._start()
-        self._begin("test", _batches(trainer.num_test_batches))
+        self._begin("test", _VAL_PART * _batches(trainer.num_test_batches))
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Go on."""
-        self._evaluated += 1
-        self._draw()
+        self._advance(_VAL_PART)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Take the bar away."""
@@ -114,62 +104,125 @@ class Bar(ProgressBar):
         self._stop()
 
     def _start(self) -> None:
-        if self._enabled:
-            to_terminal = sys.stdout.isatty()
-            self._live = Live(
-                console=self.console,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=to_terminal,
-                get_renderable=self._line,
-            )
-            self._with_terminal(self._live.start)
+        if not self._enabled:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            self._bar,
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._task = self._progress.add_task("", total=None, text="", visible=False)
+        self._with_terminal(self._progress.start)
 
     def _stop(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            self._trained = 0  # the epoch's figures are collected and gone
-            self._with_terminal(live.stop)
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.update(self._task, completed=self._done, text="")  # the epoch's figures are collected and gone
+            self._with_terminal(progress.stop)
 
     def _begin(self, label: str, total: float) -> None:
-        self._label, self._total, self._trained, self._evaluated = label, total, 0, 0
-        self._draw(now=True)
+        self._done, self._resumed, self._training = 0.0, 0.0, False
+        if self._progress is not None:
+            known = total if math.isfinite(total) else None
+            self._progress.update(self._task, description=label, total=known, text="", visible=True)
+            self._draw()
 
-    def _draw(self, *, now: bool = False) -> None:
-        if self._live is not None and (now or time.perf_counter() - self._drawn >= REFRESH_S):
-            self._with_terminal(self._live.refresh)
-            self._drawn = time.perf_counter()
+    def _advance(self, done: float) -> None:
+        self._done += done
+        if time.perf_counter() - self._drawn >= REFRESH_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._progress is None:
+            return
+        room = self.console.width - len(self._progress.tasks[0].description) - _NARROWEST - 2
+        text = fitting(self._words(), room) if self._training else ""
+        width = max(min(room - len(text) + _NARROWEST, _WIDEST), 1)
+        self._bar.bar_width = width
+        self._progress.update(self._task, completed=self._done, text=text)
+        self._with_terminal(self._progress.refresh)
+        self._drawn = time.perf_counter()
 
     def _with_terminal(self, draw: Callable[[], None]) -> None:
         """Draw; a terminal that was closed takes nothing any more, and the training goes on without it."""
         try:
             draw()
         except OSError:
-            self.disable()
+            self._enabled, self._progress = False, None
 
-    def _line(self) -> Line:
-        done = self._trained + self._evaluated
-        return Line(self._label, done, self._total, self._training() if self._trained else [])
-
-    def _training(self) -> list[Part]:
+    def _words(self) -> list[str]:
         module, seconds = self.trainer.lightning_module, self.timing.epoch_s
         values = module.so_far() if isinstance(module, SpikingModule) else {}
         speed = (self.timing.samples - self._samples) / seconds if seconds else 0.0
-        return training_parts(values, speed, *self._left(seconds / (self._trained - self._resumed)))
+        return training_words(values, speed, *self._left(seconds))
 
-    def _left(self, batch_s: float) -> tuple[float, float]:
-        """Return the seconds left of the epoch and of the run, for batches that take `batch_s`."""
-        trainer, batches, val_batches = self.trainer, self.total_train_batches, self.total_val_batches
-        val_s = self._val_s or val_batches * batch_s * _VAL_PART
-        validated = self._evaluated / val_batches if val_batches else 1.0
-        epoch = max(batches - self._trained, 0) * batch_s + max(1.0 - validated, 0.0) * val_s
-        run = math.inf
+    def _of_epoch(self) -> float:
+        """Return an epoch's training steps, with what its validation is of one."""
+        return self.total_train_batches + _VAL_PART * self.total_val_batches
+
+    def _left(self, seconds: float) -> tuple[float, float]:
+        """Return the seconds left of the epoch and of the run, of which the training so far took so many."""
+        trainer, whole = self.trainer, self._of_epoch()
+        each = seconds / max(min(self._done, self.total_train_batches) - self._resumed, 1.0)
+        epoch, run = max(whole - self._done, 0.0) * each, math.inf
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            run = epoch + (trainer.max_epochs - trainer.current_epoch - 1) * (batches * batch_s + val_s)
+            run = epoch + (trainer.max_epochs - trainer.current_epoch - 1) * whole * each
         if trainer.max_steps > 0:
-            run = min(run, (trainer.max_steps - trainer.global_step) * batch_s)
+            run = min(run, (trainer.max_steps - trainer.global_step) * each)
         return epoch, run
+
+
+def training_words(values: Mapping[str, float], speed: float, epoch_left: float, run_left: float) -> list[str]:
+    """Return what is said of a training, in many words, in few, and in still fewer.
+
+    Args:
+        values: Means of the epoch so far: loss, accuracy or mae, spikes_per_sample, as far as there are.
+        speed: Samples a second.
+        epoch_left: Seconds to the end of the epoch, its validation included.
+        run_left: Seconds to the end of the last epoch; infinite where nobody knows.
+    """
+    epoch, run = _clock(epoch_left), _clock(run_left)
+    said = {
+        "loss": ("loss {:.3f}", "loss {:.3f}"),
+        "accuracy": ("accuracy {:.1%}", "{:.1%}"),
+        "mae": ("mean error {:.3g}", "error {:.3g}"),
+    }
+    long, short = ([said[name][i].format(values[name]) for name in said if name in values] for i in (0, 1))
+    left = f"{epoch}/{run} left"
+    spikes = values.get("spikes_per_sample")
+    long += [] if spikes is None else [f"{spikes:,.0f} spikes a sample"]
+    brief = [] if spikes is None else [f"{_brief(spikes)} spikes"]
+    rows = (
+        [*long, f"{speed:,.0f} samples/s", f"{epoch} left, run {run}"],
+        [*short, *brief, f"{_brief(speed)}/s", left],
+        [*short, f"{_brief(speed)}/s", left],
+        [*short, left],
+        [*short[:1], left],
+        [left],
+    )
+    return ["  ".join(row) for row in rows]
+
+
+def fitting(texts: Sequence[str], room: int) -> str:
+    """Return the first text that has so many characters at most; nothing where none has."""
+    return next((text for text in texts if len(text) <= room), "")
 
 
 def _batches(of_loaders: float | Sequence[float]) -> float:
     return sum(of_loaders) if isinstance(of_loaders, Sequence) else of_loaders
+
+
+def _brief(number: float) -> str:
+    return f"{number:.0f}" if number < 1000 else f"{number / 1000:.1f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -22,6 +22,8 @@ class RisenLoss(Checkpoint):
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
     """
 
+    state_key = "risen_loss"  # type: ignore[assignment]
+
     def __init__(self) -> None:
         self.first: float | None = None
         self.said = False

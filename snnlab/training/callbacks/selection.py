@@ -31,6 +31,8 @@ class Selection(Checkpoint):
             an epoch before the first validation is kept only until that.
     """
 
+    state_key = "selection"  # type: ignore[assignment]
+
     def __init__(self, folder: Path, rule: Rule) -> None:
         self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
         self._before_path = folder / ".best_before.ckpt"

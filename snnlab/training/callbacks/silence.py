@@ -27,6 +27,8 @@ class SilenceWarning(Checkpoint):
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
     """
 
+    state_key = "silent_layers"  # type: ignore[assignment]
+
     def __init__(self) -> None:
         self.said: set[str] = set()
 

@@ -22,6 +22,8 @@ class Timing(L.Callback):
         started: `time.perf_counter()` when the command began.
     """
 
+    state_key = "timing"  # type: ignore[assignment]
+
     def __init__(self, started: float) -> None:
         self.started = started
         self.first_step_s: float | None = None

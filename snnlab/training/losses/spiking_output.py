@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from snnlab.compat import ConvNd
 from snnlab.nn import Neuron, Voting
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.network import Network
@@ -11,7 +12,7 @@ from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 # Of spikes, these give spikes again, or parts of them.
 _KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
-_CANNOT = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase)
+_CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
 
 
 def require_moments(steps: int, what: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+import lightning as L
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
 
 from snnlab.registry import Registry
 
@@ -94,93 +95,103 @@ class Equal(AverageRule):
         return 0 if epochs is None or epochs < 0 else int(self.start * epochs)
 
 
-class Average(nn.Module):
-    """Keeps the average as buffers, so that checkpoints hold it beside the weights.
+class Averaging(WeightAveraging):
+    """Lightning's averaging of weights, by a rule of ours; what batch norm has seen of the data is averaged too.
 
-    What batch norm has seen of the data is averaged in the same way.
+    Of Lightning's own way four things are different. Before the first update there is no average: theirs would be
+    validated with the weights of the beginning. The last batch of an epoch counts before the epoch is validated, not
+    behind it. At the end of the training the weights stay what they are, for a run that is made longer. And a file of
+    weights alone, for which Lightning asks no callback, has both too: the module asks this one.
 
     Args:
-        network: The network.
-        rule: How much its newest weights count.
+        rule: How much the newest weights count.
     """
 
-    def __init__(self, network: nn.Module, rule: AverageRule) -> None:
-        super().__init__()
+    state_key = "average"  # type: ignore[assignment]
+
+    def __init__(self, rule: AverageRule) -> None:
+        super().__init__(avg_fn=self._mixed)
         self.rule, self.updates, self.applied = rule, 0, False
-        for name, value in _averaged(network):
-            self.register_buffer(_key(name), value.detach().clone())
+        self._counts = False
 
-    def get_extra_state(self) -> Tensor:
-        """Return how often weights were counted; no buffer, since a device would have to be waited for."""
-        return torch.tensor(self.updates)
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Keep the average where the network will be: Lightning moves that only later."""
+        pl_module.to(trainer.strategy.root_device)
+        super().setup(trainer, pl_module, stage)
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Go on counting."""
-        self.updates = int(state)
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Return whether the weights behind a step count."""
+        return step_idx is not None and self._counts
 
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Let the network's weights count."""
-        own, new = self._pairs(network)
-        share = self.rule.share(self.updates) if self.updates else 1.0
-        for mine, newest in zip(own, new, strict=True):
-            mine.lerp_(newest, share)
-        self.updates += 1
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let the weights count, if they do, where the optimizer has stepped."""
+        begun = self.rule.begins(trainer.current_epoch, trainer.max_epochs)
+        self._counts = begun and (self.rule.every == "step" or trainer.is_last_batch)
+        before = self.state_dict()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.updates += self.state_dict() != before
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validate with the average, if there is one."""
+        if self.updates:
+            super().on_validation_epoch_start(trainer, pl_module)
+            self.applied = True
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Train on with the weights."""
+        if self.applied:
+            super().on_validation_epoch_end(trainer, pl_module)
+            self.applied = False
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the weights."""
 
     def follow(self, before: int | None, epochs: int | None) -> None:
         """Go on in a run of `before` epochs that has `epochs` from now on: anew where other epochs count."""
         if self.rule.first(before) != self.rule.first(epochs):
             self.updates = 0
 
-    @torch.no_grad()
-    def exchange(self, network: nn.Module) -> None:
-        """Put the average into the network, and its weights here, or back; nothing where there is no average yet."""
-        if not self.updates:
-            return
-        own, theirs = self._pairs(network)
-        for mine, other in zip(own, theirs, strict=True):
-            kept = mine.clone()
-            mine.copy_(other)
-            other.copy_(kept)
-        self.applied = not self.applied
+    def state_dict(self) -> dict[str, Any]:
+        """Return how often weights were counted."""
+        return {**super().state_dict(), "updates": self.updates}
 
-    @contextmanager
-    def within(self, network: nn.Module) -> Iterator[None]:
-        """Let the network have the average for a while."""
-        if self.applied:
-            yield
-            return
-        self.exchange(network)
-        try:
-            yield
-        finally:
-            if self.applied:
-                self.exchange(network)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        super().load_state_dict(state_dict)
+        self.updates = state_dict["updates"]
 
-    def _pairs(self, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-        values = dict(_averaged(network))
-        return [self.get_buffer(_key(name)) for name in values], list(values.values())
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the average in the place of the weights, and these beside it; the weights alone before the first."""
+        if self.updates:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Bring both back."""
+        if "averaging_state" in checkpoint:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+    def _mixed(self, average: Tensor, newest: Tensor, _: Any) -> Tensor:
+        share = self.rule.share(self.updates) if self.updates else 1.0
+        return average.lerp(newest, share) if average.is_floating_point() else newest
 
 
-def averaged_weights(state: Mapping[str, Any], network: str, average: str) -> dict[str, Tensor]:
-    """Return a network's weights out of a module's state: their average, where there is one.
-
-    Args:
-        state: The state of a module.
-        network: The name of the network in it.
-        average: The name of the `Average` in it.
-    """
-    weights = {key.removeprefix(f"{network}."): value for key, value in state.items() if key.startswith(f"{network}.")}
-    if not int(state.get(f"{average}._extra_state", 0)):
-        return weights
-    return {name: state.get(f"{average}.{_key(name)}", value) for name, value in weights.items()}
+def averaging_of(trainer: L.Trainer) -> Averaging | None:
+    """Return what averages the weights of a training, if anything does."""
+    callbacks: Iterable[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, Averaging)), None)
 
 
-def _averaged(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from network.named_parameters()
-    yield from ((name, value) for name, value in network.named_buffers() if value.is_floating_point())
-
-
-def _key(name: str) -> str:
-    """Return a name without the dots that a buffer's may not have; no layer's name has a slash."""
-    return name.replace(".", "/")
+@contextmanager
+def averaged(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
+    """Let the network have the average of its weights for a while, where the training keeps one."""
+    found = averaging_of(trainer)
+    found = None if found is None or found.applied else found
+    if found is not None:
+        found.on_validation_epoch_start(trainer, module)
+    try:
+        yield
+    finally:
+        if found is not None:
+            found.on_validation_epoch_end(trainer, module)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from snnlab.compat import BatchNormNd
 from snnlab.errors import did_you_mean, listing
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback
@@ -21,7 +21,7 @@ NEURONS, TIME_CONSTANTS, THRESHOLDS = "neurons", "time_constants", "thresholds"
 KINDS = (WEIGHTS, RECURRENT, BIASES, NORMS, NEURONS, TIME_CONSTANTS, THRESHOLDS)
 """`neurons` is all that neurons learn, time constants and thresholds among it; `norms` have biases that are both."""
 
-_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
 
 def kinds_of(network: nn.Module) -> dict[str, frozenset[str]]:

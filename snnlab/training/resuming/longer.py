@@ -9,6 +9,7 @@ import lightning as L
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.training.module import SpikingModule
+from snnlab.training.optimization.average import averaging_of
 from snnlab.training.resuming.resumption import Resumption
 
 _log = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ class LongerRun(L.Callback):
         """Put the new schedule in the place of the one of the checkpoint, and begin a new average."""
         assert isinstance(pl_module, SpikingModule)
         longer = self.before not in (None, trainer.max_epochs)
-        if longer and pl_module.average is not None:
-            pl_module.average.follow(self.before, trainer.max_epochs)
+        if longer and (averaging := averaging_of(trainer)):
+            averaging.follow(self.before, trainer.max_epochs)
         if longer or self.other_schedule:
             self._follow_schedule(trainer, pl_module)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from snnlab.compat import STEPPED
+
 _CURRENT = ("ready", "started", "processed", "completed")
 _OPTIMIZER = "epoch_loop.automatic_optimization.optim_progress"
-_BATCHES, _SCHEDULER, _STEPPED = "epoch_loop.batch_progress", "epoch_loop.scheduler_progress", "epoch_loop.state_dict"
+_BATCHES, _SCHEDULER, _EPOCH = "epoch_loop.batch_progress", "epoch_loop.scheduler_progress", "epoch_loop.state_dict"
 
 
 class Position(NamedTuple):
@@ -52,4 +54,4 @@ def settle(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
         tracked["current"].update(dict.fromkeys(tracked["current"], 0))
     if counts_steps:
         # With max_steps, Lightning takes even an epoch that begins for one that goes on, and counts this batch twice.
-        loop[_STEPPED]["_batches_that_stepped"] -= 1
+        loop[_EPOCH][STEPPED] -= 1

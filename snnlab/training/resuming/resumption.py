@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snnlab.errors import ConfigError, DataError
+import lightning as L
+
+from snnlab.errors import ConfigError, DataError, RecordError
 from snnlab.training.resuming.position import Position
 
 _WORDS = {
@@ -98,3 +100,12 @@ class Resumption:
         for name, value in hashes.items():
             if self.node.get(name, value) != value:
                 raise DataError(f"{_WORDS[name]}; a resumed run needs the same")
+
+    def require_callbacks(self, callbacks: Iterable[L.Callback]) -> None:
+        """Raise if the checkpoint holds the state of a callback that is not there: it would be lost without a word.
+
+        Raises:
+            RecordError: naming it.
+        """
+        for key in set(self.node.get("states", ())) - {callback.state_key for callback in callbacks}:
+            raise RecordError(f"{self.checkpoint}: holds what the callback {key} kept, which is not there now")

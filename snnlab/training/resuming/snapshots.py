@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from snnlab.compat import batches_that_stepped
 from snnlab.data.module import EventDataModule
 from snnlab.errors import RecordError
 from snnlab.training.callbacks.selection import Selection
@@ -129,7 +130,7 @@ class Snapshots(Checkpoint):
             "over": self._over,
             "max_epochs": trainer.max_epochs,
             "stopped": self._over and trainer.should_stop,
-            "logged_steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
+            "logged_steps": batches_that_stepped(trainer),
             "threads": torch.get_num_threads(),
             "metrics_of_processes": self._of_processes[1:],
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from snnlab.data.sources.asldvs import ASLDVS, LETTERS
+from snnlab.data.sources.recordings import ASLDVS, LETTERS
 from snnlab.errors import DataError
 
 FILES = ["k/k_0001.mat", "k/k_0002.mat", "a/a_0003.mat", "Yin Bi - y/y_0001.mat"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.sources.cifar10dvs import CIFAR10DVS
+from snnlab.data.sources.recordings import CIFAR10DVS
 from snnlab.errors import DataError
 
 START = 1_605_537_493_718_345

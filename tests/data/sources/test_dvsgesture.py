@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.sources.dvsgesture import DVSGesture
+from snnlab.data.sources.recordings import DVSGesture
 from snnlab.data.splits import make_split
 from snnlab.errors import DataError
 from snnlab.events import open_or_build

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.sources.dvslip import WORDS, DVSLip
+from snnlab.data.sources.recordings import WORDS, DVSLip
 from snnlab.errors import DataError
 
 FILES = ["train/accused/0.npy", "train/young/0.npy", "train/young/1.npy", "test/action/0.npy", "test/years/3.npy"]

@@ -10,7 +10,7 @@ import pytest
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.files import TestRule as Rule
 from snnlab.data.sources.files import for_testing, listed
-from snnlab.data.sources.nmnist import NMNIST
+from snnlab.data.sources.recordings import NMNIST
 from snnlab.errors import ConfigError, DataError
 
 OF_THREE = np.repeat([0, 1, 2], [10, 20, 3])

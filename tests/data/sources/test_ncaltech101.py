@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.sources.ncaltech101 import CLASSES, NCaltech101
+from snnlab.data.sources.recordings import THINGS, NCaltech101
 from snnlab.errors import DataError
 from snnlab.events import open_or_build
 
@@ -34,14 +34,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_there_are_101_classes_in_the_order_of_their_names() -> None:
-    assert len(CLASSES) == 101 == NCaltech101.num_classes
-    assert list(CLASSES) == sorted(CLASSES)
-    assert CLASSES[:2] == ("BACKGROUND_Google", "Faces_easy")
+    assert len(THINGS) == 101 == NCaltech101.num_classes
+    assert list(THINGS) == sorted(THINGS)
+    assert THINGS[:2] == ("BACKGROUND_Google", "Faces_easy")
 
 
 def test_pictures_come_by_class_and_number(root: Path) -> None:
     things = NCaltech101(str(root), download=False)
-    assert things.targets.tolist() == [0] * 10 + [CLASSES.index("ant")] * 3 + [100] * 10
+    assert things.targets.tolist() == [0] * 10 + [THINGS.index("ant")] * 3 + [100] * 10
     assert things.name(1).endswith("BACKGROUND_Google/image_0002.bin")
     assert things.notes[0].startswith("ncaltech101: a partial copy, 23 of 8,709 recordings in ")
 
@@ -50,7 +50,7 @@ def test_pictures_come_by_class_and_number(root: Path) -> None:
 def test_a_tenth_of_each_class_is_for_testing(root: Path, rule: Any, last: list[int] | None) -> None:
     things = NCaltech101(str(root), download=False, test_rule=rule)
     chosen = np.flatnonzero(things.split)
-    assert things.targets[chosen].tolist() == [0, CLASSES.index("ant"), 100]
+    assert things.targets[chosen].tolist() == [0, THINGS.index("ant"), 100]
     assert last is None or chosen.tolist() == last
 
 
@@ -65,7 +65,7 @@ def test_places_are_the_files_and_tonics_but_for_the_least(root: Path, tonic_twi
     names = [Path(path) for path in theirs.data]
     for index in range(len(ours)):
         events, (other, target) = ours.read(index), theirs[names.index(Path(ours.name(index)))]
-        assert CLASSES[ours.targets[index]] == target
+        assert THINGS[ours.targets[index]] == target
         assert events.y is not None
         assert np.array_equal(events.x - events.x.min(), other["x"])
         assert np.array_equal(events.y - events.y.min(), other["y"])

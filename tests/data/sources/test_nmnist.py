@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.sources.files import Part
-from snnlab.data.sources.nmnist import NMNIST
+from snnlab.data.sources.recordings import NMNIST
 from snnlab.errors import DataError
 from snnlab.events import Events, open_or_build
 
@@ -162,7 +162,8 @@ def test_the_fingerprint_does_not_say_where_the_copy_is(root: Path) -> None:
 
 def test_listing_imports_neither_tonic_nor_torch(root: Path) -> None:
     code = (
-        "import sys; from snnlab.data.sources.nmnist import NMNIST; NMNIST(sys.argv[1], download=False).fingerprint();"
+        "import sys; from snnlab.data.sources.recordings import NMNIST;"
+        "NMNIST(sys.argv[1], download=False).fingerprint();"
         "print(sorted({'tonic', 'torch', 'lightning', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.sources.pokerdvs import PokerDVS
+from snnlab.data.sources.recordings import PokerDVS
 from snnlab.errors import DataError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.sources.saccade_mnist import SaccadeMNIST
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
 from snnlab.events import open_or_build
 from snnlab.events.saccades import simulate
 
@@ -53,3 +53,35 @@ def test_missing_files_and_impossible_numbers_are_refused(root: Path, tmp_path: 
         SaccadeMNIST(str(root), simulation_seed=-1)
     with pytest.raises(DataError, match=r"^data\.root: .*lacks train-images-idx3-ubyte.*data\.download=true"):
         SaccadeMNIST(str(tmp_path / "none"), download=False)
+
+
+def test_an_encoder_makes_the_spikes_in_the_place_of_the_camera(root: Path, store_dir: Path) -> None:
+    source = SaccadeMNIST(str(root), encoder={"type": "latency"})
+    events, image = open_or_build(source, store_dir)[2], source.image(2)
+    assert len(events.t) == (image >= 0.01).sum()
+    assert events.y is not None
+    x, y = events.x.astype(int) - 3, events.y.astype(int) - 3
+    assert np.array_equal((events.t - 500) / 1000, np.round(299 * (1 - image[y, x].astype(np.float32))))
+    assert events.p.all()
+
+
+def test_poisson_spikes_differ_from_recording_to_recording_and_are_those_of_the_seed(root: Path) -> None:
+    encoder = {"type": "poisson", "max_rate_hz": 100}
+    one, again, other = (SaccadeMNIST(str(root), simulation_seed=seed, encoder=encoder) for seed in (0, 0, 1))
+    assert np.array_equal(one.read(1).t, again.read(1).t)
+    assert one.read(1).t.size != other.read(1).t.size
+    assert one.read(1).t.size == pytest.approx(30 * one.image(1).sum(), rel=0.05)
+    assert one.fingerprint() == again.fingerprint() != SaccadeMNIST(str(root)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        ({"type": "delta"}, "encoder.type: must be poisson or latency, got delta"),
+        ({"type": "poisson", "rate": 5}, "encoder: unknown setting 'rate'"),
+        ({"type": "poisson", "max_rate_hz": 2000}, "encoder: max_rate_hz of 2000 is 2 spikes in a step"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused(root: Path, encoder: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        SaccadeMNIST(str(root), encoder=encoder)

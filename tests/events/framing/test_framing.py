@@ -307,7 +307,7 @@ def _tonics(events: Events, **settings: Any) -> np.ndarray:
 @pytest.mark.parametrize("dt_us", [10_000, 32_000])
 def test_counts_are_tonics_to_frame_on_genuine_recordings(real_data: Path, dt_us: int) -> None:
     """Tonic counts from the first event on and drops the last, incomplete step."""
-    from snnlab.data.sources.nmnist import NMNIST
+    from snnlab.data.sources.recordings import NMNIST
 
     source = NMNIST(str(real_data), download=False)
     framing = Framing(Region((34, 34, 2)), Steps(320_000, 320_000 // dt_us), FRAMES.build("counts", {}, "frames"))

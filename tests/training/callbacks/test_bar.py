@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from snnlab.training.callbacks import bar as bar_module
-from snnlab.training.callbacks.bar import Bar
+from snnlab.training.callbacks.bar import Bar, fitting, training_words
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
 
@@ -119,13 +120,49 @@ def test_the_time_left_counts_validation_and_the_epochs_to_come(make_bar: Any) -
         num_val_batches=[6],
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_should_check_val_epoch=lambda: True)),
     )
-    bar._trained, bar._evaluated, bar._val_s = 4, 0, 5.0
-    assert bar._left(1.0) == (6 + 5, 6 + 5 + 2 * (10 + 5))
-    bar._val_s = 0.0  # not measured yet: a third of the training steps
-    assert bar._left(1.0)[0] == pytest.approx(6 + 2)
-    bar._trained, bar._evaluated, bar._val_s = 10, 3, 5.0
-    assert bar._left(1.0)[0] == pytest.approx(2.5)
+    bar._done = 4.0  # a batch of validation counts as a third of a training step
+    assert bar._left(4.0) == (6 + 2, 6 + 2 + 2 * (10 + 2))
+    bar._done = 10.0 + 1.0
+    assert bar._left(10.0)[0] == pytest.approx(1.0)
     bar._trainer.max_steps = 5
-    assert bar._left(1.0)[1] == 1.0
+    assert bar._left(10.0)[1] == 1.0
     bar._trainer.max_steps, bar._trainer.max_epochs = -1, -1
-    assert bar._left(1.0)[1] == float("inf")
+    assert bar._left(10.0)[1] == float("inf")
+
+
+VALUES = {"loss": 1.23456, "accuracy": 0.8925, "spikes_per_sample": 18792.4}
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 70, 80, 100, 120, 140, 200])
+def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=width, force_terminal=True, color_system=None)
+    monkeypatch.setattr(bar_module, "REFRESH_S", 0.0)
+    monkeypatch.setattr(bar_module, "Console", lambda **_: console)
+    bar = Bar(Timing(0.0))
+    bar._start()
+    bar._begin("epoch 12/12", 10.0)
+    monkeypatch.setattr(bar, "_words", lambda: training_words(VALUES, 1234.5, 65.0, 3725.0))
+    bar._training = True
+    bar._advance(5.0)
+    lines = [line for line in screen.getvalue().replace("\x1b[2K", "\r").split("\r") if "epo" in line]
+    assert lines
+    assert all("\n" not in line and len(line.rstrip()) <= width for line in lines)
+
+
+def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
+    words = training_words(VALUES, 1234.5, 65.0, 3725.0)
+    assert words[0] == "loss 1.235  accuracy 89.2%  18,792 spikes a sample  1,234 samples/s  1:05 left, run 1:02:05"
+    assert fitting(words, 60) == "loss 1.235  89.2%  18.8k spikes  1.2k/s  1:05/1:02:05 left"
+    assert fitting(words, 40) == "loss 1.235  89.2%  1:05/1:02:05 left"
+    assert fitting(words, 20) == "1:05/1:02:05 left"
+    assert fitting(words, 3) == ""
+
+
+def test_what_nobody_knows_is_a_question_mark() -> None:
+    assert training_words({}, 0.0, 1.0, math.inf)[0].endswith("0:01 left, run ?")
+
+
+def test_values_have_an_error_in_place_of_an_accuracy() -> None:
+    long, short, *_ = training_words({"loss": 1.0, "mae": 0.01234, "r2": 0.5}, 1.0, 1.0, 1.0)
+    assert ("mean error 0.0123" in long, "error 0.0123" in short, "R2" in long) == (True, True, False)

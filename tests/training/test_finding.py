@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.training.finding.rates import judge, rounded
+from snnlab.training.finding import Tried, available_memory, fastest, judge, rounded
 
 RATES = np.geomspace(1e-6, 1, 61)
 
@@ -38,3 +38,13 @@ def test_a_loss_that_never_falls_proposes_nothing() -> None:
 @pytest.mark.parametrize(("rate", "shown"), [(0.01149, 0.011), (0.0283, 0.03), (9.7e-5, 1e-4), (2.0, 2.0)])
 def test_rates_are_rounded(rate: float, shown: float) -> None:
     assert rounded(rate) == pytest.approx(shown)
+
+
+def test_the_smallest_that_is_as_fast_as_any_is_taken() -> None:
+    tried = [Tried(size, speed, None) for size, speed in ((4, 50.0), (8, 97.0), (16, 100.0), (32, 99.0))]
+    assert fastest(tried) == 8
+
+
+def test_some_memory_is_left() -> None:
+    left = available_memory()
+    assert left is None or left > 0

@@ -1,12 +1,22 @@
-"""A learning rate from a few steps in which it grows: where the loss falls fastest, and from where on it explodes."""
+"""What a few training steps tell before a training: a learning rate, and how fast a batch size is.
+
+Not Lightning's Tuner: it gives all groups of the optimizer one rate and takes the experiment's callbacks away, and of
+batch sizes it says the largest that fits, not the smallest that is as fast, and a CPU out of memory ends the process
+(`tests/commands/test_find.py`: groups keep their rate, memory that does not suffice).
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
+import torch
 
 from snnlab.errors import ConfigError
 
@@ -16,13 +26,15 @@ _EXPLODED = 4.0
 _MEMORY, _PART = 0.9, 1 / 30
 # A loss that has not fallen by so much has not fallen.
 _FALLEN = 0.02
+# A size is as fast as the fastest if it reaches this part of it.
+_AS_FAST = 0.95
 
 
 class RateRange(L.Callback):
     """Lets the learning rate grow from step to step, by the same factor each time, and remembers the losses.
 
     Parameters in a group with a rate of its own keep it, as they would in the training. It ends the training where the
-    loss explodes. Lightning's own finder gives all groups one rate, and the losses of whole validations between them.
+    loss explodes.
 
     Args:
         low: The first rate.
@@ -31,13 +43,12 @@ class RateRange(L.Callback):
     """
 
     def __init__(self, low: float, high: float, steps: int) -> None:
-        self.low, self.factor, self.steps = low, (high / low) ** (1 / (steps - 1)), steps
+        self.low, self.factor = low, (high / low) ** (1 / (steps - 1))
         self.rates: list[float] = []
         self.losses: list[float] = []
         self.exploded = False
         self._groups: list[dict[str, Any]] = []
-        self._smooth = self._weight = 0.0
-        self._lowest = math.inf
+        self._smooth, self._weight, self._lowest = 0.0, 0.0, math.inf
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the groups whose rate is the optimizer's own."""
@@ -95,23 +106,69 @@ def judge(rates: list[float], losses: list[float]) -> Found:
     """
     finite = np.isfinite(losses)
     x, y = np.array(rates)[finite], np.array(losses)[finite]
-    smooth = _smoothed(y)
+    places = np.arange(len(y))
+    bell = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, _PART * len(y))) ** 2)
+    smooth = bell @ y / bell.sum(1)
     lowest = int(smooth.argmin())
     best = None
     if smooth[lowest] < (1 - _FALLEN) * smooth[0]:
-        slopes = np.gradient(smooth, np.log(x))
-        best = float(x[int(slopes[: lowest + 1].argmin())])
+        best = float(x[int(np.gradient(smooth, np.log(x))[: lowest + 1].argmin())])
     return Found(x, y, smooth, best, float(x[lowest]))
 
 
 def rounded(rate: float) -> float:
     """Return a rate with one digit, or a 1 and one digit behind it: nobody knows it better."""
-    digits = 1 - math.floor(math.log10(rate)) - (0 if f"{rate:e}"[0] == "1" else 1)
-    return round(rate, digits)
+    return float(f"{rate:.{1 if f'{rate:e}'[0] == '1' else 0}e}")
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Return a running mean under a bell, with less of it at the ends."""
-    places = np.arange(len(values))
-    bell = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, _PART * len(values))) ** 2)
-    return bell @ values / bell.sum(1)
+class StepClock(L.Callback):
+    """Takes the time from the end of one step to the end of the next, with all that happens between them."""
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[float, int]] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember when it was over."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        self._ends.append((time.perf_counter(), batch.lengths.numel()))
+
+    @property
+    def recordings_per_s(self) -> float:
+        """The median over all steps but the first."""
+        steps = zip(self._ends[:-1], self._ends[1:], strict=True)
+        return statistics.median(many / (end - before) for (before, _), (end, many) in steps)
+
+
+class Tried(NamedTuple):
+    """What a batch size brought.
+
+    Attributes:
+        size: Recordings of a batch.
+        recordings_per_s: How many went through in a second.
+        memory: Bytes that a step takes at its peak; on a CPU those of its tensors, as foreseen; None: not known.
+    """
+
+    size: int
+    recordings_per_s: float
+    memory: float | None
+
+
+def fastest(tried: Sequence[Tried]) -> int:
+    """Return the smallest size that is as fast as the fastest, within 5 %."""
+    most = max(each.recordings_per_s for each in tried)
+    return next(each.size for each in tried if each.recordings_per_s >= _AS_FAST * most)
+
+
+def available_memory() -> float | None:
+    """Return the bytes that this machine, or the container that this runs in, has left; None where nobody says."""
+    left = []
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        left.append(float(lines["MemAvailable"].split()[0]) * 1024)
+    if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
+        left.append(float(most) - float((group / "memory.current").read_text()))
+    return min(left, default=None)

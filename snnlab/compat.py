@@ -1,0 +1,90 @@
+"""What snnlab takes of other libraries that they do not promise to keep; `tests/test_compat.py` says where it changed.
+
+Hydra's private parts stand in `snnlab.config.hydra_guard`, since composing imports no torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as of_all_modules
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNormNd  # noqa: F401  # above those of 1, 2 and 3 dimensions
+from torch.nn.modules.conv import _ConvNd as ConvNd
+from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd  # noqa: F401
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._pytree import tree_iter as tree_iter
+
+# The versions that all of this was seen in.
+SEEN = {"torch": "2.13", "lightning": "2.6"}
+
+# How Lightning's fit loop calls, in itself and in its state, the number of batches that loggers are told.
+STEPPED = "_batches_that_stepped"
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# GNU's, Intel's and LLVM's OpenMP, as they are called in torch's folder; the latter two know GNU's entry points too.
+_OPENMP = ("libgomp*", "libiomp5*", "libomp*")
+_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def bare(layer: nn.Module) -> bool:
+    """Return whether a layer has no hook, and there is none for all layers: whether nobody looks at it."""
+    return not any(getattr(layer, name) or getattr(of_all_modules, f"_global{name}") for name in _HOOKS)
+
+
+def convolve(layer: ConvNd, x: Tensor, weight: Tensor) -> Tensor:
+    """Return what a convolution makes of x with another weight and no bias, in whichever way it pads, without hooks."""
+    return layer._conv_forward(x, weight, None)  # type: ignore[operator]
+
+
+def graph_is_kept() -> bool:
+    """Return whether the graph outlives the backward pass that runs, as with `retain_graph`; it may where none says."""
+    keeps = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
+    return keeps is None or keeps()
+
+
+def batches_that_stepped(trainer: Any) -> int:
+    """Return the step under which Lightning tells loggers what comes next."""
+    return getattr(trainer.fit_loop.epoch_loop, STEPPED)
+
+
+def run_in_team(body: Callable[[int, int], None], threads: int) -> bool:
+    """Call `body(thread, threads)` in each thread of the OpenMP library that torch has loaded; False where it cannot.
+
+    Args:
+        body: What is done; it must not raise.
+        threads: How many.
+    """
+    library = openmp()
+    if library is None:
+        return False
+    inner = _BODY(lambda _: body(library.omp_get_thread_num(), library.omp_get_num_threads()))
+    library.GOMP_parallel(inner, None, threads, 0)
+    return True
+
+
+@lru_cache(maxsize=1)
+def openmp() -> ctypes.CDLL | None:
+    """Return the OpenMP library that torch has loaded, if it has the entry point that is needed."""
+    folder = Path(torch.__file__).parent / "lib"
+    for path in (path for name in _OPENMP for path in sorted(folder.glob(name))):
+        library = ctypes.CDLL(str(path))  # loaded already, and not a second time
+        if hasattr(library, "GOMP_parallel"):
+            library.GOMP_parallel.argtypes = (_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+            library.GOMP_parallel.restype = None
+            return library
+    return None
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's allocator to keep what is freed; return whether it does: other C libraries have no such setting."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    # No block of its own for large requests, and no end of the heap given back: -1 is never.
+    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))

@@ -1,1 +1,0 @@
-"""What is found out in a few training steps before a training: a learning rate, a batch size."""

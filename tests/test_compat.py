@@ -1,0 +1,131 @@
+"""Private parts of other libraries are there, and do what they did in the versions that they were seen in."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab import compat
+
+ROOT = Path(__file__).parents[1]
+# Where private parts may stand besides `compat`, and why.
+ELSEWHERE = {
+    "snnlab/config/hydra_guard.py": "Hydra's, since composing imports no torch",
+    "snnlab/compiled.py": "numba's stamp of its cache, with the kernels",
+}
+_IMPORT = re.compile(
+    r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
+    re.MULTILINE,
+)
+_USE = re.compile(
+    r"ctypes\.CDLL|torch\._C\b|numba\.[\w.]*\._|_batches_that_stepped|\._conv_forward\b|\._forward_hooks\b"
+)
+
+
+def seen(what: str, name: str) -> str:
+    """Return what a failure says."""
+    return f"{what} of {name} was seen in {compat.SEEN[name]}; {version(name)} has another: look at snnlab/compat.py"
+
+
+def test_no_other_file_knows_private_parts() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "snnlab").rglob("*.py")
+        if _IMPORT.search(text := path.read_text(encoding="utf-8")) or _USE.search(text)
+    }
+    assert found - ELSEWHERE.keys() == {"snnlab/compat.py"}
+
+
+def test_every_part_has_a_test_here() -> None:
+    tree = ast.parse((ROOT / "snnlab" / "compat.py").read_text(encoding="utf-8"))
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert {name for name in names if f"compat.{name}" not in text} == set()
+
+
+def test_hooks_are_seen_on_a_layer_and_on_all() -> None:
+    layer, name = nn.Linear(1, 1), seen("where hooks are kept", "torch")
+    assert compat.bare(layer), name
+    registers = (
+        layer.register_forward_hook,
+        layer.register_forward_pre_hook,
+        layer.register_full_backward_hook,
+        layer.register_full_backward_pre_hook,
+        nn.modules.module.register_module_forward_hook,
+    )
+    for register in registers:
+        handle = register(lambda *_: None)
+        assert not compat.bare(layer), name
+        handle.remove()
+        assert compat.bare(layer), name
+
+
+def test_a_convolution_pads_in_its_own_way_without_its_hooks() -> None:
+    layer = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
+    x = torch.rand(1, 1, 4, 4)
+    expected = layer(x)
+    layer.register_forward_hook(lambda *_: pytest.fail("a hook was called"))
+    assert torch.equal(compat.convolve(layer, x, layer.weight), expected), seen("_conv_forward", "torch")
+
+
+def test_classes_are_above_those_of_each_dimension() -> None:
+    for dims in (1, 2, 3):
+        assert issubclass(getattr(nn, f"Conv{dims}d"), compat.ConvNd), seen("_ConvNd", "torch")
+        assert issubclass(getattr(nn, f"ConvTranspose{dims}d"), compat.ConvTransposeNd), seen(
+            "_ConvTransposeNd", "torch"
+        )
+        assert issubclass(getattr(nn, f"BatchNorm{dims}d"), compat.BatchNormNd), seen("_BatchNorm", "torch")
+
+
+def test_operations_go_through_a_dispatch_mode() -> None:
+    class Names(compat.TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.made: list[Tensor] = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            made = func(*args, **(kwargs or {}))
+            self.made += [part for part in compat.tree_iter(made) if isinstance(part, Tensor)]
+            return made
+
+    with Names() as names:
+        torch.ones(3).max(0)
+    assert [tuple(made.shape) for made in names.made][-2:] == [(), ()], seen("TorchDispatchMode", "torch")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_graph_that_is_kept_is_known_in_its_backward_pass(kept: bool) -> None:
+    said: list[bool] = []
+    x = torch.ones(1, requires_grad=True)
+    y = x * 2
+    y.register_hook(lambda _: said.append(compat.graph_is_kept()))
+    y.backward(retain_graph=kept)
+    assert said == [kept], seen("_get_current_graph_task_keep_graph", "torch")
+
+
+def test_the_openmp_library_of_torch_takes_tasks() -> None:
+    if platform.system() != "Linux":
+        pytest.skip("torch's threads are of another library here")
+    assert compat.openmp() is not None, seen("libgomp", "torch")
+    calls: list[tuple[int, int]] = []
+    assert compat.run_in_team(lambda n, of: calls.append((n, of)), 2)
+    assert sorted(calls) == [(0, 2), (1, 2)], seen("GOMP_parallel", "torch")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no such setting in other C libraries")
+def test_glibc_can_be_told_to_keep_memory() -> None:
+    assert compat.keep_freed_memory()  # that it does then is counted in tests/training/test_heap.py
+
+
+def test_lightning_counts_the_steps_of_loggers() -> None:
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, barebones=False)
+    assert compat.batches_that_stepped(trainer) == 0, seen(compat.STEPPED, "lightning")
+    assert compat.STEPPED in trainer.fit_loop.state_dict()["epoch_loop.state_dict"], seen(compat.STEPPED, "lightning")
