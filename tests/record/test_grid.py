@@ -63,11 +63,11 @@ def test_what_is_printed_has_validation_before_test_and_says_what_is_missing(
 
 
 def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
-    page = runs_page(grid.folder, [])
+    page = runs_page(grid.folder, []).html()
     assert "Over seeds" in page
     assert "60.00% ± 14.14%" in page
     (grid.folder / "grid.json").unlink()
-    assert "Over seeds" not in runs_page(grid.folder, [])
+    assert "Over seeds" not in runs_page(grid.folder, []).html()
 
 
 def test_where_nothing_was_tested_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -94,11 +94,11 @@ def test_the_page_of_a_grid_is_headed_by_its_experiment_and_has_what_was_swept_a
         with (make_run(folder / f"{number}_0", config={"model": {"layers": layers}}) / "config.yaml").open("a") as file:
             file.write("name: conv_lif_nmnist\n")
     lines = [read_line(folder / f"{number}_0") for number in (0, 1)]
-    plain = runs_page(folder, lines)
+    plain = runs_page(folder, lines).html()
     assert "<h1>conv_lif_nmnist</h1>" in plain
     assert re.findall(r"<th>([^<]*tau_mem)</th>", plain) == ["model.layers.*.tau_mem"]
     Grid(folder, [], ["neuron.tau_mem"], {f"{number}_0": {"neuron.tau_mem": str(number)} for number in (0, 1)}).write()
-    text = runs_page(folder, lines)
+    text = runs_page(folder, lines).html()
     assert re.findall(r"<th>([^<]*tau_mem)</th>", text) == ["neuron.tau_mem"]
     assert "<td>80.00%</td>" in text
 
