@@ -122,8 +122,8 @@ def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool)
     """Return tables of chosen columns, and what has to be said below them; see `paper_text`."""
     rows = [row for part in found.parts for row in part.rows]
     seeds = sorted({len(row.seeds) for row in rows})
-    over = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    notes = [f"Mean ± standard deviation over {over} seeds, of the epoch that was chosen on validation recordings."]
+    over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
+    notes = [f"Mean ± standard deviation over {over}, of the epoch that was chosen on validation recordings."]
     notes += [f"† {row.arm} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
     groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]
     return [_paper(title, parts, columns, by_dataset) for title, parts in groups], notes

@@ -233,3 +233,47 @@ def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pyt
         main([str(tmp_path / "nowhere")], 0.0)
     assert main([str(suite), "--format=json"], 0.0) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "mine"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Return a suite of two arms on two datasets, one of them on one alone."""
+    arms = {"lif": {"overrides": []}, "gru": {"overrides": [], "role": "baseline", "datasets": ["digits"]}}
+    page = {"arms": arms, "datasets": {"digits": [], "gestures": []}}
+    folder = make_suite(tmp_path / "two", {"lif": [0.9, 0.8], "gru": [0.7, 0.75]}, seeds=(0, 1), page=page)
+    make_run(folder / "runs/gestures/lif/0", 0, 0.6)
+    return folder
+
+
+def test_a_papers_table_has_chosen_columns_and_datasets_as_columns(two: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(two), "--by", "dataset", "--format", "csv"], 0.0) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows == [
+        ["arm", "digits", "gestures"],
+        ["lif †", "85.0 ± 7.1", "60.0"],
+        ["gru (baseline)", "72.5 ± 3.5", ""],
+    ]
+    assert main([str(two), "--columns", "test_accuracy,params", "--by", "dataset", "--format", "json"], 0.0) == 0
+    page = json.loads(capsys.readouterr().out)
+    (table,) = page["tables"]
+    assert table["columns"][1:3] == ["digits, test accuracy (%)", "digits, parameters"]
+    assert page["notes"][1:] == ["† lif on gestures: seed 1 missing"]
+
+
+@pytest.mark.parametrize("form", [None, "md", "tex", "csv"])
+def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.CaptureFixture[str], form: str | None):
+    options = [] if form is None else ["--format", form]
+    assert main([str(two), "--columns", "params", *options], 0.0) == 0
+    out = capsys.readouterr().out
+    assert out.count("parameters") == 2
+    assert "accuracy" not in out
+    assert form == "csv" or "seed 1 missing" in out  # what flags a row is said in every form that people read
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--columns", "parms"], "no column parms. Did you mean 'params'?"), (["--by", "arm"], "--by must be dataset")],
+)
+def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], message: str):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        main([str(two), *options], 0.0)
