@@ -18,7 +18,10 @@ _NAMES = ("backslash", "asciitilde", "asciicircum", "less", "greater", "bar")
 _SIGNS = str.maketrans(
     {sign: f"\\{sign}" for sign in "{}$&#%_"}
     | {sign: f"\\text{name}{{}}" for sign, name in zip("\\~^<>|", _NAMES, strict=True)}
-    | {sign: f"$\\{name}$" for sign, name in zip("±≈µ×→†", ("pm", "approx", "mu", "times", "to", "dagger"), strict=True)}
+    | {
+        sign: f"$\\{name}$"
+        for sign, name in zip("±≈µ×→†", ("pm", "approx", "mu", "times", "to", "dagger"), strict=True)
+    }
     | {"[": "{[}", "]": "{]}", '"': "''"}
 )
 

@@ -30,6 +30,7 @@ class Table:
         rows: The texts; empty where there is nothing.
         title: What stands above.
         words: Which columns are words, the others being figures; those until the first of them name a row.
+        sentences: Which of these need room for a sentence.
         faint: Which rows are not to be held against the others.
         dim: Which columns are not to choose by.
         sum: Whether the last row is that of all others.
@@ -39,6 +40,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     title: str = ""
     words: Collection[int] = (0,)
+    sentences: Collection[int] = ()
     faint: Collection[int] = ()
     dim: Collection[int] = ()
     sum: bool = False
@@ -95,8 +97,10 @@ class Table:
             self,
             head=[self.head[place] for place in columns],
             rows=[[row[place] for place in columns] for row in self.rows],
-            words=[number for number, place in enumerate(columns) if place in self.words],
-            dim=[number for number, place in enumerate(columns) if place in self.dim],
+            **{
+                kind: [number for number, place in enumerate(columns) if place in getattr(self, kind)]
+                for kind in ("words", "sentences", "dim")
+            },
         )
 
     def _least(self, place: int, texts: Sequence[str], width: int) -> int:
@@ -105,7 +109,7 @@ class Table:
         parts = [part for text in texts[1:] for part in (text.split() if words else [text])]
         longest = max(map(cell_len, parts), default=1)
         if words:
-            sentence = 0 if place == min(self.words) else min(_SENTENCE, max(map(cell_len, texts)))
+            sentence = min(_SENTENCE, max(map(cell_len, texts))) if place in self.sentences else 0
             longest = min(max(longest, sentence), width // 3)
         return max(longest, 1, *map(cell_len, texts[0].replace(" /", "_/").split()))
 

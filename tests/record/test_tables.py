@@ -11,7 +11,7 @@ from snnlab.record.tables import Table, csv_text
 def test_on_a_narrow_console_columns_move_below_and_no_figure_is_broken(width: int):
     head = ["#", "arm", "test accuracy (%)", "spikes / sample", *[f"operations / step {n}" for n in range(6)], "flags"]
     row = ["1", "linear_counts (baseline)", "50.6 ± 9.7", "1,234,567", *["40.5 k"] * 6, "a long remark " * 4]
-    found = Table(head, [row], "digits", [1, 10]).pieces(width)
+    found = Table(head, [row], "digits", [1, 10], [10]).pieces(width)
     assert [text for piece, _ in found for text in piece.head if text not in head[:2]] == head[2:]
     assert all(piece.head[:2] == head[:2] and piece.rows[0][:2] == row[:2] for piece, _ in found)
     assert [piece.title for piece, _ in found] == ["digits", *[""] * (len(found) - 1)]

@@ -162,7 +162,8 @@ def _figures(part: Part, about: str) -> Table:
         runs = [f"{len(row.seeds)}/{row.asked}"] if accuracy else []
         said = ["; ".join(row.flags)] if flagged else []
         rows.append([part.rank(row), _name(row), *runs, *(_text(row, c) for c in columns), *said])
-    return Table(head, rows, part.dataset + _TITLES[about], [1, len(head) - 1] if flagged else [1])
+    said = [len(head) - 1] if flagged else []
+    return Table(head, rows, part.dataset + _TITLES[about], [1, *said], said)
 
 
 def _published(part: Part) -> Table:
@@ -175,7 +176,7 @@ def _published(part: Part) -> Table:
         for one in part.published
     ]
     faint = [place for place, one in enumerate(part.published) if one.on_test]
-    return Table(head, rows, f"{part.dataset}: published by others, not ranked", [0, 2, 5, 6, 7], faint)
+    return Table(head, rows, f"{part.dataset}: published by others, not ranked", [0, 2, 5, 6, 7], [5, 6, 7], faint)
 
 
 def _controls(found: SuiteTable) -> list[str]:
