@@ -56,7 +56,7 @@ class Anytime(NamedTuple):
 
     def draw(self) -> Figure:
         """Draw the rows, in the style of the pictures around."""
-        from snnlab.record.pictures.anytime import draw_anytime
+        from snnlab.record.pictures.answers import draw_anytime
 
         return draw_anytime(self.rows, self.clock, self.chosen)
 

@@ -280,8 +280,7 @@ def _write(
 def _figures(values: dict[str, Any], dt: float | None) -> Iterator[tuple[str, Figure]]:
     import numpy as np
 
-    from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
-    from snnlab.record.pictures.goals import draw_errors
+    from snnlab.record.pictures.answers import draw_accuracy_over_time, draw_confusion, draw_errors
 
     if "error_over_time" in values:
         yield "error_over_time", draw_errors(values["error_over_time"], dt)

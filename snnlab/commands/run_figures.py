@@ -17,10 +17,8 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.record.anytime import answered, anytime
 from snnlab.record.evaluation import findings
 from snnlab.record.pictures import default_style, draw_answer, draw_recording
-from snnlab.record.pictures.anytime import draw_anytime
+from snnlab.record.pictures.answers import draw_accuracy_over_time, draw_anytime, draw_confusion, draw_errors
 from snnlab.record.pictures.callback import see
-from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
-from snnlab.record.pictures.goals import draw_errors
 from snnlab.record.report.curves import curves, draw_curve
 from snnlab.record.run_folder import METRICS, PREDICTIONS
 

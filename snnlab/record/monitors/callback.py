@@ -92,7 +92,7 @@ class Monitors(L.Callback):
         writers = _tensorboards(trainer)
         if self._vitals is None or self._drawn_at == self._looked_at or not writers:
             return
-        from snnlab.record.pictures.gradients import draw_gradients
+        from snnlab.record.pictures.layers import draw_gradients
         from snnlab.record.pictures.style import default_style, render
 
         self._drawn_at = self._looked_at

@@ -13,8 +13,7 @@ import numpy as np
 from snnlab.record.anytime import Clock, answered, anytime
 from snnlab.record.evaluation import findings
 from snnlab.record.marks import limits, marks
-from snnlab.record.pictures.anytime import draw_anytime
-from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
+from snnlab.record.pictures.answers import draw_accuracy_over_time, draw_anytime, draw_confusion
 from snnlab.record.pictures.style import default_style
 from snnlab.record.report.curves import draw_curves, learned_rows
 from snnlab.record.report.page import Page, Picture
@@ -174,5 +173,5 @@ def _last_pictures(folder: Path) -> Iterator[Picture]:
         said.setLevel(before)
     for tag in events.Tags()["images"]:
         first, *rest = tag.removeprefix("pictures/").split("/")
-        what = " of ".join([_KINDS.get(kind, kind) for kind in rest[:1]] + rest[1:])
+        what = " of ".join([*(_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
         yield f"{first.replace('_', ' ')}: {what}" if what else first, events.Images(tag)[-1].encoded_image_string
