@@ -5,7 +5,8 @@ Axes: K classes or values, N recordings, T steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -250,6 +251,25 @@ def draw_labels(
     share = f"{(answers == target)[labelled].mean():.1%} of {many} labelled steps are right" if many else "no labels"
     title(ax, share)
     return figure
+
+
+def draw_findings(
+    found: Mapping[str, Any], names: Sequence[str], dt: float | None, *, labelled_steps: bool = False
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the name and figure of each picture of what an evaluation has found.
+
+    Args:
+        found: See `snnlab.record.evaluation.findings`.
+        names: What classes are called.
+        dt: Length of a step, ms, or None.
+        labelled_steps: Whether steps have labels of their own.
+    """
+    if "error_over_time" in found:
+        yield "error_over_time", draw_errors(found["error_over_time"], dt)
+        return
+    yield "confusion", draw_confusion(np.array(found["confusion"]), names)
+    accuracy = np.array(found["accuracy_over_time"])
+    yield "accuracy_over_time", draw_accuracy_over_time(accuracy, dt, labelled_steps=labelled_steps)
 
 
 def draw_errors(errors: Mapping[str, Sequence[float]], dt: float | None) -> Figure:

@@ -13,7 +13,7 @@ import numpy as np
 from snnlab.record.anytime import Clock, answered, anytime
 from snnlab.record.evaluation import findings
 from snnlab.record.marks import limits, marks
-from snnlab.record.pictures.answers import draw_accuracy_over_time, draw_anytime, draw_confusion
+from snnlab.record.pictures.answers import draw_anytime, draw_findings
 from snnlab.record.pictures.style import default_style
 from snnlab.record.report.curves import draw_curves, learned_rows
 from snnlab.record.report.page import Page, Picture
@@ -22,6 +22,7 @@ from snnlab.record.run_reading import Recorded
 from snnlab.record.runs_table import flat
 
 _STAGES = {"test": "test", "val": "validation"}
+_FINDINGS = {"confusion": "answers by class", "accuracy_over_time": "accuracy against time"}
 _KINDS = {"events": "events", "events_over_time": "events over time", "readout": "readout"}
 
 
@@ -151,10 +152,8 @@ def _answers(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | Non
         targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
         found = findings(targets, readout, answers, names)
         with default_style():
-            confusion = draw_confusion(np.array(found["confusion"]), names)
-            over_time = draw_accuracy_over_time(np.array(found["accuracy_over_time"]), dt)
-        yield f"{words} recordings: answers by class", confusion
-        yield f"{words} recordings: accuracy against time", over_time
+            drawn = list(draw_findings(found, names, dt))
+        yield from ((f"{words} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
 
 
 def _last_pictures(folder: Path) -> Iterator[Picture]:
