@@ -42,7 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     if options.get("--by", "dataset") != "dataset":
         raise ConfigError(f"bench table: --by must be dataset, got {options['--by']}")
 
-    from snnlab.console import until_nobody_reads
+    from snnlab.console import say, until_nobody_reads
     from snnlab.record.suite.tables import FORMS, chosen_columns, paper_tables, paper_text, print_table, read_table
 
     form = options.get("--format")
@@ -59,7 +59,7 @@ def main(arguments: list[str], started: float) -> int:
             tables, notes = paper_tables(found, columns, by_dataset)
             for table in tables:
                 table.print()
-            print(*notes, sep="\n")
+            say(*notes)
         return 0
     with until_nobody_reads():
         if form is None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     import lightning as L
     import numpy as np
-    from matplotlib.figure import Figure
 
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
@@ -47,18 +46,6 @@ class Anytime(NamedTuple):
             return of_rows
         val, test = (None if row is None else asdict(row) for row in (self.on_val, self.chosen))
         return {**of_rows, "asked": self.asked, "on_val": val, "on_test": test}
-
-    def as_csv(self) -> str:
-        """Return the rows as a table."""
-        from snnlab.record.anytime import as_csv
-
-        return as_csv(self.rows, self.clock)
-
-    def draw(self) -> Figure:
-        """Draw the rows, in the style of the pictures around."""
-        from snnlab.record.pictures.answers import draw_anytime
-
-        return draw_anytime(self.rows, self.clock, self.chosen)
 
 
 class Early(NamedTuple):
@@ -172,12 +159,12 @@ def clock_of(settings: DataSettings) -> Clock:
 
 def told_early(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what came out, in words."""
-    unit = found["unit"]
+    from snnlab.record.tables import Table
+
+    spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
+    head = ["sure", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the network is so sure:"
-    spikes = "" if found["thresholds"][0]["spikes"] is None else f"  {'mean spikes':>11}"
-    yield f"  {'sure':>8}  {'accuracy':>8}  {f'mean {unit}':>10}  {'before its end':>14}{spikes}"
-    for row in found["thresholds"]:
-        yield "  " + _told(row)
+    yield Table(head, list(map(_cells, found["thresholds"])), words=()).text()
     if "asked" not in found:
         return
     wanted = f"{found['asked']:.1%} of the validation recordings"
@@ -185,11 +172,11 @@ def told_early(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"no threshold answers {wanted} right; a lower --accuracy may be reached"
         return
     yield f"the threshold that answers {wanted} right soonest, on those and on the test recordings:"
-    for part, name in (("on_val", "validation"), ("on_test", "test")):
-        yield f"  {_told(found[part])}  {name}"
+    both = [["validation", *_cells(found["on_val"])], ["test", *_cells(found["on_test"])]]
+    yield Table(["recordings", *head[: len(both[0]) - 1]], both).text()
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any]) -> list[str]:
     threshold = "the end" if row["threshold"] is None else f"{row['threshold']:.4g}"
-    spikes = "" if row["spikes"] is None else f"  {row['spikes']:>11,.0f}"
-    return f"{threshold:>8}  {row['accuracy']:>8.1%}  {row['latency']:>10.1f}  {row['early']:>14.1%}{spikes}"
+    spikes = [] if row["spikes"] is None else [f"{row['spikes']:,.0f}"]
+    return [threshold, f"{row['accuracy']:.1%}", f"{row['latency']:.1f}", f"{row['early']:.1%}", *spikes]

@@ -259,19 +259,22 @@ def _write(
     from matplotlib.image import imsave
 
     from snnlab.files import unwritable, write_json, write_npz, write_text
-    from snnlab.record.pictures.answers import draw_findings
+    from snnlab.record.anytime import as_csv
+    from snnlab.record.pictures.answers import draw_anytime, draw_findings
     from snnlab.record.pictures.style import default_style, render
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
-            drawn = [("anytime", anytime.draw())] if anytime else []
+            drawn = []
+            if anytime:
+                drawn.append(("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen)))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
             for name, figure in (*draw_findings(values, names, dt, labelled_steps=each), *drawn):
                 imsave(folder / f"{name}.png", render(figure))
         if anytime:
-            write_text(folder / "anytime.csv", anytime.as_csv())
+            write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

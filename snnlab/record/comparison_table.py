@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from snnlab.console import say
 from snnlab.record.arms import Arm
 from snnlab.record.statistics import accuracy_interval, mcnemar
 from snnlab.record.tables import Table
@@ -15,7 +16,7 @@ def print_comparison(arms: Sequence[Arm]) -> None:
     head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
     Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
     for verdict in verdicts(arms):
-        print(verdict.sentence, *_each_seed(verdict), sep="\n")
+        say(verdict.sentence, *_each_seed(verdict))
 
 
 def _each_seed(verdict: Verdict) -> list[str]:

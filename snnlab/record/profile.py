@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 
 from snnlab.files import write_json, write_text
 from snnlab.record.tables import Table
@@ -75,6 +73,4 @@ def as_text(record: dict[str, Any]) -> str:
     steps = f"mean of {record['steps']} steps of {record['samples_per_step']:.0f} samples"
     title = f"profile: {steps}, {record['device']}; {record['step_ms']:.1f} ms by the clock"
     head = ("part of a step", "forward (ms)", "backward (ms)", "both (ms)", "share")
-    text = io.StringIO()
-    Console(file=text, width=_WIDTH).print(Table(head, rows, title, sum=True).rich())
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    return Table(head, rows, title, sum=True).text(_WIDTH)

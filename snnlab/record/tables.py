@@ -10,6 +10,7 @@ from typing import Any
 
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table as RichTable
 
 from snnlab.console import table_console
@@ -54,6 +55,16 @@ class Table:
         console = table_console(width)
         for piece, widths in self.pieces(console.width) if self.rows else ():
             console.print(piece.rich(widths))
+
+    def text(self, width: int = 80) -> str:
+        """Return the table as lines of text; nothing stands behind them.
+
+        Args:
+            width: Characters.
+        """
+        file = io.StringIO()
+        Console(file=file, width=width, markup=False, highlight=False).print(self.rich())
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
     def rich(self, widths: Sequence[int | None] | None = None) -> RichTable:
         """Return the table for rich, its columns as wide as is said."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snnlab.console import say
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.files import json_text, unwritable, write_text
 from snnlab.record.rendering import render
@@ -58,9 +59,9 @@ def print_table(folder: Path, best_on_test: bool = False) -> None:
     for part in found.parts:
         for table in tables(part):
             table.print()
-        print(*remarks(part), sep="\n")
+        say(*remarks(part))
         Table(("", ""), part.protocol, f"{part.dataset}: protocol", (0, 1)).print()
-    print(*(f"control {line}" for line in _controls(found)), *found.problems, sep="\n")
+    say(*(f"control {line}" for line in _controls(found)), *found.problems)
 
 
 def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
@@ -125,6 +126,7 @@ def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool)
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
     notes = [f"Mean ± standard deviation over {over}, of the epoch that was chosen on validation recordings."]
     notes += [f"† {row.arm} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
+    notes += [BEST_ON_TEST] if any(column.key == "best_test_accuracy" for column in columns) else []
     groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]
     return [_paper(title, parts, columns, by_dataset) for title, parts in groups], notes
 
