@@ -100,7 +100,9 @@ def read_arm(folder: Path) -> Arm:
     runs.sort(key=lambda run: run.seed)
     if twice := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
         raise RecordError(f"{folder}: there are several runs with seed {twice[0]}; name a folder with one of each")
-    if other := list(differing([settings_of(flat(run.config)) for run in runs])):
+    # What an older run does not know yet is as null.
+    settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
+    if other := list(differing(settings)):
         raise RecordError(f"{folder}: its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return arm_of(name, runs)

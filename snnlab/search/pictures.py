@@ -1,4 +1,9 @@
-"""Pictures of a search: which setting mattered, where good trials lie, the front between two objectives."""
+"""Pictures of a search: which setting mattered, where good trials lie, the front between two objectives.
+
+`optuna.visualization.matplotlib` cannot stand in for them: it draws through pyplot, whose figures, backend and
+style are the user's (it sets `plt.style.use("ggplot")`), its axes do not say that they are logarithmic, and a front has
+two or three objectives and no numbers of trials.
+"""
 
 from __future__ import annotations
 

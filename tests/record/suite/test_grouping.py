@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from snnlab.errors import RecordError
 from snnlab.record.arms import read_arm
 from snnlab.record.groups import names_of
 from snnlab.record.suite.reading import read
@@ -37,6 +38,15 @@ def test_runs_on_gpus_of_their_own_are_one_row(tmp_path: Path):
 def read_arm_of(folder: Path, left_out: int) -> list[int]:
     shutil.rmtree(folder / f"{left_out}_0")
     return read_arm(folder).seeds
+
+
+def test_a_setting_that_an_older_run_does_not_know_is_as_null(tmp_path: Path):
+    make_run(tmp_path / "x/0_0", 0)
+    make_run(tmp_path / "x/1_1", 1, config={"optimizer": {"groups": None}})
+    assert read_arm(tmp_path / "x").seeds == [0, 1]
+    make_run(tmp_path / "x/2_2", 2, config={"optimizer": {"groups": {"biases": {"lr": 1}}}})
+    with pytest.raises(RecordError, match=r"differ in more than their seed: optimizer\.groups"):
+        read_arm(tmp_path / "x")
 
 
 def test_a_name_has_no_more_than_tells_groups_apart():
