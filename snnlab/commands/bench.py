@@ -9,7 +9,7 @@ from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import is_override
 
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
-       snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
+       snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test] [--columns KEY,... [--by dataset]]
        snnlab bench compare A B [C ...]
 
 suite=NAME trains arms on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml says, and makes a

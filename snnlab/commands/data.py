@@ -195,8 +195,7 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
     import numpy as np
     from matplotlib.image import imsave
 
-    from snnlab.record.pictures.classes import draw_classes
-    from snnlab.record.pictures.event_times import draw_event_times
+    from snnlab.record.pictures.recordings import draw_classes, draw_event_times
     from snnlab.record.pictures.style import default_style, render
 
     some = int(np.argmax(store.sizes > 0))

@@ -142,10 +142,12 @@ def clock_of(settings: DataSettings) -> Clock:
 
 def told_early(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what came out, in words."""
+    from snnlab.record.tables import Table
+
+    spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
+    head = ["sure", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the network is so sure:"
-    spikes = "" if found["thresholds"][0]["spikes"] is None else f"  {'mean spikes':>11}"
-    yield f"  {'sure':>8}  {'accuracy':>8}  {'mean ' + found['unit']:>10}  {'before its end':>14}{spikes}"
-    yield from map(_told, found["thresholds"])
+    yield Table(head, list(map(_cells, found["thresholds"])), words=()).text()
     if "asked" not in found:
         return
     wanted = f"{found['asked']:.1%} of the validation recordings"
@@ -153,11 +155,11 @@ def told_early(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"no threshold answers {wanted} right; a lower --accuracy may be reached"
         return
     yield f"the threshold that answers {wanted} right soonest, on those and on the test recordings:"
-    yield f"{_told(found['on_val'])}  validation"
-    yield f"{_told(found['on_test'])}  test"
+    both = [["validation", *_cells(found["on_val"])], ["test", *_cells(found["on_test"])]]
+    yield Table(["recordings", *head[: len(both[0]) - 1]], both).text()
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any]) -> list[str]:
     threshold = "the end" if row["threshold"] is None else f"{row['threshold']:.4g}"
-    spikes = "" if row["spikes"] is None else f"  {row['spikes']:>11,.0f}"
-    return f"  {threshold:>8}  {row['accuracy']:>8.1%}  {row['latency']:>10.1f}  {row['early']:>14.1%}{spikes}"
+    spikes = [] if row["spikes"] is None else [f"{row['spikes']:,.0f}"]
+    return [threshold, f"{row['accuracy']:.1%}", f"{row['latency']:.1f}", f"{row['early']:.1%}", *spikes]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from snnlab.errors import ConfigError, listing
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import Figure
 
     from snnlab.commands.early import Anytime
     from snnlab.config.schema import Experiment
@@ -255,35 +253,21 @@ def _write(
 
     from snnlab.files import unwritable, write_json, write_npz, write_text
     from snnlab.record.anytime import as_csv
-    from snnlab.record.pictures.anytime import draw_anytime
+    from snnlab.record.pictures.answers import draw_anytime, draw_findings
     from snnlab.record.pictures.style import default_style, render
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
-            drawn = [
-                *_figures(values, dt),
-                *([("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen))] if anytime else []),
-            ]
-            for name, figure in drawn:
+            drawn = []
+            if anytime:
+                drawn.append(("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen)))
+            names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
+            for name, figure in (*draw_findings(values, names, dt, labelled_steps=each), *drawn):
                 imsave(folder / f"{name}.png", render(figure))
         if anytime:
             write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error
-
-
-def _figures(values: dict[str, Any], dt: float | None) -> Iterator[tuple[str, Figure]]:
-    import numpy as np
-
-    from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
-    from snnlab.record.pictures.goals import draw_errors
-
-    if "error_over_time" in values:
-        yield "error_over_time", draw_errors(values["error_over_time"], dt)
-        return
-    yield "confusion", draw_confusion(np.array(values["confusion"]), list(values["accuracy_of_class"]))
-    accuracy, each = np.array(values["accuracy_over_time"]), values["targets"] == "steps"
-    yield "accuracy_over_time", draw_accuracy_over_time(accuracy, dt, labelled_steps=each)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -17,10 +16,8 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.record.anytime import answered, anytime
 from snnlab.record.evaluation import findings
 from snnlab.record.pictures import default_style, draw_answer, draw_recording
-from snnlab.record.pictures.anytime import draw_anytime
+from snnlab.record.pictures.answers import draw_anytime, draw_findings
 from snnlab.record.pictures.callback import see
-from snnlab.record.pictures.confusion import draw_accuracy_over_time, draw_confusion
-from snnlab.record.pictures.goals import draw_errors
 from snnlab.record.report.curves import curves, draw_curve
 from snnlab.record.run_folder import METRICS, PREDICTIONS
 
@@ -73,14 +70,10 @@ def _of_answers(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
     settings = assemble.data_settings(run.experiment)
     names = run.recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     targets, readout, answers = (run.predictions[f"{part}_{what}"] for what in ("target", "readout", "answers"))
-    found, dt = findings(targets, readout, answers, names), settings.step_ms
-    if "error_over_time" in found:
-        return {"error_over_time": partial(draw_errors, found["error_over_time"], dt)}
-    accuracy, each = np.array(found["accuracy_over_time"]), settings.targets == "steps"
-    pictures: dict[str, Callable[[], Figure]] = {
-        "confusion": partial(draw_confusion, np.array(found["confusion"]), names),
-        "accuracy_over_time": partial(draw_accuracy_over_time, accuracy, dt, labelled_steps=each),
-    }
+    found, each = findings(targets, readout, answers, names), settings.targets == "steps"
+    drawn = partial(draw_findings, found, names, settings.step_ms, labelled_steps=each)
+    what = ["error_over_time"] if "error_over_time" in found else ["confusion", "accuracy_over_time"]
+    pictures: dict[str, Callable[[], Figure]] = {name: lambda name=name: dict(drawn())[name] for name in what}
     seen = None if no_early_answers(run.experiment, settings) else answered(run.predictions, part)
     if seen is not None:
         clock = clock_of(settings)

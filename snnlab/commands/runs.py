@@ -18,7 +18,7 @@ USAGE = """usage: snnlab runs [ACTION] [...]
   archive RUN ...    put each run into RUN.tar.gz beside it; the folder stays
 
 A KEY is one of a run's config.yaml, such as data.type or optimizer.lr, or one of its result.json, such as status,
-val/accuracy or test/loss.
+val/accuracy or test/loss; tags=WORD chooses the runs of snnlab train 'tags=[WORD, ...]'.
 
   snnlab runs
   snnlab runs list --where data.type=nmnist,status=completed --sort val/accuracy

@@ -15,6 +15,7 @@ from snnlab.errors import RecordError
 from snnlab.masking import masked
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from optuna import Study
 
 
@@ -35,8 +36,8 @@ def trials_now(folder: Path, page: Mapping[str, Any]) -> str:
         return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
 
 
-def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-    """Return the pictures that the search's trials so far are enough for, each with the name of its file.
+def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]:
+    """Return the pictures that the search's trials so far are enough for, each with its name.
 
     Args:
         folder: The search's folder.
@@ -45,12 +46,11 @@ def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, bytes]]:
     Raises:
         SnnlabError: if there is no study that can be read.
     """
-    from snnlab.search.pictures import draw
+    from snnlab.search.pictures import figures
     from snnlab.search.study import quiet_optuna
 
-    with _study(folder, page) as study, TemporaryDirectory() as place, quiet_optuna():
-        files = draw(study, list(page["sweep"]["objectives"]), Path(place) / "pictures")
-        return [(path.stem, path.read_bytes()) for path in files]
+    with _study(folder, page) as study, quiet_optuna():
+        return list(figures(study, list(page["sweep"]["objectives"])).items())
 
 
 @contextmanager

@@ -18,6 +18,7 @@ MAY_CHANGE = (
     "trainer.strategy",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
+    "tags",
     "logger",
     "pictures",
     "monitors",

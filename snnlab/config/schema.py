@@ -30,6 +30,7 @@ class Experiment:
     Args:
         name: Folder under `output_dir` for its runs.
         seed: Drives initialisation, order, augmentation and dropout, each by a stream of its own; >= 0.
+        tags: Words to find its runs by.
         model: `layers`, by name, in the order of computation; every `type` is a registered layer.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
@@ -77,6 +78,7 @@ class Experiment:
     loss: Node
     optimizer: Node
     trainer: Node
+    tags: Sequence[str] = ()
     neuron: Node | None = None
     scheduler: Node | None = None
     callbacks: Node | None = None

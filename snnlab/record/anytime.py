@@ -5,13 +5,13 @@ Axes: N recordings, T steps.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from snnlab.record.tables import csv_text
 
 # Of these all are shown; a threshold for an accuracy is chosen among more.
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
@@ -135,9 +135,5 @@ def chosen_threshold(seen: Answered, accuracy: float, clock: Clock) -> Row | Non
 
 def as_csv(rows: Sequence[Row], clock: Clock) -> str:
     """Return rows as `anytime.csv` holds them; the one without a threshold has none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["threshold", "accuracy", f"latency_{clock.unit}", "early", "spikes"])
-    for row in rows:
-        writer.writerow(["" if value is None else repr(value) for value in asdict(row).values()])
-    return text.getvalue()
+    cells = (["" if value is None else repr(value) for value in asdict(row).values()] for row in rows)
+    return csv_text(["threshold", "accuracy", f"latency_{clock.unit}", "early", "spikes"], cells)

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from snnlab.errors import DamagedError, RecordError, listing
+from snnlab.record.groups import differing, grouped, settings_of
 from snnlab.record.run_folder import REPEATED
 from snnlab.record.run_reading import Recorded, find_runs, read_ended
 from snnlab.record.runs_table import flat
 
 _log = logging.getLogger(__name__)
-# What may differ between the runs of an arm: the seed, and what is around a training.
-FREE = (
-    "seed",
-    "output_dir",
-    "name",
-    "threads",
-    "logger",
-    "pictures",
-    "monitors",
-    "checkpoint_every_s",
-    "trainer.enable_progress_bar",
-    "data.root",
-    "data.name",
-    "data.store_dir",
-    "data.download",
-    "data.num_workers",
-)
 
 
 class Arm(NamedTuple):
@@ -114,11 +98,11 @@ def read_arm(folder: Path) -> Arm:
         hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
         raise RecordError(f"{folder}: there is no run in it that was completed and tested{hint}")
     runs.sort(key=lambda run: run.seed)
-    seeds = [run.seed for run in runs]
-    if twice := [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]:
+    if twice := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
         raise RecordError(f"{folder}: there are several runs with seed {twice[0]}; name a folder with one of each")
-    settings = [settings_of(flat(run.config)) for run in runs]
-    if other := [key for key in settings[0] if any(s.get(key) != settings[0][key] for s in settings[1:])]:
+    # What an older run does not know yet is as null.
+    settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
+    if other := list(differing(settings)):
         raise RecordError(f"{folder}: its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return arm_of(name, runs)
@@ -197,15 +181,3 @@ def _completed(folder: Path, *, alone: bool) -> Recorded | None:
         _log.warning("%s; the run is left out", error)
         return None
     return run
-
-
-def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes a run what it is, but for its seed.
-
-    Args:
-        config: Its config.yaml by dotted keys.
-    """
-    found = {k: v for k, v in config.items() if not any(k == free or k.startswith(f"{free}.") for free in FREE)}
-    if isinstance(devices := found.get("trainer.devices"), list) and len(devices) == 1:
-        found["trainer.devices"] = 1  # runs at the same time have a GPU each
-    return found

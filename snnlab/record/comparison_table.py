@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
-from snnlab.console import table_console
+from snnlab.console import say
 from snnlab.record.arms import Arm
 from snnlab.record.statistics import accuracy_interval, mcnemar
+from snnlab.record.tables import Table
 from snnlab.record.verdicts import Verdict, verdicts
 
 
 def print_comparison(arms: Sequence[Arm]) -> None:
     """Print the arms, and for each two of them which is better, or that nobody can tell."""
-    console = table_console()
-    console.print(_arms(arms))
+    head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
+    Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
     for verdict in verdicts(arms):
-        for line in [verdict.sentence, *_each_seed(verdict)]:
-            console.print(line, soft_wrap=True)
+        say(verdict.sentence, *_each_seed(verdict))
 
 
 def _each_seed(verdict: Verdict) -> list[str]:
@@ -30,14 +28,9 @@ def _each_seed(verdict: Verdict) -> list[str]:
     return [f"  McNemar's p for the two networks of each seed: {each}"]
 
 
-def _arms(arms: Sequence[Arm]) -> Table:
-    head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
-    table = Table(*head, box=None, pad_edge=False)
-    for arm in arms:
-        each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
-        spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
-        shown = " ".join(f"{100 * value:.1f}" for value in each)
-        between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-        seeds = ", ".join(map(str, arm.seeds))
-        table.add_row(arm.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, arm.rows)
-    return table
+def _row(arm: Arm) -> tuple[str, ...]:
+    each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
+    spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
+    between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, arm.seeds))
+    return arm.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, arm.rows

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import say, table_console
+from snnlab.console import say
 from snnlab.data.inspection import PARTS, Group, Inspection, Label, Range, Value
 from snnlab.data.settings import DataSettings
+from snnlab.record.tables import Table
 
 # Recordings without events that are named.
 FEW = 5
@@ -24,11 +22,9 @@ def print_inspection(head: str, found: Inspection, settings: DataSettings, names
         settings: Window and bins.
         names: What the recordings without events are called.
     """
-    console = table_console()
     print(head)
-    console.print(groups_table("part", found.parts, with_parts=False))
-    for table in target_tables(found):
-        console.print(table)
+    for table in _tables(found):
+        table.print()
     if found.groups:
         print(f"  {_over_parts(found.groups, 'groups')}")
     if found.windows:
@@ -47,54 +43,48 @@ def _over_parts(numbers: Sequence[int], what: str) -> str:
     return f"{total:,} {what}: {' / '.join(f'{part:,}' for part in parts)} (train / val / test)"
 
 
-def target_tables(found: Inspection) -> Iterator[Table]:
-    """Yield a table of the classes, or values, or labels over time."""
+def _tables(found: Inspection) -> Iterator[Table]:
+    """Yield a table of the parts, and one of the classes, or values, or labels over time."""
+    yield _groups("part", found.parts, with_parts=False)
     if found.classes:
-        yield groups_table("class", found.classes, with_parts=True)
+        yield _groups("class", found.classes, with_parts=True)
     if found.values:
-        yield values_table(found.values)
+        head = ("value", *(head for part in (*PARTS, "all") for head in (part, "")))
+        yield Table(head, list(map(_value, found.values)))
     if found.labels:
-        yield labels_table(found.labels)
+        head = ("label", *(f"{part} (ms)" for part in (*PARTS, "all")), "share", "recordings")
+        total = sum(label.ms[-1] for label in found.labels)
+        yield Table(head, [_label(label, total) for label in found.labels])
 
 
-def values_table(values: list[Value]) -> Table:
-    """Return a line for each value: its mean, least and most in each part."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("value", *(head for part in (*PARTS, "all") for head in (part, ""))):
-        table.add_column(column, justify="left" if column == "value" else "right")
-    for value in values:
-        cells = (("", "") if part is None else (f"{part.mean:.3g}", _span(part)) for part in value.parts)
-        table.add_row(value.name, *(cell for pair in cells for cell in pair))
-    return table
+def _value(value: Value) -> list[str]:
+    """Return its mean, least and most in each part."""
+    cells = [value.name]
+    for part in value.parts:
+        cells += ["", ""] if part is None else [f"{part.mean:.3g}", f"{part.least:.3g} to {part.most:.3g}"]
+    return cells
 
 
-def labels_table(labels: list[Label]) -> Table:
-    """Return a line for each label: how long it is in each part, and in how many recordings."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("label", *(f"{part} (ms)" for part in (*PARTS, "all")), "share", "recordings"):
-        table.add_column(column, justify="left" if column == "label" else "right")
-    total = sum(label.ms[-1] for label in labels)
-    for label in labels:
-        share = f"{label.ms[-1] / total:.1%}" if total else ""
-        table.add_row(label.name, *(f"{ms:,.0f}" for ms in label.ms), share, f"{label.recordings:,}")
-    return table
+def _label(label: Label, total: float) -> list[str]:
+    """Return how long it is in each part, and in how many recordings."""
+    share = f"{label.ms[-1] / total:.1%}" if total else ""
+    return [label.name, *(f"{ms:,.0f}" for ms in label.ms), share, f"{label.recordings:,}"]
 
 
-def _span(values: Range) -> str:
-    return f"{values.least:.3g} to {values.most:.3g}"
-
-
-def groups_table(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
+def _groups(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
     """Return a line for each part or class."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(kind)
-    with_on = any(group.on is not None for group in groups)
-    columns = ["train / val / test" if with_parts else "recordings", "events", "", "until (ms)", "", "per ms"]
-    for column in [*columns, *(["ON"] if with_on else [])]:
-        table.add_column(column, justify="right")
-    for group in groups:
-        table.add_row(*_cells(group, with_parts), *(["" if group.on is None else f"{group.on:.1%}"] if with_on else []))
-    return table
+    on = ["ON"] if any(group.on is not None for group in groups) else []
+    head = [kind, "train / val / test" if with_parts else "recordings", "events", "", "until (ms)", "", "per ms", *on]
+    rows = [
+        [
+            group.name,
+            " / ".join(f"{part:,}" for part in group.parts) if with_parts else f"{group.recordings:,}",
+            *(*_range(group.events), *_range(group.last_ms), "" if group.rate is None else f"{group.rate:.1f}"),
+            *("" if group.on is None else f"{group.on:.1%}" for _ in on),
+        ]
+        for group in groups
+    ]
+    return Table(head, rows)
 
 
 def binning_text(found: Inspection, settings: DataSettings) -> str:
@@ -130,18 +120,5 @@ def _why_dropped(settings: DataSettings) -> str:
     return f" ({', or '.join(why)})" if why else ""
 
 
-def _cells(group: Group, with_parts: bool) -> list[str]:
-    number = " / ".join(f"{part:,}" for part in group.parts) if with_parts else f"{group.recordings:,}"
-    return [
-        group.name,
-        number,
-        *_range(group.events),
-        *_range(group.last_ms),
-        "" if group.rate is None else f"{group.rate:.1f}",
-    ]
-
-
 def _range(values: Range | None) -> tuple[str, str]:
-    if values is None:
-        return "", ""
-    return f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}"
+    return ("", "") if values is None else (f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}")

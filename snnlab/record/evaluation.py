@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.events.targets import IGNORED, kind_of
-from snnlab.record.pictures.confusion import confusion
+from snnlab.record.pictures.answers import confusion
 
 
 def findings(targets: np.ndarray, readout: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

@@ -5,32 +5,25 @@ grid.json  table.csv  NUMBER_SEED/, a run's folder each
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import table_console
 from snnlab.errors import DamagedError, RecordError
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.masking import without_passwords
-from snnlab.printable import cell
+from snnlab.record import groups
 from snnlab.record.metric_text import mean_sd_text
 from snnlab.record.run_reading import find_runs, is_run, read_ended
+from snnlab.record.tables import Table, csv_text
 
 FILE, TABLE = "grid.json", "table.csv"
 SCHEMA = 1
 SEED = "seed"
 # What is printed, for choosing first; table.csv has all.
 _SHOWN = ("val/accuracy", "val/r2", "val/loss", "val/spikes_per_sample", "test/accuracy", "test/r2", "test/loss")
-_TEST = "test/"
 
 
 @dataclass
@@ -48,6 +41,11 @@ class Grid:
     overrides: Sequence[str]
     keys: Sequence[str]
     runs: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings with several values but the seed."""
+        return [key for key in self.keys if key != SEED]
 
     def write(self) -> None:
         """Write `grid.json`.
@@ -109,11 +107,16 @@ def find_all_runs(root: Path) -> list[Path]:
 
 def grouped(grid: Grid) -> list[Row]:
     """Return a row for every combination of the settings but the seed, in the order of the runs."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    keys = [key for key in grid.keys if key != SEED]
-    for place, values in grid.runs.items():
-        groups.setdefault(tuple(values.get(key, "") for key in keys), []).append(place)
-    return [_row(grid, dict(zip(keys, common, strict=True)), places) for common, places in groups.items()]
+    settings = grid.settings
+    alike = groups.grouped(grid.runs, lambda place: tuple(grid.runs[place].get(key, "") for key in settings))
+    rows = []
+    for common, places in alike.items():
+        found = [metrics for place in places if (metrics := _metrics(grid.folder / place)) is not None]
+        names = dict.fromkeys(name for metrics in found for name in metrics)
+        figures = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
+        values = dict(zip(settings, common, strict=True))
+        rows.append(Row(values, len(found), len(places) - len(found), figures))
+    return rows
 
 
 def write_table(grid: Grid) -> Path:
@@ -122,75 +125,52 @@ def write_table(grid: Grid) -> Path:
     Raises:
         RecordError: if it cannot be written.
     """
-    rows = grouped(grid)
+    rows, path = grouped(grid), grid.folder / TABLE
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    settings = [key for key in grid.keys if key != SEED]
-    writer.writerow(
-        [*settings, "runs", "missing", *(f"{name}_{what}" for name in names for what in ("mean", "sd", "n"))]
-    )
+    head = [*grid.settings, "runs", "missing", *(f"{name}_{what}" for name in names for what in ("mean", "sd", "n"))]
+    lines = []
     for row in rows:
-        figures = [cell for name in names for cell in _cells(row.metrics.get(name, ()))]
-        writer.writerow([*map(cell, row.values.values()), row.runs, row.missing, *figures])
-    path = grid.folder / TABLE
+        line = [*row.values.values(), row.runs, row.missing]
+        for values in (row.metrics.get(name, ()) for name in names):
+            line += [fmean(values) if values else "", stdev(values) if len(values) > 1 else "", len(values)]
+        lines.append(line)
     try:
-        write_text(path, text.getvalue())
+        write_text(path, csv_text(head, lines))
     except OSError as error:
         raise unwritable(grid.folder, error) from error
     return path
 
 
-def texts(grid: Grid) -> tuple[str, list[str], list[list[str]]]:
-    """Return the table as texts: what was measured on validation recordings, to choose by, and then on test recordings.
-
-    Returns:
-        What it is, the columns' names, and the rows.
-    """
+def table(grid: Grid) -> Table:
+    """Return the table: what was measured on validation recordings, to choose by, and then on test recordings."""
     rows = grouped(grid)
-    there = {name for row in rows for name in row.metrics}
-    names = [name for name in _SHOWN if name in there]
+    names = [name for name in _SHOWN if any(name in row.metrics for row in rows)]
     over = "mean ± sd over seeds" if SEED in grid.keys else "a run each"
-    tested = any(name.startswith(_TEST) for name in names)
-    title = f"{len(grid.runs)} runs: {over}; " + (
-        "choose by validation, not by test" if tested else "on validation recordings, nothing was tested"
-    )
-    numbers = (f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs) for row in rows)
+    tested = any(name.startswith("test/") for name in names)
+    how = "choose by validation, not by test" if tested else "on validation recordings, nothing was tested"
     lines = [
-        [*row.values.values(), number, *(mean_sd_text(name, row.metrics.get(name, ())) for name in names)]
-        for row, number in zip(rows, numbers, strict=True)
+        [
+            *(*row.values.values(), f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs)),
+            *(mean_sd_text(name, row.metrics.get(name, ())) for name in names),
+        ]
+        for row in rows
     ]
-    return title, [*(key for key in grid.keys if key != SEED), "runs", *names], lines
+    head = [*grid.settings, "runs", *names]
+    dim = [place for place, name in enumerate(head) if name.startswith("test/")]
+    return Table(head, lines, f"{len(grid.runs)} runs: {over}; {how}", words=(), dim=dim)
 
 
 def print_grouped(grid: Grid) -> None:
     """Print the table."""
-    title, head, lines = texts(grid)
-    print(title)  # as a title it would be as narrow as the table
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in head:
-        style = "dim" if column.startswith(_TEST) else None
-        table.add_column(column, justify="right", overflow="fold", style=style)
-    for line in lines:
-        table.add_row(*line)
-    table_console().print(table)
+    made = table(grid)
+    print(made.title)  # as a title it would be as narrow as the table
+    replace(made, title="").print()
 
 
-def _row(grid: Grid, values: Mapping[str, str], places: Sequence[str]) -> Row:
-    metrics: dict[str, list[float]] = {}
-    complete = 0
-    for place in places:
-        try:
-            recorded = read_ended(grid.folder / place)
-        except DamagedError:
-            continue
-        if recorded is None or recorded.status != "completed":
-            continue
-        complete += 1
-        for name, value in recorded.metrics.items():
-            metrics.setdefault(name, []).append(value)
-    return Row(values, complete, len(places) - complete, metrics)
-
-
-def _cells(values: Sequence[float]) -> tuple[Any, Any, int]:
-    return fmean(values) if values else "", stdev(values) if len(values) > 1 else "", len(values)
+def _metrics(folder: Path) -> Mapping[str, float] | None:
+    """Return the metrics of a complete run."""
+    try:
+        recorded = read_ended(folder)
+    except DamagedError:
+        return None
+    return recorded.metrics if recorded is not None and recorded.status == "completed" else None

@@ -31,11 +31,11 @@ class LoggedRun(L.Callback):
     """
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
-        self.settings = hyperparameters(config)
+        self.settings, self.tags = hyperparameters(config), [str(tag) for tag in config.get("tags") or ()]
         self.folder = folder
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say the configuration, and remember the names."""
+        """Say the configuration and the tags, and remember the names."""
         if not trainer.is_global_zero:
             return
         known, names = remembered(self.folder), {}
@@ -49,6 +49,11 @@ class LoggedRun(L.Callback):
             told = isinstance(logger, MLFlowLogger) and kind(logger) in known
             if not told and not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.settings)
+            if isinstance(logger, WandbLogger) and self.tags:
+                logger.experiment.tags = tuple(dict.fromkeys([*(logger.experiment.tags or ()), *self.tags]))
+            if isinstance(logger, MLFlowLogger):
+                for tag in self.tags:
+                    logger.experiment.set_tag(logger.run_id, tag, "true")
 
     def conclude(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
         """Say the figures of the chosen epoch: those of its test, and under `val_chosen/` those of its validation.

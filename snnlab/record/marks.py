@@ -14,14 +14,10 @@ def marks(config: Mapping[str, Any]) -> list[str]:
     Args:
         config: Its configuration, by dotted keys.
     """
-    trainer = {key.removeprefix("trainer."): value for key, value in config.items() if key.startswith("trainer.")}
     found = [f"control {config['control']}"] if config.get("control") else []
     if (mode := config.get("mode", "train")) != "train":
         found.append(str(mode))
-    if trainer.get("fast_dev_run"):
-        found.append("fast_dev_run")
-    if trainer.get("overfit_batches"):
-        found.append("overfit_batches")
+    found += [name for name in ("fast_dev_run", "overfit_batches") if config.get(f"trainer.{name}")]
     return [*found, "limited"] if limits(config) else found
 
 
@@ -31,10 +27,10 @@ def limits(config: Mapping[str, Any]) -> list[str]:
     Args:
         config: The configuration, by dotted keys.
     """
-    values = {name: config.get(f"trainer.{name}") for name in _LIMITS}
-    # 1 is one batch, and 1.0 all of them.
-    return [
-        f"trainer.{name}={value}"
-        for name, value in values.items()
-        if value is not None and not (isinstance(value, float) and value == 1)
-    ]
+    values = {f"trainer.{name}": config.get(f"trainer.{name}") for name in _LIMITS}
+    return [f"{name}={value}" for name, value in values.items() if is_limit(value)]
+
+
+def is_limit(value: Any) -> bool:
+    """Return whether a limit of batches leaves some out: 1 is one batch, and 1.0 all of them."""
+    return value is not None and not (isinstance(value, float) and value == 1)

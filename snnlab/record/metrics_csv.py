@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from snnlab.files import write_text
+from snnlab.record.tables import csv_text
 
 _PER_STEP = ("train/loss_step",)
 
@@ -65,9 +64,4 @@ class MetricsCSV(Checkpoint):
         if not self.rows:
             self.path.unlink(missing_ok=True)
             return
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, csv_text(list(dict.fromkeys(key for row in self.rows for key in row)), self.rows))

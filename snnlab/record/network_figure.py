@@ -1,18 +1,16 @@
-"""A network as a picture: a box for each layer, in reading order, coloured by family; below it each block's own.
+"""A network as a picture: boxes in reading order, ways around and back as lines below them; blocks are drawn below.
 
-Units are inches; y grows downwards.
+A box holds weights with the norm, neuron and pool on them; of equal neighbours one is drawn. Units are inches, y down.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from snnlab.errors import ConfigError, listing
-from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.summary import LayerRow, Summary, shape_text
 
 if TYPE_CHECKING:
@@ -20,39 +18,38 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-DPI = 160
-WIDTH, HEIGHT = 1.55, 1.02  # of a box
-ACROSS, DOWN = 0.34, 0.42  # between boxes
-MARGIN, HEAD, FOOT = 0.25, 0.62, 0.42
-TITLE = 0.3  # over the boxes of a block
-MOST_ACROSS = 6
-INK, FAINT = "#1c2733", "#46535f"
-
-# Fill and edge of each family, told apart by those who do not see red and green too, and in grey.
-FAMILIES = {
+_WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
+_MARGIN, _TOP, _MOST_ACROSS = 0.3, 0.75, 6
+_INK, _FAINT = "#1c2733", "#46535f"
+# Fill and edge of each family, told apart by those who do not see red and green too, and in grey; a box has the first.
+_FAMILIES = {
     "input": ("#ffffff", "#5c6b7a", "input"),
-    "weights": ("#cfe4f7", "#2f78b7", "weights"),
     "spiking": ("#ffd9a8", "#d9730d", "spiking neurons"),
     "integrator": ("#ecd3ea", "#a1478f", "leaky integrator"),
-    "pooling": ("#cdeee0", "#1f8f6a", "pooling"),
     "block": ("#cfd3f2", "#4b4fa8", "block, drawn below"),
+    "weights": ("#cfe4f7", "#2f78b7", "weights"),
+    "pooling": ("#cdeee0", "#1f8f6a", "pooling"),
     "norm": ("#f8f0b5", "#a8920b", "normalisation"),
     "other": ("#e6e9ec", "#87929d", "other"),
 }
+_JOINS = {"add": "+", "and": "×", "iand": "∧¬", "concat": "||"}
 
 
-class _Box(NamedTuple):
-    name: str
+class Box(NamedTuple):
+    """Layers that follow on each other, of which family they are, and what is written; a dot has no layers."""
+
+    layers: tuple[str, ...]
     family: str
     lines: tuple[str, ...]
-    follows: bool = True
+    recurrent: bool = False
 
 
-class _Chain(NamedTuple):
-    """Boxes one after the other, and what stands over them; nothing over the network's own."""
+class Chain(NamedTuple):
+    """Boxes one after the other, and further ways from one to another, each with its name."""
 
     title: str
-    boxes: list[_Box]
+    boxes: list[Box]
+    ways: list[tuple[int, int, str]]
 
 
 def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
@@ -67,13 +64,7 @@ def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
 
 
 def draw(path: str, name: str, summary: Summary, time: str) -> None:
-    """Write the picture of a network.
-
-    Args:
-        path: The file; its end says which format.
-        name: What the experiment is called.
-        summary: The network.
-        time: Its steps, in words.
+    """Write the picture of a network called `name`, with its steps in the words of `time`, to a file of `FORMATS`.
 
     Raises:
         ConfigError: if the file cannot be written.
@@ -81,155 +72,169 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
     from snnlab.record.pictures.style import default_style
 
     with default_style():
-        figure = _figure(name, summary, time)
         try:
-            figure.savefig(path, dpi=DPI)
+            network_figure(name, f"{time} · {summary.parameters:,} parameters", chains_of(summary)).savefig(
+                path, dpi=160
+            )
         except OSError as error:
             raise ConfigError(f"--figure: {path} cannot be written: {error.strerror}") from error
 
 
-def _figure(name: str, summary: Summary, time: str) -> Figure:
+def chains_of(summary: Summary) -> list[Chain]:
+    """Return the network's boxes, then those of each block, outer ones first."""
+    chains, waiting = [], [LayerRow("", "", "block", summary.in_shape, 0, 0)]
+    for block in waiting:
+        rows = [row for row in summary.layers if row.name.rpartition(".")[0] == block.name]
+        units, before, times = list[list[LayerRow]](), "", list[int]()
+        for unit in _units([row for row in rows if row.follows], folded=block.kind != "loop"):
+            inside = [r for row in unit for r in summary.layers if f"{r.name}.".startswith(f"{row.name}.")]
+            looks = str([(r.kind, r.shape, r.parameters, r.connection) for r in inside])
+            if units and looks == before and block.kind != "loop":
+                times[-1] += 1
+                continue
+            units, times, before = [*units, unit], [*times, 1], looks
+        boxes = [_box(unit, count, summary) for unit, count in zip(units, times, strict=True)]
+        beside = [row for row in rows if not row.follows]
+        waiting += [row for row in [*(r for unit in units for r in unit), *beside] if row.family == "block"]
+        ways: list[tuple[int, int, str]] = []
+        if not block.name:
+            boxes.insert(0, Box(("frames",), "input", ("frames", f"→ {shape_text(summary.in_shape)}")))
+        elif block.kind == "loop":
+            places = {name: place for place, box in enumerate(boxes) for name in box.layers}
+            for way in block.connection.split(", "):
+                source, target = way.split(" → ")
+                ways.append((places[source], places[target], f"{source}_to_{target}"))
+        elif sign := _JOINS.get(block.connection):
+            boxes = [Box((), "input", ("",)), *boxes, Box((), "input", (sign,))]
+            ways = [(0, len(boxes) - 1, name) for name in [row.name.rpartition(".")[2] for row in beside] or [""]]
+        kind = ", ".join(filter(None, (block.kind, block.connection)))
+        chains.append(Chain(f"{block.name}: {kind}" if block.name else "", boxes, ways))
+    return chains
+
+
+def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
+    """Return the picture of a network's chains, with its name and some words above them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-    chains = _chains(summary)
-    boxes = [box for chain in chains for box in chain.boxes]
-    families = [family for family in FAMILIES if any(box.family == family for box in boxes)]
-    words = f"{time} · {summary.parameters:,} parameters"
-    columns = max(_columns(len(chain.boxes)) for chain in chains)
+    families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
+    columns = max(len(row) for chain in chains for row in _rows(chain))
     texts = (0.13 * len(name), 0.08 * len(words), *(0.09 * len(chain.title) for chain in chains))
-    across = max(columns * (WIDTH + ACROSS) - ACROSS, _legend_width(families), *texts)
-    wide, high = 2 * MARGIN + across, HEAD + sum(map(_height, chains)) - DOWN + FOOT
+    wide = 2 * _MARGIN + max(columns * (_WIDE + _ACROSS), 1.5 * len(families), *texts)
+    high = _TOP + sum(map(_height, chains)) + _DOWN
     figure = Figure(figsize=(wide, high), facecolor="white")
     FigureCanvasAgg(figure)  # needs no display
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, wide), ylim=(high, 0))
     axes.axis("off")
-    _head(axes, name, words)
-    top = HEAD
+    axes.text(_MARGIN, 0.2, name, fontsize=12, weight="bold", color=_INK, va="center", parse_math=False)
+    axes.text(_MARGIN, 0.43, words, fontsize=9, color=_FAINT, va="center")
+    top = _TOP
     for chain in chains:
         _draw_chain(axes, chain, top)
         top += _height(chain)
-    _legend(axes, families, high)
+    keys = [Patch(facecolor=fill, edgecolor=edge, label=text) for fill, edge, text in families]
+    axes.legend(handles=keys, loc="lower left", ncols=max(len(keys), 1), frameon=False, fontsize=8.5, labelcolor=_FAINT)
     return figure
 
 
-def _chains(summary: Summary) -> list[_Chain]:
-    """Return the network's layers, then those of each block, outer ones first."""
-    rows: dict[str, list[LayerRow]] = {"": []}
-    for row in summary.layers:
-        rows.setdefault(row.name.rpartition(".")[0], []).append(row)
-    constants = {row.name: row.constants for row in summary.neurons}
-    kinds = {row.name: f"{row.kind}, {row.connection}" if row.connection else row.kind for row in summary.layers}
-    chains = []
-    for block in sorted(rows, key=lambda name: name.count(".") + bool(name)):
-        of_block = [_box(row, constants.get(row.name, [])) for row in rows[block]]
-        frames = _Box("input", "input", ("frames", shape_text(summary.in_shape), ""))
-        chains.append(_Chain(f"{block}: {kinds[block]}", of_block) if block else _Chain("", [frames, *of_block]))
-    return chains
+def _units(rows: Sequence[LayerRow], *, folded: bool) -> list[list[LayerRow]]:
+    """Return layers in boxes; where they are folded, what has no weights stands with the weights before it."""
+    units: list[list[LayerRow]] = []
+    for row in rows:
+        if not folded or row.family in ("weights", "block") or not units or units[-1][0].family != "weights":
+            units.append([])
+        units[-1].append(row)
+    return units
 
 
-def _box(row: LayerRow, constants: list[Constant]) -> _Box:
-    note = ", ".join(map(_constant, constants))
-    if row.parameters and not note:
-        note = f"{row.parameters:,} parameters"
-    return _Box(row.name.rpartition(".")[2], row.family, (row.kind, shape_text(row.shape), note), row.follows)
+def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
+    family = next(family for family in _FAMILIES if any(row.family == family for row in unit))
+    neurons = [neuron for neuron in summary.neurons for row in unit if neuron.name == row.name]
+    names = tuple(row.name.rpartition(".")[2] for row in unit)
+    lines = [f"{name}: {row.kind}" for name, row in zip(names, unit, strict=True)]
+    for neuron in neurons:
+        for one in neuron.constants:
+            symbol = re.sub(r"^tau_([a-z]+)$", r"$\\tau_{\\mathrm{\1}}$", one.name)
+            learned = ", learned" if one.name in neuron.words.get("learns", "") else ""
+            lines.append(f"{symbol} {f'{one.steps:.3g} steps' if one.ms is None else f'{one.ms:.3g} ms'}{learned}")
+    if parameters := sum(row.parameters for row in unit):
+        lines.append(f"{parameters:,} parameters")
+    lines.append(f"→ {shape_text(unit[-1].shape)}" + (f", {times} times" if times > 1 else ""))
+    recurrent = any(neuron.words.get("feedback") for neuron in neurons)
+    return Box(names, family, tuple(lines), recurrent)
 
 
-def _height(chain: _Chain) -> float:
-    rows = -(-len(chain.boxes) // _columns(len(chain.boxes)))
-    return (TITLE if chain.title else 0) + rows * (HEIGHT + DOWN)
+def _rows(chain: Chain) -> list[list[Box]]:
+    most = len(chain.boxes) if chain.ways else _MOST_ACROSS
+    return [chain.boxes[at : at + most] for at in range(0, len(chain.boxes), most)]
 
 
-def _draw_chain(axes: Axes, chain: _Chain, top: float) -> None:
+def _box_height(boxes: Sequence[Box]) -> float:
+    return 0.16 + _LINE * max(len(box.lines) for box in boxes)
+
+
+def _height(chain: Chain) -> float:
+    return sum(_box_height(row) + _DOWN for row in _rows(chain)) + _LANE * (len(chain.ways) + bool(chain.title))
+
+
+def _draw_chain(axes: Axes, chain: Chain, top: float) -> None:
     if chain.title:
-        axes.text(MARGIN, top + 0.06, chain.title, fontsize=10, weight="bold", color=INK, va="center", parse_math=False)
-        top += TITLE
-    columns = _columns(len(chain.boxes))
-    corners = [_corner(number, columns, top) for number in range(len(chain.boxes))]
-    for (before, after), box in zip(pairwise(corners), chain.boxes[1:], strict=True):
-        if box.follows:
-            _arrow(axes, before, after)
-    for box, corner in zip(chain.boxes, corners, strict=True):
-        _draw_box(axes, box, corner)
+        axes.text(_MARGIN, top, chain.title, fontsize=10, weight="bold", color=_INK, va="center", parse_math=False)
+        top += _LANE
+    at: list[tuple[float, float]] = []  # the middles of the boxes' upper edges
+    bottom = top
+    for row in _rows(chain):
+        high, x = _box_height(row), _MARGIN
+        for box in row:
+            wide = _WIDE if box.layers else _DOT
+            at.append((x + wide / 2, bottom))
+            _draw_box(axes, box, (x, bottom), wide, high)
+            x += wide + _ACROSS
+        bottom += high + _DOWN
+    for number, (box, after) in enumerate(zip(chain.boxes, chain.boxes[1:], strict=False)):
+        (x0, y0), (x1, y1) = at[number], at[number + 1]
+        half, end = ((_WIDE if one.layers else _DOT) / 2 for one in (box, after))
+        middle = y0 + _box_height(next(row for row in _rows(chain) if box in row)) / 2
+        if y0 == y1:
+            _arrow(axes, [(x0 + half, middle), (x1 - end, middle)], "follows")
+        else:
+            gap = y1 - _DOWN / 2
+            _arrow(axes, [(x0, y1 - _DOWN), (x0, gap), (x1, gap), (x1, y1)], "follows")
+    for lane, (source, target, name) in enumerate(chain.ways, 1):
+        low, shift = bottom - _DOWN, 0.12 if source == target else 0.0
+        y = low + lane * _LANE
+        ends = (at[source][0] + shift, at[target][0] - shift)
+        _arrow(
+            axes, [(ends[0], low), (ends[0], y), (ends[1], y), (ends[1], low)], "back" if target <= source else "around"
+        )
+        axes.text(sum(ends) / 2, y, name, fontsize=8.5, color=_FAINT, ha="center", va="center", backgroundcolor="white")
 
 
-def _constant(constant: Constant) -> str:
-    name = re.sub(r"^tau_([a-z]+)$", r"$\\tau_{\\mathrm{\1}}$", constant.name)
-    return f"{name} {constant.steps:.3g} steps" if constant.ms is None else f"{name} {constant.ms:.3g} ms"
-
-
-def _columns(count: int) -> int:
-    """Return how many boxes stand in a row, so that the last row has few gaps."""
-    return count if count <= MOST_ACROSS else min((5, 6, 4), key=lambda columns: -count % columns)
-
-
-def _corner(number: int, columns: int, top: float) -> tuple[float, float]:
-    row, column = divmod(number, columns)
-    return MARGIN + column * (WIDTH + ACROSS), top + row * (HEIGHT + DOWN)
-
-
-def _head(axes: Axes, name: str, words: str) -> None:
-    axes.text(MARGIN, 0.2, name, fontsize=12, weight="bold", color=INK, va="center", parse_math=False)
-    axes.text(MARGIN, 0.42, words, fontsize=9, color=FAINT, va="center")
-
-
-def _draw_box(axes: Axes, box: _Box, corner: tuple[float, float]) -> None:
+def _draw_box(axes: Axes, box: Box, corner: tuple[float, float], wide: float, high: float) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    x, y = corner
-    fill, edge, _ = FAMILIES[box.family]
-    shape = FancyBboxPatch(
-        corner, WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=0.09", facecolor=fill, edgecolor=edge, linewidth=1.6
-    )
-    axes.add_patch(shape)
-    kind, size, note = box.lines
-    middle = x + WIDTH / 2
-    _write(axes, middle, y + 0.19, box.name, 11.5, weight="bold")
-    _write(axes, middle, y + 0.41, kind, 9.5)
-    _write(axes, middle, y + 0.63, size, 10)
-    _write(axes, middle, y + 0.84, note, 8.5, color=FAINT)
+    fill, edge, _ = _FAMILIES[box.family]
+    style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT / 2.1}"
+    axes.add_patch(FancyBboxPatch(corner, wide, high, boxstyle=style, facecolor=fill, edgecolor=edge, linewidth=1.6))
+    for number, line in enumerate(box.lines):
+        y = corner[1] + high / 2 + (number - (len(box.lines) - 1) / 2) * _LINE
+        # A letter is about 0.6 of the size wide; a formula is wider in letters than on paper.
+        size = min(10.0, (wide - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
+        colour = _INK if number < max(len(box.layers), 1) else _FAINT
+        axes.text(
+            corner[0] + wide / 2, y, line, fontsize=size, color=colour, ha="center", va="center", parse_math="$" in line
+        )
+    if box.recurrent:
+        x, y = corner[0] + wide, corner[1]
+        _arrow(axes, [(x - 0.15, y), (x - 0.15, y - 0.14), (x - 0.5, y - 0.14), (x - 0.5, y)], "recurrent")
 
 
-def _write(axes: Axes, x: float, y: float, text: str, size: float, color: str = INK, weight: str = "normal") -> None:
-    fitting = size if "$" in text else _fitting(text, size)  # a formula is wider in letters than on paper
-    axes.text(x, y, text, fontsize=fitting, weight=weight, color=color, ha="center", va="center")
-
-
-def _fitting(text: str, size: float) -> float:
-    """Return the font size at which a text fits its box; a letter is about 0.6 of the size wide."""
-    return min(size, (WIDTH - 0.12) * 72 / (0.62 * max(len(text), 1)))
-
-
-def _arrow(axes: Axes, before: tuple[float, float], after: tuple[float, float]) -> None:
-    """Draw the way from one box to the next; to the next row it goes through the gap between the rows."""
-    (x0, y0), (x1, y1) = before, after
-    head = {"arrowstyle": "-|>,head_width=0.22,head_length=0.42", "color": FAINT, "linewidth": 1.4}
-    head |= {"shrinkA": 0, "shrinkB": 0, "joinstyle": "miter", "capstyle": "butt"}
-    if y0 == y1:
-        middle = y0 + HEIGHT / 2
-        axes.annotate("", (x1 - 0.03, middle), (x0 + WIDTH + 0.03, middle), arrowprops=head)
-        return
-    gap = y0 + HEIGHT + DOWN / 2
-    start, end = x0 + WIDTH / 2, x1 + WIDTH / 2
-    axes.plot([start, start, end], [y0 + HEIGHT + 0.03, gap, gap], color=FAINT, linewidth=1.4)
-    axes.annotate("", (end, y1 - 0.03), (end, gap), arrowprops=head)
-
-
-def _legend(axes: Axes, families: list[str], high: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    x = MARGIN
-    for family in families[1:]:  # the input says itself what it is
-        fill, edge, words = FAMILIES[family]
-        axes.add_patch(Rectangle((x, high - 0.27), 0.14, 0.14, facecolor=fill, edgecolor=edge, linewidth=1.2))
-        axes.text(x + 0.2, high - 0.2, words, fontsize=8.5, color=FAINT, va="center")
-        x += _key_width(words)
-
-
-def _key_width(words: str) -> float:
-    return 0.5 + 0.059 * len(words)
-
-
-def _legend_width(families: list[str]) -> float:
-    return sum(_key_width(FAMILIES[family][2]) for family in families[1:])
+def _arrow(axes: Axes, points: Sequence[tuple[float, float]], kind: str) -> None:
+    """Draw a way through points, with a head at its end; backwards in time it is dashed."""
+    line = "--" if kind in ("back", "recurrent") else "-"
+    x, y = zip(*points[:-1], strict=True)
+    axes.plot(x, y, color=_FAINT, linewidth=1.4, linestyle=line)
+    head = {"arrowstyle": "-|>,head_width=0.22,head_length=0.42", "color": _FAINT, "linewidth": 1.4, "linestyle": line}
+    axes.annotate("", points[-1], points[-2], arrowprops={**head, "shrinkA": 0, "shrinkB": 0}).set_gid(kind)

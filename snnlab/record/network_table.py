@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import table_console
 from snnlab.nn.clock import Warned
 from snnlab.nn.footprint import Footprint
-from snnlab.nn.summary import LayerRow, NeuronRow, Summary, shape_text
+from snnlab.nn.summary import NeuronRow, Summary, shape_text
+from snnlab.record.tables import Table
 
 
 def print_summary(head: str, summary: Summary, steps: int, memory: str, about_learned: str | None = None) -> None:
@@ -21,13 +18,13 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str, about_le
         memory: What a training step takes.
         about_learned: Whose the constants are that neurons learn; None where there are none, or all have just begun.
     """
-    console = table_console()
     print(head)
-    console.print(layer_table(summary))
-    print(f"  {operations_text(summary, steps)}")
-    print(f"  {memory}")
-    if summary.neurons:
-        console.print(neuron_table(summary.neurons))
+    layer_table(summary).print()
+    print(
+        f"  Dense operations: multiply-accumulates of inputs with weights, zeros included;"
+        f" {_short(summary.operations * steps)} a recording of {steps} steps.\n  {memory}"
+    )
+    _neuron_table(summary.neurons).print()
     if about_learned is not None:
         print(f"  {about_learned}")
     if summary.warnings:
@@ -38,61 +35,23 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str, about_le
 
 def layer_table(summary: Summary) -> Table:
     """Return the layers with their shapes and costs, those within a block indented below it."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("layer")
-    table.add_column("type")
-    for column in ("output a step", "parameters", "dense operations a step"):
-        table.add_column(column, justify="right")
-    table.add_row("input", "", shape_text(summary.in_shape), "", "", style="dim")
+    rows = [("input", "", shape_text(summary.in_shape), "", "")]
     for row in summary.layers:
-        name, kind = row.name.rpartition(".")[2], f"{row.kind}, {row.connection}" if row.connection else row.kind
-        table.add_row("  " * row.depth + name, kind, shape_text(row.shape), *_costs(row))
-    table.add_section()
+        # None for a block, so that each number stands in its column once.
+        size, operations = (0, 0) if row.family == "block" else (row.parameters, row.operations)
+        kind = f"{row.kind}, {row.connection}" if row.connection else row.kind
+        counts = "?" if operations is None else f"{operations:,}" if operations else ""
+        name = "  " * row.depth + row.name.rpartition(".")[2]
+        rows.append((name, kind, shape_text(row.shape), f"{size:,}" if size else "", counts))
     more = "+ ?" if any(row.operations is None for row in summary.layers) else ""
-    table.add_row("total", "", "", f"{summary.parameters:,}", f"{summary.operations:,}{more}")
-    return table
-
-
-def neuron_table(neurons: list[NeuronRow]) -> Table:
-    """Return the neurons' constants, one a line, with the rest of each dialect beside its first."""
-    words = list(dict.fromkeys(word for row in neurons for word in row.words))
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("neuron", "constant"):
-        table.add_column(column)
-    spread = any(constant.spread for row in neurons for constant in row.constants)
-    for column in ("ms", *(["least to most"] if spread else []), "steps", "factor a step"):
-        table.add_column(column, justify="right", no_wrap=column == "least to most")
-    for word in words:
-        table.add_column(word)
-    for row in neurons:
-        told = [row.words.get(word, "") for word in words]
-        for number, constant in enumerate(row.constants):
-            ms = "" if constant.ms is None else f"{constant.ms:.4g}"
-            ends = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)
-            figures = (
-                constant.name,
-                ms,
-                *([ends] if spread else []),
-                f"{constant.steps:.4g}",
-                f"{constant.factor:.4f}",
-            )
-            table.add_row("" if number else row.name, *figures, *([] if number else told))
-        if not row.constants:
-            table.add_row(row.name, *[""] * (5 if spread else 4), *told)
-    return table
+    rows.append(("total", "", "", f"{summary.parameters:,}", f"{summary.operations:,}{more}"))
+    head = ("layer", "type", "output a step", "parameters", "dense operations a step")
+    return Table(head, rows, words=(0, 1), faint=(0,), sum=True)
 
 
 def warning_text(warned: Warned) -> str:
     """Return a warning as a line."""
     return f"{', '.join(warned.layers)}: {warned.remark.text}; cure: {warned.remark.cure}"
-
-
-def operations_text(summary: Summary, steps: int) -> str:
-    """Return what the dense operations are, and how many a recording has."""
-    return (
-        f"Dense operations: multiply-accumulates of inputs with weights, zeros included;"
-        f" {short_count(summary.operations * steps)} a recording of {steps} steps."
-    )
 
 
 def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None = None) -> str:
@@ -113,7 +72,25 @@ def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None
     )
 
 
-def short_count(number: int) -> str:
+def _neuron_table(neurons: list[NeuronRow]) -> Table:
+    """Return the neurons' constants, one a line, with the rest of each dialect beside its first."""
+    words = list(dict.fromkeys(word for row in neurons for word in row.words))
+    ends = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
+    rows = []
+    for row in neurons:
+        said = [row.words.get(word, "") for word in words]
+        for number, constant in enumerate(row.constants):
+            ms = "" if constant.ms is None else f"{constant.ms:.4g}"
+            spread = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)
+            figures = [constant.name, ms, *(spread for _ in ends), f"{constant.steps:.4g}", f"{constant.factor:.4f}"]
+            rows.append(["" if number else row.name, *figures, *([""] * len(words) if number else said)])
+        if not row.constants:
+            rows.append([row.name, *[""] * (4 + len(ends)), *said])
+    head = ["neuron", "constant", "ms", *ends, "steps", "factor a step", *words]
+    return Table(head, rows, words=[0, 1, *range(len(head) - len(words), len(head))])
+
+
+def _short(number: int) -> str:
     """Return `612`, `54.7 million`."""
     for size, word in ((10**9, "billion"), (10**6, "million")):
         if number >= size:
@@ -121,17 +98,6 @@ def short_count(number: int) -> str:
     return f"{number:,}"
 
 
-def _costs(row: LayerRow) -> tuple[str, str]:
-    """Return parameters and operations; none for a block, so that each number stands in its column once."""
-    if row.family == "block":
-        return "", ""
-    return _count(row.parameters), "?" if row.operations is None else _count(row.operations)
-
-
 def _mb(size: float) -> str:
     mb = size / 1e6
     return f"{mb:,.0f} MB" if mb >= 10 else f"{mb:.1g} MB" if mb < 0.1 else f"{mb:.1f} MB"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else ""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from snnlab.files import write_json, write_text
+from snnlab.record.tables import Table
 from snnlab.training.callbacks.layer_times import FRAMES, LOSS, OPTIMIZER, READING, REST, LayerTimes
 
 _log = logging.getLogger(__name__)
@@ -62,29 +59,18 @@ def as_record(times: LayerTimes, device: str) -> dict[str, Any]:
 
 def as_text(record: dict[str, Any]) -> str:
     """Return the table of such a record."""
-    table = Table(title=_title(record), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("part of a step", "forward (ms)", "backward (ms)", "both (ms)", "share"):
-        table.add_column(column, justify="left" if column == "part of a step" else "right", no_wrap=True)
-    rows = {f"data: {name}": (record[f"{name}_ms"], None) for name in (READING, FRAMES)}
+    parts = {f"data: {name}": (record[f"{name}_ms"], None) for name in (READING, FRAMES)}
     layers = {**record["layers_ms"], LOSS: record["loss_and_metrics_ms"]}
-    rows |= {name: (each["forward"], each["backward"]) for name, each in layers.items()}
-    rows |= {name: (record[f"{name}_ms"], None) for name in (OPTIMIZER, REST)}
-    total = sum(forward + (backward or 0.0) for forward, backward in rows.values())
-    for name, (forward, backward) in rows.items():
+    parts |= {name: (each["forward"], each["backward"]) for name, each in layers.items()}
+    parts |= {name: (record[f"{name}_ms"], None) for name in (OPTIMIZER, REST)}
+    total = sum(forward + (backward or 0.0) for forward, backward in parts.values())
+    rows = []
+    for name, (forward, backward) in parts.items():
         both = forward + (backward or 0.0)
         ways = ("", "") if backward is None else (f"{forward:.2f}", f"{backward:.2f}")
-        table.add_row(name, *ways, f"{both:.2f}", f"{both / total:.1%}")
-    table.add_section()
-    table.add_row("a step", "", "", f"{total:.2f}")
-    return _plain(table)
-
-
-def _title(record: dict[str, Any]) -> str:
+        rows.append((name, *ways, f"{both:.2f}", f"{both / total:.1%}"))
+    rows.append(("a step", "", "", f"{total:.2f}", ""))
     steps = f"mean of {record['steps']} steps of {record['samples_per_step']:.0f} samples"
-    return f"profile: {steps}, {record['device']}; {record['step_ms']:.1f} ms by the clock"
-
-
-def _plain(table: Table) -> str:
-    text = io.StringIO()
-    Console(file=text, width=_WIDTH).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    title = f"profile: {steps}, {record['device']}; {record['step_ms']:.1f} ms by the clock"
+    head = ("part of a step", "forward (ms)", "backward (ms)", "both (ms)", "share")
+    return Table(head, rows, title, sum=True).text(_WIDTH)

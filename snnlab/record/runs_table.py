@@ -9,22 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import table_console
 from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
-from snnlab.record.differing import differing, short
+from snnlab.record.groups import differing, grouped, short
 from snnlab.record.marks import marks
 from snnlab.record.run_config import plain
 from snnlab.record.run_reading import Recorded, read_config, read_ended
+from snnlab.record.tables import Table
 
 # Of a result these differ between any two runs, or say nothing of what was found.
-_UNCOMPARED = ("timing", "provenance", "schema_version")
+_UNCOMPARED = ("timing", "provenance", "schema_version", "metrics")
 _RUNNING, DAMAGED = "not ended", "damaged"
 _WIDE = 10_000
 # Of a run's own, and not what it was asked for.
-OWN = ("output_dir", "name", "seed")
+OWN = ("output_dir", "name", "seed", "tags")
 # So many of the settings that tell a run from others are in its row.
 _FEW = 5
 
@@ -55,6 +52,12 @@ class Line:
         return str(self.config.get("name") or self.folder.absolute().parent.name)
 
     @property
+    def tags(self) -> list[str]:
+        """The experiment's tags."""
+        found = self.config.get("tags")
+        return [str(tag) for tag in found] if isinstance(found, list) else []
+
+    @property
     def marked_status(self) -> str:
         """The status, marked where the run is no training of all recordings, or its figures are no result."""
         return ", ".join([self.status, *marks(self.config)])
@@ -79,8 +82,7 @@ def read_line(folder: Path) -> Line:
         problem = problem or error
     if recorded is None:
         return Line(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
-    kept = {name: value for name, value in recorded.page.items() if name not in (*_UNCOMPARED, "metrics")}
-    result = flat(kept) | recorded.metrics
+    result = flat({name: value for name, value in recorded.page.items() if name not in _UNCOMPARED}) | recorded.metrics
     return Line(folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem)
 
 
@@ -99,14 +101,16 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
 
     Args:
         lines: All runs.
-        conditions: Keys and values, as words.
+        conditions: Keys and values, as words; of a list, such as `tags`, one of its values.
         sort: A key; a loss is best where it is lowest. None: in the order in which they are.
 
     Raises:
         ConfigError: if no run has such a key.
     """
+    known = {"status"}.union(*(line.config.keys() | line.result.keys() for line in lines))
     for key in [key for key, _ in conditions] + ([sort] if sort else []):
-        _require_known(key, lines)
+        if lines and key not in known:
+            raise ConfigError(f"runs list: no run has {key}.{did_you_mean(key, known)}")
     kept = [line for line in lines if all(_same(line.value(key), word) for key, word in conditions)]
     if sort is None:
         return kept
@@ -126,26 +130,21 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
     if not lines:
         print(f"no runs in {root}" if not total else f"of {total:,} runs in {root} none is so")
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("status", "val loss", "val", "test", "epoch", "s", "name", "data", "differs in", "run"):
-        words = column in ("status", "name", "data", "differs in", "run")
-        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    tags = ["tags"] if any(line.tags for line in lines) else []
+    rows = []
     for line, differs in zip(lines, settings_apart(lines), strict=True):
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
-        table.add_row(
-            line.marked_status,
-            _text(line.value("val/loss"), ".4f"),
-            _score(line, "val"),
-            _score(line, "test"),
-            "" if epoch is None else f"{epoch + 1} of {of}",
-            _text(line.fit_s, ".0f"),
-            line.name,
-            str(line.config.get("data.type", "")),
-            differs,
-            str(line.folder),
+        rows.append(
+            [
+                *(line.marked_status, _text(line.value("val/loss"), ".4f"), _score(line, "val"), _score(line, "test")),
+                *("" if epoch is None else f"{epoch + 1} of {of}", _text(line.fit_s, ".0f"), line.name),
+                *(str(line.config.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
+                *(differs, str(line.folder)),
+            ]
         )
+    head = ["status", "val loss", "val", "test", "epoch", "s", "name", "data", *tags, "differs in", "run"]
     # A folder is there to be copied: a terminal that is too narrow may break the line, and no space comes into it.
-    table_console(_WIDE).print(table)
+    Table(head, rows, words=(0, *range(6, len(head)))).print(_WIDE)
     for line in lines:
         if line.problem:
             print(line.problem, file=sys.stderr)
@@ -154,10 +153,7 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
 def settings_apart(lines: Sequence[Line]) -> list[str]:
     """Return for each run the settings in which runs of its name and its layers differ, as overrides."""
     found = [""] * len(lines)
-    kinds: dict[tuple[str, ...], list[int]] = {}
-    for place, line in enumerate(lines):
-        kinds.setdefault((line.name, *_layers(line.config)), []).append(place)
-    for places in kinds.values():
+    for places in grouped(range(len(lines)), lambda place: (lines[place].name, *_layers(lines[place].config))).values():
         own = [{key: value for key, value in lines[place].config.items() if key not in OWN} for place in places]
         columns = differing(own)
         for number, place in enumerate(places):
@@ -167,32 +163,23 @@ def settings_apart(lines: Sequence[Line]) -> list[str]:
     return found
 
 
-def _layers(config: Mapping[str, Any]) -> list[str]:
-    return [key for key in config if key.startswith("model.layers.") and key.endswith(".type")]
-
-
 def print_comparison(one: Line, other: Line) -> None:
     """Print what differs between two runs, settings first."""
     for title, first, second in (("settings", one.config, other.config), ("results", one.result, other.result)):
         keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
+        rows = [[key, _shown(first, key), _shown(second, key)] for key in keys]
+        Table(("", str(one.folder), str(other.folder)), rows, title, words=(0, 1, 2)).print()
         if not keys:
             print(f"{title}: no difference")
-            continue
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        for column in ("", str(one.folder), str(other.folder)):
-            table.add_column(column, overflow="fold")
-        for key in keys:
-            table.add_row(key, _shown(first, key), _shown(second, key))
-        table_console().print(table)
 
 
-def _require_known(key: str, lines: Sequence[Line]) -> None:
-    known = {"status"}.union(*(line.config.keys() | line.result.keys() for line in lines))
-    if lines and key not in known:
-        raise ConfigError(f"runs list: no run has {key}.{did_you_mean(key, known)}")
+def _layers(config: Mapping[str, Any]) -> list[str]:
+    return [key for key in config if key.startswith("model.layers.") and key.endswith(".type")]
 
 
 def _same(value: Any, word: str) -> bool:
+    if isinstance(value, list):
+        return str(value) == word or any(_same(one, word) for one in value)
     if isinstance(value, bool) or value is None:
         return str(value).lower() == word.lower() or (value is None and word == "null")
     if isinstance(value, int | float):
@@ -218,7 +205,5 @@ def _text(value: Any, form: str) -> str:
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
-    if key not in values:
-        return "-"
-    value = values[key]
+    value = values.get(key, "-")
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import table_console
 from snnlab.docstrings import argument_texts, first_sentence
-from snnlab.settings import Setting, describe_type, settings_of
+from snnlab.record.tables import Table
+from snnlab.settings import describe_type, settings_of
 
 # What snnlab passes itself where a signature asks for it.
 GIVEN = ("in_shape", "dt", "num_steps")
@@ -28,24 +25,16 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
     settings, texts = settings_of(factory, GIVEN), argument_texts(factory)
     if shared is not None:
         settings, texts = settings | settings_of(shared), argument_texts(shared) | texts
-    if settings:
-        table_console().print(settings_table(settings, texts))
-    else:
+    rows = [
+        [
+            *(one.name, describe_type(one.annotation), one.unit),
+            *("required" if one.required else as_yaml(one.default), texts.get(one.name, "")),
+        ]
+        for one in settings.values()
+    ]
+    Table(("setting", "type", "unit", "default", "meaning"), rows, words=range(5)).print()
+    if not rows:
         print("It takes no settings.")
-
-
-def settings_table(settings: dict[str, Setting], texts: dict[str, str]) -> Table:
-    """Return the settings with type, unit, default and meaning."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("setting", no_wrap=True)
-    for column in ("type", "unit", "default", "meaning"):
-        table.add_column(column)
-    for setting in settings.values():
-        default = "required" if setting.required else as_yaml(setting.default)
-        table.add_row(
-            setting.name, describe_type(setting.annotation), setting.unit, default, texts.get(setting.name, "")
-        )
-    return table
 
 
 def as_yaml(value: Any) -> str:

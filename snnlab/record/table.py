@@ -5,29 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import table_console
 from snnlab.record.run_folder import Result
+from snnlab.record.tables import Table
 
 _PARTS = {"test": "test", "val": "validation"}
 
 
 def print_result(result: Result) -> None:
     """Print the result's table to stdout."""
-    console = table_console()
-    console.print(summary_table(result))
-    for table in (value_table(result), layer_table(result)):
-        if table.row_count:
-            console.print(table)
+    for table in (summary_table(result), value_table(result), layer_table(result)):
+        table.print()
 
 
 def summary_table(result: Result) -> Table:
     """Return the run's main figures."""
     metrics, selection, timing = result.metrics, result.selection, result.timing
-    title = f"{result.name or result.folder.parent.name}, seed {result.seed}"
-    table = Table(title=title, show_header=False, title_justify="left", box=box.SIMPLE_HEAD)
     rows = [
         ("control", result.control or ""),
         ("test accuracy", _percent(metrics.get("test/accuracy"), _of(result, "test"))),
@@ -45,40 +37,38 @@ def summary_table(result: Result) -> Table:
         ),
         ("peak memory", f"{_number(timing.get('peak_rss_mb'), ',.0f')} MB"),
     ]
-    for name, text in rows:
-        if text:  # nothing stands for what was not measured
-            table.add_row(name, text)
-    return table
+    title = f"{result.name or result.folder.parent.name}, seed {result.seed}"
+    return Table(("", ""), [row for row in rows if row[1]], title, (0, 1))  # nothing stands for what was not measured
 
 
 def value_table(result: Result) -> Table:
     """Return how near each of several values came, on the test recordings if there was a test."""
-    stage = _shown(result)
-    prefix = f"{stage}/mae/"
-    table = Table(title=f"values of the {stage} recordings", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("value", "mean error", "rms error", "R2"):
-        table.add_column(column, justify="left" if column == "value" else "right", overflow="fold")
-    for name in (key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)):
-        mae, rmse, r2 = (result.metrics[f"{stage}/{figure}/{name}"] for figure in ("mae", "rmse", "r2"))
-        table.add_row(name, f"{mae:.4g}", f"{rmse:.4g}", f"{r2:.3f}")
-    return table
+    stage, metrics = _shown(result), result.metrics
+    rows = [
+        (name, f"{mae:.4g}", f"{metrics[f'{stage}/rmse/{name}']:.4g}", f"{metrics[f'{stage}/r2/{name}']:.3f}")
+        for name, mae in _below(metrics, f"{stage}/mae/")
+    ]
+    return Table(("value", "mean error", "rms error", "R2"), rows, f"values of the {stage} recordings")
 
 
 def layer_table(result: Result) -> Table:
     """Return what each spiking layer did, on the test recordings if there was a test."""
-    stage = _shown(result)
-    prefix = f"{stage}/spikes_per_step/"
-    layers = [key.removeprefix(prefix) for key in result.metrics if key.startswith(prefix)]
-    with_rate = any(key.startswith(f"{stage}/rate_hz/") for key in result.metrics)
-    table = Table(title=f"spiking layers on the {stage} recordings", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("layer", "spikes / neuron / step", *(["rate (Hz)"] if with_rate else []), "never fired"):
-        table.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
-    for layer in layers:
-        cells = [layer, _number(result.metrics[prefix + layer], ".4f")]
-        if with_rate:
-            cells.append(_number(result.metrics.get(f"{stage}/rate_hz/{layer}"), ".2f"))
-        table.add_row(*cells, _percent(result.metrics.get(f"{stage}/silent/{layer}"), ""))
-    return table
+    stage, metrics = _shown(result), result.metrics
+    hz = ["rate (Hz)"] if any(key.startswith(f"{stage}/rate_hz/") for key in metrics) else []
+    rows = [
+        [
+            *(layer, _number(spikes, ".4f")),
+            *(_number(metrics.get(f"{stage}/rate_hz/{layer}"), ".2f") for _ in hz),
+            _percent(metrics.get(f"{stage}/silent/{layer}"), ""),
+        ]
+        for layer, spikes in _below(metrics, f"{stage}/spikes_per_step/")
+    ]
+    head = ["layer", "spikes / neuron / step", *hz, "never fired"]
+    return Table(head, rows, f"spiking layers on the {stage} recordings")
+
+
+def _below(metrics: Mapping[str, float], prefix: str) -> list[tuple[str, float]]:
+    return [(key.removeprefix(prefix), value) for key, value in metrics.items() if key.startswith(prefix)]
 
 
 def _shown(result: Result) -> str:

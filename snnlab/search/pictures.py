@@ -1,4 +1,9 @@
-"""Pictures of a search: which setting mattered, where good trials lie, the front between two objectives."""
+"""Pictures of a search: which setting mattered, where good trials lie, the front between two objectives.
+
+`optuna.visualization.matplotlib` cannot stand in for them: it draws through pyplot, whose figures, backend and
+style are the user's (it sets `plt.style.use("ggplot")`), its axes do not say that they are logarithmic, and a front has
+two or three objectives and no numbers of trials.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +29,43 @@ _WIDE = 20
 
 
 def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
-    """Draw what the trials are enough for, and return the files.
+    """Draw what the trials are enough for, and return the files; see `figures`.
 
     Args:
         study: The study.
         names: Of its objectives.
         folder: Where the pictures go.
     """
+    files = []
+    for stem, figure in figures(study, names).items():
+        folder.mkdir(exist_ok=True)
+        files.append(folder / f"{stem}.png")
+        with default_style():
+            figure.savefig(files[-1], dpi=DPI)
+    return files
+
+
+def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
+    """Return the pictures that the trials are enough for, by name.
+
+    Args:
+        study: The study.
+        names: Of its objectives.
+    """
     done, settings = varied(study)
     if len(done) < 2 or not settings:
-        return []
-    folder.mkdir(exist_ok=True)
-    files = []
+        return {}
+    found = {}
     with default_style():
         for place, name in enumerate(names):
             stem = name.replace("/", "_")
-            files.append(_slices(done, settings, place, name, folder / f"slice_{stem}.png"))
-            files.append(_lines(study, done, settings, place, name, folder / f"parallel_{stem}.png"))
-            if found := importances(study, place):
-                files.append(_bars(found, name, folder / f"importance_{stem}.png"))
+            found[f"slice_{stem}"] = _slices(done, settings, place, name)
+            found[f"parallel_{stem}"] = _lines(study, done, settings, place, name)
+            if parts := importances(study, place):
+                found[f"importance_{stem}"] = _bars(parts, name)
         if len(names) > 1:
-            files.append(_front(study, done, names, folder / "pareto.png"))
-    return files
+            found["pareto"] = _front(study, done, names)
+    return found
 
 
 def importances(study: Study, place: int) -> dict[str, float]:
@@ -74,7 +94,7 @@ def varied(study: Study) -> tuple[list[FrozenTrial], list[str]]:
     return done, [name for name in names if len({str(trial.params[name]) for trial in done}) > 1]
 
 
-def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str, path: Path) -> Path:
+def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
     """Draw an objective over each setting; later trials are darker."""
     columns = min(_COLUMNS, len(settings))
     rows = -(-len(settings) // columns)
@@ -91,12 +111,10 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
         if number % columns == 0:
             axes.set_ylabel(name)
     figure.suptitle(f"{name} of {len(done)} trials, on validation recordings; later ones are darker", fontsize=10)
-    return _saved(figure, path)
+    return figure
 
 
-def _lines(
-    study: Study, done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str, path: Path
-) -> Path:
+def _lines(study: Study, done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
     """Draw each trial as a line through its settings to the objective; the best ones in colour."""
     figure = _figure(2.0 + 1.7 * len(settings), 3.6)
     scales = [_Scale(done, setting) for setting in settings]
@@ -120,20 +138,20 @@ def _lines(
     axes.set_xlim(-0.1, len(columns) - 0.6)
     axes.spines[:].set_visible(False)
     figure.suptitle(f"the best {best.sum()} of {len(done)} trials by {name}, on validation recordings", fontsize=10)
-    return _saved(figure, path)
+    return figure
 
 
-def _bars(found: dict[str, float], name: str, path: Path) -> Path:
+def _bars(found: dict[str, float], name: str) -> Figure:
     figure = _figure(6.0, 1.2 + 0.35 * len(found))
     axes = figure.add_subplot()
     names = list(found)[::-1]
     axes.barh(names, [found[one] for one in names], color=BLUE)
     axes.set_xlabel(f"part of the variance of {name} that it explains")
     axes.set_xlim(0, 1)
-    return _saved(figure, path)
+    return figure
 
 
-def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str], path: Path) -> Path:
+def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
     """Draw the first objective over each of the others; the front of all of them in colour."""
     figure = _figure(0.8 + 4.2 * (len(names) - 1), 3.6)
     front = {trial.number for trial in study.best_trials}
@@ -155,7 +173,7 @@ def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str], path
         axes.set_ylabel(f"{names[0]} ({study.directions[0].name.lower()})")
         axes.legend(fontsize=8)
     figure.suptitle("on validation recordings; numbers are trials", fontsize=10)
-    return _saved(figure, path)
+    return figure
 
 
 class _Scale:
@@ -204,8 +222,3 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def _saved(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=DPI)
-    return path

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
-from snnlab.console import table_console
 from snnlab.files import write_json, write_text
-from snnlab.printable import cell
 from snnlab.record.metric_text import mean_sd_text, metric_text
+from snnlab.record.tables import Table, csv_text
 from snnlab.search.plan import Plan
 from snnlab.search.reading import SUMMARY, TRIALS
 from snnlab.search.study import OUTCOME, PRUNED, SCHEMA, SharedStudy, values_of
@@ -31,21 +25,15 @@ SHOWN = 12
 
 def print_trials(plan: Plan, study: SharedStudy) -> None:
     """Print the best trials, and how much their figures are worth."""
-    count, names = study.count(), plan.sweep.names()
-    several = len(names) > 1
-    front = best_trials(study)
-    what = f"{'Pareto front' if several else 'best trials'} of {count.finished}, on validation recordings"
+    count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parts)
+    what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
     print(f"{what}: chosen, so better than they are")  # as a title it would be as narrow as the table
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("trial", justify="right")
-    for name in [*names, *plan.space.parts]:
-        table.add_column(name, justify="right", overflow="fold")
-    for trial in front[:SHOWN]:
+    rows = []
+    for trial in best_trials(study)[:SHOWN]:
         values = values_of(trial)
         cells = [metric_text(name, value) for name, value in zip(names, trial.values, strict=True)]
-        proposed = [figure(values[name]) if name in values else "" for name in plan.space.parts]
-        table.add_row(str(trial.number), *cells, *proposed)
-    table_console().print(table)
+        rows.append([str(trial.number), *cells, *(figure(values[key]) if key in values else "" for key in settings)])
+    Table(["trial", *names, *settings], rows, words=()).print()
     parts = [f"{count.complete} complete", f"{count.pruned} pruned", f"{count.failed} failed"]
     print(f"trials: {', '.join(parts)}; all of them: {shown(plan.folder / TRIALS)}")
     if seconds := overheads(study):
@@ -68,13 +56,9 @@ def print_winner(plan: Plan, winner: Winner) -> None:
         print("It was not tested: sweep.test_seeds trains and tests it with fresh seeds.")
         return
     print(f"test of the winner: mean ± sd over {len(winner.tested)} fresh seeds {list(winner.test_seeds)}")
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("", "test recordings"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name in winner.tested[0]:
-        if name.count("/") == 1 and name not in ("test/recordings", "test/windows"):
-            table.add_row(name, mean_sd_text(name, [run[name] for run in winner.tested if name in run]))
-    table_console().print(table)
+    names = [n for n in winner.tested[0] if n.count("/") == 1 and n not in ("test/recordings", "test/windows")]
+    rows = [(name, mean_sd_text(name, [run[name] for run in winner.tested if name in run])) for name in names]
+    Table(("", "test recordings"), rows).print()
 
 
 def warn_of_few(study: SharedStudy) -> str | None:
@@ -92,24 +76,14 @@ def write_trials(plan: Plan, study: SharedStudy) -> None:
 
 def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     """Return what `trials.csv` holds of some trials."""
-    settings, names = list(plan.space.parts), plan.sweep.names()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", *map(cell, [*names, *settings]), "epochs", "fit_s", "wall_s", "error"])
+    settings, names, ends = list(plan.space.parts), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
+    rows = []
     for trial in trials:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
-        writer.writerow(
-            [
-                trial.number,
-                _state(trial),
-                *(metrics.get(name, "") for name in names),
-                *(cell(values.get(name, "")) for name in settings),
-                *(outcome.get(key, "") for key in ("epochs", "fit_s", "wall_s")),
-                cell(outcome.get("error") or ""),
-            ]
-        )
-    return text.getvalue()
+        figures = [*(metrics.get(name, "") for name in names), *(values.get(name, "") for name in settings)]
+        rows.append([trial.number, _state(trial), *figures, *(outcome.get(key) for key in ends)])
+    return csv_text(["trial", "state", *names, *settings, *ends], rows)
 
 
 def write_summary(

@@ -45,6 +45,18 @@ def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Pa
     assert all(f'alt="{words}' in text for words in ("loss", "test recordings: answers by class", "recording "))
 
 
+def test_pictures_of_a_run_are_files_too(snnlab: Snnlab, runs: Path, tmp_path: Path):
+    (run,) = runs.glob("lr0.1/*")
+    done = snnlab("report", str(run), "--out", str(tmp_path / "page.html"), "--figures", "svg")
+    assert done.status == 0, done.err
+    files = [Path(line) for line in done.out.splitlines()[:-1]]
+    assert len(files) == len(set(files)) == (tmp_path / "page.html").read_text().count("<img")
+    assert tmp_path / "figures" / "loss_epoch_by_epoch.svg" in files
+    drawn_in_training = [path for path in files if path.suffix == ".png"]
+    assert drawn_in_training
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn_in_training)
+
+
 def test_a_run_that_was_interrupted_is_shown_as_far_as_it_came(snnlab: Snnlab, runs: Path, tmp_path: Path):
     (run,) = runs.glob("lr0.01/*")
     part = Path(shutil.copytree(run, tmp_path / "part"))

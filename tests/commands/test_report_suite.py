@@ -183,3 +183,23 @@ def test_a_browser_shows_a_search_and_sorts_its_trials(snnlab: Snnlab, tmp_path:
     table = next(part for part in shown.split("<table") if 'aria-sort="descending"' in part)
     rows = re.findall(r"<tr><td class=\"figure\">(\d)</td>", table.partition("</table>")[0])
     assert rows == ["1", "0", "2"]
+
+
+@pytest.mark.parametrize(("form", "begins"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_pictures_are_files_too(snnlab: Snnlab, suite: Path, form: str, begins: bytes):
+    done = snnlab("report", str(suite), "--figures", form)
+    assert done.status == 0, done.err
+    *figures, page = map(Path, done.out.split())
+    assert page == suite / "report.html"
+    assert [path.name for path in figures] == [
+        f"test_accuracy_against_{what}.{form}"
+        for what in ("synaptic_operations_a_test_sample_MACs_and_ACs", "parameters")
+    ]
+    assert all(path.parent == suite / "figures" and path.read_bytes().startswith(begins) for path in figures)
+
+
+def test_pictures_of_a_search_are_drawn_anew_as_lines(snnlab: Snnlab, tmp_path: Path):
+    pytest.importorskip("optuna")
+    folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
+    assert "the search has no trial yet" in snnlab("report", str(folder), "--figures", "pdf").err
+    assert snnlab("report", str(folder), "--figures", "gif").status == 2

@@ -239,3 +239,16 @@ def test_a_run_that_is_no_whole_training_is_marked(runs: list[Path], snnlab: Snn
     assert [row[0] for row in _cells(snnlab("runs"))] == ["completed", mark, "interrupted", "not ended"]
     assert snnlab("report", "outputs").status == 0
     assert f"<td>{mark}</td>" in (runs[0].parents[1] / "report.html").read_text()
+
+
+def test_tags_are_shown_and_choose_runs(runs: list[Path], snnlab: Snnlab) -> None:
+    assert " tags " not in snnlab("runs").out
+    for run, tags in zip(runs, ("[paper, first]", "[paper]", "[]", "null"), strict=True):
+        with (run / "config.yaml").open("a") as file:
+            file.write(f"tags: {tags}\n")
+    done = snnlab("runs")
+    assert " tags " in done.out
+    assert "paper, first" in done.out
+    assert _rows(snnlab("runs", "--where", "tags=paper")) == ["1_0", "2_0"]
+    assert _rows(snnlab("runs", "--where", "tags=first,status=completed")) == ["1_0"]
+    assert "none is so" in snnlab("runs", "--where", "tags=pap").out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnlab.record.anytime import Answered, Clock, answered, anytime, as_csv, at_threshold, chosen_threshold
-from snnlab.record.pictures.anytime import draw_anytime
+from snnlab.record.pictures.answers import draw_anytime
 from snnlab.record.pictures.style import default_style, render
 
 # Three recordings of up to four steps; the second has only two, and what stands after them means nothing.

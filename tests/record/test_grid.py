@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from snnlab.errors import RecordError
-from snnlab.record.grid import Grid, grouped, print_grouped, read_grid, write_table
+from snnlab.record.grid import Grid, Row, grouped, print_grouped, read_grid, write_table
 from snnlab.record.report.of_runs import runs_page
+from snnlab.record.report.scores import draw_swept
 from snnlab.record.run_folder import Result
 from snnlab.record.runs_table import read_line
 
@@ -63,11 +66,11 @@ def test_what_is_printed_has_validation_before_test_and_says_what_is_missing(
 
 
 def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
-    page = runs_page(grid.folder, [])
+    page = runs_page(grid.folder, []).html()
     assert "Over seeds" in page
     assert "60.00% ± 14.14%" in page
     (grid.folder / "grid.json").unlink()
-    assert "Over seeds" not in runs_page(grid.folder, [])
+    assert "Over seeds" not in runs_page(grid.folder, []).html()
 
 
 def test_where_nothing_was_tested_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -94,11 +97,11 @@ def test_the_page_of_a_grid_is_headed_by_its_experiment_and_has_what_was_swept_a
         with (make_run(folder / f"{number}_0", config={"model": {"layers": layers}}) / "config.yaml").open("a") as file:
             file.write("name: conv_lif_nmnist\n")
     lines = [read_line(folder / f"{number}_0") for number in (0, 1)]
-    plain = runs_page(folder, lines)
+    plain = runs_page(folder, lines).html()
     assert "<h1>conv_lif_nmnist</h1>" in plain
     assert re.findall(r"<th>([^<]*tau_mem)</th>", plain) == ["model.layers.*.tau_mem"]
     Grid(folder, [], ["neuron.tau_mem"], {f"{number}_0": {"neuron.tau_mem": str(number)} for number in (0, 1)}).write()
-    text = runs_page(folder, lines)
+    text = runs_page(folder, lines).html()
     assert re.findall(r"<th>([^<]*tau_mem)</th>", text) == ["neuron.tau_mem"]
     assert "<td>80.00%</td>" in text
 
@@ -113,3 +116,35 @@ def test_a_damaged_grid_is_named_with_a_cure(grid: Grid, text: str) -> None:
     (grid.folder / "grid.json").write_text(text)
     with pytest.raises(RecordError, match=r"grid\.json: .*removed"):
         read_grid(grid.folder)
+
+
+def test_the_page_of_a_grid_has_what_came_out_against_what_was_swept(tmp_path: Path) -> None:
+    for place, (tau, seed) in enumerate([("5", 0), ("5", 1), ("200", 0), ("200", 1)]):
+        run(tmp_path / f"{place}_{seed}", val_accuracy=0.5 + 0.1 * seed, val_loss=float(tau))
+    runs = {f"{k}_{k % 2}": {"neuron.tau_mem": ("5", "200")[k // 2], "seed": str(k % 2)} for k in range(4)}
+    Grid(tmp_path, [], ["neuron.tau_mem", "seed"], dict(runs)).write()
+    page = runs_page(tmp_path, [])
+    (accuracy, figure), (loss, _) = page.pictures["swept"]
+    assert (accuracy, loss) == ("val/accuracy against neuron.tau_mem", "val/loss against neuron.tau_mem")
+    assert isinstance(figure, Figure)
+    (ax,) = figure.axes
+    assert ax.get_xscale() == "log"
+    found = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
+    assert [[5, pytest.approx(0.55)], [200, pytest.approx(0.55)]] in found
+    assert "Against what was swept" in page.html()
+
+
+def test_what_was_swept_may_be_words_and_other_settings_have_a_line_each() -> None:
+    rows = [
+        Row({"neuron": neuron, "lr": lr}, 1, 0, {"val/accuracy": [accuracy]})
+        for neuron, lr, accuracy in (
+            ("lif", "0.1", 0.5),
+            ("lif", "0.2", 0.6),
+            ("plif", "0.1", 0.7),
+            ("plif", "0.2", 0.8),
+        )
+    ]
+    (_, of_neurons), (_, of_rates) = draw_swept(rows, ["neuron", "lr"])
+    assert [tick.get_text() for tick in of_neurons.axes[0].get_xticklabels()] == ["lif", "plif"]
+    assert of_rates.axes[0].get_legend_handles_labels()[1] == ["neuron=lif", "neuron=plif"]
+    assert not list(draw_swept([Row({"lr": "1"}, 0, 1, {})], ["lr"]))

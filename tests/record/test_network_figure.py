@@ -1,54 +1,85 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from matplotlib.image import imread
+from matplotlib.patches import FancyBboxPatch
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.summary import Summary, summarize
-from snnlab.record.network_figure import _chains, check_target, draw
+from snnlab.record.network_figure import chains_of, check_target, draw, network_figure
+
+LIF, FC = {"type": "lif"}, {"type": "linear", "out_features": 4}
 
 
-def summary(layers: int) -> Summary:
-    built = build_network({f"lif{k}": {"type": "cuba_lif"} for k in range(layers)}, in_shape=(4,), dt=1.0)
-    return summarize(built, (4,))
+def summary(layers: dict[str, Any]) -> Summary:
+    return summarize(build_network(layers, in_shape=(4,), dt=1.0), (4,))
 
 
-@pytest.mark.parametrize(("layers", "rows"), [(1, 1), (5, 1), (6, 2), (9, 2), (24, 5)])
-def test_boxes_stand_in_rows_that_fill_up(tmp_path: Path, layers: int, rows: int) -> None:
-    path = tmp_path / "net.png"
-    draw(str(path), "net", summary(layers), "3 steps of 1 ms")
-    high, wide, _ = imread(path).shape
-    heights = {1: 329, 2: 560, 5: 1250}
-    assert high == pytest.approx(heights[rows], abs=4)
-    assert wide <= 1900
+def arrows(layers: dict[str, Any]) -> Counter[str]:
+    (axes,) = network_figure("net", "", chains_of(summary(layers))).axes
+    return Counter(str(gid) for text in axes.texts if (gid := text.get_gid()))
+
+
+@pytest.mark.parametrize(("layers", "rows"), [(1, 1), (5, 1), (6, 2), (24, 5)])
+def test_boxes_stand_in_rows(layers: int, rows: int) -> None:
+    told = summary({f"lif{k}": {"type": "cuba_lif", "tau_mem": 5.0 + k} for k in range(layers)})
+    for neuron in range(layers):  # otherwise equal ones, of which one is drawn
+        told.layers[neuron] = told.layers[neuron]._replace(parameters=neuron)
+    figure = network_figure("net", "", chains_of(told))
+    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    assert (len(boxes), len({box.get_y() for box in boxes})) == (layers + 1, rows)
+    assert figure.get_figwidth() < 13
 
 
 def test_any_name_can_be_drawn_and_time_constants_are_formulas(tmp_path: Path) -> None:
-    draw(str(tmp_path / "net.svg"), "costs $5 and $6_{", summary(1), "3 steps of 1 ms")
+    draw(str(tmp_path / "net.svg"), "costs $5 and $6_{", summary({"lif": {"type": "cuba_lif"}}), "3 steps of 1 ms")
     text = (tmp_path / "net.svg").read_text()
     assert "costs $5 and $6_{" in text
-    assert r"$\tau_{\mathrm{mem}}$ 20 ms, $\tau_{\mathrm{syn}}$ 10 ms" in text
+    assert r"$\tau_{\mathrm{mem}}$ 20 ms" in text
+    assert r"$\tau_{\mathrm{syn}}$ 10 ms" in text
 
 
-def test_a_blocks_layers_stand_under_its_name_below_the_others(tmp_path: Path) -> None:
-    lif = {"type": "lif"}
-    layers = {
-        "block": {"type": "residual", "layers": {"inner": lif}, "shortcut": {"way": lif}},
-        "last": lif,
-    }
-    told = summarize(build_network(layers, in_shape=(4,), dt=1.0), (4,))
-    chains = _chains(told)
-    assert [(chain.title, [box.name for box in chain.boxes]) for chain in chains] == [
-        ("", ["input", "block", "last"]),
-        ("block: residual, add", ["inner", "shortcut"]),
-        ("block.shortcut: shortcut", ["way"]),
-    ]
-    assert [box.follows for box in chains[1].boxes] == [True, False]
-    draw(str(tmp_path / "net.svg"), "net", told, "3 steps of 1 ms")
-    assert "block: residual, add" in (tmp_path / "net.svg").read_text()
+def test_what_has_no_weights_stands_with_the_weights_before_it_and_equal_boxes_are_one() -> None:
+    layers = {f"{name}{k}": node for k in range(3) for name, node in (("fc", FC), ("lif", LIF))}
+    (chain,) = chains_of(summary({**layers, "out": {**FC, "out_features": 2}}))
+    assert [box.layers for box in chain.boxes] == [("frames",), ("fc0", "lif0"), ("out",)]
+    assert chain.boxes[1].lines[-1] == "→ 4, 3 times"
+    assert chain.boxes[1].family == "spiking"
+
+
+def test_a_residual_has_a_way_around_through_its_shortcut_and_a_sum() -> None:
+    block = {"type": "residual", "layers": {"inner": LIF}, "shortcut": {"way": LIF}}
+    first, second, third = chains_of(summary({"block": block, "last": LIF}))
+    assert [box.layers for box in first.boxes] == [("frames",), ("block",), ("last",)]
+    assert second.title == "block: residual, add"
+    assert [box.lines[0] for box in second.boxes] == ["", "inner: lif", "+"]
+    assert second.ways == [(0, 2, "shortcut")]
+    assert third.title == "block.shortcut: shortcut"
+    assert arrows({"block": block, "last": LIF}) == {"follows": 4, "around": 1}
+
+
+def test_branches_are_ways_from_the_input_to_where_they_are_joined() -> None:
+    chain = chains_of(summary({"both": {"type": "parallel", "branches": {"a": {"lif": LIF}, "b": {"fc": FC}}}}))[1]
+    assert chain.ways == [(0, 1, "a"), (0, 1, "b")]
+    assert chain.boxes[1].lines == ("||",)
+
+
+def test_feedback_and_recurrence_lead_back() -> None:
+    loop = {"type": "loop", "layers": {"fc1": FC, "lif1": LIF, "lif2": LIF}, "feedback": {"from": "lif2", "to": "lif1"}}
+    chain = chains_of(summary({"loop": loop}))[1]
+    assert [box.layers for box in chain.boxes] == [("fc1",), ("lif1",), ("lif2",)]
+    assert chain.ways == [(2, 1, "lif2_to_lif1")]
+    assert arrows({"loop": loop})["back"] == 1
+    recurrent = {"fc": FC, "lif": {**LIF, "recurrent": True, "learn": ["tau_mem"]}}
+    assert arrows(recurrent)["recurrent"] == 1
+    assert arrows({"fc": FC, "lif": LIF})["recurrent"] == 0
+    lines = chains_of(summary(recurrent))[0].boxes[1].lines
+    assert r"$\tau_{\mathrm{mem}}$ 20 ms, learned" in lines
+    assert "37 parameters" in lines  # 20 of fc, 16 of the feedback, one time constant
 
 
 @pytest.mark.parametrize("name", ["net", "net.gif", "nowhere/net.png", ""])

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.table import Table
 
 from snnlab.record.run_folder import Result
 from snnlab.record.table import layer_table, print_result, summary_table, value_table
+from snnlab.record.tables import Table
 
 
 def _result(**metrics: float) -> Result:
@@ -18,12 +18,11 @@ def _result(**metrics: float) -> Result:
 
 
 def _rows(table: Table) -> list[list[str]]:
-    return [list(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
+    return [list(row) for row in table.rows]
 
 
 def _figures(result: Result) -> dict[str, str]:
-    names, texts = (map(str, column.cells) for column in summary_table(result).columns)
-    return dict(zip(names, texts, strict=True))
+    return dict(_rows(summary_table(result)))
 
 
 def test_the_main_figures_are_shown_with_what_they_are_of() -> None:
@@ -52,7 +51,7 @@ def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage
     metrics = {f"val__{name}": 9.0 for name in figures} | {f"{stage}__{name}": v for name, v in figures.items()}
     table = layer_table(_result(**metrics))
     assert table.title == f"spiking layers on the {stage} recordings"
-    assert [column.header for column in table.columns] == [
+    assert list(table.head) == [
         "layer",
         "spikes / neuron / step",
         "rate (Hz)",
@@ -63,7 +62,7 @@ def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage
 
 def test_without_a_length_of_steps_there_is_no_column_of_hz() -> None:
     table = layer_table(_result(test__spikes_per_step__lif1=0.25, test__silent__lif1=0.0))
-    assert [column.header for column in table.columns] == ["layer", "spikes / neuron / step", "never fired"]
+    assert list(table.head) == ["layer", "spikes / neuron / step", "never fired"]
 
 
 def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +115,7 @@ def test_several_values_have_figures_of_their_own() -> None:
     table = value_table(_result(val__mae__x=9.0, **figures))
     assert table.title == "values of the test recordings"
     assert _rows(table) == [["x", "0.5", "0.5", "0.500"], ["speed", "2", "2", "2.000"]]
-    assert not value_table(_result(test__mae=1.0)).row_count
+    assert not value_table(_result(test__mae=1.0)).rows
 
 
 def test_a_run_is_called_by_its_experiment_and_not_by_the_time_of_its_grid() -> None:

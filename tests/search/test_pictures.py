@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
-from matplotlib.figure import Figure
 
 from snnlab.record.pictures.style import render
 from snnlab.search import pictures
 from snnlab.search.study import quiet_optuna
 
 
-def test_a_logarithmic_axis_says_so_and_has_round_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logarithmic_axis_says_so_and_has_round_numbers() -> None:
     import optuna
 
-    figures: dict[str, Figure] = {}
-
-    def saved(figure: Figure, path: Path) -> Path:
-        render(figure)
-        figures[path.stem] = figure
-        return path
-
-    monkeypatch.setattr(pictures, "_saved", saved)
     with quiet_optuna():
         study = optuna.create_study()
         for rate, size in zip(np.geomspace(0.00017, 0.08, 6), range(6), strict=True):
@@ -33,7 +21,9 @@ def test_a_logarithmic_axis_says_so_and_has_round_numbers(tmp_path: Path, monkey
                 "size": optuna.distributions.IntDistribution(0, 8),
             }
             study.add_trial(optuna.trial.create_trial(params=values, distributions=kinds, values=[float(rate)]))
-        pictures.draw(study, ["val/loss"], tmp_path / "pictures")
+        figures = pictures.figures(study, ["val/loss"])
+    for figure in figures.values():
+        render(figure)
     rate, size = figures["slice_val_loss"].axes
     low, high = rate.get_xlim()
     numbers = [tick.get_text() for tick in rate.get_xticklabels() if low <= tick.get_position()[0] <= high]

@@ -72,7 +72,7 @@ def test_a_password_is_in_nothing_that_is_written_or_said(workplace: Path) -> No
     plan = begun(workplace, f"sweep.storage={ADDRESS}")
     written = [path.read_text() for path in plan.folder.iterdir()]
     page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
-    shown = sweep_page(Search(str(plan.folder), page, {}, [], []))
+    shown = sweep_page(Search(str(plan.folder), page, {}, [], [])).html()
     with pytest.raises(RecordError) as refused:
         open_storage(ADDRESS.replace("postgresql", "postgresql+nodriver"))
     assert not any(SECRET in text for text in (*written, shown, str(refused.value)))

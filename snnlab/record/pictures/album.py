@@ -13,13 +13,9 @@ from matplotlib.figure import Figure
 
 from snnlab.events import Events
 from snnlab.events.recording import SensorSize
-from snnlab.record.pictures.event_times import draw_event_times
-from snnlab.record.pictures.events import draw_events
-from snnlab.record.pictures.goals import draw_labels, draw_values
-from snnlab.record.pictures.membranes import draw_membranes
-from snnlab.record.pictures.raster import draw_raster
-from snnlab.record.pictures.readout import draw_readout
-from snnlab.record.pictures.words import class_name
+from snnlab.record.pictures.answers import class_name, draw_labels, draw_readout, draw_values
+from snnlab.record.pictures.layers import draw_membranes, draw_raster
+from snnlab.record.pictures.recordings import draw_event_times, draw_events
 
 # Values that a title still names.
 FEW = 3

@@ -96,7 +96,7 @@ class Pictures(L.Callback):
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each picture's tag and pixels; what draws is imported only here, when training has long begun."""
         from snnlab.record.pictures import default_style, draw_answer, draw_rates, draw_recording, render
-        from snnlab.record.pictures.confusion import draw_confusion
+        from snnlab.record.pictures.answers import draw_confusion
 
         data = _data(trainer)
         with default_style(), averaged(trainer, module):

@@ -1,14 +1,15 @@
-"""How a training went, epoch by epoch."""
+"""How a training went, epoch by epoch: what can be drawn of it, and what its neurons have learned."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from snnlab.nn.neurons.learned import PREFIX
 from snnlab.record.pictures.style import (
     BLUE,
     DASHED,
@@ -19,19 +20,18 @@ from snnlab.record.pictures.style import (
     legend,
     new_figure,
     plain_numbers,
-    title,
 )
-from snnlab.record.report.learned import learned_lines
 
 # Lines of more layers are told apart by their markers too.
-_COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-_MARKERS = "osD^vP*"
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+MARKERS = "osD^vP*"
 _OF_LAYERS = (
     ("rate_hz", "rate (Hz)", "spikes a second, by layer"),
     ("spikes_per_step", "spikes a step", "spikes a step, by layer"),
     ("silent", "never fired", "part of the neurons that never fired, by layer"),
 )
 _PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r2", "R2"))
+_ENDS, _UNITS = ("_min", "_max"), ("ms", "steps")
 
 
 class Curves(NamedTuple):
@@ -81,41 +81,14 @@ def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterato
         yield one.words, draw_curve(epochs, one, chosen)
 
 
-def draw_costs(points: Sequence[tuple[str, float, float]], x: str, y: str) -> Figure:
-    """Draw runs by what they cost and how good they are; a line joins those that none is better than at less.
-
-    Args:
-        points: Of each run its name, cost and score.
-        x: What the cost is.
-        y: What the score is.
-    """
-    with default_style():
-        figure, (ax,) = new_figure()
-        costs, scores = (np.array([point[place] for point in points]) for place in (1, 2))
-        ax.plot(costs, scores, "o", color=GREY, markersize=4)
-        order = np.lexsort((-scores, costs))
-        best = [place for rank, place in enumerate(order) if scores[place] > max(scores[order[:rank]], default=-np.inf)]
-        ax.plot(costs[best], scores[best], "o-", color=BLUE, markersize=5, drawstyle="steps-post")
-        label(ax, x, y)
-        title(ax, "each dot a run; the line: none is better at less")
-        return figure
-
-
 def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | None) -> Figure:
     """Draw curves over the epochs; see `draw_curves`."""
     with default_style():
         figure, (ax,) = new_figure(left=0.2)
         for place, (key, name) in enumerate(curve.lines):
-            ax.plot(
-                epochs["epoch"] + 1,
-                epochs[key],
-                color=_COLOURS[place % len(_COLOURS)],
-                linestyle="-" if place % 2 == 0 else DASHED,
-                marker=_MARKERS[place % len(_MARKERS)],
-                markersize=3,
-                linewidth=1.4,
-                label=name,
-            )
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+            line = {"linestyle": "-" if place % 2 == 0 else DASHED, "linewidth": 1.4, "markersize": 3}
+            ax.plot(epochs["epoch"] + 1, epochs[key], color=colour, marker=marker, label=name, **line)
         if chosen is not None:
             ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
         plain_numbers(ax)
@@ -126,3 +99,40 @@ def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | No
         if len(curve.lines) > 1:
             legend(ax)
         return figure
+
+
+def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield for each quantity what it is, with its unit, and its columns with the names of their layers.
+
+    Args:
+        columns: Those of `metrics.csv`.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for column, quantity, layer in _learned(columns):
+        found.setdefault(_words(quantity), []).append((column, layer))
+    yield from found.items()
+
+
+def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield for each quantity of each layer the layer, what it is, its value, and the least and the most of it.
+
+    Args:
+        metrics: Those of a result.
+    """
+    for name, quantity, layer in _learned(metrics):
+        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _ENDS]
+        spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
+        yield layer, _words(quantity), f"{metrics[name]:.4g}", spread
+
+
+def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, quantity and layer of such as `learned/tau_mem_ms/lif1`."""
+    for name in names:
+        quantity, _, layer = name.removeprefix(PREFIX).partition("/")
+        if name.startswith(PREFIX) and not quantity.endswith(_ENDS):
+            yield name, quantity, layer
+
+
+def _words(quantity: str) -> str:
+    name, _, unit = quantity.rpartition("_")
+    return f"{name} ({unit})" if unit in _UNITS else quantity

@@ -6,20 +6,19 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from snnlab.record.differing import differing
-from snnlab.record.grid import SEED, Grid, read_grid, texts
+from snnlab.record.grid import SEED, Grid, grouped, read_grid, table
+from snnlab.record.groups import differing
 from snnlab.record.metric_text import metric_text
-from snnlab.record.report.curves import draw_costs
-from snnlab.record.report.page import document, drawn, note, pictures, section, table
-from snnlab.record.runs_table import Line
+from snnlab.record.report.page import Page, Picture
+from snnlab.record.report.scores import Point, draw_costs, draw_swept
+from snnlab.record.runs_table import OWN, Line
+from snnlab.record.suite.figures import Spread
 
 _METRICS = ("val/accuracy", "val/loss", "test/accuracy", "val/spikes_per_sample", "params")
 _COSTS = (("val/spikes_per_sample", "spikes a validation sample"), ("params", "parameters"))
-# Of a run's own, and not what it was asked for.
-_OWN = ("output_dir", "name")
 
 
-def runs_page(root: Path, lines: Sequence[Line]) -> str:
+def runs_page(root: Path, lines: Sequence[Line]) -> Page:
     """Return the page of the runs below a folder.
 
     Args:
@@ -31,33 +30,23 @@ def runs_page(root: Path, lines: Sequence[Line]) -> str:
     shown = [metric for metric in _METRICS if any(metric in line.result for line in lines)]
     rows = [
         (
-            os.path.relpath(line.folder, root),
-            line.marked_status,
+            *(os.path.relpath(line.folder, root), line.marked_status),
             *(metric_text(metric, line.result.get(metric)) or "-" for metric in shown),
             *(values[place] for values in settings.values()),
         )
         for place, line in enumerate(lines)
     ]
-    head = ("run", "status", *shown, *settings)
-    done = sum(line.status == "completed" for line in lines)
-    remark = "The best of several is better than it would be again: its validation figure is no result."
-    sections = [
-        _over_seeds(grid),
-        section("Runs", table(head, rows, sorts=True), note(f"A click on a column sorts by it. {remark}")),
-        section("What accuracy costs", pictures(_costs(lines))),
-        section("Cannot be read", table(("",), ([line.problem] for line in lines if line.problem))),
-    ]
-    names = dict.fromkeys(line.name for line in lines)
-    heading, where = (next(iter(names)), f"{root}: ") if len(names) == 1 else (root.absolute().name, "")
-    return document(heading, f"{where}{len(lines)} runs, {done} completed", sections)
-
-
-def _over_seeds(grid: Grid | None) -> str:
-    """Return the table of a grid whose runs differ in their seed too, or nothing."""
-    if grid is None or SEED not in grid.keys:
-        return ""
-    title, head, rows = texts(grid)
-    return section("Over seeds", table(head, rows, sorts=True), note(title))
+    done, names = sum(line.status == "completed" for line in lines), dict.fromkeys(line.name for line in lines)
+    title, where = (next(iter(names)), f"{root}: ") if len(names) == 1 else (root.absolute().name, "")
+    swept = list(draw_swept(grouped(grid), grid.settings)) if grid is not None else []
+    values = {
+        "grid": table(grid) if grid is not None and SEED in grid.keys else None,
+        "head": ["run", "status", *shown, *settings],
+        "rows": rows,
+        "problems": [[line.problem] for line in lines if line.problem],
+    }
+    subtitle = f"{where}{len(lines)} runs, {done} completed"
+    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_costs(lines))}, values)
 
 
 def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
@@ -66,15 +55,17 @@ def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
         places = [os.path.relpath(line.folder, grid.folder) for line in lines]
         if all(place in grid.runs for place in places):
             return {key: [grid.runs[place].get(key, "-") for place in places] for key in grid.keys}
-    return differing([{key: value for key, value in line.config.items() if key not in _OWN} for line in lines])
+    return differing(
+        [{key: value for key, value in line.config.items() if key not in OWN or key == "seed"} for line in lines]
+    )
 
 
-def _costs(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
+def _costs(lines: Sequence[Line]) -> Iterator[Picture]:
     for cost, words in _COSTS:
         points = [
-            (line.folder.name, float(line.result[cost]), float(line.result["val/accuracy"]))
+            Point("", False, Spread(1, float(line.result[cost])), Spread(1, float(line.result["val/accuracy"])))
             for line in lines
             if line.result.get(cost) is not None and line.result.get("val/accuracy") is not None
         ]
-        if len({point[1] for point in points}) > 1:
-            yield f"validation accuracy against {words}", drawn(draw_costs(points, words, "validation accuracy"))
+        if (figure := draw_costs(points, words, "validation accuracy (%)")) is not None:
+            yield f"validation accuracy against {words}", figure

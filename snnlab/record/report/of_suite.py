@@ -2,88 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from snnlab.record.report.page import code, document, drawn, folded, note, pictures, section, subtitle, table
-from snnlab.record.report.suite_costs import cost_pictures
-from snnlab.record.suite.sheets import VERDICTS, Sheet, remarks, sheets
-from snnlab.record.suite.table import Part, Table
-
-_INTERVALS = (
-    "A click on a column sorts by it. ± is the standard deviation over the seeds; the 95 % interval holds for new seeds"
-    " and new test recordings. Every figure is of the epoch that was chosen on validation recordings."
-)
-_NUMBERS = (
-    "Numbers are the places in the table; bars are 95 % intervals: of costs over the seeds, of accuracies also over"
-    " recordings."
-)
+from snnlab.record.report.page import Page, Picture
+from snnlab.record.report.scores import Point, draw_costs
+from snnlab.record.suite.figures import Spread
+from snnlab.record.suite.table import Part, Row, SuiteTable
+from snnlab.record.suite.tables import VERDICTS, remarks, tables
 
 
-def suite_page(table_: Table, folder: str) -> str:
+def suite_page(suite: SuiteTable, folder: str) -> Page:
     """Return the page of a suite.
 
     Args:
-        table_: All that its tables hold.
+        suite: All that its tables hold.
         folder: Where it lies, for commands.
     """
-    sections = [
-        *(section(part.dataset, *_part(part)) for part in table_.parts),
-        section("Controls", table(("control", "dataset", "arm", "verdict", "what came out"), _controls(table_))),
-        section("Runs without a result", table(("dataset", "arm", "seed", "status", "why"), _missing(table_))),
-        section("Not shown", table(("",), ([problem] for problem in table_.problems))),
-        section("Again", code("\n".join(_again(table_.command, folder)))),
-    ]
-    return document(table_.name, _summary(table_), sections)
-
-
-def _summary(table_: Table) -> str:
-    rows = [row for part in table_.parts for row in part.rows]
+    rows = [row for part in suite.parts for row in part.rows]
     asked, done = sum(row.asked for row in rows), sum(len(row.tested) for row in rows)
-    arms = len({row.arm for row in rows})
-    datasets = f"{len(table_.parts)} dataset{'s' if len(table_.parts) != 1 else ''}"
-    return f"{datasets}, {arms} arms, {done} of {asked} runs with a result"
+    datasets = f"{len(suite.parts)} dataset{'s' if len(suite.parts) != 1 else ''}"
+    subtitle = f"{datasets}, {len({row.arm for row in rows})} arms, {done} of {asked} runs with a result"
+    controls = [
+        (
+            *(one.get("name"), one.get("dataset") or "", one.get("arm") or ""),
+            *(VERDICTS.get(one.get("passed"), "-"), one.get("said") or ""),
+        )
+        for one in suite.controls
+    ]
+    missing = [
+        (row.dataset, row.arm, cell.seed, cell.status, cell.error or "-")
+        for row in rows
+        for cell in row.cells
+        if not cell.tested
+    ]
+    values = {"suite": suite, "folder": folder, "tables": tables, "remarks": remarks}
+    pictures = {part.dataset: list(_costs(part, several=len(suite.parts) > 1)) for part in suite.parts}
+    return Page("suite.html", suite.name, subtitle, pictures, {**values, "controls": controls, "missing": missing})
 
 
-def _part(part: Part) -> Iterator[str]:
-    """Yield a dataset's tables, what has to be said of them, the protocol, and the pictures."""
-    for place, sheet in enumerate(sheets(part)):
-        yield _sheet(sheet, part.dataset)
-        if place == 0:
-            yield note(_INTERVALS)
-    pairs = [pair.said for pair in part.neighbours]
-    yield from (note(text) for text in remarks(part) if text not in pairs)
-    yield folded("Each row against the one below it", table(("",), ([said] for said in pairs))) if pairs else ""
-    yield subtitle("Protocol")
-    yield table(("", ""), ((clause.about, clause.said) for clause in part.protocol))
-    shown = [(words, drawn(figure)) for words, figure in cost_pictures(part)]
-    if shown:
-        yield subtitle("What accuracy costs")
-        yield pictures(shown)
-        yield note(_NUMBERS)
+def _costs(part: Part, *, several: bool) -> Iterator[Picture]:
+    """Yield a picture for each cost in which the arms differ; accuracies are said in percent."""
+    on = f", {part.dataset}" if several else ""
+    for words, cost in _COSTS.items():
+        points = [
+            Point(str(place), row.role == "baseline", spent, row.values["test_accuracy"])
+            for place, row in enumerate(part.rows, 1)
+            if "test_accuracy" in row.values and (spent := cost(row)) is not None
+        ]
+        if (figure := draw_costs(points, words, "test accuracy (%)")) is not None:
+            yield f"test accuracy against {words}{on}", figure
 
 
-def _sheet(sheet: Sheet, dataset: str) -> str:
-    title = sheet.title.removeprefix(dataset).removeprefix(": ")
-    above = subtitle(title[:1].upper() + title[1:]) if title else ""
-    return above + table(sheet.head, sheet.rows, sorts=True, faint=sheet.faint, words=sheet.words)
+def _operations(row: Row) -> Spread | None:
+    macs, acs = (row.values.get(f"test_synops_{kind}") for kind in ("macs", "acs"))
+    # The interval of a sum is not that of its parts.
+    return None if macs is None or acs is None else Spread(macs.n, macs.mean + acs.mean)
 
 
-def _controls(table_: Table) -> Iterator[tuple[str, ...]]:
-    for one in table_.controls:
-        where = (str(one.get(key) or "") for key in ("dataset", "arm"))
-        yield str(one.get("name")), *where, VERDICTS.get(one.get("passed"), "-"), str(one.get("said") or "")
-
-
-def _missing(table_: Table) -> Iterator[tuple[object, ...]]:
-    for part in table_.parts:
-        for row in part.rows:
-            for cell in row.cells:
-                if not cell.tested:
-                    yield part.dataset, row.arm, cell.seed, cell.status, cell.error or "-"
-
-
-def _again(command: str | None, folder: str) -> Iterator[str]:
-    if command:
-        yield command
-    yield f"snnlab bench table {folder}"
-    yield f"snnlab report {folder}"
+_COSTS: Mapping[str, Callable[[Row], Spread | None]] = {
+    "synaptic operations a test sample (MACs and ACs)": _operations,
+    "parameters": lambda row: row.values.get("params"),
+    "spikes a test sample": lambda row: row.values.get("test_spikes_per_sample"),
+    "wall time of a run (s)": lambda row: row.values.get("wall_s"),
+}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from snnlab.record.metric_text import metric_text
-from snnlab.record.report.page import code, document, note, pictures, png, section, table
+from snnlab.record.report.page import Page, Picture
 from snnlab.record.runs_table import flat
+from snnlab.record.tables import Table
 
 # Pictures by the first word of their files' names, in the order in which they are looked at.
 _PICTURES = {
@@ -27,115 +29,78 @@ class Search(NamedTuple):
         page: `sweep.yaml`.
         summary: `search.json`; empty while the search goes on.
         trials: A row a trial, as `trials.csv` has them.
-        pictures: The pictures' names and files.
+        pictures: The pictures' names, and what they are.
     """
 
     folder: str
     page: Mapping[str, Any]
     summary: Mapping[str, Any]
     trials: Sequence[Mapping[str, str]]
-    pictures: Sequence[tuple[str, bytes]]
+    pictures: Sequence[Picture]
 
 
-def sweep_page(search: Search) -> str:
+def sweep_page(search: Search) -> Page:
     """Return the page of a search."""
-    sections = [
-        section("Result", table(("", ""), _result(search)), note(_LUCK)),
-        section("Test of the winner", table(("", "mean", "sd"), _tested(search)), *_test_note(search)),
-        section("Finalists", table(("trial", "in the search", "again, mean", "settings"), _finalists(search))),
-        section("Pictures", pictures(_pictures(search), large=True)),
-        section("What explains the objectives", table(("objective", "setting", "part"), _importance(search))),
-        section("Trials", _trials(search.trials), note("A click on a column sorts by it.")),
-        section("Settings of the search", table(("setting", "value"), sorted(flat(search.page["sweep"]).items()))),
-        section("Overrides that all trials have", code("\n".join(search.page["overrides"]))),
-        section("Again", code("\n".join(_again(search)))),
-    ]
-    return document(f"{search.page['name']}: search", _subtitle(search), [each for each in sections if each])
-
-
-_LUCK = (
-    "The best of many trials is better on the validation recordings that chose it than it would be again: only the test"
-    " of the winner, with fresh seeds, is a result."
-)
-
-
-def _subtitle(search: Search) -> str:
-    counts: dict[str, int] = {}
-    for row in search.trials:
-        state = row["state"].split()[0]
-        counts[state] = counts.get(state, 0) + 1
-    said = ", ".join(f"{many} {state}" for state, many in counts.items())
-    return f"{len(search.trials)} trials: {said}{'' if search.summary else '; the search has not ended'}"
-
-
-def _objectives(search: Search) -> Mapping[str, str]:
-    return search.page["sweep"]["objectives"]
-
-
-def _best(search: Search) -> Mapping[str, str] | None:
-    """Return the complete trial that is best by the first objective."""
-    name, direction = next(iter(_objectives(search).items()))
-    done = [row for row in search.trials if row["state"] == "complete" and row.get(name)]
-    choose = min if direction == "minimize" else max
-    return choose(done, key=lambda row: float(row[name])) if done else None
+    winner = search.summary.get("winner") or {}
+    tested = winner.get("test") or {}
+    importance = search.summary.get("importance") or {}
+    values = {
+        "result": list(_result(search)),
+        "tested": [
+            (name, metric_text(name, value["mean"]), metric_text(name, value["sd"]) or "-")
+            for name, value in tested.items()
+            if name.count("/") == 1 and name not in ("test/recordings", "test/windows")
+        ],
+        "seeds": winner.get("test_seeds") if tested else None,
+        "finalists": list(_finalists(search)),
+        "importance": [(name, key, f"{part:.0%}") for name, parts in importance.items() for key, part in parts.items()],
+        "trials": _trials(search.trials),
+        "settings": sorted(flat(search.page["sweep"]).items()),
+        "overrides": search.page["overrides"],
+        "again": list(_again(search)),
+    }
+    states = Counter(row["state"].split()[0] for row in search.trials)
+    said = ", ".join(f"{many} {state}" for state, many in states.items())
+    subtitle = f"{len(search.trials)} trials: {said}{'' if search.summary else '; the search has not ended'}"
+    return Page("sweep.html", f"{search.page['name']}: search", subtitle, {"search": list(_pictures(search))}, values)
 
 
 def _result(search: Search) -> Iterator[tuple[str, str]]:
-    for name, direction in _objectives(search).items():
+    objectives: Mapping[str, str] = search.page["sweep"]["objectives"]
+    for name, direction in objectives.items():
         yield "objective", f"{direction} {name}, on validation recordings"
-    if (best := _best(search)) is not None:
-        found = ", ".join(f"{name} {metric_text(name, float(best[name]))}" for name in _objectives(search))
+    first = next(iter(objectives))
+    if done := [row for row in search.trials if row["state"] == "complete" and row.get(first)]:
+        best = (min if objectives[first] == "minimize" else max)(done, key=lambda row: float(row[first]))
+        found = ", ".join(f"{name} {metric_text(name, float(best[name]))}" for name in objectives)
         yield "best trial", f"{best['trial']}: {found}"
-    winner = search.summary.get("winner")
-    if winner:
+    if winner := search.summary.get("winner"):
         yield "winner", f"trial {winner['trial']}, by {search.summary.get('chosen_by')}"
         common = set(search.page["overrides"])
         yield "its settings", "  ".join(text for text in winner["overrides"] if text not in common)
-
-
-def _tested(search: Search) -> Iterator[tuple[str, str, str]]:
-    found = (search.summary.get("winner") or {}).get("test") or {}
-    for name, value in found.items():
-        if name.count("/") == 1 and name not in ("test/recordings", "test/windows"):
-            yield name, metric_text(name, value["mean"]), metric_text(name, value["sd"]) or "-"
-
-
-def _test_note(search: Search) -> Iterator[str]:
-    winner = search.summary.get("winner") or {}
-    if winner.get("test"):
-        yield note(f"On test recordings, trained with the fresh seeds {winner.get('test_seeds')}.")
 
 
 def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
     for one in search.summary.get("finalists") or ():
         found = ", ".join(f"{name} {metric_text(name, value)}" for name, value in one["found"].items())
         means = {name: fmean(run[name] for run in one["again"]) for name in one["found"] if one["again"]}
-        again = [f"{name} {metric_text(name, mean)}" for name, mean in means.items()]
+        again = ", ".join(f"{name} {metric_text(name, mean)}" for name, mean in means.items())
         settings = "  ".join(f"{name}={_short(value)}" for name, value in one["values"].items())
-        yield str(one["number"]), found, ", ".join(again) or "-", settings
+        yield str(one["number"]), found, again or "-", settings
 
 
-def _pictures(search: Search) -> Iterator[tuple[str, str]]:
+def _pictures(search: Search) -> Iterator[Picture]:
     """Yield the pictures in their order, each with its words."""
     kinds = list(_PICTURES)
-    known = [(name, content) for name, content in search.pictures if name.partition("_")[0] in kinds]
-    for name, content in sorted(known, key=lambda one: kinds.index(one[0].partition("_")[0])):
-        kind, _, objective = name.partition("_")
-        yield f"{objective.replace('_', '/', 1)}: {_PICTURES[kind]}" if objective else _PICTURES[kind], png(content)
+    known = [(name.partition("_"), picture) for name, picture in search.pictures if name.partition("_")[0] in kinds]
+    for (kind, _, objective), picture in sorted(known, key=lambda one: kinds.index(one[0][0])):
+        yield f"{objective.replace('_', '/', 1)}: {_PICTURES[kind]}" if objective else _PICTURES[kind], picture
 
 
-def _importance(search: Search) -> Iterator[tuple[str, str, str]]:
-    for objective, parts in (search.summary.get("importance") or {}).items():
-        for setting, part in parts.items():
-            yield objective, setting, f"{part:.0%}"
-
-
-def _trials(trials: Sequence[Mapping[str, str]]) -> str:
-    if not trials:
-        return ""
-    head = [name for name in trials[0] if any(row[name] for row in trials)]
+def _trials(trials: Sequence[Mapping[str, str]]) -> Table:
+    head = [name for name in (trials[0] if trials else ()) if any(row[name] for row in trials)]
     words = [place for place, name in enumerate(head) if name in ("state", "error")]
-    return table(head, ([_cell(name, row[name]) for name in head] for row in trials), sorts=True, words=words)
+    return Table(head, [[_cell(name, row[name]) for name in head] for row in trials], words=words)
 
 
 def _cell(name: str, text: str) -> str:
@@ -158,5 +123,5 @@ def _short(value: Any) -> str:
         try:
             value = int(value) if value.lstrip("-").isdigit() else float(value)
         except ValueError:
-            return str(value)
+            return value
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -27,10 +27,6 @@ class Energy:
     ac_pj: float = 0.9
     source: str = "32-bit floats in 45 nm: Horowitz, ISSCC 2014"
 
-    def nanojoule(self, macs: float, acs: float) -> float:
-        """Return what operations take, nJ."""
-        return (macs * self.mac_pj + acs * self.ac_pj) / 1000.0
-
     def __str__(self) -> str:
         return (
             f"estimate, not measured: {self.mac_pj:g} pJ a MAC and {self.ac_pj:g} pJ an AC ({self.source}); without"
@@ -44,13 +40,11 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
     Raises:
         RecordError: if a constant is unknown or not positive.
     """
-    if node is None:
-        return Energy()
     try:
-        check_settings(Energy, node, f"{place}.energy", "energy")
+        check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ValueError as error:
         raise RecordError(str(error)) from error
-    energy = Energy(**node)
+    energy = Energy(**(node or {}))
     if not min(energy.mac_pj, energy.ac_pj) > 0:
         raise RecordError(f"{place}.energy: mac_pj and ac_pj must be > 0 pJ")
     return energy

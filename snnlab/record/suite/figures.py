@@ -1,35 +1,85 @@
-"""The figures of one run that tables show, from its record."""
+"""What tables show of the runs of an arm: each run's figures, their spread over seeds, and how a column says them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from scipy.special import stdtrit
 
 from snnlab.errors import RecordError
 from snnlab.record.suite.energy import Energy
 from snnlab.record.suite.reading import Cell
 
+LEVEL = 0.95
 # Parts of the steps, in percent.
-PARTS = (25, 50, 75)
+_PARTS = (25, 50, 75)
 # Of the metrics of a result, under the same name with / replaced.
 _METRICS = (
-    "test/accuracy",
-    "test/mae",
-    "test/r2",
-    "last/test/accuracy",
-    "last/val/accuracy",
-    "params",
-    "footprint_bytes",
-    "connection_sparsity",
-    "test/spikes_per_sample",
-    "test/activation_sparsity",
-    "test/synops_dense",
-    "test/synops_macs",
-    "test/synops_acs",
-    "test/synops_dense_per_step",
-    "test/synops_macs_per_step",
-    "test/synops_acs_per_step",
-    "test/membrane_updates",
+    *("test/accuracy", "test/mae", "test/r2", "last/test/accuracy", "last/val/accuracy", "params", "footprint_bytes"),
+    *("connection_sparsity", "test/spikes_per_sample", "test/activation_sparsity", "test/synops_dense"),
+    *("test/synops_macs", "test/synops_acs", "test/synops_dense_per_step", "test/synops_macs_per_step"),
+    *("test/synops_acs_per_step", "test/membrane_updates"),
 )
+
+
+class Spread(NamedTuple):
+    """Mean and spread over seeds.
+
+    Attributes:
+        n: How many there are.
+        mean: Their mean.
+        sd: Their standard deviation, with n - 1; None where there is but one.
+        low: Lower end of the mean's 95 % interval; None likewise.
+        high: Its upper end.
+    """
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Column(NamedTuple):
+    """A column of figures.
+
+    Attributes:
+        key: Its name in CSV and JSON.
+        of: The figure that it shows, see `figures`.
+        heading: What stands above it, with the unit.
+        text: How a figure is said.
+        about: accuracy, time, cost or operations: the table that it stands in.
+    """
+
+    key: str
+    of: str
+    heading: str
+    text: Callable[[Spread], str]
+    about: str
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean, standard deviation and interval of values.
+
+        mean +- t(n - 1) sd / sqrt(n)
+
+    with the 97.5 % point of Student's t. It is the interval of what other seeds would come to on the same recordings.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not values:
+        raise ValueError("no values have no mean")
+    n, mean = len(values), fmean(values)
+    if n == 1:
+        return Spread(1, mean)
+    sd = stdev(values)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
+    return Spread(n, mean, sd, mean - half, mean + half)
 
 
 def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
@@ -40,26 +90,31 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
         energy: Constants of the energy estimate.
         best_on_test: Whether the best epoch on the test recordings is wanted, which is no result.
     """
-    metrics, timing = cell.metrics, cell.part("timing")
-    found = {key.replace("/", "_"): metrics[key] for key in _METRICS if metrics.get(key) is not None}
-    if (macs := metrics.get("test/synops_macs")) is not None:
-        found["energy_nj"] = energy.nanojoule(macs, metrics["test/synops_acs"])
-    memory = timing.get("peak_device_mb") or timing.get("peak_rss_mb")
-    found |= over_time(cell)
-    for key, value in (
-        ("samples_per_s", timing.get("samples_per_s")),
-        ("peak_mb", memory),
+    metrics, timing, epoch = cell.metrics, cell.part("timing"), cell.part("selection").get("epoch")
+    macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
+    found = {
+        **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
+        "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
+        **_over_time(cell),
+        "samples_per_s": timing.get("samples_per_s"),
+        "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
         # Of one that was broken off the suite knows no more than what came afterwards.
-        ("wall_s", timing.get("fit_s") if cell.wall_s is None or cell.resumed else cell.wall_s),
-        ("chosen_epoch", _plus_one(cell.part("selection").get("epoch"))),
-        ("best_test_accuracy", _best_on_test(cell) if best_on_test else None),
-    ):
-        if value is not None:
-            found[key] = float(value)
-    return found
+        "wall_s": timing.get("fit_s") if cell.wall_s is None or cell.part("resumed") else cell.wall_s,
+        "chosen_epoch": None if epoch is None else epoch + 1,
+        "best_test_accuracy": _best_on_test(cell) if best_on_test else None,
+    }
+    return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def over_time(cell: Cell) -> dict[str, float]:
+def short_number(value: float) -> str:
+    """Return a number with three digits, in thousands, millions or billions: `3.15 M`."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def _over_time(cell: Cell) -> dict[str, float]:
     """Return the accuracy if the recordings had ended earlier.
 
     Recordings of labels over time, of values, or of fewer than four steps have none.
@@ -72,28 +127,67 @@ def over_time(cell: Cell) -> dict[str, float]:
     answers, targets = arrays.get("test_answers"), arrays.get("test_target")
     if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:
         return {}
-    found = {}
-    for part in PARTS:
-        at = math.ceil(answers.shape[1] * part / 100) - 1
-        found[f"accuracy_at_{part}"] = float((answers[:, at] == targets).mean())
-    return found
-
-
-def _plus_one(epoch: int | None) -> int | None:
-    return None if epoch is None else epoch + 1
+    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _PARTS}
+    return {f"accuracy_at_{part}": float((answers[:, step] == targets).mean()) for part, step in at.items()}
 
 
 def _best_on_test(cell: Cell) -> float | None:
     """Return the best of the epochs that were tested: the chosen one, the last one, and those in `metrics.csv`."""
-    metrics = cell.metrics
-    tested = [metrics[key] for key in ("test/accuracy", "last/test/accuracy") if metrics.get(key) is not None]
-    return max([*tested, *_each_epoch(cell)], default=None)
-
-
-def _each_epoch(cell: Cell) -> list[float]:
     assert cell.run is not None
-    try:
-        column = cell.run.epochs().get("test/accuracy")
-    except RecordError:
-        return []  # metrics.csv is missing: the tests of the result remain
-    return [] if column is None else [float(value) for value in column if value == value]
+    tested = [cell.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in cell.metrics]
+    with suppress(RecordError):  # where metrics.csv is missing the tests of the result remain
+        tested += [float(value) for value in cell.run.epochs().get("test/accuracy", ()) if value == value]
+    return max(tested, default=None)
+
+
+def _percent(value: Spread) -> str:
+    return f"{100 * value.mean:.1f}" + ("" if value.sd is None else f" ± {100 * value.sd:.1f}")
+
+
+def _interval(value: Spread) -> str:
+    return "" if value.low is None or value.high is None else f"{100 * value.low:.1f} to {100 * value.high:.1f}"
+
+
+def _with_sd(form: str) -> Callable[[Spread], str]:
+    return lambda value: format(value.mean, form) + (f" ± {format(value.sd, form)}" if value.sd else "")
+
+
+def _mean(form: str) -> Callable[[Spread], str]:
+    return lambda value: format(value.mean, form)
+
+
+def _short(value: Spread) -> str:
+    return short_number(value.mean)
+
+
+def _sparsity(value: Spread) -> str:
+    return f"{100 * value.mean:.1f}"
+
+
+COLUMNS = (
+    Column("test_accuracy", "test_accuracy", "test accuracy (%)", _percent, "accuracy"),
+    Column("test_interval", "test_accuracy", "95 % interval", _interval, "accuracy"),
+    Column("test_mae", "test_mae", "test mean error", _with_sd(".4g"), "accuracy"),
+    Column("test_r2", "test_r2", "test R2", _with_sd(".3f"), "accuracy"),
+    Column("last_test_accuracy", "last_test_accuracy", "last epoch, test (%)", _percent, "accuracy"),
+    Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent, "accuracy"),
+    Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", _percent, "accuracy"),
+    Column("chosen_epoch", "chosen_epoch", "chosen epoch", _mean(".0f"), "accuracy"),
+    *(Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time") for p in _PARTS),
+    Column("params", "params", "parameters", _mean(",.0f"), "cost"),
+    Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", _short, "cost"),
+    Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity, "cost"),
+    Column("spikes_per_sample", "test_spikes_per_sample", "spikes / sample", _short, "cost"),
+    Column("activation_sparsity", "test_activation_sparsity", "activation sparsity (%)", _sparsity, "cost"),
+    Column("samples_per_s", "samples_per_s", "training samples / s", _mean(",.0f"), "cost"),
+    Column("peak_mb", "peak_mb", "peak memory (MB)", _mean(",.0f"), "cost"),
+    Column("wall_s", "wall_s", "wall time (s)", _mean(",.1f"), "cost"),
+    Column("synops_dense", "test_synops_dense", "dense / sample", _short, "operations"),
+    Column("synops_macs", "test_synops_macs", "MACs / sample", _short, "operations"),
+    Column("synops_acs", "test_synops_acs", "ACs / sample", _short, "operations"),
+    Column("synops_dense_per_step", "test_synops_dense_per_step", "dense / step", _short, "operations"),
+    Column("synops_macs_per_step", "test_synops_macs_per_step", "MACs / step", _short, "operations"),
+    Column("synops_acs_per_step", "test_synops_acs_per_step", "ACs / step", _short, "operations"),
+    Column("membrane_updates", "test_membrane_updates", "membrane updates / sample", _short, "operations"),
+    Column("energy_nj", "energy_nj", "energy estimate (nJ / sample)", _short, "operations"),
+)

@@ -74,27 +74,15 @@ def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Pu
     """
     check_published(nodes, "suite")
     found, problems = [], []
-    for node in nodes:
-        if node.get("dataset") != dataset:
-            continue
-        name = str(node.get("name", "without a name"))
+    for node in (node for node in nodes if node.get("dataset") == dataset):
+        name, selection = str(node.get("name", "without a name")), str(node.get("selection", "unknown"))
         if lacking := [key for key in _NEEDED if node.get(key) is None]:
             problems.append(f"published: {name}: is not shown, it lacks {', '.join(lacking)}")
             continue
-        selection = str(node.get("selection", "unknown"))
         if selection not in _SELECTIONS:
             problems.append(f"published: {name}: selection {selection} is none of {', '.join(_SELECTIONS)}: unknown")
             selection = "unknown"
-        found.append(
-            Published(
-                name,
-                float(node["accuracy"]) / 100.0,
-                str(node["architecture"]),
-                int(node["steps"]),
-                float(node["params"]),
-                str(node["protocol"]),
-                selection,
-                node.get("source"),
-            )
-        )
+        accuracy, steps, params = float(node["accuracy"]) / 100.0, int(node["steps"]), float(node["params"])
+        words = str(node["architecture"]), steps, params, str(node["protocol"])
+        found.append(Published(name, accuracy, *words, selection, node.get("source")))
     return sorted(found, key=lambda one: -one.accuracy), problems

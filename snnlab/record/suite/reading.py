@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import yaml
 from snnlab.errors import DamagedError, RecordError
 from snnlab.printable import cleaned
 from snnlab.record import run_reading
+from snnlab.record.groups import differing, grouped, identity, names_of, settings_of
 from snnlab.record.run_folder import CONFIG
-from snnlab.record.run_reading import Recorded, read_ended
+from snnlab.record.run_reading import Recorded, find_runs, read_ended
 from snnlab.record.runs_table import DAMAGED, flat
 from snnlab.record.suite.energy import Energy, energy_of
 from snnlab.yaml_files import require_bounded
@@ -54,22 +55,12 @@ class Cell:
     @property
     def tested(self) -> bool:
         """Whether there is a test to show."""
-        return self.run is not None and self.status == "completed" and any(k.startswith("test/") for k in self.metrics)
+        return self.status == "completed" and any(key.startswith("test/") for key in self.metrics)
 
     @property
     def metrics(self) -> Mapping[str, float]:
         """The flat metrics of the run."""
         return {} if self.run is None else self.run.metrics
-
-    @property
-    def control(self) -> str | None:
-        """What was made worthless on purpose, so that the metrics are no results."""
-        return None if self.run is None else self.run.page.get("control")
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it was broken off and went on."""
-        return self.run is not None and bool(self.run.page.get("resumed"))
 
     def part(self, name: str) -> Mapping[str, Any]:
         """Return a part of the result, such as `provenance`; empty where there is none."""
@@ -83,13 +74,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Arm:
-    """What there is to say of an arm beside its runs.
-
-    Attributes:
-        role: arm or baseline.
-        note: A sentence, or None.
-        differs: In what it differs from the others, a line each.
-    """
+    """What there is to say of an arm beside its runs: arm or baseline, a note, and in what it differs, a line each."""
 
     role: str = "arm"
     note: str | None = None
@@ -134,28 +119,43 @@ def place_of(dataset: str, arm: str, seed: int) -> str:
     return f"runs/{dataset}/{arm}/{seed}"
 
 
-def is_suite(folder: Path) -> bool:
-    """Return whether a folder is a suite's."""
-    return (folder / SUITE_PAGE).is_file()
-
-
-def read_suite(folder: Path) -> Read:
-    """Read a suite's folder, in whatever state its trainings are.
+def read(folder: Path) -> Read:
+    """Read a suite's folder, in whatever state its trainings are, or a folder of runs.
 
     Raises:
-        RecordError: if `suite.yaml` cannot be read, or is of another version.
+        RecordError: if its `suite.yaml` cannot be read, or is of another version; if there is nothing to read.
     """
+    return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's config.yaml by dotted keys; see `snnlab.record.run_reading.read_config`."""
+    return flat(run_reading.read_config(folder))
+
+
+def steps_of(config: Mapping[str, Any]) -> int | None:
+    """Return the steps of a recording or a window, None where a configuration does not say.
+
+    Args:
+        config: See `read_config`.
+    """
+    duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
+    if dt is not None and duration is not None:
+        return round(float(duration) / float(dt))
+    return None if bins is None else int(bins)
+
+
+def _read_suite(folder: Path) -> Read:
     page = _page(folder)
     problems: list[str] = []
     state = _state(folder, problems)
-    cells = [_cell(folder, entry, problems) for entry in _entries(page, state)]
     arms = {
         name: Arm(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
         for name, node in page["arms"].items()
     }
     return Read(
         page.get("name") or folder.name,
-        cells,
+        [_cell(folder, entry, problems) for entry in _entries(page, state)],
         arms,
         page.get("command"),
         energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
@@ -169,42 +169,69 @@ def read_suite(folder: Path) -> Read:
     )
 
 
-def read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
+def _read_runs(folder: Path) -> Read:
+    """Read the runs below a folder, as deep as a suite has them, as arms that are named by what they differ in."""
+    problems: list[str] = []
+    folders = list(find_runs(folder)) or sorted(path.parent for path in folder.glob("*/*/*/config.yaml"))
+    found = [cell for run in folders if (cell := _plain_cell(run, folder, problems)) is not None]
+    if not found:
+        said = f": {problems[0]}" if problems else ""
+        raise RecordError(f"{folder}: is no suite's folder, and there is no run in it that can be read{said}")
+    groups = list(grouped(found, lambda cell: identity(cell.config)).values())
+    settings = [settings_of(cells[0].config) for cells in groups]
+    names, columns = names_of(settings), differing(settings)
+    cells = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
+    arms = {
+        name: Arm(differs=[f"{key}={values[place]}" for key, values in columns.items()])
+        for place, name in enumerate(names)
+    }
+    return Read(folder.resolve().name, cells, arms, problems=problems)
+
+
+def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
+    run, status, error = _read_result(folder)
+    place = folder.relative_to(root) if folder != root else folder
+    try:
+        config = read_config(folder)
+    except RecordError as broken:
+        problems.append(f"{place}: {_said_of(broken, folder)}; it is left out")
+        return None
+    if status == DAMAGED:
+        problems.append(f"{place}: {error}; it is left out")
+    return Cell(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
+
+
+def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
+    folder = root / entry["folder"]
+    run, status, error = _read_result(folder)
+    if status == DAMAGED:
+        problems.append(f"{entry['folder']}: {error}; it is left out")
+    elif run is None and entry.get("status") == "failed":
+        status = "failed"
+    error = error or entry.get("error")
+    names = (entry["dataset"], entry["arm"], int(entry["seed"]))
+    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+
+
+def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
     """Return what a run recorded, its status, and what is wrong with it."""
     try:
         run = read_ended(folder)
         if run is not None and run.status == "completed":
             run.check_files()
     except RecordError as error:
-        return None, DAMAGED, said_of(error, folder)
+        return None, DAMAGED, _said_of(error, folder)
     if run is None:
         begun = (folder / CONFIG).is_file()
         return None, "running" if begun else "missing", "has not ended" if begun else None
     return run, run.status, run.page.get("error")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.yaml by dotted keys; see `snnlab.record.run_reading.read_config`."""
-    return flat(run_reading.read_config(folder))
-
-
-def said_of(error: RecordError, folder: Path) -> str:
+def _said_of(error: RecordError, folder: Path) -> str:
     """Return what is wrong with a file of a run whose folder is named already."""
     if isinstance(error, DamagedError):
         return f"{error.path.name}: cannot be read ({error.reason})"
     return str(error).removeprefix(f"{folder}/")
-
-
-def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return the steps of a recording or a window, None where a configuration does not say.
-
-    Args:
-        config: See `read_config`.
-    """
-    duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
-    if dt is not None and duration is not None:
-        return round(float(duration) / float(dt))
-    return None if bins is None else int(bins)
 
 
 def _page(folder: Path) -> dict[str, Any]:
@@ -245,15 +272,3 @@ def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapp
             for seed in page.get("seeds") or ():
                 folder = place_of(dataset, arm, seed)
                 yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
-
-
-def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
-    folder = root / entry["folder"]
-    run, status, error = read_result(folder)
-    if status == DAMAGED:
-        problems.append(f"{entry['folder']}: {error}; it is left out")
-    elif run is None and entry.get("status") == "failed":
-        status = "failed"
-    error = error or entry.get("error")
-    names = (entry["dataset"], entry["arm"], int(entry["seed"]))
-    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))

@@ -1,22 +1,97 @@
-"""All that is in a table, before it is written in one form or another."""
+"""A suite, or a folder of runs, in figures: arms ranked on each dataset, who can be told from whom, the protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.record.suite.columns import COLUMNS
+import numpy as np
+
+from snnlab.errors import RecordError
+from snnlab.record.arms import Arm as Answers
+from snnlab.record.arms import arm_of
+from snnlab.record.groups import grouped, newest
+from snnlab.record.statistics import MIN_SEEDS, accuracy_interval
 from snnlab.record.suite.energy import Energy
-from snnlab.record.suite.grouping import read_runs
-from snnlab.record.suite.protocol import Clause, protocol
+from snnlab.record.suite.figures import COLUMNS, Spread, figures, spread
+from snnlab.record.suite.protocol import Clause, flags, protocol
 from snnlab.record.suite.published import Published, published
-from snnlab.record.suite.ranking import Neighbours, compared, times_shown
-from snnlab.record.suite.reading import Read, is_suite, read_suite
-from snnlab.record.suite.rows import Row, rows_of
+from snnlab.record.suite.reading import Arm, Cell, Read, read
+from snnlab.record.verdicts import Looks, verdicts
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm on a dataset.
+
+    Attributes:
+        dataset: The dataset's name.
+        arm: The arm's name.
+        role: arm or baseline.
+        seeds: Of the runs that were completed and tested.
+        asked: How many runs there were to be.
+        failed: How many of them failed.
+        values: Mean and spread of each figure, by key; see `figures`.
+        flags: What makes the row less than it seems, in words.
+        note: A sentence about the arm, or None.
+        differs: In what it differs from the other arms.
+        cells: Its runs, one a seed, tested or not.
+        answers: What its networks answered to the test recordings; or why that cannot be compared.
+    """
+
+    dataset: str
+    arm: str
+    role: str
+    seeds: Sequence[int]
+    asked: int
+    failed: int
+    values: Mapping[str, Spread]
+    flags: Sequence[str]
+    note: str | None = None
+    differs: Sequence[str] = ()
+    cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
+    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
+
+    @property
+    def tested(self) -> list[Cell]:
+        """The runs that count."""
+        return [cell for cell in self.cells if cell.tested]
+
+    @property
+    def goodness(self) -> tuple[bool, float]:
+        """What rows are ranked by: accuracy, or less error; those without a result come last."""
+        score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
+        found = score.mean if score is not None else None if error is None else -error.mean
+        return found is not None, found or 0.0
+
+    def record(self) -> dict[str, Any]:
+        """Return the row as JSON has it."""
+        lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
+        values = {key: value._asdict() for key, value in self.values.items()}
+        own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}
+        return {**own, **lists, "values": values}
+
+
+class Neighbours(NamedTuple):
+    """Two rows, one below the other.
+
+    Attributes:
+        better: The arm above.
+        worse: The arm below.
+        told: Whether they can be told apart; None where they cannot be compared.
+        said: In words.
+    """
+
+    better: str
+    worse: str
+    told: bool | None
+    said: str
 
 
 class Part(NamedTuple):
@@ -40,13 +115,11 @@ class Part(NamedTuple):
 
     def rank(self, row: Row) -> str:
         """Return a row's place, with ≈ where it cannot be told from the row above; nothing without a result."""
-        if "test_accuracy" not in row.values and "test_mae" not in row.values:
-            return ""
         tied = any(pair.worse == row.arm and pair.told is False for pair in self.neighbours)
-        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}"
+        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}" if row.goodness[0] else ""
 
 
-class Table(NamedTuple):
+class SuiteTable(NamedTuple):
     """All datasets of a suite, or of a folder of runs.
 
     Attributes:
@@ -88,7 +161,7 @@ class Table(NamedTuple):
         }
 
 
-def read_table(folder: Path, best_on_test: bool = False) -> Table:
+def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
     """Read a suite's folder, or a plain folder of runs, which are grouped over all settings but the seed.
 
     Args:
@@ -98,17 +171,86 @@ def read_table(folder: Path, best_on_test: bool = False) -> Table:
     Raises:
         RecordError: if there is nothing in it that can be read.
     """
-    read = read_suite(folder) if is_suite(folder) else read_runs(folder)
-    problems = list(read.problems)
-    parts = []
-    for dataset in dict.fromkeys(cell.dataset for cell in read.cells):
-        figures, lacking = published(read.published, dataset)
+    found = read(folder)
+    problems, parts = list(found.problems), []
+    for dataset, cells in grouped(found.cells, lambda cell: cell.dataset).items():
+        others, lacking = published(found.published, dataset)
         problems += lacking
-        parts.append(_part(read, dataset, figures, best_on_test))
-    return Table(read.name, parts, read.controls, read.energy, problems, read.command)
+        rows = _rows(found, dataset, cells, best_on_test)
+        beside, behind = _compared(rows, partial(_times_shown, found.looks.get(dataset, ())))
+        parts.append(Part(dataset, rows, beside, others, protocol(found, rows), behind))
+    return SuiteTable(found.name, parts, found.controls, found.energy, problems, found.command)
 
 
-def _part(read: Read, dataset: str, figures: Sequence[Published], best_on_test: bool) -> Part:
-    rows = rows_of(read, dataset, best_on_test)
-    beside, behind = compared(rows, partial(times_shown, read.looks.get(dataset, ())))
-    return Part(dataset, rows, beside, figures, protocol(read, rows), behind)
+def _rows(found: Read, dataset: str, cells: Sequence[Cell], best_on_test: bool) -> list[Row]:
+    of_arm = {arm: newest(of) for arm, of in grouped(cells, lambda cell: cell.arm).items()}
+    peers = [cell for kept, _ in of_arm.values() for cell in kept if cell.tested]
+    rows = [_row(found, dataset, arm, *of, peers, best_on_test) for arm, of in of_arm.items()]
+    return sorted(rows, key=lambda row: row.goodness, reverse=True)
+
+
+def _row(
+    found: Read, dataset: str, name: str, kept: list[Cell], twice: list[int], peers: list[Cell], best_on_test: bool
+) -> Row:
+    tested = [cell for cell in kept if cell.tested]
+    arm = found.arms.get(name) or Arm()
+    each = [figures(cell, found.energy, best_on_test) for cell in tested]
+    # A figure of some of the seeds is none of the arm.
+    keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
+    values = {key: spread([one[key] for one in each]) for key in keys}
+    answers = _answers(name, tested)
+    if "test_accuracy" in values:
+        # Of new seeds on new recordings, where the answers are there.
+        between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, Answers) else None
+        low, high = (None, None) if between is None else between
+        values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
+    seeds, failed = [cell.seed for cell in tested], sum(cell.status == "failed" for cell in kept)
+    said = flags(found, dataset, kept, peers, twice)
+    return Row(dataset, name, arm.role, seeds, len(kept), failed, values, said, arm.note, arm.differs, kept, answers)
+
+
+def _answers(name: str, tested: Sequence[Cell]) -> Answers | str:
+    if not tested:
+        return "it was not tested"
+    try:
+        return arm_of(name, [cell.run for cell in tested if cell.run is not None])
+    except (RecordError, KeyError) as error:
+        return str(error)
+
+
+def _compared(rows: Sequence[Row], looks: Looks) -> tuple[list[Neighbours], list[Neighbours]]:
+    """Return each row against the one below it, and the best against each other one.
+
+    Who stands beside whom is chosen by the results, so that p is adjusted for the comparisons of all with all. Rows
+    without accuracy count as not there.
+    """
+    arms = {row.arm: row.answers for row in rows if "test_accuracy" in row.values}
+    comparable = [arm for arm in arms.values() if isinstance(arm, Answers)]
+    found = {(each.one.name, each.other.name): each for each in verdicts(comparable, _same_test, looks)}
+
+    def said(pair: tuple[str, str]) -> Neighbours:
+        if (verdict := found.get(pair)) is not None:
+            return Neighbours(*pair, verdict.significant, verdict.sentence)
+        reasons = [each for each in (arms[pair[0]], arms[pair[1]]) if isinstance(each, str)]
+        why = f" ({reasons[0]})" if reasons else ": they were tested on other recordings"
+        return Neighbours(*pair, None, f"{pair[0]} and {pair[1]}: not compared{why}")
+
+    names = list(arms)
+    return [said(pair) for pair in pairwise(names)], [said((names[0], name)) for name in names[1:]]
+
+
+def _times_shown(looks: Sequence[Mapping[str, int]], one: Answers, other: Answers) -> int:
+    """Return how often two arms were compared in a table, with this time: with other numbers of seeds each.
+
+    Args:
+        looks: How many seeds of each arm there were each time.
+        one: One arm.
+        other: The other.
+    """
+    earlier = {(seeds.get(one.name, 0), seeds.get(other.name, 0)) for seeds in looks}
+    with_verdict = {pair for pair in earlier if min(pair) >= MIN_SEEDS}
+    return len(with_verdict | {(len(one.seeds), len(other.seeds))})
+
+
+def _same_test(one: Answers, other: Answers) -> bool:
+    return one.data == other.data and np.array_equal(one.recordings, other.recordings)

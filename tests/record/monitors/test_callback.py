@@ -13,8 +13,7 @@ import torch
 from snnlab.events.frames import Batch, Mix
 from snnlab.nn.recompute import recompute
 from snnlab.record.monitors import callback
-from snnlab.record.monitors.callback import Monitors
-from snnlab.record.monitors.look import first_of, look
+from snnlab.record.monitors.callback import Monitors, first_of, look
 from snnlab.training.module import SpikingModule
 
 from ..conftest import Fit, reload

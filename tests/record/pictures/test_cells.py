@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snnlab.events import Events
-from snnlab.record.pictures.cells import Cells, Window
+from snnlab.record.pictures.recordings import Cells, Window
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snnlab.record.pictures import default_style, render
-from snnlab.record.pictures.confusion import FEW, draw_confusion
+from snnlab.record.pictures.answers import FEW, draw_confusion
 
 GESTURES = ["hand clapping", "right hand wave", "right arm clockwise", "right arm counter clockwise", "air drums"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnlab.record.pictures.goals import draw_errors, draw_labels, draw_values
+from snnlab.record.pictures.answers import draw_errors, draw_labels, draw_values
 from snnlab.record.pictures.style import BLUE, GREY, VERMILION
 
 from .conftest import words

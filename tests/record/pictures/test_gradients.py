@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snnlab.record.pictures.gradients import draw_gradients
+from snnlab.record.pictures.layers import draw_gradients
 
 from .conftest import words
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from snnlab.record.pictures import draw_membranes
-from snnlab.record.pictures.membranes import NEURONS, choose
+from snnlab.record.pictures.layers import NEURONS, choose
 
 from .conftest import words
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snnlab.record.pictures import draw_raster
-from snnlab.record.pictures.raster import ROWS, evenly
+from snnlab.record.pictures.layers import ROWS, evenly
 
 from .conftest import words
 

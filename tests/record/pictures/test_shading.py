@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from snnlab.record.pictures.shading import OFF, ON, full_colour, shade
+from snnlab.record.pictures.recordings import OFF, ON, full_colour, shade
 
 
 def test_empty_cells_are_white_and_full_ones_have_the_colour() -> None:

@@ -15,7 +15,7 @@ from ..suite.making import make_run
 
 
 def page(folder: Path, config: dict[str, Any] | None = None) -> str:
-    return run_page(read_run(folder), config or {}, {}, list("abcd"), When(Clock(40.0), "not asked"))
+    return run_page(read_run(folder), config or {}, {}, list("abcd"), When(Clock(40.0), "not asked")).html()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from snnlab.errors import RecordError
 from snnlab.record.arms import read_arm
-from snnlab.record.suite.grouping import names_of, read_runs
+from snnlab.record.groups import names_of
+from snnlab.record.suite.reading import read
 from snnlab.record.suite.table import read_table
 
 from .making import make_run
@@ -38,6 +40,15 @@ def read_arm_of(folder: Path, left_out: int) -> list[int]:
     return read_arm(folder).seeds
 
 
+def test_a_setting_that_an_older_run_does_not_know_is_as_null(tmp_path: Path):
+    make_run(tmp_path / "x/0_0", 0)
+    make_run(tmp_path / "x/1_1", 1, config={"optimizer": {"groups": None}})
+    assert read_arm(tmp_path / "x").seeds == [0, 1]
+    make_run(tmp_path / "x/2_2", 2, config={"optimizer": {"groups": {"biases": {"lr": 1}}}})
+    with pytest.raises(RecordError, match=r"differ in more than their seed: optimizer\.groups"):
+        read_arm(tmp_path / "x")
+
+
 def test_a_name_has_no_more_than_tells_groups_apart():
     settings = [
         {"model.layers.lif1.tau_mem": tau, "model.layers.lif2.tau_mem": tau, "optimizer.lr": lr, "a": 1, "b": tau + lr}
@@ -46,7 +57,7 @@ def test_a_name_has_no_more_than_tells_groups_apart():
     ]
     assert names_of(settings) == ["b=5.1", "b=5.2", "b=10.1", "b=10.2"]
     apart = [{key: value for key, value in own.items() if key != "b"} for own in settings]
-    assert names_of(apart)[0] == "lif1.tau_mem=5 optimizer.lr=0.1"
+    assert names_of(apart)[0] == "tau_mem=5 optimizer.lr=0.1"
     assert names_of(apart[:1]) == ["all runs"]
 
 
@@ -62,9 +73,9 @@ def test_a_run_that_goes_on_and_one_that_is_damaged_are_named(tmp_path: Path):
     make_run(tmp_path / "x/0_0", 0)
     (make_run(tmp_path / "x/1_1", 1) / "result.json").unlink()
     (make_run(tmp_path / "x/2_2", 2) / "config.yaml").write_text("{")
-    read = read_runs(tmp_path)
-    assert [cell.status for cell in read.cells] == ["completed", "running"]
-    assert read.problems[0].startswith("x/2_2: config.yaml: cannot be read (")
+    found = read(tmp_path)
+    assert [cell.status for cell in found.cells] == ["completed", "running"]
+    assert found.problems[0].startswith("x/2_2: config.yaml: cannot be read (")
     assert read_table(tmp_path).parts[0].rows[0].flags == ["seed 1 running (has not ended)"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from snnlab.record.suite.spread import spread
+from snnlab.record.suite.figures import spread
 
 
 @pytest.mark.parametrize("values", [[0.9, 0.95], [0.91, 0.93, 0.98], [0.5, 0.6, 0.7, 0.9, 0.95]])

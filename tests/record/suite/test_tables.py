@@ -12,11 +12,8 @@ import pytest
 
 from snnlab.commands.bench_table import main
 from snnlab.errors import ConfigError, RecordError
-from snnlab.record.suite.console_table import pieces
-from snnlab.record.suite.latex import escaped
-from snnlab.record.suite.sheets import Sheet, remarks, sheets
 from snnlab.record.suite.table import read_table
-from snnlab.record.suite.tables import print_table, write_tables
+from snnlab.record.suite.tables import print_table, remarks, tables, write_tables
 
 from .making import make_run, make_suite
 
@@ -119,10 +116,10 @@ def test_the_time_of_a_run_that_was_broken_off_is_all_of_it(tmp_path: Path):
 
 def test_published_figures_are_not_ranked_and_faint_where_the_test_chose_them(suite: Path):
     (part,) = read_table(suite).parts
-    sheet = sheets(part)[-1]
-    assert [row[0] for row in sheet.rows] == ["Theirs & 50%", "Silent", "Careful"]
-    assert sheet.faint == [0, 1]
-    assert [row[6] for row in sheet.rows] == ["test: not comparable", "unknown: not comparable", "validation"]
+    table = tables(part)[-1]
+    assert [row[0] for row in table.rows] == ["Theirs & 50%", "Silent", "Careful"]
+    assert table.faint == [0, 1]
+    assert [row[6] for row in table.rows] == ["test: not comparable", "unknown: not comparable", "validation"]
     assert all(row.arm not in ("Careful", "Silent") for row in part.rows)
 
 
@@ -178,20 +175,6 @@ def test_latex_has_nothing_that_it_would_take_for_a_command(suite: Path):
     assert text.isascii() or set(re.findall(r"[^\x00-\x7f]", text)) <= {"é"}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a_b 5% & $x #1", r"a\_b 5\% \& \$x \#1"),
-        ("{x}~^", r"\{x\}\textasciitilde{}\textasciicircum{}"),
-        ("\\input{a}", r"\textbackslash{}input\{a\}"),
-        ("[1] <2>", r"{[}1{]} \textless{}2\textgreater{}"),
-        ("0.9 ± 0.1 ≈", r"0.9 $\pm$ 0.1 $\approx$"),
-    ],
-)
-def test_signs_of_latex_are_escaped(text: str, expected: str):
-    assert escaped(text) == expected
-
-
 def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytest.CaptureFixture[str]):
     print_table(suite)
     out = capsys.readouterr().out
@@ -216,8 +199,8 @@ def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, ca
 
 def test_the_last_epochs_test_stands_beside_the_chosen_ones(tmp_path: Path):
     make_run(tmp_path / "x/0_0", metrics={"last/test/accuracy": 0.75})
-    sheet = sheets(read_table(tmp_path).parts[0])[0]
-    assert dict(zip(sheet.head, sheet.rows[0], strict=True))["last epoch, test (%)"] == "75.0"
+    table = tables(read_table(tmp_path).parts[0])[0]
+    assert dict(zip(table.head, table.rows[0], strict=True))["last epoch, test (%)"] == "75.0"
 
 
 def test_values_are_ranked_by_their_error(tmp_path: Path):
@@ -228,7 +211,7 @@ def test_values_are_ranked_by_their_error(tmp_path: Path):
         (folder / "result.json").write_text(json.dumps(page))
     (part,) = read_table(tmp_path).parts
     assert [row.arm for row in part.rows] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
-    assert sheets(part)[0].rows[0][3:5] == ["2", "0.500"]
+    assert tables(part)[0].rows[0][3:5] == ["2", "0.500"]
 
 
 def test_energy_takes_the_suites_constants_and_refuses_others(tmp_path: Path):
@@ -252,16 +235,45 @@ def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pyt
     assert json.loads(capsys.readouterr().out)["name"] == "mine"
 
 
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_on_a_narrow_console_columns_move_below_and_no_figure_is_broken(width: int):
-    head = ["#", "arm", "test accuracy (%)", "spikes / sample", *[f"operations / step {n}" for n in range(6)], "flags"]
-    row = ["1", "linear_counts (baseline)", "50.6 ± 9.7", "1,234,567", *["40.5 k"] * 6, "a long remark " * 4]
-    found = pieces(Sheet("digits", head, [row], [1, 10]), width)
-    assert [text for piece, _ in found for text in piece.head if text not in head[:2]] == head[2:]
-    assert all(piece.head[:2] == head[:2] and piece.rows[0][:2] == row[:2] for piece, _ in found)
-    assert [piece.title for piece, _ in found] == ["digits", *[""] * (len(found) - 1)]
-    for piece, widths in found:
-        assert sum(widths) + 3 * len(widths) + 1 <= width
-        figures = [place for place in range(len(widths)) if place not in piece.words]
-        assert all(len(piece.rows[0][place]) <= widths[place] for place in figures)
-        assert all(len(word) <= widths[place] for place, text in enumerate(piece.head) for word in text.split())
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Return a suite of two arms on two datasets, one of them on one alone."""
+    arms = {"lif": {"overrides": []}, "gru": {"overrides": [], "role": "baseline", "datasets": ["digits"]}}
+    page = {"arms": arms, "datasets": {"digits": [], "gestures": []}}
+    folder = make_suite(tmp_path / "two", {"lif": [0.9, 0.8], "gru": [0.7, 0.75]}, seeds=(0, 1), page=page)
+    make_run(folder / "runs/gestures/lif/0", 0, 0.6)
+    return folder
+
+
+def test_a_papers_table_has_chosen_columns_and_datasets_as_columns(two: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(two), "--by", "dataset", "--format", "csv"], 0.0) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows == [
+        ["arm", "digits", "gestures"],
+        ["lif †", "85.0 ± 7.1", "60.0"],
+        ["gru (baseline)", "72.5 ± 3.5", ""],
+    ]
+    assert main([str(two), "--columns", "test_accuracy,params", "--by", "dataset", "--format", "json"], 0.0) == 0
+    page = json.loads(capsys.readouterr().out)
+    (table,) = page["tables"]
+    assert table["columns"][1:3] == ["digits, test accuracy (%)", "digits, parameters"]
+    assert page["notes"][1:] == ["† lif on gestures: seed 1 missing"]
+
+
+@pytest.mark.parametrize("form", [None, "md", "tex", "csv"])
+def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.CaptureFixture[str], form: str | None):
+    options = [] if form is None else ["--format", form]
+    assert main([str(two), "--columns", "params", *options], 0.0) == 0
+    out = capsys.readouterr().out
+    assert out.count("parameters") == 2
+    assert "accuracy" not in out
+    assert form == "csv" or "seed 1 missing" in out  # what flags a row is said in every form that people read
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--columns", "parms"], "no column parms. Did you mean 'params'?"), (["--by", "arm"], "--by must be dataset")],
+)
+def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], message: str):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        main([str(two), *options], 0.0)

@@ -1,0 +1,156 @@
+"""A table: texts in rows and columns, made once; on the console by rich, as CSV, and for the templates elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from snnlab.console import table_console
+from snnlab.printable import cell
+
+# Enough for a sentence in a column.
+_SENTENCE = 24
+# What a column takes beside its text, a space at each side and one between columns; and the table's edge.
+_BESIDE, _EDGE = 3, 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows and columns.
+
+    Attributes:
+        head: What stands above each column; nothing is shown where all are empty.
+        rows: The texts; empty where there is nothing.
+        title: What stands above.
+        words: Which columns are words, the others being figures; those until the first of them name a row.
+        sentences: Which of these need room for a sentence.
+        faint: Which rows are not to be held against the others.
+        dim: Which columns are not to choose by.
+        sum: Whether the last row is that of all others.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    words: Collection[int] = (0,)
+    sentences: Collection[int] = ()
+    faint: Collection[int] = ()
+    dim: Collection[int] = ()
+    sum: bool = False
+
+    def print(self, width: int | None = None) -> None:
+        """Print the table to stdout, in as many pieces as its columns need; nothing where it has no rows.
+
+        Args:
+            width: Of the console, characters, whatever stdout is.
+        """
+        console = table_console(width)
+        for piece, widths in self.pieces(console.width) if self.rows else ():
+            console.print(piece.rich(widths))
+
+    def text(self, width: int = 80) -> str:
+        """Return the table as lines of text; nothing stands behind them.
+
+        Args:
+            width: Characters.
+        """
+        file = io.StringIO()
+        Console(file=file, width=width, markup=False, highlight=False).print(self.rich())
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+    def rich(self, widths: Sequence[int | None] | None = None) -> RichTable:
+        """Return the table for rich, its columns as wide as is said."""
+        made = RichTable(
+            title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(self.head)
+        )
+        for place, (head, width) in enumerate(zip(self.head, widths or [None] * len(self.head), strict=True)):
+            justify, style = "left" if place in self.words else "right", "dim" if place in self.dim else None
+            made.add_column(head, justify=justify, overflow="fold", width=width, style=style)
+        for place, row in enumerate(self.rows):
+            if self.sum and place == len(self.rows) - 1:
+                made.add_section()
+            made.add_row(*row, style="dim" if place in self.faint else None)
+        return made
+
+    def pieces(self, width: int) -> list[tuple[Table, list[int]]]:
+        """Return the table in pieces with their columns' widths; what names a row is in all of them.
+
+        rich makes the widest columns narrow first, and breaks figures.
+
+        Args:
+            width: Of the console, characters.
+        """
+        texts = [[str(text) for text in column] for column in zip(self.head, *self.rows, strict=True)]
+        least = [self._least(place, column, width) for place, column in enumerate(texts)]
+        wanted = [max(map(cell_len, column)) for column in texts]
+        names = list(range(min(self.words, default=0) + 1))
+        found = [names]
+        for place in range(len(names), len(self.head)):
+            if _taken([least[one] for one in [*found[-1], place]]) > width and found[-1] != names:
+                found.append(names)
+            found[-1] = [*found[-1], place]
+        return [
+            (replace(self.only(columns), title="" if number else self.title), _spread(columns, least, wanted, width))
+            for number, columns in enumerate(found)
+        ]
+
+    def only(self, columns: Sequence[int]) -> Table:
+        """Return some of the columns, in their order."""
+        return replace(
+            self,
+            head=[self.head[place] for place in columns],
+            rows=[[row[place] for place in columns] for row in self.rows],
+            **{
+                kind: [number for number, place in enumerate(columns) if place in getattr(self, kind)]
+                for kind in ("words", "sentences", "dim")
+            },
+        )
+
+    def _least(self, place: int, texts: Sequence[str], width: int) -> int:
+        """Return how narrow a column may be: no word and no figure is broken, but words that take a third of all."""
+        words = place in self.words
+        parts = [part for text in texts[1:] for part in (text.split() if words else [text])]
+        longest = max(map(cell_len, parts), default=1)
+        if words:
+            sentence = min(_SENTENCE, max(map(cell_len, texts))) if place in self.sentences else 0
+            longest = min(max(longest, sentence), width // 3)
+        return max(longest, 1, *map(cell_len, texts[0].replace(" /", "_/").split()))
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> str:
+    """Return rows as CSV; what a spreadsheet would compute gets an apostrophe in front.
+
+    Args:
+        head: Names of the columns.
+        rows: Values in their order, or by name.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([cell(name) for name in head])
+    for row in rows:
+        values = [row.get(name, "") for name in head] if isinstance(row, Mapping) else row
+        writer.writerow([cell(value) for value in values])
+    return text.getvalue()
+
+
+def _taken(widths: Sequence[int]) -> int:
+    return sum(widths) + _BESIDE * len(widths) + _EDGE
+
+
+def _spread(columns: Sequence[int], least: Sequence[int], wanted: Sequence[int], width: int) -> list[int]:
+    """Return the widths of columns: at least what they need, and of the rest the same for all that want more."""
+    widths = {place: least[place] for place in columns}
+    spare = max(width - _taken(list(widths.values())), 0)
+    while spare and (narrow := [place for place in columns if widths[place] < wanted[place]]):
+        for place in narrow[:spare]:
+            widths[place] += 1
+        spare -= len(narrow[:spare])
+    return list(widths.values())
