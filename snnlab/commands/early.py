@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.errors import ConfigError
@@ -79,7 +79,7 @@ class Early(NamedTuple):
         clock, seen = clock_of(data.settings), answered({**arrays, **spikes}, "test")
         assert seen is not None
         rows = anytime(seen, clock)
-        record: dict[str, Any] = {"unit": clock.unit, "thresholds": [asdict(row) for row in rows]}
+        record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
         if self.accuracy is None:
             return Anytime(rows, clock, spikes, record)
         data.split = replace(data.split, test=data.split.val)
@@ -87,7 +87,7 @@ class Early(NamedTuple):
         assert of_val is not None
         on_val = chosen_threshold(of_val, self.accuracy, clock)
         chosen = on_val and at_threshold(seen, on_val.threshold, clock)
-        both = {"on_val": on_val and asdict(on_val), "on_test": chosen and asdict(chosen)}
+        both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
         return Anytime(rows, clock, spikes, {**record, "asked": self.accuracy, **both}, chosen)
 
 

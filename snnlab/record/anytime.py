@@ -6,7 +6,6 @@ Axes: N recordings, T steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,15 +21,12 @@ class Answered(NamedTuple):
     """What a network would have answered to recordings at each step, and how sure it was.
 
     Attributes:
-        targets: Their classes.
-        answers: The answer if the recording had ended at that step.
-        confidence: The probability that the running readout's softmax gives to it.
-        steps: How many steps each recording has.
-        final: The answer at its end.
-        spikes: Spikes of all layers until the end of each step; None where they are not known.
-
-    Shape:
-        targets, steps, final: `[N]`; answers, confidence, spikes: `[N, T]`.
+        targets: Their classes, `[N]`.
+        answers: The answer if the recording had ended at that step, `[N, T]`.
+        confidence: The probability that the running readout's softmax gives to it, `[N, T]`.
+        steps: How many steps each recording has, `[N]`.
+        final: The answer at its end, `[N]`.
+        spikes: Spikes of all layers until the end of each step, `[N, T]`; None where they are not known.
     """
 
     targets: np.ndarray
@@ -42,12 +38,7 @@ class Answered(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """What a step is in time.
-
-    Attributes:
-        dt: Its length, ms; None where steps have none.
-        ahead_ms: How long after a step's end the events of its frame go on, ms.
-    """
+    """What a step is in time: its length, ms, if it has one, and how long after it the events of its frame go on."""
 
     dt: float | None
     ahead_ms: float = 0.0
@@ -62,8 +53,7 @@ class Clock(NamedTuple):
         return steps.astype(np.float64) if self.dt is None else steps * self.dt + self.ahead_ms
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What comes out at one threshold.
 
     Attributes:
@@ -86,29 +76,19 @@ def answered(arrays: Mapping[str, np.ndarray], stage: str) -> Answered | None:
     """Return what `predictions.npz` holds of a stage; None where it is older than confidences, or not of classes."""
     if f"{stage}_confidence" not in arrays:
         return None
-    names = ("target", "answers", "confidence", "steps")
-    target, answers, confidence, steps = (arrays[f"{stage}_{name}"] for name in names)
-    spikes = arrays.get(f"{stage}_spikes_so_far")
-    return Answered(target, answers, confidence, steps, arrays[f"{stage}_readout"].argmax(-1), spikes)
+    targets, answers, sure, steps = (arrays[f"{stage}_{n}"] for n in ("target", "answers", "confidence", "steps"))
+    final, spikes = arrays[f"{stage}_readout"].argmax(-1), arrays.get(f"{stage}_spikes_so_far")
+    return Answered(targets, answers, sure, steps, final, spikes)
 
 
 def at_threshold(seen: Answered, threshold: float | None, clock: Clock) -> Row:
-    """Return what comes out if each recording is answered as soon as the network is so sure.
-
-    Args:
-        seen: The recordings.
-        threshold: A probability; None: answered at their end.
-        clock: What a step is.
-    """
-    last = seen.steps - 1
+    """Return what comes out if each recording is answered as soon as the network is so sure; None: at its end."""
+    last, rows = seen.steps - 1, np.arange(seen.steps.size)
     sure = seen.confidence >= (np.inf if threshold is None else threshold)
-    at = np.where(sure.any(1), sure.argmax(1), last)
-    at = np.minimum(at, last)  # later than its end nothing happens
-    rows = np.arange(at.size)
-    given = np.where(at == last, seen.final, seen.answers[rows, at])
+    at = np.minimum(np.where(sure.any(1), sure.argmax(1), last), last)  # later than its end nothing happens
+    right = np.where(at == last, seen.final, seen.answers[rows, at]) == seen.targets
     spent = None if seen.spikes is None else float(seen.spikes[rows, at].mean())
-    latency = float(clock.ends(at + 1).mean())
-    return Row(threshold, float((given == seen.targets).mean()), latency, float((at < last).mean()), spent)
+    return Row(threshold, float(right.mean()), float(clock.ends(at + 1).mean()), float((at < last).mean()), spent)
 
 
 def anytime(seen: Answered, clock: Clock, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
@@ -117,23 +97,17 @@ def anytime(seen: Answered, clock: Clock, thresholds: Sequence[float] = THRESHOL
 
 
 def chosen_threshold(seen: Answered, accuracy: float, clock: Clock) -> Row | None:
-    """Return the earliest answers that are as accurate as is asked, of validation recordings.
+    """Return the row of the earliest answers that are as accurate as is asked, 0..1; None where none is.
 
-    Args:
-        seen: Validation recordings: those of the test would choose what flatters them.
-        accuracy: What is asked for, 0..1.
-        clock: What a step is.
-
-    Returns:
-        The row of that threshold; None where none reaches the accuracy.
+    Of validation recordings: those of the test would choose what flatters them.
     """
     valid = seen.confidence[np.arange(seen.confidence.shape[1]) < seen.steps[:, None]]
-    candidates: list[float | None] = [*np.unique(np.quantile(valid, np.linspace(0, 1, _CANDIDATES))).tolist(), None]
-    rows = (at_threshold(seen, threshold, clock) for threshold in candidates)
+    candidates: list[float] = np.unique(np.quantile(valid, np.linspace(0, 1, _CANDIDATES))).tolist()
+    rows = anytime(seen, clock, candidates)
     return min((row for row in rows if row.accuracy >= accuracy), key=lambda row: row.latency, default=None)
 
 
 def as_csv(rows: Sequence[Row], clock: Clock) -> str:
     """Return rows as `anytime.csv` holds them; the one without a threshold has none."""
-    cells = (["" if value is None else repr(value) for value in asdict(row).values()] for row in rows)
+    cells = (["" if value is None else repr(value) for value in row] for row in rows)
     return csv_text(["threshold", "accuracy", f"latency_{clock.unit}", "early", "spikes"], cells)

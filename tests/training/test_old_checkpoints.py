@@ -13,7 +13,7 @@ from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.old_checkpoints import KEYS, bring_up_to_date
-from snnlab.training.optimization.average import Averaging
+from snnlab.training.optimization.average import Averaging, Exponential
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,3 +59,31 @@ def test_states_of_old_runs_are_found_by_their_new_keys() -> None:
     bring_up_to_date(checkpoint)
     new = {new: old for old, new in KEYS.items()}
     assert checkpoint["callbacks"] == new | {"EarlyStopping{...}": "EarlyStopping{...}"}
+
+
+def as_before(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint as the module that kept the average itself made it."""
+    old = {key: value for key, value in checkpoint.items() if key not in ("current_model_state", "averaging_state")}
+    said = checkpoint["callbacks"]["average"]
+    weights = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")}
+    average = {f"average.{name.removeprefix('network.').replace('.', '/')}": value for name, value in weights.items()}
+    old["state_dict"] = {**checkpoint["current_model_state"], **average, "average._extra_state": said["updates"]}
+    old["callbacks"] = {key: value for key, value in checkpoint["callbacks"].items() if key != "average"}
+    return old
+
+
+def test_a_checkpoint_with_an_average_is_the_same_from_either_form(
+    make_module: Any, quiet_trainer: Any, loader: Any, tmp_path: Path
+) -> None:
+    trainer = quiet_trainer(callbacks=[Averaging(Exponential(0.5))], max_epochs=2)
+    trainer.fit(make_module(), loader, loader)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    again = as_before(checkpoint)
+    bring_up_to_date(again)
+    assert again["callbacks"]["average"] == checkpoint["callbacks"]["average"]
+    assert again["averaging_state"].keys() == checkpoint["averaging_state"].keys()
+    for part in ("state_dict", "current_model_state"):
+        weights = {name: value for name, value in checkpoint[part].items() if name.startswith("network.")}
+        assert weights
+        assert all(torch.equal(again[part][name], value) for name, value in weights.items())
