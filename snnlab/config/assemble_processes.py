@@ -57,8 +57,13 @@ def processes(experiment: Experiment) -> Processes:
     import lightning as L
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from snnlab.training.processes.joined import Joined
+
     quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
+    strategy = experiment.trainer.get("strategy", "auto")
+    if strategy in _STRATEGIES and strategy != "auto":
+        node["strategy"] = Joined()  # the name alone is refused in a notebook
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
     except (MisconfigurationException, RuntimeError) as error:  # the latter of what SLURM was asked for
@@ -66,7 +71,6 @@ def processes(experiment: Experiment) -> Processes:
     found = Processes(
         trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device.type == "cuda"
     )
-    strategy = experiment.trainer.get("strategy", "auto")
     if found.world > 1 and strategy not in _STRATEGIES:
         raise ConfigError(f"trainer.strategy: expected one of {listing(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):

@@ -235,7 +235,7 @@ class Job(Worker):
             if time.monotonic() - beat > _BEAT_S:
                 (self._folder / "beat").touch()
                 beat = time.monotonic()
-        raise BrokenExecutor("its job ended")
+        raise BrokenExecutor(f"its job ended; what it said is in {self._folder.parent}")
 
     def _is_busy(self) -> bool:
         return self._number > 0 and f"{self._number}.done" not in os.listdir(self._folder)
@@ -247,13 +247,15 @@ class Job(Worker):
             self._end(signal.SIGTERM)
 
     def close(self) -> None:
-        """Leave nothing in the queue; nobody waits for a job of this machine that does not end by itself."""
+        """Leave nothing in the queue; a job of this machine that does not end by itself is killed."""
         self.stop()
         until = time.monotonic() + _GOODBYE_S
         while not self._is_busy() and not self._job.done() and time.monotonic() < until:
             time.sleep(_POLL_S)
         if not self._job.done():
             self._end(signal.SIGKILL)
+            while self._local and not self._job.done():
+                time.sleep(_POLL_S)
         self._closed.set()
         self._waiting.shutdown(wait=False)
 

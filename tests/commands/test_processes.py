@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.trainer.connectors import accelerator_connector
 
 from snnlab import load, train
 from snnlab.config import assemble
@@ -153,6 +154,12 @@ def test_from_python(tmp_path: Path, digits_store: str, whole: Path):
     assert_same(found.folder, whole)
     assert torch.get_num_threads() == before
     assert load(found.folder).folder == found.folder
+
+
+def test_a_notebook_may_ask_for_several_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(accelerator_connector, "_IS_INTERACTIVE", True)
+    experiment, _ = compose_once(list(RUN[:-3]), None)
+    assert assemble.processes(experiment) == Processes(2, 2, gpu=False)
 
 
 def outside(arguments: list[str], **environment: str) -> subprocess.Popen[str]:

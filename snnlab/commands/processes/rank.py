@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import shutil
 import sys
 import threading
 import traceback
@@ -23,12 +24,13 @@ def main() -> int:
     """Take part in the training of the process that started this one; return the exit status."""
     from snnlab.commands.processes.group import LOST
 
-    threading.Thread(target=_end_with_the_first, args=(LOST,), daemon=True).start()
+    folder = sys.argv[1]
+    threading.Thread(target=_end_with_the_first, args=(LOST, folder), daemon=True).start()
 
     from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return serve(Team(rank, world, rank, world), FileStore(f"{sys.argv[1]}/store", world))
+    return serve(Team(rank, world, rank, world), FileStore(f"{folder}/store", world))
 
 
 def serve(team: Team, store: Any) -> int:
@@ -97,10 +99,11 @@ def _be_quiet(team: Team) -> None:
     warnings.simplefilter("ignore")
 
 
-def _end_with_the_first(status: int) -> None:
+def _end_with_the_first(status: int, folder: str) -> None:
     """End this process when rank 0 does, however that ends: its end of the pipe closes then."""
     while os.read(0, 1):
         pass
+    shutil.rmtree(folder, ignore_errors=True)  # which rank 0 cannot do where it was killed
     os._exit(status)
 
 
