@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.kernels.reference import unroll
+from snnlab.kernels.reference import unroll
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer

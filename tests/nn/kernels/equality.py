@@ -19,7 +19,7 @@ import torch
 from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
 from torch import Tensor
 
-from snnlab.nn.kernels.reference import unroll
+from snnlab.kernels.reference import unroll
 from snnlab.nn.kernels.rule import Rule, Run
 from snnlab.nn.neurons.base import rounded
 from snnlab.nn.neurons.membrane import Coefficients
