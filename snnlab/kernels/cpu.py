@@ -80,14 +80,17 @@ def forward(step: Step, form: Form, title: str) -> Source:
         *(place for place in kept if place != "x"),
         *(f"s_{name}" for name in step.after),
         *(["counts"] if form.counts else []),
-        *_used(step.numbers, body),
+        *used(step.numbers, body),
         *_RANGE,
         *(_IMAGE if form.in_pieces else []),
         *(["events", "geometry"] if form.events else []),
     ]
     rooms = ["row, column = np.empty(size * width, real), np.empty(width, real)"] if form.pool else []
     if form.events:
-        rooms += ["drive = np.empty(size * width, real)", "offsets, rows, columns, values, kernel, bias = events"]
+        rooms += [
+            f"drive = np.empty(size * width + np.uintp({_SPARE}), real)",
+            "offsets, rows, columns, values, kernel, bias = events",
+        ]
     silent = block("for n in range(low, high):", "y[o + n] = 0")
     if form.pool:
         share, piece = "(windows * channels)", "(size * width)"
@@ -104,7 +107,7 @@ def backward(step: Step, form: Form, title: str) -> Source:
     """Return the loop back; gradients of numbers are summed for each sample and neuron, in double precision."""
     places = {f"keep{at}": node for at, node in enumerate(step.keep)}
     at = {node: f"{place}[o + n]" for place, node in places.items()}
-    before = {node: f"{place}[o - across + n]" for place, node in places.items()}
+    before = {node: f"{place}[o - row_stride + n]" for place, node in places.items()}
     numbers, constants = _numbers(step, form), dict[str, str]()
     dx = "dx_n[n - start]" if form.events else f"{'keep0' if form.inplace else 'dx'}[o + n]"
     arriving = {node: f"g_{name}[s + n]" for name, node in step.arriving.items()}
@@ -143,10 +146,10 @@ def backward(step: Step, form: Form, title: str) -> Source:
         *(f"g_{name}" for name in step.before),
         *(f"s_{name}" for name in step.carried),
         *sums,
-        *_used(step.numbers, [*body, *spikes, *later]),
+        *used(step.numbers, [*body, *spikes, *later]),
         *_RANGE,
         *(_IMAGE if form.in_pieces else []),
-        *(["events", "geometry", "dkernel"] if form.events else []),
+        *(["events", "geometry", "dkernel", "parts", "across"] if form.events else []),
     ]
     rooms = [*_constants(constants), *(f"row_{name} = np.empty(group, real)" for name in step.carried)]
     rooms += ["row = np.empty(size * width, real)"] * (form.pool is not None and form.gy)
@@ -154,9 +157,9 @@ def backward(step: Step, form: Form, title: str) -> Source:
     if form.events:
         rooms += [
             "dx_n = np.empty(size * width, real)",
-            "beside = np.zeros(beside_size(group // width, geometry), real)",
+            "beside = np.zeros(beside_size(group // np.intp(width), geometry), real)",
         ]
-        rooms += ["offsets, rows, columns, values, kernel, _ = events", "tasks = batch * groups"]
+        rooms += ["offsets, rows, columns, values, kernel, _ = events"]
     steps = [_AT, *carried, *_steps_backward(body, spikes, form)]
     real = "d_bias" if form.events else "keep0" if form.inplace else "dx"
     past = (
@@ -173,14 +176,15 @@ def backward(step: Step, form: Form, title: str) -> Source:
         "stop_t = min(end, np.uintp(lengths[sample]))",
         *block("for back in range(begin, stop_t):", "t = stop_t - np.uintp(1) - (back - begin)", steps),
     ]
-    return _source(title, "backward", real, arguments, form, ["across = batch * neurons", *rooms], tasks)
+    return _source(title, "backward", real, arguments, form, ["row_stride = batch * neurons", *rooms], tasks)
 
 
 def in_memory(step: Step, form: Form) -> list[Node]:
     """Return what is in memory anyhow, and need not be written to be kept."""
-    return [step.x] if form.pool else [step.x, step.y]
+    return [*([] if form.events else [step.x]), *([] if form.pool else [step.y])]
 
 
+_SPARE = 16  # see `events.LANES`
 _AT = "o = (t * batch + sample) * neurons"
 _OUTPUTS = "(neurons // (size * width)) * (windows * channels)"
 
@@ -222,7 +226,8 @@ def _steps_backward(body: Lines, spikes: Lines, form: Form) -> Lines:
     if form.events:
         lines = "low // width, (high - low) // width"
         events = "offsets, rows, columns, values, geometry"
-        steps += [f"correlate(dkernel, task, tasks, beside, {lines}, {events}, t * batch + sample)"]
+        part = "task * parts // (np.intp(batch) * groups) * (dkernel.size // parts), across"
+        steps += [f"correlate(dkernel, {part}, beside, {lines}, {events}, t * batch + sample)"]
     return steps
 
 
@@ -246,13 +251,13 @@ def _source(title: str, name: str, real: str, arguments: list[str], form: Form, 
         *block(
             f"def {name}({', '.join([*arguments, 'first', 'last'])}):",
             f"real = {real}.dtype.type",
-            "groups = (neurons + group - 1) // group",
+            "groups = (np.intp(neurons) + group - 1) // group",
             rooms,
             block(
                 "for task in range(first, last):",
                 "sample = np.uintp(task // groups)",
                 "low = np.uintp(task % groups * group)",
-                "high = min(low + np.uintp(group), np.uintp(neurons))",
+                "high = min(low + np.uintp(group), neurons)",
                 "s = sample * neurons",
                 tasks,
             ),
@@ -269,7 +274,7 @@ def _constants(constants: Mapping[str, str]) -> Lines:
     return [f"{name} = {text}" for text, name in constants.items()]
 
 
-def _used(numbers: Iterable[str], lines: Lines) -> list[str]:
+def used(numbers: Iterable[str], lines: Lines) -> list[str]:
     """Return the numbers that lines use."""
     words = set(re.findall(r"[A-Za-z_]\w*", " ".join(flat(lines))))
     return [name for name in numbers if name in words]

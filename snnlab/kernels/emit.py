@@ -11,7 +11,7 @@ from snnlab.kernels.trace import Node
 Lines = list[str]
 
 _SIGNS = {
-    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|"},
+    **{"add": "+", "sub": "-", "mul": "*", "and": "&", "or": "|"},
     **{"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "eq": "==", "ne": "!="},
 }
 
@@ -27,6 +27,7 @@ class Words(NamedTuple):
     floor: str
     const: str
     neg: str = "-{0}"
+    div: str = "({0} / {1})"
 
 
 NUMBA = Words(

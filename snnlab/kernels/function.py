@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import SnnlabError
-from snnlab.kernels import cpu
+from snnlab.kernels import cpu, gpu
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.reference import difference, unroll
-from snnlab.kernels.traced import Refused, Traced, numbers_of, refuse, traced
+from snnlab.kernels.trace import Step
+from snnlab.kernels.traced import Refused, Traced, Way, numbers_of, refuse, traced
 from snnlab.threads import share
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,13 @@ EXACT = (torch.float32, torch.float64)
 
 # Neurons of a task: their states stay in the second-level cache.
 GROUP = 2**15
+
+
+class Kernel(NamedTuple):
+    """What runs a step: as it is traced, and `numba` or `triton`."""
+
+    traced: Traced
+    backend: Backend
 
 
 class Output(NamedTuple):
@@ -112,17 +120,33 @@ def run(
         ValueError: if the state has another shape or precision than a step of x, lengths are not whole numbers, or a
             backend that is named cannot run the step.
     """
-    found = plan(step, x, state, k, backend=backend, pool=pool)
+    found = kernel_for(step, x, state, k, backend=backend, pool=pool)
     if isinstance(found, str):
         y, state = unroll(step, x, state, k, lengths)
         return Output(y, state, y.sum(0) if count else None)
-    return run_traced(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
+    return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
 
 
-def plan(
-    step: Callable[..., Any], x: Tensor, state: Any, k: Any, *, backend: Backend = "auto", pool: Pool | None = None
-) -> Traced | str:
-    """Return the traced step that `run_traced` takes, or why the plain loop runs: "reference", or what a step does.
+def kernel_for(
+    step: Callable[..., Any],
+    x: Tensor,
+    state: Any,
+    k: Any,
+    *,
+    backend: Backend = "auto",
+    pool: Pool | None = None,
+    grad: bool = False,
+) -> Kernel | str:
+    """Return what runs a step, or why the plain loop does: "reference", or what the step does.
+
+    Args:
+        step: See `run`.
+        x: See `run`.
+        state: See `run`.
+        k: See `run`.
+        backend: See `run`.
+        pool: See `run`.
+        grad: Whether there is a backward pass even where none of these asks for gradients.
 
     Raises:
         ValueError: if a backend that is named cannot run the step.
@@ -135,12 +159,12 @@ def plan(
     wanted = frozenset(
         name for name, value in numbers.items() if asks and isinstance(value, Tensor) and value.requires_grad
     )
-    grad = asks and (bool(wanted) or x.requires_grad or any(part.requires_grad for part in _tensors(state)))
+    grad = grad or (asks and (bool(wanted) or x.requires_grad or any(part.requires_grad for part in _tensors(state))))
     found = traced(step, state, k, wanted, grad=grad, keep_y=pool is not None and pool.kind == "max")
     if isinstance(found, Traced) and found.unchecked:
         found = _checked(found, step, state, k)
     if isinstance(found, Traced):
-        return found
+        return Kernel(found, chosen)
     if backend != "auto":
         raise ValueError(f"backend: {backend} cannot run this step: {found.why}")
     return found.why
@@ -151,7 +175,7 @@ def _checked(found: Traced, step: Callable[..., Any], state: Any, k: Any) -> Tra
 
     def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
         with _mode("python"):
-            done = run_traced(found, x, state, k)
+            done = run_kernel(Kernel(found, "numba"), x, state, k)
         return done.y, done.state
 
     exact = not getattr(getattr(step, "__self__", None), "approximate", False)
@@ -172,26 +196,29 @@ class Call(NamedTuple):
     """What is fixed for all steps of a run.
 
     Attributes:
-        traced: The step.
+        kernel: What runs the step.
         layout: How the neurons lie.
         shape: That of all steps, `[T, B, ...]`.
         steps: Valid steps of each sample, `[B]`, or None where all are.
-        count: Whether spikes are counted.
+        counting: Whether spikes are counted.
         pool: The pooling that is done on the way.
-        inplace: Whether x may be written over.
         numbers: What the loops are given of numbers; None in the place of a tensor.
         state: The type of the state.
     """
 
-    traced: Traced
+    kernel: Kernel
     layout: Layout
     shape: torch.Size
     steps: Tensor | None
-    count: bool
+    counting: bool
     pool: Pool | None
-    inplace: bool
-    numbers: dict[str, float | None]
+    numbers: Mapping[str, float | None]
     state: Any
+
+    @property
+    def step(self) -> Step:
+        """The step as expressions."""
+        return self.kernel.traced.step
 
     @property
     def sample(self) -> torch.Size:
@@ -222,9 +249,13 @@ class Call(NamedTuple):
         rows = self.room(like, self.shape[1])
         return rows.zero_() if part is None else rows.copy_(self.layout.flat(part.detach()))
 
+    def rows(self, part: Tensor | None) -> Tensor | None:
+        """Return contiguous rows of neurons."""
+        return None if part is None else self.layout.flat(part.detach()).contiguous()
 
-def run_traced(
-    found: Traced,
+
+def run_kernel(
+    kernel: Kernel,
     x: Tensor,
     state: Any,
     k: Any,
@@ -234,26 +265,45 @@ def run_traced(
     pool: Pool | None = None,
     inplace: bool = False,
 ) -> Output:
-    """Run all steps of a traced step; see `run`."""
-    step = found.step
+    """Run all steps of a step that was traced; see `run`."""
+    step = kernel.traced.step
+    if kernel.backend != "numba":
+        pool, inplace = None, False
     if pool is not None and (not pool.fits(x) or (pool.kind == "max" and not step.binary)):
         pool = None
     layout = Layout.channels_last() if pool is not None else Layout.of(x)
     if layout is None:
         x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
-    for name, part in zip(state._fields, state, strict=True):
-        require_state(name, part, x)
-    numbers = found.numbers(k)
-    floats = {name: None if isinstance(value, Tensor) else value for name, value in numbers.items()}
-    steps = valid(lengths, *x.shape[:2])
-    call = Call(found, layout, x.shape, steps, count, pool, inplace, floats, type(state))
-    tensors = [value for value in numbers.values() if isinstance(value, Tensor)]
+    call, tensors = called(kernel, layout, x, state, k, lengths, count, pool)
     if step.to:
-        y, *rest = _Recurrence.apply(call, x, *state, *tensors)
+        y, *rest = _Recurrence.apply(call, inplace, x, *state, *tensors)
     else:
-        y, *rest = go_forward(call, x, state, tensors).outputs(call)
+        y, *rest = _forward(call, x, state, tensors, False).outputs(call)
     counts = rest.pop() if count else None
     return Output(y, type(state)(*rest), counts, pool is not None)
+
+
+def called(
+    kernel: Kernel,
+    layout: Layout,
+    x: Tensor,
+    state: Any,
+    k: Any,
+    lengths: Tensor | None,
+    count: bool,
+    pool: Pool | None,
+) -> tuple[Call, list[Tensor]]:
+    """Return a run, and its numbers that are tensors.
+
+    Raises:
+        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
+    """
+    for name, part in zip(state._fields, state, strict=True):
+        require_state(name, part, x)
+    numbers = kernel.traced.numbers(k)
+    floats = {name: None if isinstance(value, Tensor) else float(value) for name, value in numbers.items()}
+    call = Call(kernel, layout, x.shape, valid(lengths, *x.shape[:2]), count, pool, floats, type(state))
+    return call, [value for value in numbers.values() if isinstance(value, Tensor)]
 
 
 def require_state(name: str, part: Tensor, x: Tensor) -> None:
@@ -278,12 +328,21 @@ def valid(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
 
 
 class Forward(NamedTuple):
-    """What a way forward leaves: rows of outputs, states and counts, and what is kept."""
+    """The way forward: memory for outputs, states, counts and what is kept, and what runs some steps of it.
+
+    Attributes:
+        y: Rows of outputs.
+        after: Rows of the state.
+        counts: Rows of counts, or None.
+        keep: What is kept.
+        steps: Runs the steps from one to before another: `steps(begin, end, skip=0)`.
+    """
 
     y: Tensor
     after: list[Tensor]
     counts: Tensor | None
     keep: list[Tensor]
+    steps: Callable[..., None]
 
     def outputs(self, call: Call) -> list[Tensor]:
         """Return outputs, states and counts with a sample's own axes."""
@@ -291,88 +350,125 @@ class Forward(NamedTuple):
         return [call.layout.unflat(self.y, call.outputs), *(call.layout.unflat(part, call.sample) for part in rows)]
 
 
-def go_forward(call: Call, x: Tensor, states: Sequence[Tensor], tensors: Sequence[Tensor]) -> Forward:
-    """Go forward through all steps."""
-    step, (num_steps, batch), rows = call.traced.step, call.shape[:2], call.layout.flat(x.detach())
-    numbers, own = number_rows(call, call.values(tensors), rows)
-    inplace = call.inplace and bool(step.keep) and step.x not in step.keep and step.keep[0] is not step.y
-    form = cpu.Form(own, call.pool.kind if call.pool else None, inplace, call.count)
-    y = rows.new_empty(num_steps, batch, call.outputs.numel())
-    there = dict(zip(cpu.in_memory(step, form), (rows, y), strict=False))
+def may_keep_in_x(call: Call) -> bool:
+    """Return whether what is kept first can lie in x's memory."""
+    step = call.step
+    return bool(step.keep) and step.x not in step.keep and step.keep[0] is not step.y
+
+
+def forward(
+    call: Call,
+    x: Tensor,
+    y: Tensor,
+    states: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    *,
+    inplace: bool,
+    more: Mapping[str, Any] | None = None,
+) -> Forward:
+    """Return the way forward.
+
+    Args:
+        call: The run.
+        x: Rows of inputs; not looked at where there are events.
+        y: Rows of outputs, to be written.
+        states: The state before the first step.
+        tensors: The numbers that are tensors.
+        inplace: Whether what is kept first lies in x's memory.
+        more: What loops are given besides; see `events`.
+    """
+    step, (num_steps, batch) = call.step, call.shape[:2]
+    numbers, own = number_rows(call, call.values(tensors))
+    form = cpu.Form(own, call.pool.kind if call.pool else None, inplace, call.counting, events=more is not None)
+    there = {step.x: x, step.y: y}
+    there = {node: there[node] for node in cpu.in_memory(step, form)}
     keep = [
-        rows if inplace and at == 0 else there[node] if node in there else torch.empty_like(rows)
+        x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
         for at, node in enumerate(step.keep)
     ]
-    after = [call.copied(part, rows) for part in states]
-    counts = call.room(rows, batch).zero_() if call.count else None
-    given = {"x": rows, "y": y, "counts": counts, **numbers}
+    after = [call.copied(part, y) for part in states]
+    counts = call.room(y, batch).zero_() if call.counting else None
+    given = {"x": x, "y": y, "counts": counts, **numbers, **(more or {})}
     given |= {f"keep{at}": part for at, part in enumerate(keep)}
     given |= {f"s_{name}": part for name, part in zip(call.names, after, strict=True)}
-    launched(call, call.traced.loop("forward", form), given, rows)(0, num_steps)
-    return Forward(y, after, counts, keep)
+    return Forward(y, after, counts, keep, launched(call, "forward", form, given, y))
 
 
-def go_back(
-    call: Call, keep: Sequence[Tensor], before: Sequence[Tensor], tensors: Sequence[Tensor],
-    grads: Sequence[Tensor | None], again: bool,
-) -> tuple[Tensor, list[Tensor], list[Tensor | None]]:  # fmt: skip
-    """Go back through all steps; return the gradients of the input, of the state before it, and of the tensors.
+class Backward(NamedTuple):
+    """The way back: memory for gradients, and what runs some steps of it.
+
+    Attributes:
+        dx: Rows of the gradient of the input; with events that of the bias, summed over time.
+        before: Rows of that of the state.
+        sums: Those of numbers by name, for each sample and neuron.
+        steps: Runs the steps from before one back to another: `steps(begin, end, skip=0)`.
+    """
+
+    dx: Tensor
+    before: list[Tensor]
+    sums: dict[str, Tensor]
+    steps: Callable[..., None]
+
+    def states(self, call: Call) -> list[Tensor]:
+        """Return the gradients of the state before the first step."""
+        return [call.layout.unflat(part, call.sample) for part in self.before]
+
+    def numbers(self, call: Call, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return the gradients of the numbers that are tensors."""
+        found: list[Tensor | None] = []
+        for name, value in call.values(tensors).items():
+            part = self.sums.get(f"d_{name}")
+            if part is not None and isinstance(value, Tensor):
+                of_neurons = call.layout.unflat(part.sum(0, dtype=torch.float64), call.sample)
+                found.append(of_neurons.sum_to_size(value.shape).to(value.dtype))
+            elif isinstance(value, Tensor):
+                found.append(None)
+        return found
+
+
+def backward(
+    call: Call,
+    keep: Sequence[Tensor],
+    before: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    *,
+    again: bool,
+    more: Mapping[str, Any] | None = None,
+) -> Backward:
+    """Return the way back.
 
     Args:
         call: The run.
         keep: What was kept.
         before: The state before the first step.
         tensors: The numbers that are tensors.
-        grads: What arrives at the output, at the state after the last step, and at the counts.
+        grads: What arrives at the output, as rows, at the state after the last step, and at the counts.
         again: Whether somebody may go back once more, so that what was kept must stay.
+        more: What loops are given besides; see `events`.
     """
-    step, (num_steps, batch), like = call.traced.step, call.shape[:2], before[0]
+    step, (num_steps, batch), like = call.step, call.shape[:2], before[0]
     gy, *rest = grads
-    gn = rest.pop() if call.count else None
-    values = call.values(tensors)
-    numbers, own = number_rows(call, values, like)
-    inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y)
-    form = cpu.Form(own, call.pool.kind if call.pool else None, inplace, gn is not None, gy is not None)
-    dx = keep[0] if inplace else call.room(like, num_steps, batch)
+    gn = rest.pop() if call.counting else None
+    numbers, own = number_rows(call, call.values(tensors))
+    inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and more is None
+    pool = call.pool.kind if call.pool else None
+    form = cpu.Form(own, pool, inplace, gn is not None, gy is not None, more is not None)
+    dx = keep[0] if inplace else call.room(like, *(() if more is not None else (num_steps,)), batch)
     arriving = [call.copied(part, like) for part in rest]
-    sums = {name: like.new_zeros(batch, call.sample.numel(), dtype=torch.float64) for name in sums_of(step)}
-    given: dict[str, Any] = {"dx": dx, "gy": rows_of(call, gy), "gn": rows_of(call, gn), **numbers, **sums}
+    names = [name for name in step.to if name.startswith("d_")]
+    sums = {name: call.room(like.new_empty(0, dtype=torch.float64), batch).zero_() for name in names}
+    given = {"dx": dx, "d_bias": dx, "gy": gy, "gn": call.rows(gn), **numbers, **sums, **(more or {})}
     given |= {f"keep{at}": part for at, part in enumerate(keep)}
     given |= {f"g_{name}": part for name, part in zip(call.names, arriving, strict=True)}
-    given |= {
-        f"s_{name}": rows_of(call, part) for name, part in zip(call.names, before, strict=True) if name in step.carried
-    }
-    launched(call, call.traced.loop("backward", form), given, like)(0, num_steps)
-    unflat = partial(call.layout.unflat, shape=call.sample)
-    return unflat(dx), [unflat(part) for part in arriving], gradients_of(call, values, sums)
+    states = dict(zip(call.names, before, strict=True))
+    given |= {f"s_{name}": call.rows(states[name]) for name in step.carried}
+    if more is not None:
+        dx.zero_()
+    return Backward(dx, arriving, sums, launched(call, "backward", form, given, like))
 
 
-def sums_of(step: Any) -> list[str]:
-    """Return the names of the gradients of numbers."""
-    return [name for name in step.to if name.startswith("d_")]
-
-
-def gradients_of(call: Call, values: dict[str, Tensor | float], sums: dict[str, Tensor]) -> list[Tensor | None]:
-    """Return the gradients of the numbers that are tensors, of sums for each sample and neuron."""
-    found: list[Tensor | None] = []
-    for name, value in values.items():
-        if not isinstance(value, Tensor):
-            continue
-        part = sums.get(f"d_{name}")
-        if part is None:
-            found.append(None)
-        else:
-            of_neurons = call.layout.unflat(part.sum(0), call.sample)
-            found.append(of_neurons.sum_to_size(value.shape).to(value.dtype))
-    return found
-
-
-def rows_of(call: Call, part: Tensor | None) -> Tensor | None:
-    """Return contiguous rows of neurons."""
-    return None if part is None else call.layout.flat(part.detach()).contiguous()
-
-
-def number_rows(call: Call, values: dict[str, Tensor | float], like: Tensor) -> tuple[dict[str, Any], frozenset[str]]:
+def number_rows(call: Call, values: dict[str, Tensor | float]) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the numbers as loops take them, and of which neurons have their own."""
     given: dict[str, Any] = {}
     own = set()
@@ -403,12 +499,19 @@ def without_loops() -> AbstractContextManager[None]:
     return _mode("off")
 
 
-def launched(call: Call, loop: Callable[[], Any], given: dict[str, Any], like: Tensor) -> Callable[..., None]:
-    """Return what runs a loop from one step to before another: `(begin, end, skip=0)`."""
-    mode = getattr(_running, "mode", None)
+def launched(call: Call, way: Way, form: cpu.Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
+    """Return what runs a loop from one step to before another: `(begin, end, skip=0)`.
+
+    Where the input or its gradient is in memory for the later steps alone, it begins with step `skip`.
+    """
+    mode, traced = getattr(_running, "mode", None), call.kernel.traced
     if like.is_meta or mode == "off":
         return lambda begin, end, skip=0: None
-    return Launch(call, loop(), given, like, compiled=mode is None)
+    if call.kernel.backend == "numba":
+        return Launch(call, traced.loop(way, form), given, like, compiled=mode is None)
+    kernel, names = traced.kernel(way, form)
+    lengths = None if call.steps is None else call.steps.to(like.device)
+    return gpu.Launch(kernel, names, call.shape, given | {"lengths": lengths}, list(traced.step.numbers), like)
 
 
 class Launch:
@@ -418,21 +521,28 @@ class Launch:
         (num_steps, batch), neurons = call.shape[:2], call.sample.numel()
         real = np.float32 if like.dtype == torch.float32 else np.float64
         given |= {"lengths": np.full(batch, num_steps, np.int64) if call.steps is None else call.steps}
-        given |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "group": _group(call)}
+        given |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "windows": np.uintp(0)}
         given |= {"begin": np.uintp(0), "end": np.uintp(0), "skip": np.uintp(0)}
         if call.pool is not None:
             channels, _, width = call.sample
             given |= {"size": np.uintp(call.pool.size), "channels": np.uintp(channels)}
             given |= {"width": np.uintp(width * channels), "windows": np.uintp(width // call.pool.size)}
+        given.setdefault("group", _group(call))
         self.arguments = [_argument(given[name], real) for name in loop.arguments]
         self.at = loop.arguments.index("begin")
         self.function = loop.prepare(self.arguments) if compiled else loop.plain
         self.tasks = batch * -(-neurons // given["group"])
         self.values = batch * neurons
+        self.parts: int | None = given["parts"] if "dkernel" in given else None
 
     def __call__(self, begin: int, end: int, skip: int = 0) -> None:
-        self.arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip)
-        share(partial(self.function, *self.arguments), self.tasks, self.values * (end - begin))
+        self.arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
+        run, tasks, values = partial(self.function, *self.arguments), self.tasks, self.values * (end - begin)
+        if self.parts is None:
+            share(run, tasks, values)
+        else:  # the tasks of a part are one thread's, whatever the number of threads
+            of = self.parts
+            share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)
 
 
 def _argument(value: Any, real: Any) -> Any:
@@ -453,12 +563,20 @@ def _group(call: Call) -> int:
     return max(1, group // piece) * piece
 
 
+def _forward(call: Call, x: Tensor, states: Sequence[Tensor], tensors: Sequence[Tensor], inplace: bool) -> Forward:
+    rows = call.layout.flat(x.detach())
+    y = rows.new_empty(*call.shape[:2], call.outputs.numel())
+    done = forward(call, rows, y, states, tensors, inplace=inplace and may_keep_in_x(call))
+    done.steps(0, call.shape[0])
+    return done
+
+
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: Call, inplace: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         many = len(call.names)
         states, tensors = rest[:many], rest[many:]
-        done = go_forward(call, x, states, tensors)
+        done = _forward(call, x, states, tensors, inplace)
         # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
         ctx.save_for_backward(*done.keep, *states, *tensors)
         ctx.call = call
@@ -470,11 +588,13 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_second_derivative()
         call: Call = ctx.call
-        kept, many = len(call.traced.step.keep), len(call.names)
+        kept, many = len(call.step.keep), len(call.names)
         saved = ctx.saved_tensors
         keep, before, tensors = saved[:kept], saved[kept : kept + many], saved[kept + many :]
-        dx, states, numbers = go_back(call, keep, before, tensors, grads, may_come_again())
-        return (None, dx, *states, *numbers)
+        way = backward(call, keep, before, tensors, (call.rows(grads[0]), *grads[1:]), again=may_come_again())
+        way.steps(0, call.shape[0])
+        dx = call.layout.unflat(way.dx, call.sample)
+        return (None, None, dx, *way.states(call), *way.numbers(call, tensors))
 
 
 def may_come_again() -> bool:

@@ -33,6 +33,8 @@ class Guards:
     def __init__(self, owner: Any) -> None:
         self.attributes: dict[tuple[str, ...], Any] = {}
         self.cells: list[tuple[Callable[[], Any], Any]] = []
+        # Whether a user's code takes part.
+        self.foreign = False
         self._seen: set[int] = set()
         self._methods: list[tuple[type, FunctionType]] = []
         self.owner = owner
@@ -93,9 +95,8 @@ class Guards:
             raise UntraceableError(f"it writes into self.{'.'.join((*path, name))}")
 
         own = {"__getattribute__": get, "__setattr__": put, "__delattr__": put, "__module__": cls.__module__}
-        recorder = object.__new__(
-            type(cls.__name__, (cls,), own) if type(cls) is type else type(cls)(cls.__name__, (cls,), own)
-        )
+        kind: Any = type(cls)
+        recorder = object.__new__(kind(cls.__name__, (cls,), own))
         return recorder
 
     def _scan(self, function: Any, cls: type | None) -> None:
@@ -103,6 +104,7 @@ class Guards:
         if id(function) in self._seen or _is_fixed(function):
             return
         self._seen.add(id(function))
+        self.foreign |= not str(function.__module__).startswith("snnlab.")
         for values in (function.__defaults__ or (), (function.__kwdefaults__ or {}).values()):
             for value in values:
                 self._note(lambda value=value: value)

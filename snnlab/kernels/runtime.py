@@ -51,7 +51,7 @@ class Loop:
 
     def __init__(self, text: str, title: str, name: str, arguments: Sequence[str]) -> None:
         self.text, self.arguments = text, tuple(arguments)
-        self.module, self.folder = _loaded(text, title)
+        self.module, self.folder = _kept(text, title)
         function = getattr(self.module, name)
         self.plain: Callable[..., None] = function
         # numba refuses to keep what is in no file.
@@ -85,20 +85,28 @@ class Loop:
             self.compiled.compile(signature)
 
 
-def _loaded(text: str, title: str) -> tuple[ModuleType, Path | None]:
+def _kept(text: str, title: str) -> tuple[ModuleType, Path | None]:
     """Return the module of a text, and the folder that its compiled form is kept in, if any."""
-    name = f"{title}_{hashlib.sha256((_surroundings() + text).encode()).hexdigest()[:24]}"
-    folder = cache_folder()
-    path = None if folder is None else folder / f"{name}.py"
-    if path is not None and not _written(path, text):
+    name, folder = _named(text, title), cache_folder()
+    if folder is not None and not _written(folder / f"{name}.py", text):
         folder = None
-    place = f"<snnlab {name}>" if path is None or folder is None else str(path)
+    return loaded(text, title, folder), folder
+
+
+def loaded(text: str, title: str, folder: Path | None) -> ModuleType:
+    """Return the module of a text, which is executed as it is, whatever is in the folder."""
+    name = _named(text, title)
+    place = f"<snnlab {name}>" if folder is None else str(folder / f"{name}.py")
     module = ModuleType(f"snnlab.rendered.{name}")
     module.__file__ = place
     sys.modules[module.__name__] = module  # where numba looks for what it has kept
     linecache.cache[place] = (len(text), None, text.splitlines(keepends=True), place)
     exec(compile(text, place, "exec"), module.__dict__)
-    return module, folder
+    return module
+
+
+def _named(text: str, title: str) -> str:
+    return f"{title}_{hashlib.sha256((_surroundings() + text).encode()).hexdigest()[:24]}"
 
 
 def _written(path: Path, text: str) -> bool:
@@ -204,7 +212,7 @@ def _exp(x: Any) -> Any:
             p = one + f * c9 * (one + f * c10 * (one + f * c11 * (one + f * c12 * (one + f * c13))))
             p = one + f * c6 * (one + f * c7 * (one + f * c8 * p))
         p = one + f * (one + f * c2 * (one + f * c3 * (one + f * c4 * (one + f * c5 * p))))
-        power = p * as_float(whole((whole(k) + bias) << bits))
+        power = p * as_float(whole((whole(k) + bias) << bits))  # pyright: ignore[reportCallIssue]
         return power if x == x else x  # what is no number stays none
 
     return impl

@@ -9,15 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from snnlab.kernels import cpu
+from snnlab.kernels import cpu, gpu
 from snnlab.kernels.guards import Guards
 from snnlab.kernels.trace import Step, UntraceableError, describe, trace, value_of
 
 log = logging.getLogger(__name__)
+
+Way = Literal["forward", "backward"]
 
 
 class Traced:
@@ -32,26 +35,31 @@ class Traced:
 
     def __init__(self, step: Step, guards: Guards, title: str, *, unchecked: bool) -> None:
         self.step, self.guards, self.title, self.unchecked = step, guards, title, unchecked
-        self._loops: dict[tuple[str, cpu.Form], Any] = {}
+        self._loops: dict[Any, Any] = {}
 
     def numbers(self, k: Any) -> dict[str, float | Tensor]:
         """Return what the loops are given of coefficients, computed as the plain loop would."""
         given = numbers_of(k)
         return {name: value_of(node, given) for name, node in self.step.numbers.items()}
 
-    def source(self, way: Literal["forward", "backward"], form: cpu.Form) -> cpu.Source:
-        """Return a rendered loop."""
-        return (cpu.forward if way == "forward" else cpu.backward)(self.step, form, self.title)
+    def source(self, way: Way, form: cpu.Form, device: ModuleType = cpu) -> cpu.Source:
+        """Return a loop as it is rendered by `cpu` or `gpu`."""
+        return getattr(device, way)(self.step, form, self.title)
 
-    def loop(self, way: Literal["forward", "backward"], form: cpu.Form) -> Callable[[], Any]:
-        """Return what makes a loop, once."""
+    def loop(self, way: Way, form: cpu.Form) -> Any:
+        """Return a loop for CPUs."""
+        if (way, form) not in self._loops:
+            source = self.source(way, form)
+            self._loops[way, form] = _loop(source.text, f"{self.title}_{way}", way, tuple(source.arguments))
+        return self._loops[way, form]
 
-        def make() -> Any:
-            if (way, form) not in self._loops:
-                self._loops[way, form] = _loop(self.source(way, form), f"{self.title}_{way}", way)
-            return self._loops[way, form]
-
-        return make
+    def kernel(self, way: Way, form: cpu.Form) -> tuple[Any, list[str]]:
+        """Return a kernel for GPUs, and the names of what it takes."""
+        if (gpu, way, form) not in self._loops:
+            source = self.source(way, form, gpu)
+            self._loops[gpu, way, form] = _module(source.text, f"{self.title}_{way}"), source.arguments
+        module, arguments = self._loops[gpu, way, form]
+        return getattr(module, way), arguments
 
 
 class Refused(NamedTuple):
@@ -61,15 +69,18 @@ class Refused(NamedTuple):
     guards: Guards
 
 
-def _loop(source: cpu.Source, title: str, way: str) -> Any:
+@cache
+def _loop(text: str, title: str, way: str, arguments: tuple[str, ...]) -> Any:
     from snnlab.kernels.runtime import Loop  # numba takes a second to import, for which only who runs a network waits
 
-    return _known_loop(Loop, source.text, title, way, tuple(source.arguments))
+    return Loop(text, title, way, arguments)
 
 
 @cache
-def _known_loop(make: Any, text: str, title: str, way: str, arguments: tuple[str, ...]) -> Any:
-    return make(text, title, way, arguments)
+def _module(text: str, title: str) -> Any:
+    from snnlab.kernels.runtime import loaded  # as above
+
+    return loaded(text, title, None)
 
 
 _known: dict[Any, list[Traced | Refused]] = {}
@@ -132,7 +143,7 @@ def _traced(
             raise UntraceableError("another step at each call, as with randomness")
         if not steps[0].exact and not getattr(owner, "approximate", False):
             raise UntraceableError("operations that round otherwise than torch's; approximate = True allows them")
-        return Traced(steps[0], guards, name, unchecked=not _is_ours(owner, step))
+        return Traced(steps[0], guards, name, unchecked=guards.foreign)
     except UntraceableError as error:
         return Refused(f"{name}{_place(error)}: {error}", guards)
     except (
@@ -152,11 +163,6 @@ def _place(error: BaseException) -> str:
             found = f".{code.co_name}, line {trail.tb_lineno}, `{line}`"
         trail = trail.tb_next
     return found
-
-
-def _is_ours(owner: Any, step: Any) -> bool:
-    modules = {getattr(step, "__module__", ""), type(owner).__module__ if owner is not None else ""}
-    return all(module == "" or module.startswith("snnlab.") for module in modules)
 
 
 # -- Coefficients -----------------------------------------------------------------------------------------------------

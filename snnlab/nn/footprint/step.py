@@ -1,8 +1,8 @@
 """How much memory a training step on a CPU takes at its peak, from a step of tensors that have shapes and no values.
 
-The network's own code runs, forward and backward, on PyTorch's `meta` device; of what the compiled kernels do there is
-a hollow form that takes the same memory. A layer that looks at values cannot run so: then small steps of real tensors
-are looked at, and the memory is taken to be linear in steps, in samples and in both.
+The network's own code runs, forward and backward, on PyTorch's `meta` device, where rendered loops take their memory
+and do nothing. A layer that looks at values cannot run so: then small steps of real tensors are looked at, and the
+memory is taken to be linear in steps, in samples and in both.
 
 Axes: T steps, B samples.
 """
@@ -10,21 +10,19 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from snnlab.kernels.function import without_loops
 from snnlab.nn.blocks import Loop
 from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.footprint import hollow
-from snnlab.nn.footprint.cells import hollow_out
 from snnlab.nn.footprint.ledger import Ledger
 from snnlab.nn.footprint.optimizers import Held
 from snnlab.nn.network import Network, run_line
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.windows import run_windows
 
 # Steps and samples of the small steps; a normalisation over the batch needs more than one sample.
@@ -91,7 +89,7 @@ def _shadow(built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: 
     with torch.device("meta"):
         copied = copy.deepcopy(network, memo)
         many = _looked_at(_MANY_STEPS, window)
-        if _hollow_all(copied) or steps <= many[1] or built.num_steps > 1 or network.run is not run_line:
+        if not _goes_step_by_step(copied) or steps <= many[1] or built.num_steps > 1 or network.run is not run_line:
             return _look(copied, in_shape, steps, batch, held, window)
         return _line(many, [_look(copied, in_shape, t, batch, held, window) for t in many], steps)
 
@@ -102,9 +100,8 @@ def _carried_over(
     """Look at four small steps, and carry on the lines through them."""
 
     def look(num_steps: int, num_samples: int) -> Footprint:
-        copied = copy.deepcopy(built.network)
-        _hollow_all(copied)
-        return _look(copied, in_shape, num_steps, num_samples, held, window)
+        with without_loops():
+            return _look(copy.deepcopy(built.network), in_shape, num_steps, num_samples, held, window)
 
     few = (built.num_steps, built.num_steps) if built.num_steps > 1 else _looked_at(_FEW_STEPS, window)
     of_steps = [_line(_FEW_SAMPLES, [look(t, b) for b in _FEW_SAMPLES], batch) for t in few]
@@ -123,18 +120,12 @@ def _line(places: tuple[int, int], seen: list[Footprint], place: int) -> Footpri
     return Footprint(peak, frames, learning, kept)
 
 
-def _hollow_all(network: nn.Module) -> bool:
-    """Let the neurons of a network that may be spoiled run hollow; return whether none goes through steps in Python."""
-    looping = isinstance(network, Loop)
-    for layer in network.children():
-        if not isinstance(layer, Neuron):
-            looping |= not _hollow_all(layer)
-        elif isinstance(layer, LeakyMembrane) and layer.canonical_itself and layer.backend != "reference":
-            reuses = layer.backend != "eager"
-            layer.stand_in, layer.fuses = partial(hollow.run, reuses=reuses), layer.fuses and reuses
-        else:
-            looping |= not hollow_out(layer)
-    return not looping
+def _goes_step_by_step(network: nn.Module) -> bool:
+    """Return whether something in a network goes through the steps in Python."""
+    return any(
+        isinstance(layer, Loop | Recurrent) or (isinstance(layer, Neuron) and layer.backend == "reference")
+        for layer in network.modules()
+    )
 
 
 def _look(network: Network, in_shape: Shape, steps: int, batch: int, held: Held, window: int | None) -> Footprint:

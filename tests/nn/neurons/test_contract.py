@@ -14,7 +14,7 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS, Neuron
 from snnlab.nn.neurons import Recurrent
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
 from snnlab.nn.surrogate.spike import _Spike
 from snnlab.nn.temporal import OWN
