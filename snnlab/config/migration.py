@@ -12,6 +12,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 # Settings that are called otherwise now, by dotted keys. None was renamed yet since runs are recorded.
 RENAMED: Mapping[str, str] = {}
+# Values that went, by dotted keys: what is said in their place, and why.
+_GONE: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "backend": {"eager": ("auto", "every neuron has loops of its own")},
+}
 # What these layers took for `input_gain` until `average` came and became their default.
 _GAIN_BEFORE_AVERAGE: Mapping[str, float | str] = {"li": 1.0, "cuba_li": "1-a", "cuba_lif": "1-a"}
 
@@ -23,6 +27,7 @@ def migrate(cfg: DictConfig) -> Iterator[str]:
         cfg: What a run's config.yaml holds.
     """
     yield from _renamed(cfg)
+    yield from _replaced(cfg)
     if _before_average(cfg):
         yield from _gains(cfg)
 
@@ -38,6 +43,15 @@ def _renamed(cfg: DictConfig) -> Iterator[str]:
             del node[name]
             OmegaConf.update(cfg, new, value)
         yield f"{old} is called {new} now"
+
+
+def _replaced(cfg: DictConfig) -> Iterator[str]:
+    for place, values in _GONE.items():
+        old = OmegaConf.select(cfg, place)
+        if isinstance(old, str) and old in values:
+            new, why = values[old]
+            OmegaConf.update(cfg, place, new)
+            yield f"{place}: {old} is {new} now, for {why}"
 
 
 def _before_average(cfg: DictConfig) -> bool:

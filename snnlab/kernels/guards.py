@@ -57,6 +57,7 @@ class Guards:
         if not isinstance(step, MethodType):
             self._scan(step, None)
         if not self.hold(self.owner):
+            self.attributes, self.cells = {}, []  # it would change them again
             raise UntraceableError("it changes what it reads")
         self.owner = None
 
@@ -105,9 +106,7 @@ class Guards:
             return
         self._seen.add(id(function))
         self.foreign |= not str(function.__module__).startswith("snnlab.")
-        for values in (function.__defaults__ or (), (function.__kwdefaults__ or {}).values()):
-            for value in values:
-                self._note(lambda value=value: value)
+        self._note(lambda: (function.__defaults__, function.__kwdefaults__))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
                 self._note(lambda cell=cell: _content(cell))

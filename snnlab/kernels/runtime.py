@@ -282,6 +282,25 @@ def spread(
 ) -> None:
     """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron."""
     one, zero = row.dtype.type(1), row.dtype.type(0)
+    if size == np.uintp(2):
+        for w in range(windows):
+            at, left, right = of + w * channels, (w + w) * channels, (w + w) * channels + channels
+            for n in range(channels):
+                g, first = gy[at + n], s[left + n]
+                none = one - first
+                second = none * s[right + n]
+                none = none - second
+                third = none * s[width + left + n]
+                none = none - third
+                fourth = none * s[width + right + n]
+                row[left + n] = g * (first + (none - fourth))
+                row[right + n] = g * second
+                row[width + left + n] = g * third
+                row[width + right + n] = g * fourth
+        for n in range((windows + windows) * channels, width):
+            row[n] = zero
+            row[width + n] = zero
+        return
     for at in range(size * width):
         row[at] = zero
     for w in range(windows):

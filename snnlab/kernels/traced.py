@@ -122,8 +122,13 @@ def refuse(found: Traced, problem: str) -> Refused:
 
 
 def _said(refused: Refused) -> Refused:
-    log.warning("the plain loop runs, some times slower: %s", refused.why)
+    _say(refused.why)
     return refused
+
+
+@cache  # once, and not for each neuron
+def _say(why: str) -> None:
+    log.warning("the plain loop runs, some times slower: %s", why)
 
 
 def _traced(

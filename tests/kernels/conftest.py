@@ -29,11 +29,13 @@ _PART = 10
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave nine tenths of the kernels' parametrised tests to `make slow`."""
+    """Leave nine tenths of the kernels' parametrised tests, and of those of fused layers, to `make slow`."""
     here = Path(__file__).parent
+    fused = [here.parent / "nn" / f"{name}.py" for name in ("test_fusion", "test_fusion_events")]
     for item in items:
         name = item.nodeid
-        if here in item.path.parents and "[" in name and zlib.crc32(name.encode()) % _PART:
+        sampled = here in item.path.parents or item.path in fused
+        if sampled and "[" in name and zlib.crc32(name.encode()) % _PART:
             item.add_marker(pytest.mark.slow)
 
 
