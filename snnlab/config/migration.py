@@ -7,6 +7,7 @@ default that is another one now, would make it mean something else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -30,6 +31,16 @@ def migrate(cfg: DictConfig) -> Iterator[str]:
     yield from _replaced(cfg)
     if _before_average(cfg):
         yield from _gains(cfg)
+
+
+def today(place: str, value: Any) -> Any:
+    """Return what a value that was recorded is called today.
+
+    Args:
+        place: The setting, by dotted keys.
+        value: The value.
+    """
+    return _GONE.get(place, {}).get(value, (value, ""))[0]
 
 
 def _renamed(cfg: DictConfig) -> Iterator[str]:

@@ -499,6 +499,11 @@ def without_loops() -> AbstractContextManager[None]:
     return _mode("off")
 
 
+def loops_run() -> bool:
+    """Return whether the loops of this thread run; see `without_loops`."""
+    return getattr(_running, "mode", None) != "off"
+
+
 def launched(call: Call, way: Way, form: cpu.Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
     """Return what runs a loop from one step to before another: `(begin, end, skip=0)`.
 

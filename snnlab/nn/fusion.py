@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.event_frames import EventFrames, dense
-from snnlab.kernels.function import Output, kernel_for, resolve
+from snnlab.kernels.function import Output, kernel_for, loops_run, resolve
 from snnlab.kernels.layout import Pool
 from snnlab.nn.hooks import bare
 from snnlab.nn.neurons.base import Neuron, exact, rounded
@@ -127,11 +127,8 @@ class OnSpikes(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what the convolution does, up to the rounding of its sums."""
-        if (
-            torch.is_autocast_enabled(x.device.type)
-            or not renders(self.neuron, x)
-            or not _fits(self.convolution, torch.Size((1, *x.shape)), x.dtype)
-        ):
+        plain = not renders(self.neuron, x) or torch.is_autocast_enabled(x.device.type)
+        if plain or not _fits(self.convolution, torch.Size((1, *x.shape)), x.dtype):
             return self.convolution(x)
         from snnlab.kernels.spike_conv import convolution
 
@@ -196,7 +193,7 @@ def _may_fuse(neuron: Neuron) -> bool:
 
 def renders(neuron: Neuron, like: Tensor) -> bool:
     """Return whether rendered loops for CPUs run a neuron's input, as far as device and precision tell."""
-    return like.device.type == "cpu" and resolve(neuron.backend, like.device, like.dtype) == "numba"
+    return like.device.type == "cpu" and loops_run() and resolve(neuron.backend, like.device, like.dtype) == "numba"
 
 
 def _spiking(before: Sequence[nn.Module]) -> Neuron | None:

@@ -182,25 +182,23 @@ def test_the_fewest_values_are_kept_and_of_a_spike_its_slope() -> None:
     assert not traced(step, grad=False).keep
 
 
-def refusals() -> Iterator[Any]:
-    steps: dict[str, Any] = {
-        "branch": lambda x, s, k: (x, s) if x > 0 else (s.v, s),
-        "item": lambda x, s, k: (x * x.item(), s),
-        "float": lambda x, s, k: (x * float(k), s),
-        "place": lambda x, s, k: (x.mul_(2.0), s),
-        "other shape": lambda x, s, k: (x.sum(-1), s),
-        "neurons": lambda x, s, k: (x[0], s),
-        "random": lambda x, s, k: (x * torch.rand_like(x), s),
-        "tensor": lambda x, s, k: (x * torch.ones(3), s),
-        "precision": lambda x, s, k: (x.double(), s),
-        "another state": lambda x, s, k: (x, (s.v,)),
-        "truth": lambda x, s, k: (x > 0, s),
-        "infinite": lambda x, s, k: (x * float("inf"), s),
-    }
-    return (pytest.param(step, id=name) for name, step in steps.items())
+REFUSED: dict[str, Any] = {
+    "branch": lambda x, s, k: (x, s) if x > 0 else (s.v, s),
+    "item": lambda x, s, k: (x * x.item(), s),
+    "float": lambda x, s, k: (x * float(k), s),
+    "place": lambda x, s, k: (x.mul_(2.0), s),
+    "other shape": lambda x, s, k: (x.sum(-1), s),
+    "neurons": lambda x, s, k: (x[0], s),
+    "random": lambda x, s, k: (x * torch.rand_like(x), s),
+    "tensor": lambda x, s, k: (x * torch.ones(3), s),
+    "precision": lambda x, s, k: (x.double(), s),
+    "another state": lambda x, s, k: (x, (s.v,)),
+    "truth": lambda x, s, k: (x > 0, s),
+    "infinite": lambda x, s, k: (x * float("inf"), s),
+}
 
 
-@pytest.mark.parametrize("step", refusals())
+@pytest.mark.parametrize("step", REFUSED.values(), ids=REFUSED)
 def test_what_no_loop_can_be_made_of_is_refused(step: Any) -> None:
     with pytest.raises(UntraceableError):
         traced(step)

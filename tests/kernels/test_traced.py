@@ -14,7 +14,7 @@ from snnlab.kernels import function
 from snnlab.nn.neurons.base import Neuron
 
 SCALE = 0.5
-TABLE = [1.0]
+TABLE = [1.0]  # a test changes it
 
 
 class State(NamedTuple):
