@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platformdirs import user_cache_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # in their last digits from sums over eight, and small tensors are slower on many.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "2"
+# Rendered loops are compiled once for all runs of the tests; their files are named by what they depend on.
+os.environ.setdefault("SNNLAB_CACHE", str(user_cache_path("snnlab")))
 # Tests run in several processes at a time, and OpenMP's threads would wait for each other by spinning.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 

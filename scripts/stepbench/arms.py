@@ -14,10 +14,10 @@ from stepbench.work import UsageError, Work, modules, nodes
 from torch import Tensor, nn
 
 from snnlab.config.folders import find_file
+from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import build_network
 from snnlab.nn.fusion import take_events
-from snnlab.nn.kernels.ops import Backend, resolve
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import recompute
 
 DT = 10.0  # ms

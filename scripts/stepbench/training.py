@@ -78,5 +78,5 @@ def input_scale(arm: Arm) -> float:
     neuron = NEURONS.build(arm.neuron["type"], settings, "neuron", dt=DT)
     assert isinstance(neuron, LeakyMembrane)
     k = neuron.coefficients()
-    a, b, g = float(k.a), float(k.b) if neuron.rule().synapse != "none" else 0.0, float(k.g)
+    a, b, g = float(k.a), float(k.b) if hasattr(neuron, "synapse") else 0.0, float(k.g)
     return math.sqrt((1 - a * a) * (1 - b * b) * (1 - a * b) / (1 + a * b)) / g

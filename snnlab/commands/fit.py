@@ -26,10 +26,9 @@ from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import write_json
+from snnlab.kernels.function import kernels_of
 from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.kernels.ops import compiles_first, kernels_of
-from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.record.earlier_results import archive_result, search_of
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
@@ -175,8 +174,6 @@ def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule
     """Decide how the network is computed, and return it."""
     backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
     first_layer = assemble.first_layer(experiment, built, data, backend)
-    if compiles_first(backend, (layer.cell for layer in built.network.modules() if isinstance(layer, LeakyMembrane))):
-        _log.info("the loops of the neurons are compiled, once for this installation: some 20 s")
     return {
         "backend": backend,
         "kernels": kernels_of(experiment.backend),

@@ -33,7 +33,7 @@ class Patient(NamedTuple):
             experiment, folder = compose_once(overrides, self.config_dir)
         else:
             experiment, folder = compose_run(self.run, overrides, self.config_dir, "data"), self.run
-        plain = {"backend": "eager", "fuse": False, "recompute": 0, "logger": None, "callbacks": None}
+        plain = {"backend": "reference", "fuse": False, "recompute": 0, "logger": None, "callbacks": None}
         return replace(experiment, **plain), folder
 
 

@@ -129,5 +129,9 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
 
 def replayed(recorded: Recorded) -> list[str]:
     """Return the overrides that make this machine do as the record says."""
+    from snnlab.config.migration import today
+
     numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
-    return [f"{name}={numerics[name]}" for name in ("threads", "backend", "first_layer") if name in numerics]
+    return [
+        f"{name}={today(name, numerics[name])}" for name in ("threads", "backend", "first_layer") if name in numerics
+    ]

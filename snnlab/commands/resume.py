@@ -15,7 +15,7 @@ from snnlab.masking import masked
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
-    from snnlab.nn.kernels.ops import Backend
+    from snnlab.kernels.function import Backend
     from snnlab.record.run_folder import Result
     from snnlab.training.resuming.resumption import Resumption
 
@@ -151,7 +151,7 @@ def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None
             versions were counted has none.
         backend: What runs the neurons, as the experiment says.
     """
-    from snnlab.nn.kernels.ops import FIRST_KERNELS, kernels_of
+    from snnlab.kernels.function import FIRST_KERNELS, kernels_of
 
     now = kernels_of(backend)
     before = node.get("kernels", None if now is None else FIRST_KERNELS)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from snnlab.data.settings import DataSettings
     from snnlab.nn import BuiltNetwork
 
-USAGE = """usage: snnlab show [RUN] [--figure FILE] [--config-dir DIR] [OVERRIDES]
+USAGE = """usage: snnlab show [RUN] [--figure FILE | --kernels] [--config-dir DIR] [OVERRIDES]
 
 Show a network without reading data: its layers with shapes, parameters and operations, the memory of a training step,
 its neurons' constants at this dt, and what in it depends on dt. The overrides are those of snnlab train.
@@ -22,12 +22,13 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
   snnlab show outputs/NAME/TIME_SEED             the network of a run, as its config.yaml has it; time constants and
                                                  all else that neurons have learned, as in its chosen epoch
   snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
+  snnlab show --kernels neuron=adlif             print the loops that its neurons run by, or why there are none
 """
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"))
+    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"), ("--kernels",))
     figure = options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target
@@ -54,6 +55,13 @@ def main(arguments: list[str], started: float) -> int:
         settings = assemble.data_settings(experiment)
         built = assemble.network(experiment, settings)
         about_learned = None if run is None else learned_in(run, built)
+    if "--kernels" in options:
+        from snnlab.nn.rendered import rendered
+
+        with until_nobody_reads():
+            for name, text in rendered(built):
+                print(f"{name}: {text}\n")
+        return 0
     summary = summarize(built, settings.frame_shape)
     if figure is None:
         from snnlab.record.network_table import print_summary

@@ -36,10 +36,10 @@ from snnlab.console import draws_bars
 from snnlab.data.settings import DataSettings
 from snnlab.errors import ConfigError
 from snnlab.events.framing.kinds import Counts
+from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.fusion import take_events
-from snnlab.nn.kernels.ops import Backend, resolve
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import recompute
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings

@@ -7,11 +7,16 @@ default that is another one now, would make it mean something else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 # Settings that are called otherwise now, by dotted keys. None was renamed yet since runs are recorded.
 RENAMED: Mapping[str, str] = {}
+# Values that went, by dotted keys: what is said in their place, and why.
+_GONE: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "backend": {"eager": ("auto", "every neuron has loops of its own")},
+}
 # What these layers took for `input_gain` until `average` came and became their default.
 _GAIN_BEFORE_AVERAGE: Mapping[str, float | str] = {"li": 1.0, "cuba_li": "1-a", "cuba_lif": "1-a"}
 
@@ -23,8 +28,19 @@ def migrate(cfg: DictConfig) -> Iterator[str]:
         cfg: What a run's config.yaml holds.
     """
     yield from _renamed(cfg)
+    yield from _replaced(cfg)
     if _before_average(cfg):
         yield from _gains(cfg)
+
+
+def today(place: str, value: Any) -> Any:
+    """Return what a value that was recorded is called today.
+
+    Args:
+        place: The setting, by dotted keys.
+        value: The value.
+    """
+    return _GONE.get(place, {}).get(value, (value, ""))[0]
 
 
 def _renamed(cfg: DictConfig) -> Iterator[str]:
@@ -38,6 +54,15 @@ def _renamed(cfg: DictConfig) -> Iterator[str]:
             del node[name]
             OmegaConf.update(cfg, new, value)
         yield f"{old} is called {new} now"
+
+
+def _replaced(cfg: DictConfig) -> Iterator[str]:
+    for place, values in _GONE.items():
+        old = OmegaConf.select(cfg, place)
+        if isinstance(old, str) and old in values:
+            new, why = values[old]
+            OmegaConf.update(cfg, place, new)
+            yield f"{place}: {old} is {new} now, for {why}"
 
 
 def _before_average(cfg: DictConfig) -> bool:

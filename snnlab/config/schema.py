@@ -13,8 +13,8 @@ from snnlab.errors import ConfigError
 
 Node = Mapping[str, Any]
 Mode = Literal["train", "overfit", "profile", "shapes"]
-# Those of snnlab.nn.kernels.ops, which would bring torch with it.
-Backend = Literal["auto", "reference", "eager", "numba", "triton"]
+# Those of snnlab.kernels.function, which would bring torch with it.
+Backend = Literal["auto", "reference", "numba", "triton"]
 FirstLayer = Literal["auto", "frames", "events"]
 FitOn = Literal["train", "train_and_val"]
 # That of snnlab.data.control, which would bring torch with it.
@@ -47,7 +47,7 @@ class Experiment:
         output_dir: Where runs go.
         plugins: Modules to import first: those that the user's own words name, see `snnlab.config.plugins`.
         threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
-        backend: What runs the neurons: `auto`, `reference`, `eager`, `numba` or `triton`.
+        backend: What runs the neurons: `auto`, `reference`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way, and a convolution sums few spikes one by one.
         recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.
         first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.

@@ -11,7 +11,7 @@ from torch import nn
 from snnlab.errors import ConfigError, out_of_memory
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.membrane import plain_loops
+from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
 from snnlab.settings import takes
 

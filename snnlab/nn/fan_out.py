@@ -19,8 +19,7 @@ from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS
 from snnlab.nn.layers import Dropout, SumPool, Voting
 from snnlab.nn.network import Network, run_line
-from snnlab.nn.neurons.base import Neuron, named_neurons
-from snnlab.nn.neurons.membrane import plain_loops
+from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.record import evaluation
 

@@ -1,7 +1,7 @@
 """How much memory a training step on a CPU takes at its peak, foretold from four small ones.
 
-The network's own code runs, forward and backward, for two numbers of steps and two of samples; in the place of compiled
-loops stands one that takes the memory of theirs and computes nothing. The memory of all tensors is written down behind
+The network's own code runs, forward and backward, for two numbers of steps and two of samples; its loops take their
+memory and compute nothing. The memory of all tensors is written down behind
 each operation. Each place of that list grows as a line in steps, in samples and in both; carried on to the real size,
 the highest is the peak. Loops in Python make other lists for other numbers of steps: of these the peaks are carried on.
 
@@ -13,22 +13,16 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnlab.compat import TorchDispatchMode, tree_iter
+from snnlab.kernels.function import without_loops
 from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.kernels.pool import Pool
-from snnlab.nn.kernels.rule import Rule, Run
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.base import Neuron, exact
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane
-from snnlab.nn.neurons.recurrent import Recurrent
-from snnlab.nn.temporal import OWN, Counts
 from snnlab.nn.windows import run_windows
 
 # Steps and samples of the small steps; a normalisation over the batch needs more than one sample.
@@ -131,11 +125,10 @@ def _line(places: tuple[int, int], seen: list[np.ndarray], place: int) -> np.nda
 def _look(network: Network, in_shape: Shape, steps: int, batch: int, window: int | None) -> np.ndarray:
     """Return the bytes of the weights, of the frames, of what is kept, and of all behind each operation of a step."""
     network = copy.deepcopy(network)
-    _hollow_all(network)
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     x = torch.zeros(steps, batch, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, as those of events
     network.train()
-    with torch.enable_grad(), Ledger() as ledger:
+    with torch.enable_grad(), without_loops(), Ledger() as ledger:
         weights = ledger.add([*network.parameters(), *network.buffers()])
         frames = ledger.add([x])
         for weight in trained:  # of the step before: they are there until the backward pass
@@ -186,76 +179,3 @@ class Ledger(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))
         self.add(part for part in tree_iter(made) if isinstance(part, Tensor))
         return made
-
-
-def _hollow_all(network: nn.Module) -> None:
-    """Let the neurons of a network that may be spoiled run hollow, where loops are compiled for them."""
-    for layer in network.children():
-        if not isinstance(layer, Neuron):
-            _hollow_all(layer)
-        elif isinstance(own := layer.neuron if isinstance(layer, Recurrent) else layer, LeakyMembrane):
-            if layer is own and own.canonical_itself and own.backend != "reference":
-                reuses = own.backend != "eager"
-                own.stand_in, own.fuses = partial(_canonical, reuses=reuses), own.fuses and reuses
-            elif own.cell is not None and own.backend not in ("reference", "eager"):
-                layer.forward = partial(_step_by_step, layer, own)
-
-
-def _canonical(
-    x: Tensor,
-    v0: Tensor,
-    i0: Tensor | None,
-    k: Coefficients,
-    rule: Rule,
-    lengths: Tensor | None,
-    count: bool = False,
-    pool: Pool | None = None,
-    overwrite: bool = False,
-    *,
-    reuses: bool = True,
-) -> Run:
-    """Return zeros in the shapes of a run of the canonical recurrence; see `numba_cpu.run`."""
-    learned = [number for number in k if isinstance(number, Tensor) and number.requires_grad]
-    like = x if pool is None else x.new_empty(*x.shape[:2], *pool.shape(x.shape[2:]))
-    if pool is not None:  # which reads and writes channels-last
-        like = like.movedim(2, -1).contiguous().movedim(-1, 2)
-    own = rule.spikes + (i0 is not None and bool(learned))
-    y = _Hollow.apply(own, overwrite and not learned, reuses and rule.spikes, like, x, v0, i0, *learned)
-    n = torch.zeros_like(v0) if count and rule.spikes else None
-    return Run(y, torch.zeros_like(v0), None if i0 is None else torch.zeros_like(i0), n)
-
-
-def _step_by_step(
-    neuron: Neuron, own: LeakyMembrane, x: Tensor, state: Any = None, *, counts: Counts | None = None, **_: Any
-) -> tuple[Tensor, Any]:
-    """Run a neuron with an adaptive threshold or a feedback as `kernels.adaptive` and `kernels.recurrent` do."""
-    x = exact(x)
-    state = neuron.initial_state(x[0]) if state is None else state
-    trained = [weight for weight in neuron.parameters() if weight.requires_grad]
-    many = 1 + 2 * bool(own.learn_per)
-    y = _Hollow.apply(many, False, False, x, x, x[0], None, *trained)
-    if counts is not None and own.spiking:
-        counts[OWN] = torch.zeros_like(x[0])
-    return y, state
-
-
-class _Hollow(torch.autograd.Function):
-    """Keeps so many tensors as large as x, or the first in x's place, and gives its gradient in the place of that."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, many: int, over: bool, reuses: bool, like: Tensor, x: Tensor, v0: Tensor, i0: Any, *learned: Tensor
-    ) -> Tensor:
-        kept = [torch.zeros_like(x) for _ in range(many - over)] if any(ctx.needs_input_grad) else []
-        y, ctx.reuses = torch.zeros_like(like), reuses
-        ctx.save_for_backward(*([x.detach()] if over else []), *kept, *([] if reuses else [y]), v0, i0, *learned)
-        ctx.many = many
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        first, *saved = ctx.saved_tensors
-        v0, i0, *learned = saved[ctx.many - ctx.reuses :]
-        dx = first if ctx.reuses else torch.zeros_like(first)
-        states = (None if part is None else torch.zeros_like(part) for part in (v0, i0))
-        return None, None, None, None, dx, *states, *map(torch.zeros_like, learned)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import torch
@@ -21,12 +21,10 @@ from torch import Tensor, nn
 
 from snnlab.compat import bare
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.kernels.ops import fusing_kernel
-from snnlab.nn.kernels.pool import Pool
-from snnlab.nn.kernels.rule import Run
-from snnlab.nn.neurons.base import exact
-from snnlab.nn.neurons.membrane import LeakyMembrane
-from snnlab.nn.temporal import Counts, fold_time
+from snnlab.kernels.function import Output, kernel_for, loops_run, resolve
+from snnlab.kernels.layout import Pool
+from snnlab.nn.neurons.base import Neuron, exact, rounded
+from snnlab.nn.temporal import OWN, Counts, fold_time
 
 if TYPE_CHECKING:
     from snnlab.nn.network import Network
@@ -51,7 +49,7 @@ class Fused(NamedTuple):
         convolution: The convolution before it, whose input are events, or None.
     """
 
-    neuron: LeakyMembrane
+    neuron: Neuron
     pooling: nn.Module | None
     pool: Pool | None
     overwrites: bool
@@ -67,34 +65,17 @@ class Fused(NamedTuple):
     ) -> tuple[Tensor, Any]:
         """Run all steps; see `TemporalLayer`."""
         if self.convolution is not None:
-            if self._takes_events(self.convolution, x):
-                return self._on_events(self.convolution, x, state, lengths, counts)
+            done = self._on_events(self.convolution, x, state, lengths, counts)
+            if done is not None:
+                return self._pooled(done)
             x = fold_time(self.convolution, dense(x))
-        x = dense(x)
-        x = exact(x)
-        run, pool = self.neuron.stand_in or fusing_kernel(self.neuron.backend, x), self.pool
-        if pool is not None and not pool.fits(x):
+        x = exact(dense(x))
+        if self.pool is not None and not self.pool.fits(x):
             _say(type(self.pooling).__name__, f"an input of {list(x.shape[1:])} does not lie channels-last")
-            pool = None
-        if run is None:
-            y, after = self.neuron(x, state, lengths=lengths, counts=counts)
-            pool = None
-        else:
-            run = partial(run, pool=pool, overwrite=self.overwrites)
-            y, after = self.neuron.run_kernel(run, x, state, lengths, counts)
-        return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
+        return self._pooled(self.neuron.run(x, state, lengths, counts, pool=self.pool, inplace=self.overwrites))
 
-    def _takes_events(self, convolution: nn.Conv2d, x: Tensor | EventFrames) -> bool:
-        like = x if isinstance(x, Tensor) else x.like
-        if fusing_kernel(self.neuron.backend, like) is None:
-            return False
-        k, rule = self.neuron.coefficients(), self.neuron.rule()
-        # Their gradients need the convolution's output, which is nowhere.
-        needs_drive = isinstance(k.g, Tensor) and rule.synapse == "none"
-        needs_drive |= isinstance(k.b, Tensor) and rule.synapse == "decay_first"
-        if needs_drive or like.requires_grad or torch.is_autocast_enabled(like.device.type):
-            return False
-        return _fits(convolution, x.shape, like.dtype)
+    def _pooled(self, done: Output) -> tuple[Tensor, Any]:
+        return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling, done.y)), done.state
 
     def _on_events(
         self,
@@ -103,22 +84,34 @@ class Fused(NamedTuple):
         state: Any,
         lengths: Tensor | None,
         counts: Counts | None,
-    ) -> tuple[Tensor, Any]:
-        from snnlab.nn.kernels.numba_cpu import run_events
-        from snnlab.nn.kernels.numba_events import Convolution
-
+    ) -> Output | None:
+        """Run all steps on events; None where these have to be frames."""
+        like, neuron = x if isinstance(x, Tensor) else x.like, self.neuron
+        if not renders(neuron, like) or like.requires_grad or torch.is_autocast_enabled(like.device.type):
+            return None
         padding = convolution.padding
-        assert not isinstance(padding, str)
-        layer = Convolution(convolution.weight, convolution.bias, (padding[0], padding[1]))
-        image = layer.image(x.shape[2:])
-        pool = self.pool if self.pool is not None and min(image[1:]) >= self.pool.size else None
+        if not _fits(convolution, x.shape, like.dtype) or isinstance(padding, str):
+            return None
+        # Here, because numba takes a second to import, which only who runs a network should wait for.
+        from snnlab.kernels import events
 
-        def run(like: Tensor, *arguments: Any) -> Run:
-            return run_events(x, layer, *arguments, pool=pool)
-
-        like = (x if isinstance(x, Tensor) else x.like).new_empty(1, x.shape[1], *image)
-        y, after = self.neuron.run_kernel(run, like, state, lengths, counts)
-        return (y if self.pooling is None or pool is not None else fold_time(self.pooling, y)), after
+        layer = events.Convolution(convolution.weight, convolution.bias, (padding[0], padding[1]))
+        drive = like.new_empty(1, x.shape[1], *layer.image(x.shape[2:]))
+        state = neuron.initial_state(drive[0]) if state is None else state
+        k, grad = rounded(neuron.coefficients(), like), any(part.requires_grad for part in convolution.parameters())
+        pool = self.pool
+        found = kernel_for(
+            neuron.step, drive, state, k, backend=neuron.backend, pool=pool, grad=torch.is_grad_enabled() and grad
+        )
+        if isinstance(found, str):
+            return None
+        if pool is not None and pool.kind == "max" and not found.traced.step.binary:
+            pool = None
+        count = neuron.spiking and counts is not None
+        done = events.run(found, x, layer, state, k, lengths, count=count, pool=pool)
+        if counts is not None and done.counts is not None:
+            counts[OWN] = done.counts
+        return done
 
 
 class OnSpikes(NamedTuple):
@@ -130,15 +123,14 @@ class OnSpikes(NamedTuple):
     """
 
     convolution: nn.Conv2d
-    neuron: LeakyMembrane
+    neuron: Neuron
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what the convolution does, up to the rounding of its sums."""
-        run = fusing_kernel(self.neuron.backend, x)
-        plain = run is None or self.neuron.stand_in is not None or torch.is_autocast_enabled(x.device.type)
+        plain = not renders(self.neuron, x) or torch.is_autocast_enabled(x.device.type)
         if plain or not _fits(self.convolution, torch.Size((1, *x.shape)), x.dtype):
             return self.convolution(x)
-        from snnlab.nn.kernels.numba_conv import convolution
+        from snnlab.kernels.spike_conv import convolution
 
         layer, padding = self.convolution, self.convolution.padding
         assert not isinstance(padding, str)
@@ -152,8 +144,8 @@ def take_events(network: Network) -> bool:
     Returns whether the network begins with such a layer.
     """
     (_, first), (_, second) = [*network.line(), ("", nn.Identity()), ("", nn.Identity())][:2]
-    fits = _convolves(first) and isinstance(second, LeakyMembrane) and _may_fuse(second)
-    if fits and isinstance(second, LeakyMembrane):
+    fits = _convolves(first) and isinstance(second, Neuron) and _may_fuse(second)
+    if fits and isinstance(second, Neuron):
         second.on_events = True
     return fits
 
@@ -181,7 +173,7 @@ def fuse(
         if at == 0 and len(line) > 1 and _begins_on_events(layer, line[1][1]):
             at += 1
             continue
-        if not isinstance(layer, LeakyMembrane) or not _may_fuse(layer):
+        if not isinstance(layer, Neuron) or not _may_fuse(layer):
             spiking = _spiking([before for _, before in (*preceding, *line[:at])])
             yield name, OnSpikes(layer, spiking) if _convolves(layer) and spiking is not None else layer
             at += 1
@@ -194,14 +186,20 @@ def fuse(
         at += 1 if pool is None else 2
 
 
-def _may_fuse(neuron: LeakyMembrane) -> bool:
-    return neuron.fuses and neuron.canonical_itself and neuron.spiking and bare(neuron)
+def _may_fuse(neuron: Neuron) -> bool:
+    own = type(neuron).forward is Neuron.forward and type(neuron).run is Neuron.run
+    return neuron.fuses and own and neuron.spiking and bare(neuron)
 
 
-def _spiking(before: Sequence[nn.Module]) -> LeakyMembrane | None:
+def renders(neuron: Neuron, like: Tensor) -> bool:
+    """Return whether rendered loops for CPUs run a neuron's input, as far as device and precision tell."""
+    return like.device.type == "cpu" and loops_run() and resolve(neuron.backend, like.device, like.dtype) == "numba"
+
+
+def _spiking(before: Sequence[nn.Module]) -> Neuron | None:
     """Return the neurons whose spikes are given on, pooled or not, by the last of some layers."""
     for layer in reversed(before):
-        if isinstance(layer, LeakyMembrane):
+        if isinstance(layer, Neuron):
             return layer if layer.spiking and layer.fuses else None
         if not isinstance(layer, _KEEPS_ZEROS):
             return None
@@ -229,7 +227,7 @@ def _pooling(behind: Sequence[tuple[str, nn.Module]]) -> Pool | None:
 
 
 def _begins_on_events(first: nn.Module, second: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return isinstance(second, LeakyMembrane) and second.on_events and _may_fuse(second) and _convolves(first)
+    return isinstance(second, Neuron) and second.on_events and _may_fuse(second) and _convolves(first)
 
 
 def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

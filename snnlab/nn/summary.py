@@ -15,8 +15,7 @@ from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS, Warned, clock_warnings
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.base import Neuron, named_neurons
-from snnlab.nn.neurons.membrane import plain_loops
+from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.record import evaluation

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from snnlab.kernels.reference import valid_steps
+
+__all__ = ["ASIDE", "OWN", "Counts", "TemporalLayer", "fold_time", "only_spikes", "valid_steps"]
 
 Counts = dict[str, Tensor]
 
@@ -49,18 +52,6 @@ class TemporalLayer(nn.Module):
 def only_spikes(counts: Counts) -> Counts:
     """Return the counts without what else layers have counted."""
     return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(ASIDE)}
-
-
-def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor | None:
-    """Return which steps are within each sample's length, or None where all are.
-
-    Shape:
-        lengths: `[B]`; like: `[T, B, ...]`; returns bool `[T, B, 1, ...]`, ready to broadcast against `like`.
-    """
-    if lengths is None or bool((lengths >= num_steps).all()):
-        return None
-    valid = torch.arange(num_steps, device=lengths.device)[:, None] < lengths
-    return valid.reshape(*valid.shape, *[1] * (like.dim() - 2))
 
 
 def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from snnlab import load
-from snnlab.nn.kernels import ops
+from snnlab.kernels import function
 from snnlab.record.repeating import weights_hash
 from snnlab.record.run_reading import read_run
 
@@ -115,8 +115,8 @@ def test_the_one_that_was_killed_goes_on_with_its_best_epoch(copied: Callable[[s
     assert ended.metrics == pytest.approx(whole.metrics, rel=1e-3)
     (entry,) = ended.resumed
     assert {key: entry[key] for key in KILLED_AT} == KILLED_AT
-    others = ops.KERNELS != ops.FIRST_KERNELS
-    assert entry.get("kernels") == ([ops.FIRST_KERNELS, ops.KERNELS] if others else None)
+    others = function.KERNELS != function.FIRST_KERNELS
+    assert entry.get("kernels") == ([function.FIRST_KERNELS, function.KERNELS] if others else None)
 
 
 def test_the_table_of_the_suite_has_the_accuracies_of_its_runs(snnlab: Snnlab) -> None:

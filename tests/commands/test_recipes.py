@@ -29,7 +29,7 @@ STEPS = (
     "logger=none",
     "pictures=null",
     # A test would first compile them for each recipe; that the compiled loops give the same spikes is tested elsewhere.
-    "backend=eager",
+    "backend=reference",
 )
 
 

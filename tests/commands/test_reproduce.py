@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from snnlab import train
-from snnlab.nn.kernels import ops
+from snnlab.kernels import function
 from snnlab.record.repeating import surroundings
 from snnlab.record.run_reading import read_run
 
@@ -80,7 +80,7 @@ def test_other_kernels_are_named_where_something_differs(recorded: Path, tmp_pat
     page["provenance"]["numerics"]["kernels"] = 7
     (run / "result.json").write_text(json.dumps(page))
     differing = surroundings(read_run(recorded), read_run(run))
-    assert differing == [f"numerics.kernels: {ops.KERNELS} then, 7 now"]
+    assert differing == [f"numerics.kernels: {function.KERNELS} then, 7 now"]
 
 
 def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:

@@ -17,7 +17,7 @@ import torch
 from snnlab import load, train
 from snnlab.commands.report import write_report
 from snnlab.commands.resume import other_kernels
-from snnlab.nn.kernels import ops
+from snnlab.kernels import function
 from snnlab.record.lock import locked
 from snnlab.training.old_checkpoints import KEYS
 
@@ -450,9 +450,9 @@ def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snnlab: Callable[..., Outcome]
 ):
     run = Path(shutil.copytree(OLDER_RUNS / "conv_lif", tmp_path / "run"))
-    began = ops.FIRST_KERNELS
+    began = function.FIRST_KERNELS
     for version, epochs in ((began, 3), (began + 1, 4), (began + 1, 5)):
-        monkeypatch.setattr(ops, "KERNELS", version)
+        monkeypatch.setattr(function, "KERNELS", version)
         done = snnlab("train", f"resume={run}", f"trainer.max_epochs={epochs}")
         assert done.status == 0
         said = [line for line in done.err.splitlines() if line.startswith("kernels: ")]
@@ -476,7 +476,7 @@ def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
     ],
 )
 def test_the_plain_loop_has_no_versions_and_an_old_run_has_the_first(
-    node: dict[str, Any], backend: ops.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+    node: dict[str, Any], backend: function.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ops, "KERNELS", 3)
+    monkeypatch.setattr(function, "KERNELS", 3)
     assert other_kernels(node, backend) == found

@@ -66,3 +66,11 @@ def test_a_renamed_setting_is_told_and_its_reference_kept(
     assert [text.split(": ", 1)[1] for text in caplog.messages] == [
         f"{old} is called {new} now" for old, new in names.items()
     ]
+
+
+def test_a_run_by_a_backend_that_went_opens_by_todays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _rewritten(run, "backend=eager")
+    assert compose_run(run).backend == "auto"
+    assert any("backend: eager is auto now" in line for line in caplog.messages)
+    assert migration.today("backend", "eager") == "auto"
+    assert migration.today("backend", "numba") == "numba"

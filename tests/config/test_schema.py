@@ -4,12 +4,12 @@ from typing import get_args
 
 from snnlab.config import schema
 from snnlab.data import control
-from snnlab.nn.kernels import ops
+from snnlab.kernels import function
 from snnlab.suite.settings import CONTROLS
 
 
 def test_the_backends_are_those_that_there_are() -> None:
-    assert schema.Backend == ops.Backend
+    assert schema.Backend == function.Backend
 
 
 def test_the_controls_are_those_that_there_are() -> None:

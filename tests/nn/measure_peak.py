@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from snnlab.nn import build_network
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import recompute
 from snnlab.nn.windows import run_windows
 

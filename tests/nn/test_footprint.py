@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnlab.nn import LAYERS, build_network
 from snnlab.nn.footprint import Footprint, Held, Ledger, footprint, held_by
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import recompute
 
 Layers = dict[str, Any]
@@ -79,7 +79,6 @@ CASES: dict[str, tuple[Layers, int, int, Layers]] = {
     "truncated, in windows of 20 steps": (conv(LIF), 100, 20, {"window": 20}),
     "a residual block": (residual(), 30, 16, {}),
     "dropout": ({"drop": {"type": "dropout"}, **conv(LIF)}, 30, 16, {}),
-    "the eager kernel": (conv(LIF), 30, 8, {"backend": "eager"}),
     "plain loops": (conv(LIF), 30, 8, {"backend": "reference"}),
     "plain loops of many steps": (dense(LIF, 256), 100, 64, {"backend": "reference"}),
 }
@@ -104,7 +103,7 @@ def predicted(
 
 
 # A case for each way of running; the others compile loops of their own and take a minute.
-USUAL = ("max pooling, 30 steps", "recurrent", "a residual block", "the eager kernel", "plain loops")
+USUAL = ("max pooling, 30 steps", "recurrent", "a residual block", "plain loops")
 
 
 @cache
@@ -131,11 +130,6 @@ def test_the_peak_is_that_of_a_training_step(name: str):
     found = predicted(layers, steps, batch, **differs)
     assert measured > 40e6
     assert found.peak == pytest.approx(measured, rel=0.2)
-
-
-@pytest.mark.parametrize("neuron", [LIF, {"type": "alif"}, LIF | {"recurrent": True}], ids=["lif", "alif", "recurrent"])
-def test_what_a_gpu_takes_is_foretold_without_one(neuron: Layers):
-    assert predicted(dense(neuron, 64), 10, 4, backend="triton") == predicted(dense(neuron, 64), 10, 4)
 
 
 def test_its_parts_are_those_of_the_shapes():

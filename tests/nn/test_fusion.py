@@ -15,7 +15,7 @@ from snnlab.errors import SnnlabError
 from snnlab.nn import Network, build_network
 from snnlab.nn.fusion import Fused, fuse
 from snnlab.nn.network import NetworkState
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 
 Node = Mapping[str, Any]
 

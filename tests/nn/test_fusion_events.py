@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.event_frames import EventFrames
+from snnlab.kernels.events import find
 from snnlab.nn import Network, build_network
 from snnlab.nn.fusion import Fused, fuse, take_events
-from snnlab.nn.kernels.numba_events import find
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import recompute
 
 Node = Mapping[str, Any]

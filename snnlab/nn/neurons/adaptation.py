@@ -66,30 +66,6 @@ class ThresholdCoefficients(NamedTuple):
         return self.membrane.g
 
 
-class ThresholdNumbers(NamedTuple):
-    """The numbers of `alif` as its kernel takes them.
-
-    Attributes:
-        a: Factor of the membrane in one step.
-        g: Gain of its drive.
-        c: (1 - a) * v_leak.
-        v_threshold: Firing threshold before it has risen.
-        r: What a reset by subtraction takes away, or by which factor the risen threshold.
-        v_reset: Potential after a spike, where it is reset to a value.
-        rho: Factor of the adaptation in one step.
-        adaptation: How far a spike raises the threshold.
-    """
-
-    a: Number
-    g: Number
-    c: Number
-    v_threshold: Number
-    r: Number
-    v_reset: Number
-    rho: Number
-    adaptation: Number
-
-
 class AdaptiveThreshold(Adaptive):
     """A membrane whose threshold rises by `adaptation` with each spike and comes back with `tau_adapt`.
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.kernels.ops import CellKind, adaptive_kernel
-from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients, ThresholdNumbers
-from snnlab.nn.neurons.base import exact, rounded
+from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
 from snnlab.nn.neurons.time_constants import Decay
-from snnlab.nn.temporal import OWN, Counts
 
 
 class ALIFState(NamedTuple):
@@ -135,38 +131,6 @@ class ALIF(AdaptiveThreshold):
         s = self.spike_at(threshold, u, k.membrane)
         v = self._reset(u, s, self._lowering(threshold, k.membrane) if self.adapted_reset else k.membrane)
         return s, ALIFState(v, k.rho * state.w + s)
-
-    @property
-    def cell(self) -> CellKind | None:
-        """Which compiled loops it has, a class made from it none."""
-        return "adaptive" if type(self) is ALIF else None
-
-    def forward(
-        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
-    ) -> tuple[Tensor, ALIFState]:
-        """Run all steps, by the kernel of the neuron's backend; see `TemporalLayer`."""
-        x = exact(x)
-        run = None if self.cell is None else adaptive_kernel(self.backend, x)
-        if run is None:
-            return super().forward(x, state, lengths=lengths, counts=counts)
-        v, w = self.initial_state(x[0]) if state is None else state
-        k = self.numbers(rounded(self.coefficients(), x))
-        done = run(x, v, w, k, self.rule(), lengths, counts is not None)
-        if counts is not None and done.n is not None:
-            counts[OWN] = done.n
-        return done.y, ALIFState(done.v, done.w)
-
-    def rule(self) -> Rule:
-        """Return the dialect as kernels take it."""
-        own = super().rule()
-        return own._replace(reset="adapted") if self.adapted_reset else own
-
-    def numbers(self, k: ThresholdCoefficients) -> ThresholdNumbers:
-        """Return coefficients as the kernel takes them."""
-        own, r = k.membrane, k.membrane.r
-        if self.adapted_reset:
-            r = own.r / own.v_threshold if self.input_gain == "average" else 1.0
-        return ThresholdNumbers(own.a, own.g, own.c, own.v_threshold, r, own.v_reset, k.rho, k.adaptation)
 
     def dialect(self) -> Dialect:
         """Return gain, threshold and reset in words."""

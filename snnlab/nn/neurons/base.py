@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from contextlib import contextmanager
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.kernels.reference import unroll
+from snnlab.errors import listing
+from snnlab.kernels import function
+from snnlab.kernels.function import Backend, Output
+from snnlab.kernels.layout import Pool
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer
@@ -20,8 +24,9 @@ HALF = (torch.bfloat16, torch.float16)
 class Neuron(TemporalLayer, ABC):
     """A population with a state and an update; subclasses say which.
 
-    A new neuron is one file with a NamedTuple of its state and these three methods, registered in `NEURONS`;
-    it then trains through the plain loop. A fused kernel is an addition, never a condition.
+    A new neuron is one file with a NamedTuple of its state and these three methods, registered in `NEURONS`. Its step
+    is traced and run by loops rendered from it; where it cannot be traced, `auto` runs it by the plain loop and says
+    why.
 
     Args:
         recurrent: Whether the neurons' outputs come back to them one step later: `true`, or what brings them,
@@ -32,6 +37,13 @@ class Neuron(TemporalLayer, ABC):
     """
 
     spiking: ClassVar[bool] = True
+    # Whether its step may round otherwise than the plain loop does, as with an exponential function.
+    approximate: ClassVar[bool] = False
+    backend: Backend = "auto"
+    # Whether it may pool its spikes on the way and work in its input's memory; see `fusion`.
+    fuses: bool = True
+    # Whether it and the convolution before it, a network's first, run on events; see `fusion.take_events`.
+    on_events: bool = False
 
     @abstractmethod
     def coefficients(self) -> Any:
@@ -64,13 +76,37 @@ class Neuron(TemporalLayer, ABC):
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
         """Run all steps; see `TemporalLayer`."""
+        done = self.run(x, state, lengths, counts)
+        return done.y, done.state
+
+    def run(
+        self,
+        x: Tensor,
+        state: Any,
+        lengths: Tensor | None,
+        counts: Counts | None,
+        *,
+        pool: Pool | None = None,
+        inplace: bool = False,
+    ) -> Output:
+        """Run all steps by the neuron's backend; see `kernels.function.run`."""
         x = exact(x)
         if state is None:
             state = self.initial_state(x[0])
-        y, state = unroll(self.step, x, state, rounded(self.coefficients(), x), lengths)
-        if self.spiking and counts is not None:
-            counts[OWN] = y.sum(0)
-        return y, state
+        done = function.run(
+            self.step,
+            x,
+            state,
+            rounded(self.coefficients(), x),
+            lengths,
+            backend=self.backend,
+            count=self.spiking and counts is not None,
+            pool=pool,
+            inplace=inplace,
+        )
+        if counts is not None and done.counts is not None:
+            counts[OWN] = done.counts
+        return done
 
 
 def exact(x: Tensor) -> Tensor:
@@ -89,6 +125,39 @@ def rounded(coefficients: Any, like: Tensor) -> Any:
         parts = [rounded(part, like) for part in coefficients]
         return type(coefficients)(*parts) if hasattr(coefficients, "_fields") else type(coefficients)(parts)
     return coefficients
+
+
+def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> None:
+    """Let all neurons of a network run with one backend.
+
+    Args:
+        network: The network, changed in place.
+        backend: `auto`; `reference`, the plain loop; `numba`, rendered loops for the CPU; `triton`, rendered loops for
+            NVIDIA's GPUs.
+        fuse: Whether a neuron may do the pooling behind it on the way, and work in the memory of its input.
+
+    Raises:
+        ValueError: if there is no such backend.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend is one of {listing(get_args(Backend))}, got '{backend}'")
+    for module in network.modules():
+        if isinstance(module, Neuron):
+            module.backend, module.fuses = backend, fuse
+
+
+@contextmanager
+def plain_loops(module: nn.Module) -> Iterator[None]:
+    """Let the neurons in a module run by the plain loop for a while, which has nothing to compile for a few steps."""
+    neurons = [part for part in module.modules() if isinstance(part, Neuron)]
+    before: list[Backend] = [neuron.backend for neuron in neurons]
+    try:
+        for neuron in neurons:
+            neuron.backend = "reference"
+        yield
+    finally:
+        for neuron, backend in zip(neurons, before, strict=True):
+            neuron.backend = backend
 
 
 def named_neurons(network: nn.Module) -> Iterator[tuple[str, Neuron]]:

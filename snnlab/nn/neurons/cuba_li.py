@@ -36,7 +36,6 @@ class CubaLI(Synaptic):
     """
 
     spiking: ClassVar[bool] = False
-    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

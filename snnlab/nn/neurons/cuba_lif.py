@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,8 +35,6 @@ class CubaLIF(Synaptic, SpikingMembrane):
         x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
     """
-
-    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -41,7 +41,6 @@ class IAF(SpikingMembrane):
     """
 
     leaks: ClassVar[bool] = False
-    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -31,7 +31,6 @@ class LI(LeakyMembrane):
     """
 
     spiking: ClassVar[bool] = False
-    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -33,8 +33,6 @@ class LIF(SpikingMembrane):
 
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
-
-    canonical: ClassVar[bool] = True
 
     def __init__(
         self,

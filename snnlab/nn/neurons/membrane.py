@@ -9,17 +9,12 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import listing
-from snnlab.nn.kernels.ops import Backend, CellKind, Kernel, kernel_for
-from snnlab.nn.kernels.rule import Rule
-from snnlab.nn.neurons.base import Neuron, exact, rounded
+from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.learn import (
     Anywhere,
@@ -34,7 +29,6 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
-from snnlab.nn.temporal import OWN, Counts
 from snnlab.settings import type_problem
 
 InputGain = float | Literal["1-a", "average"]
@@ -94,14 +88,6 @@ class LeakyMembrane(Neuron):
     beta: Any = quantity("beta")
     v_leak: Any = quantity("v_leak")
     leaks: ClassVar[bool] = True
-    canonical: ClassVar[bool] = False
-    backend: Backend = "auto"
-    # Whether it may pool its spikes on the way and work in its input's memory; see `fusion`.
-    fuses: bool = True
-    # Whether it and the convolution before it, a network's first, run on events; see `fusion.take_events`.
-    on_events: bool = False
-    # What runs in its kernel's place, where one wants to know something of a kernel without running it.
-    stand_in: Kernel | None = None
 
     def __init__(
         self,
@@ -179,45 +165,6 @@ class LeakyMembrane(Neuron):
         v_leak = self.value("v_leak")
         return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
-    @property
-    def canonical_itself(self) -> bool:
-        """Whether this is the canonical recurrence, which kernels know; a class made from one has to say so again."""
-        return bool(type(self).__dict__.get("canonical", False))
-
-    @property
-    def cell(self) -> CellKind | None:
-        """Which compiled loops take it through some steps; None where only the plain loop does."""
-        return "canonical" if self.canonical_itself else None
-
-    def numbers(self, k: Any) -> Any:
-        """Return coefficients as compiled loops take them, one after the other."""
-        return k
-
-    def forward(
-        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
-    ) -> tuple[Tensor, Any]:
-        """Run all steps, by the kernel of the neuron's backend; see `TemporalLayer`."""
-        x = exact(x)
-        run = (self.stand_in or kernel_for(self.backend, x)) if self.canonical_itself else None
-        if run is None:
-            return super().forward(x, state, lengths=lengths, counts=counts)
-        return self.run_kernel(run, x, state, lengths, counts)
-
-    def run_kernel(
-        self, run: Kernel, x: Tensor, state: Any, lengths: Tensor | None, counts: Counts | None
-    ) -> tuple[Tensor, Any]:
-        """Run all steps by a kernel."""
-        state = self.initial_state(x[0]) if state is None else state
-        k, count = rounded(self.coefficients(), x), self.spiking and counts is not None
-        done = run(x, state.v, getattr(state, "i", None), k, self.rule(), lengths, count)
-        if counts is not None and done.n is not None:
-            counts[OWN] = done.n
-        return done.y, type(state)(done.v) if done.i is None else type(state)(done.v, done.i)
-
-    def rule(self) -> Rule:
-        """Return the dialect as the kernels of the canonical recurrence take it."""
-        return Rule("none", reset_delay=False, detach_reset=True, strict=False, synapse="none", surrogate=None)
-
     def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""
         drive = j if is_number(k.g, 1.0) else k.g * j
@@ -268,41 +215,6 @@ def average_left(a: Number, decay: Decay) -> Number:
     if decay == "euler":
         return 1.0
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
-
-
-def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> None:
-    """Let all neurons of a network that have kernels run with one backend.
-
-    For `alif` and for recurrent neurons `eager` has nothing of its own, and takes the plain loop.
-
-    Args:
-        network: The network, changed in place.
-        backend: `auto`; `reference`, the plain loop; `eager`, PyTorch alone with a backward pass written by hand;
-            `numba`, compiled loops for the CPU; `triton`, compiled loops for NVIDIA's GPUs.
-        fuse: Whether a neuron may do the pooling behind it on the way, and work in the memory of its input.
-
-    Raises:
-        ValueError: if there is no such backend.
-    """
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend is one of {listing(get_args(Backend))}, got '{backend}'")
-    for module in network.modules():
-        if isinstance(module, LeakyMembrane):
-            module.backend, module.fuses = backend, fuse
-
-
-@contextmanager
-def plain_loops(module: nn.Module) -> Iterator[None]:
-    """Let the neurons in a module run by the plain loop for a while, which has nothing to compile for a few steps."""
-    neurons = [part for part in module.modules() if isinstance(part, LeakyMembrane)]
-    before: list[Backend] = [neuron.backend for neuron in neurons]
-    try:
-        for neuron in neurons:
-            neuron.backend = "reference"
-        yield
-    finally:
-        for neuron, backend in zip(neurons, before, strict=True):
-            neuron.backend = backend
 
 
 def is_number(value: Number, number: float) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnlab.nn.kernels.reference import unroll
+from snnlab.kernels.reference import unroll
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.surrogate import Surrogate
 from snnlab.nn.surrogate.watching import watching

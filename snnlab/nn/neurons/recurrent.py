@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from snnlab.compat import bare
 from snnlab.errors import ConfigError
-from snnlab.nn.kernels.ops import recurrent_kernel
+from snnlab.kernels import function, recurrent
+from snnlab.kernels.function import Kernel, Output
+from snnlab.kernels.reference import unroll
 from snnlab.nn.layers.checks import per_axis, short, split_channels
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect
 from snnlab.nn.neurons.learn import Shape
-from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts
 from snnlab.registry import Registry
@@ -257,21 +258,34 @@ class Recurrent(Neuron):
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
-        """Run all steps, by the kernel of the neurons' backend where they have one; see `TemporalLayer`."""
-        x, neuron = exact(x), self.neuron
-        if not isinstance(neuron, LeakyMembrane) or (run := self._kernel(neuron, x)) is None:
-            return super().forward(x, state, lengths=lengths, counts=counts)
-        s, own = self.initial_state(x[0]) if state is None else state
+        """Run all steps, by rendered loops where the neurons' step can be traced; see `TemporalLayer`."""
+        x = exact(x)
+        state = self.initial_state(x[0]) if state is None else state
         k, weights = rounded(self.coefficients(), x)
-        count, numbers = counts is not None, neuron.numbers(k)
-        done = run(x, s, own, self.feedback, weights, str(neuron.cell), numbers, neuron.rule(), lengths, count)
-        if counts is not None and done.n is not None:
-            counts[OWN] = done.n
-        return done.y, RecurrentState(done.s, type(own)(*done.states))
+        count = self.spiking and counts is not None
+        found = self._kernel(x, state, k, weights)
+        if isinstance(found, str):
+            y, state = unroll(self.step, x, state, (k, weights), lengths)
+            done = Output(y, state, y.sum(0) if count else None)
+        else:
+            s, own = state
+            ran = recurrent.run(found, self.feedback, x, s, own, k, weights, lengths, count=count)
+            done = Output(ran.y, RecurrentState(ran.s, ran.state), ran.counts)
+        if counts is not None and done.counts is not None:
+            counts[OWN] = done.counts
+        return done.y, done.state
 
-    def _kernel(self, neuron: LeakyMembrane, x: Tensor) -> Callable[..., Any] | None:
+    def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: Weights) -> Kernel | str:
+        """Return what runs the neurons' step, or why the plain loop does."""
         by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
-        return recurrent_kernel(neuron.backend, x) if by_hand and neuron.cell is not None else None
+        if not by_hand and self.backend in ("auto", "reference"):
+            return "reference"
+        if not by_hand:
+            raise ValueError(
+                f"backend: {self.backend} needs a feedback whose derivative is written by hand, and no hook"
+            )
+        grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (state.s, *weights))
+        return function.kernel_for(self.neuron.step, x, state.neuron, k, backend=self.neuron.backend, grad=grad)
 
     def constants(self) -> list[Constant]:
         """Return the neurons' time constants."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.learn import Learn, Range, Shape, quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, TauMem, require_finite, require_words
@@ -149,24 +151,20 @@ class SinabsLIF(LeakyMembrane):
         return own._replace(words=words, drive_power=power, cures={1: "input_gain: 1-a"}, remarks=(weaker,))
 
 
-class _MultiSpike(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.surrogate, ctx.v_threshold = surrogate, v_threshold
-        return torch.trunc(u.clamp(min=0.0) / v_threshold)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (u,) = ctx.saved_tensors
-        return grads[0] * ctx.surrogate.derivative(u - ctx.v_threshold, ctx.v_threshold), None, None
-
-
 def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
     """Return how often u > 0 holds the threshold, with the surrogate around its first multiple as the gradient.
 
     Shape:
         u: any; returns whole numbers >= 0, as u.
     """
-    tell(u - v_threshold, surrogate, v_threshold)
-    return _MultiSpike.apply(u, surrogate, v_threshold)  # type: ignore[no-any-return]
+    if not isinstance(u, Symbol):
+        tell(u - v_threshold, surrogate, v_threshold)
+    return with_slope(partial(_held, v_threshold), u, partial(_slope, surrogate, v_threshold))
+
+
+def _held(v_threshold: float, u: Tensor) -> Tensor:
+    return torch.trunc(u.clamp(min=0.0) / v_threshold)
+
+
+def _slope(surrogate: Surrogate, v_threshold: float, u: Tensor) -> Tensor:
+    return surrogate.derivative(u - v_threshold, v_threshold)

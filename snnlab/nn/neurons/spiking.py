@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.learn import Above, Below, Range, number_text, quantity
 from snnlab.nn.neurons.membrane import (
@@ -109,20 +108,6 @@ class SpikingMembrane(LeakyMembrane):
         own, v_threshold = super().coefficients(), self.value("v_threshold")
         r = average_left(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
         return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
-
-    def rule(self) -> Rule:
-        """Return the dialect as the kernels of the canonical recurrence take it."""
-        return (
-            super()
-            .rule()
-            ._replace(
-                reset=self.reset,
-                reset_delay=self.reset_delay,
-                detach_reset=self.detach_reset,
-                strict=self.strict,
-                surrogate=self.surrogate,
-            )
-        )
 
     def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
         """Return the spikes of one step and the membrane after it."""

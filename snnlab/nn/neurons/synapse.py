@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from snnlab.nn.kernels.rule import Rule
 from snnlab.nn.neurons.dialect import Dialect, Remark
 from snnlab.nn.neurons.learn import Range, quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left, require_words
@@ -64,10 +63,6 @@ class Synaptic(LeakyMembrane):
         if self.input_gain == "average":
             own = own._replace(g=(1.0 - own.a) * average_left(b, self.decay))
         return own._replace(b=b)
-
-    def rule(self) -> Rule:
-        """Return the dialect as the kernels of the canonical recurrence take it."""
-        return super().rule()._replace(synapse=self.synapse)
 
     def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
         """Return j, the current after the jump."""

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import Neuron, set_backend
 from snnlab.nn.recompute import recompute
 from snnlab.nn.record import record
 from snnlab.nn.windows import run_windows
@@ -72,7 +71,7 @@ def gradients(net: Any, part: MembraneBand, run: Any = None) -> tuple[Tensor, di
 
 
 @pytest.mark.parametrize("reset", ["subtract", "value"])
-@pytest.mark.parametrize(("backend", "pieces", "window"), [("auto", 0, T), ("eager", 2, T), ("auto", 0, 4)])
+@pytest.mark.parametrize(("backend", "pieces", "window"), [("auto", 0, T), ("reference", 2, T), ("auto", 0, 4)])
 def test_value_and_gradient_are_those_of_a_loop_written_out(reset: str, backend: str, pieces: int, window: int) -> None:
     net, part = network({"type": "lif", "reset": reset}, backend)
     if pieces:

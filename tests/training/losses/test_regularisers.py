@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import recompute
 from snnlab.training.losses import RateBand, SpikeBudget, Spikes, SynapticOperations, Task, Weights
 
@@ -144,7 +144,7 @@ def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
     ],
     ids=["lower", "upper", "spikes", "spike_budget", "synaptic_operations"],
 )
-@pytest.mark.parametrize(("backend", "pieces"), [("numba", 0), ("eager", 0), ("numba", 2)])
+@pytest.mark.parametrize(("backend", "pieces"), [("numba", 0), ("numba", 2)])
 def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, pieces: int) -> None:
     plain, expected = gradient("reference", 0, make())
     found, actual = gradient(backend, pieces, make())

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from snnlab.nn import Network, build_network
-from snnlab.nn.neurons.membrane import set_backend
+from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.spiking import SpikingMembrane
 from snnlab.training.optimization.annealing import SurrogateAnnealing
 
@@ -55,7 +55,7 @@ def test_a_network_without_surrogates_is_refused() -> None:
         SurrogateAnnealing(torch.nn.Linear(1, 1), 2.0, 3)
 
 
-@pytest.mark.parametrize("backend", ["reference", "eager", "numba"])
+@pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_the_gradient_follows_and_the_spikes_stay(backend: Any) -> None:
     net = network()
     set_backend(net, backend)

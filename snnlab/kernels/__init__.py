@@ -1,0 +1,1 @@
+"""A neuron's step, traced once, and run by loops that are rendered from it; knows nothing of neurons."""

@@ -1,0 +1,628 @@
+"""A neuron with a step, run by rendered loops or by the plain loop: which of them, and the way into autograd.
+
+Axes: T steps, B samples, then the layer's own; n neurons as they lie in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.compat import graph_is_kept
+from snnlab.errors import SnnlabError
+from snnlab.kernels import cpu, gpu
+from snnlab.kernels.layout import Layout, Pool
+from snnlab.kernels.reference import difference, unroll
+from snnlab.kernels.trace import Step
+from snnlab.kernels.traced import Refused, Traced, Way, numbers_of, refuse, traced
+from snnlab.threads import share
+
+log = logging.getLogger(__name__)
+
+Backend = Literal["auto", "reference", "numba", "triton"]
+
+# The version of all kernels together: raised with what changes the last digits of an output or a gradient. A training
+# is the same bit for bit within one version. What recorded none, as before there were versions, was of the first.
+KERNELS, FIRST_KERNELS = 2, 1
+
+# The precisions in which a rendered loop's spikes are those of the plain loop, bit for bit.
+EXACT = (torch.float32, torch.float64)
+
+# Neurons of a task: their states stay in the second-level cache.
+GROUP = 2**15
+
+
+class Kernel(NamedTuple):
+    """What runs a step: as it is traced, and `numba` or `triton`."""
+
+    traced: Traced
+    backend: Backend
+
+
+class Output(NamedTuple):
+    """What a neuron gives.
+
+    Attributes:
+        y: Output, `[T, B, ...]`, pooled or not; zeros past a sample's length.
+        state: The state after the last valid step.
+        counts: Outputs of each neuron, summed over the valid steps, `[B, ...]`; None where nobody asks.
+        pooled: Whether y is pooled.
+    """
+
+    y: Tensor
+    state: Any
+    counts: Tensor | None
+    pooled: bool = False
+
+
+def kernels_of(backend: Backend) -> int | None:
+    """Return the version of the kernels that a backend runs; None for the plain loop, which has no versions."""
+    return None if backend == "reference" else KERNELS
+
+
+def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
+    """Return the backend that runs: itself, or for `auto` the fastest that this device and precision have.
+
+    Raises:
+        ValueError: if the one that is named cannot run there.
+    """
+    if backend == "auto":
+        if dtype not in EXACT or torch.compiler.is_compiling():
+            return "reference"  # the compiler sees through the plain loop, and not through a rendered one
+        if device.type in ("cpu", "meta"):
+            return "numba"
+        return "triton" if device.type == "cuda" and _has_triton() else "reference"
+    if backend == "numba" and device.type not in ("cpu", "meta"):
+        raise ValueError(f"backend: numba runs on the CPU, and this is on {device}; set backend: auto")
+    if backend == "triton" and device.type != "cuda":
+        raise ValueError(f"backend: triton runs on NVIDIA's GPUs, and this is on {device}; set backend: auto")
+    if backend == "triton" and not _has_triton():
+        raise ValueError("backend: triton needs Triton: pip install triton; or set backend: auto")
+    if backend != "reference" and dtype not in EXACT:
+        raise ValueError(f"backend: {backend} runs in float32 and float64, not in {dtype}; set backend: auto")
+    return backend
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def run(
+    step: Callable[..., Any],
+    x: Tensor,
+    state: Any,
+    k: Any,
+    lengths: Tensor | None = None,
+    *,
+    backend: Backend = "auto",
+    count: bool = False,
+    pool: Pool | None = None,
+    inplace: bool = False,
+) -> Output:
+    """Run all steps of a neuron; outputs and states are those of the plain loop, bit for bit.
+
+    Args:
+        step: `step(x, state, k) -> (y, state)`, a method or a function.
+        x: Input.
+        state: State before it, a NamedTuple.
+        k: Coefficients, rounded to the precision of x: a number, a tensor, or nested tuples of them.
+        lengths: Valid steps of each sample, or None where all are.
+        backend: What runs it; `auto` takes the plain loop where the step cannot be traced.
+        count: Whether to count spikes.
+        pool: A pooling of the output to do on the way where that is possible; see `Output.pooled`.
+        inplace: Whether what is kept for the gradient may be written in x's place, because nobody looks at x again.
+
+    Shape:
+        x: `[T, B, ...]`; state: of `[B, ...]`; lengths: `[B]`; tensors of k: broadcast to one sample.
+
+    Raises:
+        ValueError: if the state has another shape or precision than a step of x, lengths are not whole numbers, or a
+            backend that is named cannot run the step.
+    """
+    found = kernel_for(step, x, state, k, backend=backend, pool=pool)
+    if isinstance(found, str):
+        y, state = unroll(step, x, state, k, lengths)
+        return Output(y, state, y.sum(0) if count else None)
+    return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
+
+
+def kernel_for(
+    step: Callable[..., Any],
+    x: Tensor,
+    state: Any,
+    k: Any,
+    *,
+    backend: Backend = "auto",
+    pool: Pool | None = None,
+    grad: bool = False,
+) -> Kernel | str:
+    """Return what runs a step, or why the plain loop does: "reference", or what the step does.
+
+    Args:
+        step: See `run`.
+        x: See `run`.
+        state: See `run`.
+        k: See `run`.
+        backend: See `run`.
+        pool: See `run`.
+        grad: Whether there is a backward pass even where none of these asks for gradients.
+
+    Raises:
+        ValueError: if a backend that is named cannot run the step.
+    """
+    chosen = resolve(backend, x.device, x.dtype)
+    if chosen == "reference":
+        return chosen
+    asks = torch.is_grad_enabled()
+    numbers = numbers_of(k)
+    wanted = frozenset(
+        name for name, value in numbers.items() if asks and isinstance(value, Tensor) and value.requires_grad
+    )
+    grad = grad or (asks and (bool(wanted) or x.requires_grad or any(part.requires_grad for part in _tensors(state))))
+    found = traced(step, state, k, wanted, grad=grad, keep_y=pool is not None and pool.kind == "max")
+    if isinstance(found, Traced) and found.unchecked:
+        found = _checked(found, step, state, k)
+    if isinstance(found, Traced):
+        return Kernel(found, chosen)
+    if backend != "auto":
+        raise ValueError(f"backend: {backend} cannot run this step: {found.why}")
+    return found.why
+
+
+def _checked(found: Traced, step: Callable[..., Any], state: Any, k: Any) -> Traced | Refused:
+    """Compare a step with the plain loop before it runs for the first time; in Python, which compiles nothing."""
+
+    def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
+        with _mode("python"):
+            done = run_kernel(Kernel(found, "numba"), x, state, k)
+        return done.y, done.state
+
+    exact = not getattr(getattr(step, "__self__", None), "approximate", False)
+    problem = difference(run, step, state, k, grad=bool(found.step.to), exact=exact)
+    found.unchecked = False
+    return found if problem is None else refuse(found, problem)
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, tuple):
+            yield from _tensors(part)
+
+
+class Call(NamedTuple):
+    """What is fixed for all steps of a run.
+
+    Attributes:
+        kernel: What runs the step.
+        layout: How the neurons lie.
+        shape: That of all steps, `[T, B, ...]`.
+        steps: Valid steps of each sample, `[B]`, or None where all are.
+        counting: Whether spikes are counted.
+        pool: The pooling that is done on the way.
+        numbers: What the loops are given of numbers; None in the place of a tensor.
+        state: The type of the state.
+    """
+
+    kernel: Kernel
+    layout: Layout
+    shape: torch.Size
+    steps: Tensor | None
+    counting: bool
+    pool: Pool | None
+    numbers: Mapping[str, float | None]
+    state: Any
+
+    @property
+    def step(self) -> Step:
+        """The step as expressions."""
+        return self.kernel.traced.step
+
+    @property
+    def sample(self) -> torch.Size:
+        """Shape of one sample at one step."""
+        return self.shape[2:]
+
+    @property
+    def outputs(self) -> torch.Size:
+        """Shape of what one sample gives at one step."""
+        return self.sample if self.pool is None else self.pool.shape(self.sample)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables of the state."""
+        return self.state._fields
+
+    def values(self, tensors: Sequence[Tensor]) -> dict[str, Tensor | float]:
+        """Return the numbers with their tensors."""
+        given = iter(tensors)
+        return {name: next(given) if value is None else value for name, value in self.numbers.items()}
+
+    def room(self, like: Tensor, *front: int) -> Tensor:
+        """Return memory for rows of neurons."""
+        return like.new_empty(*front, self.sample.numel())
+
+    def copied(self, part: Tensor | None, like: Tensor) -> Tensor:
+        """Return rows of a state that may be changed, with these values or zeros."""
+        rows = self.room(like, self.shape[1])
+        return rows.zero_() if part is None else rows.copy_(self.layout.flat(part.detach()))
+
+    def rows(self, part: Tensor | None) -> Tensor | None:
+        """Return contiguous rows of neurons."""
+        return None if part is None else self.layout.flat(part.detach()).contiguous()
+
+
+def run_kernel(
+    kernel: Kernel,
+    x: Tensor,
+    state: Any,
+    k: Any,
+    lengths: Tensor | None = None,
+    *,
+    count: bool = False,
+    pool: Pool | None = None,
+    inplace: bool = False,
+) -> Output:
+    """Run all steps of a step that was traced; see `run`."""
+    step = kernel.traced.step
+    if kernel.backend != "numba":
+        pool, inplace = None, False
+    if pool is not None and (not pool.fits(x) or (pool.kind == "max" and not step.binary)):
+        pool = None
+    layout = Layout.channels_last() if pool is not None else Layout.of(x)
+    if layout is None:
+        x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
+    call, tensors = called(kernel, layout, x, state, k, lengths, count, pool)
+    if step.to:
+        y, *rest = _Recurrence.apply(call, inplace, x, *state, *tensors)
+    else:
+        y, *rest = _forward(call, x, state, tensors, False).outputs(call)
+    counts = rest.pop() if count else None
+    return Output(y, type(state)(*rest), counts, pool is not None)
+
+
+def called(
+    kernel: Kernel,
+    layout: Layout,
+    x: Tensor,
+    state: Any,
+    k: Any,
+    lengths: Tensor | None,
+    count: bool,
+    pool: Pool | None,
+) -> tuple[Call, list[Tensor]]:
+    """Return a run, and its numbers that are tensors.
+
+    Raises:
+        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
+    """
+    for name, part in zip(state._fields, state, strict=True):
+        require_state(name, part, x)
+    numbers = kernel.traced.numbers(k)
+    floats = {name: None if isinstance(value, Tensor) else float(value) for name, value in numbers.items()}
+    call = Call(kernel, layout, x.shape, valid(lengths, *x.shape[:2]), count, pool, floats, type(state))
+    return call, [value for value in numbers.values() if isinstance(value, Tensor)]
+
+
+def require_state(name: str, part: Tensor, x: Tensor) -> None:
+    """Raise a ValueError unless a state has the shape and precision of a step of x."""
+    if (part.shape, part.dtype) != (x.shape[1:], x.dtype):
+        has, needs = f"{part.dtype} {tuple(part.shape)}", f"{x.dtype} {tuple(x.shape[1:])}"
+        raise ValueError(f"the state {name} has to be as a step of x, {needs}, and is {has}")
+
+
+def valid(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
+    """Return how many steps of each sample are valid, a copy: the way back needs it as it was; None where all are.
+
+    Raises:
+        ValueError: if lengths are not whole numbers, one for each sample.
+    """
+    if lengths is None or lengths.shape == (batch,) == (0,):  # an empty list makes a tensor of floats
+        return None
+    if lengths.shape != (batch,) or lengths.is_floating_point():
+        has = f"{lengths.dtype} {tuple(lengths.shape)}"
+        raise ValueError(f"lengths have to be whole numbers of shape ({batch},), one for each sample, and are {has}")
+    return lengths.clamp(0, num_steps).to(torch.int64, copy=True)
+
+
+class Forward(NamedTuple):
+    """The way forward: memory for outputs, states, counts and what is kept, and what runs some steps of it.
+
+    Attributes:
+        y: Rows of outputs.
+        after: Rows of the state.
+        counts: Rows of counts, or None.
+        keep: What is kept.
+        steps: Runs the steps from one to before another: `steps(begin, end, skip=0)`.
+    """
+
+    y: Tensor
+    after: list[Tensor]
+    counts: Tensor | None
+    keep: list[Tensor]
+    steps: Callable[..., None]
+
+    def outputs(self, call: Call) -> list[Tensor]:
+        """Return outputs, states and counts with a sample's own axes."""
+        rows = [*self.after, *([] if self.counts is None else [self.counts])]
+        return [call.layout.unflat(self.y, call.outputs), *(call.layout.unflat(part, call.sample) for part in rows)]
+
+
+def may_keep_in_x(call: Call) -> bool:
+    """Return whether what is kept first can lie in x's memory."""
+    step = call.step
+    return bool(step.keep) and step.x not in step.keep and step.keep[0] is not step.y
+
+
+def forward(
+    call: Call,
+    x: Tensor,
+    y: Tensor,
+    states: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    *,
+    inplace: bool,
+    more: Mapping[str, Any] | None = None,
+) -> Forward:
+    """Return the way forward.
+
+    Args:
+        call: The run.
+        x: Rows of inputs; not looked at where there are events.
+        y: Rows of outputs, to be written.
+        states: The state before the first step.
+        tensors: The numbers that are tensors.
+        inplace: Whether what is kept first lies in x's memory.
+        more: What loops are given besides; see `events`.
+    """
+    step, (num_steps, batch) = call.step, call.shape[:2]
+    numbers, own = number_rows(call, call.values(tensors))
+    form = cpu.Form(own, call.pool.kind if call.pool else None, inplace, call.counting, events=more is not None)
+    there = {step.x: x, step.y: y}
+    there = {node: there[node] for node in cpu.in_memory(step, form)}
+    keep = [
+        x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
+        for at, node in enumerate(step.keep)
+    ]
+    after = [call.copied(part, y) for part in states]
+    counts = call.room(y, batch).zero_() if call.counting else None
+    given = {"x": x, "y": y, "counts": counts, **numbers, **(more or {})}
+    given |= {f"keep{at}": part for at, part in enumerate(keep)}
+    given |= {f"s_{name}": part for name, part in zip(call.names, after, strict=True)}
+    return Forward(y, after, counts, keep, launched(call, "forward", form, given, y))
+
+
+class Backward(NamedTuple):
+    """The way back: memory for gradients, and what runs some steps of it.
+
+    Attributes:
+        dx: Rows of the gradient of the input; with events that of the bias, summed over time.
+        before: Rows of that of the state.
+        sums: Those of numbers by name, for each sample and neuron.
+        steps: Runs the steps from before one back to another: `steps(begin, end, skip=0)`.
+    """
+
+    dx: Tensor
+    before: list[Tensor]
+    sums: dict[str, Tensor]
+    steps: Callable[..., None]
+
+    def states(self, call: Call) -> list[Tensor]:
+        """Return the gradients of the state before the first step."""
+        return [call.layout.unflat(part, call.sample) for part in self.before]
+
+    def numbers(self, call: Call, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return the gradients of the numbers that are tensors."""
+        found: list[Tensor | None] = []
+        for name, value in call.values(tensors).items():
+            part = self.sums.get(f"d_{name}")
+            if part is not None and isinstance(value, Tensor):
+                of_neurons = call.layout.unflat(part.sum(0, dtype=torch.float64), call.sample)
+                found.append(of_neurons.sum_to_size(value.shape).to(value.dtype))
+            elif isinstance(value, Tensor):
+                found.append(None)
+        return found
+
+
+def backward(
+    call: Call,
+    keep: Sequence[Tensor],
+    before: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    *,
+    again: bool,
+    more: Mapping[str, Any] | None = None,
+) -> Backward:
+    """Return the way back.
+
+    Args:
+        call: The run.
+        keep: What was kept.
+        before: The state before the first step.
+        tensors: The numbers that are tensors.
+        grads: What arrives at the output, as rows, at the state after the last step, and at the counts.
+        again: Whether somebody may go back once more, so that what was kept must stay.
+        more: What loops are given besides; see `events`.
+    """
+    step, (num_steps, batch), like = call.step, call.shape[:2], before[0]
+    gy, *rest = grads
+    gn = rest.pop() if call.counting else None
+    numbers, own = number_rows(call, call.values(tensors))
+    inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and more is None
+    pool = call.pool.kind if call.pool else None
+    form = cpu.Form(own, pool, inplace, gn is not None, gy is not None, more is not None)
+    dx = keep[0] if inplace else call.room(like, *(() if more is not None else (num_steps,)), batch)
+    arriving = [call.copied(part, like) for part in rest]
+    names = [name for name in step.to if name.startswith("d_")]
+    sums = {name: call.room(like.new_empty(0, dtype=torch.float64), batch).zero_() for name in names}
+    given = {"dx": dx, "d_bias": dx, "gy": gy, "gn": call.rows(gn), **numbers, **sums, **(more or {})}
+    given |= {f"keep{at}": part for at, part in enumerate(keep)}
+    given |= {f"g_{name}": part for name, part in zip(call.names, arriving, strict=True)}
+    states = dict(zip(call.names, before, strict=True))
+    given |= {f"s_{name}": call.rows(states[name]) for name in step.carried}
+    if more is not None:
+        dx.zero_()
+    return Backward(dx, arriving, sums, launched(call, "backward", form, given, like))
+
+
+def number_rows(call: Call, values: dict[str, Tensor | float]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the numbers as loops take them, and of which neurons have their own."""
+    given: dict[str, Any] = {}
+    own = set()
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.numel() > 1:
+            own.add(name)
+            given[name] = call.layout.of_neurons(value.detach(), call.sample).contiguous()
+        else:
+            given[name] = value.detach() if isinstance(value, Tensor) else value
+    return given, frozenset(own)
+
+
+_running = threading.local()
+
+
+@contextmanager
+def _mode(mode: Literal["python", "off"]) -> Iterator[None]:
+    before = getattr(_running, "mode", None)
+    _running.mode = mode
+    try:
+        yield
+    finally:
+        _running.mode = before
+
+
+def without_loops() -> AbstractContextManager[None]:
+    """Let the loops of this thread do nothing for a while: what is looked at is the memory that runs take."""
+    return _mode("off")
+
+
+def loops_run() -> bool:
+    """Return whether the loops of this thread run; see `without_loops`."""
+    return getattr(_running, "mode", None) != "off"
+
+
+def launched(call: Call, way: Way, form: cpu.Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
+    """Return what runs a loop from one step to before another: `(begin, end, skip=0)`.
+
+    Where the input or its gradient is in memory for the later steps alone, it begins with step `skip`.
+    """
+    mode, traced = getattr(_running, "mode", None), call.kernel.traced
+    if like.is_meta or mode == "off":
+        return lambda begin, end, skip=0: None
+    if call.kernel.backend == "numba":
+        return Launch(call, traced.loop(way, form), given, like, compiled=mode is None)
+    kernel, names = traced.kernel(way, form)
+    lengths = None if call.steps is None else call.steps.to(like.device)
+    return gpu.Launch(kernel, names, call.shape, given | {"lengths": lengths}, list(traced.step.numbers), like)
+
+
+class Launch:
+    """A loop for CPUs with what it is given, ready to run any steps."""
+
+    def __init__(self, call: Call, loop: Any, given: dict[str, Any], like: Tensor, *, compiled: bool) -> None:
+        (num_steps, batch), neurons = call.shape[:2], call.sample.numel()
+        real = np.float32 if like.dtype == torch.float32 else np.float64
+        given |= {"lengths": np.full(batch, num_steps, np.int64) if call.steps is None else call.steps}
+        given |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "windows": np.uintp(0)}
+        given |= {"begin": np.uintp(0), "end": np.uintp(0), "skip": np.uintp(0)}
+        if call.pool is not None:
+            channels, _, width = call.sample
+            given |= {"size": np.uintp(call.pool.size), "channels": np.uintp(channels)}
+            given |= {"width": np.uintp(width * channels), "windows": np.uintp(width // call.pool.size)}
+        given.setdefault("group", _group(call))
+        self.arguments = [_argument(given[name], real) for name in loop.arguments]
+        self.at = loop.arguments.index("begin")
+        self.function = loop.prepare(self.arguments) if compiled else loop.plain
+        self.tasks = batch * -(-neurons // given["group"])
+        self.values = batch * neurons
+        self.parts: int | None = given["parts"] if "dkernel" in given else None
+
+    def __call__(self, begin: int, end: int, skip: int = 0) -> None:
+        self.arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
+        run, tasks, values = partial(self.function, *self.arguments), self.tasks, self.values * (end - begin)
+        if self.parts is None:
+            share(run, tasks, values)
+        else:  # the tasks of a part are one thread's, whatever the number of threads
+            of = self.parts
+            share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)
+
+
+def _argument(value: Any, real: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.reshape(-1).numpy() if value.dim() else real(value.item())
+    return real(value) if isinstance(value, float) else value
+
+
+def _group(call: Call) -> int:
+    """Return the neurons of a task: fewer where there are fewer samples than threads; nothing else depends on it."""
+    neurons, batch = max(1, call.sample.numel()), max(1, call.shape[1])
+    parts = math.ceil(torch.get_num_threads() / batch)
+    group = max(1, min(GROUP, -(-neurons // parts)))
+    if call.pool is None:
+        return group
+    channels, _, width = call.sample
+    piece = call.pool.size * width * channels
+    return max(1, group // piece) * piece
+
+
+def _forward(call: Call, x: Tensor, states: Sequence[Tensor], tensors: Sequence[Tensor], inplace: bool) -> Forward:
+    rows = call.layout.flat(x.detach())
+    y = rows.new_empty(*call.shape[:2], call.outputs.numel())
+    done = forward(call, rows, y, states, tensors, inplace=inplace and may_keep_in_x(call))
+    done.steps(0, call.shape[0])
+    return done
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: Call, inplace: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        many = len(call.names)
+        states, tensors = rest[:many], rest[many:]
+        done = _forward(call, x, states, tensors, inplace)
+        # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
+        ctx.save_for_backward(*done.keep, *states, *tensors)
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        # Not as the views that they are: torch lets nobody change views out of here in place.
+        return tuple(part.detach() for part in done.outputs(call))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
+        call: Call = ctx.call
+        kept, many = len(call.step.keep), len(call.names)
+        saved = ctx.saved_tensors
+        keep, before, tensors = saved[:kept], saved[kept : kept + many], saved[kept + many :]
+        way = backward(call, keep, before, tensors, (call.rows(grads[0]), *grads[1:]), again=graph_is_kept())
+        way.steps(0, call.shape[0])
+        dx = call.layout.unflat(way.dx, call.sample)
+        return (None, None, dx, *way.states(call), *way.numbers(call, tensors))
+
+
+def refuse_second_derivative() -> None:
+    """Raise an error in a backward pass that shall be differentiated again.
+
+    PyTorch's `once_differentiable` raises when it is, and only where the gradient that arrives has a graph: after a
+    loss that is linear in the spikes, a second derivative would silently miss this neuron's part.
+
+    Raises:
+        SnnlabError: if the pass runs with `create_graph`.
+    """
+    if torch.is_grad_enabled():
+        raise SnnlabError(
+            "the backward pass of a rendered loop cannot be differentiated again (create_graph); set backend: reference"
+            " for second derivatives"
+        )

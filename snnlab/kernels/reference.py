@@ -1,0 +1,114 @@
+"""The plain loop over time: the definition that every rendered loop has to equal, and how they are compared.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnlab.kernels.traced import mapped, numbers_of
+
+# Errors of a gradient, in the largest entry of it, beyond which a traced step is not what it was traced from.
+_TOLERANCE = 1e-4
+
+Step = Callable[[Tensor, Any, Any], tuple[Tensor, Any]]
+
+
+def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+    """Apply `step(x[t], state, coefficients) -> (y[t], state)` for t = 0 .. T-1.
+
+    Steps past a sample's length give zeros and leave its state where it was.
+
+    Shape:
+        x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`, or of such NamedTuples; lengths: `[B]`; returns
+        `[T, B, ...]` and the state.
+    """
+    num_steps, batch = x.shape[:2]
+    valid = valid_steps(lengths, num_steps, x)
+    outputs = []
+    # Splitting and joining along the folded axis keeps channels-last memory.
+    for t, x_t in enumerate(x.flatten(0, 1).split(batch)):
+        y, after = step(x_t, state, coefficients)
+        if valid is not None:
+            y = torch.where(valid[t], y, 0)
+            after = _choose(valid[t], after, state)
+        outputs.append(y)
+        state = after
+    return torch.cat(outputs).unflatten(0, (num_steps, batch)), state
+
+
+def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor | None:
+    """Return which steps are within each sample's length, or None where all are.
+
+    Shape:
+        lengths: `[B]`; like: `[T, B, ...]`; returns bool `[T, B, 1, ...]`, ready to broadcast against `like`.
+    """
+    if lengths is None or bool((lengths >= num_steps).all()):
+        return None
+    valid = torch.arange(num_steps, device=lengths.device)[:, None] < lengths
+    return valid.reshape(*valid.shape, *[1] * (like.dim() - 2))
+
+
+def _choose(valid: Tensor, new: Any, old: Any) -> Any:
+    if isinstance(new, Tensor):
+        return torch.where(valid, new, old)
+    return type(new)(*(_choose(valid, *pair) for pair in zip(new, old, strict=True)))
+
+
+def difference(run: Step, step: Step, state: Any, k: Any, *, grad: bool, exact: bool) -> str | None:
+    """Return in what 4 steps of 16 neurons differ from the plain loop, if in anything.
+
+    Args:
+        run: `run(x, state, k) -> (y, state)`, all steps.
+        step: The step.
+        state: A state, of which the first values are taken.
+        k: Coefficients, of which the first values are taken.
+        grad: Whether gradients are compared too.
+        exact: Whether outputs and states are compared bit for bit.
+    """
+    generator = torch.Generator().manual_seed(0)
+    like = next(iter(state))
+
+    def few(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(like.dtype)
+
+    def first(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        return part.detach().reshape(-1)[:1].cpu().clone().requires_grad_(part.requires_grad)
+
+    x = few(4, 1, 16) * 2.0
+    start = type(state)(*(part.detach().reshape(-1)[:1].cpu() + few(1, 16) * 0.1 for part in state))
+    small = mapped(k, first)
+    (ours, our_gradients), (theirs, gradients) = (
+        _outcome(each, x, start, small, grad) for each in (run, lambda x, state, k: unroll(step, x, state, k, None))
+    )
+    for name, one, other in zip(("output", *state._fields), ours, theirs, strict=True):
+        if not (torch.equal(one, other) if exact else _close(one, other)):
+            return f"its traced form gives another {name} than the plain loop"
+    if not all(map(_close, our_gradients, gradients)):
+        return "its traced form gives other gradients than the plain loop"
+    return None
+
+
+def _outcome(run: Step, x: Tensor, state: Any, k: Any, grad: bool) -> tuple[list[Tensor], list[Tensor]]:
+    asked = [part.clone().requires_grad_(grad) for part in (x, *state)]
+    with torch.set_grad_enabled(grad):
+        y, after = run(asked[0], type(state)(*asked[1:]), k)
+        outputs = [y, *after]
+        if not grad:
+            return outputs, []
+        asked += [part for part in numbers_of(k).values() if isinstance(part, Tensor) and part.requires_grad]
+        weights = [torch.linspace(-1.0, 2.0, part.numel()).reshape(part.shape).to(part) for part in outputs]
+        parts = [(part * weight).sum() for part, weight in zip(outputs, weights, strict=True)]
+        loss = torch.stack([*parts, *(part.sum() * 0.0 for part in asked)]).sum()
+    return [part.detach() for part in outputs], list(torch.autograd.grad(loss, asked))
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return float((one - other).abs().max()) <= _TOLERANCE * max(1e-6, float(other.abs().max()))

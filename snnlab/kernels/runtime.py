@@ -1,0 +1,320 @@
+"""Rendered modules, compiled and kept for the next start; and the functions that rendered loops call.
+
+A module is executed from the text that was rendered, never from a file. The file beside what numba keeps is there for
+numba, which asks for its date, and for whoever wants to read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import logging
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from filelock import FileLock, Timeout
+from numba import njit
+from numba import types as numba_types
+from numba.extending import overload
+from platformdirs import user_cache_path
+
+from snnlab.kernels.compat import NoAlias, as_float
+
+log = logging.getLogger(__name__)
+
+OPTIONS = {"nogil": True, "error_model": "numpy", "pipeline_class": NoAlias}
+# Seconds that a process waits for another one that compiles the same loop.
+_PATIENCE = 120.0
+
+_compiling = threading.RLock()
+
+
+class Loop:
+    """A rendered loop: `loop(arguments, first, last)` runs the tasks from `first` to before `last`.
+
+    Args:
+        text: The module.
+        title: What it is for, an identifier.
+        name: The function in it.
+        arguments: Names of what that takes, before the first task and the one behind the last.
+    """
+
+    def __init__(self, text: str, title: str, name: str, arguments: Sequence[str]) -> None:
+        self.text, self.arguments = text, tuple(arguments)
+        self.module, self.folder = _kept(text, title)
+        function = getattr(self.module, name)
+        self.plain: Callable[..., None] = function
+        # numba refuses to keep what is in no file.
+        self.compiled: Any = njit(cache=self.folder is not None, **OPTIONS)(function)  # type: ignore[call-overload]
+        self._known: set[str] = set()
+
+    def prepare(self, arguments: Sequence[Any]) -> Callable[..., None]:
+        """Return the compiled loop for arguments of these kinds; one of several processes compiles it.
+
+        Args:
+            arguments: What the loop will be called with, in its order.
+        """
+        kind = next(part.dtype.char for part in arguments if isinstance(part, np.ndarray) and part.dtype.kind == "f")
+        if kind not in self._known:
+            with _compiling:
+                signature = tuple(numba.typeof(part) for part in (*arguments, 0, 0))
+                self._compile(signature)
+                self._known.add(kind)
+        return self.compiled
+
+    def _compile(self, signature: tuple[Any, ...]) -> None:
+        if self.folder is None:
+            self.compiled.compile(signature)
+            return
+        lock = FileLock(self.folder / f"{self.module.__name__.rpartition('.')[2]}.lock", timeout=_PATIENCE)
+        try:
+            with lock:
+                self.compiled.compile(signature)
+        except (OSError, Timeout) as error:  # a full disk, or a process that was stopped while it had the lock
+            _say_not_kept(str(error))
+            self.compiled.compile(signature)
+
+
+def _kept(text: str, title: str) -> tuple[ModuleType, Path | None]:
+    """Return the module of a text, and the folder that its compiled form is kept in, if any."""
+    name, folder = _named(text, title), cache_folder()
+    if folder is not None and not _written(folder / f"{name}.py", text):
+        folder = None
+    return loaded(text, title, folder), folder
+
+
+def loaded(text: str, title: str, folder: Path | None) -> ModuleType:
+    """Return the module of a text, which is executed as it is, whatever is in the folder."""
+    name = _named(text, title)
+    place = f"<snnlab {name}>" if folder is None else str(folder / f"{name}.py")
+    module = ModuleType(f"snnlab.rendered.{name}")
+    module.__file__ = place
+    sys.modules[module.__name__] = module  # where numba looks for what it has kept
+    linecache.cache[place] = (len(text), None, text.splitlines(keepends=True), place)
+    exec(compile(text, place, "exec"), module.__dict__)
+    return module
+
+
+def _named(text: str, title: str) -> str:
+    return f"{title}_{hashlib.sha256((_surroundings() + text).encode()).hexdigest()[:24]}"
+
+
+def _written(path: Path, text: str) -> bool:
+    """Put a text into a file unless it is there; return whether it is."""
+    try:
+        if not path.is_symlink() and path.exists() and path.read_text() == text:
+            return True
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            fresh.write_text(text)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        _say_not_kept(str(error))
+        return False
+    return True
+
+
+@cache
+def _surroundings() -> str:
+    """Return what a compiled loop depends on besides its text."""
+    here = Path(__file__).parent
+    files = [here / name for name in ("runtime.py", "compat.py", "events.py")]
+    texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    return f"{numba.__version__} {llvmlite.__version__} {sorted(map(str, OPTIONS.items()))} noalias {texts}"
+
+
+def cache_folder() -> Path | None:
+    """Return the user's own folder for rendered loops, or None, said once, where there can be none.
+
+    It is in the user's cache, or where SNNLAB_CACHE says; nobody else may write to it, for what numba keeps there is
+    executed.
+    """
+    given = os.environ.get("SNNLAB_CACHE")
+    return _checked(Path(given) if given else user_cache_path("snnlab"), os.getpid())
+
+
+@cache
+def _checked(base: Path, process: int) -> Path | None:
+    folder = base.absolute() / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = _problem(folder)
+        if problem is None and stat.S_IMODE(folder.stat().st_mode) != 0o700:
+            folder.chmod(0o700)
+    except OSError as error:
+        problem = str(error)
+    if problem is None and not os.access(folder, os.W_OK):
+        problem = f"{folder} cannot be written to"
+    if problem is not None:
+        _say_not_kept(problem)
+        return None
+    return folder
+
+
+def _problem(folder: Path) -> str | None:
+    """Return why a folder is not the user's alone."""
+    for place in (folder, folder.parent):
+        found = place.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            return f"{place} is a link"
+        if found.st_uid != os.getuid():
+            return f"{place} belongs to somebody else"
+    for place in folder.parent.parents:
+        found = place.lstat()
+        if found.st_uid not in (0, os.getuid()):
+            return f"{place} belongs to somebody else"
+    return None
+
+
+@cache  # once, and not for each loop
+def _say_not_kept(why: str) -> None:
+    log.warning("compiled loops are not kept and are compiled at each start: %s", why)
+
+
+# -- What rendered loops call -----------------------------------------------------------------------------------------
+
+
+def exp_(x: Any) -> Any:
+    """Return e^x: 2^k, made of its bits, times a series of e^f with |f| <= ln(2) / 2, which can be vectorised."""
+    return np.exp(x)
+
+
+@overload(exp_, jit_options={"nogil": True, "error_model": "numpy", "forceinline": True})
+def _exp(x: Any) -> Any:
+    single = x == numba_types.float32
+    real, whole = (np.float32, np.int32) if single else (np.float64, np.int64)
+    # 88.37 and 709.78: the largest of which the result is finite; below the lowest it is as good as zero.
+    low, high, bias, bits = (-88.0296, 88.37, 127, 23) if single else (-708.39, 709.78, 1023, 52)
+    # ln(2) in two parts, of which a whole number times the first is exact.
+    upper, lower = (0.693359375, -2.12194440e-4) if single else (0.693145751953125, 1.4286068203094172e-06)
+    c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = (real(1 / n) for n in range(2, 14))
+    low, high, per, half, one = real(low), real(high), real(1.4426950408889634), real(0.5), real(1.0)
+    upper, lower = real(upper), real(lower)
+
+    def impl(x: Any) -> Any:
+        z = min(max(x, low), high)
+        k = np.floor(z * per + half)
+        f = (z - k * upper) - k * lower
+        p = one + f * c6
+        if not single:
+            p = one + f * c9 * (one + f * c10 * (one + f * c11 * (one + f * c12 * (one + f * c13))))
+            p = one + f * c6 * (one + f * c7 * (one + f * c8 * p))
+        p = one + f * (one + f * c2 * (one + f * c3 * (one + f * c4 * (one + f * c5 * p))))
+        power = p * as_float(whole((whole(k) + bias) << bits))  # pyright: ignore[reportCallIssue]
+        return power if x == x else x  # what is no number stays none
+
+    return impl
+
+
+@njit(nogil=True, error_model="numpy")
+def pool(
+    y: np.ndarray,
+    to: int,
+    s: np.ndarray,
+    column: np.ndarray,
+    size: int,
+    channels: int,
+    width: int,
+    windows: int,
+    largest: bool,
+) -> None:
+    """Pool `size` rows of spikes: first what is below one another, then what is side by side."""
+    share = y.dtype.type(1.0 / (size * size))
+    for n in range(width):
+        column[n] = s[n]
+    for line in range(np.uintp(1), size):
+        for n in range(width):
+            other = s[line * width + n]
+            column[n] = max(column[n], other) if largest else column[n] + other
+    if size == np.uintp(2):
+        for w in range(windows):
+            at, left = to + w * channels, (w + w) * channels
+            for n in range(channels):
+                one, other = column[left + n], column[left + channels + n]
+                y[at + n] = max(one, other) if largest else (one + other) * share
+        return
+    for w in range(windows):
+        at, left = to + w * channels, w * size * channels
+        for n in range(channels):
+            y[at + n] = column[left + n]
+        for k in range(np.uintp(1), size):
+            for n in range(channels):
+                other = column[left + k * channels + n]
+                y[at + n] = max(y[at + n], other) if largest else y[at + n] + other
+        if not largest:
+            for n in range(channels):
+                y[at + n] /= y.dtype.type(size * size)
+
+
+@njit(nogil=True, error_model="numpy")
+def repeat(row: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int) -> None:
+    """Write the share of each neuron in the gradient of one row of windows; what they leave over has none."""
+    share, square = row.dtype.type(1.0 / (size * size)), row.dtype.type(size * size)
+    for w in range(windows):
+        at = of + w * channels
+        for k in range(size):
+            to = (w * size + k) * channels
+            if size == np.uintp(2):
+                for n in range(channels):
+                    row[to + n] = gy[at + n] * share
+            else:
+                for n in range(channels):
+                    row[to + n] = gy[at + n] / square
+    for n in range(windows * size * channels, width):
+        row[n] = 0
+
+
+@njit(nogil=True, error_model="numpy")
+def spread(
+    row: np.ndarray, s: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int
+) -> None:
+    """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron."""
+    one, zero = row.dtype.type(1), row.dtype.type(0)
+    if size == np.uintp(2):
+        for w in range(windows):
+            at, left, right = of + w * channels, (w + w) * channels, (w + w) * channels + channels
+            for n in range(channels):
+                g, first = gy[at + n], s[left + n]
+                none = one - first
+                second = none * s[right + n]
+                none = none - second
+                third = none * s[width + left + n]
+                none = none - third
+                fourth = none * s[width + right + n]
+                row[left + n] = g * (first + (none - fourth))
+                row[right + n] = g * second
+                row[width + left + n] = g * third
+                row[width + right + n] = g * fourth
+        for n in range((windows + windows) * channels, width):
+            row[n] = zero
+            row[width + n] = zero
+        return
+    for at in range(size * width):
+        row[at] = zero
+    for w in range(windows):
+        first = w * size * channels
+        # Until its end, the place of the window's first neuron holds whether none has fired yet.
+        for n in range(channels):
+            row[first + n] = one - s[first + n]
+        for line in range(size):
+            for k in range(size):
+                at = line * width + first + k * channels
+                if line + k > np.uintp(0):
+                    for n in range(channels):
+                        fired = row[first + n] * s[at + n]
+                        row[first + n] -= fired
+                        row[at + n] = fired * gy[of + w * channels + n]
+        for n in range(channels):
+            row[first + n] = (s[first + n] + row[first + n]) * gy[of + w * channels + n]

@@ -1,1 +1,0 @@
-"""The neuron's time loop; `reference` is its definition."""

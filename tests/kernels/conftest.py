@@ -1,0 +1,44 @@
+"""What the tests of kernels share: helpers in this folder, one thread, and which of them `make check` runs."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let small tensors stay on one thread: on a busy machine several wait for each other at each of the steps."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Each of the products of resets, delays, dialects and lengths is a test of its own, and most render loops of their own.
+# A tenth of them, always the same, is enough to see that a change broke something; `make slow` runs the others.
+_PART = 10
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave nine tenths of the kernels' parametrised tests, and of those of fused layers, to `make slow`."""
+    here = Path(__file__).parent
+    fused = [here.parent / "nn" / f"{name}.py" for name in ("test_fusion", "test_fusion_events")]
+    for item in items:
+        name = item.nodeid
+        sampled = here in item.path.parents or item.path in fused
+        if sampled and "[" in name and zlib.crc32(name.encode()) % _PART:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

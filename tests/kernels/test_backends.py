@@ -1,0 +1,72 @@
+"""Which kernel runs: by name, or from the device and the precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snnlab.kernels import function
+from snnlab.kernels.function import Backend, resolve
+from snnlab.nn import LIF, NEURONS, build_network
+from snnlab.nn.neurons.base import plain_loops, set_backend
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_a_cpu_runs_rendered_loops_where_they_are_exact() -> None:
+    assert resolve("auto", CPU, torch.float32) == resolve("auto", CPU, torch.float64) == "numba"
+    assert resolve("auto", CPU, torch.bfloat16) == "reference"
+
+
+@pytest.mark.parametrize(("kind", "recurrent"), [("alif", False), ("alif", True), ("lif", True)])
+def test_a_backend_that_cannot_run_them_says_why(kind: str, recurrent: bool) -> None:
+    neuron = NEURONS.build(kind, {"recurrent": recurrent}, "n", in_shape=(3,), dt=1.0)
+    set_backend(neuron, "triton")
+    with pytest.raises(ValueError, match="triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"):
+        neuron(torch.zeros(2, 1, 3))
+
+
+@pytest.mark.parametrize(("triton", "expected"), [(True, "triton"), (False, "reference")])
+def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(function, "_has_triton", lambda: triton)
+    assert resolve("auto", CUDA, torch.float32) == expected
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "dtype", "message"),
+    [
+        ("numba", CUDA, torch.float32, "numba runs on the CPU, and this is on cuda; set backend: auto"),
+        ("triton", CPU, torch.float32, "triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"),
+        ("numba", CPU, torch.bfloat16, "numba runs in float32 and float64, not in torch.bfloat16; set backend: auto"),
+    ],
+)
+def test_what_cannot_run_says_why(backend: Backend, device: torch.device, dtype: torch.dtype, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve(backend, device, dtype)
+
+
+def test_triton_that_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(function, "_has_triton", lambda: False)
+    with pytest.raises(ValueError, match="pip install triton"):
+        resolve("triton", CUDA, torch.float32)
+
+
+def test_a_backend_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(ValueError, match="auto, reference, numba, triton, got 'fast'"):
+        set_backend(LIF(1.0), "fast")  # pyright: ignore[reportArgumentType]
+
+
+def test_plain_loops_last_for_a_while() -> None:
+    neuron = LIF(1.0)
+    with plain_loops(neuron):
+        assert neuron.backend == "reference"
+    assert neuron.backend == "auto"
+
+
+def test_a_network_is_built_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(function, "traced", refuse)
+    built = build_network({"n1": {"type": "lif"}}, in_shape=(4,), dt=1.0)
+    assert built.network.get_submodule("n1").backend == "auto"

@@ -1,0 +1,101 @@
+"""Neurons on events that are run in pieces of time are the same neurons, and keep less.
+
+Axes: T steps, B samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.kernels import events
+from snnlab.nn import Network, build_network
+from snnlab.nn.fusion import take_events
+from snnlab.nn.neurons.base import set_backend
+
+Node = Mapping[str, Any]
+
+SHAPE = (2, 11, 9)
+STEPS, BATCH = 11, 3
+NEURONS: dict[str, Node] = {
+    "lif": {"type": "lif", "tau_mem": 20.0},
+    "late": {"type": "lif", "reset_delay": True, "detach_reset": False},
+    "late value": {"type": "lif", "reset": "value", "reset_delay": True, "detach_reset": False},
+    "value": {"type": "lif", "reset": "value", "detach_reset": False, "learn": ["v_threshold"]},
+    "cuba": {"type": "cuba_lif", "input_gain": 1.0, "learn": ["tau_syn", "tau_mem", "v_threshold"]},
+    "learned": {"type": "lif", "learn": {"tau_mem": "channel"}},
+    "given": {"type": "lif", "surrogate": {"type": "multi_gaussian"}, "reset_delay": True, "detach_reset": False},
+}
+POOLS: dict[str, Node | None] = {
+    "no pool": None,
+    "max": {"type": "max_pool", "kernel_size": 2},
+    "average": {"type": "avg_pool", "kernel_size": 2},
+}
+
+
+def network(neuron: Node, pool: Node | None) -> Network:
+    torch.manual_seed(0)
+    layers: dict[str, Node] = {
+        "conv1": {"type": "conv2d", "out_channels": 6, "kernel_size": 3, "padding": 1},
+        "n1": neuron,
+    } | ({} if pool is None else {"pool1": pool})
+    built = build_network(layers, in_shape=SHAPE, dt=5.0).network.double()
+    with torch.no_grad():
+        built.get_parameter("conv1.weight").mul_(4.0)
+    set_backend(built, "numba")
+    assert take_events(built)
+    return built
+
+
+def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+    """Return outputs, counts and states, and gradients of the parameters and of the states at the beginning."""
+    generator = torch.Generator().manual_seed(1)
+    x = (torch.rand(STEPS, BATCH, *SHAPE, generator=generator) < 0.1).double()
+    with torch.no_grad():
+        _, state = net(x)
+    before = {"n1": type(state["n1"])(*(part.detach().requires_grad_() for part in state["n1"]))}
+    counts: dict[str, Tensor] = {}
+    y, after = net(x, before, lengths=lengths, counts=counts)
+    parts = [y, *counts.values(), *after["n1"]]
+    sums = [(part * torch.randn(part.shape, generator=generator)).sum() for part in parts]
+    return parts, list(torch.autograd.grad(torch.stack(sums).sum(), [*net.parameters(), *before["n1"]]))
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 5])], ids=["full", "ragged"])
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
+def test_pieces_change_no_spike_and_no_gradient(
+    neuron: Node, pool: Node | None, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, gradients = answer(network(neuron, pool), lengths)
+    assert whole[0].count_nonzero() > 20
+    monkeypatch.setattr(events, "WHOLE", 1)
+    monkeypatch.setattr(events, "AT_ONCE", 3 * BATCH * 6 * 11 * 9)
+    pieces, of_pieces = answer(network(neuron, pool), lengths)
+    assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
+    for gradient, expected in zip(of_pieces, gradients, strict=True):
+        assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
+
+
+def test_a_piece_is_a_step_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = answer(network(NEURONS["lif"], None), None)
+    monkeypatch.setattr(events, "WHOLE", 1)
+    monkeypatch.setattr(events, "AT_ONCE", 1)
+    pieces, _ = answer(network(NEURONS["lif"], None), None)
+    assert torch.equal(whole[0], pieces[0])
+
+
+def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "WHOLE", 1)
+    monkeypatch.setattr(events, "AT_ONCE", 1000)
+    net = network(NEURONS["lif"], POOLS["average"])
+    x = (torch.rand(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.1).double()
+    loss = net(x)[0].square().sum()
+    weight = net.get_parameter("conv1.weight")
+    (once,) = torch.autograd.grad(loss, weight, retain_graph=True)
+    (twice,) = torch.autograd.grad(loss, weight)
+    assert torch.equal(once, twice)

@@ -1,0 +1,72 @@
+"""The rendered loops against the plain loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from cases import LEARNED, Case, build
+from equality import CASES, Run, check, through
+from torch import Tensor
+
+from snnlab.kernels import function
+from snnlab.nn.neurons.base import rounded
+
+run = partial(function.run, backend="numba")
+
+JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True, "learn": "none"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
+    check(run, case())
+
+
+@pytest.mark.parametrize("part", ["y", "v", "i", "n"])
+def test_its_outputs_may_be_changed_in_place(part: str) -> None:
+    def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
+        case = build(JUMP)
+        x = case.x.requires_grad_()
+        change(getattr(_run(case), part)).pow(2).sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    assert gradient(torch.Tensor.clone).any()
+    assert torch.equal(gradient(lambda y: y.mul_(2.0)), gradient(lambda y: y.mul(2.0)))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[4], [4, 5, 6], [4, 5, 6, 7, 8], [[4], [5], [6], [7]], [4.0, 5.0, 6.0, 7.5]], ids=str
+)
+def test_lengths_that_are_not_those_of_the_samples_are_refused(lengths: Any) -> None:
+    with pytest.raises(ValueError, match=r"lengths have to be whole numbers of shape \(4,\)"):
+        _run(build(JUMP)._replace(lengths=torch.tensor(lengths)))
+
+
+def test_lengths_may_be_changed_before_the_way_back() -> None:
+    def gradient(later: int) -> Tensor:
+        case, lengths = build(JUMP), torch.tensor([1, 2, 3, 2])
+        x = case.x.requires_grad_()
+        done = _run(case._replace(lengths=lengths))
+        lengths.fill_(later)
+        done.y.sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    assert gradient(1).any()
+    assert torch.equal(gradient(1), gradient(4))
+
+
+@pytest.mark.parametrize("part", ["v", "i"])
+def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
+    case = build(JUMP)
+    for state in (getattr(case, part).float(), getattr(case, part)[:1]):
+        with pytest.raises(ValueError, match=f"the state {part} has to be as a step of x, torch.float64"):
+            _run(case._replace(**{part: state}))
+
+
+def _run(case: Case) -> Run:
+    return through(run, case, rounded(case.neuron.coefficients(), case.x))

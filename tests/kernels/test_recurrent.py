@@ -1,0 +1,251 @@
+"""Recurrent neurons in rendered steps, against the plain loop.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING
+from loop_layers import recurrent as build
+from loops import SURROGATES, check, drive, outcome, started
+from torch import Tensor
+
+from snnlab import threads
+from snnlab.errors import SnnlabError
+from snnlab.kernels import recurrent
+from snnlab.nn import NEURONS
+from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
+
+T, B = 13, 4
+LENGTHS = torch.tensor([0, 1, T, 6])
+
+
+def reaches(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Return whether the rendered steps would run it."""
+    called: list[bool] = []
+    real = recurrent.run
+    with monkeypatch.context() as patch:
+        patch.setattr(recurrent, "run", lambda *given, **more: called.append(True) or real(*given, **more))
+        rec(x)
+    return bool(called)
+
+
+@pytest.mark.parametrize("per", ["", "neuron"])
+@pytest.mark.parametrize("feedback", SHAPES)
+@pytest.mark.parametrize(("kind", "reset", "detach"), DIALECTS)
+def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str, per: str) -> None:
+    for dtype, surrogate in zip((torch.float32, torch.float64) * 2, SURROGATES.values(), strict=True):
+        rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
+        rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
+        assert outcome(rec, "reference", x).outputs["y"].any()
+        check(rec, x, started(rec, x), LENGTHS)
+        check(rec, x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("autapses", [True, False])
+@pytest.mark.parametrize("feedback", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bool, bias: bool) -> None:
+    rec = build(kind, feedback, per="layer", recurrent={"autapses": autapses, "bias": bias})
+    x = drive(T, B, *SHAPES[feedback])
+    check(rec, x, started(rec, x), LENGTHS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("feedback", "shape"),
+    [
+        ("dense", (1, 2, 1)),
+        ("dense", (3, 0, 5)),
+        ("dense", (5, 2, 1031)),
+        ("dense", (5, 3, 2, 3, 2)),
+        ("conv", (5, 2, 3, 9)),
+        ("conv", (2, 1, 2, 3, 4, 2)),
+    ],
+)
+def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> None:
+    rec, x = build(kind, feedback, shape[2:]), drive(*shape)
+    check(rec, x, started(rec, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("feedback", SHAPES)
+def test_memory_with_channels_last_is_kept(kind: str, feedback: str) -> None:
+    rec = build(kind, feedback, SHAPES["conv"], "channel")
+    x = drive(T, B, *SHAPES["conv"]).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
+    check(rec, x, lengths=LENGTHS)
+    assert rec(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_input_with_gaps_in_memory_runs() -> None:
+    check(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
+
+
+@pytest.mark.parametrize("kind", ["cuba_decay", "alif", "li"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"through": "y"},
+        {"through": "state.s"},
+        {"through": "state.neuron"},
+        {"asks": "x"},
+        {"asks": "feedback"},
+        {"asks": "feedback.bias"},
+        {"asks": "neuron"},
+        {"asks": "state.s"},
+        {"asks": "state.neuron"},
+        {"count": False},
+    ],
+    ids=str,
+)
+def test_any_output_passes_a_gradient_and_any_input_takes_one(kind: str, options: dict[str, Any]) -> None:
+    rec, x = build(kind, per="neuron", recurrent={"bias": True}), drive(T, B, 7)
+    check(rec, x, started(rec, x), LENGTHS, **options)
+
+
+@pytest.mark.parametrize("kind", SPIKING)
+def test_counts_pass_gradients(kind: str) -> None:
+    rec, x = build(kind), drive(T, B, 7)
+    check(rec, x, started(rec, x), LENGTHS, through="counts")
+
+
+@pytest.mark.parametrize("frozen", ["weight", "all"])
+def test_a_feedback_that_is_not_learned_takes_no_gradient(frozen: str) -> None:
+    rec, x = build(recurrent={"bias": True}, per="layer"), drive(T, B, 7)
+    for name, parameter in rec.named_parameters():
+        parameter.requires_grad_(frozen == "weight" and name != "feedback.weight")
+    y, _ = rec(x)
+    assert y.requires_grad == (frozen == "weight")
+    if frozen == "weight":
+        y.sum().backward()
+        assert rec.feedback.weight.grad is None
+        assert rec.feedback.bias is not None
+        assert rec.feedback.bias.grad is not None
+    check_frozen = drive(T, B, 7).requires_grad_()
+    rec(check_frozen)[0].sum().backward()
+    found = check_frozen.grad
+    rec.neuron.backend = "reference"  # type: ignore[assignment]
+    again = drive(T, B, 7).requires_grad_()
+    rec(again)[0].sum().backward()
+    assert found is not None
+    assert again.grad is not None
+    torch.testing.assert_close(found, again.grad, rtol=0, atol=1e-4 * float(again.grad.abs().max()))
+
+
+@pytest.mark.parametrize("feedback", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_gradients_the_outputs_are_the_same(kind: str, feedback: str) -> None:
+    rec, x = build(kind, feedback), drive(T, B, *SHAPES[feedback])
+    with_graph = outcome(rec, "numba", x, lengths=LENGTHS).outputs
+    with torch.no_grad():
+        y, state = rec(x, lengths=LENGTHS)
+    assert not y.requires_grad
+    assert torch.equal(y, with_graph["y"])
+    assert torch.equal(state.s, with_graph["state.s"])
+    assert torch.equal(state.neuron.v, with_graph["state.neuron.v"])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", ["cuba_jump", "alif"])
+def test_the_number_of_threads_of_the_steps_changes_nothing(
+    kind: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rec, x = build(kind, per="neuron"), drive(T, B, 7)
+    alone = outcome(rec, "numba", x)
+    monkeypatch.setattr(threads, "ALONE", 0)
+    torch.set_num_threads(count)
+    shared = outcome(rec, "numba", x)
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(part, other[name]) for name, part in one.items())
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("reset", ["subtract", "late_value"])
+@pytest.mark.parametrize("feedback", SHAPES)
+def test_a_second_backward_pass_gives_the_same(feedback: str, reset: str, surrogate: str) -> None:
+    rec = build("cuba_decay", feedback, per="neuron", surrogate=SURROGATES[surrogate], **RESETS[reset])
+    x = drive(T, B, *SHAPES[feedback]).requires_grad_()
+    loss = rec(x, lengths=LENGTHS)[0].square().sum()
+    inputs = [x, *(p for name, p in rec.named_parameters() if "v_leak" not in name)]
+    first = torch.autograd.grad(loss, inputs, retain_graph=True)
+    for one, other in zip(first, torch.autograd.grad(loss, inputs), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["lif", "alif"])
+def test_a_second_derivative_is_refused(kind: str) -> None:
+    x = drive(T, B, 7).requires_grad_()
+    with pytest.raises(SnnlabError, match="set backend: reference for second derivatives"):
+        torch.autograd.grad(build(kind)(x)[0].sum(), x, create_graph=True)
+
+
+def test_spikes_that_the_way_back_needs_cannot_be_changed_unnoticed() -> None:
+    y, _ = build()(drive(T, B, 7))
+    with torch.no_grad():
+        y.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_spikes_that_it_does_not_need_may_be_changed_in_place() -> None:
+    def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
+        x = drive(T, B, 7).requires_grad_()
+        change(build().requires_grad_(False)(x)[0]).sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    assert torch.equal(gradient(lambda y: y.mul_(2.0)), gradient(lambda y: y.mul(2.0)))
+
+
+def test_a_hook_on_the_feedback_takes_the_plain_loop_and_is_called_at_each_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rec, x, seen = build(), drive(T, B, 7), []
+    assert reaches(rec, x, monkeypatch)
+    expected = rec(x)[0]
+    hook = rec.feedback.register_forward_hook(lambda *_: seen.append(True))
+    assert not reaches(rec, x, monkeypatch)
+    assert len(seen) == T
+    assert torch.equal(rec(x)[0], expected)
+    hook.remove()
+    assert reaches(rec, x, monkeypatch)
+
+
+def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Doubled(DenseFeedback):
+        def forward(self, s: Tensor, weights: Any) -> Tensor:
+            return 2.0 * super().forward(s, weights)
+
+    rec, x = Recurrent(build().neuron, Doubled((7,))), drive(T, B, 7)
+    assert not reaches(rec, x, monkeypatch)
+    check(rec, x)
+
+
+def test_other_neurons_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rec, x = NEURONS.build("adlif", {"recurrent": True}, "n", in_shape=(7,), dt=1.0), drive(T, B, 7)
+    assert reaches(rec, x, monkeypatch)
+    check(rec, x, started(rec, x), LENGTHS)
+
+
+@pytest.mark.parametrize(("kind", "part"), [("cuba_jump", "i"), ("alif", "w"), ("lif", "v")])
+def test_a_state_of_another_precision_or_shape_is_refused(kind: str, part: str) -> None:
+    rec, x = build(kind), drive(T, B, 7)
+    state = rec.initial_state(x[0])
+    for wrong in (torch.zeros(B, 7, dtype=torch.float64), torch.zeros(1, 7)):
+        for given, name in (
+            (state._replace(neuron=state.neuron._replace(**{part: wrong})), part),
+            (state._replace(s=wrong), "s"),
+        ):
+            with pytest.raises(ValueError, match=f"the state {name} has to be as a step of x, torch.float32"):
+                rec(x, given)
+
+
+def test_lengths_that_are_not_those_of_the_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"lengths have to be whole numbers of shape \(4,\)"):
+        build()(drive(T, B, 7), lengths=torch.tensor([4, 5]))

@@ -1,0 +1,209 @@
+"""Rendered loops on disk: what is rendered is executed, whatever lies there; nothing is kept where others may write."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from snnlab.kernels import runtime
+from snnlab.kernels.runtime import Loop
+
+TEXT = '''"""A test's."""
+import numpy as np
+
+
+def forward(x, first, last):
+    real = x.dtype.type
+    for n in range(first, last):
+        x[n] = x[n] * real(2.0){more}
+'''
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    runtime._checked.cache_clear()
+    runtime._say_not_kept.cache_clear()
+    return tmp_path / "cache" / "kernels"
+
+
+def loop(more: str = "") -> Loop:
+    return Loop(TEXT.format(more=more), "test_forward", "forward", ["x"])
+
+
+def doubled(made: Loop) -> list[float]:
+    x = np.arange(3, dtype=np.float32)
+    made.prepare([x])(x, 0, 3)
+    return x.tolist()
+
+
+def test_it_is_compiled_and_kept_in_the_users_folder_alone(cache: Path) -> None:
+    assert doubled(loop()) == [0, 2, 4]
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert len(list(cache.glob("test_forward_*.py"))) == 1
+    assert list(cache.rglob("*.nbc"))
+    again = loop()
+    assert doubled(again) == [0, 2, 4]
+    assert again.compiled.stats.cache_hits
+
+
+def test_a_planted_file_is_replaced_and_never_run(cache: Path) -> None:
+    made = loop()
+    (path,) = cache.glob("test_forward_*.py")
+    path.write_text("raise SystemExit('planted')\n")
+    assert doubled(loop()) == [0, 2, 4]
+    assert path.read_text() == made.text
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced(cache: Path, tmp_path: Path) -> None:
+    made = loop()
+    (path,) = cache.glob("test_forward_*.py")
+    other = tmp_path / "other.py"
+    other.write_text(made.text)
+    path.unlink()
+    path.symlink_to(other)
+    assert doubled(loop()) == [0, 2, 4]
+    assert not path.is_symlink()
+
+
+def not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert doubled(loop()) == [0, 2, 4]
+        assert doubled(loop(" + real(1.0)")) == [1, 3, 5]
+    assert len([record for record in caplog.records if "are not kept" in record.message]) == 1
+    assert not cache.is_dir() or not list(cache.rglob("*.nbc"))
+
+
+def test_a_folder_that_is_a_link_keeps_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    cache.symlink_to(tmp_path / "elsewhere")
+    not_kept(caplog, cache)
+
+
+def test_a_folder_of_somebody_else_keeps_nothing(
+    cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    not_kept(caplog, cache)
+
+
+def test_a_folder_that_cannot_be_written_to_keeps_nothing(
+    cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    not_kept(caplog, cache)
+
+
+def test_a_full_disk_keeps_nothing(
+    cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    not_kept(caplog, cache)
+
+
+def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from numba.core.caching import IndexDataCacheFile
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    with caplog.at_level(logging.WARNING):
+        assert doubled(loop()) == [0, 2, 4]
+    assert "No space left" in caplog.text
+
+
+def test_another_numba_has_another_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop()
+    runtime._surroundings.cache_clear()
+    monkeypatch.setattr(numba, "__version__", "99.0")
+    loop()
+    runtime._surroundings.cache_clear()
+    assert len(list(cache.glob("test_forward_*.py"))) == 2
+
+
+def test_of_several_threads_each_gets_the_loop() -> None:
+    made, found = loop(), []
+    threads = [threading.Thread(target=lambda: found.append(doubled(made))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[0, 2, 4]] * 4
+    assert len(made.compiled.signatures) == 1
+
+
+SCRIPT = """
+import sys, numpy as np
+from snnlab.kernels.runtime import Loop
+made = Loop(sys.argv[1], "test_forward", "forward", ["x"])
+x = np.arange(3, dtype=np.float32)
+made.prepare([x])(x, 0, 3)
+assert x.tolist() == [0, 2, 4]
+print(sum(made.compiled.stats.cache_misses.values()))
+"""
+
+
+def in_processes(count: int, **env: str) -> list[int]:
+    root = str(Path(__file__).parents[2])
+    made = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, TEXT.format(more="")],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": root, **env},
+        )
+        for _ in range(count)
+    ]
+    return [int(process.communicate()[0]) for process in made]
+
+
+@pytest.mark.slow
+def test_of_cold_processes_one_compiles() -> None:
+    assert sorted(in_processes(4)) == [0, 0, 0, 1]
+
+
+@pytest.mark.slow
+def test_a_processor_without_wide_vectors_has_a_loop_of_its_own() -> None:
+    assert in_processes(1) == [1]
+    assert in_processes(1, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="") == [1]
+
+
+def test_a_traceback_shows_the_loop() -> None:
+    with pytest.raises(AttributeError) as error:
+        loop().plain(None, 0, 1)
+    assert "real = x.dtype.type" in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_exponential_is_that_of_numpy(dtype: Any) -> None:
+    text = TEXT.replace("import numpy as np", "from snnlab.kernels.runtime import exp_").replace(
+        "x[n] * real(2.0){more}", "exp_(x[n])"
+    )
+    made = Loop(text, "test_exp", "forward", ["x"])
+    x = np.linspace(-80, 80, 5001).astype(dtype)
+    y = x.copy()
+    made.prepare([y])(y, 0, y.size)
+    np.testing.assert_allclose(y, np.exp(x), rtol=1e-6 if dtype == np.float32 else 1e-14)
+    y = np.array([np.nan, 0.0], dtype)
+    made.prepare([y])(y, 0, 2)
+    assert np.isnan(y[0])
+    assert y[1] == 1.0

@@ -1,0 +1,221 @@
+"""A traced step is the same step: its outputs bit for bit, its derivative that of autograd, in double precision.
+
+The rendered loops are run by Python here, which compiles nothing.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import yaml
+from loops import check, drive, started, stirred
+from torch import Tensor
+
+from snnlab.kernels import function, trace
+from snnlab.kernels.trace import EXACT, Step, Symbol, UntraceableError, with_slope
+from snnlab.nn import NEURONS
+
+T, B = 5, 3
+LENGTHS = torch.tensor([0, T, 2])
+PRESETS = sorted((Path(__file__).parents[2] / "configs" / "neuron").glob("*.yaml"))
+
+
+@pytest.fixture
+def python() -> Iterator[None]:
+    with function._mode("python"):
+        yield
+
+
+def product(**axes: Any) -> list[dict[str, Any]]:
+    return [dict(zip(axes, options, strict=True)) for options in itertools.product(*axes.values())]
+
+
+RESETS = product(reset=["subtract", "value"], reset_delay=[False, True], detach_reset=[True, False])
+NO_DELAY = [{**each, "reset_delay": False} for each in RESETS[:2] + RESETS[4:6]]
+TIMES = {"tau_mem": 6.0, "v_leak": 0.1, "v_threshold": 0.9}
+DIALECTS: list[tuple[str, dict[str, Any]]] = [
+    *(("lif", TIMES | each | gain) for each in RESETS for gain in product(input_gain=[1.0, "average", "1-a"])),
+    *(
+        ("cuba_lif", TIMES | each | {"synapse": synapse, "input_gain": 0.7, "tau_syn": 4.0})
+        for each in RESETS
+        for synapse in ("jump_first", "decay_first")
+    ),
+    *(("iaf", {**each, "v_threshold": 0.9}) for each in RESETS),
+    ("li", {"tau_mem": 6.0, "v_leak": 0.1}),
+    *(
+        ("cuba_li", {"tau_mem": 6.0, "tau_syn": 4.0, "synapse": s, "input_gain": 0.7})
+        for s in ("jump_first", "decay_first")
+    ),
+    *(("alif", TIMES | {key: each[key] for key in ("reset", "detach_reset")}) for each in NO_DELAY),
+    *(
+        ("alif", TIMES | {"adapted_reset": True, "input_gain": g, "detach_reset": d})
+        for g, d in itertools.product([1.0, "average"], [True, False])
+    ),
+    *(
+        ("lsnn", TIMES | {"reset": r, "detach_reset": d})
+        for r, d in itertools.product(["subtract", "value"], [True, False])
+    ),
+    *(
+        ("adlif", {"tau_mem": 6.0, "a": 0.3, "b": 0.5, "coupling": c, "reset": r, "detach_reset": d})
+        for c, r, d in itertools.product(["before_reset", "after_reset"], ["subtract", "value"], [True, False])
+    ),
+    *(("sinabs_lif", {"tau_mem": "4 steps", "v_threshold": 0.4} | each) for each in product(min_v_mem=[None, -0.2])),
+    ("sinabs_lif", {"tau_mem": "4 steps", "tau_syn": "3 steps", "v_threshold": 0.2}),
+    *(("snntorch_alpha", {"reset": reset}) for reset in ("value", "subtract", "none")),
+]
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("per", ["", "layer", "neuron"])
+@pytest.mark.parametrize(("kind", "settings"), DIALECTS, ids=lambda given: str(given).replace("'", ""))
+def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[str, Any], per: str) -> None:
+    own = {"in_shape": (4,), "dt": 1.0}
+    neuron = NEURONS.build(kind, dict(settings), "n", **own)
+    if per and not hasattr(neuron, "learnable"):
+        pytest.skip("it learns nothing")
+    if per:
+        neuron = NEURONS.build(kind, settings | {"learn": dict.fromkeys(neuron.learnable(), per)}, "n", **own)
+    x = drive(T, B, 4, dtype=torch.float64) * 3.0
+    check(stirred(neuron), x, started(neuron, x), LENGTHS)
+    check(neuron, x)
+
+
+@pytest.mark.usefixtures("python")
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_is_traced_but_the_one_in_integers(preset: Path) -> None:
+    settings = yaml.safe_load(preset.read_text())
+    neuron = NEURONS.build(settings.pop("type"), settings, "n", in_shape=(4,), dt=1.0)
+    x = drive(T, B, 4, dtype=torch.float64)
+    if preset.stem == "lava_cuba":
+        with pytest.raises(ValueError, match=r"LavaCuba.*line \d+"):
+            check(neuron, x)
+    else:
+        check(neuron, x)
+
+
+class State(NamedTuple):
+    v: Tensor
+
+
+def traced(step: Any, k: Any = 0.5, grad: bool = True) -> Step:
+    return trace.trace(step, State, lambda make: make("k") if isinstance(k, float) else k, {"k"}, grad=grad)
+
+
+OPERATIONS: dict[str, Any] = {
+    "add": lambda x, v, k: x + v + k,
+    "sub": lambda x, v, k: 0.3 - x - v * k,
+    "mul": lambda x, v, k: x * v * k,
+    "div": lambda x, v, k: x / (v * v + k) + x / k + k / (x * x + 1.0),
+    "neg": lambda x, v, k: -x * v,
+    "abs": lambda x, v, k: x.abs() + abs_of(v),
+    "sqrt": lambda x, v, k: (x * x + 0.25).sqrt() + torch.sqrt(v.abs()),
+    "trunc": lambda x, v, k: torch.trunc(x * 3.0) + v,
+    "floor": lambda x, v, k: (x * 3.0).floor() + v,
+    "where": lambda x, v, k: torch.where(x > v, x, k * v),
+    "ge": lambda x, v, k: (x >= v).to(x.dtype) + v,
+    "gt": lambda x, v, k: (x > 0.0) * v,
+    "le": lambda x, v, k: torch.where(x <= 0.1, 0.0, v),
+    "lt": lambda x, v, k: 1.0 - (x < v).to(v.dtype) + v,
+    "eq": lambda x, v, k: torch.where(x == 0.0, 1.0, v),
+    "ne": lambda x, v, k: torch.where(x != 0.0, 1.0, v),
+    "and": lambda x, v, k: torch.where((x > 0.0) & (v > 0.0), x, v),
+    "or": lambda x, v, k: torch.where((x > 0.0) | (v > 0.0), x, v),
+    "not": lambda x, v, k: torch.where(~(x > 0.0), x, v),
+    "detach": lambda x, v, k: x.detach() * v,
+    "given": lambda x, v, k: with_slope(lambda u: (u > 0).to(u.dtype), x - k, lambda u: 1.0 / (1.0 + u * u)) + v,
+    "clamp": lambda x, v, k: x.clamp(min=-0.5, max=0.5) + torch.relu(v),
+    "square": lambda x, v, k: x.square() + v**2 + (v + 3.0).reciprocal() + (v * v + 1.0).rsqrt(),
+    "sign": lambda x, v, k: torch.sign(x) * v,
+}
+
+
+def abs_of(v: Any) -> Any:
+    return torch.abs(v)
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_operations_of_the_list_round_as_torch_does(op: str, dtype: torch.dtype) -> None:
+    def step(x: Any, state: State, k: Any) -> tuple[Any, State]:
+        y = OPERATIONS[op](x, state.v, k)
+        return y, State(0.9 * state.v + 0.1 * y)
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 2, 300, generator=generator, dtype=torch.float64).to(dtype)
+    x[0, 0, :5] = torch.tensor([0.0, -0.0, 1e-40, 1.0, -1.0], dtype=dtype)
+    x[0, 0, 5] = torch.nan
+    state = State(torch.randn(2, 300, generator=generator, dtype=torch.float64).to(dtype))
+    ours, theirs = (function.run(step, x, state, 0.3, backend=each) for each in ("numba", "reference"))
+    for one, other in ((ours.y, theirs.y), (ours.state.v, theirs.state.v)):
+        assert torch.equal(one.isnan(), other.isnan())
+        assert torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
+def test_every_operation_of_the_list_has_its_test() -> None:
+    assert EXACT - {"const", "number", "x", "state", "arriving"} <= OPERATIONS.keys()
+
+
+def test_a_number_that_is_made_of_numbers_is_computed_once_as_in_the_plain_loop() -> None:
+    step = traced(lambda x, s, k: (x, State(k * s.v + (1.0 - k) * x)))
+    assert len(step.numbers) == 2
+    assert sorted(trace.value_of(node, {"k": 0.9}) for node in step.numbers.values()) == sorted([0.9, 1.0 - 0.9])
+
+
+def test_the_fewest_values_are_kept_and_of_a_spike_its_slope() -> None:
+    def step(x: Any, s: State, k: Any) -> tuple[Any, State]:
+        u = k * s.v + x
+        y = with_slope(lambda u: (u > 0).to(u.dtype), u - 1.0, lambda u: 1.0 / (1.0 + u * u))
+        return y, State(u - y.detach())
+
+    found = trace.trace(step, State, lambda make: make("k"), set(), grad=True)
+    assert [node.op for node in found.keep] == ["div"]
+    assert found.binary
+    assert len(traced(step).keep) == 1  # the membrane, of which both follow
+    assert traced(step).carried == ["v"]
+    assert not traced(step, grad=False).keep
+
+
+REFUSED: dict[str, Any] = {
+    "branch": lambda x, s, k: (x, s) if x > 0 else (s.v, s),
+    "item": lambda x, s, k: (x * x.item(), s),
+    "float": lambda x, s, k: (x * float(k), s),
+    "place": lambda x, s, k: (x.mul_(2.0), s),
+    "other shape": lambda x, s, k: (x.sum(-1), s),
+    "neurons": lambda x, s, k: (x[0], s),
+    "random": lambda x, s, k: (x * torch.rand_like(x), s),
+    "tensor": lambda x, s, k: (x * torch.ones(3), s),
+    "precision": lambda x, s, k: (x.double(), s),
+    "another state": lambda x, s, k: (x, (s.v,)),
+    "truth": lambda x, s, k: (x > 0, s),
+    "infinite": lambda x, s, k: (x * float("inf"), s),
+}
+
+
+@pytest.mark.parametrize("step", REFUSED.values(), ids=REFUSED)
+def test_what_no_loop_can_be_made_of_is_refused(step: Any) -> None:
+    with pytest.raises(UntraceableError):
+        traced(step)
+
+
+def test_an_operation_in_place_is_refused() -> None:
+    def step(x: Any, s: State, k: Any) -> tuple[Any, State]:
+        v = s.v
+        v += x
+        return v, State(v)
+
+    with pytest.raises(UntraceableError, match="in place"):
+        traced(step)
+
+
+def test_a_symbol_is_no_tensor_that_can_be_looked_at() -> None:
+    symbol = Symbol(trace.Graph(), trace.Node(0, "x", (), "x"))
+    for look in (bool, len, list, float):
+        with pytest.raises(UntraceableError):
+            look(symbol)

@@ -1,0 +1,212 @@
+"""A user's step: traced at its first use, again where something changes that it reads, and plain where it cannot be."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.kernels import function
+from snnlab.nn.neurons.base import Neuron
+
+SCALE = 0.5
+TABLE = [1.0]  # a test changes it
+
+
+class State(NamedTuple):
+    v: Tensor
+
+
+class Mine(Neuron):
+    """A neuron of a user's own."""
+
+    gain = 2.0
+    offset = 0.1
+
+    def coefficients(self) -> float:
+        return 0.8
+
+    def initial_state(self, x: Tensor) -> State:
+        return State(torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        v = coefficients * state.v + self.gain * x + self.offset
+        return v, State(v)
+
+
+X = torch.linspace(-1, 1, 24).view(4, 2, 3)
+
+
+def both(neuron: Any) -> tuple[Tensor, Tensor]:
+    """Return the outputs of the rendered and of the plain loop."""
+    found = []
+    for backend in ("numba", "reference"):
+        neuron.backend = backend
+        found.append(neuron(X)[0])
+    return found[0], found[1]
+
+
+def test_a_step_is_fused_without_a_line_more_and_follows_its_attributes() -> None:
+    neuron = Mine()
+    assert torch.equal(*both(neuron))
+    neuron.gain = 3.0
+    one, other = both(neuron)
+    assert torch.equal(one, other)
+    assert not torch.equal(one, both(Mine())[0])
+
+
+def test_globals_closures_and_defaults_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    factor = 2.0
+
+    class Reads(Mine):
+        def step(self, x: Tensor, state: State, coefficients: float, more: float = 0.25) -> tuple[Tensor, State]:
+            v = coefficients * state.v + SCALE * factor * x + more + TABLE[0]
+            return v, State(v)
+
+    neuron, seen = Reads(), []
+    for change in (None, "global", "cell", "default", "list"):
+        if change == "global":
+            monkeypatch.setitem(globals(), "SCALE", 0.75)
+        elif change == "cell":
+            factor = 3.0
+        elif change == "default":
+            Reads.step.__defaults__ = (0.5,)
+        elif change == "list":
+            monkeypatch.setitem(TABLE, 0, 2.0)
+        one, other = both(neuron)
+        assert torch.equal(one, other), change
+        seen.append(float(one.sum()))
+    assert len(set(seen)) == 5
+
+
+def test_another_value_of_a_number_needs_no_other_loop() -> None:
+    one, other = Mine(), Mine()
+    other.gain = 7.0
+    kernels = []
+    for neuron in (one, other):
+        state = neuron.initial_state(X[0])
+        kernel = function.kernel_for(neuron.step, X, state, neuron.coefficients(), backend="numba")
+        assert isinstance(kernel, function.Kernel)
+        kernels.append(kernel.traced.loop("forward", function.cpu.Form()))
+    assert kernels[0] is kernels[1]
+
+
+class Writes(Mine):
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        self.seen = coefficients
+        return super().step(x, state, coefficients)
+
+
+class Appends(Mine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = [0.0]
+
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        self.seen.append(1.0)
+        return super().step(x, state, coefficients)
+
+
+class Draws(Mine):
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        return x * random.random(), state
+
+
+class Branches(Mine):
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        v = x if bool((state.v > 0).any()) else 2.0 * x
+        return v, State(v)
+
+
+class HasTensor(Mine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([1.0, 2.0, 3.0]))
+
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        v = self.weight * x
+        return v, State(v)
+
+
+class Rounds(Mine):
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        v = coefficients * state.v + x.exp()
+        return v, State(v)
+
+
+class OwnFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        return (u > 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0] * 0.3
+
+
+class OwnGradient(Mine):
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        s: Any = OwnFunction.apply(coefficients * state.v + x)
+        return s, State(coefficients * state.v + x - s)
+
+
+REFUSED = [Writes, Appends, Draws, Branches, HasTensor, Rounds, OwnGradient]
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_traced_runs_plain_says_why_once_and_refuses_a_backend(
+    kind: type[Mine], caplog: pytest.LogCaptureFixture
+) -> None:
+    neuron: Any = kind()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            random.seed(0)
+            y = neuron(X.clone().requires_grad_())[0]
+    assert len(caplog.records) == 1
+    assert kind.__name__ in caplog.text
+    neuron.backend = "reference"
+    random.seed(0)
+    assert torch.equal(y, neuron(X)[0])
+    neuron.backend = "numba"
+    with pytest.raises(ValueError, match=f"backend: numba cannot run this step: {kind.__name__}"):
+        neuron(X.clone().requires_grad_())
+
+
+def test_the_line_is_named() -> None:
+    neuron: Any = Branches()
+    neuron.backend = "numba"
+    with pytest.raises(ValueError, match=r"Branches\.step, line \d+, `v = x if bool.*`: .any of a value|\.any"):
+        neuron(X)
+
+
+def test_a_neuron_that_says_so_is_fused_although_it_rounds_otherwise() -> None:
+    class Near(Rounds):
+        approximate = True
+
+    one, other = both(Near())
+    torch.testing.assert_close(one, other)
+
+
+def test_a_wrong_trace_is_found_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Liar(Mine):
+        def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+            v = x * 2.0 if isinstance(x, Tensor) else x * 3.0
+            return v, State(v)
+
+    neuron: Any = Liar()
+    neuron.backend = "numba"
+    with pytest.raises(ValueError, match="gives another output than the plain loop"):
+        neuron(X)
+
+
+def test_nan_stays_nan() -> None:
+    x = X.clone()
+    x[1, 0, 0] = torch.nan
+    neuron = Mine()
+    neuron.backend = "numba"
+    assert neuron(x)[0][1:, 0, 0].isnan().all()
+    assert not neuron(x)[0][:, 1].isnan().any()
