@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, mo
         changes["surrogate"] = Atan(0.4, 0.8)
     neuron = build(kind, in_shape=(3,), **changes).double()
     set_backend(neuron, "reference")  # kernels know no spike but the sharp one
-    monkeypatch.setattr("snnlab.nn.surrogate.spike.with_slope", smooth)
+    monkeypatch.setattr(import_module("snnlab.nn.surrogate.spike"), "with_slope", smooth)
     x = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2
     _, start = neuron(x)
     given = [leaf.detach().clone().requires_grad_() for leaf in leaves(start)]
