@@ -76,7 +76,7 @@ def test_globals_closures_and_defaults_are_followed(monkeypatch: pytest.MonkeyPa
         elif change == "default":
             Reads.step.__defaults__ = (0.5,)
         elif change == "list":
-            monkeypatch.setitem(TABLE, 0, 2.0)
+            TABLE[0] = 2.0
         one, other = both(neuron)
         assert torch.equal(one, other), change
         seen.append(float(one.sum()))
