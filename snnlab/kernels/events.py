@@ -36,7 +36,7 @@ from snnlab.kernels.layout import Layout, Pool
 from snnlab.threads import share
 
 # Numbers that are added at once; rows of a kernel have zeros behind them, so that whole ones may be taken.
-LANES = 16
+LANES, MANY_LANES = 16, 64
 # Parts in which the gradient of a kernel is summed, whatever the number of threads.
 PARTS = 32
 # Neurons of a piece of the image where no pooling says how many.
@@ -302,13 +302,20 @@ def convolve(
                 at = np.uintp((own * width + left + low) * features)
                 of = np.uintp(((rows[e] - top) * channels + channel) * across + low * features)
                 value, count = values[e], np.uintp((high - low) * features)
-                if high == taps_x:  # behind the kernel's row are zeros
-                    for part in range(np.uintp(0), count, np.uintp(LANES)):
-                        for n in range(np.uintp(LANES)):
-                            to[at + part + n] += value * kernel[of + part + n]
-                else:
+                if high < taps_x:
                     for n in range(count):
                         to[at + n] += value * kernel[of + n]
+                    continue
+                # Behind the kernel's row are zeros. Loops of a fixed length become whole vectors.
+                part = np.uintp(0)
+                while part + np.uintp(MANY_LANES) < count + np.uintp(LANES):
+                    for n in range(np.uintp(MANY_LANES)):
+                        to[at + part + n] += value * kernel[of + part + n]
+                    part += np.uintp(MANY_LANES)
+                while part < count:
+                    for n in range(np.uintp(LANES)):
+                        to[at + part + n] += value * kernel[of + part + n]
+                    part += np.uintp(LANES)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -361,12 +368,19 @@ def correlate(
         for channel in range(channels if above < below else 0):
             begin, end = offsets[first + channel * height + above], offsets[first + channel * height + below]
             at = np.uintp(start + (tap * channels + channel) * across)
-            for part in range(np.uintp(0), np.uintp(across), np.uintp(LANES)):
+            part = np.uintp(0)
+            while part + np.uintp(MANY_LANES) <= np.uintp(across):
                 for e in range(begin, end):
                     of = np.uintp(base + rows[e] * stride + columns[e] * features) + part
-                    value = values[e]
+                    for n in range(np.uintp(MANY_LANES)):
+                        to[at + part + n] += values[e] * beside[of + n]
+                part += np.uintp(MANY_LANES)
+            while part < np.uintp(across):
+                for e in range(begin, end):
+                    of = np.uintp(base + rows[e] * stride + columns[e] * features) + part
                     for n in range(np.uintp(LANES)):
-                        to[at + part + n] += value * beside[of + n]
+                        to[at + part + n] += values[e] * beside[of + n]
+                part += np.uintp(LANES)
 
 
 # -- The events in frames ---------------------------------------------------------------------------------------------

@@ -30,9 +30,10 @@ _OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "neg": operator.neg,
     "detach": lambda value: value.detach() if isinstance(value, Tensor) else value,
 }
-_LEAVES = ("const", "number", "x", "state", "arriving")
+_NUMBERS = ("const", "number", "tensor")
+_LEAVES = (*_NUMBERS, "x", "state", "arriving")
 # Whose results are torch's, bit for bit: a test runs each of them. What a surrogate's derivative does is not asked.
-EXACT = frozenset({*_OF_NUMBERS, *COMPARISONS, *_LEAVES, "abs", "sqrt", "trunc", "floor", "where", "given"})
+EXACT = frozenset({*_OF_NUMBERS, *COMPARISONS, *_LEAVES, "abs", "trunc", "floor", "where", "given"})
 
 
 class UntraceableError(Exception):
@@ -42,12 +43,12 @@ class UntraceableError(Exception):
 class Node:
     """A value of one neuron at one step, or a number of all steps; equal ones are one object."""
 
-    __slots__ = ("args", "at", "name", "of_numbers", "op")
+    __slots__ = ("args", "at", "name", "of_floats", "of_numbers", "op")
 
     def __init__(self, at: int, op: str, args: tuple[Node, ...], name: Any) -> None:
         self.at, self.op, self.args, self.name = at, op, args, name
-        leaf = op in ("const", "number")
-        self.of_numbers = leaf or (op in _OF_NUMBERS and all(arg.of_numbers for arg in args))
+        self.of_numbers = op in _NUMBERS or (op in _OF_NUMBERS and all(arg.of_numbers for arg in args))
+        self.of_floats = op in _NUMBERS[:2] or (op in _OF_NUMBERS and all(arg.of_floats for arg in args))
 
     def __repr__(self) -> str:
         return f"{self.at}={self.op}({', '.join(str(arg.at) for arg in self.args)}){self.name or ''}"
@@ -138,7 +139,6 @@ class Symbol:
     __add__, __radd__ = _binary("add"), _binary("add", True)
     __sub__, __rsub__ = _binary("sub"), _binary("sub", True)
     __mul__, __rmul__ = _binary("mul"), _binary("mul", True)
-    __truediv__, __rtruediv__ = _binary("div"), _binary("div", True)
     __ge__, __gt__, __le__, __lt__ = _binary("ge"), _binary("gt"), _binary("le"), _binary("lt")
     __eq__, __ne__ = _binary("eq"), _binary("ne")
     __hash__ = None  # type: ignore[assignment]
@@ -146,6 +146,15 @@ class Symbol:
     __float__ = __int__ = __index__ = item = tolist = _refused("a look at a value, as .item() is")
     __len__ = __iter__ = __getitem__ = __setitem__ = _refused("a look at single neurons")
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __iand__ = __ior__ = _refused("an operation in place")
+
+    def __truediv__(self, other: Any) -> Symbol:
+        one, other = self.value, self._number(other)
+        if one.of_floats and not other.of_numbers:  # as torch divides what is no tensor
+            return Symbol(self.graph, self.graph.times(self.graph.make("div", self.graph.const(1.0), other), one))
+        return self._made("div", one, other)
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return Symbol(self.graph, self._number(other)) / self
 
     def __neg__(self) -> Symbol:
         return self._made("neg", self.value)
@@ -327,7 +336,7 @@ class Step(NamedTuple):
 def trace(
     step: Callable[..., Any],
     make_state: Any,
-    k: Callable[[Callable[[str], Symbol]], Any],
+    k: Callable[[Callable[[str, bool], Symbol]], Any],
     wanted: Collection[str],
     *,
     grad: bool,
@@ -338,7 +347,7 @@ def trace(
     Args:
         step: `step(x, state, k) -> (y, state)`.
         make_state: The type of the state, a NamedTuple.
-        k: Makes the coefficients, of what it is given for a number's name.
+        k: Makes the coefficients, of what it is given for a number's name and whether it is a tensor.
         wanted: Numbers of k of which gradients are asked.
         grad: Whether there is a backward pass.
         keep_y: Whether that needs the output too.
@@ -352,7 +361,7 @@ def trace(
     y, after = step(
         Symbol(graph, x),
         make_state(*(Symbol(graph, node) for node in before.values())),
-        k(lambda name: Symbol(graph, graph.make("number", name=name))),
+        k(lambda name, is_tensor: Symbol(graph, graph.make("tensor" if is_tensor else "number", name=name))),
     )
     if not isinstance(after, make_state) or len(after) != len(names):
         raise UntraceableError(f"a state after the step that is no {make_state.__name__}")
@@ -388,8 +397,8 @@ def describe(step: Step) -> str:
 
 def value_of(node: Node, given: Mapping[str, Any]) -> Any:
     """Return what a node of numbers is, computed as the plain loop would."""
-    if node.op in ("number", "const"):
-        return given[node.name] if node.op == "number" else node.name
+    if node.op in _NUMBERS:
+        return node.name if node.op == "const" else given[node.name]
     return _OF_NUMBERS[node.op](*(value_of(arg, given) for arg in node.args))
 
 
@@ -428,7 +437,7 @@ def _reached(roots: Iterable[Node], known: Collection[Node] = ()) -> set[Node]:
 
 def number_name(node: Node) -> str:
     """Return the name of what the loops are given of numbers: that of the coefficient, or one of its own."""
-    return f"k_{node.name}" if node.op == "number" else f"n_{node.at}"
+    return f"k_{node.name}" if node.op in _NUMBERS[1:] else f"n_{node.at}"
 
 
 def is_literal(node: Node) -> bool:
@@ -447,7 +456,7 @@ def _wanted(graph: Graph, wanted: Collection[str], roots: Iterable[Node]) -> dic
     def depends(node: Node) -> bool:
         if node.op == "detach":
             return False
-        return (node.op == "number" and node.name in wanted) or any(map(depends, node.args))
+        return (node.op == "tensor" and node.name in wanted) or any(map(depends, node.args))
 
     return {name: node for name, node in _numbers(roots).items() if depends(node)}
 

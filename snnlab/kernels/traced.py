@@ -187,18 +187,18 @@ def numbers_of(k: Any, prefix: str = "") -> dict[str, float | Tensor]:
 def structure_of(k: Any) -> Any:
     """Return what of coefficients is no number: their types, names, and what a step may look at."""
     if not isinstance(k, tuple):
-        return "number" if _is_number(k) else (type(k), k)
+        return ("tensor" if isinstance(k, Tensor) else "float") if _is_number(k) else (type(k), k)
     return type(k), *map(structure_of, k)
 
 
-def _filled(k: Any, make: Callable[[str], Any], prefix: str = "") -> Any:
+def _filled(k: Any, make: Callable[[str, bool], Any], prefix: str = "") -> Any:
     """Return coefficients with what is made of the name of each number in its place."""
     parts = []
     for name, value in _parts(k):
         if isinstance(value, tuple):
             parts.append(_filled(value, make, f"{prefix}{name}_"))
         else:
-            parts.append(make(prefix + name) if _is_number(value) else value)
+            parts.append(make(prefix + name, isinstance(value, Tensor)) if _is_number(value) else value)
     if not isinstance(k, tuple):
         return parts[0]
     return type(k)(*parts) if hasattr(k, "_fields") else tuple(parts)

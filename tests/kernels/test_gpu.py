@@ -94,7 +94,7 @@ def test_every_neuron_equals_the_plain_loop(kind: str, settings: dict[str, Any],
 @pytest.mark.parametrize("feedback", ["dense", "conv"])
 @pytest.mark.parametrize(("kind", "reset", "detach"), DIALECTS)
 def test_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str) -> None:
-    rec = recurrent(kind, feedback, per="neuron", detach_reset=detach, **RESETS[reset])
+    rec: Any = recurrent(kind, feedback, per="neuron", detach_reset=detach, **RESETS[reset])
     x = drive(T, B, *rec.neuron.learned["v_threshold"].shape)
     check_layer(rec, x, started(rec, x), LENGTHS, "triton")
     check_layer(rec, x, backend="triton")

@@ -76,7 +76,7 @@ def test_globals_closures_and_defaults_are_followed(monkeypatch: pytest.MonkeyPa
         elif change == "default":
             Reads.step.__defaults__ = (0.5,)
         elif change == "list":
-            monkeypatch.setitem(TABLE, 0, 2.0)
+            TABLE[0] = 2.0
         one, other = both(neuron)
         assert torch.equal(one, other), change
         seen.append(float(one.sum()))
@@ -128,7 +128,7 @@ class HasTensor(Mine):
         self.register_buffer("weight", torch.tensor([1.0, 2.0, 3.0]))
 
     def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
-        v = self.weight * x
+        v = self.get_buffer("weight") * x
         return v, State(v)
 
 
@@ -162,6 +162,7 @@ def test_what_cannot_be_traced_runs_plain_says_why_once_and_refuses_a_backend(
     kind: type[Mine], caplog: pytest.LogCaptureFixture
 ) -> None:
     neuron: Any = kind()
+    y = X
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             random.seed(0)
