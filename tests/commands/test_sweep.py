@@ -354,7 +354,9 @@ def test_a_worker_that_is_killed_costs_no_trial(workplace: Path, store: str):
     with started(*arguments) as process:
         folder = sweep_folder(workplace)
         wait_until(lambda: _running(folder), 120)
-        listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True)
+        listed = subprocess.run(
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
+        )
         workers = [line.split()[0] for line in listed.stdout.splitlines() if "popen_loky" in line]
         os.kill(int(workers[0]), signal.SIGKILL)
         out, err = process.communicate(timeout=120)
