@@ -234,7 +234,8 @@ class _Recurrence(torch.autograd.Function):
         refuse_second_derivative()
         layer: Layer = ctx.layer
         call, kept, many = layer.call, len(layer.call.step.keep), len(layer.call.names)
-        keep, (weight, bias, *saved) = ctx.saved_tensors[:kept], ctx.saved_tensors[kept:]
+        all_saved = ctx.saved_tensors  # once: a checkpoint gives them no second time
+        keep, (weight, bias, *saved) = all_saved[:kept], all_saved[kept:]
         later = (len(layer.ends) - 1) * many
         events, first_states, tensors = _parts(layer, saved[later:])
         states = [first_states, *(saved[at : at + many] for at in range(0, later, many))]

@@ -178,7 +178,7 @@ def fuse(
             yield name, OnSpikes(layer, spiking) if _convolves(layer) and spiking is not None else layer
             at += 1
             continue
-        pool = _pooling(line[at + 1 :])
+        pool = None if layer.graded else _pooling(line[at + 1 :])
         pooling = None if pool is None else line[at + 1][1]
         overwrites = before is not None and _gives_away(before)
         convolution = before if at == 1 and before is not None and _begins_on_events(before, layer) else None

@@ -224,7 +224,10 @@ def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pyte
 
     rec, x = Recurrent(build().neuron, Doubled((7,))), drive(T, B, 7)
     assert not reaches(rec, x, monkeypatch)
-    check(rec, x)
+    check(rec, x, backend="auto")
+    rec.backend = rec.neuron.backend = "numba"
+    with pytest.raises(ValueError, match="needs a feedback"):
+        rec(x)
 
 
 def test_other_neurons_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:

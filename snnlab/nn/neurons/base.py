@@ -37,6 +37,8 @@ class Neuron(TemporalLayer, ABC):
     """
 
     spiking: ClassVar[bool] = True
+    # Whether it may spike several times a step; what pools such outputs runs by itself, where they are counted.
+    graded: ClassVar[bool] = False
     # Whether its step may round otherwise than the plain loop does, as with an exponential function.
     approximate: ClassVar[bool] = False
     backend: Backend = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,6 +66,7 @@ class SinabsLIF(LeakyMembrane):
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
 
+    graded: ClassVar[bool] = True
     tau_syn: Any = quantity("tau_syn")
     alpha: Any = quantity("alpha")
 

@@ -132,9 +132,11 @@ class Operations:
         if isinstance(layer, Fused):
             if layer.convolution is not None:
                 self._add(layer.convolution, x, lengths)
-            # Its outputs before the pooling are nowhere; it spikes once a step at most.
-            active = round(_own(counts).sum(dtype=torch.float64).item())
-            layer, y = layer.neuron, y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
+            if layer.pooling is not None:
+                # Its outputs before the pooling are nowhere; it spikes once a step at most.
+                active = round(_own(counts).sum(dtype=torch.float64).item())
+                y = y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
+            layer = layer.neuron
         if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):

@@ -23,10 +23,10 @@ def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *
     Shape:
         distance: any; v_threshold: a number, or a tensor that broadcasts to it; returns {0, 1} as distance.
     """
-    if isinstance(v_threshold, Tensor | Symbol):
-        v_threshold = v_threshold.detach()
     if not isinstance(distance, Symbol):
         tell(distance, surrogate, v_threshold)
+    if isinstance(v_threshold, Tensor | Symbol):
+        v_threshold = v_threshold.detach()
     return with_slope(partial(_fired, strict), distance, partial(_slope, surrogate, v_threshold))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from snnlab.config.folders import config_folder
-from snnlab.kernels.trace import with_slope
+from snnlab.kernels.trace import _WithSlope
 from snnlab.nn import NEURONS, Neuron
 from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
@@ -148,11 +147,13 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
         assert tensor.grad.any()
 
 
-def smooth(fired: Any, distance: Tensor, slope: Any) -> Tensor:
+def smooth(ctx: Any, distance: Tensor, value: Any, slope: Any) -> Tensor:
     """Return the function whose derivative is the arctangent's bell, in the spike's place."""
+    ctx.save_for_backward(distance)
+    ctx.slope = slope
     _, v_threshold = slope.args
     width = 0.4 * (v_threshold.item() if isinstance(v_threshold, Tensor) else v_threshold)
-    return with_slope(lambda at: 0.5 + 0.8 * width * torch.atan(at / width), distance, slope)
+    return 0.5 + 0.8 * width * torch.atan(distance / width)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
@@ -166,7 +167,7 @@ def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, mo
         changes["surrogate"] = Atan(0.4, 0.8)
     neuron = build(kind, in_shape=(3,), **changes).double()
     set_backend(neuron, "reference")  # kernels know no spike but the sharp one
-    monkeypatch.setattr(import_module("snnlab.nn.surrogate.spike"), "with_slope", smooth)
+    monkeypatch.setattr(_WithSlope, "forward", staticmethod(smooth))
     x = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2
     _, start = neuron(x)
     given = [leaf.detach().clone().requires_grad_() for leaf in leaves(start)]
