@@ -75,7 +75,8 @@ def with_plugins(command: str, overrides: Sequence[str]) -> str:
 def _folder(options: Mapping[str, str]) -> Path:
     from snnlab.config.folders import own_folder
 
-    return Path(options["--config-dir"]).expanduser() if options else own_folder() or Path("mine")
+    named = options.get("--config-dir")
+    return Path(named).expanduser() if named is not None else own_folder() or Path("mine")
 
 
 def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:

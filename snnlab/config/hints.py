@@ -72,7 +72,6 @@ _SENTENCES = {
     **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from", "resume_from_checkpoint", "pretrained"), _RESUME),
     **dict.fromkeys(("early_stopping", "patience"), _EARLY),
     **dict.fromkeys(("wandb", "project", "entity"), _WANDB),
-    "tags": "runs have no tags; name=WORD gives an experiment's runs a folder of their own",
     "paths": f"{_ROOT}, output_dir=FOLDER where runs go",
     "extras": "snnlab train --cfg job prints the whole configuration",
     "resume": "snnlab train resume=RUN goes on with a run",
