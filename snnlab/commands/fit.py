@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,10 +124,7 @@ def fit_and_test(
         result.provenance["command"] = command
         with _recorded(result, watched, data), log_file(folder), group.or_lost(folder):
             before = recorded_before(folder, data) if resumption else found_before(experiment, data)
-            split = {**data.split.as_record(), "classes": data.class_names}
-            write_json(folder / SPLIT, split if before is None else {**split, KEY: before})
-            record_trained_on(folder, experiment, data)
-            write_hot_pixels(folder, data.hot)
+            _record_data(folder, experiment, data, before)
             if resumption and resumption.checkpoint:
                 _log.info(resumption.words(watched.trainer.max_epochs))
                 if words := resumption.kernels_words():
@@ -141,6 +138,14 @@ def fit_and_test(
             result.status = "completed"
             watched.logged.conclude(watched.trainer, result.metrics)
     return result
+
+
+def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, before: Mapping[str, Any] | None) -> None:
+    """Write which recordings are for what, and what is left out of them."""
+    split = {**data.split.as_record(), "classes": data.class_names}
+    write_json(folder / SPLIT, split if before is None else {**split, KEY: before})
+    record_trained_on(folder, experiment, data)
+    write_hot_pixels(folder, data.hot)
 
 
 def _command(experiment: Experiment, folder: Path, resumption: Resumption | None) -> list[str]:

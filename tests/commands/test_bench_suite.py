@@ -189,7 +189,7 @@ def running(folder: Path) -> bool:
 
 @pytest.mark.slow
 def test_killed_twice_the_same_command_goes_on_and_repeats_nothing(workplace: Path, store: str, snnlab: Snnlab):
-    arguments = ("trainer.max_epochs=40", "checkpoint_every_s=0", "controls=[]", store)
+    arguments = ("seeds=[0,1]", "trainer.max_epochs=40", "checkpoint_every_s=0", "controls=[]", store)
     folder = workplace / "outputs" / "suite_smoke"
     written: dict[Path, int] = {}
     for more in (1, 2):
