@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from snnlab.config.folders import find_file
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import build_network
-from snnlab.nn.fusion import take_events
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
 
 DT = 10.0  # ms
 BACKENDS: tuple[Backend, ...] = tuple(name for name in get_args(Backend) if name != "auto")
@@ -90,11 +88,8 @@ class Ours(nn.Module):
     ) -> None:
         super().__init__()
         self.network = build_network(nodes(work, neuron), in_shape=work.in_shape, dt=DT).network
-        set_backend(self.network, backend, fuse=fuse)
-        if pieces:
-            recompute(self.network, pieces)
-        if events:
-            take_events(self.network)
+        set_backend(self.network, backend)
+        self.network.configure(fuse=fuse, sparse_input="always" if events else "never", checkpoint_segments=pieces)
 
     def forward(self, x: Tensor, counts: dict[str, Tensor] | None = None) -> Tensor:
         """Return the mean output over time, `[B, K]`."""

@@ -110,7 +110,7 @@ def fit_and_test(
         watched = _watched(job, data, built, started, group.team)
         if resumption:
             resumption.require_callbacks(watched.trainer.callbacks)  # type: ignore[attr-defined]
-        numerics = _numerics(experiment, built, data, watched.trainer)
+        numerics = _numerics(job, watched, built, data)
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         create_run_folder(folder, text, plugin_files(experiment.plugins))
@@ -170,15 +170,19 @@ def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: Bu
         team: The processes, connected.
     """
     watched = _watched(job, data, built, 0.0, team)
-    _numerics(job.experiment, built, data, watched.trainer)
+    _numerics(job, watched, built, data)
     _fit(job, watched, module, data)
     _tested(job, watched, module, data, built)
 
 
-def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule, trainer: L.Trainer) -> dict[str, Any]:
+def _numerics(job: Job, watched: _Watched, built: BuiltNetwork, data: EventDataModule) -> dict[str, Any]:
     """Decide how the network is computed, and return it."""
+    experiment, trainer = job.experiment, watched.trainer
+    before = job.resumption.node.get("first_layer") if job.resumption else None
     backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
-    first_layer = assemble.first_layer(experiment, built, data, backend)
+    first_layer = assemble.first_layer(experiment, built, data, backend, before)
+    # Each checkpoint says it, so that what goes on from one does not decide again.
+    watched.snapshots.identity["first_layer"] = first_layer
     return {
         "backend": backend,
         "kernels": kernels_of(experiment.backend),

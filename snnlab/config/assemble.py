@@ -38,9 +38,8 @@ from snnlab.errors import ConfigError
 from snnlab.events.framing.kinds import Counts
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
-from snnlab.nn.fusion import take_events
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
+from snnlab.nn.plan import SPARSE, begins_on_events
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings
 
@@ -54,9 +53,6 @@ if TYPE_CHECKING:
     from snnlab.training.processes.ranks import Team
 
 LIGHTNING = ("lightning.pytorch",)
-# Above this density of events a convolution of all cells is as fast as one event by event, or nearly.
-SPARSE = 0.06
-
 
 # Each of torch's threads takes some memory of its own.
 MOST_THREADS = 1024
@@ -85,11 +81,11 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
-    set_backend(built.network, experiment.backend, fuse=experiment.fuse)
+    set_backend(built.network, experiment.backend)
+    built.network.configure(fuse=experiment.fuse)
     if experiment.recompute < 0:
         raise ConfigError(f"recompute: must be a number of pieces of time, or 0, got {experiment.recompute}")
-    if experiment.recompute:
-        recompute(built.network, experiment.recompute)
+    built.network.configure(checkpoint_segments=experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
     freeze(experiment, built.network)
@@ -130,27 +126,43 @@ def backend(experiment: Experiment, device: torch.device) -> Backend:
         raise ConfigError(str(error)) from error
 
 
-def first_layer(experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend) -> str:
+def first_layer(
+    experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend, before: str | None = None
+) -> str:
     """Decide how the first layer sees the data, and return it: `frames` or `events`.
+
+    Args:
+        experiment: The experiment.
+        built: Its network, changed in place.
+        data: Its data.
+        backend: What runs its neurons.
+        before: What was decided when the training began, if this goes on with one.
 
     Raises:
         ConfigError: if events are asked for where they cannot be.
     """
-    wanted = experiment.first_layer
-    sparse = isinstance(data.framing.kind, Counts) and density(data) <= SPARSE
-    if wanted == "frames" or (wanted == "auto" and not sparse):
+    network, wanted = built.network, experiment.first_layer
+    if wanted == "auto":
+        sparse = isinstance(data.framing.kind, Counts) and density(data) <= SPARSE
+        wanted = before or ("auto" if sparse else "frames")
+    network.configure(sparse_input="never")
+    if wanted == "frames":
         return "frames"
     # Under autocast convolutions are dense, in half precision.
     mixed = str(experiment.trainer.get("precision")).endswith("mixed")
-    able = backend == "numba" and experiment.fuse and not mixed and take_events(built.network)
-    if wanted == "events" and not able:
+    sums = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
+    able = backend == "numba" and not mixed and sums
+    if experiment.first_layer == "events" and not able:
         raise ConfigError(
             "first_layer: events needs backend: numba, fuse: true and a network that begins with a convolution of"
             " stride 1 and spiking neurons, in no mixed trainer.precision; set first_layer: auto"
         )
+    if not able:
+        return "frames"
+    network.configure(sparse_input="always")
     # Where steps are cut into pieces or windows, frames are; made from lists they would take longer.
-    data.lists = able and built.network.takes_lists and experiment.tbptt_steps is None
-    return "events" if able else "frames"
+    data.lists = network.takes_lists and experiment.tbptt_steps is None
+    return "events"
 
 
 def density(data: EventDataModule) -> float:

@@ -87,7 +87,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
     training = layer.training
     layer.eval()
     try:
-        with torch.no_grad(), plain_loops(layer), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), plain_loops(), torch.random.fork_rng(devices=[]):
             y = layer(x, counts=counts)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
     except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
         if words := out_of_memory(error):

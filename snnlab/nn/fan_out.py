@@ -18,7 +18,7 @@ from snnlab.nn.blocks import Residual
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.clock import NORMS
 from snnlab.nn.layers import Dropout, SumPool, Voting
-from snnlab.nn.network import Network, run_line
+from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.record import evaluation
@@ -53,12 +53,13 @@ def fan_out(built: BuiltNetwork, in_shape: Shape) -> dict[str, Tensor]:
     reached: list[Tensor] = [torch.zeros((), requires_grad=True)]
     hooks = [neuron.register_forward_hook(partial(_spikes, leaves, name)) for name, neuron in neurons.items()]
     hooks += [layer.register_forward_hook(partial(_passed, reached, name)) for name, layer in _between(network)]
-    run, network.run = network.run, run_line
+    before = network.run_settings.checkpoint_segments
+    network.configure(checkpoint_segments=0)  # computing again would call each hook twice
     try:
-        with evaluation(network), plain_loops(network), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        with evaluation(network), plain_loops(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             network(torch.zeros(steps, 1, *in_shape))
     finally:
-        network.run = run
+        network.configure(checkpoint_segments=before)
         for hook in hooks:
             hook.remove()
     if unknown := built.spiking.keys() - leaves.keys():

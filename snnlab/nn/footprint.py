@@ -102,7 +102,7 @@ def footprint(
     """
     held = held or Held(0, 0)
     # One window would not show what several take; a network that is built for so many steps takes no others.
-    piece = window or getattr(built.network.run, "keywords", {}).get("pieces", 0)
+    piece = window or built.network.run_settings.checkpoint_segments
     few = (2 * piece, 3 * piece) if piece else _FEW_STEPS
     few = (built.num_steps, built.num_steps) if built.num_steps > 1 else few
     samples = _FEW_SAMPLES if batch > 1 else (1, 1)

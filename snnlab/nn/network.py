@@ -5,25 +5,20 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.compat import bare
+from snnlab.errors import listing
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.fusion import Fused, OnSpikes, begins_on_events, fuse
-from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time, valid_steps
+from snnlab.nn.plan import Kind, Line, Plan, Plans, Settings, SparseInput, Stage, begins_on_events, run_stages
+from snnlab.nn.recompute import run_in_segments
+from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
 
 NetworkState = dict[str, Any]
-RunLine = Callable[
-    [Iterable[tuple[str, nn.Module]], Tensor, NetworkState, NetworkState, Tensor | None, Counts | None], Tensor
-]
-# Sees a layer with its input, its output, the state before, the lengths, and its own counts.
-Watch = Callable[[nn.Module | Fused, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
-_WATCHES: list[Watch] = []
 
 
 class Network(TemporalLayer):
@@ -53,8 +48,8 @@ class Network(TemporalLayer):
     ) -> None:
         super().__init__()
         self.kinds = dict(kinds or {})
-        # What takes all steps through the layers; see `recompute` for another way.
-        self.run: RunLine = run_line
+        self.run_settings = Settings()
+        self._plans = Plans()
         self._beside = frozenset(beside or ())
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
@@ -66,10 +61,58 @@ class Network(TemporalLayer):
         """Return how the layers are connected, in words for `snnlab show`; nothing where one follows the other."""
         return ""
 
+    def configure(
+        self,
+        *,
+        fuse: bool | None = None,
+        sparse_input: SparseInput | None = None,
+        checkpoint_segments: int | None = None,
+    ) -> None:
+        """Change how the network runs; what is left out stays as it is.
+
+        Args:
+            fuse: Whether neurons do the pooling behind them and work in the memory of their input, and convolutions
+                behind spikes go through these alone; in all networks within this one, too.
+            sparse_input: Whether a first convolution on the CPU sums its input event by event: `always`, `never`, or
+                `auto`, where few cells of an input hold any.
+            checkpoint_segments: Pieces of time in which what the backward pass needs is computed again, layer by
+                layer; 0 keeps it. Memory falls with their number, until the neurons' states between them take more; a
+                step takes half as long again with any.
+
+        Raises:
+            ValueError: if a value is out of its range.
+        """
+        if sparse_input is not None and sparse_input not in get_args(SparseInput):
+            raise ValueError(f"sparse_input is one of {listing(get_args(SparseInput))}, got '{sparse_input}'")
+        if checkpoint_segments is not None and checkpoint_segments < 0:
+            raise ValueError(f"checkpoint_segments must be 0 or more, got {checkpoint_segments}")
+        wanted = {"sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
+        changes = {key: value for key, value in wanted.items() if value is not None}
+        self.run_settings = self.run_settings._replace(**changes)
+        for network in self.modules() if fuse is not None else ():
+            if isinstance(network, Network):
+                network.run_settings = network.run_settings._replace(fuse=fuse)
+
     @property
     def takes_lists(self) -> bool:
         """Whether the input may be lists of events: the first layer takes them, and nobody else looks."""
-        return type(self) is Network and self.run is run_line and bare(self) and begins_on_events(self.line())
+        settings = self.run_settings
+        asked = settings.sparse_input == "always" and settings.checkpoint_segments == 0
+        return asked and type(self) is Network and bare(self) and begins_on_events([*self.line()], settings)
+
+    @property
+    def sees_one_step(self) -> bool:
+        """Whether each of its layers sees one step after another."""
+        layers = (layer for _, layer in self.line())
+        return type(self) is Network and all(getattr(layer, "sees_one_step", True) for layer in layers)
+
+    def plan(self, x: Tensor | EventFrames) -> Plan:
+        """Return how the layers run for an input like x, see `Plan`."""
+        return self._plan([*self.line()], Kind.of(x), x_is_input=True)
+
+    def _plan(self, layers: Line, kind: Kind, *, x_is_input: bool) -> Plan:
+        first = x_is_input and type(self) is Network
+        return self._plans.get(layers, kind, self.run_settings, first=first)
 
     def line(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that are applied in order, with their names."""
@@ -86,11 +129,38 @@ class Network(TemporalLayer):
         """Run all steps through each layer in turn."""
         before, after = self.known(state), NetworkState()
         lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
-        if self.run is run_line:
-            y = run_line(self.line(), x, before, after, lengths, counts)
-        else:
-            y = self.run(self.line(), dense(x), before, after, lengths, counts)
+        y = self.run_line([*self.line()], x, before, after, lengths, counts, x_is_input=True)
         return zero_past_end(y, lengths), after
+
+    def run_line(
+        self,
+        layers: Line,
+        x: Tensor | EventFrames,
+        before: NetworkState,
+        after: NetworkState,
+        lengths: Tensor | None,
+        counts: Counts | None,
+        *,
+        x_is_input: bool = False,
+    ) -> Tensor:
+        """Run all steps through some layers in turn and return the output of the last.
+
+        Args:
+            layers: The layers with their names.
+            x: Input of the first.
+            before: State before the first step, by layer.
+            after: A dict to fill with the state after the last step.
+            lengths: See `TemporalLayer`, as `counts`.
+            counts: A dict to fill, or None.
+            x_is_input: Whether x is what a network is given and `layers` all that it does.
+        """
+        if torch.compiler.is_compiling():  # it sees through the layers, and fuses by itself
+            return run_stages([Stage(*each) for each in layers], x, before, after, lengths, counts)
+        plan = self._plan(layers, Kind.of(x), x_is_input=x_is_input)
+        segments = self.run_settings.checkpoint_segments
+        if segments and x_is_input and torch.is_grad_enabled():
+            return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, pieces=segments)
+        return run_stages(plan.stages, x, before, after, lengths, counts)
 
     def known(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty at rest, or raise a ValueError for a name that is no layer."""
@@ -99,73 +169,6 @@ class Network(TemporalLayer):
         if unknown := state.keys() - self._modules.keys():
             raise ValueError(f"the state holds {sorted(unknown)}, which are no layers of this network")
         return state
-
-
-def run_line(
-    layers: Iterable[tuple[str, nn.Module]],
-    x: Tensor | EventFrames,
-    before: NetworkState,
-    after: NetworkState,
-    lengths: Tensor | None,
-    counts: Counts | None,
-    *,
-    preceding: Sequence[tuple[str, nn.Module]] = (),
-) -> Tensor:
-    """Run all steps through named layers in turn and return the output of the last.
-
-    Args:
-        layers: The layers with their names.
-        x: Input of the first; lists of events only where that takes them.
-        before: State before the first step, by layer.
-        after: A dict to fill with the state after the last step.
-        lengths: See `TemporalLayer`, as `counts`.
-        counts: A dict to fill, or None.
-        preceding: Layers whose output x is, in order, as far as they are known.
-    """
-    # The compiler sees through the layers, and fuses by itself.
-    for name, layer in layers if torch.compiler.is_compiling() else fuse(layers, preceding):
-        x, state = run_layer(name, layer, x, before.get(name), lengths, counts)
-        if state is not None:
-            after[name] = state
-    return dense(x)
-
-
-def run_layer(
-    name: str,
-    layer: nn.Module | Fused | OnSpikes,
-    x: Tensor | EventFrames,
-    state: Any,
-    lengths: Tensor | None,
-    counts: Counts | None,
-) -> tuple[Tensor, Any]:
-    """Run all steps through one layer, with or without time; its counts stand under its name."""
-    own: Counts | None = None if counts is None else {}
-    if isinstance(layer, Fused):
-        y, after = layer(x, state, lengths=lengths, counts=own)
-    elif isinstance(layer, TemporalLayer):
-        y, after = layer(dense(x), state, lengths=lengths, counts=own)
-    else:
-        y, after = fold_time(layer, dense(x)), None
-    seen = layer.convolution if isinstance(layer, OnSpikes) else layer
-    for watch in _WATCHES:
-        watch(seen, dense(x), y, state, lengths, own)
-    if counts is not None:
-        counts.update({f"{name}.{key}" if key != OWN else name: n for key, n in (own or {}).items()})
-    return y, after
-
-
-@contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Let every layer of every network be seen, those in blocks too, as it runs: unlike a hook, this unfuses nothing.
-
-    Args:
-        watch: What sees them; it must change nothing. A neuron that does its neighbours' work is seen as `Fused`.
-    """
-    _WATCHES.append(watch)
-    try:
-        yield
-    finally:
-        _WATCHES.remove(watch)
 
 
 def zero_past_end(x: Tensor, lengths: Tensor | None) -> Tensor:

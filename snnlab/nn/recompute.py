@@ -9,7 +9,7 @@ Axes: T steps, B samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
@@ -19,61 +19,54 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from snnlab.nn.network import Network, NetworkState, run_line
 from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.plan import Stage, run_stages
 from snnlab.nn.spike_bytes import kept_as_bytes, levels_behind
 from snnlab.nn.temporal import Counts, TemporalLayer
-
-Line = Sequence[tuple[str, nn.Module]]
 
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
 class Segment(NamedTuple):
-    """Layers that are computed again together.
+    """Stages that are computed again together.
 
     Attributes:
-        layers: The layers with their names, applied in order.
-        in_pieces: Whether each of them sees one step after another, so that time can be cut.
-        preceding: The layers before them, in order.
+        stages: The stages, in order.
+        in_pieces: Whether each of their layers sees one step after another, so that time can be cut.
     """
 
-    layers: Line
+    stages: tuple[Stage, ...]
     in_pieces: bool
-    preceding: Line
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers, in order."""
+        return [layer for stage in self.stages for _, layer in stage.layers]
 
 
-def recompute(network: Network, pieces: int) -> None:
-    """Let a network compute again what its backward pass needs.
-
-    Args:
-        network: The network, changed in place; its parameters, names and results stay.
-        pieces: Pieces of time, at least 1; memory falls with their number, until the neurons' states between them
-            take more; a step takes half as long again with any.
-
-    Raises:
-        ValueError: if pieces is not positive.
-    """
-    if pieces < 1:
-        raise ValueError(f"pieces of time are at least 1, got {pieces}")
-    network.run = partial(run_again, pieces=pieces)
-
-
-def run_again(
-    layers: Iterable[tuple[str, nn.Module]],
+def run_in_segments(
+    stages: Sequence[Stage],
     x: Tensor,
-    before: NetworkState,
-    after: NetworkState,
+    before: Mapping[str, Any],
+    after: dict[str, Any],
     lengths: Tensor | None,
     counts: Counts | None,
     *,
     pieces: int,
 ) -> Tensor:
-    """Run layers as `run_line` does, and keep only what comes between the segments; see `run_line`."""
-    if not torch.is_grad_enabled():
-        return run_line(layers, x, before, after, lengths, counts)
+    """Run stages as `run_stages` does, and keep only what comes between the segments; see there.
+
+    Args:
+        stages: The stages.
+        x: Input of the first.
+        before: State before the first step, by layer.
+        after: A dict to fill with the state after the last step.
+        lengths: See `TemporalLayer`, as `counts`.
+        counts: A dict to fill, or None.
+        pieces: Pieces of time, at least 1.
+    """
     known = dict(before)
-    for in_pieces, stretch in groupby(_with_levels(layers), key=lambda each: each[0].in_pieces):
+    for in_pieces, stretch in groupby(_with_levels(stages), key=lambda each: each[0].in_pieces):
         part_of_line = list(stretch)
         length = -(-x.shape[0] // pieces) if in_pieces else x.shape[0]
         outputs = []
@@ -81,7 +74,7 @@ def run_again(
         for number, y in enumerate(x.split(length)):
             left = None if lengths is None else (lengths - number * length).clamp(0, y.shape[0])
             for segment, levels in part_of_line:
-                state = {name: known[name] for name, _ in segment.layers if name in known}
+                state = {stage.name: known[stage.name] for stage in segment.stages if stage.name in known}
                 y, own_state, own_counts = _kept_small(segment, levels, y, state, left, counts is not None)
                 known.update(own_state)
                 after.update(own_state)
@@ -93,42 +86,42 @@ def run_again(
     return x
 
 
-def segments(line: Line) -> Iterator[Segment]:
-    """Yield the layers up to each group of neurons and the pooling behind it, and the rest."""
+def segments(stages: Sequence[Stage]) -> Iterator[Segment]:
+    """Yield the stages up to each group of neurons and the pooling behind it, and the rest."""
     begin = 0
-    for place, (_, layer) in enumerate(line):
-        pooled = place + 1 < len(line) and isinstance(line[place + 1][1], _POOLS)
-        if (isinstance(layer, Neuron) and not pooled) or (
-            isinstance(layer, _POOLS) and place and isinstance(line[place - 1][1], Neuron)
-        ):
-            yield _segment(line, begin, place + 1)
-            begin = place + 1
-    if begin < len(line):
-        yield _segment(line, begin, len(line))
+    layers = [stage.layers for stage in stages]
+    for place, own in enumerate(layers, 1):
+        neurons = isinstance(own[-1][1], Neuron)
+        pooled_next = place < len(layers) and isinstance(layers[place][0][1], _POOLS)
+        behind = place > 1 and isinstance(layers[place - 2][-1][1], Neuron)
+        ends = isinstance(own[-1][1], _POOLS) and (len(own) > 1 or behind)
+        if ends or (neurons and not pooled_next):
+            yield _segment(stages[begin:place])
+            begin = place
+    if begin < len(stages):
+        yield _segment(stages[begin:])
 
 
-def _segment(line: Line, begin: int, end: int) -> Segment:
-    layers = line[begin:end]
-    return Segment(layers, all(_sees_one_step(layer) for _, layer in layers), line[:begin])
+def _segment(stages: Sequence[Stage]) -> Segment:
+    made = Segment(tuple(stages), True)
+    return made._replace(in_pieces=all(_sees_one_step(layer) for layer in made.layers))
 
 
 def _sees_one_step(layer: nn.Module) -> bool:
-    if type(layer) is Network:
-        return all(_sees_one_step(inner) for _, inner in layer.line())
-    return isinstance(layer, Neuron) or not isinstance(layer, TemporalLayer)
+    return not isinstance(layer, TemporalLayer) or layer.sees_one_step
 
 
-def _with_levels(layers: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[Segment, int | None]]:
+def _with_levels(stages: Sequence[Stage]) -> Iterator[tuple[Segment, int | None]]:
     """Yield the segments with what is known of their inputs; see `levels_behind`."""
     levels: int | None = None
-    for segment in segments(list(layers)):
+    for segment in segments(stages):
         yield segment, levels
-        levels = levels_behind([layer for _, layer in segment.layers], levels)
+        levels = levels_behind(segment.layers, levels)
 
 
 def _kept_small(
-    segment: Segment, levels: int | None, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
-) -> tuple[Tensor, NetworkState, Counts]:
+    segment: Segment, levels: int | None, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
+) -> tuple[Tensor, dict[str, Any], Counts]:
     """Run layers of which only the input is kept, as bytes where these hold it."""
     with nullcontext() if levels is None else kept_as_bytes(x, levels):
         return checkpoint(
@@ -144,11 +137,10 @@ def _kept_small(
 
 
 def _run(
-    segment: Segment, x: Tensor, state: NetworkState, lengths: Tensor | None, counted: bool
-) -> tuple[Tensor, NetworkState, Counts]:
-    after, counts = NetworkState(), Counts()
-    y = run_line(segment.layers, x, state, after, lengths, counts if counted else None, preceding=segment.preceding)
-    return y, after, counts
+    segment: Segment, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
+) -> tuple[Tensor, dict[str, Any], Counts]:
+    after, counts = dict[str, Any](), Counts()
+    return run_stages(segment.stages, x, state, after, lengths, counts if counted else None), after, counts
 
 
 def _add(counts: Counts | None, key: str, n: Tensor) -> None:
@@ -156,8 +148,8 @@ def _add(counts: Counts | None, key: str, n: Tensor) -> None:
         counts[key] = counts[key] + n if key in counts else n
 
 
-def _contexts(layers: Line) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), Again([layer for _, layer in layers])
+def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    return nullcontext(), Again(layers)
 
 
 class Again(AbstractContextManager[None]):

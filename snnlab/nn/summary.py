@@ -134,7 +134,7 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
             if has_weights(module)
         ]
     try:
-        with evaluation(network), plain_loops(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with evaluation(network), plain_loops(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             network(torch.zeros(num_steps, 1, *in_shape))
     finally:
         for hook in hooks:

@@ -37,6 +37,11 @@ class TemporalLayer(nn.Module):
         x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.
     """
 
+    @property
+    def sees_one_step(self) -> bool:
+        """Whether it sees one step after another, so that pieces of time give what the whole gives."""
+        return False
+
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         """Return the output of all steps and the state after the last.
 

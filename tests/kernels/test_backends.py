@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from snnlab.kernels import function
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import LIF, NEURONS, build_network
-from snnlab.nn.neurons.base import plain_loops, set_backend
+from snnlab.nn.neurons.base import backend_of, plain_loops, set_backend
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -56,11 +58,12 @@ def test_a_backend_that_does_not_exist_names_those_that_do() -> None:
         set_backend(LIF(1.0), "fast")  # pyright: ignore[reportArgumentType]
 
 
-def test_plain_loops_last_for_a_while() -> None:
+def test_plain_loops_last_for_a_while_and_in_this_thread_alone() -> None:
     neuron = LIF(1.0)
-    with plain_loops(neuron):
-        assert neuron.backend == "reference"
-    assert neuron.backend == "auto"
+    with plain_loops(), ThreadPoolExecutor(1) as other:
+        assert backend_of(neuron) == "reference"
+        assert other.submit(backend_of, neuron).result() == "auto"
+    assert backend_of(neuron) == neuron.backend == "auto"
 
 
 def test_a_network_is_built_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:

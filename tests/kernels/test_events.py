@@ -14,7 +14,6 @@ from torch import Tensor
 
 from snnlab.kernels import events
 from snnlab.nn import Network, build_network
-from snnlab.nn.fusion import take_events
 from snnlab.nn.neurons.base import set_backend
 
 Node = Mapping[str, Any]
@@ -47,7 +46,7 @@ def network(neuron: Node, pool: Node | None) -> Network:
     with torch.no_grad():
         built.get_parameter("conv1.weight").mul_(4.0)
     set_backend(built, "numba")
-    assert take_events(built)
+    built.configure(sparse_input="always")
     return built
 
 

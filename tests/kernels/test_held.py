@@ -10,7 +10,6 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from snnlab.kernels import events, spike_conv
 from snnlab.nn import Network, build_network
-from snnlab.nn.fusion import take_events
 from snnlab.nn.neurons.base import set_backend
 
 STEPS, BATCH = 6, 4
@@ -33,7 +32,7 @@ def network() -> Network:
     layers = {"conv1": conv, "n1": lif, "conv2": conv, "n2": lif}
     built = build_network(layers, in_shape=(2, 12, 12), dt=5.0).network
     set_backend(built, "numba")
-    assert take_events(built)
+    built.configure(sparse_input="always")
     return built
 
 

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from snnlab.nn import build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
 from snnlab.nn.windows import run_windows
 
 M_MMAP_THRESHOLD = -3
@@ -54,7 +53,7 @@ def train(
     network = build_network(layers, in_shape=tuple(in_shape), dt=10.0, num_steps=steps).network
     set_backend(network, backend)
     if pieces:
-        recompute(network, pieces)
+        network.configure(checkpoint_segments=pieces)
     x = torch.empty(steps, batch, *in_shape[1:], in_shape[0]).bernoulli_(0.035).movedim(-1, 2)
     changing = getattr(torch.optim, optimizer)(network.parameters(), lr=1e-3)
     for _ in range(3):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from snnlab.nn import build_network
 from snnlab.nn.fan_out import fan_out
-from snnlab.nn.recompute import recompute
 
 Layers = dict[str, dict[str, Any]]
 LIF = {"type": "lif", "tau_mem": 10.0}
@@ -63,10 +62,10 @@ def test_it_leaves_the_network_as_it_was() -> None:
     of = built(CONV)
     network = of.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    recompute(network, 2)
-    run, state = network.run, torch.get_rng_state()
+    network.configure(checkpoint_segments=2)
+    settings, state = network.run_settings, torch.get_rng_state()
     found = fan_out(of, (1, 9, 9))
-    assert network.run is run
+    assert network.run_settings == settings
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
     assert torch.equal(torch.get_rng_state(), state)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from snnlab.nn import LAYERS, build_network
 from snnlab.nn.footprint import Footprint, Held, Ledger, footprint, held_by
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
 
 Layers = dict[str, Any]
 
@@ -98,7 +97,7 @@ def predicted(
     built = build_network(layers, in_shape=in_shape, dt=10.0, num_steps=steps)
     set_backend(built.network, backend)
     if pieces:
-        recompute(built.network, pieces)
+        built.network.configure(checkpoint_segments=pieces)
     return footprint(built, in_shape, steps, batch, held_by(f"torch.optim.{optimizer}", {}), window)
 
 

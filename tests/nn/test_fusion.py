@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from snnlab.errors import SnnlabError
 from snnlab.nn import Network, build_network
-from snnlab.nn.fusion import Fused, fuse
 from snnlab.nn.network import NetworkState
 from snnlab.nn.neurons.base import set_backend
+from snnlab.nn.plan import FusedNeuron, Stage
 
 Node = Mapping[str, Any]
 
@@ -48,8 +48,14 @@ def network(neuron: Node, pool: Node, backend: str = "numba", *, fuses: bool = T
     built = build_network(layers, in_shape=SHAPE, dt=5.0).network
     with torch.no_grad():  # so that the neurons of the second layer spike too, whatever the pooling leaves of the first
         built.get_parameter("conv2.weight").mul_(10.0)
-    set_backend(built, backend, fuse=fuses)  # pyright: ignore[reportArgumentType]
+    set_backend(built, backend)  # pyright: ignore[reportArgumentType]
+    built.configure(fuse=fuses)
     return built
+
+
+def stages(net: Network) -> dict[str, Stage]:
+    """Return what runs, by name."""
+    return {stage.name: stage for stage in net.plan(frames()).stages}
 
 
 def frames() -> Tensor:
@@ -105,12 +111,13 @@ def test_gradients_do_not_depend_on_the_threads(threads: int) -> None:
 
 def test_names_and_state_dict_stay_and_only_the_pair_is_one() -> None:
     net = network(NEURONS["lif"], POOLS["max"])
-    ways = dict(fuse(net.line()))
+    net.configure(sparse_input="never")
+    ways = stages(net)
     assert list(ways) == ["conv1", "n1", "conv2", "n2", "flatten"]
-    assert isinstance(ways["n1"], Fused)
-    assert ways["n1"].pooling is net.get_submodule("pool1")
-    assert ways["n1"].overwrites
-    assert isinstance(ways["n2"], Fused)
+    assert isinstance(ways["n1"], FusedNeuron)
+    assert ways["n1"].pooling == ("pool1", net.get_submodule("pool1"))
+    assert ways["n1"].inplace
+    assert isinstance(ways["n2"], FusedNeuron)
     assert ways["n2"].pool is None
     assert [name for name, _ in net.line()] == ["conv1", "n1", "pool1", "conv2", "n2", "flatten"]
     assert net.state_dict().keys() == network(NEURONS["lif"], POOLS["max"], "reference").state_dict().keys()
@@ -133,7 +140,7 @@ def test_a_layer_with_a_hook_runs_by_itself_and_sees_what_it_always_sees(hooked:
 
 def test_it_can_be_switched_off() -> None:
     net = network(NEURONS["lif"], POOLS["max"], fuses=False)
-    assert [name for name, _ in fuse(net.line())] == [name for name, _ in net.line()]
+    assert list(stages(net)) == [name for name, _ in net.line()]
 
 
 @pytest.mark.parametrize(
@@ -148,9 +155,6 @@ def test_it_can_be_switched_off() -> None:
 def test_a_pooling_of_another_kind_runs_unfused_and_says_so(
     settings: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from snnlab.nn import fusion
-
-    fusion._say.cache_clear()
     net = network(NEURONS["lif"], {**POOLS["max"], **settings})
     with caplog.at_level(logging.DEBUG, logger="snnlab"):
         y, _ = net(frames())
@@ -202,6 +206,6 @@ def test_a_user_s_own_convolution_keeps_its_output() -> None:
             return self.kept
 
     net = network(NEURONS["lif"], POOLS["max"])
-    ways = dict(fuse([("conv1", Mine(2, 6, 3)), ("n1", net.get_submodule("n1"))]))
-    assert isinstance(ways["n1"], Fused)
-    assert not ways["n1"].overwrites
+    ways = stages(Network({"conv1": Mine(2, 6, 3), "n1": net.get_submodule("n1")}))
+    assert isinstance(ways["n1"], FusedNeuron)
+    assert not ways["n1"].inplace

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from snnlab.event_frames import EventFrames
 from snnlab.kernels.events import find
 from snnlab.nn import Network, build_network
-from snnlab.nn.fusion import Fused, fuse, take_events
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
+from snnlab.nn.plan import FusedEvents
 
 Node = Mapping[str, Any]
 
@@ -56,9 +55,14 @@ def network(convolution: Node, neuron: Node, pool: Node | None, *, events: bool)
         for parameter in built.get_submodule("conv1").parameters():
             parameter.copy_((torch.randn(parameter.shape) * 8).round() / 8)
     set_backend(built, "numba")
-    if events:
-        assert take_events(built)
+    built.configure(sparse_input="always" if events else "never")
     return built
+
+
+def on_events(net: Network) -> bool:
+    """Return whether a network would begin on events if it were asked to."""
+    net.configure(sparse_input="always")
+    return any(isinstance(stage, FusedEvents) for stage in net.plan(frames()).stages) or net.takes_lists
 
 
 def frames() -> Tensor:
@@ -125,11 +129,10 @@ def test_without_gradients_it_is_the_same_too() -> None:
 
 def test_convolution_neuron_and_pooling_are_one() -> None:
     net = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True)
-    ways = dict(fuse(net.line()))
-    assert list(ways) == ["n1"]
-    assert isinstance(ways["n1"], Fused)
-    assert ways["n1"].convolution is net.get_submodule("conv1")
-    assert ways["n1"].pooling is net.get_submodule("pool1")
+    (stage,) = net.plan(frames()).stages
+    assert isinstance(stage, FusedEvents)
+    assert stage.name == "n1"
+    assert stage.layers == tuple(net.line())
 
 
 def test_frames_that_ask_for_gradients_get_them() -> None:
@@ -164,7 +167,7 @@ def test_a_convolution_of_another_kind_is_none_for_events(convolution: Node) -> 
     net = build_network(
         {"conv1": {"type": "conv2d", "out_channels": 6, **convolution}, "n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0
     )
-    assert not take_events(net.network)
+    assert not on_events(net.network)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_frames_that_a_convolution_refuses_are_refused_in_its_words(frame: tuple
 
 def test_a_network_of_one_layer_is_none_for_events() -> None:
     net = build_network({"n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0).network
-    assert not take_events(net)
+    assert not on_events(net)
 
 
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
@@ -217,7 +220,7 @@ def test_whoever_cannot_take_lists_gets_the_frames() -> None:
     assert torch.equal(lists.dense, frames())
     plain = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=False)
     again, hooked = (network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True) for _ in range(2))
-    recompute(again, 2)
+    again.configure(checkpoint_segments=2)
     hooked.get_submodule("conv1").register_forward_hook(lambda *_: None)
     for net in (plain, again, hooked):
         assert not net.takes_lists

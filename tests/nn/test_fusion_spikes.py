@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from snnlab.kernels import spike_conv
 from snnlab.nn import Network, build_network
-from snnlab.nn.fusion import OnSpikes, fuse
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
+from snnlab.nn.plan import SpikeConvolution
 
 Node = Mapping[str, Any]
 
@@ -53,13 +52,19 @@ def network(between: Mapping[str, Node], conv2: Node = CONV, *, fuses: bool = Tr
         for name in ("conv1", "conv2"):
             weight = built.get_submodule(name).get_parameter("weight")
             weight.copy_((torch.randn(weight.shape) * 8).round() / 8)
-    set_backend(built, "numba", fuse=fuses)
+    set_backend(built, "numba")
+    built.configure(fuse=fuses, sparse_input="never")
     return built
+
+
+def frames() -> Tensor:
+    """Return frames of events."""
+    return (torch.rand(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.1).float()
 
 
 def answer(net: Network) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Return outputs, counts and gradients."""
-    x = (torch.rand(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.1).float()
+    x = frames()
     counts: dict[str, Tensor] = {}
     y, _ = net(x, counts=counts)
     (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
@@ -70,8 +75,7 @@ def answer(net: Network) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
 def test_it_is_the_same_network(between: Mapping[str, Node], pieces: int, always: list[bool]) -> None:
     net, plain = network(between), network(between, fuses=False)
-    if pieces:
-        recompute(net, pieces)
+    net.configure(checkpoint_segments=pieces)
     y, counts, gradients = answer(net)
     assert always
     expected, of_counts, of_gradients = answer(plain)
@@ -86,12 +90,11 @@ def test_it_is_the_same_network(between: Mapping[str, Node], pieces: int, always
 
 def test_the_neuron_is_the_one_that_spikes_before_it() -> None:
     net = network(BETWEEN["max pooling"])
-    ways = dict(fuse(net.line()))
+    ways = {stage.name: stage for stage in net.plan(frames()).stages}
     assert list(ways) == ["conv1", "n1", "conv2", "n2"]
-    assert isinstance(ways["conv2"], OnSpikes)
-    assert ways["conv2"].convolution is net.get_submodule("conv2")
-    assert ways["conv2"].neuron is net.get_submodule("n1")
-    assert not isinstance(ways["conv1"], OnSpikes)
+    assert isinstance(ways["conv2"], SpikeConvolution)
+    assert ways["conv2"].layer is net.get_submodule("conv2")
+    assert not isinstance(ways["conv1"], SpikeConvolution)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_the_neuron_is_the_one_that_spikes_before_it() -> None:
 )
 def test_other_inputs_and_convolutions_stay_as_they_are(between: Mapping[str, Node], conv2: Node) -> None:
     net = network(between, conv2)
-    assert not any(isinstance(way, OnSpikes) for _, way in fuse(net.line()))
+    assert not any(isinstance(stage, SpikeConvolution) for stage in net.plan(frames()).stages)
 
 
 def test_a_convolution_with_a_hook_sees_what_it_always_sees(always: list[bool]) -> None:

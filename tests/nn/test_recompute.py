@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from snnlab.kernels.function import Backend
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute, segments
+from snnlab.nn.recompute import Segment, segments
 
 Layers = Mapping[str, Mapping[str, Any]]
 
@@ -46,8 +46,7 @@ def network(layers: Layers, pieces: int | None) -> Network:
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             parameter.mul_(3.0 if name.startswith("conv2") else 1.0)
-    if pieces is not None:
-        recompute(built, pieces)
+    built.configure(checkpoint_segments=pieces or 0)
     return built
 
 
@@ -80,19 +79,24 @@ def test_it_is_the_same_network(layers: Layers, pieces: int, lengths: Tensor | N
         assert float((found[name] - part).abs().max() / largest) < 1e-4, name
 
 
+def parts(name: str) -> list[Segment]:
+    """Return the segments of a network."""
+    return list(segments(network(NETWORKS[name], None).plan(torch.zeros(STEPS, BATCH, *SHAPE)).stages))
+
+
 def test_a_segment_ends_behind_neurons_and_their_pooling() -> None:
-    names = [[name for name, _ in s.layers] for s in segments(list(network(NETWORKS["conv"], None).line()))]
+    names = [[name for stage in each.stages for name, _ in stage.layers] for each in parts("conv")]
     assert names == [["conv1", "n1", "pool1"], ["conv2", "n2"], ["flatten", "out", "readout"]]
 
 
 @pytest.mark.parametrize(("name", "cut"), [("norm", [False, True]), ("dropout", [True, False, True])])
 def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]) -> None:
-    assert [segment.in_pieces for segment in segments(list(network(NETWORKS[name], None).line()))] == cut
+    assert [segment.in_pieces for segment in parts(name)] == cut
 
 
-def test_no_piece_is_refused() -> None:
-    with pytest.raises(ValueError, match="pieces of time are at least 1, got 0"):
-        recompute(network(NETWORKS["conv"], None), 0)
+def test_fewer_than_no_pieces_are_refused() -> None:
+    with pytest.raises(ValueError, match="checkpoint_segments must be 0 or more, got -1"):
+        network(NETWORKS["conv"], -1)
 
 
 @pytest.mark.parametrize("name", ["conv", "norm"])
@@ -134,7 +138,6 @@ import sys
 from pathlib import Path
 import torch
 from snnlab.nn import build_network
-from snnlab.nn.recompute import recompute
 from snnlab.training.heap import keep_heap
 
 keep_heap()
@@ -144,8 +147,7 @@ layers = {"conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5}, "n1
           "out": {"type": "linear", "out_features": 10}, "readout": {"type": "li"}}
 net = build_network(layers, in_shape=(2, 34, 34), dt=1.0).network
 pieces = int(sys.argv[1])
-if pieces:
-    recompute(net, pieces)
+net.configure(checkpoint_segments=pieces)
 
 def peak(key):
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith(key))

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.nn import Network, build_network
-from snnlab.nn.recompute import recompute
 from snnlab.nn.windows import run_windows
 
 Layers = Mapping[str, Mapping[str, Any]]
@@ -162,7 +161,7 @@ def test_it_goes_with_what_is_computed_again_in_pieces() -> None:
     for pieces in (None, 2):
         net = network(NETWORKS["conv"])
         if pieces is not None:
-            recompute(net, pieces)
+            net.configure(checkpoint_segments=pieces)
         loss_of(run_windows(net, frames(), 5)).backward()
         found.append(gradients(net))
     same(*found, exactly=False)

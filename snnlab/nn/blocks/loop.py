@@ -18,7 +18,8 @@ from snnlab.nn.blocks.within import Context, Layers, children
 from snnlab.nn.build import Shape
 from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.network import Network, NetworkState, run_layer, run_line, zero_past_end
+from snnlab.nn.network import Network, NetworkState, zero_past_end
+from snnlab.nn.plan import Stage, run_stage
 from snnlab.nn.temporal import Counts
 
 
@@ -31,12 +32,11 @@ class _Way(NamedTuple):
     shape: Shape
 
 
-class _Stage(NamedTuple):
+class _Within(NamedTuple):
     """A layer within the feedback, and the ways that end at its input and begin at its output."""
 
-    name: str
-    layer: nn.Module
-    ends: list[tuple[str, nn.Module]]
+    stage: Stage
+    ends: list[Stage]
     begins: list[str]
 
 
@@ -97,10 +97,10 @@ class Loop(Network):
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps; see `TemporalLayer`."""
         line, before, after = list(self.line()), self.known(state), NetworkState()
-        x = run_line(line[: self._first], x, before, after, lengths, counts)
+        x = self.run_line(line[: self._first], x, before, after, lengths, counts)
         x, inner = self._run_steps(line[self._first : self._last + 1], x, before, lengths, counts)
         after |= inner
-        x = run_line(line[self._last + 1 :], x, before, after, lengths, counts)
+        x = self.run_line(line[self._last + 1 :], x, before, after, lengths, counts)
         return zero_past_end(x, lengths), after
 
     def _run_steps(
@@ -112,7 +112,7 @@ class Loop(Network):
         counts: Counts | None,
     ) -> tuple[Tensor, NetworkState]:
         """Run the layers within the feedback one step after another; return their output and state."""
-        stages = self._stages(line)
+        within = self._within(line)
         state = {name: before[name] for name, _ in line if name in before}
         for way in self.ways:
             rest = FeedbackState(x.new_zeros(x.shape[1], *way.shape), None)
@@ -120,20 +120,19 @@ class Loop(Network):
         outputs = []
         for x_t, valid in zip(x.split(1), _valid_in_step(lengths, x.shape[0]), strict=False):
             own: Counts | None = None if counts is None else {}
-            outputs.append(_run_step(stages, x_t, state, valid, own)[0])
+            outputs.append(_run_step(within, x_t, state, valid, own)[0])
             if counts is not None:
                 counts.update({key: counts[key] + n if key in counts else n for key, n in (own or {}).items()})
         outputs += [torch.zeros_like(outputs[0])] * (len(x) - len(outputs))  # past the end of all samples
         # Joining along the folded axis keeps channels-last memory.
         return torch.cat(outputs).unflatten(0, x.shape[:2]), state
 
-    def _stages(self, line: list[tuple[str, nn.Module]]) -> list[_Stage]:
+    def _within(self, line: list[tuple[str, nn.Module]]) -> list[_Within]:
         """Return the layers within the feedback, each with the ways that end and begin at it."""
         return [
-            _Stage(
-                name,
-                layer,
-                [(way.name, self.get_submodule(way.name)) for way in self.ways if way.target == name],
+            _Within(
+                Stage(name, layer),
+                [Stage(way.name, self.get_submodule(way.name)) for way in self.ways if way.target == name],
                 [way.name for way in self.ways if way.source == name],
             )
             for name, layer in line
@@ -141,17 +140,17 @@ class Loop(Network):
 
 
 def _run_step(
-    stages: list[_Stage], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
+    within: list[_Within], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
 ) -> Tensor:
-    """Run one step `[1, B, ...]` through the stages, and replace the parts of the state by those after it."""
-    for name, layer, ends, begins in stages:
-        for way, module in ends:
-            last: FeedbackState = state[way]
-            back, inner = run_layer(way, module, last.y[None], last.layers, valid, counts)
-            x, state[way] = x + back, last._replace(layers=inner)
-        x, after = run_layer(name, layer, x, state.get(name), valid, counts)
+    """Run one step `[1, B, ...]` through the layers, and replace the parts of the state by those after it."""
+    for stage, ends, begins in within:
+        for way in ends:
+            last: FeedbackState = state[way.name]
+            back, inner = run_stage(way, last.y[None], last.layers, valid, counts)
+            x, state[way.name] = x + back, last._replace(layers=inner)
+        x, after = run_stage(stage, x, state.get(stage.name), valid, counts)
         if after is not None:
-            state[name] = after
+            state[stage.name] = after
         for way in begins:
             state[way] = state[way]._replace(y=_kept(x[0], state[way].y, valid))
     return x

@@ -15,7 +15,7 @@ from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.within import Context, Layers, concat, fit, last_shape
 from snnlab.nn.build import Shape
 from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.network import Network, NetworkState, run_line, zero_past_end
+from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.nn.temporal import Counts
 
 Join = Literal["concat", "add"]
@@ -58,7 +58,7 @@ class Parallel(Network):
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps; see `TemporalLayer`."""
         before, after = self.known(state), NetworkState()
-        parts = [run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
+        parts = [self.run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
         y = concat(parts) if self.join == "concat" else sum(parts[1:], parts[0])
         return zero_past_end(y, lengths), after
 

@@ -14,7 +14,7 @@ from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.within import Context, Layers, children, concat, cure, fit, last_shape
 from snnlab.nn.build import Shape
 from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.network import Network, NetworkState, run_line, zero_past_end
+from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.nn.temporal import Counts
 
 Connect = Literal["add", "and", "iand", "concat"]
@@ -82,7 +82,7 @@ class Residual(Network):
         """Run all steps; see `TemporalLayer`."""
         branch, after = super().forward(x, state, lengths=lengths, counts=counts)
         way = [(name, self.get_submodule(name)) for name in self._beside]
-        x = run_line(way, x, state or {}, after, lengths, counts)
+        x = self.run_line(way, x, state or {}, after, lengths, counts)
         return zero_past_end(_JOIN[self.connect](x, branch), lengths), after
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -42,10 +43,6 @@ class Neuron(TemporalLayer, ABC):
     # Whether its step may round otherwise than the plain loop does, as with an exponential function.
     approximate: ClassVar[bool] = False
     backend: Backend = "auto"
-    # Whether it may pool its spikes on the way and work in its input's memory; see `fusion`.
-    fuses: bool = True
-    # Whether it and the convolution before it, a network's first, run on events; see `fusion.take_events`.
-    on_events: bool = False
 
     @abstractmethod
     def coefficients(self) -> Any:
@@ -58,6 +55,11 @@ class Neuron(TemporalLayer, ABC):
     @abstractmethod
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         """Return the output of one step and the state after it."""
+
+    @property
+    def sees_one_step(self) -> bool:
+        """Whether it sees one step after another: every neuron does."""
+        return True
 
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
@@ -101,7 +103,7 @@ class Neuron(TemporalLayer, ABC):
             state,
             rounded(self.coefficients(), x),
             lengths,
-            backend=self.backend,
+            backend=backend_of(self),
             count=self.spiking and counts is not None,
             pool=pool,
             inplace=inplace,
@@ -129,14 +131,13 @@ def rounded(coefficients: Any, like: Tensor) -> Any:
     return coefficients
 
 
-def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> None:
+def set_backend(network: nn.Module, backend: Backend) -> None:
     """Let all neurons of a network run with one backend.
 
     Args:
         network: The network, changed in place.
         backend: `auto`; `reference`, the plain loop; `numba`, rendered loops for the CPU; `triton`, rendered loops for
             NVIDIA's GPUs.
-        fuse: Whether a neuron may do the pooling behind it on the way, and work in the memory of its input.
 
     Raises:
         ValueError: if there is no such backend.
@@ -145,21 +146,26 @@ def set_backend(network: nn.Module, backend: Backend, *, fuse: bool = True) -> N
         raise ValueError(f"backend is one of {listing(get_args(Backend))}, got '{backend}'")
     for module in network.modules():
         if isinstance(module, Neuron):
-            module.backend, module.fuses = backend, fuse
+            module.backend = backend
+
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
 @contextmanager
-def plain_loops(module: nn.Module) -> Iterator[None]:
-    """Let the neurons in a module run by the plain loop for a while, which has nothing to compile for a few steps."""
-    neurons = [part for part in module.modules() if isinstance(part, Neuron)]
-    before: list[Backend] = [neuron.backend for neuron in neurons]
+def plain_loops() -> Iterator[None]:
+    """Let the neurons that this thread runs take the plain loop for a while: nothing is compiled for a few steps."""
+    token = _plain.set(True)
     try:
-        for neuron in neurons:
-            neuron.backend = "reference"
         yield
     finally:
-        for neuron, backend in zip(neurons, before, strict=True):
-            neuron.backend = backend
+        _plain.reset(token)
+
+
+def backend_of(neuron: Neuron) -> Backend:
+    """Return the backend that a neuron is to run with here; see `plain_loops`."""
+    # The compiler sees through no context variable.
+    return neuron.backend if torch.compiler.is_compiling() or not _plain.get() else "reference"
 
 
 def named_neurons(network: nn.Module) -> Iterator[tuple[str, Neuron]]:

@@ -16,7 +16,7 @@ from snnlab.kernels import function, recurrent
 from snnlab.kernels.function import Kernel, Output
 from snnlab.kernels.reference import unroll
 from snnlab.nn.layers.checks import per_axis, short, split_channels
-from snnlab.nn.neurons.base import Neuron, exact, rounded
+from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
 from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.time_constants import Constant
@@ -278,14 +278,14 @@ class Recurrent(Neuron):
     def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: Weights) -> Kernel | str:
         """Return what runs the neurons' step, or why the plain loop does."""
         by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
-        if not by_hand and self.backend in ("auto", "reference"):
+        if not by_hand and backend_of(self) in ("auto", "reference"):
             return "reference"
         if not by_hand:
             raise ValueError(
                 f"backend: {self.backend} needs a feedback whose derivative is written by hand, and no hook"
             )
         grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (state.s, *weights))
-        return function.kernel_for(self.neuron.step, x, state.neuron, k, backend=self.neuron.backend, grad=grad)
+        return function.kernel_for(self.neuron.step, x, state.neuron, k, backend=backend_of(self.neuron), grad=grad)
 
     def constants(self) -> list[Constant]:
         """Return the neurons' time constants."""

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.compat import ConvNd
-from snnlab.nn.fusion import Fused
-from snnlab.nn.network import Network, watched
+from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.operations.cells import BINARY, GRADED, cells_seen
 from snnlab.nn.operations.reach import Connection, Reach, reach
+from snnlab.nn.plan import FusedEvents, FusedNeuron, Stage, watched
 from snnlab.nn.summary import has_weights
 from snnlab.nn.temporal import OWN, Counts, valid_steps
 
@@ -120,23 +120,23 @@ class Operations:
 
     def __call__(
         self,
-        layer: nn.Module | Fused,
+        stage: Stage,
         x: Tensor,
         y: Tensor,
         state: Any,
         lengths: Tensor | None,
         counts: Counts | None,
     ) -> None:
-        """Count what one layer has done."""
+        """Count what one stage has done."""
         active: int | None = None
-        if isinstance(layer, Fused):
-            if layer.convolution is not None:
-                self._add(layer.convolution, x, lengths)
-            if layer.pooling is not None:
+        layer = stage.layer
+        if isinstance(stage, FusedNeuron):
+            if isinstance(stage, FusedEvents):
+                self._add(stage.first[1], x, lengths)
+            if stage.pooling is not None:
                 # Its outputs before the pooling are nowhere; it spikes once a step at most.
                 active = round(_own(counts).sum(dtype=torch.float64).item())
                 y = y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
-            layer = layer.neuron
         if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):

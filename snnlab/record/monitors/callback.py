@@ -24,7 +24,6 @@ from snnlab.diagnosis.weights import OUTPUT, change, norm, weight_groups
 from snnlab.events.frames import Batch, Mix
 from snnlab.events.targets import kind_of
 from snnlab.nn import Network
-from snnlab.nn.network import run_line
 from snnlab.nn.neurons.learned import learned
 from snnlab.nn.temporal import Counts
 from snnlab.seeds import Stream, derived_seed
@@ -157,7 +156,7 @@ def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | No
         reason = str(error).splitlines()[0]
         _log.warning("monitors: the network cannot be copied, so that its layers are not looked at (%s)", reason)
         return None
-    network.run = run_line  # computing again would show each layer's input twice
+    network.configure(checkpoint_segments=0)  # computing again would show each layer's input twice
     device = batch.x.device
 
     def objective(y: Tensor, counts: Counts) -> Tensor:

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from snnlab.events.frames import Batch, Mix
-from snnlab.nn.recompute import recompute
 from snnlab.record.monitors import callback
 from snnlab.record.monitors.callback import Monitors, first_of, look
 from snnlab.training.module import SpikingModule
@@ -101,7 +100,7 @@ class Looks(L.Callback):
         x = (torch.rand(6, 4, 2, 4, 5) < 0.5).float()
         batch = Batch(x, torch.tensor([6, 6, 3, 6]), torch.tensor([0, 1, 2, 0]), torch.arange(4))
         once = look(trainer, pl_module, batch, 2.0)
-        recompute(pl_module.network, 3)
+        pl_module.network.configure(checkpoint_segments=3)
         again = look(trainer, pl_module, batch, 2.0)
         assert once is not None
         assert again is not None

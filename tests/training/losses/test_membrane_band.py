@@ -16,7 +16,6 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.neurons.base import Neuron, set_backend
-from snnlab.nn.recompute import recompute
 from snnlab.nn.record import record
 from snnlab.nn.windows import run_windows
 from snnlab.training.losses import MembraneBand, Task
@@ -75,7 +74,7 @@ def gradients(net: Any, part: MembraneBand, run: Any = None) -> tuple[Tensor, di
 def test_value_and_gradient_are_those_of_a_loop_written_out(reset: str, backend: str, pieces: int, window: int) -> None:
     net, part = network({"type": "lif", "reset": reset}, backend)
     if pieces:
-        recompute(net, pieces)
+        net.configure(checkpoint_segments=pieces)
     found, grads = gradients(net, part, lambda x, **more: run_windows(net, x, window, **more))
     weight = net.fc.weight.detach().clone().requires_grad_()
     expected = by_hand(weight, reset, window)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import recompute
 from snnlab.training.losses import RateBand, SpikeBudget, Spikes, SynapticOperations, Task, Weights
 
 from .conftest import HIDDEN, LENGTHS, SPIKING, B, Given, K, T, bound, make_task
@@ -122,7 +121,7 @@ def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
     set_backend(built.network, backend)
     part.bind(Task(built, (1, 8, 8), 2.0, T, K))
     if pieces:
-        recompute(built.network, pieces)
+        built.network.configure(checkpoint_segments=pieces)
     x = (torch.rand(T, B, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3).float()
     counts: dict[str, Tensor] = {}
     y, _ = built.network(x, lengths=LENGTHS, counts=counts)
