@@ -147,7 +147,7 @@ layers = {"conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5}, "n1
           "out": {"type": "linear", "out_features": 10}, "readout": {"type": "li"}}
 net = build_network(layers, in_shape=(2, 34, 34), dt=1.0).network
 pieces = int(sys.argv[1])
-net.configure(checkpoint_segments=pieces)
+net.configure(checkpoint_segments=pieces, sparse_input="never")
 
 def peak(key):
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith(key))
