@@ -25,11 +25,11 @@ from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.data.module import EventDataModule
 from snnlab.events.frames import Batch
+from snnlab.heap import keep_heap
 from snnlab.nn import Network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
-from snnlab.training.heap import keep_heap
 
 ALPHA = 2.0  # of the arctangent; its height is alpha / 2
 CHECKED = 8  # recordings

@@ -15,10 +15,10 @@ from snnlab.config import assemble
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError
+from snnlab.heap import keep_heap
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.footprint import footprint, held_by
 from snnlab.training.finding import Found, RateRange, StepClock, Tried, available_memory, judge
-from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory
 from snnlab.training.module import SpikingModule
 

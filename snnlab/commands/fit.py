@@ -26,6 +26,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import write_json
+from snnlab.heap import keep_heap
 from snnlab.kernels.function import kernels_of
 from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
@@ -44,7 +45,6 @@ from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.divergence import DivergenceGuard
-from snnlab.training.heap import keep_heap
 from snnlab.training.memory import is_out_of_memory, smaller
 from snnlab.training.module import SpikingModule
 from snnlab.training.processes.ranks import Team

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from snnlab.data.settings import DataSettings
     from snnlab.nn import BuiltNetwork
 
-USAGE = """usage: snnlab show [RUN] [--figure FILE | --kernels] [--config-dir DIR] [OVERRIDES]
+USAGE = """usage: snnlab show [RUN] [--figure FILE | --plan | --kernels] [--config-dir DIR] [OVERRIDES]
 
 Show a network without reading data: its layers with shapes, parameters and operations, the memory of a training step,
 its neurons' constants at this dt, and what in it depends on dt. The overrides are those of snnlab train.
@@ -22,13 +22,14 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
   snnlab show outputs/NAME/TIME_SEED             the network of a run, as its config.yaml has it; time constants and
                                                  all else that neurons have learned, as in its chosen epoch
   snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
+  snnlab show --plan model=conv_lif              print which layers run together in training on the CPU, and by what
   snnlab show --kernels neuron=adlif             print the loops that its neurons run by, or why there are none
 """
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"), ("--kernels",))
+    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"), ("--plan", "--kernels"))
     figure = options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target
@@ -55,6 +56,15 @@ def main(arguments: list[str], started: float) -> int:
         settings = assemble.data_settings(experiment)
         built = assemble.network(experiment, settings)
         about_learned = None if run is None else learned_in(run, built)
+    if "--plan" in options:
+        from snnlab.nn.rendered import planned
+        from snnlab.record.tables import Table
+
+        with until_nobody_reads():
+            print(f"{experiment.name}: {experiment.data['type']}, {frames_text(settings)}")
+            rows = planned(built, settings.frame_shape)
+            Table(("layers", "run by"), rows, words=(0, 1), sentences=(1,)).print()
+        return 0
     if "--kernels" in options:
         from snnlab.nn.rendered import rendered
 

@@ -39,7 +39,8 @@ from snnlab.events.framing.kinds import Counts
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.plan import SPARSE, begins_on_events
+from snnlab.nn.plan import SparseInput, begins_on_events
+from snnlab.nn.stages import SPARSE
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings
 
@@ -82,7 +83,8 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     set_backend(built.network, experiment.backend)
-    built.network.configure(fuse=experiment.fuse)
+    sparse: dict[str, SparseInput] = {"frames": "never", "events": "always", "auto": "auto"}
+    built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.first_layer])
     if experiment.recompute < 0:
         raise ConfigError(f"recompute: must be a number of pieces of time, or 0, got {experiment.recompute}")
     built.network.configure(checkpoint_segments=experiment.recompute)

@@ -1,5 +1,6 @@
 """Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic."""
 
+from snnlab.heap import keep_heap as keep_heap
 from snnlab.nn import blocks as blocks
 from snnlab.nn import layers as layers
 from snnlab.nn import neurons as neurons

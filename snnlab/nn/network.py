@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from snnlab.compat import bare
 from snnlab.errors import listing
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.plan import Kind, Line, Plan, Plans, Settings, SparseInput, Stage, begins_on_events, run_stages
+from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
 from snnlab.nn.recompute import run_in_segments
+from snnlab.nn.stages import Line, Stage, run_stages
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
 
 NetworkState = dict[str, Any]

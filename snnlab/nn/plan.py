@@ -11,30 +11,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.compat import bare
-from snnlab.event_frames import EventFrames, dense
-from snnlab.kernels.function import Output, kernel_for, loops_run, resolve
+from snnlab.event_frames import EventFrames
+from snnlab.kernels.function import loops_run, resolve
 from snnlab.kernels.layout import Pool
-from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
-from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
+from snnlab.nn.neurons.base import Neuron, backend_of
+from snnlab.nn.stages import FusedEvents, FusedNeuron, Line, SpikeConvolution, Stage, takes
 
 log = logging.getLogger(__name__)
 
-Line = Sequence[tuple[str, nn.Module]]
 SparseInput = Literal["auto", "always", "never"]
-
-# Part of the cells of frames that hold events up to which a first convolution is faster event by event, and cells
-# below which it does not matter.
-SPARSE, SMALL = 0.06, 2**16
 
 # Kinds of input that a network keeps plans for; the oldest goes first.
 _MOST = 32
@@ -95,227 +88,6 @@ class Kind(NamedTuple):
         return cls(torch.Size(x.shape[2:]), like.dtype, like.device, last, listed, wants, grad, autocast, loops_run())
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One layer that runs by itself.
-
-    Attributes:
-        name: Its name, and that of its state and counts.
-        layer: The layer.
-        lays: Whether it puts the channels of its input side by side first.
-    """
-
-    name: str
-    layer: nn.Module
-    lays: bool = field(default=False, kw_only=True)
-
-    @property
-    def layers(self) -> Line:
-        """All layers that run here, in order."""
-        return ((self.name, self.layer),)
-
-    def run(
-        self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
-    ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
-        x = self.frames(x)
-        if isinstance(self.layer, TemporalLayer):
-            return self.layer(x, state, lengths=lengths, counts=counts)
-        return fold_time(self.layer, x), None
-
-    def frames(self, x: Tensor | EventFrames) -> Tensor:
-        """Return an input as a tensor, as it shall lie."""
-        return channels_last(dense(x)) if self.lays else dense(x)
-
-    def words(self) -> str:
-        """Return what runs it."""
-        if isinstance(self.layer, Neuron):
-            return "one loop"
-        return "its own code" if isinstance(self.layer, TemporalLayer) else "PyTorch, all steps as one batch"
-
-
-@dataclass(frozen=True)
-class SpikeConvolution(Stage):
-    """A convolution behind spikes, which multiplies those alone where they are few."""
-
-    layer: nn.Conv2d
-
-    def run(
-        self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
-    ) -> tuple[Tensor, Any]:
-        """Run all steps; the same as the layer, up to the rounding of its sums."""
-        # Here, because numba takes a second to import, which only who runs a network should wait for.
-        from snnlab.kernels.spike_conv import convolution
-
-        layer, x = self.layer, dense(x)
-        if not _takes(layer, torch.Size(x.shape[2:]), x.dtype):
-            return fold_time(layer, x), None
-        return fold_time(lambda frames: convolution(frames, layer.weight, layer.bias, _padding(layer)), x), None
-
-    def words(self) -> str:
-        """Return what runs it."""
-        return "a convolution of its spikes alone where these are few, else PyTorch's"
-
-
-@dataclass(frozen=True)
-class FusedNeuron(Stage):
-    """Neurons that also do the pooling behind them, or work in the memory of their input.
-
-    Attributes:
-        pooling: The pooling layer with its name, or None.
-        pool: What that does.
-        inplace: Whether the input's memory may be used.
-    """
-
-    layer: Neuron
-    pooling: tuple[str, nn.Module] | None
-    pool: Pool | None
-    inplace: bool
-
-    @property
-    def layers(self) -> Line:
-        """All layers that run here, in order."""
-        return ((self.name, self.layer), *([] if self.pooling is None else [self.pooling]))
-
-    def run(
-        self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
-    ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
-        return self._pooled(
-            self.layer.run(exact(self.frames(x)), state, lengths, counts, pool=self.pool, inplace=self.inplace)
-        )
-
-    def _pooled(self, done: Output) -> tuple[Tensor, Any]:
-        return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling[1], done.y)), done.state
-
-    def words(self) -> str:
-        """Return what runs it."""
-        return "one loop" + (" in the memory of its input" if self.inplace else "")
-
-
-@dataclass(frozen=True)
-class FusedEvents(FusedNeuron):
-    """A network's first convolution, the neurons behind it and their pooling, on the events of few cells.
-
-    Attributes:
-        first: The convolution with its name.
-        always: Whether however many cells hold events.
-    """
-
-    first: tuple[str, nn.Conv2d]
-    always: bool
-
-    @property
-    def layers(self) -> Line:
-        """All layers that run here, in order."""
-        return (self.first, *super().layers)
-
-    def run(
-        self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
-    ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
-        done = self._on_events(x, state, lengths, counts)
-        return super().run(fold_time(self.first[1], self.frames(x)), state, lengths, counts) if done is None else done
-
-    def _on_events(
-        self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
-    ) -> tuple[Tensor, Any] | None:
-        """Run all steps on events; None where these have to be frames."""
-        from snnlab.kernels import events
-
-        if isinstance(x, Tensor) and not self.always and (x.numel() < SMALL or not few_events(x)):
-            return None
-        like = x if isinstance(x, Tensor) else x.like
-        neuron, pool, convolution = self.layer, self.pool, self.first[1]
-        layer = events.Convolution(convolution.weight, convolution.bias, _padding(convolution))
-        drive = like.new_empty(1, x.shape[1], *layer.image(x.shape[2:]))
-        state = neuron.initial_state(drive[0]) if state is None else state
-        k, learns = rounded(neuron.coefficients(), like), any(part.requires_grad for part in convolution.parameters())
-        grad = torch.is_grad_enabled() and learns
-        found = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
-        if isinstance(found, str):
-            return None
-        if pool is not None and pool.kind == "max" and not found.traced.step.binary:
-            pool = None
-        count = neuron.spiking and counts is not None
-        done = events.run(found, x, layer, state, k, lengths, count=count, pool=pool)
-        if counts is not None and done.counts is not None:
-            counts[OWN] = done.counts
-        return self._pooled(done)
-
-    def words(self) -> str:
-        """Return what runs it."""
-        few = (
-            ""
-            if self.always
-            else f" where at most {SPARSE:.0%} of the cells hold any, else PyTorch's and then one loop"
-        )
-        return f"one loop over the events{few}"
-
-
-def few_events(x: Tensor) -> bool:
-    """Return whether few enough cells of frames hold events for a convolution that goes through these alone."""
-    return int(torch.count_nonzero(x)) <= SPARSE * x.numel()
-
-
-# Sees a stage with its input, its output, the state before, the lengths, and its own counts.
-Watch = Callable[[Stage, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
-
-
-@contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Let every stage of every network that this thread runs be seen, those in blocks too; a hook would unfuse some.
-
-    Args:
-        watch: What sees them; it must change nothing.
-    """
-    token = _watch.set(watch)
-    try:
-        yield
-    finally:
-        _watch.reset(token)
-
-
-def run_stage(
-    stage: Stage, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
-) -> tuple[Tensor, Any]:
-    """Run all steps through a stage; its counts stand under its name."""
-    own: Counts | None = None if counts is None else {}
-    y, after = stage.run(x, state, lengths, own)
-    # The compiler sees through layers, and through no context variable.
-    if not torch.compiler.is_compiling() and (watch := _watch.get()) is not None:
-        watch(stage, dense(x), y, state, lengths, own)
-    if counts is not None:
-        counts.update({f"{stage.name}.{key}" if key != OWN else stage.name: n for key, n in (own or {}).items()})
-    return y, after
-
-
-def run_stages(
-    stages: Sequence[Stage],
-    x: Tensor | EventFrames,
-    before: Mapping[str, Any],
-    after: dict[str, Any],
-    lengths: Tensor | None,
-    counts: Counts | None,
-) -> Tensor:
-    """Run all steps through stages in turn and return the output of the last.
-
-    Args:
-        stages: The stages.
-        x: Input of the first.
-        before: State before the first step, by layer.
-        after: A dict to fill with the state after the last step.
-        lengths: See `TemporalLayer`, as `counts`.
-        counts: A dict to fill, or None.
-    """
-    for stage in stages:
-        x, state = run_stage(stage, x, before.get(stage.name), lengths, counts)
-        if state is not None:
-            after[stage.name] = state
-    return dense(x)
-
-
 class Plan(NamedTuple):
     """How layers that are applied in order run.
 
@@ -328,17 +100,6 @@ class Plan(NamedTuple):
     kind: Kind
     stages: tuple[Stage, ...]
     apart: dict[str, str]
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Return frames with their channels side by side in memory, in the same memory where they are already.
-
-    Shape:
-        x: `[T, B, P, H, W]`.
-    """
-    if x.shape[2] == 1:  # of one channel torch takes any order for both, and convolutions look at the strides
-        return x.squeeze(2).unsqueeze(-1).movedim(-1, 2)
-    return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def make_plan(layers: Line, kind: Kind, settings: Settings, *, first: bool) -> Plan:
@@ -392,7 +153,7 @@ def _on_events(layers: Line, kind: Kind, settings: Settings, apart: dict[str, st
     assert isinstance(convolution, nn.Conv2d)
     if kind.sample is None or kind.wants_grad or kind.autocast is not None or not _renders(neuron, kind):
         return None
-    if not _takes(convolution, kind.sample, kind.dtype):
+    if not takes(convolution, kind.sample, kind.dtype):
         return None
     fused = _fused(layers, 1, apart)
     always = kind.listed or settings.sparse_input == "always"
@@ -465,19 +226,6 @@ def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     )
-
-
-def _padding(convolution: nn.Conv2d) -> tuple[int, int]:
-    assert not isinstance(convolution.padding, str)
-    return convolution.padding[0], convolution.padding[1]
-
-
-def _takes(convolution: nn.Conv2d, sample: torch.Size, dtype: torch.dtype) -> bool:
-    """Return whether frames are what a convolution takes; others it refuses by itself, and in its own words."""
-    if len(sample) != 3 or sample[0] != convolution.in_channels or dtype != convolution.weight.dtype:
-        return False
-    sizes = zip(sample[1:], _padding(convolution), convolution.kernel_size, strict=True)
-    return all(size + 2 * padding >= kernel for size, padding, kernel in sizes)
 
 
 class Plans:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.plan import Stage, run_stages
 from snnlab.nn.spike_bytes import kept_as_bytes, levels_behind
+from snnlab.nn.stages import Stage, run_stages
 from snnlab.nn.temporal import Counts, TemporalLayer
 
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)

@@ -1,32 +1,86 @@
-"""The loops that a network's neurons run by, as they are rendered; for whoever wants to read them."""
+"""What runs a network's layers, and the loops of its neurons as they are rendered; for whoever wants to read them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnlab.kernels.cpu import Form
-from snnlab.kernels.function import kernel_for
-from snnlab.nn.build import BuiltNetwork
+from snnlab.kernels.function import Kernel, kernel_for
+from snnlab.nn.blocks import Loop
+from snnlab.nn.build import BuiltNetwork, Shape
+from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, named_neurons, rounded
 from snnlab.nn.neurons.recurrent import Recurrent
+from snnlab.nn.plan import Kind, make_plan
+from snnlab.nn.stages import Line, Stage
 
 
 def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
     """Yield each neuron's loops, forward and backward, or why it has none, by the layer's name."""
     for name, layer in named_neurons(built.network):
-        neuron = layer.neuron if isinstance(layer, Recurrent) else layer
-        yield name, _text(neuron, torch.zeros(1, 1, *built.shapes.get(name, (1,)), requires_grad=True))
+        found = _kernel(layer, built.shapes.get(name, (1,)))
+        if isinstance(found, str):
+            yield name, found
+            continue
+        kernel, own = found
+        yield name, "\n" + "\n\n".join(kernel.traced.source(way, Form(own)).text for way in ("forward", "backward"))
 
 
-def _text(neuron: Neuron, x: Tensor) -> str:
+def planned(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:
+    """Return which layers run together in training on the CPU, and by what.
+
+    Args:
+        built: The network and its shapes.
+        in_shape: Frames of one sample at one step.
+    """
+    frames = torch.zeros(1, 1, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, as those of events
+    with torch.enable_grad():
+        return list(_rows(built.network, Kind.of(frames), built.shapes, ""))
+
+
+def _rows(network: Network, kind: Kind, shapes: Mapping[str, Shape], before: str) -> Iterator[tuple[str, str]]:
+    """Yield what runs the layers of a network, those of blocks with dotted names."""
+    for line, how in _lines(network):
+        first = type(network) is Network and not before
+        plan = make_plan(line, kind, network.run_settings, first=first)
+        for stage in plan.stages:
+            names = [f"{before}{name}" for name, _ in stage.layers]
+            yield ", ".join(names), how + _words(stage, shapes.get(f"{before}{stage.name}", (1,)), plan.apart)
+            if isinstance(stage.layer, Network):
+                yield from _rows(stage.layer, kind._replace(sample=None), shapes, f"{before}{stage.name}.")
+
+
+def _lines(network: Network) -> Iterator[tuple[Line, str]]:
+    """Yield the layers of a network that are planned together, and in words how they run beyond that."""
+    stepped = dict(network.stepped()) if isinstance(network, Loop) else dict[str, nn.Module]()
+    line = [(name, layer) for name, layer in network.line() if name not in stepped]
+    if line:
+        yield line, ""
+    known = {name for name, _ in line}
+    for name, layer in network.named_children():
+        if name not in known:
+            yield [(name, layer)], "step by step: " if name in stepped else ""
+
+
+def _words(stage: Stage, shape: Shape, apart: Mapping[str, str]) -> str:
+    """Return what runs a stage, and why it does not run with its neighbour."""
+    if isinstance(stage.layer, Network):
+        return stage.layer.connection() or "its layers, as below"
+    why = f"; not with the neurons before it: {apart[stage.name]}" if stage.name in apart else ""
+    plain = _kernel(stage.layer, shape) if isinstance(stage.layer, Neuron) else None
+    return (plain if isinstance(plain, str) else stage.words()) + why
+
+
+def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:
+    """Return what runs a neuron's step and the numbers of its own neurons, or in words why the plain loop does."""
+    neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+    x = torch.zeros(1, 1, *shape, requires_grad=True)
     k = rounded(neuron.coefficients(), x)
     kernel = kernel_for(neuron.step, x, neuron.initial_state(x[0]), k, backend=neuron.backend)
     if isinstance(kernel, str):
         return f"the plain loop, {'as asked for' if kernel == 'reference' else f'because of {kernel}'}"
     numbers = kernel.traced.numbers(k)
-    own = frozenset(name for name, value in numbers.items() if isinstance(value, Tensor) and value.numel() > 1)
-    sources = [kernel.traced.source(way, Form(own)).text for way in ("forward", "backward")]
-    return "\n" + "\n\n".join(sources)
+    return kernel, frozenset(name for name, value in numbers.items() if isinstance(value, Tensor) and value.numel() > 1)

@@ -65,6 +65,17 @@ def test_a_step_that_cannot_be_is_said_and_the_rest_is_shown(workplace: Path, sn
     assert cells(done.out, "norm")[1] == "batch_norm"
 
 
+def test_the_plan_says_what_runs_together_and_what_does_not(workplace: Path, snnlab: Snnlab):
+    done = snnlab("show", "--plan", "first_layer=events")
+    assert done.status == 0, done.err
+    rows = [re.split(r" {2,}", line.strip())[0] for line in done.out.splitlines()]
+    assert [row for row in rows if "conv" in row or "lif" in row][1:] == ["conv1, lif1, pool1", "conv2", "lif2, pool2"]
+    assert "one loop over the events " in done.out
+    done = snnlab("show", "--plan", "model=sew_resnet", "fuse=false")
+    assert "block2.shortcut.lif" in done.out
+    assert "lif1, pool1" not in done.out
+
+
 def test_it_leaves_nothing_behind_and_needs_no_data(workplace: Path, snnlab: Snnlab):
     assert snnlab("show", "data=nmnist", "data.root=nowhere", "data.download=false").status == 0
     assert not list(workplace.iterdir())

@@ -138,7 +138,7 @@ import sys
 from pathlib import Path
 import torch
 from snnlab.nn import build_network
-from snnlab.training.heap import keep_heap
+from snnlab.heap import keep_heap
 
 keep_heap()
 torch.set_num_threads(1)

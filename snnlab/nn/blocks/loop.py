@@ -19,7 +19,7 @@ from snnlab.nn.build import Shape
 from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network, NetworkState, zero_past_end
-from snnlab.nn.plan import Stage, run_stage
+from snnlab.nn.stages import Stage, run_stage
 from snnlab.nn.temporal import Counts
 
 

@@ -25,7 +25,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.operations.cells import BINARY, GRADED, cells_seen
 from snnlab.nn.operations.reach import Connection, Reach, reach
-from snnlab.nn.plan import FusedEvents, FusedNeuron, Stage, watched
+from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, watched
 from snnlab.nn.summary import has_weights
 from snnlab.nn.temporal import OWN, Counts, valid_steps
 

@@ -14,7 +14,7 @@ from snnlab.event_frames import EventFrames
 from snnlab.kernels.events import find
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.plan import FusedEvents
+from snnlab.nn.stages import FusedEvents
 
 Node = Mapping[str, Any]
 

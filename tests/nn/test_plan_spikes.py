@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snnlab.kernels import spike_conv
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.plan import SpikeConvolution
+from snnlab.nn.stages import SpikeConvolution
 
 Node = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from snnlab.errors import SnnlabError
 from snnlab.nn import Network, build_network
 from snnlab.nn.network import NetworkState
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.plan import FusedNeuron, Stage
+from snnlab.nn.stages import FusedNeuron, Stage
 
 Node = Mapping[str, Any]
 
