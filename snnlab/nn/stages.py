@@ -1,6 +1,6 @@
 """What runs the layers of a network: one by itself, or several that are fused.
 
-All numbers are those of the layers by themselves, bit for bit, but for the rounding of convolutions of events or spikes.
+All numbers are those of the layers by themselves, bit for bit, but for the rounding of what sums events or spikes.
 
 Axes: T steps, B samples, P channels, H rows, W columns.
 """
