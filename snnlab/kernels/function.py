@@ -487,7 +487,7 @@ def number_rows(call: Call, values: dict[str, Tensor | float]) -> tuple[dict[str
             own.add(name)
             given[name] = call.layout.of_neurons(value.detach(), call.sample).contiguous()
         else:
-            given[name] = value.detach() if isinstance(value, Tensor) else value
+            given[name] = value.detach().reshape(()) if isinstance(value, Tensor) else value
     return given, frozenset(own)
 
 
