@@ -84,7 +84,8 @@ class Network(TemporalLayer):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps through each layer in turn."""
-        before, after = self.known(state), NetworkState()
+        before = self.known(state)
+        after: NetworkState = {}
         lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
         if self.run is run_line:
             y = run_line(self.line(), x, before, after, lengths, counts)
