@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
+from torch.autograd import forward_ad
 from torch.nn.modules import module as of_all_modules
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNormNd  # noqa: F401  # above those of 1, 2 and 3 dimensions
 from torch.nn.modules.conv import _ConvNd as ConvNd
@@ -48,6 +50,24 @@ def graph_is_kept() -> bool:
     """Return whether the graph outlives the backward pass that runs, as with `retain_graph`; it may where none says."""
     keeps = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
     return keeps is None or keeps()
+
+
+def traced_by_torch() -> bool:
+    """Return whether one of torch's tools looks through what runs, at its operations, which must not depend on values.
+
+    They are `torch.compile`, `torch.export`, `torch.func`, forward-mode derivatives, and `torch.jit.trace`.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    if in_transform() or forward_ad._current_level >= 0:
+        return True
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def in_transform(*tensors: Tensor | None) -> bool:
+    """Return whether a transform of `torch.func` is at work, or one of some tensors is a batch of gradients."""
+    batched = (functorch.is_legacy_batchedtensor(part) for part in tensors if part is not None)
+    return functorch.peek_interpreter_stack() is not None or any(batched)
 
 
 def batches_that_stepped(trainer: Any) -> int:

@@ -12,6 +12,7 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from snnlab import compat
 
@@ -49,6 +50,38 @@ def test_every_part_has_a_test_here() -> None:
     names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     text = Path(__file__).read_text(encoding="utf-8")
     assert {name for name in names if f"compat.{name}" not in text} == set()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated")
+def test_torchs_tools_are_seen_while_they_look() -> None:
+    name, found = seen("how torch's tools are seen", "torch"), list[bool]()
+
+    def look(x: Tensor) -> Tensor:
+        found.append(compat.traced_by_torch())
+        return x + 1.0
+
+    look(torch.ones(2))
+    assert found == [False], name
+    torch.func.vmap(look)(torch.ones(2))
+    torch.func.grad(lambda x: look(x).sum())(torch.ones(2))
+    with forward_ad.dual_level():
+        look(forward_ad.make_dual(torch.ones(2), torch.ones(2)))
+    torch.jit.trace(look, (torch.ones(2),), check_trace=False)
+    assert found[1:] == [True] * 4, name
+    look(torch.ones(2))
+    assert not found[-1], name
+    assert torch.compile(lambda x: x + compat.traced_by_torch(), backend="eager")(torch.ones(1)) == 2.0, name
+
+
+def test_a_batch_of_gradients_is_seen_on_the_way_back() -> None:
+    found: list[bool] = []
+    x = torch.ones(2, requires_grad=True)
+    y = x * 2.0
+    y.register_hook(lambda grad: found.append(compat.in_transform(None, grad)))
+    torch.autograd.grad(y, x, torch.ones(2), retain_graph=True)
+    torch.autograd.grad(y, x, torch.eye(2), is_grads_batched=True, retain_graph=True)
+    torch.func.vmap(lambda one: torch.autograd.grad(y, x, one, retain_graph=True)[0])(torch.eye(2))
+    assert found == [False, True, True], seen("how a batch of gradients is seen", "torch")
 
 
 def test_hooks_are_seen_on_a_layer_and_on_all() -> None:

@@ -231,7 +231,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative()
+        refuse_second_derivative(*grads)
         layer: Layer = ctx.layer
         call, kept, many = layer.call, len(layer.call.step.keep), len(layer.call.names)
         all_saved = ctx.saved_tensors  # once: a checkpoint gives them no second time

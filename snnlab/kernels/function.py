@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.compat import graph_is_kept
+from snnlab.compat import graph_is_kept, in_transform, traced_by_torch
 from snnlab.errors import SnnlabError
 from snnlab.kernels import cpu, gpu
 from snnlab.kernels.layout import Layout, Pool
@@ -77,8 +77,8 @@ def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backe
         ValueError: if the one that is named cannot run there.
     """
     if backend == "auto":
-        if dtype not in EXACT or torch.compiler.is_compiling():
-            return "reference"  # the compiler sees through the plain loop, and not through a rendered one
+        if dtype not in EXACT or traced_by_torch():
+            return "reference"  # torch's tools look through the plain loop, and not through a rendered one
         if device.type in ("cpu", "meta"):
             return "numba"
         return "triton" if device.type == "cuda" and _has_triton() else "reference"
@@ -88,6 +88,8 @@ def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backe
         raise ValueError(f"backend: triton runs on NVIDIA's GPUs, and this is on {device}; set backend: auto")
     if backend == "triton" and not _has_triton():
         raise ValueError("backend: triton needs Triton: pip install triton; or set backend: auto")
+    if backend != "reference" and traced_by_torch():
+        raise ValueError(f"backend: {backend} is compiled, and torch's tools cannot look into it; set backend: auto")
     if backend != "reference" and dtype not in EXACT:
         raise ValueError(f"backend: {backend} runs in float32 and float64, not in {dtype}; set backend: auto")
     return backend
@@ -603,7 +605,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative()
+        refuse_second_derivative(*grads)
         call: Call = ctx.call
         kept, many = len(call.step.keep), len(call.names)
         saved = ctx.saved_tensors
@@ -614,17 +616,25 @@ class _Recurrence(torch.autograd.Function):
         return (None, None, dx, *way.states(call), *way.numbers(call, tensors))
 
 
-def refuse_second_derivative() -> None:
-    """Raise an error in a backward pass that shall be differentiated again.
+def refuse_second_derivative(*grads: Tensor | None) -> None:
+    """Raise an error in a backward pass that shall be differentiated again, or is given several gradients at once.
 
     PyTorch's `once_differentiable` raises when it is, and only where the gradient that arrives has a graph: after a
     loss that is linear in the spikes, a second derivative would silently miss this neuron's part.
 
+    Args:
+        grads: What arrives.
+
     Raises:
-        SnnlabError: if the pass runs with `create_graph`.
+        SnnlabError: if the pass runs with `create_graph`, or the gradients are a batch of them.
     """
     if torch.is_grad_enabled():
         raise SnnlabError(
             "the backward pass of a rendered loop cannot be differentiated again (create_graph); set backend: reference"
             " for second derivatives"
+        )
+    if in_transform(*grads):
+        raise SnnlabError(
+            "the backward pass of a rendered loop takes one gradient at a time (no vmap, no is_grads_batched); set"
+            " backend: reference for several at once"
         )

@@ -161,7 +161,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative()
+        refuse_second_derivative(*grads)
         layer, call, (gy, gs, *rest) = ctx.layer, ctx.layer.call, grads
         sent, weight, bias, *saved = ctx.saved_tensors
         weights, kept, many = layer.weights(weight, bias), len(call.step.keep), len(call.names)

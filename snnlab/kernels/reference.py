@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnlab.compat import traced_by_torch
 from snnlab.kernels.traced import mapped, numbers_of
 
 # Errors of a gradient, in the largest entry of it, beyond which a traced step is not what it was traced from.
@@ -31,8 +32,9 @@ def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor
     num_steps, batch = x.shape[:2]
     valid = valid_steps(lengths, num_steps, x)
     outputs = []
-    # Splitting and joining along the folded axis keeps channels-last memory.
-    for t, x_t in enumerate(x.flatten(0, 1).split(batch)):
+    # Splitting and joining along the folded axis keeps channels-last memory; a graph of any batch cannot say it.
+    steps = x.unbind() if traced_by_torch() else x.flatten(0, 1).split(batch)
+    for t, x_t in enumerate(steps):
         y, after = step(x_t, state, coefficients)
         if valid is not None:
             y = torch.where(valid[t], y, 0)
@@ -48,7 +50,9 @@ def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor 
     Shape:
         lengths: `[B]`; like: `[T, B, ...]`; returns bool `[T, B, 1, ...]`, ready to broadcast against `like`.
     """
-    if lengths is None or bool((lengths >= num_steps).all()):
+    if lengths is None:
+        return None
+    if not traced_by_torch() and bool((lengths >= num_steps).all()):
         return None
     valid = torch.arange(num_steps, device=lengths.device)[:, None] < lengths
     return valid.reshape(*valid.shape, *[1] * (like.dim() - 2))

@@ -112,7 +112,7 @@ class _Convolution(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, gy: Tensor
     ) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative()
+        refuse_second_derivative(gy)
         weight, x, *found = ctx.saved_tensors
         to_x, _, to_weight, to_bias, _ = ctx.needs_input_grad
         gy = gy.contiguous(memory_format=torch.channels_last)

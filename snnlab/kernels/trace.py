@@ -278,11 +278,18 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 class _WithSlope(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, at: Tensor, value: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(at)
-        ctx.slope = slope
+    def forward(at: Tensor, value: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> Tensor:
         return value(at)
+
+    # Apart from `forward`, as the transforms of torch.func want it.
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        at, _, ctx.slope = inputs
+        ctx.save_for_backward(at)
+        ctx.save_for_forward(at)
 
     # Written in differentiable operations, so that a second derivative is that of the slope.
     @staticmethod
@@ -291,13 +298,21 @@ class _WithSlope(torch.autograd.Function):
         return grads[0] * ctx.slope(at), None, None
 
 
+# A class of its own, since torch.compile takes no function with a derivative forward.
+class _WithSlopeForward(_WithSlope):
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        (at,) = ctx.saved_tensors
+        return tangents[0] * ctx.slope(at)
+
+
 def with_slope(value: Callable[[Any], Any], at: Any, slope: Callable[[Any], Any]) -> Any:
     """Return `value(at)`, whose derivative is taken to be `slope(at)`: a spike and its surrogate gradient.
 
     Both are called with a tensor, or with a symbol where a step is traced; gradients flow through `at` alone.
     """
     if not isinstance(at, Symbol):
-        return _WithSlope.apply(at, value, slope)
+        return (_WithSlope if torch.compiler.is_compiling() else _WithSlopeForward).apply(at, value, slope)
     of, along = value(at), slope(at)
     along = along.value if isinstance(along, Symbol) else at.graph.const(along)
     return at._made("given", of.value, at.value, along)

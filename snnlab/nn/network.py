@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from snnlab.compat import bare
+from snnlab.compat import bare, traced_by_torch
 from snnlab.errors import listing
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
@@ -128,7 +128,8 @@ class Network(TemporalLayer):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps through each layer in turn."""
-        before, after = self.known(state), NetworkState()
+        before = self.known(state)
+        after: NetworkState = {}
         lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
         y = self.run_line([*self.line()], x, before, after, lengths, counts, x_is_input=True)
         return zero_past_end(y, lengths), after
@@ -155,7 +156,7 @@ class Network(TemporalLayer):
             counts: A dict to fill, or None.
             x_is_input: Whether x is what a network is given and `layers` all that it does.
         """
-        if torch.compiler.is_compiling():  # it sees through the layers, and fuses by itself
+        if traced_by_torch():  # torch's tools look through each layer
             return run_stages([Stage(*each) for each in layers], x, before, after, lengths, counts)
         plan = self._plan(layers, Kind.of(x), x_is_input=x_is_input)
         segments = self.run_settings.checkpoint_segments

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from snnlab.errors import SnnlabError
 from snnlab.kernels.reference import valid_steps
 
 __all__ = ["ASIDE", "OWN", "Counts", "TemporalLayer", "fold_time", "only_spikes", "valid_steps"]
@@ -52,6 +53,17 @@ class TemporalLayer(nn.Module):
         if x is not None and x.shape[0] == 0:
             raise ValueError(f"{type(self).__name__} needs 1 step or more, x is [T, B, ...], got {list(x.shape)}")
         return super().__call__(*args, **kwargs)
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse `torch.jit.script`, which asks this first.
+
+        Raises:
+            SnnlabError: always.
+        """
+        raise SnnlabError(
+            f"torch.jit.script cannot read {type(self).__name__}, whose states are NamedTuples in dicts; use"
+            " torch.export.export(network, (x,))"
+        )
 
 
 def only_spikes(counts: Counts) -> Counts:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, listing
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.feedback import FeedbackState, LoopFeedback, as_nodes, build_feedback
@@ -96,7 +97,8 @@ class Loop(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps; see `TemporalLayer`."""
-        line, before, after = list(self.line()), self.known(state), NetworkState()
+        line, before = list(self.line()), self.known(state)
+        after: NetworkState = {}
         x = self.run_line(line[: self._first], x, before, after, lengths, counts)
         x, inner = self._run_steps(line[self._first : self._last + 1], x, before, lengths, counts)
         after |= inner
@@ -169,6 +171,8 @@ def _valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None
     """
     if lengths is None:
         return [None] * num_steps
+    if traced_by_torch():
+        return list((lengths - torch.arange(num_steps, device=lengths.device)[:, None]).clamp(0, 1))
     ends = [min(end, num_steps) for end in lengths.tolist()]
     steps = torch.arange(min(ends), max(1, *ends), device=lengths.device)
     return [None] * min(ends) + list((lengths - steps[:, None]).clamp(0, 1))

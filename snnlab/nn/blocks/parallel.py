@@ -57,7 +57,8 @@ class Parallel(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps; see `TemporalLayer`."""
-        before, after = self.known(state), NetworkState()
+        before = self.known(state)
+        after: NetworkState = {}
         parts = [self.run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
         y = concat(parts) if self.join == "concat" else sum(parts[1:], parts[0])
         return zero_past_end(y, lengths), after

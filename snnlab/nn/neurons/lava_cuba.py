@@ -161,16 +161,29 @@ def _kept(leak: Leak) -> int:
 
 
 class _Integrate(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
-        ctx.factor = kept / DECAY_SCALE
+    def forward(y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
         # Doubles hold these products exactly, so that cutting them is lava-dl's shift of 64-bit integers.
-        left = torch.trunc(torch.round(y.double() * scale) * ctx.factor)
+        left = torch.trunc(torch.round(y.double() * scale) * (kept / DECAY_SCALE))
         return ((left + torch.trunc(x * scale)) / scale).to(x.dtype)
+
+    # Apart from `forward`, as the transforms of torch.func want it.
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.factor = inputs[2] / DECAY_SCALE
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         return grads[0] * ctx.factor, grads[0], None, None
+
+
+# A class of its own, since torch.compile takes no function with a derivative forward.
+class _IntegrateForward(_Integrate):
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return tangents[0] * ctx.factor + tangents[1]
 
 
 def integrate(y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
@@ -181,4 +194,5 @@ def integrate(y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
     Shape:
         y, x: `[B, ...]`; returns the same.
     """
-    return _Integrate.apply(y, x, kept, scale)  # type: ignore[no-any-return]
+    function = _Integrate if torch.compiler.is_compiling() else _IntegrateForward
+    return function.apply(y, x, kept, scale)  # type: ignore[no-any-return]

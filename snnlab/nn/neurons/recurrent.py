@@ -277,8 +277,10 @@ class Recurrent(Neuron):
 
     def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: Weights) -> Kernel | str:
         """Return what runs the neurons' step, or why the plain loop does."""
+        if function.resolve(backend_of(self), x.device, x.dtype) == "reference":
+            return "reference"
         by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
-        if not by_hand and backend_of(self) in ("auto", "reference"):
+        if not by_hand and backend_of(self) == "auto":
             return "reference"
         if not by_hand:
             raise ValueError(
