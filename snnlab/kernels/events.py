@@ -33,10 +33,11 @@ from snnlab.kernels.function import (
     refuse_second_derivative,
 )
 from snnlab.kernels.layout import Layout, Pool
+from snnlab.kernels.vectors import LANES, add, load, multiply, splat, store
 from snnlab.threads import share
 
-# Numbers that are added at once; rows of a kernel have zeros behind them, so that whole ones may be taken.
-LANES, MANY_LANES = 16, 64
+# Numbers that are added at once where a row of the kernel has so many.
+MANY_LANES = 4 * LANES
 # Parts in which the gradient of a kernel is summed, whatever the number of threads.
 PARTS = 32
 # Neurons of a piece of the image where no pooling says how many.
@@ -74,17 +75,19 @@ class Convolution(NamedTuple):
             lines: Rows of the output in a piece.
         """
         features, _, width = self.image(frame)
-        # Its columns from the last to the first.
+        # Its columns from the last to the first, in rows of whole vectors.
         kernel = self.weight.detach().flip(3).permute(2, 1, 3, 0).flatten(2)
-        kernel = functional.pad(kernel, (0, LANES - 1 + -(kernel.shape[2] - 1) % LANES)).contiguous()
-        bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
+        kernel = functional.pad(kernel, (0, -kernel.shape[2] % LANES)).contiguous()
         taps, channels, across = kernel.shape
-        sizes = (frame[1], width, *self.padding, features, taps, self.weight.shape[3], channels, across)
+        # Lines of the output have room on either side, so that all columns of the kernel reach there.
+        margin = self.weight.shape[3] - 1
+        bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
+        row = functional.pad(bias.repeat(lines * (width + 2 * margin)), (0, across))
+        sizes = frame[1], *self.padding, features, taps, channels, across, (width + 2 * margin) * features
         offsets, *rest = events
-        row = bias.repeat(lines * width)
         return {
             "events": (offsets.reshape(-1), *rest, kernel.reshape(-1).numpy(), row.numpy()),
-            "geometry": tuple(map(int, sizes)),
+            "geometry": tuple(map(int, (*sizes, margin * features))),
             "size": np.uintp(lines),
             "channels": np.uintp(features),
             "width": np.uintp(width * features),
@@ -252,9 +255,8 @@ class _Recurrence(torch.autograd.Function):
                 again = forward(its, y, y, states[piece], tensors, inplace=False, more=more)
                 again.steps(0, last - first)
                 keep = again.keep
-            across = -(-weight.shape[3] * weight.shape[0] // LANES) * LANES
-            dkernel = weight.new_zeros(PARTS, weight.shape[2] * weight.shape[1] * across)
-            more |= {"dkernel": dkernel.view(-1), "across": across}
+            dkernel = weight.new_zeros(PARTS, more["events"][4].size)
+            more |= {"dkernel": dkernel.view(-1)}
             arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
             way = backward(its, keep, states[piece], tensors, arrived, again=True, more=more)
             way.steps(0, last - first)
@@ -277,111 +279,69 @@ Geometry = tuple[int, int, int, int, int, int, int, int, int]
 
 @njit(nogil=True, error_model="numpy")
 def convolve(
-    to: np.ndarray,
-    many: int,
-    offsets: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-    kernel: np.ndarray,
-    geometry: Geometry,
-    frame: int,
-    line: int,
+    to: np.ndarray, lines: int, events: Arrays, kernel: np.ndarray, geometry: Geometry, frame: int, line: int
 ) -> None:
-    """Add what the events of a frame bring to `many` neurons, which are whole rows of the image from `line` on."""
-    height, width, pad_y, pad_x, features, taps_y, taps_x, channels, across = geometry
+    """Add what the events of a frame bring to some lines of the output, of which the first is `line`."""
+    height, down, left, features, taps, channels, across, stride, _ = geometry
+    offsets, rows, columns, values = events
     begin = np.intp(frame) * (channels * height + 1)
-    for own in range(np.intp(many) // (width * features)):
+    for own in range(np.intp(lines)):
         # The frame's row that the kernel's first row meets; the events of all its rows follow one another.
-        top = np.intp(line) + own - pad_y
-        above, below = max(0, top), min(height, top + taps_y)
+        top = np.intp(line) + own - down
+        above, below = max(0, top), min(height, top + taps)
         for channel in range(channels if above < below else 0):
             row = begin + channel * height
             for e in range(offsets[row + above], offsets[row + below]):
-                left = columns[e] + pad_x - taps_x + 1
-                low, high = max(0, -left), min(taps_x, width - left)
-                at = np.uintp((own * width + left + low) * features)
-                of = np.uintp(((rows[e] - top) * channels + channel) * across + low * features)
-                value, count = values[e], np.uintp((high - low) * features)
-                if high < taps_x:
-                    for n in range(count):
-                        to[at + n] += value * kernel[of + n]
-                    continue
-                # Behind the kernel's row are zeros. Loops of a fixed length become whole vectors.
-                part = np.uintp(0)
-                while part + np.uintp(MANY_LANES) < count + np.uintp(LANES):
-                    for n in range(np.uintp(MANY_LANES)):
-                        to[at + part + n] += value * kernel[of + part + n]
-                    part += np.uintp(MANY_LANES)
-                while part < count:
-                    for n in range(np.uintp(LANES)):
-                        to[at + part + n] += value * kernel[of + part + n]
-                    part += np.uintp(LANES)
-
-
-@njit(nogil=True, error_model="numpy")
-def stride_of(geometry: Geometry) -> int:
-    """Return the length of a line of gradients with zeros on either side."""
-    _, width, _, _, features, _, taps_x, _, _ = geometry
-    return (width + 2 * (taps_x - 1)) * features
-
-
-@njit(nogil=True, error_model="numpy")
-def beside_size(lines: int, geometry: Geometry) -> int:
-    """Return the numbers that so many lines of gradients take, with some to spare."""
-    return int(np.intp(lines) + 1) * stride_of(geometry) + 4 * LANES
-
-
-@njit(nogil=True, error_model="numpy")
-def lay_out(beside: np.ndarray, row: np.ndarray, many: int, line: int, geometry: Geometry) -> None:
-    """Copy what arrives at the inputs of whole rows of the image, from `line` on, to their lines."""
-    _, width, _, _, features, _, taps_x, _, _ = geometry
-    long, margin, stride = width * features, (taps_x - 1) * features, stride_of(geometry)
-    for own in range(np.intp(many) // long):
-        at, of = np.uintp((np.intp(line) + own) * stride + margin), np.uintp(own * long)
-        for n in range(np.uintp(long)):
-            beside[at + n] = row[of + n]
+                at = own * stride + (columns[e] + left) * features
+                of = ((rows[e] - top) * channels + channel) * across
+                part = 0
+                while part + MANY_LANES <= across:
+                    product = multiply(splat(values[e], MANY_LANES), load(kernel, of + part, MANY_LANES))
+                    store(add(load(to, at + part, MANY_LANES), product), to, at + part)
+                    part += MANY_LANES
+                while part < across:
+                    product = multiply(splat(values[e], LANES), load(kernel, of + part, LANES))
+                    store(add(load(to, at + part, LANES), product), to, at + part)
+                    part += LANES
 
 
 @njit(nogil=True, error_model="numpy")
 def correlate(
     to: np.ndarray,
     start: int,
-    across: int,
     beside: np.ndarray,
     line: int,
     many: int,
-    offsets: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
+    events: Arrays,
     geometry: Geometry,
     frame: int,
 ) -> None:
-    """Add to a kernel's gradient, from `start` on, what `many` rows of the image have of a frame's events."""
-    height, _, pad_y, pad_x, features, taps_y, _, channels, _ = geometry
-    stride, first = stride_of(geometry), np.intp(frame) * (channels * height + 1)
-    for tap in range(taps_y):
+    """Add to a kernel's gradient, from `start` on, what `many` lines of the output have of a frame's events."""
+    height, down, left, features, taps, channels, across, stride, _ = geometry
+    offsets, rows, columns, values = events
+    first = np.intp(frame) * (channels * height + 1)
+    for tap in range(taps):
         # Of the frame's rows, the first is met by the first line.
-        row = np.intp(line) - pad_y + tap
+        row = np.intp(line) - down + tap
         above, below = max(0, row), min(height, row + np.intp(many))
-        base = pad_x * features - row * stride
+        base = left * features - row * stride
         for channel in range(channels if above < below else 0):
             begin, end = offsets[first + channel * height + above], offsets[first + channel * height + below]
-            at = np.uintp(start + (tap * channels + channel) * across)
-            part = np.uintp(0)
-            while part + np.uintp(MANY_LANES) <= np.uintp(across):
+            at, part = start + (tap * channels + channel) * across, 0
+            while part + MANY_LANES <= across:
+                total = load(to, at + part, MANY_LANES)
                 for e in range(begin, end):
-                    of = np.uintp(base + rows[e] * stride + columns[e] * features) + part
-                    for n in range(np.uintp(MANY_LANES)):
-                        to[at + part + n] += values[e] * beside[of + n]
-                part += np.uintp(MANY_LANES)
-            while part < np.uintp(across):
+                    arrived = load(beside, base + rows[e] * stride + columns[e] * features + part, MANY_LANES)
+                    total = add(total, multiply(splat(values[e], MANY_LANES), arrived))
+                store(total, to, at + part)
+                part += MANY_LANES
+            while part < across:
+                row_of = load(to, at + part, LANES)
                 for e in range(begin, end):
-                    of = np.uintp(base + rows[e] * stride + columns[e] * features) + part
-                    for n in range(np.uintp(LANES)):
-                        to[at + part + n] += values[e] * beside[of + n]
-                part += np.uintp(LANES)
+                    arrived = load(beside, base + rows[e] * stride + columns[e] * features + part, LANES)
+                    row_of = add(row_of, multiply(splat(values[e], LANES), arrived))
+                store(row_of, to, at + part)
+                part += LANES
 
 
 # -- The events in frames ---------------------------------------------------------------------------------------------

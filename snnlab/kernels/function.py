@@ -20,7 +20,8 @@ from torch import Tensor
 
 from snnlab.compat import graph_is_kept
 from snnlab.errors import SnnlabError
-from snnlab.kernels import cpu, gpu
+from snnlab.kernels import gpu
+from snnlab.kernels.emit import Form, in_memory
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.reference import difference, unroll
 from snnlab.kernels.trace import Step
@@ -389,9 +390,9 @@ def forward(
     """
     step, (num_steps, batch) = call.step, call.shape[:2]
     numbers, own = number_rows(call, call.values(tensors))
-    form = cpu.Form(own, call.pool.kind if call.pool else None, inplace, call.counting, events=more is not None)
+    form = Form(own, call.pool, inplace, call.counting, events=more is not None)
     there = {step.x: x, step.y: y}
-    there = {node: there[node] for node in cpu.in_memory(step, form)}
+    there = {node: there[node] for node in in_memory(step, form)}
     keep = [
         x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
         for at, node in enumerate(step.keep)
@@ -462,8 +463,7 @@ def backward(
     gn = rest.pop() if call.counting else None
     numbers, own = number_rows(call, call.values(tensors))
     inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and more is None
-    pool = call.pool.kind if call.pool else None
-    form = cpu.Form(own, pool, inplace, gn is not None, gy is not None, more is not None)
+    form = Form(own, call.pool, inplace, gn is not None, gy is not None, more is not None)
     dx = keep[0] if inplace else call.room(like, *(() if more is not None else (num_steps,)), batch)
     arriving = [call.copied(part, like) for part in rest]
     names = [name for name in step.to if name.startswith("d_")]
@@ -514,7 +514,7 @@ def loops_run() -> bool:
     return getattr(_running, "mode", None) != "off"
 
 
-def launched(call: Call, way: Way, form: cpu.Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
+def launched(call: Call, way: Way, form: Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
     """Return what runs a loop from one step to before another: `(begin, end, skip=0)`.
 
     Where the input or its gradient is in memory for the later steps alone, it begins with step `skip`.

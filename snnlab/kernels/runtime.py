@@ -130,7 +130,7 @@ def _written(path: Path, text: str) -> bool:
 def _surroundings() -> str:
     """Return what a compiled loop depends on besides its text."""
     here = Path(__file__).parent
-    files = [here / name for name in ("runtime.py", "compat.py", "events.py")]
+    files = [here / name for name in ("runtime.py", "compat.py", "events.py", "vectors.py")]
     texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
     return f"{numba.__version__} {llvmlite.__version__} {sorted(map(str, OPTIONS.items()))} noalias {texts}"
 
@@ -218,7 +218,7 @@ def _exp(x: Any) -> Any:
     return impl
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def pool(
     y: np.ndarray,
     to: int,
@@ -230,91 +230,53 @@ def pool(
     windows: int,
     largest: bool,
 ) -> None:
-    """Pool `size` rows of spikes: first what is below one another, then what is side by side."""
-    share = y.dtype.type(1.0 / (size * size))
+    """Pool `size` rows of spikes, a number that is known when it is compiled: what is below one another comes first."""
+    square = y.dtype.type(size * size)
     for n in range(width):
-        column[n] = s[n]
-    for line in range(np.uintp(1), size):
-        for n in range(width):
+        total = s[n]
+        for line in range(np.uintp(1), size):
             other = s[line * width + n]
-            column[n] = max(column[n], other) if largest else column[n] + other
-    if size == np.uintp(2):
-        for w in range(windows):
-            at, left = to + w * channels, (w + w) * channels
-            for n in range(channels):
-                one, other = column[left + n], column[left + channels + n]
-                y[at + n] = max(one, other) if largest else (one + other) * share
-        return
+            total = max(total, other) if largest else total + other
+        column[n] = total
     for w in range(windows):
         at, left = to + w * channels, w * size * channels
         for n in range(channels):
-            y[at + n] = column[left + n]
-        for k in range(np.uintp(1), size):
-            for n in range(channels):
+            total = column[left + n]
+            for k in range(np.uintp(1), size):
                 other = column[left + k * channels + n]
-                y[at + n] = max(y[at + n], other) if largest else y[at + n] + other
-        if not largest:
-            for n in range(channels):
-                y[at + n] /= y.dtype.type(size * size)
+                total = max(total, other) if largest else total + other
+            y[at + n] = total if largest else total / square
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def repeat(row: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int) -> None:
     """Write the share of each neuron in the gradient of one row of windows; what they leave over has none."""
-    share, square = row.dtype.type(1.0 / (size * size)), row.dtype.type(size * size)
+    square = row.dtype.type(size * size)
     for w in range(windows):
         at = of + w * channels
         for k in range(size):
             to = (w * size + k) * channels
-            if size == np.uintp(2):
-                for n in range(channels):
-                    row[to + n] = gy[at + n] * share
-            else:
-                for n in range(channels):
-                    row[to + n] = gy[at + n] / square
+            for n in range(channels):
+                row[to + n] = gy[at + n] / square
     for n in range(windows * size * channels, width):
         row[n] = 0
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def spread(
     row: np.ndarray, s: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int
 ) -> None:
     """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron."""
-    one, zero = row.dtype.type(1), row.dtype.type(0)
-    if size == np.uintp(2):
-        for w in range(windows):
-            at, left, right = of + w * channels, (w + w) * channels, (w + w) * channels + channels
-            for n in range(channels):
-                g, first = gy[at + n], s[left + n]
-                none = one - first
-                second = none * s[right + n]
-                none = none - second
-                third = none * s[width + left + n]
-                none = none - third
-                fourth = none * s[width + right + n]
-                row[left + n] = g * (first + (none - fourth))
-                row[right + n] = g * second
-                row[width + left + n] = g * third
-                row[width + right + n] = g * fourth
-        for n in range((windows + windows) * channels, width):
-            row[n] = zero
-            row[width + n] = zero
-        return
-    for at in range(size * width):
-        row[at] = zero
     for w in range(windows):
-        first = w * size * channels
-        # Until its end, the place of the window's first neuron holds whether none has fired yet.
+        at, first = of + w * channels, w * size * channels
         for n in range(channels):
-            row[first + n] = one - s[first + n]
-        for line in range(size):
-            for k in range(size):
-                at = line * width + first + k * channels
-                if line + k > np.uintp(0):
-                    for n in range(channels):
-                        fired = row[first + n] * s[at + n]
-                        row[first + n] -= fired
-                        row[at + n] = fired * gy[of + w * channels + n]
-        for n in range(channels):
-            row[first + n] = (s[first + n] + row[first + n]) * gy[of + w * channels + n]
+            g, none = gy[at + n], row.dtype.type(1) - s[first + n]
+            for k in range(np.uintp(1), size * size):
+                place = k // size * width + first + k % size * channels + n
+                fired = none * s[place]
+                none = none - fired
+                row[place] = fired * g
+            row[first + n] = (s[first + n] + none) * g
+    for line in range(size):
+        for n in range(windows * size * channels, width):
+            row[line * width + n] = 0

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.kernels.function import refuse_second_derivative
-from snnlab.kernels.spike_loops import CHUNK, LANES, convolve, correlate, count, fill, spread
+from snnlab.kernels.spike_loops import CHUNK, PIXELS, convolve, correlate, count, fill, spread
+from snnlab.kernels.vectors import LANES
 from snnlab.threads import ALONE, share
 
 # Part of the cells that are not zero from which on the dense convolution is about as fast, whatever the kernel; and
@@ -105,7 +106,8 @@ class _Convolution(torch.autograd.Function):
         y = x.new_empty(len(x), height, width, len(weight))
         kernel = _tiles(weight.detach()).numpy()
         offset = (weight.new_zeros(len(weight)) if bias is None else bias.detach()).contiguous().numpy()
-        share(partial(convolve, *spikes, kernel, offset, y.numpy(), x.shape[1], padding), len(x), x.numel())
+        loop = convolve(kernel.shape[3])
+        share(partial(loop, *spikes, kernel, offset, y.numpy(), x.shape[1], padding), len(x), x.numel())
         return y.permute(0, 3, 1, 2)
 
     @staticmethod
@@ -135,7 +137,8 @@ def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Ten
     parts = min(max(_ROOM // kernel.numel(), 4), 32)
     dkernels = kernel.new_zeros(parts, *kernel.shape)
     rows, channels = gy.permute(0, 2, 3, 1).numpy(), ctx.frames[1]
-    share(partial(correlate, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
+    loop = correlate(kernel.shape[3])
+    share(partial(loop, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
     tiles = dkernels.sum(0).unflatten(2, (weight.shape[3], channels))
     return tiles.permute(0, 4, 3, 1, 2).reshape(weight.shape)
 
@@ -168,8 +171,10 @@ def _wide(across: int) -> int:
 def _to_input(ctx: Any, weight: Tensor, gy: Tensor) -> Tensor:
     frames, channels, height, width = ctx.frames
     gx = gy.new_empty(frames, height, width * channels)
-    rows = gy.permute(0, 2, 3, 1).numpy()
-    share(partial(spread, rows, _chunks(weight).numpy(), gx.numpy(), channels, ctx.padding), frames, gy.numel())
+    rows, kernel = gy.permute(0, 2, 3, 1).numpy(), _chunks(weight).numpy()
+    # As few groups of pixels as can be, and those of as few pixels as then can be.
+    loop = spread(max(4, -(-gy.shape[3] // -(-gy.shape[3] // PIXELS))), kernel.shape[3])
+    share(partial(loop, rows, kernel, gx.numpy(), channels, ctx.padding), frames, gy.numel())
     return gx.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
 
 

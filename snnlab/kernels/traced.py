@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from snnlab.kernels import cpu, gpu
+from snnlab.kernels.emit import Form, Source
 from snnlab.kernels.guards import Guards
 from snnlab.kernels.trace import Step, UntraceableError, describe, trace, value_of
 
@@ -42,18 +43,18 @@ class Traced:
         given = numbers_of(k)
         return {name: value_of(node, given) for name, node in self.step.numbers.items()}
 
-    def source(self, way: Way, form: cpu.Form, device: ModuleType = cpu) -> cpu.Source:
+    def source(self, way: Way, form: Form, device: ModuleType = cpu) -> Source:
         """Return a loop as it is rendered by `cpu` or `gpu`."""
         return getattr(device, way)(self.step, form, self.title)
 
-    def loop(self, way: Way, form: cpu.Form) -> Any:
+    def loop(self, way: Way, form: Form) -> Any:
         """Return a loop for CPUs."""
         if (way, form) not in self._loops:
             source = self.source(way, form)
             self._loops[way, form] = _loop(source.text, f"{self.title}_{way}", way, tuple(source.arguments))
         return self._loops[way, form]
 
-    def kernel(self, way: Way, form: cpu.Form) -> tuple[Any, list[str]]:
+    def kernel(self, way: Way, form: Form) -> tuple[Any, list[str]]:
         """Return a kernel for GPUs, and the names of what it takes."""
         if (gpu, way, form) not in self._loops:
             source = self.source(way, form, gpu)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from snnlab.kernels.cpu import Form
+from snnlab.kernels.emit import Form
 from snnlab.kernels.function import kernel_for
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron, named_neurons, rounded
