@@ -29,6 +29,7 @@ from snnlab.files import write_json
 from snnlab.kernels.function import kernels_of
 from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.rendered import rounding_otherwise
 from snnlab.record.earlier_results import archive_result, search_of
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
@@ -182,6 +183,7 @@ def _numerics(experiment: Experiment, built: BuiltNetwork, data: EventDataModule
     return {
         "backend": backend,
         "kernels": kernels_of(experiment.backend),
+        "approximate": rounding_otherwise(built, backend),
         "first_layer": first_layer,
         "heap_kept": heap_kept,
         "precision": str(trainer.precision),

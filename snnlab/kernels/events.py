@@ -23,15 +23,7 @@ from torch.nn import functional
 from snnlab.compiled import compiled
 from snnlab.event_frames import EventFrames
 from snnlab.event_lists import BITS, Places, list_cells, places_of
-from snnlab.kernels.function import (
-    Call,
-    Kernel,
-    Output,
-    backward,
-    called,
-    forward,
-    refuse_second_derivative,
-)
+from snnlab.kernels.function import Backward, Call, Forward, Given, Grads, Kernel, Output, called, gone_through
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.vectors import LANES, add, load, multiply, splat, store
 from snnlab.threads import share
@@ -116,26 +108,70 @@ class Layer(NamedTuple):
     ends: tuple[int, ...]
 
     @property
-    def lines(self) -> int:
-        """Rows of the image in a piece: those that a window of the pooling covers."""
-        channels, _, width = self.call.sample
-        return max(1, PIECE // (width * channels)) if self.call.pool is None else self.call.pool.size
+    def pieces(self) -> list[tuple[int, int]]:
+        """The pieces of time, each from a step to before another."""
+        return list(pairwise((0, *self.ends)))
 
-    def of_steps(self, first: int, last: int) -> Call:
-        """Return the run of some steps."""
-        call = self.call
+    def of_steps(self, own: Sequence[Any], first: int, last: int) -> tuple[Call, dict[str, Any]]:
+        """Return the run of some steps, and what its loops are given of the convolution and the events."""
+        call, (weight, bias, *events) = self.call, own
+        batch, (channels, _, width) = call.shape[1], call.sample
         steps = None if call.steps is None else (call.steps - first).clamp(0, last - first)
-        return call._replace(shape=torch.Size((last - first, *call.shape[1:])), steps=steps)
-
-    def given(self, convolution: Convolution, events: Arrays, first: int, last: int) -> dict[str, Any]:
-        """Return what loops are given for some steps."""
-        offsets, *rest = events
-        batch, (channels, _, width) = self.call.shape[1], self.call.sample
-        given = convolution.given((offsets[first * batch : last * batch], *rest), self.frame, self.lines)
-        piece = self.lines * width * channels
+        offsets, *rest = (part.numpy() for part in events)
+        # Rows of the image in a piece: those that a window of the pooling covers.
+        lines = max(1, PIECE // (width * channels)) if call.pool is None else call.pool.size
+        convolution = Convolution(weight, bias, self.padding)
+        given = convolution.given((offsets[first * batch : last * batch], *rest), self.frame, lines)
+        piece = lines * width * channels
         # As many tasks whatever the number of threads: parts of the kernel's gradient are theirs.
-        group = max(1, min(2**15, -(-self.call.sample.numel() * batch // PARTS)) // piece) * piece
-        return given | {"group": group, "parts": PARTS}
+        group = max(1, min(2**15, -(-call.sample.numel() * batch // PARTS)) // piece) * piece
+        shape = torch.Size((last - first, *call.shape[1:]))
+        return call._replace(shape=shape, steps=steps), given | {"group": group, "parts": PARTS}
+
+    def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
+        """Go through all pieces; kept are what the last one keeps, what is given, and states before the others."""
+        call, counts = self.call, None
+        y = given.states[0].new_empty(*call.shape[:2], call.outputs.numel())
+        done, before = None, []
+        for first, last in self.pieces:
+            if done is not None:
+                given = given._replace(states=done.outputs()[1 : 1 + len(call.names)])
+                before += given.states
+            its, events = self.of_steps(given.own, first, last)
+            done = Forward(its, y[first:last], y[first:last], given, events=events)
+            done.steps(0, last - first)
+            if done.counts is not None:
+                counts = done.counts if counts is None else counts + done.counts
+        assert done is not None
+        done.call, done.y, done.counts = call, y, counts
+        return done.outputs(), [*done.keep, *given.own, *before]
+
+    def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
+        """Go back through all pieces, of which all but the last are computed once more."""
+        call, many, kept = self.call, len(self.call.names), len(self.call.step.keep)
+        keep, own = saved.own[:kept], saved.own[kept : kept + 6]
+        before, convolution = [*saved.states, *saved.own[kept + 6 :]], Convolution(own[0], own[1], self.padding)
+        gy, *carried = (call.rows(grads[0]), *grads[1:])
+        of_counts = [carried.pop()] if call.counting else []
+        found: Grads = []
+        for piece, (first, last) in reversed(list(enumerate(self.pieces))):
+            its, events = self.of_steps(own, first, last)
+            given = saved._replace(states=before[piece * many : (piece + 1) * many])
+            if last < call.shape[0]:
+                y = own[0].new_empty(last - first, call.shape[1], call.outputs.numel())
+                again = Forward(its, y, y, given, events=events)
+                again.steps(0, last - first)
+                keep = again.keep
+            dkernel = own[0].new_zeros(PARTS, events["events"][4].size)
+            events["dkernel"] = dkernel.view(-1)
+            arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
+            back = Backward(its, keep, given, arrived, again=True, events=events)
+            back.steps(0, last - first)
+            carried = back.states()
+            dbias = None if own[1] is None else call.own(back.dx).sum((0, 2, 3))
+            parts = [convolution.of_kernel(dkernel.sum(0)), dbias, *back.numbers()]
+            found = parts if not found else [_sum(part, other) for part, other in zip(parts, found, strict=True)]
+        return [*found[:2], *[None] * 4, *carried, *found[2:]]
 
 
 def run(
@@ -178,9 +214,8 @@ def run(
         kernel, Layout.channels_last(), like.new_empty(1).expand(shape), state, k, lengths, count, pool
     )
     layer = Layer(call, frames.shape[2:], convolution.padding, ends_of(call))
-    events = [torch.from_numpy(part) for part in lists]
-    rest = (*convolution[:2], *events, *state, *tensors)
-    y, *after = _Recurrence.apply(layer, *rest) if call.step.to else _forward(layer, *rest)[0]
+    own = [*convolution[:2], *map(torch.from_numpy, lists)]
+    y, *after = gone_through(layer, own, state, tensors)
     counts = after.pop() if count else None
     return Output(y, type(state)(*after), counts, pool is not None)
 
@@ -191,81 +226,6 @@ def ends_of(call: Call) -> tuple[int, ...]:
     if not call.step.to or num_steps * neurons <= WHOLE:
         return (num_steps,)
     return (*range(steps := max(1, AT_ONCE // neurons), num_steps, steps), num_steps)
-
-
-def _forward(
-    layer: Layer, weight: Tensor, bias: Tensor | None, *rest: Tensor
-) -> tuple[list[Tensor], list[Tensor], list[list[Tensor]]]:
-    """Return the outputs, what is kept of the last piece of time, and the states before each but the first."""
-    call, events, states, tensors = layer.call, *_parts(layer, rest)
-    convolution = Convolution(weight, bias, layer.padding)
-    y = states[0].new_empty(*call.shape[:2], call.outputs.numel())
-    done, before, counts = None, [], None
-    for first, last in pairwise((0, *layer.ends)):
-        its = layer.of_steps(first, last)
-        if done is not None:
-            states = [call.layout.unflat(part, call.sample) for part in done.after]
-            before.append(states)
-        more = layer.given(convolution, events, first, last)
-        done = forward(its, y[first:last], y[first:last], states, tensors, inplace=False, more=more)
-        done.steps(0, last - first)
-        if done.counts is not None:
-            counts = done.counts if counts is None else counts + done.counts
-    assert done is not None
-    return done._replace(y=y, counts=counts).outputs(call), done.keep, before
-
-
-def _parts(layer: Layer, rest: Sequence[Tensor]) -> tuple[Arrays, Sequence[Tensor], Sequence[Tensor]]:
-    """Return events, states and numbers."""
-    many = 4 + len(layer.call.names)
-    return tuple(part.numpy() for part in rest[:4]), rest[4:many], rest[many:]
-
-
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, layer: Layer, weight: Tensor, bias: Tensor | None, *rest: Tensor) -> tuple[Tensor, ...]:
-        outputs, keep, before = _forward(layer, weight, bias, *rest)
-        # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
-        ctx.save_for_backward(*keep, weight, bias, *(part for states in before for part in states), *rest)
-        ctx.layer = layer
-        ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(part.detach() for part in outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative()
-        layer: Layer = ctx.layer
-        call, kept, many = layer.call, len(layer.call.step.keep), len(layer.call.names)
-        all_saved = ctx.saved_tensors  # once: a checkpoint gives them no second time
-        keep, (weight, bias, *saved) = all_saved[:kept], all_saved[kept:]
-        later = (len(layer.ends) - 1) * many
-        events, first_states, tensors = _parts(layer, saved[later:])
-        states = [first_states, *(saved[at : at + many] for at in range(0, later, many))]
-        convolution = Convolution(weight, bias, layer.padding)
-        gy, *carried = (call.rows(grads[0]), *grads[1:])
-        of_counts = [carried.pop()] if call.counting else []
-        found: list[Tensor | None] = []
-        steps = list(pairwise((0, *layer.ends)))
-        for piece in reversed(range(len(steps))):
-            first, last = steps[piece]
-            its, more = layer.of_steps(first, last), layer.given(convolution, events, first, last)
-            if piece + 1 < len(steps):
-                y = states[0][0].new_empty(last - first, call.shape[1], call.outputs.numel())
-                again = forward(its, y, y, states[piece], tensors, inplace=False, more=more)
-                again.steps(0, last - first)
-                keep = again.keep
-            dkernel = weight.new_zeros(PARTS, more["events"][4].size)
-            more |= {"dkernel": dkernel.view(-1)}
-            arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
-            way = backward(its, keep, states[piece], tensors, arrived, again=True, more=more)
-            way.steps(0, last - first)
-            carried = way.states(its)
-            dbias = None if bias is None else call.layout.unflat(way.dx, call.sample).sum((0, 2, 3))
-            own = [convolution.of_kernel(dkernel.sum(0)), dbias, *way.numbers(its, tensors)]
-            found = own if not found else [_sum(part, other) for part, other in zip(own, found, strict=True)]
-        dweight, dbias, *numbers = found
-        return (None, dweight, dbias, *[None] * 4, *carried, *numbers)
 
 
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:

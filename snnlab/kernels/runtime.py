@@ -28,6 +28,7 @@ from numba import types as numba_types
 from numba.extending import overload
 from platformdirs import user_cache_path
 
+from snnlab.files import write_text
 from snnlab.kernels.compat import NoAlias, as_float
 
 log = logging.getLogger(__name__)
@@ -112,14 +113,8 @@ def _named(text: str, title: str) -> str:
 def _written(path: Path, text: str) -> bool:
     """Put a text into a file unless it is there; return whether it is."""
     try:
-        if not path.is_symlink() and path.exists() and path.read_text() == text:
-            return True
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            fresh.write_text(text)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        if path.is_symlink() or not path.exists() or path.read_text() != text:
+            write_text(path, text)
     except OSError as error:
         _say_not_kept(str(error))
         return False

@@ -52,7 +52,13 @@ def _multiplied(builder: ir.IRBuilder, one: Any, other: Any, to: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [one, other, to])
 
 
-def _load(context: Any, values: Any, at: Any, lanes: Any) -> Any:
+def _word(typing: Callable[..., Any]) -> Callable[..., Any]:
+    return cast(Callable[..., Any], intrinsic(prefer_literal=True)(typing))
+
+
+@_word
+def load(context: Any, values: Any, at: Any, lanes: Any) -> Any:
+    """Return the vector that begins at a place of an array."""
     kind = Vector(values.dtype, lanes.literal_value)
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -62,7 +68,10 @@ def _load(context: Any, values: Any, at: Any, lanes: Any) -> Any:
     return kind(values, types.intp, lanes), build
 
 
-def _store(context: Any, row: Any, values: Any, at: Any) -> Any:
+@_word
+def store(context: Any, row: Any, values: Any, at: Any) -> Any:
+    """Write a vector to a place of an array."""
+
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         row, *place = arguments
         builder.store(row, _place(context, builder, values, place, row.type), align=values.dtype.bitwidth // 8)
@@ -71,35 +80,43 @@ def _store(context: Any, row: Any, values: Any, at: Any) -> Any:
     return types.void(row, values, types.intp), build
 
 
-def _splat(context: Any, value: Any, lanes: Any) -> Any:
+@_word
+def splat(context: Any, value: Any, lanes: Any) -> Any:
+    """Return a vector whose numbers are all the same."""
+
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return _repeated(builder, arguments[0], lanes.literal_value)
 
     return Vector(value, lanes.literal_value)(value, lanes), build
 
 
-def _add(context: Any, one: Any, other: Any) -> Any:
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return (builder.fadd if isinstance(one.dtype, types.Float) else builder.add)(*arguments)
+def _of_two(name: str) -> Callable[..., Any]:
+    def typing(context: Any, one: Any, other: Any) -> Any:
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, f"f{name}" if isinstance(one.dtype, types.Float) else name)(*arguments)
 
-    return one(one, one), build
+        return one(one, one), build
 
-
-def _multiply(context: Any, one: Any, other: Any) -> Any:
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return builder.fmul(*arguments)
-
-    return one(one, one), build
+    return _word(typing)
 
 
-def _multiply_add(context: Any, one: Any, other: Any, to: Any) -> Any:
+add, multiply = _of_two("add"), _of_two("mul")
+"""Return the sum, the product of two vectors."""
+
+
+@_word
+def multiply_add(context: Any, one: Any, other: Any, to: Any) -> Any:
+    """Return one * other + to, rounded once where the processor can."""
+
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return _multiplied(builder, *arguments)
 
     return to(to, to, to), build
 
 
-def _zeros(context: Any, like: Any, rows: Any, lanes: Any) -> Any:
+@_word
+def zeros(context: Any, like: Any, rows: Any, lanes: Any) -> Any:
+    """Return so many vectors of zeros, of an array's numbers, as a tuple."""
     kind = types.UniTuple(Vector(like.dtype, lanes.literal_value), rows.literal_value)
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -108,41 +125,18 @@ def _zeros(context: Any, like: Any, rows: Any, lanes: Any) -> Any:
     return kind(like, rows, lanes), build
 
 
-def _add_products(context: Any, rows: Any, factors: Any, at: Any, step: Any, last: Any, row: Any) -> Any:
+@_word
+def add_products(context: Any, rows: Any, factors: Any, at: Any, step: Any, last: Any, row: Any) -> Any:
+    """Return `rows[k] + factors[at + min(k, last) * step] * row` for each k."""
+
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         found, values, at, step, last, row = arguments
         for k in range(rows.count):
             taken = builder.select(builder.icmp_signed("<", at.type(k), last), at.type(k), last)
-            place = builder.add(at, builder.mul(taken, step))
-            value = builder.load(_place(context, builder, factors, (values, place), row.type.element))
+            place = values, builder.add(at, builder.mul(taken, step))
+            value = builder.load(_place(context, builder, factors, place, row.type.element))
             factor = _repeated(builder, value, row.type.count)
             found = builder.insert_value(found, _multiplied(builder, factor, row, builder.extract_value(found, k)), k)
         return found
 
     return rows(rows, factors, types.intp, types.intp, types.intp, row), build
-
-
-def _word(typing: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], intrinsic(prefer_literal=True)(typing))
-
-
-load = _word(_load)
-"""`load(values, at, lanes)`: return the vector that begins at a place of an array."""
-
-store = _word(_store)
-"""`store(row, values, at)`: write a vector to a place of an array."""
-
-splat = _word(_splat)
-"""`splat(value, lanes)`: return a vector whose numbers are all the same."""
-
-add, multiply = _word(_add), _word(_multiply)
-"""`add(one, other)`, `multiply(one, other)`: return the sum, the product of two vectors."""
-
-multiply_add = _word(_multiply_add)
-"""`multiply_add(one, other, to)`: return one * other + to, rounded once where the processor can."""
-
-zeros = _word(_zeros)
-"""`zeros(like, rows, lanes)`: return so many vectors of zeros, of an array's numbers, as a tuple."""
-
-add_products = _word(_add_products)
-"""`add_products(rows, factors, at, step, last, row)`: return rows[k] + factors[at + min(k, last) * step] * row."""
