@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from snnlab.compiled import compiled
 from snnlab.event_frames import EventFrames
-from snnlab.event_lists import BITS, Places, list_cells, places_of
+from snnlab.event_lists import BITS, Places, bits_of, list_cells, list_ends, places_of
 from snnlab.kernels.function import Backward, Call, Forward, Given, Grads, Kernel, Output, called, gone_through
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.vectors import LANES, add, load, multiply, splat, store
@@ -316,18 +316,14 @@ def find(frames: Tensor) -> Arrays:
     num_steps, batch, channels, height, width = frames.shape
     # As they lie mostly, and as the loops have their outputs.
     cells = frames.detach().permute(0, 1, 3, 4, 2).contiguous().flatten(0, 1).flatten(1).numpy()
-    ends = np.zeros(len(cells) + 1, np.int64)
-    share(partial(_count, cells, ends), len(cells), cells.size)
-    np.cumsum(ends, out=ends)
+    ends = list_ends(cells)
     offsets = np.empty((num_steps * batch, channels * height + 1), np.int64)
     rows, columns = np.empty((2, ends[-1]), np.int32)
     values = np.empty(ends[-1], cells.dtype)
     places = places_of(height, width, channels)
-    share(
-        partial(_fill, cells, ends, _of_channels(channels, cells.shape[1]), places, offsets, rows, columns, values),
-        len(cells),
-        cells.size,
-    )
+    of_channels = _of_channels(channels, cells.shape[1])
+    run = partial(_fill, cells, bits_of(cells), ends, of_channels, places, offsets, rows, columns, values)
+    share(run, len(cells), cells.size)
     return offsets, rows, columns, values
 
 
@@ -339,18 +335,10 @@ def _of_channels(channels: int, cells: int) -> np.ndarray:
     return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
-@compiled(nogil=True)
-def _count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
-    for n in range(first, last):
-        many = np.int32(0)
-        for at in range(cells.shape[1]):
-            many += np.int32(cells[n, at] != 0)
-        ends[n + 1] = many
-
-
 @compiled(nogil=True, error_model="numpy")
 def _fill(
     cells: np.ndarray,
+    bits: np.ndarray,
     ends: np.ndarray,
     of_channel: np.ndarray,
     places: Places,
@@ -365,12 +353,12 @@ def _fill(
     held, of_one = np.empty((2, of_channel.shape[1]), np.uint64)
     before, spare = np.empty(held.size, np.int64), np.empty(size + 4, np.uint32)
     for n in range(first, last):
-        row = cells[n]
+        row, own = cells[n], bits[n]
         for word in range(np.uintp(held.size)):
-            bits, at = np.uint64(0), word * np.uintp(BITS)
+            there, at = np.uint64(0), word * np.uintp(BITS)
             for k in range(min(np.uintp(BITS), np.uintp(size) - at)):
-                bits |= np.uint64(row[at + k] != 0) << k
-            held[word] = bits
+                there |= np.uint64(own[at + k] + own[at + k] != 0) << k
+            held[word] = there
         e = ends[n]
         for channel in range(of_channel.shape[0]):
             for word in range(held.size):

@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.compiled import compiled, lent
+from snnlab.event_lists import list_ends
 from snnlab.kernels.compat import as_float
 from snnlab.kernels.function import refuse_second_derivative
 from snnlab.kernels.vectors import LANES, add, add_products, load, multiply_add, splat, store, zeros
@@ -52,9 +53,6 @@ _ROOM = 2**21
 
 # Entries that are copied at once, some in vain; arrays of entries have as many to spare behind their last one.
 CHUNK = 16
-
-# Bits of a float32 but for its sign: the zero below zero is one too.
-SIZE = np.uint32(0x7FFFFFFF)
 
 # The most pixels that are taken together: with four vectors each and the kernel's own four, of 32 registers.
 PIXELS = 6
@@ -103,9 +101,7 @@ def _few(x: Tensor, most: float) -> Spikes | None:
     """Return the cells that are not zero, or None if they are more than a part of all."""
     frames, channels, height, width = x.shape
     cells = x.detach().permute(0, 2, 3, 1).reshape(frames * height, width * channels).numpy()
-    ends = np.zeros(len(cells) + 1, np.int32)
-    share(partial(count, cells, ends), len(cells), cells.size)
-    np.cumsum(ends, out=ends)
+    ends = list_ends(cells)
     if ends[-1] > most * cells.size:
         return None
     starts = np.empty((frames, height, width + 1), np.int32)
@@ -222,29 +218,13 @@ def _has_wide_vectors() -> bool:
 
 
 @compiled(nogil=True, error_model="numpy")
-def count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
-    """Write how many cells of each row are not zero, from row `first` to before `last`.
-
-    Shape:
-        cells: `[N * H, W * C]`; ends: `[N * H + 1]`, of which row n's number stands at n + 1.
-    """
-    bits = cells.view(np.uint32)
-    for n in range(first, last):
-        row = bits[n]
-        many = np.int32(0)
-        for at in range(row.size):
-            many += np.int32(row[at] & SIZE != 0)
-        ends[n + 1] = many
-
-
-@compiled(nogil=True, error_model="numpy")
 def fill(
     cells: np.ndarray, channels: int, ends: np.ndarray, starts: np.ndarray, entries: np.ndarray, first: int, last: int
 ) -> None:
     """Write the entries of rows `first` to before `last`, and where those of each column begin.
 
     Shape:
-        cells: `[N * H, W * C]`; ends: `[N * H + 1]`; starts: `[N * H, W + 1]`; entries: as many as there are.
+        cells: `[N * H, W * C]`; ends: see `list_ends`; starts: `[N * H, W + 1]`; entries: as many as there are.
     """
     room = np.empty(cells.shape[1] + 1, np.uint64)
     line, bits = lent(room), lent(cells.view(np.uint32))
@@ -257,7 +237,7 @@ def fill(
             for at in range(w * c, w * c + c):
                 # Written in any case, and over by the next one: without a branch that is as often wrong as right.
                 line[many] = np.uint64(row[at]) << np.uint64(32) | np.uint64(at)
-                many += np.uintp(row[at] & SIZE != 0)
+                many += np.uintp(row[at] << np.uint32(1) != 0)
         starts[n, starts.shape[1] - 1] = begin + many
         for at in range(many):
             entries[begin + at] = line[at]
