@@ -42,9 +42,13 @@ def places_of(height: int, width: int, stride: int = 1) -> Places:
     return Places(row.copy(), column // np.int32(stride), width * stride)
 
 
-def bits_of(cells: np.ndarray) -> np.ndarray:
-    """Return cells as whole numbers: a loop that is told to take denormal numbers for zero would drop some."""
-    return cells.view(f"u{cells.itemsize}")
+def bits_of(cells: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Return the bits of cells, and all but the sign's: the zero below zero is one too.
+
+    A loop that is told to take denormal numbers for zero would not see some of the cells themselves.
+    """
+    bits = cells.view(f"u{cells.itemsize}")
+    return bits, bits.dtype.type(2 ** (8 * cells.itemsize - 1) - 1)
 
 
 def list_ends(cells: np.ndarray) -> np.ndarray:
@@ -54,16 +58,16 @@ def list_ends(cells: np.ndarray) -> np.ndarray:
         cells: `[N, cells]`; returns `[N + 1]`, int64.
     """
     ends = np.zeros(len(cells) + 1, np.int64)
-    share(partial(_count, bits_of(cells), ends), len(cells), cells.size)
+    share(partial(_count, *bits_of(cells), ends), len(cells), cells.size)
     return np.cumsum(ends, out=ends)
 
 
 @compiled(nogil=True)
-def _count(bits: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
+def _count(bits: np.ndarray, size: Any, ends: np.ndarray, first: int, last: int) -> None:
     for n in range(first, last):
         many = np.int32(0)
         for at in range(bits.shape[1]):
-            many += np.int32(bits[n, at] + bits[n, at] != 0)  # without the sign: the zero below zero is one too
+            many += np.int32(bits[n, at] & size != 0)
         ends[n + 1] = many
 
 

@@ -54,9 +54,9 @@ def forward(step: Step, form: Form, title: str) -> Source:
         ]
     silent = block("for n in range(low, high):", "y[o + n] = 0")
     if form.pool:
-        rooms += ["row, column = np.empty(size * width, real), np.empty(width, real)"]
+        rooms += ["row = np.empty(size * width, real)"]
         how = f"np.uintp({form.pool.size}), channels, width, windows, {form.pool.kind == 'max'}"
-        steps += block(f"if stop - start == {_PIECE}:", f"pool(y, {_OUTPUT}, row, column, {how})")
+        steps += block(f"if stop - start == {_PIECE}:", f"pool(y, {_OUTPUT}, row, {how})")
         first, last = (f"{end} // {_PIECE} * (windows * channels)" for end in ("low", "high"))
         silent = block(f"for n in range({first}, {last}):", "y[o + n] = 0")
     tasks = [

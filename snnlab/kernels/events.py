@@ -322,7 +322,7 @@ def find(frames: Tensor) -> Arrays:
     values = np.empty(ends[-1], cells.dtype)
     places = places_of(height, width, channels)
     of_channels = _of_channels(channels, cells.shape[1])
-    run = partial(_fill, cells, bits_of(cells), ends, of_channels, places, offsets, rows, columns, values)
+    run = partial(_fill, cells, *bits_of(cells), ends, of_channels, places, offsets, rows, columns, values)
     share(run, len(cells), cells.size)
     return offsets, rows, columns, values
 
@@ -339,6 +339,7 @@ def _of_channels(channels: int, cells: int) -> np.ndarray:
 def _fill(
     cells: np.ndarray,
     bits: np.ndarray,
+    without_sign: Any,
     ends: np.ndarray,
     of_channel: np.ndarray,
     places: Places,
@@ -357,7 +358,7 @@ def _fill(
         for word in range(np.uintp(held.size)):
             there, at = np.uint64(0), word * np.uintp(BITS)
             for k in range(min(np.uintp(BITS), np.uintp(size) - at)):
-                there |= np.uint64(own[at + k] + own[at + k] != 0) << k
+                there |= np.uint64(own[at + k] & without_sign != 0) << k
             held[word] = there
         e = ends[n]
         for channel in range(of_channel.shape[0]):

@@ -558,8 +558,9 @@ class Backward:
 
 def _number_rows(call: Call, tensors: Sequence[Tensor]) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the numbers as loops take them, and of which neurons have their own."""
-    values = call.values([value.detach() for value in tensors])
-    own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.numel() > 1}
+    # One that has axes all the same, as where a layer has one neuron, is a number of all neurons.
+    values = call.values([value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors])
+    own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim()}
     rows = {name: call.layout.of_neurons(value, call.sample).contiguous() for name, value in own.items()}
     return values | rows, frozenset(own)
 

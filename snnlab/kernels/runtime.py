@@ -215,30 +215,20 @@ def _exp(x: Any) -> Any:
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def pool(
-    y: np.ndarray,
-    to: int,
-    s: np.ndarray,
-    column: np.ndarray,
-    size: int,
-    channels: int,
-    width: int,
-    windows: int,
-    largest: bool,
+    y: np.ndarray, to: int, s: np.ndarray, size: int, channels: int, width: int, windows: int, largest: bool
 ) -> None:
     """Pool `size` rows of spikes, a number that is known when it is compiled: what is below one another comes first."""
     square = y.dtype.type(size * size)
-    for n in range(width):
-        total = s[n]
-        for line in range(np.uintp(1), size):
+    for line in range(np.uintp(1), size):
+        for n in range(width):
             other = s[line * width + n]
-            total = max(total, other) if largest else total + other
-        column[n] = total
+            s[n] = max(s[n], other) if largest else s[n] + other
     for w in range(windows):
         at, left = to + w * channels, w * size * channels
         for n in range(channels):
-            total = column[left + n]
+            total = s[left + n]
             for k in range(np.uintp(1), size):
-                other = column[left + k * channels + n]
+                other = s[left + k * channels + n]
                 total = max(total, other) if largest else total + other
             y[at + n] = total if largest else total / square
 

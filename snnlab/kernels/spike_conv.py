@@ -54,6 +54,9 @@ _ROOM = 2**21
 # Entries that are copied at once, some in vain; arrays of entries have as many to spare behind their last one.
 CHUNK = 16
 
+# Bits of a float32 but for its sign: the zero below zero is one too.
+SIZE = np.uint32(0x7FFFFFFF)
+
 # The most pixels that are taken together: with four vectors each and the kernel's own four, of 32 registers.
 PIXELS = 6
 
@@ -237,7 +240,7 @@ def fill(
             for at in range(w * c, w * c + c):
                 # Written in any case, and over by the next one: without a branch that is as often wrong as right.
                 line[many] = np.uint64(row[at]) << np.uint64(32) | np.uint64(at)
-                many += np.uintp(row[at] << np.uint32(1) != 0)
+                many += np.uintp(row[at] & SIZE != 0)
         starts[n, starts.shape[1] - 1] = begin + many
         for at in range(many):
             entries[begin + at] = line[at]
