@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add("--against", default="dd700d9", metavar="COMMIT", help="whose code is the other (default dd700d9)")
     add("--checkout", type=Path, metavar="FOLDER", help="where that commit is or will be checked out, and stays")
     add("--cases", nargs="+", default=list(CASES), choices=list(CASES), metavar="CASE", help=", ".join(CASES))
-    add("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES), help="C x H x W (default: both)")
+    add("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES), help="C x H x W, or how many (default: all)")
     add("--steps", type=positive, default=30, metavar="T", help="steps in time (default 30)")
     add("--batch", type=positive, default=32, metavar="B", help="samples (default 32)")
     add("--pairs", type=positive, default=6, help="pairs of processes, one after the other (default 6)")

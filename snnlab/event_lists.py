@@ -1,12 +1,12 @@
-"""The compiled loop that lists the cells of a frame, from the bits of those that hold anything.
+"""Compiled loops that count the cells that hold anything, and list those of a frame from their bits.
 
-Axes: H rows, W columns of a frame.
+Axes: N frames or rows of frames, H rows, W columns of a frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -14,6 +14,9 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from snnlab.compiled import compiled
+from snnlab.threads import share
 
 BITS = 64
 
@@ -37,6 +40,35 @@ def places_of(height: int, width: int, stride: int = 1) -> Places:
     """Return the places of the cells of a channel, of which each is so many places behind the one before."""
     row, column = np.indices((height, width * stride), np.int32).reshape(2, -1)
     return Places(row.copy(), column // np.int32(stride), width * stride)
+
+
+def bits_of(cells: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Return the bits of cells, and all but the sign's: the zero below zero is one too.
+
+    A loop that is told to take denormal numbers for zero would not see some of the cells themselves.
+    """
+    bits = cells.view(f"u{cells.itemsize}")
+    return bits, bits.dtype.type(2 ** (8 * cells.itemsize - 1) - 1)
+
+
+def list_ends(cells: np.ndarray) -> np.ndarray:
+    """Return where the list of each frame's cells other than 0 would begin, and where the last one would end.
+
+    Shape:
+        cells: `[N, cells]`; returns `[N + 1]`, int64.
+    """
+    ends = np.zeros(len(cells) + 1, np.int64)
+    share(partial(_count, *bits_of(cells), ends), len(cells), cells.size)
+    return np.cumsum(ends, out=ends)
+
+
+@compiled(nogil=True)
+def _count(bits: np.ndarray, size: Any, ends: np.ndarray, first: int, last: int) -> None:
+    for n in range(first, last):
+        many = np.int32(0)
+        for at in range(bits.shape[1]):
+            many += np.int32(bits[n, at] & size != 0)
+        ends[n + 1] = many
 
 
 def _of_bits(name: str, *more: Any) -> Callable[[np.uint64], int]:

@@ -97,7 +97,8 @@ def run(settings: argparse.Namespace) -> None:
     Raises:
         BenchError: if the commit cannot be had, a result differs, or a process ends.
     """
-    found = {(name, shape): Measured() for name in settings.cases for shape in settings.shapes}
+    wanted = [(name, shape) for name in settings.cases for shape in settings.shapes if shape in CASES[name].shapes]
+    found = {each: Measured() for each in wanted}
     with checked_out(settings.against, settings.checkout) as other, TemporaryDirectory() as results:
         for number in range(settings.pairs):
             say(f"processes {number + 1} of {settings.pairs}")
@@ -167,7 +168,8 @@ def measure(
     Raises:
         BenchError: if something differs.
     """
-    what = {"case": name, "shape": SHAPES[shape], "steps": settings.steps, "batch": settings.batch}
+    steps = CASES[name].steps or settings.steps
+    what = {"case": name, "shape": SHAPES[shape], "steps": steps, "batch": settings.batch}
     for worker, file in zip(workers, (results / "other.npz", results / "this.npz"), strict=True):
         said = worker.ask(**what, results=str(file))
         if Path(said["code"]) != worker.code:
@@ -213,7 +215,7 @@ def table(found: dict[tuple[str, str], Measured], settings: argparse.Namespace) 
     for name in dict.fromkeys(name for name, _ in found):
         cells = [CASES[name].title]
         for shape in shapes:
-            cells += _cells(found[name, shape])
+            cells += _cells(found[name, shape]) if (name, shape) in found else [""] * 3
         lines.append(_row(cells))
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numba"))
     about = [

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-# C, H, W of what the first and the second convolution of `conv_lif` give on N-MNIST.
-SHAPES = {"12x30x30": (12, 30, 30), "32x11x11": (32, 11, 11)}
+# C, H, W of what the first and the second convolution of `conv_lif` give on N-MNIST; and a layer without places.
+SHAPES: dict[str, tuple[int, ...]] = {"12x30x30": (12, 30, 30), "32x11x11": (32, 11, 11), "512": (512,)}
+IMAGES = ("12x30x30", "32x11x11")
 
 
 class Case(NamedTuple):
@@ -20,6 +21,8 @@ class Case(NamedTuple):
         surrogate: Its surrogate gradient, as YAML files name it.
         pool: The pooling behind it, `avg` or `max`, and its size.
         inplace: Whether it stands behind a convolution, whose output's memory it may use.
+        shapes: Of its input.
+        steps: Steps in time, or None for as many as are asked for.
     """
 
     title: str
@@ -28,6 +31,8 @@ class Case(NamedTuple):
     surrogate: str = "atan"
     pool: tuple[str, int] | None = None
     inplace: bool = False
+    shapes: tuple[str, ...] = IMAGES
+    steps: int | None = None
 
 
 _TAU = {"tau_mem": "channel"}
@@ -56,4 +61,8 @@ CASES = {
     "value_delayed": Case("value, delayed, detached", settings=_LATE, inplace=True),
     "avg_pool_3": Case("atan + avg pool 3", pool=("avg", 3), inplace=True),
     "max_pool_3": Case("atan + max pool 3", pool=("max", 3), inplace=True),
+    # Which the plain loop ran before all steps were rendered.
+    "adlif": Case("AdLIF, T=100", "adlif", shapes=("512",), steps=100),
+    "lsnn": Case("LSNN, T=100", "lsnn", shapes=("512",), steps=100),
+    "alpha": Case("snnTorch's Alpha, T=100", "snntorch_alpha", shapes=("512",), steps=100),
 }

@@ -33,12 +33,12 @@ class Layer:
 
     Args:
         case: Which.
-        shape: C, H, W.
+        shape: C, H, W, or how many.
         steps: T.
         batch: B.
     """
 
-    def __init__(self, case: Case, shape: tuple[int, int, int], steps: int, batch: int) -> None:
+    def __init__(self, case: Case, shape: tuple[int, ...], steps: int, batch: int) -> None:
         self.values = drawn(steps * batch, *shape)
         folded = self.values.clone().requires_grad_()
         layers: dict[str, nn.Module] = {}
@@ -81,9 +81,9 @@ class Layer:
 
 @lru_cache(maxsize=2)
 def drawn(*shape: int) -> Tensor:
-    """Return random images, always the same, that lie channels-last."""
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * SIZE
-    return images.contiguous(memory_format=torch.channels_last)
+    """Return random numbers, always the same; images lie channels-last."""
+    numbers = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * SIZE
+    return numbers.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else numbers
 
 
 def giving(output: Tensor) -> nn.Conv2d:
@@ -98,7 +98,7 @@ def giving(output: Tensor) -> nn.Conv2d:
     return layer
 
 
-def neuron(case: Case, shape: tuple[int, int, int]) -> nn.Module:
+def neuron(case: Case, shape: tuple[int, ...]) -> nn.Module:
     """Return a case's neurons."""
     settings = {"surrogate": {"type": case.surrogate}, **case.settings}
     return snnlab.nn.NEURONS.build(case.neuron, settings, "neuron", dt=DT, in_shape=shape)

@@ -30,6 +30,7 @@ from snnlab.heap import keep_heap
 from snnlab.kernels.function import kernels_of
 from snnlab.masking import masked
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.rendered import rounding_otherwise
 from snnlab.record.earlier_results import archive_result, search_of
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
@@ -186,6 +187,7 @@ def _numerics(job: Job, watched: _Watched, built: BuiltNetwork, data: EventDataM
     return {
         "backend": backend,
         "kernels": kernels_of(experiment.backend),
+        "approximate": rounding_otherwise(built, backend),
         "first_layer": first_layer,
         "heap_kept": heap_kept,
         "precision": str(trainer.precision),

@@ -22,21 +22,14 @@ from torch.nn import functional
 
 from snnlab.compiled import compiled
 from snnlab.event_frames import EventFrames
-from snnlab.event_lists import BITS, Places, list_cells, places_of
-from snnlab.kernels.function import (
-    Call,
-    Kernel,
-    Output,
-    backward,
-    called,
-    forward,
-    refuse_second_derivative,
-)
+from snnlab.event_lists import BITS, Places, bits_of, list_cells, list_ends, places_of
+from snnlab.kernels.function import Backward, Call, Forward, Given, Grads, Kernel, Output, called, gone_through
 from snnlab.kernels.layout import Layout, Pool
+from snnlab.kernels.vectors import LANES, add, load, multiply, splat, store
 from snnlab.threads import share
 
-# Numbers that are added at once; rows of a kernel have zeros behind them, so that whole ones may be taken.
-LANES, MANY_LANES = 16, 64
+# Numbers that are added at once where a row of the kernel has so many.
+MANY_LANES = 4 * LANES
 # Parts in which the gradient of a kernel is summed, whatever the number of threads.
 PARTS = 32
 # Neurons of a piece of the image where no pooling says how many.
@@ -74,17 +67,19 @@ class Convolution(NamedTuple):
             lines: Rows of the output in a piece.
         """
         features, _, width = self.image(frame)
-        # Its columns from the last to the first.
+        # Its columns from the last to the first, in rows of whole vectors.
         kernel = self.weight.detach().flip(3).permute(2, 1, 3, 0).flatten(2)
-        kernel = functional.pad(kernel, (0, LANES - 1 + -(kernel.shape[2] - 1) % LANES)).contiguous()
-        bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
+        kernel = functional.pad(kernel, (0, -kernel.shape[2] % LANES)).contiguous()
         taps, channels, across = kernel.shape
-        sizes = (frame[1], width, *self.padding, features, taps, self.weight.shape[3], channels, across)
+        # Lines of the output have room on either side, so that all columns of the kernel reach there.
+        margin = self.weight.shape[3] - 1
+        bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
+        row = functional.pad(bias.repeat(lines * (width + 2 * margin)), (0, across))
+        sizes = frame[1], *self.padding, features, taps, channels, across, (width + 2 * margin) * features
         offsets, *rest = events
-        row = bias.repeat(lines * width)
         return {
             "events": (offsets.reshape(-1), *rest, kernel.reshape(-1).numpy(), row.numpy()),
-            "geometry": tuple(map(int, sizes)),
+            "geometry": tuple(map(int, (*sizes, margin * features))),
             "size": np.uintp(lines),
             "channels": np.uintp(features),
             "width": np.uintp(width * features),
@@ -113,26 +108,70 @@ class Layer(NamedTuple):
     ends: tuple[int, ...]
 
     @property
-    def lines(self) -> int:
-        """Rows of the image in a piece: those that a window of the pooling covers."""
-        channels, _, width = self.call.sample
-        return max(1, PIECE // (width * channels)) if self.call.pool is None else self.call.pool.size
+    def pieces(self) -> list[tuple[int, int]]:
+        """The pieces of time, each from a step to before another."""
+        return list(pairwise((0, *self.ends)))
 
-    def of_steps(self, first: int, last: int) -> Call:
-        """Return the run of some steps."""
-        call = self.call
+    def of_steps(self, own: Sequence[Any], first: int, last: int) -> tuple[Call, dict[str, Any]]:
+        """Return the run of some steps, and what its loops are given of the convolution and the events."""
+        call, (weight, bias, *events) = self.call, own
+        batch, (channels, _, width) = call.shape[1], call.sample
         steps = None if call.steps is None else (call.steps - first).clamp(0, last - first)
-        return call._replace(shape=torch.Size((last - first, *call.shape[1:])), steps=steps)
-
-    def given(self, convolution: Convolution, events: Arrays, first: int, last: int) -> dict[str, Any]:
-        """Return what loops are given for some steps."""
-        offsets, *rest = events
-        batch, (channels, _, width) = self.call.shape[1], self.call.sample
-        given = convolution.given((offsets[first * batch : last * batch], *rest), self.frame, self.lines)
-        piece = self.lines * width * channels
+        offsets, *rest = (part.numpy() for part in events)
+        # Rows of the image in a piece: those that a window of the pooling covers.
+        lines = max(1, PIECE // (width * channels)) if call.pool is None else call.pool.size
+        convolution = Convolution(weight, bias, self.padding)
+        given = convolution.given((offsets[first * batch : last * batch], *rest), self.frame, lines)
+        piece = lines * width * channels
         # As many tasks whatever the number of threads: parts of the kernel's gradient are theirs.
-        group = max(1, min(2**15, -(-self.call.sample.numel() * batch // PARTS)) // piece) * piece
-        return given | {"group": group, "parts": PARTS}
+        group = max(1, min(2**15, -(-call.sample.numel() * batch // PARTS)) // piece) * piece
+        shape = torch.Size((last - first, *call.shape[1:]))
+        return call._replace(shape=shape, steps=steps), given | {"group": group, "parts": PARTS}
+
+    def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
+        """Go through all pieces; kept are what the last one keeps, what is given, and states before the others."""
+        call, counts = self.call, None
+        y = given.states[0].new_empty(*call.shape[:2], call.outputs.numel())
+        done, before = None, []
+        for first, last in self.pieces:
+            if done is not None:
+                given = given._replace(states=done.outputs()[1 : 1 + len(call.names)])
+                before += given.states
+            its, events = self.of_steps(given.own, first, last)
+            done = Forward(its, y[first:last], y[first:last], given, events=events)
+            done.steps(0, last - first)
+            if done.counts is not None:
+                counts = done.counts if counts is None else counts + done.counts
+        assert done is not None
+        done.call, done.y, done.counts = call, y, counts
+        return done.outputs(), [*done.keep, *given.own, *before]
+
+    def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
+        """Go back through all pieces, of which all but the last are computed once more."""
+        call, many, kept = self.call, len(self.call.names), len(self.call.step.keep)
+        keep, own = saved.own[:kept], saved.own[kept : kept + 6]
+        before, convolution = [*saved.states, *saved.own[kept + 6 :]], Convolution(own[0], own[1], self.padding)
+        gy, *carried = (call.rows(grads[0]), *grads[1:])
+        of_counts = [carried.pop()] if call.counting else []
+        found: Grads = []
+        for piece, (first, last) in reversed(list(enumerate(self.pieces))):
+            its, events = self.of_steps(own, first, last)
+            given = saved._replace(states=before[piece * many : (piece + 1) * many])
+            if last < call.shape[0]:
+                y = own[0].new_empty(last - first, call.shape[1], call.outputs.numel())
+                again = Forward(its, y, y, given, events=events)
+                again.steps(0, last - first)
+                keep = again.keep
+            dkernel = own[0].new_zeros(PARTS, events["events"][4].size)
+            events["dkernel"] = dkernel.view(-1)
+            arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
+            back = Backward(its, keep, given, arrived, again=True, events=events)
+            back.steps(0, last - first)
+            carried = back.states()
+            dbias = None if own[1] is None else call.own(back.dx).sum((0, 2, 3))
+            parts = [convolution.of_kernel(dkernel.sum(0)), dbias, *back.numbers()]
+            found = parts if not found else [_sum(part, other) for part, other in zip(parts, found, strict=True)]
+        return [*found[:2], *[None] * 4, *carried, *found[2:]]
 
 
 def run(
@@ -175,9 +214,8 @@ def run(
         kernel, Layout.channels_last(), like.new_empty(1).expand(shape), state, k, lengths, count, pool
     )
     layer = Layer(call, frames.shape[2:], convolution.padding, ends_of(call))
-    events = [torch.from_numpy(part) for part in lists]
-    rest = (*convolution[:2], *events, *state, *tensors)
-    y, *after = _Recurrence.apply(layer, *rest) if call.step.to else _forward(layer, *rest)[0]
+    own = [*convolution[:2], *map(torch.from_numpy, lists)]
+    y, *after = gone_through(layer, own, state, tensors)
     counts = after.pop() if count else None
     return Output(y, type(state)(*after), counts, pool is not None)
 
@@ -188,82 +226,6 @@ def ends_of(call: Call) -> tuple[int, ...]:
     if not call.step.to or num_steps * neurons <= WHOLE:
         return (num_steps,)
     return (*range(steps := max(1, AT_ONCE // neurons), num_steps, steps), num_steps)
-
-
-def _forward(
-    layer: Layer, weight: Tensor, bias: Tensor | None, *rest: Tensor
-) -> tuple[list[Tensor], list[Tensor], list[list[Tensor]]]:
-    """Return the outputs, what is kept of the last piece of time, and the states before each but the first."""
-    call, events, states, tensors = layer.call, *_parts(layer, rest)
-    convolution = Convolution(weight, bias, layer.padding)
-    y = states[0].new_empty(*call.shape[:2], call.outputs.numel())
-    done, before, counts = None, [], None
-    for first, last in pairwise((0, *layer.ends)):
-        its = layer.of_steps(first, last)
-        if done is not None:
-            states = [call.layout.unflat(part, call.sample) for part in done.after]
-            before.append(states)
-        more = layer.given(convolution, events, first, last)
-        done = forward(its, y[first:last], y[first:last], states, tensors, inplace=False, more=more)
-        done.steps(0, last - first)
-        if done.counts is not None:
-            counts = done.counts if counts is None else counts + done.counts
-    assert done is not None
-    return done._replace(y=y, counts=counts).outputs(call), done.keep, before
-
-
-def _parts(layer: Layer, rest: Sequence[Tensor]) -> tuple[Arrays, Sequence[Tensor], Sequence[Tensor]]:
-    """Return events, states and numbers."""
-    many = 4 + len(layer.call.names)
-    return tuple(part.numpy() for part in rest[:4]), rest[4:many], rest[many:]
-
-
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, layer: Layer, weight: Tensor, bias: Tensor | None, *rest: Tensor) -> tuple[Tensor, ...]:
-        outputs, keep, before = _forward(layer, weight, bias, *rest)
-        # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
-        ctx.save_for_backward(*keep, weight, bias, *(part for states in before for part in states), *rest)
-        ctx.layer = layer
-        ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(part.detach() for part in outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative(*grads)
-        layer: Layer = ctx.layer
-        call, kept, many = layer.call, len(layer.call.step.keep), len(layer.call.names)
-        all_saved = ctx.saved_tensors  # once: a checkpoint gives them no second time
-        keep, (weight, bias, *saved) = all_saved[:kept], all_saved[kept:]
-        later = (len(layer.ends) - 1) * many
-        events, first_states, tensors = _parts(layer, saved[later:])
-        states = [first_states, *(saved[at : at + many] for at in range(0, later, many))]
-        convolution = Convolution(weight, bias, layer.padding)
-        gy, *carried = (call.rows(grads[0]), *grads[1:])
-        of_counts = [carried.pop()] if call.counting else []
-        found: list[Tensor | None] = []
-        steps = list(pairwise((0, *layer.ends)))
-        for piece in reversed(range(len(steps))):
-            first, last = steps[piece]
-            its, more = layer.of_steps(first, last), layer.given(convolution, events, first, last)
-            if piece + 1 < len(steps):
-                y = states[0][0].new_empty(last - first, call.shape[1], call.outputs.numel())
-                again = forward(its, y, y, states[piece], tensors, inplace=False, more=more)
-                again.steps(0, last - first)
-                keep = again.keep
-            across = -(-weight.shape[3] * weight.shape[0] // LANES) * LANES
-            dkernel = weight.new_zeros(PARTS, weight.shape[2] * weight.shape[1] * across)
-            more |= {"dkernel": dkernel.view(-1), "across": across}
-            arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
-            way = backward(its, keep, states[piece], tensors, arrived, again=True, more=more)
-            way.steps(0, last - first)
-            carried = way.states(its)
-            dbias = None if bias is None else call.layout.unflat(way.dx, call.sample).sum((0, 2, 3))
-            own = [convolution.of_kernel(dkernel.sum(0)), dbias, *way.numbers(its, tensors)]
-            found = own if not found else [_sum(part, other) for part, other in zip(own, found, strict=True)]
-        dweight, dbias, *numbers = found
-        return (None, dweight, dbias, *[None] * 4, *carried, *numbers)
 
 
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
@@ -277,111 +239,69 @@ Geometry = tuple[int, int, int, int, int, int, int, int, int]
 
 @njit(nogil=True, error_model="numpy")
 def convolve(
-    to: np.ndarray,
-    many: int,
-    offsets: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-    kernel: np.ndarray,
-    geometry: Geometry,
-    frame: int,
-    line: int,
+    to: np.ndarray, lines: int, events: Arrays, kernel: np.ndarray, geometry: Geometry, frame: int, line: int
 ) -> None:
-    """Add what the events of a frame bring to `many` neurons, which are whole rows of the image from `line` on."""
-    height, width, pad_y, pad_x, features, taps_y, taps_x, channels, across = geometry
+    """Add what the events of a frame bring to some lines of the output, of which the first is `line`."""
+    height, down, left, features, taps, channels, across, stride, _ = geometry
+    offsets, rows, columns, values = events
     begin = np.intp(frame) * (channels * height + 1)
-    for own in range(np.intp(many) // (width * features)):
+    for own in range(np.intp(lines)):
         # The frame's row that the kernel's first row meets; the events of all its rows follow one another.
-        top = np.intp(line) + own - pad_y
-        above, below = max(0, top), min(height, top + taps_y)
+        top = np.intp(line) + own - down
+        above, below = max(0, top), min(height, top + taps)
         for channel in range(channels if above < below else 0):
             row = begin + channel * height
             for e in range(offsets[row + above], offsets[row + below]):
-                left = columns[e] + pad_x - taps_x + 1
-                low, high = max(0, -left), min(taps_x, width - left)
-                at = np.uintp((own * width + left + low) * features)
-                of = np.uintp(((rows[e] - top) * channels + channel) * across + low * features)
-                value, count = values[e], np.uintp((high - low) * features)
-                if high < taps_x:
-                    for n in range(count):
-                        to[at + n] += value * kernel[of + n]
-                    continue
-                # Behind the kernel's row are zeros. Loops of a fixed length become whole vectors.
-                part = np.uintp(0)
-                while part + np.uintp(MANY_LANES) < count + np.uintp(LANES):
-                    for n in range(np.uintp(MANY_LANES)):
-                        to[at + part + n] += value * kernel[of + part + n]
-                    part += np.uintp(MANY_LANES)
-                while part < count:
-                    for n in range(np.uintp(LANES)):
-                        to[at + part + n] += value * kernel[of + part + n]
-                    part += np.uintp(LANES)
-
-
-@njit(nogil=True, error_model="numpy")
-def stride_of(geometry: Geometry) -> int:
-    """Return the length of a line of gradients with zeros on either side."""
-    _, width, _, _, features, _, taps_x, _, _ = geometry
-    return (width + 2 * (taps_x - 1)) * features
-
-
-@njit(nogil=True, error_model="numpy")
-def beside_size(lines: int, geometry: Geometry) -> int:
-    """Return the numbers that so many lines of gradients take, with some to spare."""
-    return int(np.intp(lines) + 1) * stride_of(geometry) + 4 * LANES
-
-
-@njit(nogil=True, error_model="numpy")
-def lay_out(beside: np.ndarray, row: np.ndarray, many: int, line: int, geometry: Geometry) -> None:
-    """Copy what arrives at the inputs of whole rows of the image, from `line` on, to their lines."""
-    _, width, _, _, features, _, taps_x, _, _ = geometry
-    long, margin, stride = width * features, (taps_x - 1) * features, stride_of(geometry)
-    for own in range(np.intp(many) // long):
-        at, of = np.uintp((np.intp(line) + own) * stride + margin), np.uintp(own * long)
-        for n in range(np.uintp(long)):
-            beside[at + n] = row[of + n]
+                at = own * stride + (columns[e] + left) * features
+                of = ((rows[e] - top) * channels + channel) * across
+                part = 0
+                while part + MANY_LANES <= across:
+                    product = multiply(splat(values[e], MANY_LANES), load(kernel, of + part, MANY_LANES))
+                    store(add(load(to, at + part, MANY_LANES), product), to, at + part)
+                    part += MANY_LANES
+                while part < across:
+                    product = multiply(splat(values[e], LANES), load(kernel, of + part, LANES))
+                    store(add(load(to, at + part, LANES), product), to, at + part)
+                    part += LANES
 
 
 @njit(nogil=True, error_model="numpy")
 def correlate(
     to: np.ndarray,
     start: int,
-    across: int,
     beside: np.ndarray,
     line: int,
     many: int,
-    offsets: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
+    events: Arrays,
     geometry: Geometry,
     frame: int,
 ) -> None:
-    """Add to a kernel's gradient, from `start` on, what `many` rows of the image have of a frame's events."""
-    height, _, pad_y, pad_x, features, taps_y, _, channels, _ = geometry
-    stride, first = stride_of(geometry), np.intp(frame) * (channels * height + 1)
-    for tap in range(taps_y):
+    """Add to a kernel's gradient, from `start` on, what `many` lines of the output have of a frame's events."""
+    height, down, left, features, taps, channels, across, stride, _ = geometry
+    offsets, rows, columns, values = events
+    first = np.intp(frame) * (channels * height + 1)
+    for tap in range(taps):
         # Of the frame's rows, the first is met by the first line.
-        row = np.intp(line) - pad_y + tap
+        row = np.intp(line) - down + tap
         above, below = max(0, row), min(height, row + np.intp(many))
-        base = pad_x * features - row * stride
+        base = left * features - row * stride
         for channel in range(channels if above < below else 0):
             begin, end = offsets[first + channel * height + above], offsets[first + channel * height + below]
-            at = np.uintp(start + (tap * channels + channel) * across)
-            part = np.uintp(0)
-            while part + np.uintp(MANY_LANES) <= np.uintp(across):
+            at, part = start + (tap * channels + channel) * across, 0
+            while part + MANY_LANES <= across:
+                total = load(to, at + part, MANY_LANES)
                 for e in range(begin, end):
-                    of = np.uintp(base + rows[e] * stride + columns[e] * features) + part
-                    for n in range(np.uintp(MANY_LANES)):
-                        to[at + part + n] += values[e] * beside[of + n]
-                part += np.uintp(MANY_LANES)
-            while part < np.uintp(across):
+                    arrived = load(beside, base + rows[e] * stride + columns[e] * features + part, MANY_LANES)
+                    total = add(total, multiply(splat(values[e], MANY_LANES), arrived))
+                store(total, to, at + part)
+                part += MANY_LANES
+            while part < across:
+                row_of = load(to, at + part, LANES)
                 for e in range(begin, end):
-                    of = np.uintp(base + rows[e] * stride + columns[e] * features) + part
-                    for n in range(np.uintp(LANES)):
-                        to[at + part + n] += values[e] * beside[of + n]
-                part += np.uintp(LANES)
+                    arrived = load(beside, base + rows[e] * stride + columns[e] * features + part, LANES)
+                    row_of = add(row_of, multiply(splat(values[e], LANES), arrived))
+                store(row_of, to, at + part)
+                part += LANES
 
 
 # -- The events in frames ---------------------------------------------------------------------------------------------
@@ -396,18 +316,14 @@ def find(frames: Tensor) -> Arrays:
     num_steps, batch, channels, height, width = frames.shape
     # As they lie mostly, and as the loops have their outputs.
     cells = frames.detach().permute(0, 1, 3, 4, 2).contiguous().flatten(0, 1).flatten(1).numpy()
-    ends = np.zeros(len(cells) + 1, np.int64)
-    share(partial(_count, cells, ends), len(cells), cells.size)
-    np.cumsum(ends, out=ends)
+    ends = list_ends(cells)
     offsets = np.empty((num_steps * batch, channels * height + 1), np.int64)
     rows, columns = np.empty((2, ends[-1]), np.int32)
     values = np.empty(ends[-1], cells.dtype)
     places = places_of(height, width, channels)
-    share(
-        partial(_fill, cells, ends, _of_channels(channels, cells.shape[1]), places, offsets, rows, columns, values),
-        len(cells),
-        cells.size,
-    )
+    of_channels = _of_channels(channels, cells.shape[1])
+    run = partial(_fill, cells, *bits_of(cells), ends, of_channels, places, offsets, rows, columns, values)
+    share(run, len(cells), cells.size)
     return offsets, rows, columns, values
 
 
@@ -419,18 +335,11 @@ def _of_channels(channels: int, cells: int) -> np.ndarray:
     return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
-@compiled(nogil=True)
-def _count(cells: np.ndarray, ends: np.ndarray, first: int, last: int) -> None:
-    for n in range(first, last):
-        many = np.int32(0)
-        for at in range(cells.shape[1]):
-            many += np.int32(cells[n, at] != 0)
-        ends[n + 1] = many
-
-
 @compiled(nogil=True, error_model="numpy")
 def _fill(
     cells: np.ndarray,
+    bits: np.ndarray,
+    without_sign: Any,
     ends: np.ndarray,
     of_channel: np.ndarray,
     places: Places,
@@ -445,12 +354,12 @@ def _fill(
     held, of_one = np.empty((2, of_channel.shape[1]), np.uint64)
     before, spare = np.empty(held.size, np.int64), np.empty(size + 4, np.uint32)
     for n in range(first, last):
-        row = cells[n]
+        row, own = cells[n], bits[n]
         for word in range(np.uintp(held.size)):
-            bits, at = np.uint64(0), word * np.uintp(BITS)
+            there, at = np.uint64(0), word * np.uintp(BITS)
             for k in range(min(np.uintp(BITS), np.uintp(size) - at)):
-                bits |= np.uint64(row[at + k] != 0) << k
-            held[word] = bits
+                there |= np.uint64(own[at + k] & without_sign != 0) << k
+            held[word] = there
         e = ends[n]
         for channel in range(of_channel.shape[0]):
             for word in range(held.size):

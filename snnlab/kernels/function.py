@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from torch import Tensor
 
 from snnlab.compat import graph_is_kept, in_transform, traced_by_torch
 from snnlab.errors import SnnlabError
-from snnlab.kernels import cpu, gpu
+from snnlab.kernels import gpu
+from snnlab.kernels.emit import Form, in_memory, sums
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.reference import difference, unroll
 from snnlab.kernels.trace import Step
-from snnlab.kernels.traced import Refused, Traced, Way, numbers_of, refuse, traced
+from snnlab.kernels.traced import Direction, Refused, Traced, numbers_of, refuse, traced
 from snnlab.threads import share
 
 log = logging.getLogger(__name__)
@@ -204,6 +205,23 @@ def _tensors(state: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
+Grads = Sequence[Tensor | None]
+
+
+class Given(NamedTuple):
+    """Tensors that all steps are given.
+
+    Attributes:
+        own: What the way through them is given: the input, or what it is made of.
+        states: The state before the first step.
+        numbers: The numbers that are tensors.
+    """
+
+    own: Sequence[Any]
+    states: Sequence[Tensor]
+    numbers: Sequence[Tensor]
+
+
 class Call(NamedTuple):
     """What is fixed for all steps of a run.
 
@@ -247,6 +265,12 @@ class Call(NamedTuple):
         """Names of the variables of the state."""
         return self.state._fields
 
+    def parted(self, given: Sequence[Any]) -> Given:
+        """Return tensors that stand one behind the other."""
+        numbers = len(given) - sum(value is None for value in self.numbers.values())
+        states = numbers - len(self.names)
+        return Given(given[:states], given[states:numbers], given[numbers:])
+
     def values(self, tensors: Sequence[Tensor]) -> dict[str, Tensor | float]:
         """Return the numbers with their tensors."""
         given = iter(tensors)
@@ -265,6 +289,10 @@ class Call(NamedTuple):
         """Return contiguous rows of neurons."""
         return None if part is None else self.layout.flat(part.detach()).contiguous()
 
+    def own(self, rows: Tensor) -> Tensor:
+        """Return rows of neurons with a sample's own axes."""
+        return self.layout.unflat(rows, self.sample)
+
 
 def run_kernel(
     kernel: Kernel,
@@ -278,19 +306,15 @@ def run_kernel(
     inplace: bool = False,
 ) -> Output:
     """Run all steps of a step that was traced; see `run`."""
-    step = kernel.traced.step
     if kernel.backend != "numba":
         pool, inplace = None, False
-    if pool is not None and (not pool.fits(x) or (pool.kind == "max" and not step.binary)):
+    if pool is not None and (not pool.fits(x) or (pool.kind == "max" and not kernel.traced.step.binary)):
         pool = None
     layout = Layout.channels_last() if pool is not None else Layout.of(x)
     if layout is None:
         x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
     call, tensors = called(kernel, layout, x, state, k, lengths, count, pool)
-    if step.to:
-        y, *rest = _Recurrence.apply(call, inplace, x, *state, *tensors)
-    else:
-        y, *rest = _forward(call, x, state, tensors, False).outputs(call)
+    y, *rest = gone_through(_Dense(call, inplace and may_keep_in_x(call)), [x], state, tensors)
     counts = rest.pop() if count else None
     return Output(y, type(state)(*rest), counts, pool is not None)
 
@@ -339,27 +363,97 @@ def valid(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
     return lengths.clamp(0, num_steps).to(torch.int64, copy=True)
 
 
-class Forward(NamedTuple):
-    """The way forward: memory for outputs, states, counts and what is kept, and what runs some steps of it.
+# -- All steps in one part of the graph -------------------------------------------------------------------------------
 
-    Attributes:
-        y: Rows of outputs.
-        after: Rows of the state.
-        counts: Rows of counts, or None.
-        keep: What is kept.
-        steps: Runs the steps from one to before another: `steps(begin, end, skip=0)`.
+
+class Way(Protocol):
+    """How all steps are gone through, forward and back."""
+
+    @property
+    def call(self) -> Call:
+        """The neurons."""
+        ...
+
+    def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
+        """Return the outputs, and what is saved besides states and numbers."""
+        ...
+
+    def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
+        """Return the gradients of all that forward was given, of which some are asked for.
+
+        What was saved stands in the place of what is the way's own.
+        """
+        ...
+
+
+def gone_through(way: Way, own: Sequence[Any], state: Any, tensors: Sequence[Tensor]) -> list[Any]:
+    """Return the outputs of all steps."""
+    if way.call.step.to:
+        return list(_Recurrence.apply(way, *own, *state, *tensors))
+    return way.forward(Given(own, state, tensors))[0]
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, way: Way, *tensors: Any) -> tuple[Tensor, ...]:
+        given = way.call.parted(tensors)
+        outputs, saved = way.forward(given)
+        # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
+        ctx.save_for_backward(*saved, *given.states, *given.numbers)
+        ctx.way = way
+        ctx.set_materialize_grads(False)
+        # Not as the views that they are: torch lets nobody change views out of here in place.
+        return tuple(part.detach() for part in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative(*grads)
+        way: Way = ctx.way
+        return (None, *way.backward(way.call.parted(ctx.saved_tensors), grads, ctx.needs_input_grad[1:]))
+
+
+def refuse_second_derivative(*grads: Tensor | None) -> None:
+    """Raise an error in a backward pass that shall be differentiated again, or is given several gradients at once.
+
+    PyTorch's `once_differentiable` raises when it is, and only where the gradient that arrives has a graph: after a
+    loss that is linear in the spikes, a second derivative would silently miss this neuron's part.
+
+    Args:
+        grads: What arrives.
+
+    Raises:
+        SnnlabError: if the pass runs with `create_graph`, or the gradients are a batch of them.
     """
+    if torch.is_grad_enabled():
+        raise SnnlabError(
+            "the backward pass of a rendered loop cannot be differentiated again (create_graph); set backend: reference"
+            " for second derivatives"
+        )
+    if in_transform(*grads):
+        raise SnnlabError(
+            "the backward pass of a rendered loop takes one gradient at a time (no vmap, no is_grads_batched); set"
+            " backend: reference for several at once"
+        )
 
-    y: Tensor
-    after: list[Tensor]
-    counts: Tensor | None
-    keep: list[Tensor]
-    steps: Callable[..., None]
 
-    def outputs(self, call: Call) -> list[Tensor]:
-        """Return outputs, states and counts with a sample's own axes."""
-        rows = [*self.after, *([] if self.counts is None else [self.counts])]
-        return [call.layout.unflat(self.y, call.outputs), *(call.layout.unflat(part, call.sample) for part in rows)]
+class _Dense(NamedTuple):
+    """All steps of neurons whose whole input is there; what is kept first lies in its memory, or not."""
+
+    call: Call
+    inplace: bool
+
+    def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
+        call, x = self.call, self.call.layout.flat(given.own[0].detach())
+        y = x.new_empty(*call.shape[:2], call.outputs.numel())
+        done = Forward(call, x, y, given, inplace=self.inplace)
+        done.steps(0, call.shape[0])
+        return done.outputs(), done.keep
+
+    def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
+        call = self.call
+        back = Backward(call, saved.own, saved, (call.rows(grads[0]), *grads[1:]), again=graph_is_kept())
+        back.steps(0, call.shape[0])
+        return [call.own(back.dx), *back.states(), *back.numbers()]
 
 
 def may_keep_in_x(call: Call) -> bool:
@@ -368,129 +462,120 @@ def may_keep_in_x(call: Call) -> bool:
     return bool(step.keep) and step.x not in step.keep and step.keep[0] is not step.y
 
 
-def forward(
-    call: Call,
-    x: Tensor,
-    y: Tensor,
-    states: Sequence[Tensor],
-    tensors: Sequence[Tensor],
-    *,
-    inplace: bool,
-    more: Mapping[str, Any] | None = None,
-) -> Forward:
-    """Return the way forward.
+class Forward:
+    """Memory for outputs, states, counts and what is kept; `steps(begin, end, skip=0)` runs some steps.
 
     Args:
         call: The run.
         x: Rows of inputs; not looked at where there are events.
         y: Rows of outputs, to be written.
-        states: The state before the first step.
-        tensors: The numbers that are tensors.
+        given: State before the first step, and numbers.
         inplace: Whether what is kept first lies in x's memory.
-        more: What loops are given besides; see `events`.
-    """
-    step, (num_steps, batch) = call.step, call.shape[:2]
-    numbers, own = number_rows(call, call.values(tensors))
-    form = cpu.Form(own, call.pool.kind if call.pool else None, inplace, call.counting, events=more is not None)
-    there = {step.x: x, step.y: y}
-    there = {node: there[node] for node in cpu.in_memory(step, form)}
-    keep = [
-        x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
-        for at, node in enumerate(step.keep)
-    ]
-    after = [call.copied(part, y) for part in states]
-    counts = call.room(y, batch).zero_() if call.counting else None
-    given = {"x": x, "y": y, "counts": counts, **numbers, **(more or {})}
-    given |= {f"keep{at}": part for at, part in enumerate(keep)}
-    given |= {f"s_{name}": part for name, part in zip(call.names, after, strict=True)}
-    return Forward(y, after, counts, keep, launched(call, "forward", form, given, y))
-
-
-class Backward(NamedTuple):
-    """The way back: memory for gradients, and what runs some steps of it.
-
-    Attributes:
-        dx: Rows of the gradient of the input; with events that of the bias, summed over time.
-        before: Rows of that of the state.
-        sums: Those of numbers by name, for each sample and neuron.
-        steps: Runs the steps from before one back to another: `steps(begin, end, skip=0)`.
+        events: What loops are given of a convolution of events, see `events`.
     """
 
-    dx: Tensor
-    before: list[Tensor]
-    sums: dict[str, Tensor]
-    steps: Callable[..., None]
+    def __init__(
+        self,
+        call: Call,
+        x: Tensor,
+        y: Tensor,
+        given: Given,
+        *,
+        inplace: bool = False,
+        events: Mapping[str, Any] | None = None,
+    ) -> None:
+        step, (num_steps, batch) = call.step, call.shape[:2]
+        numbers, own = _number_rows(call, given.numbers)
+        form = Form(own, call.pool, inplace, call.counting, events=events is not None)
+        there = {node: {step.x: x, step.y: y}[node] for node in in_memory(step, form)}
+        self.call, self.y = call, y
+        self.keep = [
+            x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
+            for at, node in enumerate(step.keep)
+        ]
+        self.after = [call.copied(part, y) for part in given.states]
+        self.counts = call.room(y, batch).zero_() if call.counting else None
+        named = {"x": x, "y": y, "counts": self.counts, **numbers, **(events or {})}
+        named |= {f"keep{at}": part for at, part in enumerate(self.keep)}
+        named |= {f"s_{name}": part for name, part in zip(call.names, self.after, strict=True)}
+        self.steps = _launched(call, "forward", form, named, y)
 
-    def states(self, call: Call) -> list[Tensor]:
-        """Return the gradients of the state before the first step."""
-        return [call.layout.unflat(part, call.sample) for part in self.before]
-
-    def numbers(self, call: Call, tensors: Sequence[Tensor]) -> list[Tensor | None]:
-        """Return the gradients of the numbers that are tensors."""
-        found: list[Tensor | None] = []
-        for name, value in call.values(tensors).items():
-            part = self.sums.get(f"d_{name}")
-            if part is not None and isinstance(value, Tensor):
-                of_neurons = call.layout.unflat(part.sum(0, dtype=torch.float64), call.sample)
-                found.append(of_neurons.sum_to_size(value.shape).to(value.dtype))
-            elif isinstance(value, Tensor):
-                found.append(None)
-        return found
+    def outputs(self) -> list[Tensor]:
+        """Return outputs, states and counts with a sample's own axes."""
+        rows = [*self.after, *([] if self.counts is None else [self.counts])]
+        return [self.call.layout.unflat(self.y, self.call.outputs), *map(self.call.own, rows)]
 
 
-def backward(
-    call: Call,
-    keep: Sequence[Tensor],
-    before: Sequence[Tensor],
-    tensors: Sequence[Tensor],
-    grads: Sequence[Tensor | None],
-    *,
-    again: bool,
-    more: Mapping[str, Any] | None = None,
-) -> Backward:
-    """Return the way back.
+class Backward:
+    """Memory for gradients; `steps(begin, end, skip=0)` runs some steps, from the one before `end` back.
+
+    `dx` are rows of the gradient of the input; with events of that of the bias, summed over time.
 
     Args:
         call: The run.
         keep: What was kept.
-        before: The state before the first step.
-        tensors: The numbers that are tensors.
+        given: State before the first step, and numbers.
         grads: What arrives at the output, as rows, at the state after the last step, and at the counts.
         again: Whether somebody may go back once more, so that what was kept must stay.
-        more: What loops are given besides; see `events`.
+        events: What loops are given of a convolution of events, see `events`.
     """
-    step, (num_steps, batch), like = call.step, call.shape[:2], before[0]
-    gy, *rest = grads
-    gn = rest.pop() if call.counting else None
-    numbers, own = number_rows(call, call.values(tensors))
-    inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and more is None
-    pool = call.pool.kind if call.pool else None
-    form = cpu.Form(own, pool, inplace, gn is not None, gy is not None, more is not None)
-    dx = keep[0] if inplace else call.room(like, *(() if more is not None else (num_steps,)), batch)
-    arriving = [call.copied(part, like) for part in rest]
-    names = [name for name in step.to if name.startswith("d_")]
-    sums = {name: call.room(like.new_empty(0, dtype=torch.float64), batch).zero_() for name in names}
-    given = {"dx": dx, "d_bias": dx, "gy": gy, "gn": call.rows(gn), **numbers, **sums, **(more or {})}
-    given |= {f"keep{at}": part for at, part in enumerate(keep)}
-    given |= {f"g_{name}": part for name, part in zip(call.names, arriving, strict=True)}
-    states = dict(zip(call.names, before, strict=True))
-    given |= {f"s_{name}": call.rows(states[name]) for name in step.carried}
-    if more is not None:
-        dx.zero_()
-    return Backward(dx, arriving, sums, launched(call, "backward", form, given, like))
+
+    def __init__(
+        self,
+        call: Call,
+        keep: Sequence[Tensor],
+        given: Given,
+        grads: Grads,
+        *,
+        again: bool,
+        events: Mapping[str, Any] | None = None,
+    ) -> None:
+        step, (num_steps, batch), like = call.step, call.shape[:2], given.states[0]
+        gy, *rest = grads
+        gn = rest.pop() if call.counting else None
+        numbers, own = _number_rows(call, given.numbers)
+        inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and events is None
+        form = Form(own, call.pool, inplace, gn is not None, gy is not None, events is not None)
+        self.call, self.given = call, given
+        self.dx = keep[0] if inplace else call.room(like, *[num_steps] * (events is None), batch)
+        self.before = [call.copied(part, like) for part in rest]
+        doubles = like.new_empty(0, dtype=torch.float64)
+        self.sums = {name: call.room(doubles, batch).zero_() for name in sums(step)}
+        named = {"dx": self.dx, "d_bias": self.dx, "gy": gy, "gn": call.rows(gn), **numbers, **self.sums}
+        named |= {f"keep{at}": part for at, part in enumerate(keep)}
+        named |= {f"g_{name}": part for name, part in zip(call.names, self.before, strict=True)}
+        states = dict(zip(call.names, given.states, strict=True))
+        named |= {f"s_{name}": call.rows(states[name]) for name in step.carried}
+        if events is not None:
+            named |= events
+            self.dx.zero_()
+        self.steps = _launched(call, "backward", form, named, like)
+
+    def states(self) -> list[Tensor]:
+        """Return the gradients of the state before the first step."""
+        return [self.call.own(part) for part in self.before]
+
+    def numbers(self) -> list[Tensor | None]:
+        """Return the gradients of the numbers that are tensors."""
+        names = [name for name, value in self.call.numbers.items() if value is None]
+        found: list[Tensor | None] = []
+        for name, value in zip(names, self.given.numbers, strict=True):
+            part = self.sums.get(f"d_{name}")
+            total = None if part is None else self.call.own(part.sum(0, dtype=torch.float64))
+            found.append(None if total is None else total.sum_to_size(value.shape).to(value.dtype))
+        return found
 
 
-def number_rows(call: Call, values: dict[str, Tensor | float]) -> tuple[dict[str, Any], frozenset[str]]:
+def _number_rows(call: Call, tensors: Sequence[Tensor]) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the numbers as loops take them, and of which neurons have their own."""
-    given: dict[str, Any] = {}
-    own = set()
-    for name, value in values.items():
-        if isinstance(value, Tensor) and value.numel() > 1:
-            own.add(name)
-            given[name] = call.layout.of_neurons(value.detach(), call.sample).contiguous()
-        else:
-            given[name] = value.detach().reshape(()) if isinstance(value, Tensor) else value
-    return given, frozenset(own)
+    # One that has axes all the same, as where a layer has one neuron, is a number of all neurons.
+    values = call.values([value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors])
+    own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim()}
+    rows = {name: call.layout.of_neurons(value, call.sample).contiguous() for name, value in own.items()}
+    return values | rows, frozenset(own)
+
+
+# -- Launches ---------------------------------------------------------------------------------------------------------
 
 
 _running = threading.local()
@@ -516,7 +601,7 @@ def loops_run() -> bool:
     return getattr(_running, "mode", None) != "off"
 
 
-def launched(call: Call, way: Way, form: cpu.Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
+def _launched(call: Call, way: Direction, form: Form, given: dict[str, Any], like: Tensor) -> Callable[..., None]:
     """Return what runs a loop from one step to before another: `(begin, end, skip=0)`.
 
     Where the input or its gradient is in memory for the later steps alone, it begins with step `skip`.
@@ -527,13 +612,13 @@ def launched(call: Call, way: Way, form: cpu.Form, given: dict[str, Any], like: 
             given["y"].zero_()  # spikes, as what comes behind may keep them as bytes
         return lambda begin, end, skip=0: None
     if call.kernel.backend == "numba":
-        return Launch(call, traced.loop(way, form), given, like, compiled=mode is None)
+        return _Launch(call, traced.loop(way, form), given, like, compiled=mode is None)
     kernel, names = traced.kernel(way, form)
     lengths = None if call.steps is None else call.steps.to(like.device)
     return gpu.Launch(kernel, names, call.shape, given | {"lengths": lengths}, list(traced.step.numbers), like)
 
 
-class Launch:
+class _Launch:
     """A loop for CPUs with what it is given, ready to run any steps."""
 
     def __init__(self, call: Call, loop: Any, given: dict[str, Any], like: Tensor, *, compiled: bool) -> None:
@@ -580,61 +665,3 @@ def _group(call: Call) -> int:
     channels, _, width = call.sample
     piece = call.pool.size * width * channels
     return max(1, group // piece) * piece
-
-
-def _forward(call: Call, x: Tensor, states: Sequence[Tensor], tensors: Sequence[Tensor], inplace: bool) -> Forward:
-    rows = call.layout.flat(x.detach())
-    y = rows.new_empty(*call.shape[:2], call.outputs.numel())
-    done = forward(call, rows, y, states, tensors, inplace=inplace and may_keep_in_x(call))
-    done.steps(0, call.shape[0])
-    return done
-
-
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, call: Call, inplace: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        many = len(call.names)
-        states, tensors = rest[:many], rest[many:]
-        done = _forward(call, x, states, tensors, inplace)
-        # Saved as tensors, that autograd lets go of them with the graph, and a checkpoint at once.
-        ctx.save_for_backward(*done.keep, *states, *tensors)
-        ctx.call = call
-        ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(part.detach() for part in done.outputs(call))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative(*grads)
-        call: Call = ctx.call
-        kept, many = len(call.step.keep), len(call.names)
-        saved = ctx.saved_tensors
-        keep, before, tensors = saved[:kept], saved[kept : kept + many], saved[kept + many :]
-        way = backward(call, keep, before, tensors, (call.rows(grads[0]), *grads[1:]), again=graph_is_kept())
-        way.steps(0, call.shape[0])
-        dx = call.layout.unflat(way.dx, call.sample)
-        return (None, None, dx, *way.states(call), *way.numbers(call, tensors))
-
-
-def refuse_second_derivative(*grads: Tensor | None) -> None:
-    """Raise an error in a backward pass that shall be differentiated again, or is given several gradients at once.
-
-    PyTorch's `once_differentiable` raises when it is, and only where the gradient that arrives has a graph: after a
-    loss that is linear in the spikes, a second derivative would silently miss this neuron's part.
-
-    Args:
-        grads: What arrives.
-
-    Raises:
-        SnnlabError: if the pass runs with `create_graph`, or the gradients are a batch of them.
-    """
-    if torch.is_grad_enabled():
-        raise SnnlabError(
-            "the backward pass of a rendered loop cannot be differentiated again (create_graph); set backend: reference"
-            " for second derivatives"
-        )
-    if in_transform(*grads):
-        raise SnnlabError(
-            "the backward pass of a rendered loop takes one gradient at a time (no vmap, no is_grads_batched); set"
-            " backend: reference for several at once"
-        )

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnlab.kernels.cpu import Form, Source, in_memory, used
-from snnlab.kernels.emit import Lines, Words, Writer, block
-from snnlab.kernels.trace import Node, Step
+from snnlab.kernels.emit import Form, Lines, Source, Words, Writer, block, input_at, source, sums, words_of
+from snnlab.kernels.trace import Step
 
 TRITON = Words(
     where="tl.where({0}, {1}, {2})",
@@ -26,6 +25,10 @@ TRITON = Words(
     floor="tl.floor({0})",
     div="div_({0}, {1})",
     const="tl.full([block], {0}, real)",
+    read="tl.load({0} + {1}, mask=mask, other=0.0)",
+    write="tl.store({0} + {1}, {2}, mask=mask)",
+    state="{0}_n",
+    value="zero + {0}",
 )
 
 # Neurons of a program, and of a warp of it: four a thread, which float32 loads at once. A small layer still makes
@@ -34,100 +37,62 @@ BLOCK, PER_WARP = 256, 128
 # A product that is rounded must not be contracted with a sum: that would round once in place of twice.
 OPTIONS = {"enable_fp_fusion": False}
 
-_RANGE = ["lengths", "begin", "end", "skip", "stride", "neurons", "block: tl.constexpr"]
-
 
 def forward(step: Step, form: Form, title: str) -> Source:
     """Return the kernel forward, which keeps what `step.keep` says."""
-    names = _numbers(step) | {step.x: "x_n"} | {node: f"{name}_n" for name, node in step.before.items()}
-    writer = Writer(names, TRITON, {})
-    places = {"x" if form.inplace and at == 0 else f"keep{at}": node for at, node in enumerate(step.keep)}
-    kept = {place: node for place, node in places.items() if node not in in_memory(step, form)}
-    texts = writer.write([step.y, *step.after.values(), *kept.values()])
-    shift = "" if form.inplace or step.x in step.keep else " - skip * stride"
-    values = ["y_n", *(f"new_{name}" for name in step.after), *(f"{place}_kept" for place in kept)]
-    body = [f"x_n = tl.load(x + o{shift}, mask=mask, other=0.0)", *writer.lines]
-    body += [f"{value} = zero + {text}" for value, text in zip(values, texts, strict=True)]
-    body += [_store(place, "o", f"{place}_kept") for place in kept]
-    body += [_store("y", "o", "y_n"), *(["count += y_n"] if form.counts else [])]
-    body += [f"{name}_n = new_{name}" for name in step.after]
-    states = [f"s_{name}" for name in step.after]
-    numbers = used(step.numbers, body)
-    arguments = ["x", "y", *(place for place in kept if place != "x"), *states, *(["counts"] * form.counts), *numbers]
+    writer = Writer(step, form, TRITON)
+    states, counts = [f"s_{name}" for name in step.after], ["counts"] * form.counts
+    body = writer.forward(_read("x", input_at(step, form)), _write("y", "o + n", "y_n"))
     lines = [
-        *_loads(numbers, form, writer.constants),
-        *(f"{name}_n = {_load(f's_{name}', 's')}" for name in step.after),
-        *(["count = zero"] if form.counts else []),
-        "o = s + begin * stride",
-        *block("for _ in range(begin, last):", body, "o += stride"),
-        *(_store(f"s_{name}", "s", f"{name}_n") for name in step.after),
-        *([_store("counts", "s", f"{_load('counts', 's')} + count")] if form.counts else []),
-        *block("for _ in range(last, end):", _store("y", "o", "zero"), "o += stride"),
+        *(f"{state}_n = {_read(state, 's + n')}" for state in states),
+        *(f"{name}_n = zero" for name in counts),
+        "o = s + begin * row_stride",
+        *block("for _ in range(begin, last):", body, "o += row_stride"),
+        *(_write(state, "s + n", f"{state}_n") for state in states),
+        *(_added(name) for name in counts),
+        *block("for _ in range(last, end):", _write("y", "o + n", "zero"), "o += row_stride"),
     ]
-    return _source(title, "forward", "y", arguments, lines)
+    return _source(title, "forward", "y", writer, lines)
 
 
 def backward(step: Step, form: Form, title: str) -> Source:
     """Return the kernel back; gradients of numbers are summed for each sample and neuron."""
-    kept = [f"keep{at}" for at in range(len(step.keep))]
-    numbers, constants = _numbers(step), dict[str, str]()
-    at = {node: f"{place}_n" for place, node in zip(kept, step.keep, strict=True)}
-    arriving = {node: f"g_{name}_n" for name, node in step.arriving.items()}
-    arrived = ["tl.load(gy + o - skip * stride, mask=mask, other=0.0)"] * form.gy + ["gn_n"] * form.counts
-    body = [f"{place}_n = {_load(place, 'o')}" for place in kept]
-    body += [f"g_y_n = {' + '.join(arrived) or 'zero'}"]
+    writer = Writer(step, form, TRITON)
+    states, counts = [f"g_{name}" for name in step.before], ["gn"] * form.counts
+    body = writer.backward(_read("gy", "o - skip + n"), [_write("dx", "o + n", "new_x")], "{0}_before")
+    before: Lines = []
     for name in step.carried:
-        before = {node: f"{place}_b" for place, node in zip(kept, step.keep, strict=True)}
-        writer = Writer(before | numbers, TRITON, constants)
-        (text,) = writer.write([step.after[name]])
-        reads = [f"{place}_b = {_load(place, 'o - stride')}" for place in kept]
-        body += [f"{name}_b = {name}_first", *block("if t > 0:", reads, writer.lines, f"{name}_b = zero + {text}")]
-    known = at | numbers | arriving | {step.before[name]: f"{name}_b" for name in step.carried}
-    writer = Writer(known, TRITON, constants)
-    texts = dict(zip(step.to, writer.write(step.to.values()), strict=True))
-    sums = [name for name in texts if name.startswith("d_")]
-    body += [*writer.lines, *(f"sum_{name} += {texts[name]}" for name in sums)]
-    body += [f"new_{name} = zero + {texts.get(f'g_{name}', 'zero')}" for name in step.before]
-    body += [_store("dx", "o", f"zero + {texts.get('x', 'zero')}")]
-    body += [f"g_{name}_n = new_{name}" for name in step.before]
-    given = used(step.numbers, body)
-    states = [f"g_{name}" for name in step.before]
-    starts = [f"s_{name}" for name in step.carried]
-    arguments = ["dx", *["gy"] * form.gy, *["gn"] * form.counts, *kept, *states, *starts, *sums, *given]
+        before += [f"{name}_before = {name}_first", *block("if t > 0:", writer.before(name))]
     lines = [
-        *_loads(given, form, constants),
-        *(f"{state}_n = {_load(state, 's')}" for state in states),
-        *(f"{name}_first = {_load(f's_{name}', 's')}" for name in step.carried),
-        *(f"sum_{name} = zero" for name in sums),
-        *[f"gn_n = {_load('gn', 's')}"] * form.counts,
-        "o = s + last.to(tl.int64) * stride",
-        *block("for _ in range(last, end):", _store("dx", "o", "zero"), "o += stride"),
-        "o = s + last.to(tl.int64) * stride",
-        *block("for back in range(begin, last):", "o -= stride", "t = last - 1 - (back - begin)", body),
-        *(_store(state, "s", f"{state}_n") for state in states),
-        *(_store(name, "s", f"{_load(name, 's')} + sum_{name}") for name in sums),
+        *(f"{name}_n = {_read(name, 's + n')}" for name in (*states, *counts)),
+        *(f"{name}_first = {_read(f's_{name}', 's + n')}" for name in step.carried),
+        *(f"{name}_n = zero" for name in sums(step)),
+        "o = s + last.to(tl.int64) * row_stride",
+        *block("for _ in range(last, end):", _write("dx", "o + n", "zero"), "o += row_stride"),
+        "o = s + last.to(tl.int64) * row_stride",
+        *block("for back in range(begin, last):", "o -= row_stride", "t = last - 1 - (back - begin)", before, body),
+        *(_write(state, "s + n", f"{state}_n") for state in states),
+        *(_added(name) for name in sums(step)),
     ]
-    return _source(title, "backward", "dx", arguments, lines)
+    return _source(title, "backward", "dx", writer, lines)
 
 
-def _load(place: str, at: str) -> str:
-    return f"tl.load({place} + {at}, mask=mask, other=0.0)"
+def _read(name: str, at: str) -> str:
+    return TRITON.read.format(name, at)
 
 
-def _store(place: str, at: str, value: str) -> str:
-    return f"tl.store({place} + {at}, {value}, mask=mask)"
+def _write(name: str, at: str, value: str) -> str:
+    return TRITON.write.format(name, at, value)
 
 
-def _numbers(step: Step) -> dict[Node, str]:
-    return {node: name for name, node in step.numbers.items()}
+def _added(name: str) -> str:
+    return _write(name, "s + n", f"{_read(name, 's + n')} + {name}_n")
 
 
-def _loads(numbers: list[str], form: Form, constants: dict[str, str]) -> Lines:
-    loads = [f"{name} = {_load(name, 'n') if name in form.own else f'tl.load({name})'}" for name in numbers]
-    return [*loads, *(f"{name} = {text}" for text, name in constants.items())]
-
-
-def _source(title: str, name: str, real: str, arguments: list[str], lines: Lines) -> Source:
+def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> Source:
+    used, own = words_of(lines), writer.form.own
+    numbers = [name for name in writer.step.numbers if name in used]
+    loads = [f"{name} = {_read(name, 'n') if name in own else f'tl.load({name})'}" for name in numbers]
     text = [
         f'"""{title}, rendered by snnlab; not to be edited."""',
         "import triton",
@@ -137,24 +102,25 @@ def _source(title: str, name: str, real: str, arguments: list[str], lines: Lines
         "",
         '@triton.jit(do_not_specialize=["begin", "end", "skip"])',
         *block(
-            f"def {name}({', '.join([*arguments, *_RANGE])}):",
+            f"def {name}(ARGUMENTS, begin, end, skip, row_stride, neurons, block: tl.constexpr):",
             f"real: tl.constexpr = {real}.dtype.element_ty",
             "pieces = (neurons + block - 1) // block",
             "program = tl.program_id(0)",
-            "sample = (program // pieces).to(tl.int64)",
+            "s = (program // pieces).to(tl.int64) * neurons",
             "n = (program % pieces) * block + tl.arange(0, block)",
             "mask = n < neurons",
-            "s = sample * neurons + n",
             "zero = tl.full([block], 0.0, real)",
             "last = end",
             block(
                 "if lengths is not None:",
-                "last = tl.minimum(tl.maximum(tl.load(lengths + sample), begin), end).to(tl.int32)",
+                "last = tl.minimum(tl.maximum(tl.load(lengths + program // pieces), begin), end).to(tl.int32)",
             ),
+            loads,
+            writer.constants(),
             lines,
         ),
     ]
-    return Source("\n".join([*text, ""]), [*arguments, "lengths"])
+    return source(writer.step, text, ["lengths"])
 
 
 # IEEE's division and root, which are not Triton's own for float32.
@@ -192,8 +158,8 @@ class Launch:
                 **self.given,
                 begin=begin,
                 end=end,
-                skip=skip,
-                stride=self.batch * self.neurons,
+                skip=skip * self.batch * self.neurons,
+                row_stride=self.batch * self.neurons,
                 neurons=self.neurons,
                 block=self.block,
                 num_warps=max(1, self.block // PER_WARP),

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from snnlab.compat import graph_is_kept
 from snnlab.kernels.function import (
+    Backward,
     Call,
     Forward,
+    Given,
+    Grads,
     Kernel,
-    backward,
     called,
-    forward,
+    gone_through,
     may_keep_in_x,
-    refuse_second_derivative,
     require_state,
 )
 from snnlab.kernels.layout import Layout
@@ -59,6 +60,51 @@ class Layer(NamedTuple):
     feedback: Feedback
     weights: Callable[..., Any]
     masks: Tensor | None
+
+    def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
+        """Go through all steps; kept besides are the weights and all that was sent back, `[T + 1, B, n]`."""
+        call, (num_steps, batch), (x, s, weight, bias) = self.call, self.call.shape[:2], given.own
+        inplace, weights = may_keep_in_x(call), self.weights(weight, bias)
+        at_once = 1 if not inplace and call.step.x not in call.step.keep else num_steps
+        drives, sent = call.room(x, at_once, batch), call.room(x, num_steps + 1, batch)
+        sent[0] = call.layout.flat(s.detach())
+        done = Forward(call, drives, sent[1:], given, inplace=inplace)
+        drive, y = call.own(drives), call.own(sent[1:])
+        # Memory of its own, as in the plain loop: how a matrix product rounds may depend on where its factors lie.
+        last = call.own(sent[0].clone())
+        for t in range(num_steps):
+            at = t % at_once
+            torch.add(x[t], self.feedback(last if t else s, weights), out=drive[at])
+            done.steps(t, t + 1, t - at)
+            if self.masks is None:
+                last.copy_(y[t])
+            else:
+                torch.where(self.masks[t], y[t], last, out=last)
+        y, *rest = done.outputs()
+        learns = weight.requires_grad or (bias is not None and bias.requires_grad)
+        return [y, last, *rest], [sent if learns else None, weight, bias, *done.keep]
+
+    def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
+        """Go through all steps from the last one back."""
+        call, (gy, gs, *rest), (sent, weight, bias, *keep) = self.call, grads, saved.own
+        weights = self.weights(weight, bias)
+        arrives = call.room(saved.states[0], 1, call.shape[1])
+        back = Backward(call, keep, saved, (arrives, *rest), again=graph_is_kept())
+        drive, arriving = call.own(back.dx), call.own(arrives)[0]
+        late = torch.zeros_like(arriving) if gs is None else gs
+        for t in range(call.shape[0] - 1, -1, -1):
+            if gy is None:
+                arriving.copy_(late)
+            else:
+                torch.add(gy[t], late, out=arriving)
+            back.steps(t, t + 1, t)
+            sent_back = self.feedback.to_outputs(drive[t], weights)
+            late = sent_back if self.masks is None else torch.where(self.masks[t], sent_back, late)
+        found: tuple[Tensor | None, Tensor | None] = (None, None)
+        if sent is not None:
+            found = self.feedback.to_weights(drive.flatten(0, 1), call.own(sent[:-1]).flatten(0, 1), weights)
+        of_weights = (part if ask else None for part, ask in zip(found, asked[2:4], strict=True))
+        return [drive, late, *of_weights, *back.states(), *back.numbers()]
 
 
 class RecurrentOutput(NamedTuple):
@@ -111,76 +157,6 @@ def run(
     require_state("s", s, x)
     call, tensors = called(kernel, layout, x, state, k, lengths, count, None)
     layer = Layer(call, feedback, type(weights), valid_steps(lengths, len(x), x))
-    if call.step.to:
-        y, last, *rest = _Recurrence.apply(layer, x, s, *weights, *state, *tensors)
-    else:
-        (y, last, *rest), _, _ = _forward(layer, x, s, weights, state, tensors)
+    y, last, *rest = gone_through(layer, [x, s, *weights], state, tensors)
     counts = rest.pop() if count else None
     return RecurrentOutput(y, last, type(state)(*rest), counts)
-
-
-def _forward(
-    layer: Layer, x: Tensor, s: Tensor, weights: Any, states: Sequence[Tensor], tensors: Sequence[Tensor]
-) -> tuple[tuple[Tensor, ...], Forward, Tensor]:
-    """Go through all steps; return the outputs, the way, and all that was sent back, `[T + 1, B, n]`."""
-    call, (num_steps, batch) = layer.call, layer.call.shape[:2]
-    inplace = may_keep_in_x(call)
-    at_once = 1 if not inplace and call.step.x not in call.step.keep else num_steps
-    drives, sent = call.room(x, at_once, batch), call.room(x, num_steps + 1, batch)
-    sent[0] = call.layout.flat(s.detach())
-    way = forward(call, drives, sent[1:], states, tensors, inplace=inplace)
-    drive, y = call.layout.unflat(drives, call.sample), call.layout.unflat(sent[1:], call.sample)
-    # Memory of its own, as in the plain loop: how a matrix product rounds may depend on where its factors lie.
-    last = call.layout.unflat(sent[0].clone(), call.sample)
-    for t in range(num_steps):
-        at = t % at_once
-        torch.add(x[t], layer.feedback(last if t else s, weights), out=drive[at])
-        way.steps(t, t + 1, t - at)
-        if layer.masks is None:
-            last.copy_(y[t])
-        else:
-            torch.where(layer.masks[t], y[t], last, out=last)
-    _, *rest = way.outputs(call)
-    return (y, last, *rest), way, sent
-
-
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, layer: Layer, x: Tensor, s: Tensor, weight: Tensor, bias: Tensor | None, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
-        many = len(layer.call.names)
-        states, tensors = rest[:many], rest[many:]
-        done, way, sent = _forward(layer, x, s, layer.weights(weight, bias), states, tensors)
-        asked = any(ctx.needs_input_grad[3:5])
-        ctx.save_for_backward(sent if asked else None, weight, bias, *way.keep, *states, *tensors)
-        ctx.layer = layer
-        ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(part.detach() for part in done)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative(*grads)
-        layer, call, (gy, gs, *rest) = ctx.layer, ctx.layer.call, grads
-        sent, weight, bias, *saved = ctx.saved_tensors
-        weights, kept, many = layer.weights(weight, bias), len(call.step.keep), len(call.names)
-        keep, before, tensors = saved[:kept], saved[kept : kept + many], saved[kept + many :]
-        arrives = call.room(before[0], 1, call.shape[1])
-        way = backward(call, keep, before, tensors, (arrives, *rest), again=graph_is_kept())
-        drive, arriving = call.layout.unflat(way.dx, call.sample), call.layout.unflat(arrives, call.sample)[0]
-        late = torch.zeros_like(arriving) if gs is None else gs
-        for t in range(call.shape[0] - 1, -1, -1):
-            if gy is None:
-                arriving.copy_(late)
-            else:
-                torch.add(gy[t], late, out=arriving)
-            way.steps(t, t + 1, t)
-            sent_back = layer.feedback.to_outputs(drive[t], weights)
-            late = sent_back if layer.masks is None else torch.where(layer.masks[t], sent_back, late)
-        found: tuple[Tensor | None, Tensor | None] = (None, None)
-        if sent is not None:
-            outputs = call.layout.unflat(sent[:-1], call.sample)
-            found = layer.feedback.to_weights(drive.flatten(0, 1), outputs.flatten(0, 1), weights)
-        asked = (part if ask else None for part, ask in zip(found, ctx.needs_input_grad[3:5], strict=True))
-        return (None, drive, late, *asked, *way.states(call), *way.numbers(call, tensors))

@@ -28,6 +28,7 @@ from numba import types as numba_types
 from numba.extending import overload
 from platformdirs import user_cache_path
 
+from snnlab.files import write_text
 from snnlab.kernels.compat import NoAlias, as_float
 
 log = logging.getLogger(__name__)
@@ -112,14 +113,8 @@ def _named(text: str, title: str) -> str:
 def _written(path: Path, text: str) -> bool:
     """Put a text into a file unless it is there; return whether it is."""
     try:
-        if not path.is_symlink() and path.exists() and path.read_text() == text:
-            return True
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            fresh.write_text(text)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        if path.is_symlink() or not path.exists() or path.read_text() != text:
+            write_text(path, text)
     except OSError as error:
         _say_not_kept(str(error))
         return False
@@ -130,7 +125,7 @@ def _written(path: Path, text: str) -> bool:
 def _surroundings() -> str:
     """Return what a compiled loop depends on besides its text."""
     here = Path(__file__).parent
-    files = [here / name for name in ("runtime.py", "compat.py", "events.py")]
+    files = [here / name for name in ("runtime.py", "compat.py", "events.py", "vectors.py")]
     texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
     return f"{numba.__version__} {llvmlite.__version__} {sorted(map(str, OPTIONS.items()))} noalias {texts}"
 
@@ -218,103 +213,55 @@ def _exp(x: Any) -> Any:
     return impl
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def pool(
-    y: np.ndarray,
-    to: int,
-    s: np.ndarray,
-    column: np.ndarray,
-    size: int,
-    channels: int,
-    width: int,
-    windows: int,
-    largest: bool,
+    y: np.ndarray, to: int, s: np.ndarray, size: int, channels: int, width: int, windows: int, largest: bool
 ) -> None:
-    """Pool `size` rows of spikes: first what is below one another, then what is side by side."""
-    share = y.dtype.type(1.0 / (size * size))
-    for n in range(width):
-        column[n] = s[n]
+    """Pool `size` rows of spikes, a number that is known when it is compiled: what is below one another comes first."""
+    square = y.dtype.type(size * size)
     for line in range(np.uintp(1), size):
         for n in range(width):
             other = s[line * width + n]
-            column[n] = max(column[n], other) if largest else column[n] + other
-    if size == np.uintp(2):
-        for w in range(windows):
-            at, left = to + w * channels, (w + w) * channels
-            for n in range(channels):
-                one, other = column[left + n], column[left + channels + n]
-                y[at + n] = max(one, other) if largest else (one + other) * share
-        return
+            s[n] = max(s[n], other) if largest else s[n] + other
     for w in range(windows):
         at, left = to + w * channels, w * size * channels
         for n in range(channels):
-            y[at + n] = column[left + n]
-        for k in range(np.uintp(1), size):
-            for n in range(channels):
-                other = column[left + k * channels + n]
-                y[at + n] = max(y[at + n], other) if largest else y[at + n] + other
-        if not largest:
-            for n in range(channels):
-                y[at + n] /= y.dtype.type(size * size)
+            total = s[left + n]
+            for k in range(np.uintp(1), size):
+                other = s[left + k * channels + n]
+                total = max(total, other) if largest else total + other
+            y[at + n] = total if largest else total / square
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def repeat(row: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int) -> None:
     """Write the share of each neuron in the gradient of one row of windows; what they leave over has none."""
-    share, square = row.dtype.type(1.0 / (size * size)), row.dtype.type(size * size)
+    square = row.dtype.type(size * size)
     for w in range(windows):
         at = of + w * channels
         for k in range(size):
             to = (w * size + k) * channels
-            if size == np.uintp(2):
-                for n in range(channels):
-                    row[to + n] = gy[at + n] * share
-            else:
-                for n in range(channels):
-                    row[to + n] = gy[at + n] / square
+            for n in range(channels):
+                row[to + n] = gy[at + n] / square
     for n in range(windows * size * channels, width):
         row[n] = 0
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def spread(
     row: np.ndarray, s: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int
 ) -> None:
     """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron."""
-    one, zero = row.dtype.type(1), row.dtype.type(0)
-    if size == np.uintp(2):
-        for w in range(windows):
-            at, left, right = of + w * channels, (w + w) * channels, (w + w) * channels + channels
-            for n in range(channels):
-                g, first = gy[at + n], s[left + n]
-                none = one - first
-                second = none * s[right + n]
-                none = none - second
-                third = none * s[width + left + n]
-                none = none - third
-                fourth = none * s[width + right + n]
-                row[left + n] = g * (first + (none - fourth))
-                row[right + n] = g * second
-                row[width + left + n] = g * third
-                row[width + right + n] = g * fourth
-        for n in range((windows + windows) * channels, width):
-            row[n] = zero
-            row[width + n] = zero
-        return
-    for at in range(size * width):
-        row[at] = zero
     for w in range(windows):
-        first = w * size * channels
-        # Until its end, the place of the window's first neuron holds whether none has fired yet.
+        at, first = of + w * channels, w * size * channels
         for n in range(channels):
-            row[first + n] = one - s[first + n]
-        for line in range(size):
-            for k in range(size):
-                at = line * width + first + k * channels
-                if line + k > np.uintp(0):
-                    for n in range(channels):
-                        fired = row[first + n] * s[at + n]
-                        row[first + n] -= fired
-                        row[at + n] = fired * gy[of + w * channels + n]
-        for n in range(channels):
-            row[first + n] = (s[first + n] + row[first + n]) * gy[of + w * channels + n]
+            g, none = gy[at + n], row.dtype.type(1) - s[first + n]
+            for k in range(np.uintp(1), size * size):
+                place = k // size * width + first + k % size * channels + n
+                fired = none * s[place]
+                none = none - fired
+                row[place] = fired * g
+            row[first + n] = (s[first + n] + none) * g
+    for line in range(size):
+        for n in range(windows * size * channels, width):
+            row[line * width + n] = 0

@@ -1,24 +1,43 @@
-"""A convolution behind spikes, as a layer calls it: what is computed how, and the way into autograd.
+"""A convolution behind spikes: where few cells are not zero, output and kernel's gradient go through those alone.
 
-Where few cells are not zero, the output and the kernel's gradient go through those alone. What goes back to the cells
-is dense, for the derivative of a spike is not zero where the spike is.
+What goes back to the cells is dense, for the derivative of a spike is not zero where the spike is.
 
-Axes: N frames, C channels, H rows and W columns of a frame, F features.
+The cells that are not zero lie one behind the other, those of a row of a frame in a run, so that all that a row of the
+kernel meets at one place is one run too. The runs of all rows of the kernel are gathered in a list, and one loop over
+it keeps the features in registers. (A loop over each run alone takes twice as long: runs hold a handful of cells each,
+and where the next one ends the processor guesses wrong.) Each sum goes through the cells in the order in which the
+kernel lies, one after the other.
+
+An entry is 64 bits: 32 of where the cell is within its row of the frame, and 32 of its value. A kernel lies as
+`[tiles, height, width * channels, lanes]`, of which a tile's features fill the lanes of a vector.
+
+A pixel of the output sends back to `width * channels` numbers side by side, which lie in whole vectors even where the
+channels alone do not fill one. Some pixels beside one another take each number of the kernel out of memory together,
+and their sums stay in registers, through all features and all rows of the kernel, until they are added to a line. There
+a kernel lies as `[chunks, height, F, lanes]`: the numbers that a feature sends to in one row, in chunks of as many as
+three or four vectors hold.
+
+Axes: N frames, H rows and W columns of a frame, C channels, H' rows and W' columns of the output, F features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from llvmlite import binding
+from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
+from snnlab.compiled import compiled, lent
+from snnlab.event_lists import list_ends
+from snnlab.kernels.compat import as_float
 from snnlab.kernels.function import refuse_second_derivative
-from snnlab.kernels.spike_loops import CHUNK, LANES, convolve, correlate, count, fill, spread
+from snnlab.kernels.vectors import LANES, add, add_products, load, multiply_add, splat, store, zeros
 from snnlab.threads import ALONE, share
 
 # Part of the cells that are not zero from which on the dense convolution is about as fast, whatever the kernel; and
@@ -32,9 +51,18 @@ SMALL = ALONE
 # Numbers in all parts of a kernel's gradient together, about; they have to be added up in the end.
 _ROOM = 2**21
 
+# Entries that are copied at once, some in vain; arrays of entries have as many to spare behind their last one.
+CHUNK = 16
+
+# Bits of a float32 but for its sign: the zero below zero is one too.
+SIZE = np.uint32(0x7FFFFFFF)
+
+# The most pixels that are taken together: with four vectors each and the kernel's own four, of 32 registers.
+PIXELS = 6
+
 
 class Spikes(NamedTuple):
-    """The cells of frames that are not zero; see `spike_loops`."""
+    """The cells of frames that are not zero, see above; and where those of each column of each row begin."""
 
     starts: np.ndarray
     entries: np.ndarray
@@ -76,9 +104,7 @@ def _few(x: Tensor, most: float) -> Spikes | None:
     """Return the cells that are not zero, or None if they are more than a part of all."""
     frames, channels, height, width = x.shape
     cells = x.detach().permute(0, 2, 3, 1).reshape(frames * height, width * channels).numpy()
-    ends = np.zeros(len(cells) + 1, np.int32)
-    share(partial(count, cells, ends), len(cells), cells.size)
-    np.cumsum(ends, out=ends)
+    ends = list_ends(cells)
     if ends[-1] > most * cells.size:
         return None
     starts = np.empty((frames, height, width + 1), np.int32)
@@ -105,7 +131,8 @@ class _Convolution(torch.autograd.Function):
         y = x.new_empty(len(x), height, width, len(weight))
         kernel = _tiles(weight.detach()).numpy()
         offset = (weight.new_zeros(len(weight)) if bias is None else bias.detach()).contiguous().numpy()
-        share(partial(convolve, *spikes, kernel, offset, y.numpy(), x.shape[1], padding), len(x), x.numel())
+        loop = convolve(kernel.shape[3])
+        share(partial(loop, *spikes, kernel, offset, y.numpy(), x.shape[1], padding), len(x), x.numel())
         return y.permute(0, 3, 1, 2)
 
     @staticmethod
@@ -135,7 +162,8 @@ def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Ten
     parts = min(max(_ROOM // kernel.numel(), 4), 32)
     dkernels = kernel.new_zeros(parts, *kernel.shape)
     rows, channels = gy.permute(0, 2, 3, 1).numpy(), ctx.frames[1]
-    share(partial(correlate, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
+    loop = correlate(kernel.shape[3])
+    share(partial(loop, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
     tiles = dkernels.sum(0).unflatten(2, (weight.shape[3], channels))
     return tiles.permute(0, 4, 3, 1, 2).reshape(weight.shape)
 
@@ -168,8 +196,10 @@ def _wide(across: int) -> int:
 def _to_input(ctx: Any, weight: Tensor, gy: Tensor) -> Tensor:
     frames, channels, height, width = ctx.frames
     gx = gy.new_empty(frames, height, width * channels)
-    rows = gy.permute(0, 2, 3, 1).numpy()
-    share(partial(spread, rows, _chunks(weight).numpy(), gx.numpy(), channels, ctx.padding), frames, gy.numel())
+    rows, kernel = gy.permute(0, 2, 3, 1).numpy(), _chunks(weight).numpy()
+    # As few groups of pixels as can be, and those of as few pixels as then can be.
+    loop = spread(max(4, -(-gy.shape[3] // -(-gy.shape[3] // PIXELS))), kernel.shape[3])
+    share(partial(loop, rows, kernel, gx.numpy(), channels, ctx.padding), frames, gy.numel())
     return gx.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
 
 
@@ -185,3 +215,202 @@ def _chunks(weight: Tensor) -> Tensor:
 @cache
 def _has_wide_vectors() -> bool:
     return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
+# -- Loops -------------------------------------------------------------------------------------------------------------
+
+
+@compiled(nogil=True, error_model="numpy")
+def fill(
+    cells: np.ndarray, channels: int, ends: np.ndarray, starts: np.ndarray, entries: np.ndarray, first: int, last: int
+) -> None:
+    """Write the entries of rows `first` to before `last`, and where those of each column begin.
+
+    Shape:
+        cells: `[N * H, W * C]`; ends: see `list_ends`; starts: `[N * H, W + 1]`; entries: as many as there are.
+    """
+    room = np.empty(cells.shape[1] + 1, np.uint64)
+    line, bits = lent(room), lent(cells.view(np.uint32))
+    c = np.uintp(channels)
+    for n in range(first, last):
+        row, begin = bits[n], ends[n]
+        many = np.uintp(0)
+        for w in range(np.uintp(row.size // channels)):
+            starts[n, w] = begin + many
+            for at in range(w * c, w * c + c):
+                # Written in any case, and over by the next one: without a branch that is as often wrong as right.
+                line[many] = np.uint64(row[at]) << np.uint64(32) | np.uint64(at)
+                many += np.uintp(row[at] & SIZE != 0)
+        starts[n, starts.shape[1] - 1] = begin + many
+        for at in range(many):
+            entries[begin + at] = line[at]
+    room[:] = 0  # until here somebody has it
+
+
+@cache
+def convolve(lanes: int) -> Callable[..., None]:
+    """Return what writes the outputs of frames `first` to before `last`, so many features at a time.
+
+    Shape:
+        starts: `[N, H, W + 1]`; entries: see `fill`; kernel: see above; bias: `[F]`; y: `[N, H', W', F]`.
+    """
+
+    @compiled(nogil=True, error_model="numpy")
+    def convolve(
+        starts: np.ndarray,
+        entries: np.ndarray,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        y: np.ndarray,
+        channels: int,
+        padding: tuple[int, int],
+        first: int,
+        last: int,
+    ) -> None:
+        tiles, taps_y, across, _ = kernel.shape
+        room = np.empty(taps_y * across + CHUNK, np.uint64)
+        found, kernel, y = lent(room), lent(kernel), lent(y)
+        for n in range(first, last):
+            for tile in range(tiles):
+                for h in range(y.shape[1]):
+                    for w in range(y.shape[2]):
+                        many = _gather(found, starts, entries, n, h, w, channels, padding, taps_y, across)
+                        total = load(bias, tile * lanes, lanes)
+                        for k in range(many):
+                            value, place = _parts(found[k])
+                            row = load(kernel, (tile * taps_y * across + place) * lanes, lanes)
+                            total = multiply_add(splat(value, lanes), row, total)
+                        store(total, y, ((n * y.shape[1] + h) * y.shape[2] + w) * y.shape[3] + tile * lanes)
+        room[:] = 0  # until here somebody has it
+
+    return convolve
+
+
+@cache
+def correlate(lanes: int) -> Callable[..., None]:
+    """Return what adds to the kernel's gradient of parts `first` to before `last` of the frames what these bring.
+
+    Shape:
+        starts: `[N, H, W + 1]`; entries: see `fill`; gy: `[N, H', W', F]`; dkernels: `[parts, *kernel]`.
+    """
+
+    @compiled(nogil=True, error_model="numpy")
+    def correlate(
+        starts: np.ndarray,
+        entries: np.ndarray,
+        gy: np.ndarray,
+        dkernels: np.ndarray,
+        channels: int,
+        padding: tuple[int, int],
+        first: int,
+        last: int,
+    ) -> None:
+        parts, tiles, taps_y, across, _ = dkernels.shape
+        room = np.empty(taps_y * across + CHUNK, np.uint64)
+        found, gy, dkernels = lent(room), lent(gy), lent(dkernels)
+        frames = len(starts)
+        for part in range(first, last):
+            for tile in range(tiles):
+                for n in range(part * frames // parts, (part + 1) * frames // parts):
+                    for h in range(gy.shape[1]):
+                        for w in range(gy.shape[2]):
+                            many = _gather(found, starts, entries, n, h, w, channels, padding, taps_y, across)
+                            at = ((n * gy.shape[1] + h) * gy.shape[2] + w) * gy.shape[3] + tile * lanes
+                            arrived = load(gy, at, lanes)
+                            for k in range(many):
+                                value, place = _parts(found[k])
+                                to = ((part * tiles + tile) * taps_y * across + place) * lanes
+                                row = load(dkernels, to, lanes)
+                                store(multiply_add(splat(value, lanes), arrived, row), dkernels, to)
+        room[:] = 0  # until here somebody has it
+
+    return correlate
+
+
+@njit(nogil=True, error_model="numpy")
+def _parts(entry: Any) -> Any:
+    """Return the value of an entry, and its place."""
+    value = as_float(np.int32(entry >> np.uint64(32)))  # pyright: ignore[reportCallIssue]
+    return value, np.intp(np.int32(entry))
+
+
+@njit(nogil=True, error_model="numpy")
+def _gather(
+    found: np.ndarray,
+    starts: np.ndarray,
+    entries: np.ndarray,
+    n: int,
+    h: int,
+    w: int,
+    channels: int,
+    padding: tuple[int, int],
+    taps_y: int,
+    across: int,
+) -> int:
+    """List the entries that the kernel meets at one place, by their place in the kernel, and return how many."""
+    height, columns = starts.shape[1], starts.shape[2] - 1
+    top, left = h - padding[0], w - padding[1]
+    # Where padding is wider than the kernel, they may be beyond the frame.
+    low, high = np.uintp(min(max(left, 0), columns)), np.uintp(max(min(left + across // channels, columns), 0))
+    many = 0
+    for tap in range(max(0, -top), min(taps_y, height - top)):
+        row = np.uintp(top + tap)
+        begin, end = starts[n, row, low], starts[n, row, high]
+        shift = splat(np.uint64(tap * across - left * channels), CHUNK)
+        at = begin
+        while True:  # at least one chunk: most runs are shorter, and a branch that skips it would be guessed wrong
+            store(add(load(entries, at, CHUNK), shift), found, many + at - begin)
+            at += CHUNK
+            if at >= end:
+                break
+        many += end - begin
+    return many
+
+
+@cache
+def spread(together: int, lanes: int) -> Callable[..., None]:
+    """Return what writes the gradient of frames `first` to before `last`, of so many pixels and numbers at a time.
+
+    Shape:
+        gy: `[N, H', W', F]`; kernel: see above; gx: `[N, H, W * C]`.
+    """
+
+    @compiled(nogil=True, error_model="numpy")
+    def spread(
+        gy: np.ndarray,
+        kernel: np.ndarray,
+        gx: np.ndarray,
+        channels: int,
+        padding: tuple[int, int],
+        first: int,
+        last: int,
+    ) -> None:
+        _, height, width, features = gy.shape
+        chunks, taps_y, _, _ = kernel.shape
+        begin = padding[1] * channels
+        room = np.empty(max(width * channels + chunks * lanes, begin + gx.shape[2]), gx.dtype)
+        line, gy, kernel, gx = lent(room), lent(gy), lent(kernel), lent(gx)
+        for n in range(first, last):
+            for y in range(gx.shape[1]):
+                low, high = max(0, y + padding[0] - height + 1), min(taps_y, y + padding[0] + 1)
+                line[:] = 0
+                for chunk in range(chunks if low < high else 0):
+                    for x in range(0, width, together):
+                        many = min(together, width - x)
+                        sums = zeros(gy, together, lanes)
+                        for tap in range(low, high):
+                            of = ((n * height + y + padding[0] - tap) * width + x) * features
+                            at = (chunk * taps_y + tap) * features
+                            for f in range(features):
+                                row = load(kernel, (at + f) * lanes, lanes)
+                                # Pixels past the last one are the last one again, and dropped.
+                                sums = add_products(sums, gy, of + f, features, many - 1, row)
+                        for p in range(many):
+                            to = (x + p) * channels + chunk * lanes
+                            store(add(load(line, to, lanes), sums[p]), line, to)
+                row = gx[n, y]
+                for at in range(row.size):
+                    row[at] = line[begin + at]
+        room[:] = 0  # until here somebody has it
+
+    return spread

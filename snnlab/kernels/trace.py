@@ -85,10 +85,21 @@ class Graph:
         return self.make("where", condition, one, other)
 
 
-def _binary(op: str, swapped: bool = False) -> Any:
-    def method(self: Symbol, other: Any) -> Symbol:
-        nodes = (self._number(other), self.value) if swapped else (self.value, self._number(other))
-        return self._made(op, *nodes)
+def _operation(op: str, swapped: bool = False) -> Any:
+    """Return a method that makes the node of an operation on itself, and on another one if there is one."""
+
+    def method(self: Symbol, *others: Any) -> Symbol:
+        nodes = [self.value, *map(self._number, others)]
+        return self._made(op, *(reversed(nodes) if swapped else nodes))
+
+    return method
+
+
+def _logical(op: str) -> Any:
+    def method(self: Symbol, *others: Any) -> Symbol:
+        if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
+            raise UntraceableError("a logical operation on numbers")
+        return self._made(op, self.node, *(each.node for each in others))
 
     return method
 
@@ -136,11 +147,14 @@ class Symbol:
             return self.graph.const(float(other))
         raise UntraceableError(f"an operation with a {type(other).__name__}")
 
-    __add__, __radd__ = _binary("add"), _binary("add", True)
-    __sub__, __rsub__ = _binary("sub"), _binary("sub", True)
-    __mul__, __rmul__ = _binary("mul"), _binary("mul", True)
-    __ge__, __gt__, __le__, __lt__ = _binary("ge"), _binary("gt"), _binary("le"), _binary("lt")
-    __eq__, __ne__ = _binary("eq"), _binary("ne")
+    __add__, __radd__ = _operation("add"), _operation("add", True)
+    __sub__, __rsub__ = _operation("sub"), _operation("sub", True)
+    __mul__, __rmul__ = _operation("mul"), _operation("mul", True)
+    __ge__, __gt__, __le__, __lt__ = _operation("ge"), _operation("gt"), _operation("le"), _operation("lt")
+    __eq__, __ne__, __neg__ = _operation("eq"), _operation("ne"), _operation("neg")
+    __and__, __or__, __invert__ = _logical("and"), _logical("or"), _logical("not")
+    abs, exp, sqrt = _operation("abs"), _operation("exp"), _operation("sqrt")
+    trunc, floor, detach = _operation("trunc"), _operation("floor"), _operation("detach")
     __hash__ = None  # type: ignore[assignment]
     __bool__ = _refused("a branch on a value")
     __float__ = __int__ = __index__ = item = tolist = _refused("a look at a value, as .item() is")
@@ -156,42 +170,10 @@ class Symbol:
     def __rtruediv__(self, other: Any) -> Symbol:
         return Symbol(self.graph, self._number(other)) / self
 
-    def __neg__(self) -> Symbol:
-        return self._made("neg", self.value)
-
     def __pow__(self, power: Any) -> Symbol:
         if power != 2:
             raise UntraceableError(f"a power of {power}")
         return self.square()
-
-    def _logical(self, op: str, *others: Any) -> Symbol:
-        if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
-            raise UntraceableError("a logical operation on numbers")
-        return self._made(op, self.node, *(each.node for each in others))
-
-    def __and__(self, other: Any) -> Symbol:
-        return self._logical("and", other)
-
-    def __or__(self, other: Any) -> Symbol:
-        return self._logical("or", other)
-
-    def __invert__(self) -> Symbol:
-        return self._logical("not")
-
-    def abs(self) -> Symbol:
-        return self._made("abs", self.value)
-
-    def exp(self) -> Symbol:
-        return self._made("exp", self.value)
-
-    def sqrt(self) -> Symbol:
-        return self._made("sqrt", self.value)
-
-    def trunc(self) -> Symbol:
-        return self._made("trunc", self.value)
-
-    def floor(self) -> Symbol:
-        return self._made("floor", self.value)
 
     def square(self) -> Symbol:
         return self * self
@@ -214,9 +196,6 @@ class Symbol:
     def clamp(self, min: float | None = None, max: float | None = None) -> Symbol:
         low = self if min is None else _where(self < min, min, self)
         return low if max is None else _where(low > max, max, low)
-
-    def detach(self) -> Symbol:
-        return self._made("detach", self.value)
 
     def clone(self) -> Symbol:
         return self

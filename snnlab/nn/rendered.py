@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from snnlab.kernels.cpu import Form
-from snnlab.kernels.function import Kernel, kernel_for
+from snnlab.kernels.emit import Form
+from snnlab.kernels.function import Backend, Kernel, kernel_for
 from snnlab.nn.blocks import Loop
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.network import Network
@@ -27,6 +27,17 @@ def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
             continue
         kernel, own = found
         yield name, "\n" + "\n\n".join(kernel.traced.source(way, Form(own)).text for way in ("forward", "backward"))
+
+
+def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
+    """Return the layers whose neurons round otherwise than the plain loop, where a backend runs them."""
+    found = []
+    for name, layer in named_neurons(built.network) if backend != "reference" else ():
+        neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+        if neuron.approximate:
+            kernel = _kernel(layer, built.shapes.get(name, (1,)))
+            found += [] if isinstance(kernel, str) or kernel[0].traced.step.exact else [name]
+    return found
 
 
 def planned(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:

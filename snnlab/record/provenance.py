@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def provenance(
     device: torch.device,
     backend: str,
     kernels: int | None,
+    approximate: Sequence[str],
     first_layer: str,
     heap_kept: bool,
     precision: str,
@@ -54,6 +55,7 @@ def provenance(
         device: Where the network was trained.
         backend: What ran its neurons.
         kernels: The version of the kernels that it was asked for to run them by; None: the plain loop.
+        approximate: The layers whose neurons rounded otherwise than the plain loop.
         first_layer: Whether its first layer saw frames or events.
         heap_kept: Whether freed memory was kept.
         precision: What it was trained in, which is not what was asked for where a device has none of that.
@@ -75,6 +77,7 @@ def provenance(
             "mkldnn": torch.backends.mkldnn.is_available(),
             "backend": backend,
             "kernels": kernels,
+            "approximate": list(approximate),
             "first_layer": first_layer,
             "heap_kept": heap_kept,
             "precision": precision,

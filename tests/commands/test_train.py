@@ -304,6 +304,7 @@ def test_the_record_says_what_ran_and_how_the_first_layer_saw_the_data(
     )
     numerics = result.provenance["numerics"]
     assert numerics["first_layer"] == seen
+    assert numerics["approximate"] == []
     assert numerics["backend"] == ("reference" if given == ("backend=reference",) else "numba")
 
 

@@ -113,7 +113,7 @@ def test_a_full_disk_keeps_nothing(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(runtime, "write_text", full)
     not_kept(caplog, cache)
 
 

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from snnlab.errors import SnnlabError
 from snnlab.kernels import spike_conv
-from snnlab.kernels.spike_conv import convolution
-from snnlab.kernels.spike_loops import CHUNK
+from snnlab.kernels.spike_conv import CHUNK, convolution
 
 FEW, HALF = 0.05, 0.5
 # Of sums of some hundred float32 numbers, in the largest of them.

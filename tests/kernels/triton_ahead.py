@@ -14,7 +14,7 @@ from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingI
 from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
 from snnlab.kernels import function
-from snnlab.kernels.cpu import Form
+from snnlab.kernels.emit import Form
 from snnlab.kernels.gpu import BLOCK, OPTIONS
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons.base import rounded
@@ -37,7 +37,7 @@ NEURONS_OF: list[tuple[str, dict[str, Any]]] = [
 def assembly(kernel: Any, dtype: str, *, lengths: bool, fuse: bool = False) -> str:
     """Return a kernel's assembly, compiled as a launch would."""
     constants: dict[str, Any] = {"block": BLOCK} | ({} if lengths else {"lengths": None})
-    types = {"lengths": "*i64", "begin": "i32", "end": "i32", "skip": "i32", "stride": "i32", "neurons": "i32"}
+    types = {"lengths": "*i64", "begin": "i32", "end": "i32", "skip": "i32", "row_stride": "i32", "neurons": "i32"}
     doubles = {name: "*fp64" for name in kernel.arg_names if name.startswith("d_")}
     types = {**types, **doubles}
     signature = {name: "constexpr" if name in constants else types.get(name, f"*{dtype}") for name in kernel.arg_names}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from snnlab.nn import build_network
-from snnlab.nn.rendered import rendered
+import torch
+from torch import Tensor
+
+from snnlab.nn import LIF, build_network
+from snnlab.nn.rendered import rendered, rounding_otherwise
 
 
 def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
@@ -21,3 +24,28 @@ def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
         assert way in texts["lif"]
     assert "k_a[n]" in texts["own"]
     assert "the plain loop, because of LavaCuba.forward, line" in texts["whole"]
+
+
+class Exponential(LIF):
+    """A neuron whose input goes through an exponential function."""
+
+    approximate = True
+
+    def step(self, x: Tensor, state: Any, coefficients: Any) -> Any:
+        return super().step(torch.exp(x), state, coefficients)
+
+
+class Exact(LIF):
+    """A neuron that says to round otherwise, and does not."""
+
+    approximate = True
+
+
+def test_neurons_that_round_otherwise_than_the_plain_loop_are_named() -> None:
+    lif = {"type": "lif"}
+    layers: dict[str, Any] = {"fc": {"type": "linear", "out_features": 4}, "a": lif, "b": lif, "c": lif}
+    built = build_network(layers | {"d": lif | {"recurrent": True}}, in_shape=(3,), dt=1.0)
+    for name, cls in (("b", Exponential), ("c", Exact), ("d.neuron", Exponential)):
+        built.network.get_submodule(name).__class__ = cls
+    assert rounding_otherwise(built, "numba") == ["b", "d"]
+    assert rounding_otherwise(built, "reference") == []

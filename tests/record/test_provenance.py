@@ -144,6 +144,7 @@ def record_of(text: str) -> dict[str, Any]:
         device=torch.device("cpu"),
         backend="numba",
         kernels=7,
+        approximate=["lif2"],
         first_layer="events",
         heap_kept=True,
         precision="bf16-mixed",
@@ -172,5 +173,6 @@ def test_it_says_code_versions_machine_configuration_and_data(
     numerics = record["numerics"]
     assert (numerics["backend"], numerics["first_layer"], numerics["heap_kept"]) == ("numba", "events", True)
     assert (numerics["precision"], numerics["kernels"]) == ("bf16-mixed", 7)
+    assert numerics["approximate"] == ["lif2"]
     assert record["device"]
     json.dumps(record)  # plain values alone

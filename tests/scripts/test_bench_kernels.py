@@ -70,10 +70,14 @@ def test_a_case_is_compared_timed_and_written(
     assert all(0.1 < float(text) < 10 for text in ratio.split("/"))
 
 
-def test_all_cases_of_the_report_are_there_in_both_sizes(bench: ModuleType) -> None:
+def test_all_cases_of_the_report_are_there_in_both_sizes_and_those_that_were_plain(bench: ModuleType) -> None:
     cases = importlib.import_module("kernelbench.cases")
-    assert len(cases.CASES) == len({case.title for case in cases.CASES.values()}) == 19
-    assert list(cases.SHAPES.values()) == [(12, 30, 30), (32, 11, 11)]
+    assert len({case.title for case in cases.CASES.values()}) == len(cases.CASES)
+    assert [cases.SHAPES[shape] for shape in cases.IMAGES] == [(12, 30, 30), (32, 11, 11)]
+    assert sum(case.shapes == cases.IMAGES for case in cases.CASES.values()) == 19
+    plain = {name: case for name, case in cases.CASES.items() if case.shapes != cases.IMAGES}
+    assert set(plain) == {"adlif", "lsnn", "alpha"}
+    assert {(cases.SHAPES[shape], case.steps) for case in plain.values() for shape in case.shapes} == {((512,), 100)}
 
 
 def test_nothing_is_timed_where_a_spike_differs_and_a_gradient_may_be_rounded(

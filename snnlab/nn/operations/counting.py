@@ -128,14 +128,11 @@ class Operations:
         counts: Counts | None,
     ) -> None:
         """Count what one stage has done."""
-        active: int | None = None
         layer = stage.layer
         if isinstance(stage, FusedNeuron):
             if isinstance(stage, FusedEvents):
                 self._add(stage.first[1], x, lengths)
-            if stage.pooling is not None:
-                # Its outputs before the pooling are nowhere; it spikes once a step at most.
-                active = round(_own(counts).sum(dtype=torch.float64).item())
+            if stage.pooling is not None:  # its outputs before that are nowhere
                 y = y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
         if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
@@ -143,7 +140,9 @@ class Operations:
             outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()
             self._rest += Totals(updates=outputs)
             if layer.spiking:
-                active = int(torch.count_nonzero(y)) if active is None else active
+                # Spikes were counted as they came; who spikes once a step at most has as many outputs other than 0.
+                spikes = None if layer.graded or counts is None else counts.get(OWN)
+                active = int(torch.count_nonzero(y) if spikes is None else spikes.sum(dtype=torch.float64).round())
                 self._rest += Totals(active=active, outputs=outputs)
             if isinstance(layer, Recurrent):
                 first = torch.zeros_like(y[0]) if state is None else state.s

@@ -180,3 +180,14 @@ def test_weights_whose_use_nobody_knows_are_not_counted():
     with torch.no_grad(), counted(net) as operations:
         net(spikes(4, 2, 3), counts={})
     assert operations.totals() is None
+
+
+@pytest.mark.parametrize("kind", ["lif", "sinabs_lif"])
+def test_outputs_other_than_0_are_counted_whether_or_not_a_neuron_spikes_once_a_step(kind: str):
+    neuron = {"type": kind, "tau_mem": 20.0, "v_threshold": 0.1}
+    layers = {"flatten": {"type": "flatten"}, "fc": {"type": "linear", "out_features": 40}, "neuron": neuron}
+    net, x = network(layers), 4.0 * spikes(6, 2, *SHAPE)
+    lengths = torch.tensor([6, 3])
+    y = net(x, lengths=lengths)[0]
+    assert (y.max() > 1) == (kind == "sinabs_lif")
+    assert count(net, x, lengths).active == y.count_nonzero()
