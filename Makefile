@@ -10,6 +10,7 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 ENGINES := $(VENV)/.engines
+GPU := $(VENV)/.gpu
 # Files of tests go to as many processes as there are cores; one file stays in one, with its fixtures.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
@@ -18,7 +19,7 @@ MAIN_ARMS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntor
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check lint format slow calibrate bench clean
+.PHONY: help train test check lint format slow calibrate bench gpu clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -57,8 +58,15 @@ bench: $(PEERS) ## measure what the README says of speed, on a machine with noth
 	$(VENV)/bin/python scripts/bench_data.py
 	$(VENV)/bin/python scripts/bench_train.py
 
+# In an environment of its own: the usual one may have a torch for CPUs.
+gpu: ## on a machine with an NVIDIA GPU: install, compare every neuron there, time a step, write outputs/gpu/report.md: 20 minutes
+	@nvidia-smi -L 2>/dev/null | grep -q GPU || \
+		{ echo 'make gpu: no NVIDIA GPU here (nvidia-smi lists none); nothing was installed' >&2; exit 2; }
+	@$(MAKE) --no-print-directory VENV=.venv_gpu .venv_gpu/.gpu
+	@.venv_gpu/bin/python scripts/gpu_report.py $(ARGS)
+
 clean: ## remove the environment and what tools left; runs in outputs/ stay
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv_gpu build dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is the last thing written, so that an installation that failed or was broken off is done again.
@@ -92,4 +100,18 @@ $(PEERS): $(STAMP)
 $(ENGINES): $(PEERS)
 	@echo 'Installing Ray, 700 MB, on which the slow tests search.'
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers,ray]'
+	@touch $@
+
+# What a GPU is compared with: SpikingJelly's kernels of today come with it; those for CuPy are an older version's, in a
+# folder of its own.
+$(GPU): $(PEERS)
+	@cuda=$$($(VENV)/bin/python -c 'import torch; print((torch.version.cuda or "").split(".")[0])'); \
+	if [ -z "$$cuda" ]; then \
+		echo 'make gpu: pip took a torch without CUDA; remove $(VENV), and name an index with one by PIP_INDEX_URL' >&2; \
+		exit 2; \
+	fi; \
+	echo "Installing CuPy for CUDA $$cuda, and SpikingJelly 0.0.0.0.14, which has kernels for it."; \
+	$(RUN) pip install --quiet --disable-pip-version-check "cupy-cuda$${cuda}x" && \
+	$(RUN) pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/spikingjelly_cupy \
+		spikingjelly==0.0.0.0.14 || echo 'They cannot be installed: the report leaves them out.'
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,9 @@ class Arm(NamedTuple):
         forms: Ways to write it, of which the fastest is kept.
         layouts: Orders in memory, likewise.
         requires: The library, as pip is told.
+        pinned: Whether no other version of it will do.
+        environment: A variable and its value that it needs before it is imported.
+        devices: Where it runs.
         tolerance: How far it may be from our plain loop.
     """
 
@@ -65,6 +69,9 @@ class Arm(NamedTuple):
     forms: tuple[str, ...] = ("",)
     layouts: tuple[str, ...] = LAYOUTS
     requires: str | None = None
+    pinned: bool = False
+    environment: tuple[str, str] | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
     tolerance: Tolerance = Tolerance()
 
     def variants(self, work: Work) -> list[Variant]:
@@ -143,6 +150,17 @@ ARMS: dict[str, Arm] = {
     "snnlab_bf16": half(ours(preset("lif"), "auto")),
     "spikingjelly": jelly(peers.spikingjelly),
     "spikingjelly_compiled": jelly(partial(peers.spikingjelly, compiled=True)),
+    # Of its two sorts of kernels for GPUs it takes those in CUDA by itself.
+    "spikingjelly_triton": jelly(
+        peers.spikingjelly, environment=("SJ_LIF_CUDA_IMPLEMENTATION", "triton"), devices=("cuda",)
+    ),
+    # Its CuPy kernels, which version 2 has no more.
+    "spikingjelly_cupy": jelly(
+        partial(peers.spikingjelly, backend="cupy"),
+        requires="spikingjelly==0.0.0.0.14",
+        pinned=True,
+        devices=("cuda",),
+    ),
     "snntorch": Arm(peers.snntorch, preset("snntorch_leaky"), forms=peers.CELL_FORMS, requires="snntorch==1.0.0"),
     # The gradient that Norse 1.1.0 computes, whatever alpha it is told.
     "norse": Arm(
@@ -182,8 +200,14 @@ def choose(names: list[str] | None, device: str) -> tuple[list[str], dict[str, s
 
 def hindrance(arm: Arm, device: str) -> str | None:
     """Return why an arm cannot run here, or None."""
-    if arm.requires is not None and installed(arm.requires) is None:
-        return f"not installed (pip install {arm.requires})"
+    if device not in arm.devices:
+        return f"runs on {', '.join(arm.devices)}, not on {device}"
+    if arm.environment is not None and os.environ.get(arm.environment[0]) != arm.environment[1]:
+        return f"needs {'='.join(arm.environment)} in the environment"
+    if arm.requires is not None:
+        found = installed(arm.requires)
+        if found is None or (arm.pinned and found != arm.requires.rpartition("==")[2]):
+            return f"not installed (pip install {arm.requires})"
     if arm.backend is not None:
         try:
             resolve(arm.backend, torch.device(device), torch.float32)

@@ -94,12 +94,12 @@ def of_cells(work: Work, form: str, cell: type[nn.Module]) -> nn.Module:
     return Stepwise(modules(work, cell), cell) if form == "stepwise" else Folded(modules(work, lambda: Loop(cell())))
 
 
-def spikingjelly(work: Work, form: str, compiled: bool = False) -> nn.Module:
-    """Return SpikingJelly's multi-step network, which is given all steps."""
+def spikingjelly(work: Work, form: str, compiled: bool = False, **settings: Any) -> nn.Module:
+    """Return SpikingJelly's multi-step network, which is given all steps; settings are those of its neurons."""
     layer = library("spikingjelly.activation_based.layer")
     neuron = library("spikingjelly.activation_based.neuron")
     reset = library("spikingjelly.activation_based.functional").reset_net
-    layers = modules(work, lambda: neuron.LIFNode(step_mode="m"), layer, step_mode="m")
+    layers = modules(work, lambda: neuron.LIFNode(step_mode="m", **settings), layer, step_mode="m")
 
     class SpikingJelly(nn.Module):
         def __init__(self) -> None:

@@ -21,8 +21,8 @@ def about(settings: argparse.Namespace) -> dict[str, Any]:
     """Return when, where and with what it was measured."""
     wanted = {*PACKAGES, *(arm.requires.partition("==")[0] for arm in ARMS.values() if arm.requires)}
     found = surroundings.about(settings, sorted(wanted), settings.device)
-    if found["versions"]["spikingjelly"]:
-        functional = library("spikingjelly.activation_based.functional")
+    functional = library("spikingjelly.activation_based.functional") if found["versions"]["spikingjelly"] else None
+    if functional is not None and hasattr(functional, "neuron_implementation"):
         found["spikingjelly_runs"] = functional.neuron_implementation("lif", torch.device(settings.device))
     return found
 

@@ -21,6 +21,7 @@ from equality import CASES, check, dialects, title
 from loop_layers import ALIF_RESETS, DIALECTS, RESETS, alif, recurrent
 from loops import SURROGATES, drive, outcome, started, stirred
 from loops import check as check_layer
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from snnlab.errors import SnnlabError
@@ -88,6 +89,44 @@ def test_every_neuron_equals_the_plain_loop(kind: str, settings: dict[str, Any],
     for dtype in (torch.float32, torch.float64):
         x = drive(T, B, 7, dtype=dtype) * 2.0
         check_layer(neuron, x, started(neuron, x), LENGTHS, "triton")
+
+
+# Every neuron that a YAML names: those of the registry, the libraries' presets, the recurrent ones.
+CONFIGS = Path(__file__).parents[2] / "configs" / "neuron"
+PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+UNTRACED = {"lava_cuba": "another precision"}
+
+
+def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
+    """Return a preset, which learns all that it can, if there is anything and `per` says for what."""
+    settings: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+    kind, own = settings.pop("type"), {"in_shape": shape, "dt": 1.0}
+    settings |= {"learn": None} if "learn" in settings else {}
+    made = NEURONS.build(kind, dict(settings), "n", **own)
+    if per and "learn" in settings:
+        settings["learn"] = dict.fromkeys(getattr(made, "neuron", made).learnable(), per)
+        made = NEURONS.build(kind, dict(settings), "n", **own)
+    return stirred(made)
+
+
+def check_preset(name: str, per: str, shape: tuple[int, ...], num_steps: int, lengths: Tensor) -> None:
+    """Compare a preset's outputs, states and gradients with the plain loop's, in both precisions."""
+    if name in UNTRACED:
+        with pytest.raises(ValueError, match=UNTRACED[name]):
+            check_layer(preset(name, "", shape).to(DEVICE), drive(num_steps, B, *shape).to(DEVICE), backend="triton")
+        return
+    for dtype in (torch.float32, torch.float64):
+        neuron = preset(name, per, shape).to(DEVICE, dtype)
+        x = drive(num_steps, len(lengths), *shape, dtype=dtype).to(DEVICE) * 2.0
+        check_layer(neuron, x, started(neuron, x), lengths, "triton")
+        check_layer(neuron, x, backend="triton")
+
+
+@interpreted
+@pytest.mark.parametrize("per", ["", "neuron"], ids=["fixed", "learned"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
+    check_preset(name, per, (7,), T, LENGTHS)
 
 
 @interpreted
@@ -169,6 +208,13 @@ def test_compiled_every_neuron_equals_the_plain_loop(kind: str, settings: dict[s
     for dtype in (torch.float32, torch.float64):
         x = drive(63, 4, 300, dtype=dtype).to(DEVICE) * 2.0
         check_layer(neuron, x, started(neuron, x), torch.tensor([0, 1, 63, 20]), "triton")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("per", ["", "neuron"], ids=["fixed", "learned"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_compiled_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
+    check_preset(name, per, (300,), 23, torch.tensor([0, 1, 23, 20]))
 
 
 @pytest.mark.gpu

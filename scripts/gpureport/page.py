@@ -1,0 +1,155 @@
+"""The page of a machine with a GPU, made of what was recorded there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+OUTCOMES = ("passed", "failed", "skipped", "not run")
+# The tests of `tests/kernels/test_gpu.py` that go through all neurons by name; an id is `name-fixed` or `name-learned`.
+BY_NEURON = "test_compiled_every_preset_equals_the_plain_loop"
+OURS = "snnlab"
+MOST_FAILURES = 20
+
+
+class Verdict(NamedTuple):
+    """What a page says first: whether all is well, and in a sentence what is not."""
+
+    passed: bool
+    words: str
+
+
+def page(report: dict[str, Any]) -> str:
+    """Return the page in Markdown.
+
+    Args:
+        report: `about`: see `surroundings.about`; `tests`: outcome by the id of each test that was collected;
+            `bench`: by the name of a library's kernels the `bench_step.json` of a run with snnlab beside it; `notes`:
+            what was left out, and why; `minutes`: how long it took.
+    """
+    about, tests = report["about"], report["tests"]
+    git = about.get("git") or {}
+    commit = f"{git.get('commit', 'unknown')}{' with changes' if git.get('dirty') else ''}"
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+    verdicts = [tests_verdict(tests), speed_verdict(report["bench"])]
+    return "\n".join(
+        [
+            "# snnlab on a GPU",
+            "",
+            f"{about['machine']}, {about['date']}, commit {commit}, {report['minutes']:.0f} minutes. {versions}.",
+            "",
+            *(f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.words}" for verdict in verdicts),
+            *(f"- {note}" for note in report["notes"]),
+            "",
+            "## Every neuron: Triton against the plain loop, on the device",
+            "",
+            *neurons_table(tests),
+            "",
+            *other_tests(tests),
+            "",
+            "## A training step",
+            "",
+            *bench_tables(report["bench"]),
+            "",
+            "![a training step](report.png)",
+            "",
+        ]
+    )
+
+
+def tests_verdict(tests: dict[str, str]) -> Verdict:
+    """Return whether every test ran and passed."""
+    counts = Counter(tests.values())
+    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]) or "none"
+    return Verdict(bool(tests) and not counts["failed"] and not counts["not run"], f"tests on the GPU: {said}")
+
+
+def speed_verdict(bench: dict[str, Any]) -> Verdict:
+    """Return whether snnlab is the faster one in every size beside every library's kernels."""
+    ratios = [
+        (arms[name]["median_ms"] / arms[OURS]["median_ms"], f"{label} at {title}")
+        for label, found in bench.items()
+        for title, arms in cases(found)
+        for name in libraries(arms)
+    ]
+    if not ratios:
+        return Verdict(False, "a training step: no library was timed")
+    least, where = min(ratios)
+    return Verdict(
+        least >= 1.0, f"a training step: the least that a library takes is {least:.2f} of snnlab's ({where})"
+    )
+
+
+def cases(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return title and arms of each size that was timed with snnlab."""
+    return [(case["title"], case["arms"]) for case in found["cases"] if OURS in case["arms"]]
+
+
+def libraries(arms: dict[str, Any]) -> list[str]:
+    """Return the arms that are other libraries."""
+    return [name for name in arms if name.startswith(("spikingjelly", "snntorch", "norse", "sinabs"))]
+
+
+def neurons_table(tests: dict[str, str]) -> list[str]:
+    """Return a row for each neuron."""
+    rows: dict[str, dict[str, str]] = {}
+    for test, outcome in tests.items():
+        if f"::{BY_NEURON}[" in test:
+            name, _, kind = test.partition("[")[2].rstrip("]").rpartition("-")
+            rows.setdefault(name, {})[kind] = outcome
+    if not rows:
+        return ["None ran."]
+    return [
+        "| neuron | fixed coefficients | learned, of each neuron |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {found.get('fixed', '-')} | {found.get('learned', '-')} |"
+            for name, found in sorted(rows.items())
+        ),
+        "",
+        "Outputs, states and counts bit for bit, gradients within 1e-4 (float32) and 1e-9 (float64) of the largest,"
+        " with samples of other lengths and without. `lava_cuba` has no kernel, and says so.",
+    ]
+
+
+def other_tests(tests: dict[str, str]) -> list[str]:
+    """Return a row for each other test function, and the first failures."""
+    counts: dict[str, Counter[str]] = {}
+    for test, outcome in tests.items():
+        if f"::{BY_NEURON}[" not in test:
+            counts.setdefault(test.partition("::")[2].partition("[")[0], Counter())[outcome] += 1
+    lines = [f"| test | {' | '.join(OUTCOMES)} |", "|---|" + "---:|" * len(OUTCOMES)]
+    for name, found in sorted(counts.items()):
+        lines.append(f"| {name} | {' | '.join(str(found[outcome]) for outcome in OUTCOMES)} |")
+    failed = [test for test, outcome in tests.items() if outcome == "failed"]
+    more = [f"- and {len(failed) - MOST_FAILURES} more"] if len(failed) > MOST_FAILURES else []
+    return [
+        *lines,
+        *(["", "Failed:", ""] if failed else []),
+        *(f"- `{test}`" for test in failed[:MOST_FAILURES]),
+        *more,
+    ]
+
+
+def bench_tables(bench: dict[str, Any]) -> list[str]:
+    """Return a table for each run, whose ratios are to snnlab beside it in the same run."""
+    lines: list[str] = []
+    for label, found in bench.items():
+        lines += ["", f"{label}:", "", "| size | arm | ms | x snnlab | peak memory, MB |", "|---|---|---:|---:|---:|"]
+        for title, arms in cases(found):
+            ours = arms[OURS]["median_ms"]
+            for name, arm in sorted(arms.items(), key=lambda item: item[1]["median_ms"]):
+                memory = "-" if arm["peak_mb"] is None else f"{arm['peak_mb']:.0f}"
+                ms = arm["median_ms"]
+                lines.append(f"| {title} | {name} | {ms:.2f} | {ms / ours:.2f} | {memory} |")
+    return lines[1:] or ["Nothing was timed."]
+
+
+def joined_cases(bench: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the cases with the arms of all runs, for one picture; of an arm of several runs its first figures."""
+    joined: dict[str, dict[str, Any]] = {}
+    for found in bench.values():
+        for case in found["cases"]:
+            known = joined.setdefault(case["title"], {"title": case["title"], "arms": {}})
+            known["arms"] = case["arms"] | known["arms"]
+    return list(joined.values())

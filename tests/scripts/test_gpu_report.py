@@ -1,0 +1,152 @@
+"""The page of a machine with a GPU, made of synthetic records: nothing here was measured on one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GPU_TESTS = "tests/kernels/test_gpu.py::"
+PRESET = f"{GPU_TESTS}test_compiled_every_preset_equals_the_plain_loop"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Return the script's module."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    yield importlib.import_module("gpu_report")
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("gpu_report", "gpureport", "stepbench")]:
+        del sys.modules[name]
+
+
+def arm(ms: float, mb: float | None = 100.0) -> dict[str, Any]:
+    return {"median_ms": ms, "peak_mb": mb, "variant": "", "to_relu": None, "to_fastest_library": None}
+
+
+def bench(**arms: float) -> dict[str, Any]:
+    title = "conv, avg pooling, T = 30, batch 32"
+    return {"cases": [{"title": title, "arms": {name: arm(ms) for name, ms in arms.items()}}]}
+
+
+def synthetic() -> dict[str, Any]:
+    """Return a record as a machine with a GPU would leave it; its figures are invented."""
+    return {
+        "about": {
+            "machine": "A GPU that there is not",
+            "date": "2026-11-27T12:00:00+00:00",
+            "git": {"commit": "0123abc", "dirty": False},
+            "versions": {"torch": "2.13.0+cu130", "cupy-cuda12x": None},
+        },
+        "minutes": 18.2,
+        "tests": {
+            f"{PRESET}[lif-fixed]": "passed",
+            f"{PRESET}[lif-learned]": "passed",
+            f"{PRESET}[se_adlif-fixed]": "passed",
+            f"{GPU_TESTS}test_compiled_recurrent_neurons_equal_the_plain_loop[lif-value-True]": "passed",
+            "tests/training/callbacks/test_stopwatch.py::test_on_a_gpu": "skipped",
+        },
+        "bench": {
+            "SpikingJelly 2, its Triton kernels": bench(snnlab=2.0, spikingjelly_triton=3.0),
+            "SpikingJelly 0.0.0.0.14, CuPy": bench(snnlab=2.0, spikingjelly_cupy=2.5),
+        },
+        "notes": [],
+    }
+
+
+def test_the_page_has_a_verdict_a_row_for_each_neuron_and_the_ratios(script: ModuleType) -> None:
+    lines = script.page(synthetic()).splitlines()
+    assert "- **pass**: tests on the GPU: 4 passed, 1 skipped" in lines
+    assert any(line.startswith("- **pass**: a training step") and "1.25" in line and "CuPy" in line for line in lines)
+    assert "| lif | passed | passed |" in lines
+    assert "| se_adlif | passed | - |" in lines
+    assert "| test_compiled_recurrent_neurons_equal_the_plain_loop | 1 | 0 | 0 | 0 |" in lines
+    assert any("| spikingjelly_triton | 3.00 | 1.50 | 100 |" in line for line in lines)
+
+
+def test_what_failed_or_did_not_run_or_is_slower_fails_the_page(script: ModuleType) -> None:
+    report = synthetic()
+    report["tests"][f"{PRESET}[lif-learned]"] = "failed"
+    report["tests"][f"{PRESET}[se_adlif-fixed]"] = "not run"
+    report["bench"]["SpikingJelly 0.0.0.0.14, CuPy"] = bench(snnlab=2.0, spikingjelly_cupy=1.0)
+    lines = script.page(report).splitlines()
+    assert "- **FAIL**: tests on the GPU: 2 passed, 1 failed, 1 skipped, 1 not run" in lines
+    assert any(line.startswith("- **FAIL**: a training step") and "0.50" in line for line in lines)
+    assert f"- `{PRESET}[lif-learned]`" in lines
+
+
+def test_a_page_of_nothing_is_no_pass(script: ModuleType) -> None:
+    page = script.page(synthetic() | {"tests": {}, "bench": {}, "notes": ["CuPy: broken off"]})
+    assert page.count("**FAIL**") == 2
+    assert "- CuPy: broken off" in page.splitlines()
+
+
+def test_the_page_is_written_again_from_its_record(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(synthetic()))
+    given = ["gpu_report.py", "--page", str(tmp_path / "report.json"), "--out", str(tmp_path / "again")]
+    monkeypatch.setattr(sys, "argv", given)
+    assert script.main() == 0
+    assert (tmp_path / "again" / "report.md").read_text() == script.page(synthetic())
+    assert (tmp_path / "again" / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_outcomes_are_read_of_what_pytest_says(script: ModuleType) -> None:
+    said = [
+        "[gw1] [  3%] PASSED tests/a.py::test_b[with a space]",
+        "[gw0] [100%] FAILED tests/a.py::test_c ",
+        "FAILED tests/a.py::test_c - AssertionError: PASSED tests/a.py::test_d",
+        "tests/a.py::test_e ",
+        "ERROR tests/a.py::test_f",
+    ]
+    assert list(script.outcomes(iter(said))) == [
+        ("tests/a.py::test_b[with a space]", "passed"),
+        ("tests/a.py::test_c", "failed"),
+        ("tests/a.py::test_c", "failed"),
+        ("tests/a.py::test_f", "failed"),
+    ]
+
+
+def test_tests_run_and_what_takes_too_long_is_not_run(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tests").mkdir()
+    text = "import time\nimport pytest\n@pytest.mark.parametrize('n', [0, 60])\ndef test_it(n):\n    time.sleep(n)\n"
+    (tmp_path / "tests" / "test_some.py").write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    report: dict[str, Any] = {}
+    script.run_tests(report, 10.0, 1, ["tests"])
+    assert report["tests"] == {"tests/test_some.py::test_it[0]": "passed", "tests/test_some.py::test_it[60]": "not run"}
+
+
+def test_where_there_is_no_gpu_nothing_is_run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_report.py"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(script, "run_tests", lambda *_: pytest.fail("tests were about to run"))
+    assert script.main() == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("listed", [None, "echo 'No devices were found'; exit 0"])
+def test_make_gpu_installs_nothing_where_there_is_no_gpu(listed: str | None, tmp_path: Path) -> None:
+    if listed is not None:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    elif any((Path(folder) / "nvidia-smi").exists() for folder in os.environ["PATH"].split(os.pathsep)):
+        pytest.skip("there is an nvidia-smi here")
+    before = (ROOT / ".venv_gpu").exists()
+    env = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["make", "-C", ROOT, "gpu"], env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "make gpu: no NVIDIA GPU here (nvidia-smi lists none); nothing was installed"
+    assert (ROOT / ".venv_gpu").exists() == before
