@@ -74,7 +74,6 @@ def hear(network: Network, framing: Framing, events: Events, size: int) -> Itera
 
     Args:
         network: The network, in evaluation.
-        framing: How events become frames.
         events: The window's events.
         size: Steps of a piece.
     """

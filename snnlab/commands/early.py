@@ -61,8 +61,6 @@ class Early(NamedTuple):
 
         Args:
             arrays: What the network answered to the test recordings.
-            trainer: What tests.
-            module: What is tested.
             data: On what; its test recordings are the validation ones afterwards, where a threshold is chosen.
         """
         from snnlab.record.anytime import answered, anytime, at_threshold, chosen_threshold

@@ -113,8 +113,6 @@ def evaluate(
     """Evaluate, write the record, and return it with its folder.
 
     Args:
-        run: The run's folder.
-        experiment: Its experiment, perhaps with overrides.
         part: The recordings: `test`, `val` or `train`.
         checkpoint: Whose weights: `best` or `last`.
         out: Where to write; None: in the run's folder.
@@ -190,7 +188,6 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _choose(data: EventDataModule, part: str) -> None:
-    """Put the chosen part in the place of the test recordings."""
     chosen = getattr(data.split, part)
     if not chosen.size:
         raise ConfigError(f"evaluate: there are no {part} recordings")

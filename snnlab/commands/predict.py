@@ -89,7 +89,6 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def _check_files(files: Sequence[Path]) -> None:
-    """Refuse, before anything is imported, files that are not there or of no kind that is read."""
     from snnlab.data.formats.files import SUFFIXES
 
     for path in files:
@@ -131,11 +130,8 @@ def predictions(
     """Yield what the network answers to each window of each file.
 
     Args:
-        run: The run.
         rows: How outputs become rows.
-        framing: How events become frames.
         reading: How files are read.
-        files: The files.
         size: Steps that are fed to the network at a time; None: all of a window.
         each: Whether there is an answer after each piece.
         until: How probable a class has to be for an answer before a window's end; None: there is none before.
@@ -164,14 +160,7 @@ def answers(
     """Yield what the network answers to each window of a recording.
 
     Args:
-        run: The run.
-        rows: See `predictions`.
-        framing: See `predictions`.
-        events: The recording.
         name: What it is called, such as its file.
-        size: See `predictions`.
-        each: See `predictions`.
-        until: See `predictions`.
 
     Raises:
         DataError: if it is not of the run's sensor.

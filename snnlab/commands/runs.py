@@ -120,7 +120,6 @@ ACTIONS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _runs(action: str, arguments: list[str]) -> list[Path]:
-    """Return the folders that are named, after all of them were looked at."""
     _, words = split_options(f"runs {action}", arguments, ())
     if not words:
         raise ConfigError(f"runs {action}: name the folders of runs, such as outputs/NAME/TIME_SEED")

@@ -250,8 +250,6 @@ def trainer_maker(
     """Return how the trainer is built; its settings are checked, whether this machine has the device is not.
 
     Args:
-        experiment: What to do.
-        folder: Where the run is recorded.
         callbacks: Further callbacks.
         logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
         team: The processes of the training; None: this one alone, whatever the experiment asks for.

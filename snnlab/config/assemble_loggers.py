@@ -26,8 +26,6 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
     """Return the experiment's loggers.
 
     Args:
-        experiment: What is done.
-        folder: Where the run is recorded.
         logged_steps: Of a run that is resumed, from which step on the loggers forget what they were told.
 
     Raises:
@@ -65,7 +63,6 @@ def _modules(experiment: Experiment) -> tuple[str, ...]:
 
 
 def _named(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], type[Logger]]]:
-    """Yield the place, the node and the class of each logger."""
     from lightning.pytorch.loggers import Logger
 
     for key, node in (experiment.logger or {}).items():
@@ -103,7 +100,6 @@ def _database(output_dir: str) -> str:
 
 
 def _require_package(target: type[Logger], place: str) -> None:
-    """Raise `MissingPackageError` where a logger's own package is not installed."""
     extra = _EXTRAS.get(target.__name__)
     if extra is not None and find_spec(extra) is None:
         raise MissingPackageError(f"{place}: the package {extra} is missing; pip install 'snnlab-train[{extra}]'")

@@ -32,7 +32,6 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
     """Return how the schedule is made, after it was tried once.
 
     Args:
-        experiment: What to do.
         tried: An optimizer to try it with.
 
     Raises:

@@ -47,7 +47,6 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
 
     Args:
         flags: Its own.
-        overrides: As typed.
         config_dir: The user's folder of YAML files, where one is named.
 
     Raises:
@@ -93,7 +92,6 @@ def compose_job(
 
     Args:
         overrides: Of this run.
-        config_dir: The user's folder of YAML files.
         number: Which run it is, from 0.
         folder: The grid's folder; None: what the configuration makes of this moment.
 

@@ -53,7 +53,6 @@ def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> Non
     Args:
         targets: The store's.
         data: Where the windows are.
-        split: The parts.
 
     Raises:
         ConfigError: naming the part of which no step has a target: its loss would be of nothing.

@@ -54,7 +54,6 @@ def compose_run(
     node's place.
 
     Args:
-        run: The run's folder.
         overrides: Overrides of values as for `snnlab train`, and of groups but the model, the neuron, experiments.
         config_dir: The user's folder, for group overrides.
         use: What is done with it; see `snnlab.config.foreign`.

@@ -37,7 +37,6 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
     """Return which suite is to be run, and how.
 
     Args:
-        overrides: As typed.
         own: The user's folder of YAML files.
 
     Raises:

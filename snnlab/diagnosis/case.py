@@ -58,7 +58,6 @@ def _find(nodes: Node, names: list[str], place: str) -> tuple[str, Node]:
 
 
 def _nodes(nodes: Node) -> list[Node]:
-    """Return all layers' nodes, those within blocks too."""
     found: list[Node] = []
     for node in nodes.values():
         inner = [node.get("layers"), node.get("shortcut"), *(node.get("branches") or {}).values()]

@@ -74,9 +74,7 @@ class Source(Protocol):
         """Return all that decides the recordings, as JSON; two sources that differ must differ here."""
         ...
 
-    def __len__(self) -> int:
-        """Return the number of recordings R."""
-        ...
+    def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
         """Return what a message calls the recording, such as its file."""

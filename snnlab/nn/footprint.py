@@ -118,7 +118,6 @@ def footprint(
 
 
 def _line(places: tuple[int, int], seen: list[np.ndarray], place: int) -> np.ndarray:
-    """Return what the line through what was seen at two places has at another."""
     return seen[0] + (place - places[0]) / max(places[1] - places[0], 1) * (seen[1] - seen[0])
 
 
@@ -175,7 +174,6 @@ class Ledger(TorchDispatchMode):
         self.live -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and add what it returns."""
         made = func(*args, **(kwargs or {}))
         self.add(part for part in tree_iter(made) if isinstance(part, Tensor))
         return made

@@ -167,7 +167,6 @@ def _completed(folder: Path, *, alone: bool) -> Recorded | None:
     """Return a run that was completed and tested; others are none of an arm's.
 
     Args:
-        folder: The run's folder.
         alone: Whether it is the only one; else one that cannot be read is left out, which is said.
     """
     try:

@@ -168,7 +168,6 @@ def print_grouped(grid: Grid) -> None:
 
 
 def _metrics(folder: Path) -> Mapping[str, float] | None:
-    """Return the metrics of a complete run."""
     try:
         recorded = read_ended(folder)
     except DamagedError:

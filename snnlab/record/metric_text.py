@@ -11,7 +11,6 @@ def metric_text(name: str, value: object) -> str:
 
     Args:
         name: What it is, such as `val/accuracy`.
-        value: The figure.
     """
     if not isinstance(value, int | float):
         return ""

@@ -76,7 +76,6 @@ class Result:
         return summary_line(self.folder, self.name, self.status, self.seed, self.metrics)
 
     def __repr__(self) -> str:
-        """Return in a line what it came to."""
         return f"Result({self.summary})"
 
     def write(self) -> None:

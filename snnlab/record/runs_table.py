@@ -100,7 +100,6 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
     """Return the runs that meet all conditions, sorted by a key, the best last.
 
     Args:
-        lines: All runs.
         conditions: Keys and values, as words; of a list, such as `tags`, one of its values.
         sort: A key; a loss is best where it is lowest. None: in the order in which they are.
 
@@ -123,7 +122,6 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
     """Print a line for each run.
 
     Args:
-        lines: The runs.
         root: The folder below which they were found.
         total: How many there were.
     """

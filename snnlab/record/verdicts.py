@@ -77,7 +77,6 @@ def verdicts(
     Whoever shows some of them only, because of what came out, has looked at all.
 
     Args:
-        arms: The ways of training.
         comparable: Whether two of them were tested on the same recordings; None: all were.
         looks: How often two of them were looked at, with this time; None: once.
     """

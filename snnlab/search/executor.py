@@ -211,7 +211,6 @@ def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> It
     Args:
         where: The engine, and how many tasks at a time.
         folder: For files of a queue.
-        train: See `Executor`.
 
     Raises:
         ConfigError: if the engine's package is missing, or its settings are wrong.

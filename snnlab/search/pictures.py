@@ -32,7 +32,6 @@ def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
     """Draw what the trials are enough for, and return the files; see `figures`.
 
     Args:
-        study: The study.
         names: Of its objectives.
         folder: Where the pictures go.
     """
@@ -49,7 +48,6 @@ def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
     """Return the pictures that the trials are enough for, by name.
 
     Args:
-        study: The study.
         names: Of its objectives.
     """
     done, settings = varied(study)
@@ -72,7 +70,6 @@ def importances(study: Study, place: int) -> dict[str, float]:
     """Return which part of an objective's variance each setting explains; empty where the trials do not say.
 
     Args:
-        study: The study.
         place: Of the objective.
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
@@ -190,14 +187,12 @@ class _Scale:
         self.x = np.log10(self.numbers) if self.log else self.numbers
 
     def mark(self, axes: Axes) -> None:
-        """Write the values below an axis."""
         if self.words is not None:
             axes.set_xticks(range(len(self.words)), self.words)
         elif self.log:
             log_axis(axes, self.numbers.tolist())
 
     def ends(self) -> list[tuple[float, str]]:
-        """Return where between 0 and 1 which value stands."""
         if self.words is not None:
             there = sorted(set(self.x))
             return [(_share(number, self.x), self.words[int(number)]) for number in there]

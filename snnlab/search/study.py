@@ -250,7 +250,6 @@ class SharedStudy:
         """Record what came of a trial.
 
         Args:
-            number: The trial's.
             outcome: See `snnlab.commands.trial.Outcome`.
         """
         from optuna.trial import TrialState
@@ -281,7 +280,6 @@ def sampler(sweep: Sweep, drawn: int) -> BaseSampler:
     """Return what proposes the next trial.
 
     Args:
-        sweep: The settings.
         drawn: How many were proposed so far.
     """
     from optuna import samplers
@@ -317,7 +315,6 @@ def _is(trial: FrozenTrial, name: str) -> bool:
 
 
 def _has_runs(folder: Path) -> bool:
-    """Return whether trials of a search were begun."""
     trials = folder / TRIALS
     return trials.is_dir() and any(trials.iterdir())
 

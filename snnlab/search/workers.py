@@ -297,7 +297,6 @@ def _submitit(folder: Path, settings: Mapping[str, Any], places: tuple[str, str,
     Args:
         folder: For its files.
         settings: `cluster`, and its parameters.
-        places: See `Where`.
 
     Raises:
         ConfigError: if submitit is missing, or does not take the settings.

@@ -145,7 +145,6 @@ class Plan:
         """Return a training.
 
         Args:
-            cell: Which.
             values: What tuning has found.
             threads: CPU threads, unless the user has set them.
             merged: See `Work`.

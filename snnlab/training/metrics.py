@@ -103,7 +103,6 @@ class StageMetrics(nn.Module):
         lengths: Tensor,
         parts: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Add one batch."""
         weight = counted(self.targets, targets)
         self.loss.update(loss.detach(), weight=weight)
         for name, part in zip(self.part_names, self.parts, strict=True):

@@ -43,7 +43,6 @@ class Elastic(Augmentation):
         self.along_x, self.along_y = _smoothing(self.width, sigma), _smoothing(self.height, sigma)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events where they then are."""
         x = events.x + within_pixel(events, rng)
         y = np.zeros_like(x) if events.y is None else events.y + within_pixel(events, rng)
         across = self._at(y, x, rng)

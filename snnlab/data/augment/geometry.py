@@ -56,7 +56,6 @@ class Affine(Augmentation):
         self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events where they then are."""
         across, down, turn, size = rng.uniform(
             [-self.shift, -self.shift, -self.rotate, self.scale[0]],
             [self.shift, self.shift, self.rotate, self.scale[1]],
@@ -92,7 +91,6 @@ class FlipX(Augmentation):
         self.last = sensor_size[0] - 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the mirrored events."""
         return events._replace(x=self.last - events.x)
 
 
@@ -119,5 +117,4 @@ class FlipY(Augmentation):
         self.last = sensor_size[1] - 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the mirrored events."""
         return events if events.y is None else events._replace(y=self.last - events.y)

@@ -177,7 +177,6 @@ class Folder:
         return kept._replace(t=kept.t - start)
 
     def _said(self) -> list[Any]:
-        """Return what is said of each recording: its class, its values, or its labels over time."""
         if self._kind != "steps":
             return self.targets.tolist()
         return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]

@@ -97,7 +97,6 @@ class MNISTFiles:
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the files again."""
         self.__init__(state["folder"])
 
 

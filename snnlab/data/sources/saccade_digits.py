@@ -60,7 +60,6 @@ class SaccadeDigits(SeenDuringSaccades):
         return test.astype(np.uint8)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the camera and the seed."""
         test = [TEST_FRACTION, TEST_SEED, int(Stream.TEST)]
         return {"dataset": self.label, **self.camera(), "test": test}
 
@@ -68,7 +67,6 @@ class SaccadeDigits(SeenDuringSaccades):
         return 1797
 
     def name(self, index: int) -> str:
-        """Return which digit it is."""
         return f"digit {index}"
 
     def image(self, index: int) -> np.ndarray:

@@ -84,7 +84,6 @@ class SaccadeImages(SeenDuringSaccades):
         return len(self._entries)
 
     def name(self, index: int) -> str:
-        """Return the file."""
         return str(self._entries[index].path)
 
     def image(self, index: int) -> np.ndarray:

@@ -81,5 +81,4 @@ class SaccadeMNIST(SeenDuringSaccades):
         return int(self._places[index])
 
     def image(self, index: int) -> np.ndarray:
-        """Return one digit."""
         return self._files.image(int(self._places[index])) / 255.0

@@ -55,7 +55,6 @@ class SeenDuringSaccades(ABC):
         return {"camera": vars(Saccades()), "seed": self.simulation_seed}
 
     def read(self, index: int) -> Events:
-        """Simulate one recording."""
         if self.encoder is not None:
             return self._encoded(self.image(index), self.key(index))
         # Here, since it brings numba and scipy, which only the packing needs.

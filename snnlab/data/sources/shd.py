@@ -26,7 +26,6 @@ class Heidelberg(SpikeFiles):
     sensor_size: SensorSize = (700, 1, 1)
 
     def listing(self, file: h5py.File, part: Part) -> Listing:
-        """List the rows."""
         labels = np.asarray(own(file, "labels"))
         keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
         return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])

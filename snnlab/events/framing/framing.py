@@ -42,7 +42,6 @@ class Framing:
     lengths: Lengths = "window"
 
     def __post_init__(self) -> None:
-        """Check that the parts go together."""
         self.kind.channels(self.region.size[2])
         if self.kind.timed and not self.steps.plain:
             raise ValueError("frames of this type need bin_by: time without overlap_ms")

@@ -79,7 +79,6 @@ class Loop(Network):
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
     def connection(self) -> str:
-        """Return which layers feed back to which."""
         return listing(f"{way.source} → {way.target}" for way in self.ways)
 
     def stepped(self) -> Iterator[tuple[str, nn.Module]]:
@@ -95,7 +94,6 @@ class Loop(Network):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run all steps; see `TemporalLayer`."""
         line, before, after = list(self.line()), self.known(state), NetworkState()
         x = run_line(line[: self._first], x, before, after, lengths, counts)
         x, inner = self._run_steps(line[self._first : self._last + 1], x, before, lengths, counts)

@@ -45,7 +45,6 @@ class Parallel(Network):
         self.join: Join = join
 
     def connection(self) -> str:
-        """Return how the branches are joined."""
         return self.join
 
     def forward(
@@ -56,7 +55,6 @@ class Parallel(Network):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run all steps; see `TemporalLayer`."""
         before, after = self.known(state), NetworkState()
         parts = [run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
         y = concat(parts) if self.join == "concat" else sum(parts[1:], parts[0])

@@ -44,9 +44,6 @@ def run_page(
     """Return the page of a run.
 
     Args:
-        recorded: The run.
-        config: Its configuration.
-        defaults: The configuration of `snnlab train` without any override.
         names: What its classes are called.
         when: What a step is.
     """

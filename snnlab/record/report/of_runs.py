@@ -23,7 +23,6 @@ def runs_page(root: Path, lines: Sequence[Line]) -> Page:
 
     Args:
         root: The folder.
-        lines: The runs.
     """
     grid = read_grid(root)
     settings = _settings(lines, grid)

@@ -90,7 +90,6 @@ def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
 
 
 def _pictures(search: Search) -> Iterator[Picture]:
-    """Yield the pictures in their order, each with its words."""
     kinds = list(_PICTURES)
     known = [(name.partition("_"), picture) for name, picture in search.pictures if name.partition("_")[0] in kinds]
     for (kind, _, objective), picture in sorted(known, key=lambda one: kinds.index(one[0][0])):

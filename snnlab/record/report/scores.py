@@ -52,7 +52,6 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
     """Draw scores against costs, with 95 % intervals; a line joins those that none is better than at less.
 
     Args:
-        points: The ways of training.
         cost: What the cost is.
         score: What the score is, in percent.
 

@@ -86,7 +86,6 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
     """Return the figures of a run that was tested, by key; what was not recorded is left out.
 
     Args:
-        cell: The run.
         energy: Constants of the energy estimate.
         best_on_test: Whether the best epoch on the test recordings is wanted, which is no result.
     """

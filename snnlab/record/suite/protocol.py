@@ -61,7 +61,6 @@ def protocol(read: Read, rows: Sequence[Row]) -> list[Clause]:
 
     Args:
         read: What the rows were made from.
-        rows: The rows.
     """
     several = len(rows) > 1
     differs = "; ".join(f"{row.arm}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
@@ -85,7 +84,6 @@ def flags(read: Read, dataset: str, cells: Sequence[Cell], peers: Sequence[Cell]
 
     Args:
         read: What the table is made from.
-        dataset: The dataset.
         cells: The arm's runs, one a seed.
         peers: All runs of the dataset that were tested.
         twice: Seeds of which there are several runs.

@@ -134,11 +134,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return the steps of a recording or a window, None where a configuration does not say.
-
-    Args:
-        config: See `read_config`.
-    """
+    """Return the steps of a recording or a window, None where a configuration does not say."""
     duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
     if dt is not None and duration is not None:
         return round(float(duration) / float(dt))

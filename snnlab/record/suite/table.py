@@ -165,7 +165,6 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
     """Read a suite's folder, or a plain folder of runs, which are grouped over all settings but the seed.
 
     Args:
-        folder: The folder.
         best_on_test: Whether the best epoch on the test recordings is wanted beside the results, which it is none of.
 
     Raises:

@@ -130,9 +130,7 @@ class _Boundaries(Profiler):
         self.told = told
 
     def start(self, action_name: str) -> None:
-        """Tell that an action begins."""
         self.told(action_name, True)
 
     def stop(self, action_name: str) -> None:
-        """Tell that an action is over."""
         self.told(action_name, False)

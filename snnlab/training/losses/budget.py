@@ -67,7 +67,6 @@ class Budget(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         spent = self.spent(counts)
         self._look(spent)
         value = mean_over_samples(above(spent, self.budget), weight)

@@ -69,7 +69,6 @@ class CrossEntropy(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         if self.over_time == "per_step":
             each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:

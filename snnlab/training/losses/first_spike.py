@@ -72,7 +72,6 @@ class FirstSpikeError(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         steps = lengths.to(y.dtype)
         time = steps[:, None] - self.readout(y, lengths)
         right, wrong = (self._goal(at, steps) for at in (self.correct, self.incorrect))

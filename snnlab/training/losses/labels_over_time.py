@@ -43,7 +43,6 @@ class StepCrossEntropy(Loss):
         self.class_weights.bind(task.num_classes)
 
     def labelled(self, targets: Tensor) -> Tensor:
-        """Return their number."""
         return (targets != IGNORED).sum()
 
     def forward(

@@ -70,7 +70,6 @@ class MembraneBand(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         self._say()
         layers = [counts[f"{name}.{self.cost.key}"].flatten(1).mean(1) / lengths for name in self._names]
         value = mean_over_samples(torch.stack(layers).mean(0), weight)

@@ -47,7 +47,6 @@ class WeightedParts(Loss):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the loss and the parts are called."""
         return (self.kind, *self._beside)
 
     def beside(self) -> Iterator[tuple[str, Beside]]:
@@ -73,7 +72,6 @@ class WeightedParts(Loss):
             each.part.count_classes(counts)
 
     def labelled(self, targets: Tensor) -> Tensor | None:
-        """Return those of the loss itself."""
         return self.main.labelled(targets)
 
     def forward(
@@ -96,7 +94,6 @@ class WeightedParts(Loss):
         return self.main.running(y)
 
     def answers(self, y: Tensor) -> Tensor:
-        """Return the loss's answers."""
         return self.main.answers(y)
 
 

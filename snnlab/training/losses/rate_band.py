@@ -71,7 +71,6 @@ class RateBand(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         each = torch.stack([self._outside(counts[name], lengths) for name in self._names]).mean(0)
         value = mean_over_samples(each, weight)
         return value, {"rate_band": value}

@@ -49,7 +49,6 @@ class RateError(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         goal = goals(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
@@ -113,7 +112,6 @@ class CountError(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         steps = 1 if self.counted else lengths.to(y.dtype)
         goal = goals(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1) / lengths

@@ -40,7 +40,6 @@ class Spikes(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         numbers = (counts[name].flatten(1) for name in self._names)
         value = mean_over_samples(total(n if self.power == 1 else n.square() for n in numbers), weight)
         return value, {"spikes": value}
@@ -67,5 +66,4 @@ class SpikeBudget(Budget):
         self.require_reach(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
-        """Return the spikes."""
         return total(counts[name].flatten(1) for name in self._names)

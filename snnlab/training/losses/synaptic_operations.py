@@ -48,7 +48,6 @@ class SynapticOperations(Budget):
         self.require_reach(task, sum(float(reached[name].sum()) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
-        """Return the operations."""
         return total(
             (counts[name] * self.get_buffer(f"fan_out{number}")).flatten(1) for number, name in enumerate(self._names)
         )

@@ -51,7 +51,6 @@ class TemporalEfficientTraining(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         y = within_lengths(y, lengths)
         each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
         each = self.class_weights(each, targets)

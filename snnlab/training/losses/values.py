@@ -43,7 +43,6 @@ class SquaredError(Loss):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         if self.over_time == "per_step":
             each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:

@@ -74,7 +74,6 @@ class VanRossum(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
         is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
         apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])

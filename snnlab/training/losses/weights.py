@@ -43,7 +43,6 @@ class Weights(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         weights = (getattr(module, name) for module, name in self._of)
         value = torch.stack([(w.abs() if self.power == 1 else w.square()).sum() for w in weights]).sum()
         value = value if weight is None else value * weight.mean()

@@ -50,7 +50,6 @@ class SurrogateAnnealing(L.Callback):
         self.set_epoch(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on."""
         self.set_epoch(trainer.current_epoch)
 
 

@@ -90,7 +90,6 @@ class Snapshots(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if it is time."""
         self._at = Position(trainer.current_epoch, batch_idx)
         validated, self._validated = self._validated, False
         self.possible = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
