@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from stepbench.work import BenchError, UsageError
 from surroundings import about, load, real_recordings
 
-from snnlab.training.heap import keep_heap
+from snnlab.training.memory import keep_heap
 
 PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "tonic")
 

@@ -29,7 +29,7 @@ from snnlab.nn import Network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
-from snnlab.training.heap import keep_heap
+from snnlab.training.memory import keep_heap
 
 ALPHA = 2.0  # of the arctangent; its height is alpha / 2
 CHECKED = 8  # recordings

@@ -18,8 +18,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.footprint import footprint, held_by
 from snnlab.training.finding import Found, RateRange, StepClock, Tried, available_memory, judge
-from snnlab.training.heap import keep_heap
-from snnlab.training.memory import is_out_of_memory
+from snnlab.training.memory import is_out_of_memory, keep_heap
 from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)

@@ -44,8 +44,7 @@ from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.divergence import DivergenceGuard
-from snnlab.training.heap import keep_heap
-from snnlab.training.memory import is_out_of_memory, smaller
+from snnlab.training.memory import is_out_of_memory, keep_heap, smaller
 from snnlab.training.module import SpikingModule
 from snnlab.training.processes.ranks import Team
 from snnlab.training.resuming.longer import LongerRun

@@ -15,7 +15,7 @@ from snnlab.errors import ConfigError, DataError, listing
 from snnlab.printable import cell, printable
 
 if TYPE_CHECKING:
-    from snnlab.commands.answer_rows import Rows
+    from snnlab.commands.answering import Rows
     from snnlab.commands.loading import Run
     from snnlab.data.formats import Reading
     from snnlab.data.settings import DataSettings
@@ -66,8 +66,7 @@ def main(arguments: list[str], started: float) -> int:
 
     run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
 
-    from snnlab.commands.answer_rows import Rows
-    from snnlab.commands.answering import steps_of_piece
+    from snnlab.commands.answering import Rows, steps_of_piece
     from snnlab.commands.left_out import left_out_pixels
     from snnlab.config import assemble
     from snnlab.config.plugins import import_plugins

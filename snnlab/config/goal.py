@@ -24,7 +24,7 @@ def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: Bu
         ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
     """
     from snnlab.training.losses import Task, WeightedParts, check_takes
-    from snnlab.training.losses.naming import located
+    from snnlab.training.losses.contract import located
 
     check_takes(loss, str(experiment.loss.get("type")), data.targets)
     if isinstance(loss, WeightedParts):

@@ -135,7 +135,7 @@ from pathlib import Path
 import torch
 from snnlab.nn import build_network
 from snnlab.nn.recompute import recompute
-from snnlab.training.heap import keep_heap
+from snnlab.training.memory import keep_heap
 
 keep_heap()
 torch.set_num_threads(1)

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from snnlab.training.heap import SWITCH
+from snnlab.training.memory import SWITCH
 
 PROGRAM = """
 import resource
 import torch
-from snnlab.training.heap import keep_heap
+from snnlab.training.memory import keep_heap
 
 print(keep_heap())
 

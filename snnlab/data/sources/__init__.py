@@ -9,4 +9,3 @@ from snnlab.data.sources import saccade_mnist as saccade_mnist
 from snnlab.data.sources import shd as shd
 from snnlab.data.sources import smnist as smnist
 from snnlab.data.sources import spike_patterns as spike_patterns
-from snnlab.data.sources import ssc as ssc

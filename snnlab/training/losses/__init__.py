@@ -18,7 +18,7 @@ from snnlab.training.losses.spike_goals import CountError as CountError
 from snnlab.training.losses.spike_goals import RateError as RateError
 from snnlab.training.losses.spikes import SpikeBudget as SpikeBudget
 from snnlab.training.losses.spikes import Spikes as Spikes
-from snnlab.training.losses.synaptic_operations import SynapticOperations as SynapticOperations
+from snnlab.training.losses.spikes import SynapticOperations as SynapticOperations
 from snnlab.training.losses.takes import check_takes as check_takes
 from snnlab.training.losses.tet import TemporalEfficientTraining as TemporalEfficientTraining
 from snnlab.training.losses.values import SquaredError as SquaredError

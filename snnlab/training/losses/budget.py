@@ -14,8 +14,7 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.contract import Regulariser, Task, Valued
-from snnlab.training.losses.means import mean_over_samples
+from snnlab.training.losses.contract import Regulariser, Task, Valued, mean_over_samples
 from snnlab.training.losses.spiking_output import spikes_once
 
 _log = logging.getLogger(__name__)

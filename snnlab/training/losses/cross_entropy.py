@@ -13,11 +13,16 @@ from torch.nn import functional
 from snnlab.errors import ConfigError, listing
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
-from snnlab.training.losses.naming import named
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import (
+    LOSSES,
+    Task,
+    Valued,
+    mean_over_samples,
+    mean_over_steps,
+    named,
+    within_lengths,
+)
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]

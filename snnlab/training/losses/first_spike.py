@@ -13,12 +13,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples, named
 from snnlab.training.losses.goals import goals
-from snnlab.training.losses.means import mean_over_samples
-from snnlab.training.losses.naming import named
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 

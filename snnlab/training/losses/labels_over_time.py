@@ -13,9 +13,8 @@ from torch.nn import functional
 from snnlab.events.targets import IGNORED
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeights
-from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued
+from snnlab.training.losses.contract import LOSSES, Loss, Task, Valued, within_lengths
 from snnlab.training.losses.cross_entropy import checked_smoothing
-from snnlab.training.losses.means import within_lengths
 
 
 @LOSSES.register("cross_entropy_steps")

@@ -16,9 +16,7 @@ from snnlab.errors import ConfigError, listing
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.membrane_cost import MembraneCost, shows_membrane
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
-from snnlab.training.losses.means import mean_over_samples
-from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from snnlab.errors import ConfigError
 from snnlab.events.targets import Targets
 from snnlab.nn.temporal import Counts
 from snnlab.settings import type_problem
-from snnlab.training.losses.contract import LOSSES, Loss, Part, Task, Valued
-from snnlab.training.losses.naming import located
+from snnlab.training.losses.contract import LOSSES, Loss, Part, Task, Valued, located
 from snnlab.training.losses.takes import check_takes
 
 

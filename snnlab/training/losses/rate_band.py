@@ -14,9 +14,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.budget import above
-from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
-from snnlab.training.losses.means import mean_over_samples
-from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
 from snnlab.training.losses.spiking_output import spikes_once
 
 

@@ -10,11 +10,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Valued
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import LOSSES, Valued, mean_over_samples, mean_over_steps, within_lengths
 from snnlab.training.losses.cross_entropy import checked_smoothing, each_step
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
 
 
 @LOSSES.register("tet")

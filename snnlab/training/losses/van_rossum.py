@@ -14,11 +14,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples, within_lengths
 from snnlab.training.losses.goals import require_apart
-from snnlab.training.losses.means import mean_over_samples, within_lengths
 from snnlab.training.losses.spiking_output import require_spikes
 
 # Steps that one matrix product goes over.

@@ -14,8 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
-from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen
 
 
 @REGULARISERS.register("weights")
