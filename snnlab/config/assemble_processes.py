@@ -120,15 +120,12 @@ def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
         team: The processes; None: this one is alone, whatever the settings ask for.
     """
     if team is None or team.world == 1:
-        several = trainer.get("devices", 1) not in (1, "1") and not _one_device(trainer.get("devices"))
-        devices = {"devices": 1} if several else {}
+        devices = trainer.get("devices", 1)
+        several = devices not in (1, "1") and not (isinstance(devices, list | tuple) and len(devices) == 1)
+        one = {"devices": 1} if several else {}
         strategy = {"strategy": "auto"} if str(trainer.get("strategy")) in _STRATEGIES else {}
-        return {**trainer, **devices, **strategy, "num_nodes": 1}
+        return {**trainer, **one, **strategy, "num_nodes": 1}
     from lightning.pytorch.strategies import DDPStrategy
 
     unused = _STRATEGIES[trainer.get("strategy", "auto")]
     return {**trainer, "strategy": unlaunched(DDPStrategy(find_unused_parameters=unused))}
-
-
-def _one_device(devices: Any) -> bool:
-    return isinstance(devices, list | tuple) and len(devices) == 1

@@ -150,8 +150,13 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
 
 def settings_apart(lines: Sequence[Line]) -> list[str]:
     """Return for each run the settings in which runs of its name and its layers differ, as overrides."""
+
+    def kind(place: int) -> tuple[str, ...]:
+        layers = (key for key in lines[place].config if key.startswith("model.layers.") and key.endswith(".type"))
+        return lines[place].name, *layers
+
     found = [""] * len(lines)
-    for places in grouped(range(len(lines)), lambda place: (lines[place].name, *_layers(lines[place].config))).values():
+    for places in grouped(range(len(lines)), kind).values():
         own = [{key: value for key, value in lines[place].config.items() if key not in OWN} for place in places]
         columns = differing(own)
         for number, place in enumerate(places):
@@ -169,10 +174,6 @@ def print_comparison(one: Line, other: Line) -> None:
         Table(("", str(one.folder), str(other.folder)), rows, title, words=(0, 1, 2)).print()
         if not keys:
             print(f"{title}: no difference")
-
-
-def _layers(config: Mapping[str, Any]) -> list[str]:
-    return [key for key in config if key.startswith("model.layers.") and key.endswith(".type")]
 
 
 def _same(value: Any, word: str) -> bool:

@@ -162,7 +162,7 @@ class Plan:
         suite = self.suite
         return {
             "name": self.name,
-            "arms": {name: _arm_page(arm) for name, arm in suite.arms.items()},
+            "arms": {name: {**vars(arm), "overrides": list(arm.overrides)} for name, arm in suite.arms.items()},
             "datasets": {name: list(said) for name, said in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
@@ -173,10 +173,6 @@ class Plan:
             "energy": suite.energy,
             "command": self.command,
         }
-
-
-def _arm_page(arm: Any) -> dict[str, Any]:
-    return {**vars(arm), "overrides": list(arm.overrides)}
 
 
 def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:

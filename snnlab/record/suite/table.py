@@ -225,7 +225,11 @@ def _compared(rows: Sequence[Row], looks: Looks) -> tuple[list[Neighbours], list
     """
     arms = {row.arm: row.answers for row in rows if "test_accuracy" in row.values}
     comparable = [arm for arm in arms.values() if isinstance(arm, Answers)]
-    found = {(each.one.name, each.other.name): each for each in verdicts(comparable, _same_test, looks)}
+
+    def same_test(one: Answers, other: Answers) -> bool:
+        return one.data == other.data and np.array_equal(one.recordings, other.recordings)
+
+    found = {(each.one.name, each.other.name): each for each in verdicts(comparable, same_test, looks)}
 
     def said(pair: tuple[str, str]) -> Neighbours:
         if (verdict := found.get(pair)) is not None:
@@ -249,7 +253,3 @@ def _times_shown(looks: Sequence[Mapping[str, int]], one: Answers, other: Answer
     earlier = {(seeds.get(one.name, 0), seeds.get(other.name, 0)) for seeds in looks}
     with_verdict = {pair for pair in earlier if min(pair) >= MIN_SEEDS}
     return len(with_verdict | {(len(one.seeds), len(other.seeds))})
-
-
-def _same_test(one: Answers, other: Answers) -> bool:
-    return one.data == other.data and np.array_equal(one.recordings, other.recordings)
