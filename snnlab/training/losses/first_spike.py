@@ -15,7 +15,7 @@ from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
 from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples, named
-from snnlab.training.losses.goals import goals
+from snnlab.training.losses.spike_goals import goals
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 

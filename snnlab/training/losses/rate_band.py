@@ -13,8 +13,8 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.budget import above
 from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
+from snnlab.training.losses.spikes import above
 from snnlab.training.losses.spiking_output import spikes_once
 
 

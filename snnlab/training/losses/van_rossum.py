@@ -16,7 +16,7 @@ from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
 from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples, within_lengths
-from snnlab.training.losses.goals import require_apart
+from snnlab.training.losses.spike_goals import require_apart
 from snnlab.training.losses.spiking_output import require_spikes
 
 # Steps that one matrix product goes over.

@@ -20,7 +20,7 @@ from snnlab.errors import RecordError
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.processes.team import gathered, largest
-from snnlab.training.resuming.position import Position, settle
+from snnlab.training.resuming.resumption import Position, settle
 
 _log = logging.getLogger(__name__)
 
