@@ -152,10 +152,7 @@ class Wanted(NamedTuple):
     """What a command line asks for.
 
     Attributes:
-        request: As it says it.
-        suite: The whole suite.
         own: The user's folder of YAML files.
-        folder: The suite's.
     """
 
     request: Asked

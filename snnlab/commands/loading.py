@@ -55,9 +55,6 @@ class Run:
     """A recorded run.
 
     Attributes:
-        folder: Its folder.
-        recorded: What it recorded.
-        checkpoint: Whose weights the network has.
         plugins: Plugins that its user has named.
         overrides: What is different from the run.
     """

@@ -28,7 +28,6 @@ class RunInput:
     """What makes recordings into frames as a run has them.
 
     Args:
-        run: The run.
         options: `time_unit`, `time_origin`, `columns`, where they are not those of the run's own dataset.
     """
 

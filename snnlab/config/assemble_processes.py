@@ -26,13 +26,7 @@ _STRATEGIES = {
 
 
 class Processes(NamedTuple):
-    """The processes of a training.
-
-    Args:
-        world: On all machines.
-        local: On each machine.
-        gpu: Whether they compute on GPUs.
-    """
+    """The processes of a training."""
 
     world: int
     local: int

@@ -21,9 +21,7 @@ class Asked:
     """What a command line asks for.
 
     Attributes:
-        name: The suite's.
         settings: Of its file, with what was typed.
-        choice: Which parts of it are run.
         typed: Overrides that all trainings have.
     """
 

@@ -15,8 +15,6 @@ class Case(NamedTuple):
         layers: `model.layers`, the neuron put in.
         neuron: The experiment's neuron, or None.
         init: `model.init`, or None.
-        data: The data.
-        optimizer: The optimizer.
         trained: Whether the weights are those of a run, which no initialisation sets.
     """
 

@@ -22,7 +22,6 @@ class Arm(NamedTuple):
     """The runs of one way to train.
 
     Attributes:
-        name: What it is called.
         seeds: The seeds, in order.
         right: Whether each row of the test was answered rightly, `[S, N]`: a recording, or a window of one.
         recordings: Which recording each row is of, and when its window begins (us), `[N, 2]`.

@@ -31,7 +31,6 @@ class Grid:
     """A grid of runs.
 
     Attributes:
-        folder: Its folder.
         overrides: What it was started with.
         keys: The settings with several values.
         runs: By a run's place in the folder, the values it has of these, as words.

@@ -27,7 +27,6 @@ class LoggedRun(L.Callback):
 
     Args:
         config: The run's configuration, as recorded.
-        folder: The run's folder.
     """
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:

@@ -38,9 +38,7 @@ class Result:
     """What a run came to; `result.json` holds the same.
 
     Attributes:
-        folder: The run's folder.
         status: completed, failed or interrupted.
-        seed: The run's seed.
         metrics: Flat: `test/accuracy`, `val/loss`, `test/rate_hz/<layer>`, `params`, ...; accuracies in 0..1.
         selection: Rule, epoch, how many recordings each part has, and windows and groups, where there are such; of a
             run that began with another one's weights, how many of them that one was trained on.

@@ -31,7 +31,6 @@ class Line:
     """A run as its folder has it.
 
     Attributes:
-        folder: The run's folder.
         status: completed, failed, interrupted, `not ended`, or `damaged`.
         config: What config.yaml says, by dotted keys; references to others of them are followed.
         result: What result.json says, by dotted keys; metrics by their own names.

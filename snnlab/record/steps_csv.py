@@ -36,7 +36,6 @@ class StepsCSV(Logger):
     """Writes `steps.csv` with the columns step, name, value: what TensorBoard shows as curves.
 
     Args:
-        save_dir: The run's folder.
         purge_step: Of a run that is resumed, from which step on what it had logged is forgotten; None keeps all.
     """
 

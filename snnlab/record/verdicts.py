@@ -19,8 +19,6 @@ class Verdict:
     """What can be said of two ways of training, or of two networks where there is one of each.
 
     Attributes:
-        one: The first.
-        other: The second.
         difference: How much better the first is.
         p: The p-value, adjusted for all comparisons on these recordings and for earlier looks.
         comparisons: How many comparisons there are on these recordings.

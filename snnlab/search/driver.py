@@ -24,9 +24,6 @@ class Driver:
     """Runs the trials of a search until it has enough of them.
 
     Args:
-        plan: The search.
-        study: Its study.
-        executor: Trains them.
         started: `time.perf_counter()` when the command began.
     """
 

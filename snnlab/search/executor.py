@@ -33,7 +33,6 @@ class Ended:
 
     Attributes:
         key: What the caller knows it by.
-        task: The task.
         outcome: What came of it.
         overhead_s: Seconds from giving it away to having it back, without those of the training itself.
     """

@@ -45,14 +45,9 @@ class Plan:
     """A search.
 
     Attributes:
-        folder: The sweep's folder.
-        name: The experiment's name.
-        sweep: The settings.
-        space: What is searched.
         common: Overrides that every trial has.
         config_dir: The user's folder of YAML files.
         seed: The seed of the trials.
-        place: The working folder.
     """
 
     folder: Path

@@ -146,8 +146,6 @@ class SharedStudy:
 
     Args:
         folder: The sweep's folder, whose name is the study's.
-        sweep: Its settings.
-        space: What is searched.
         driver: This process.
         identity: What else makes the search what it is: overrides.
 

@@ -33,7 +33,6 @@ class Finalist:
     """One of the best trials.
 
     Attributes:
-        number: The trial's number.
         values: What was proposed for it.
         found: Its objectives in the search.
         again: Its objectives with each of the other seeds.

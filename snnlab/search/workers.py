@@ -122,11 +122,7 @@ class Here(Worker):
 
 
 class Process(Worker):
-    """A process of this machine, by joblib's loky.
-
-    Args:
-        threads: Its CPU threads.
-    """
+    """A process of this machine, by joblib's loky."""
 
     def __init__(self, threads: int) -> None:
         from joblib.externals.loky import ProcessPoolExecutor

@@ -20,9 +20,6 @@ class Cell:
     """One training.
 
     Attributes:
-        dataset: Name of the dataset.
-        arm: Name of the arm.
-        seed: The run's seed.
         control: What is done to labels or time on purpose, or None.
     """
 
@@ -89,13 +86,9 @@ class Plan:
     """A suite, and where it goes.
 
     Attributes:
-        folder: The suite's folder.
-        name: Its name.
         suite: What it is, with all that its folder holds already.
         typed: Overrides from the command line.
         config_dir: The user's folder of YAML files.
-        place: The working folder.
-        command: The command line.
         simulated: Datasets that read no files, and for which settings of `OF_FILES` are not meant.
     """
 

@@ -22,7 +22,6 @@ class Cells(NamedTuple):
     """Equal parts of an image's axis.
 
     Args:
-        number: How many.
         size: Of each, px or ms.
         start: Where the first begins, px or ms: pixel 0 begins at -0.5.
         stop: Where the axis ends, px or ms.
@@ -59,7 +58,6 @@ class Window(NamedTuple):
 
     Args:
         t: Time, ms.
-        x: Column.
         y: Row, or None.
         on: Which events are ON; all, where the polarities are one.
 

@@ -33,14 +33,7 @@ _SWEPT = ("val/accuracy", "val/loss", "test/accuracy")
 
 
 class Point(NamedTuple):
-    """A way of training, or a run, in a picture.
-
-    Attributes:
-        name: What stands beside it.
-        baseline: Whether it is one.
-        cost: What it costs.
-        score: How good it is.
-    """
+    """A way of training, or a run, in a picture."""
 
     name: str
     baseline: bool

@@ -31,7 +31,6 @@ class Spread(NamedTuple):
 
     Attributes:
         n: How many there are.
-        mean: Their mean.
         sd: Their standard deviation, with n - 1; None where there is but one.
         low: Lower end of the mean's 95 % interval; None likewise.
         high: Its upper end.

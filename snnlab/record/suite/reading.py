@@ -31,10 +31,6 @@ class Cell:
     """One training of a suite: what was to be done, and what there is.
 
     Attributes:
-        dataset: The dataset's name.
-        arm: The arm's name.
-        seed: The seed.
-        folder: The run's folder.
         status: completed, failed, interrupted, missing, running or damaged.
         run: What it recorded; None where that is nothing that can be used.
         error: Why there is nothing, or None.
@@ -86,8 +82,6 @@ class Read:
     """All that a table is made of.
 
     Attributes:
-        name: What it is called.
-        cells: The trainings.
         arms: The arms by name, in order.
         command: The command that made it, or None.
         energy: Constants of the energy estimate.

@@ -31,8 +31,6 @@ class Row:
     """An arm on a dataset.
 
     Attributes:
-        dataset: The dataset's name.
-        arm: The arm's name.
         role: arm or baseline.
         seeds: Of the runs that were completed and tested.
         asked: How many runs there were to be.
@@ -85,7 +83,6 @@ class Neighbours(NamedTuple):
         better: The arm above.
         worse: The arm below.
         told: Whether they can be told apart; None where they cannot be compared.
-        said: In words.
     """
 
     better: str
@@ -98,7 +95,6 @@ class Part(NamedTuple):
     """What there is of one dataset.
 
     Attributes:
-        dataset: Its name.
         rows: The arms, the best first.
         neighbours: Each row against the one below it.
         published: Figures of others, which are not ranked.
@@ -123,8 +119,6 @@ class SuiteTable(NamedTuple):
     """All datasets of a suite, or of a folder of runs.
 
     Attributes:
-        name: What it is called.
-        parts: The datasets.
         controls: {name, dataset, arm, passed, said} each.
         energy: Constants of the energy estimate.
         problems: What could not be read or shown, a line each.
