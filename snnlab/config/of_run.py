@@ -26,6 +26,7 @@ from snnlab.config.references import asks_outside, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.printable import each_text
 from snnlab.record.run_config import read_raw
 from snnlab.record.run_folder import CONFIG, config_text
 from snnlab.record.run_reading import read_config
@@ -145,20 +146,12 @@ def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed:
 
 def _shown(node: Any) -> Any:
     """Return values in which references to anything outside of them are texts, that nothing follows."""
-    if isinstance(node, Mapping):
-        return {key: _shown(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_shown(value) for value in node]
-    return node.replace("${", _SHOWN) if asks_outside(node) else node
+    return each_text(node, lambda text: text.replace("${", _SHOWN) if asks_outside(text) else text)
 
 
 def _told(node: Any) -> Any:
     """Return values with these texts as they stand in the run's file."""
-    if isinstance(node, Mapping):
-        return {key: _told(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_told(value) for value in node]
-    return node.replace(_SHOWN, "${") if isinstance(node, str) else node
+    return each_text(node, lambda text: text.replace(_SHOWN, "${"))
 
 
 def recorded_config(run: Path) -> DictConfig:
