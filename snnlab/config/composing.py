@@ -38,9 +38,6 @@ _LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 VERSION_BASE = "1.3"
 ROOT = "train"
 
-# What Hydra calls the user's folder, from the command line and from Python.
-_OWN_PROVIDERS = ("command-line", "hydra.searchpath in command-line")
-
 
 def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
     """Let `hydra.main` answer what it knows best: `--help`, `--cfg`, `--info`; nothing is run.

@@ -17,7 +17,7 @@ _PICTURES = {
     "importance": "what it depends on",
     "pareto": "the front between the objectives",
     "slice": "over each setting",
-    "parallel": "each trial as a line",
+    "parallel": "each trial as a line",  # of older searches
 }
 
 
