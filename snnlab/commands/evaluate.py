@@ -88,11 +88,7 @@ def evaluate_run(
 
 
 def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
-    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into.
-
-    Raises:
-        ConfigError: then.
-    """
+    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into."""
     from snnlab.record.run_reading import is_run
 
     _one_of("--split", part, SPLITS)
@@ -206,7 +202,7 @@ def _tell_other_recordings(run: Path, fingerprint: str) -> None:
 def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
     from datetime import datetime
 
-    from snnlab.record.links import require_no_links
+    from snnlab.record.lock import require_no_links
 
     require_no_links(run)
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]

@@ -20,7 +20,7 @@ from snnlab.commands.processes.outside import team_of
 from snnlab.commands.testing import chosen_metrics
 from snnlab.commands.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
 from snnlab.config import assemble
-from snnlab.config.debugging import mode_callbacks
+from snnlab.config.assemble import mode_callbacks
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule

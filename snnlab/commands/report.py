@@ -73,7 +73,7 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
 
 
 def _page_of(folder: Path, figures: str | None) -> Page:
-    from snnlab.record.links import require_no_links
+    from snnlab.record.lock import require_no_links
 
     kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
     make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)

@@ -152,11 +152,7 @@ def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None
 
 
 def check_epochs(wanted: Any, resumption: Resumption) -> None:
-    """Raise if fewer epochs are asked for than are trained.
-
-    Raises:
-        ConfigError: then.
-    """
+    """Raise if fewer epochs are asked for than are trained."""
     begun = resumption.position.epoch + (resumption.position.batch > 0)
     if isinstance(wanted, int) and 0 <= wanted < begun:
         raise ConfigError(f"trainer.max_epochs: the run has begun its epoch {begun} already; set {begun} or more")

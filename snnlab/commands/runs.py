@@ -113,11 +113,7 @@ def _run(word: str) -> Path:
 
 
 def _require_deletable(folder: Path) -> None:
-    """Refuse to delete what may be something else, or is in use.
-
-    Raises:
-        RecordError: then.
-    """
+    """Refuse to delete what may be something else, or is in use."""
     from snnlab.record.lock import is_locked
     from snnlab.record.run_reading import is_surely_run
 

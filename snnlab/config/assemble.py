@@ -463,3 +463,18 @@ def _require_package(target: type[Logger], place: str) -> None:
     extra = _EXTRAS.get(target.__name__)
     if extra is not None and find_spec(extra) is None:
         raise MissingPackageError(f"{place}: the package {extra} is missing; pip install 'snnlab-train[{extra}]'")
+
+
+def mode_callbacks(experiment: Experiment, folder: Path) -> list[L.Callback]:
+    """Return the callbacks that the experiment's mode needs; none for a plain training."""
+    if experiment.mode == "overfit":
+        from snnlab.training.callbacks.overfit import OverfitVerdict
+
+        return [OverfitVerdict()]
+    if experiment.mode == "profile":
+        from snnlab.record.profile import ProfileReport
+        from snnlab.training.callbacks.layer_times import LayerTimes
+
+        times = LayerTimes()
+        return [times, ProfileReport(folder, times)]
+    return []

@@ -134,11 +134,7 @@ def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
 
 
 def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: Typed, use: Use) -> None:
-    """Raise if none of a run's plugins was named where that is needed, or only some of them were.
-
-    Raises:
-        ConfigError: then.
-    """
+    """Raise if none of a run's plugins was named where that is needed, or only some of them were."""
     unnamed = use == "shape" and not typed.has("plugins")
     if recorded and (unnamed or set(experiment.plugins) < set(recorded)):
         raise ConfigError(f"{experiment.of_run}: needs {naming(recorded)}")

@@ -15,9 +15,8 @@ from snnlab.errors import DamagedError, RecordError
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.masking import without_passwords
 from snnlab.record import groups
-from snnlab.record.metric_text import mean_sd_text
 from snnlab.record.run_reading import find_runs, is_run, read_ended
-from snnlab.record.tables import Table, csv_text
+from snnlab.record.tables import Table, csv_text, mean_sd_text
 
 FILE, TABLE = "grid.json", "table.csv"
 SCHEMA = 1

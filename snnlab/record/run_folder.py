@@ -18,8 +18,8 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from snnlab.files import unwritable, write_json, write_text
-from snnlab.record.metric_text import metric_text
 from snnlab.record.signature import sign
+from snnlab.record.tables import metric_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"

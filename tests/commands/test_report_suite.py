@@ -161,7 +161,7 @@ def test_a_search_that_goes_on_is_shown_as_far_as_it_came(snnlab: Snnlab, tmp_pa
     text = (folder / "report.html").read_text()
     assert "3 trials: 3 complete; the search has not ended" in text
     assert "<td>best trial</td><td>1: val/accuracy 95.00%</td>" in text
-    assert text.count("<img") == 2
+    assert text.count("<img") == 1
     assert "Test of the winner" not in text
 
 

@@ -80,11 +80,7 @@ class ProcessGroup:
 
     @contextmanager
     def or_lost(self, folder: Path) -> Iterator[None]:
-        """Put into words that a connection broke because another process ended.
-
-        Raises:
-            ProcessError: then.
-        """
+        """Put into words that a connection broke because another process ended."""
         try:
             yield
         except RuntimeError as error:

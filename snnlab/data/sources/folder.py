@@ -12,8 +12,7 @@ import numpy as np
 from snnlab.data.class_folders import from_folders
 from snnlab.data.formats import Reading, read_file
 from snnlab.data.grouping import join
-from snnlab.data.labelled import labelled
-from snnlab.data.listing import Entry, parts_of
+from snnlab.data.listing import Entry, labelled, parts_of
 from snnlab.data.registry import DATASETS
 from snnlab.data.splits import TEST, VAL, strata
 from snnlab.data.table import from_table

@@ -16,7 +16,7 @@ from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
 from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
-from snnlab.nn.surrogate.watching import tell
+from snnlab.nn.surrogate.spike import tell
 
 InputGain = float | Literal["1-a"]
 

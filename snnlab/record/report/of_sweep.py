@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from snnlab.record.metric_text import metric_text
 from snnlab.record.report.page import Page, Picture
 from snnlab.record.runs_table import flat
-from snnlab.record.tables import Table
+from snnlab.record.tables import Table, metric_text
 
 # Pictures by the first word of their files' names, in the order in which they are looked at.
 _PICTURES = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.errors import listing
 from snnlab.record.groups import grouped
-from snnlab.record.marks import is_limit
+from snnlab.record.runs_table import is_limit
 from snnlab.record.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 from snnlab.record.suite.figures import short_number
 from snnlab.record.suite.reading import Cell, Read, steps_of

@@ -130,15 +130,6 @@ def mean_over_samples(each: Tensor, weight: Tensor | None) -> Tensor:
 
 
 @contextmanager
-def named(setting: str) -> Iterator[None]:
-    """Put `setting` before what a reduction says of a network whose output it cannot read."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(f"{setting}: {error}") from error
-
-
-@contextmanager
 def located(place: str) -> Iterator[None]:
     """Put `place` before a ConfigError, which begins with a setting, or before another ValueError."""
     try:

@@ -21,9 +21,9 @@ from snnlab.training.losses.contract import (
     Loss,
     Task,
     Valued,
+    located,
     mean_over_samples,
     mean_over_steps,
-    named,
     within_lengths,
 )
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
@@ -70,7 +70,7 @@ class CrossEntropy(ClassWeighted):
     def bind(self, task: Task) -> None:
         super().bind(task)
         if self.over_time == "first_spike":
-            with named("over_time"):
+            with located("over_time"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
                 require_moments(task.num_steps, "first_spike")
 
@@ -87,12 +87,12 @@ class CrossEntropy(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
-        with named("loss.over_time"):
+        with located("loss.over_time"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        with named("loss.over_time"):
+        with located("loss.over_time"):
             return self._so_far(y)
 
 

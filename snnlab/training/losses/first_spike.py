@@ -14,7 +14,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
-from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples, named
+from snnlab.training.losses.contract import LOSSES, Task, Valued, located, mean_over_samples
 from snnlab.training.losses.spike_goals import goals
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
@@ -79,12 +79,12 @@ class FirstSpikeError(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the steps since each output's first spike."""
-        with named("loss"):
+        with located("loss"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the steps since each output's first spike until each step."""
-        with named("loss"):
+        with located("loss"):
             return self._so_far(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:

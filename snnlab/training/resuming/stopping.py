@@ -80,11 +80,7 @@ class StopOnSignal(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if a signal came to any of the processes.
-
-        Raises:
-            StoppedError: then.
-        """
+        """Save and stop, if a signal came to any of the processes."""
         if (received := self._agreed()) is not None and self.snapshots.possible:
             if self.snapshots.saved != (trainer.current_epoch, batch_idx):
                 self.snapshots.save(trainer)
