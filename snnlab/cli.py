@@ -19,7 +19,7 @@ COMMANDS = {
     "bench": "ways to train compared on the same test recordings, with intervals",
     "report": "a run, or a folder of runs, as one HTML page",
     "sweep": "search for better settings: it survives, spreads, and does not fool itself",
-    "runs": "the recorded runs: listed, sorted, compared, deleted, archived",
+    "runs": "the recorded runs: listed, sorted, compared, deleted",
     "doctor": "why a network is silent or does not learn, layer by layer, and the setting that cures it",
     "find": "a learning rate or a batch size, from a few steps before the training",
     "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",

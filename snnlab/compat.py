@@ -75,6 +75,15 @@ def batches_that_stepped(trainer: Any) -> int:
     return getattr(trainer.fit_loop.epoch_loop, STEPPED)
 
 
+def unlaunched(strategy: Any) -> Any:
+    """Return a strategy of Lightning's that starts no processes: they are there, as torchrun's environment says.
+
+    Lightning's own launcher refuses notebooks, sets the number of threads, and kills this process without a word.
+    """
+    strategy._configure_launcher = lambda: None
+    return strategy
+
+
 def run_in_team(body: Callable[[int, int], None], threads: int) -> bool:
     """Call `body(thread, threads)` in each thread of the OpenMP library that torch has loaded; False where it cannot.
 

@@ -111,18 +111,14 @@ def remove_empty(folder: Path, parents: int) -> None:
         path.rmdir()
 
 
-def require_writable(folder: Path, setting: str = "output_dir") -> None:
-    """Refuse a folder that cannot be made or written; nothing is left of the try.
-
-    Args:
-        folder: It may be there, or not yet.
-        setting: What names it.
+def require_writable(folder: Path) -> None:
+    """Refuse a folder, which may be there or not yet, that cannot be made or written; nothing is left of the try.
 
     Raises:
         RecordError: if it cannot.
     """
     if not _is_text(folder):
-        raise RecordError(f"{setting}: {folder} has a name that is not in UTF-8; set {setting}=FOLDER")
+        raise RecordError(f"output_dir: {folder} has a name that is not in UTF-8; set output_dir=FOLDER")
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +126,7 @@ def require_writable(folder: Path, setting: str = "output_dir") -> None:
             pass
     except OSError as error:
         there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-        raise unwritable(there, error, setting) from error
+        raise unwritable(there, error) from error
     finally:
         for path in missing:
             with suppress(OSError):  # not made, or in use by now

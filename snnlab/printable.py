@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Control characters, halves of characters, and other ends of lines: what moves a cursor, clears a screen, sets a title.
@@ -35,6 +35,15 @@ def cleaned(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {printable(key) if isinstance(key, str) else key: cleaned(value) for key, value in node.items()}
     return [cleaned(value) for value in node] if isinstance(node, list) else node
+
+
+def each_text(node: Any, change: Callable[[str], str]) -> Any:
+    """Return values, as JSON and YAML have them, whose texts are changed, and their keys are not."""
+    if isinstance(node, str):
+        return change(node)
+    if isinstance(node, Mapping):
+        return {key: each_text(value, change) for key, value in node.items()}
+    return [each_text(value, change) for value in node] if isinstance(node, list) else node
 
 
 def cell(value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
@@ -28,6 +29,7 @@ _IMPORT = re.compile(
 )
 _USE = re.compile(
     r"ctypes\.CDLL|torch\._C\b|numba\.[\w.]*\._|_batches_that_stepped|\._conv_forward\b|\._forward_hooks\b"
+    r"|_configure_launcher"
 )
 
 
@@ -162,3 +164,14 @@ def test_lightning_counts_the_steps_of_loggers() -> None:
     trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, barebones=False)
     assert compat.batches_that_stepped(trainer) == 0, seen(compat.STEPPED, "lightning")
     assert compat.STEPPED in trainer.fit_loop.state_dict()["epoch_loop.state_dict"], seen(compat.STEPPED, "lightning")
+
+
+def test_lightning_starts_no_processes_for_those_that_are_there() -> None:
+    strategy = compat.unlaunched(DDPStrategy())
+    trainer = L.Trainer(
+        accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False, barebones=False
+    )
+    assert trainer.strategy is strategy
+    assert strategy.launcher is None, seen("_configure_launcher", "lightning")
+    DDPStrategy._configure_launcher(strategy)
+    assert strategy.launcher is not None, seen("_configure_launcher", "lightning")

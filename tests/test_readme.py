@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from snnlab import cli, train
-from snnlab.data.sources.saccade_digits import SaccadeDigits
+from snnlab.data.sources.saccades import SaccadeDigits
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

@@ -68,7 +68,7 @@ def compare(arguments: list[str]) -> int:
 
     from snnlab.console import console_logging, until_nobody_reads
     from snnlab.record.arms import read_arms
-    from snnlab.record.comparison_table import print_comparison
+    from snnlab.record.verdicts import print_comparison
 
     console_logging()
     arms = read_arms([Path(word).expanduser() for word in words])

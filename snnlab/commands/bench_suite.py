@@ -62,7 +62,6 @@ def suite(
         overrides: As on the command line.
         config_dir: A folder of YAML files of your own.
         started: `time.perf_counter()` when the command began.
-        command: The command line.
 
     Raises:
         SnnlabError: for a mistake, before anything has run.
@@ -153,10 +152,7 @@ class Wanted(NamedTuple):
     """What a command line asks for.
 
     Attributes:
-        request: As it says it.
-        suite: The whole suite.
         own: The user's folder of YAML files.
-        folder: The suite's.
     """
 
     request: Asked

@@ -179,7 +179,6 @@ def _entries(kind: str) -> list[str]:
 
 
 def _packaged(line: Line) -> list[str]:
-    """Return `group/file` of all files."""
     from snnlab.config.catalog import group_files
     from snnlab.config.folders import config_folder, groups
 
@@ -188,7 +187,6 @@ def _packaged(line: Line) -> list[str]:
 
 
 def _of_group(line: Line, key: str, value: str) -> list[str] | None:
-    """Return the files of a group, None where the key is of none."""
     from snnlab.config.catalog import group_files
     from snnlab.config.folders import config_folder, groups
 

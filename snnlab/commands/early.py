@@ -21,14 +21,9 @@ if TYPE_CHECKING:
 
 
 class Anytime(NamedTuple):
-    """What comes out of early answers.
+    """What comes out of early answers, at each threshold and at the one that was chosen, if there is one.
 
-    Attributes:
-        rows: At each threshold, and at last without one.
-        clock: What a step is.
-        arrays: What was found for each recording, beside its prediction.
-        record: The same as `result.json` holds it.
-        chosen: What the threshold that validation recordings chose gives on the test recordings; None: none was.
+    What was found for each recording is in `arrays`; `record` is what `result.json` holds.
     """
 
     rows: list[Row]
@@ -39,11 +34,7 @@ class Anytime(NamedTuple):
 
 
 class Early(NamedTuple):
-    """That recordings are to be answered before their end.
-
-    Attributes:
-        accuracy: For which a threshold is chosen on validation recordings; None: for none.
-    """
+    """That recordings are answered before their end; for an accuracy validation recordings choose the threshold."""
 
     accuracy: float | None = None
 
@@ -59,11 +50,7 @@ class Early(NamedTuple):
     ) -> Anytime:
         """Return what comes out, from the arrays of a test; each further figure needs a pass of its own.
 
-        Args:
-            arrays: What the network answered to the test recordings.
-            trainer: What tests.
-            module: What is tested.
-            data: On what; its test recordings are the validation ones afterwards, where a threshold is chosen.
+        Where a threshold is chosen, the data's test recordings are the validation ones afterwards.
         """
         from snnlab.record.anytime import answered, anytime, at_threshold, chosen_threshold
         from snnlab.record.predictions import Predictions
@@ -92,19 +79,15 @@ class Early(NamedTuple):
 
 
 def asked_early(accuracy: str | None, part: str) -> Early:
-    """Return what the options ask for.
-
-    Raises:
-        ConfigError: if it cannot be done.
-    """
+    """Return what the options ask for, or raise a ConfigError."""
     if accuracy is None:
         return Early()
     value = part_of_1(accuracy, "evaluate: --accuracy is a part of the recordings")
-    if part != "test":
-        raise ConfigError(
-            f"evaluate: --accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
-        )
-    return Early(value)
+    if part == "test":
+        return Early(value)
+    raise ConfigError(
+        f"evaluate: --accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
+    )
 
 
 def part_of_1(text: str, what: str) -> float:

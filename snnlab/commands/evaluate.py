@@ -88,11 +88,7 @@ def evaluate_run(
 
 
 def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
-    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into.
-
-    Raises:
-        ConfigError: then.
-    """
+    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into."""
     from snnlab.record.run_reading import is_run
 
     _one_of("--split", part, SPLITS)
@@ -113,8 +109,6 @@ def evaluate(
     """Evaluate, write the record, and return it with its folder.
 
     Args:
-        run: The run's folder.
-        experiment: Its experiment, perhaps with overrides.
         part: The recordings: `test`, `val` or `train`.
         checkpoint: Whose weights: `best` or `last`.
         out: Where to write; None: in the run's folder.
@@ -190,7 +184,6 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _choose(data: EventDataModule, part: str) -> None:
-    """Put the chosen part in the place of the test recordings."""
     chosen = getattr(data.split, part)
     if not chosen.size:
         raise ConfigError(f"evaluate: there are no {part} recordings")
@@ -209,7 +202,7 @@ def _tell_other_recordings(run: Path, fingerprint: str) -> None:
 def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
     from datetime import datetime
 
-    from snnlab.record.links import require_no_links
+    from snnlab.record.lock import require_no_links
 
     require_no_links(run)
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]

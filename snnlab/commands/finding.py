@@ -12,12 +12,13 @@ import torch
 
 from snnlab.commands.train import assembled
 from snnlab.config import assemble
+from snnlab.config.assemble_optimizer import make_optimizer
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError
 from snnlab.heap import keep_heap
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.footprint import footprint, held_by
+from snnlab.nn.footprint import footprint
 from snnlab.training.finding import Found, RateRange, StepClock, Tried, available_memory, judge
 from snnlab.training.memory import is_out_of_memory
 from snnlab.training.module import SpikingModule
@@ -121,10 +122,9 @@ def _trainer(
 
 
 def _memory(experiment: Experiment, data: EventDataModule, built: BuiltNetwork) -> float | None:
-    held = held_by(str(experiment.optimizer.get("_target_")), experiment.optimizer)
-    settings = data.settings
+    settings, make = data.settings, make_optimizer(experiment)
     try:
-        return footprint(built, settings.frame_shape, settings.steps, settings.batch_size, held).peak
+        return footprint(built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
     except (RuntimeError, ValueError) as error:
         _log.debug("the memory of a step is not known: %s", error)
         return None

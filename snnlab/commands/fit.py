@@ -20,7 +20,7 @@ from snnlab.commands.processes.outside import team_of
 from snnlab.commands.testing import chosen_metrics
 from snnlab.commands.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
 from snnlab.config import assemble
-from snnlab.config.debugging import mode_callbacks
+from snnlab.config.assemble import mode_callbacks
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
@@ -81,13 +81,8 @@ def fit_and_test(
     """Train, test the chosen epoch and write the record; a failure or an interruption on the way is recorded too.
 
     Args:
-        experiment: What to do.
         folder: Where the run is recorded; one that is resumed is locked by the caller.
-        module: What is trained.
-        data: On what.
-        built: The network and its shapes.
         started: `time.perf_counter()` when the command began.
-        resumption: What a resumed run goes on from.
 
     Raises:
         RecordError: if the folder cannot be written, or another process trains in it.
@@ -161,15 +156,7 @@ def _command(experiment: Experiment, folder: Path, resumption: Resumption | None
 
 
 def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: BuiltNetwork, team: Team) -> None:
-    """Do the same as `fit_and_test` in another process than the first, without a record.
-
-    Args:
-        job: What to do.
-        module: What is trained.
-        data: On what.
-        built: The network and its shapes.
-        team: The processes, connected.
-    """
+    """Do the same as `fit_and_test` in another process than the first, without a record."""
     watched = _watched(job, data, built, 0.0, team)
     _numerics(job, watched, built, data)
     _fit(job, watched, module, data)

@@ -47,9 +47,7 @@ def run_grid(
     Args:
         launch: Where, and how many at a time.
         overrides: Those of `snnlab train -m`.
-        config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
-        command: What was typed.
 
     Raises:
         ConfigError: if a run of it is wrong: none is trained then; or its folder holds the runs of another.
@@ -89,7 +87,6 @@ class _Job(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Its place in the grid's folder."""
         return str(self.folder.relative_to(self.grid))
 
 
@@ -205,7 +202,6 @@ def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -
 
 
 def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
-    """Share out the threads, where the user has not set them."""
     if any("threads" in map(key_of, task.overrides) for task in tasks.values()):
         return tasks
     from snnlab.search.workers import threads_each

@@ -46,9 +46,6 @@ def interrupted(
     """Return what the user is told.
 
     Args:
-        which: The signal.
-        trainer: The trainer it stopped.
-        folder: The run's folder.
         chosen: The epoch in `best.ckpt`, from 0; None where there is none.
         repeats: What will be trained again, in words.
     """

@@ -55,9 +55,6 @@ class Run:
     """A recorded run.
 
     Attributes:
-        folder: Its folder.
-        recorded: What it recorded.
-        checkpoint: Whose weights the network has.
         plugins: Plugins that its user has named.
         overrides: What is different from the run.
     """
@@ -121,7 +118,6 @@ class Run:
         return self.built.network
 
     def __repr__(self) -> str:
-        """Return in a line what it came to."""
         from snnlab.record.run_folder import summary_line
 
         recorded = self.recorded
@@ -301,11 +297,6 @@ class Assembled(NamedTuple):
 def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> Assembled:
     """Build what an experiment says, and give its network the weights of a run.
 
-    Args:
-        run: The run's folder.
-        experiment: Its experiment, perhaps with overrides.
-        checkpoint: Whose weights.
-
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
@@ -329,11 +320,6 @@ def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> 
 def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
     """Give a network the weights of a run.
 
-    Args:
-        network: The network.
-        run: The run's folder.
-        checkpoint: Whose weights.
-
     Raises:
         RecordError: if there are none, or they are damaged.
         ConfigError: if they are of another network.
@@ -351,10 +337,6 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
 
 def init_from(network: Network, run: Path) -> str:
     """Give a network a run's weights wherever name and shape are the same, and return what was done, in words.
-
-    Args:
-        network: The network.
-        run: The run's folder.
 
     Raises:
         RecordError: if the folder is no run's, or has no weights.

@@ -41,8 +41,6 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
 
     Args:
         folder: The user's folder of YAML files; it need not be there.
-        name: The experiment's.
-        overrides: Of `snnlab train`.
         force: Whether a file that is there is written over.
 
     Raises:
@@ -83,8 +81,6 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     """Return overrides as the text of an experiment's YAML.
 
     Args:
-        name: The experiment's.
-        overrides: Of `snnlab train`.
         command: What runs it, for its first line.
         folder: The folder of the user's YAML files, if it is there.
 
@@ -118,7 +114,6 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
 
 
 def _is_set(experiment: Experiment, key: str) -> bool:
-    """Return whether the chosen files say something under this key."""
     first, *names = key.split(".")
     node: Any = getattr(experiment, first, None)
     for name in names:

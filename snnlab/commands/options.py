@@ -17,7 +17,6 @@ def split_options(
     """Return the options with their values, those without one among them, and the other arguments in their order.
 
     Args:
-        command: The command's name.
         arguments: What stands behind it; an option is `--name value` or `--name=value`, anywhere.
         known: Options that it takes, such as `--config-dir`; each has a value.
         flags: Options without a value; one that is given has an empty one.

@@ -18,7 +18,6 @@ class Patient(NamedTuple):
 
     Attributes:
         run: The run's folder, or None.
-        overrides: What the user typed.
         config_dir: The user's folder, or None.
     """
 

@@ -15,7 +15,7 @@ from snnlab.errors import ConfigError, DataError, listing
 from snnlab.printable import cell, printable
 
 if TYPE_CHECKING:
-    from snnlab.commands.answer_rows import Rows
+    from snnlab.commands.answering import Rows
     from snnlab.commands.loading import Run
     from snnlab.data.formats import Reading
     from snnlab.data.settings import DataSettings
@@ -66,8 +66,7 @@ def main(arguments: list[str], started: float) -> int:
 
     run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
 
-    from snnlab.commands.answer_rows import Rows
-    from snnlab.commands.answering import steps_of_piece
+    from snnlab.commands.answering import Rows, steps_of_piece
     from snnlab.commands.left_out import left_out_pixels
     from snnlab.config import assemble
     from snnlab.config.plugins import import_plugins
@@ -89,7 +88,6 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def _check_files(files: Sequence[Path]) -> None:
-    """Refuse, before anything is imported, files that are not there or of no kind that is read."""
     from snnlab.data.formats.files import SUFFIXES
 
     for path in files:
@@ -131,11 +129,8 @@ def predictions(
     """Yield what the network answers to each window of each file.
 
     Args:
-        run: The run.
         rows: How outputs become rows.
-        framing: How events become frames.
         reading: How files are read.
-        files: The files.
         size: Steps that are fed to the network at a time; None: all of a window.
         each: Whether there is an answer after each piece.
         until: How probable a class has to be for an answer before a window's end; None: there is none before.
@@ -164,14 +159,7 @@ def answers(
     """Yield what the network answers to each window of a recording.
 
     Args:
-        run: The run.
-        rows: See `predictions`.
-        framing: See `predictions`.
-        events: The recording.
         name: What it is called, such as its file.
-        size: See `predictions`.
-        each: See `predictions`.
-        until: See `predictions`.
 
     Raises:
         DataError: if it is not of the run's sensor.

@@ -29,7 +29,6 @@ def build_parts(experiment: Experiment, *, here: bool, alone: bool = False) -> P
     """Build what an experiment says but data and trainer; Lightning is not imported.
 
     Args:
-        experiment: The experiment.
         here: Whether it is to be trained on this machine.
         alone: Whether loss and data need not go together.
 
@@ -62,7 +61,6 @@ def preflight(experiment: Experiment, folder: Path, *, here: bool, alone: bool =
     """Build everything but the data, and the trainer as far as that needs no device.
 
     Args:
-        experiment: The experiment.
         folder: Its run's.
         here: Whether it is to be trained on this machine.
         alone: Whether loss and data need not go together.

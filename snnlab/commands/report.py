@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,8 +73,7 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
 
 
 def _page_of(folder: Path, figures: str | None) -> Page:
-    """Return the page of a folder, by what is in it."""
-    from snnlab.record.links import require_no_links
+    from snnlab.record.lock import require_no_links
 
     kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
     make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)
@@ -100,9 +100,13 @@ def _of_sweep(folder: Path, redrawn: bool = False) -> Page:
     ended = summary.is_file() and not _newer(folder / "study.db", summary)
     found = read_summary(folder) if ended else {}
     rows = read_trials(folder, objectives) if ended else parsed_trials(trials_now(folder, page), objectives)
-    drawn = ended and not redrawn
-    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))] if drawn else []
-    return sweep_page(Search(str(folder), page, found, rows, images if drawn else drawn_now(folder, page)))
+    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
+    if not ended or (redrawn and (folder / "study.db").is_file()):
+        images = drawn_now(folder, page)
+    elif redrawn:
+        said = f"snnlab: {folder}: has no study.db to draw from; its pictures stay the PNG files they are"
+        print(said, file=sys.stderr)
+    return sweep_page(Search(str(folder), page, found, rows, images))
 
 
 def _newer(one: Path, other: Path) -> bool:

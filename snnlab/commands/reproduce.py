@@ -97,7 +97,6 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
     """Train again, print what is the same and what is not, and return the exit status.
 
     Args:
-        recorded: The run.
         overrides: What is named again.
         started: `time.perf_counter()` when the command began.
 

@@ -54,9 +54,7 @@ def resume(
     """Let a run go on from its newest checkpoint, and return its result; that of a complete one is returned at once.
 
     Args:
-        run: The run's folder.
         overrides: What is different from now on; see `snnlab.config.resumable`.
-        config_dir: A folder of YAML files of the user's.
         started: `time.perf_counter()` when the command began.
         command: What was typed for it; None: nothing, something else goes on with it.
         begun: Composes the experiment that this process was told to train, where that is how it came to the run.
@@ -91,7 +89,6 @@ def completed(folder: Path, run: Path) -> Result | None:
     """Return the result of a run that is complete, else None: one whose files cannot be read is tested once more.
 
     Args:
-        folder: The run's folder.
         run: The same as it was named.
     """
     from snnlab.errors import DamagedError
@@ -113,11 +110,6 @@ def completed(folder: Path, run: Path) -> Result | None:
 
 def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -> Resumption:
     """Read what a run goes on from.
-
-    Args:
-        folder: The run's folder.
-        changed: See `Resumption`.
-        longer: See `Resumption`.
 
     Raises:
         RecordError: if its checkpoint is damaged, or not its own.
@@ -160,11 +152,7 @@ def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None
 
 
 def check_epochs(wanted: Any, resumption: Resumption) -> None:
-    """Raise if fewer epochs are asked for than are trained.
-
-    Raises:
-        ConfigError: then.
-    """
+    """Raise if fewer epochs are asked for than are trained."""
     begun = resumption.position.epoch + (resumption.position.batch > 0)
     if isinstance(wanted, int) and 0 <= wanted < begun:
         raise ConfigError(f"trainer.max_epochs: the run has begun its epoch {begun} already; set {begun} or more")

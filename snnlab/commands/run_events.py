@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from snnlab.commands.answer_rows import Rows
-from snnlab.commands.answering import batch_of, require_sensor
+from snnlab.commands.answering import Rows, batch_of, require_sensor
 from snnlab.commands.left_out import left_out_pixels
 from snnlab.commands.loading import Run
 from snnlab.commands.predict import answers, as_trained, reading_of
@@ -29,7 +28,6 @@ class RunInput:
     """What makes recordings into frames as a run has them.
 
     Args:
-        run: The run.
         options: `time_unit`, `time_origin`, `columns`, where they are not those of the run's own dataset.
     """
 

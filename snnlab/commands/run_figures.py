@@ -34,7 +34,6 @@ def figure(run: Run, name: str, part: str, recording: int) -> Figure:
     """Draw a picture of a run.
 
     Args:
-        run: The run.
         name: One of `figure_names`.
         part: Of which recordings: `train`, `val` or `test`.
         recording: Which of them, from 0, for a picture of one.

@@ -1,4 +1,4 @@
-"""`snnlab runs`: the recorded runs: listed and sorted, two compared, deleted, put into an archive."""
+"""`snnlab runs`: the recorded runs: listed and sorted, two compared, deleted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ USAGE = """usage: snnlab runs [ACTION] [...]
                      in which those of one name differ; of a folder of snnlab train -m also their means over seeds
   compare RUN RUN    what differs in their configurations and in their results
   delete RUN ...     delete runs and all that is in their folders; never one that is being trained
-  archive RUN ...    put each run into RUN.tar.gz beside it; the folder stays
 
 A KEY is one of a run's config.yaml, such as data.type or optimizer.lr, or one of its result.json, such as status,
 val/accuracy or test/loss; tags=WORD chooses the runs of snnlab train 'tags=[WORD, ...]'.
@@ -81,7 +80,10 @@ def delete(arguments: list[str]) -> None:
     """Delete runs, after all of them were looked at."""
     import shutil
 
-    folders = _runs("delete", arguments)
+    _, words = split_options("runs delete", arguments, ())
+    if not words:
+        raise ConfigError("runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
+    folders = [_run(word) for word in words]
     for folder in folders:
         _require_deletable(folder)
     for folder in folders:
@@ -92,39 +94,11 @@ def delete(arguments: list[str]) -> None:
         print(f"{folder} deleted")
 
 
-def archive(arguments: list[str]) -> None:
-    """Put runs into archives."""
-    import tarfile
-
-    from snnlab.files import beside_of
-
-    for folder in _runs("archive", arguments):
-        target = folder.with_name(f"{folder.name}.tar.gz")
-        beside = beside_of(target)
-        try:
-            with tarfile.open(beside, "w:gz") as file:
-                file.add(folder, folder.name)
-            beside.replace(target)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise RecordError(f"{target}: cannot be written ({error.strerror or error})") from error
-        print(target)
-
-
 ACTIONS: dict[str, Callable[[list[str]], None]] = {
     "list": list_runs,
     "compare": compare,
     "delete": delete,
-    "archive": archive,
 }
-
-
-def _runs(action: str, arguments: list[str]) -> list[Path]:
-    """Return the folders that are named, after all of them were looked at."""
-    _, words = split_options(f"runs {action}", arguments, ())
-    if not words:
-        raise ConfigError(f"runs {action}: name the folders of runs, such as outputs/NAME/TIME_SEED")
-    return [_run(word) for word in words]
 
 
 def _run(word: str) -> Path:
@@ -139,11 +113,7 @@ def _run(word: str) -> Path:
 
 
 def _require_deletable(folder: Path) -> None:
-    """Refuse to delete what may be something else, or is in use.
-
-    Raises:
-        RecordError: then.
-    """
+    """Refuse to delete what may be something else, or is in use."""
     from snnlab.record.lock import is_locked
     from snnlab.record.run_reading import is_surely_run
 

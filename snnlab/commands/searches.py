@@ -23,7 +23,6 @@ def trials_now(folder: Path, page: Mapping[str, Any]) -> str:
     """Return what `trials.csv` would hold now.
 
     Args:
-        folder: The search's folder.
         page: Its `sweep.yaml`.
 
     Raises:
@@ -40,7 +39,6 @@ def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]
     """Return the pictures that the search's trials so far are enough for, each with its name.
 
     Args:
-        folder: The search's folder.
         page: Its `sweep.yaml`.
 
     Raises:

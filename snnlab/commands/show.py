@@ -104,18 +104,18 @@ def learned_in(run: Path, built: BuiltNetwork) -> str | None:
 
 def memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetwork) -> str:
     """Return what a training step on the CPU takes, in words, or why that is not known."""
-    from snnlab.nn.footprint import footprint, held_by
+    from snnlab.config.assemble_optimizer import make_optimizer
+    from snnlab.errors import SnnlabError
+    from snnlab.nn.footprint import footprint
     from snnlab.record.network_table import footprint_text
 
-    target = str(experiment.optimizer.get("_target_"))
-    held = held_by(target, experiment.optimizer)
+    steps, batch = settings.steps, settings.batch_size
     try:
-        found = footprint(
-            built, settings.frame_shape, settings.steps, settings.batch_size, held, experiment.tbptt_steps
-        )
-    except (RuntimeError, ValueError) as error:
+        make = make_optimizer(experiment)
+        found = footprint(built, settings.frame_shape, steps, batch, make, experiment.tbptt_steps)
+    except (RuntimeError, ValueError, SnnlabError) as error:
         return f"Training step: its memory is not known: {str(error).splitlines()[0]}"
-    return footprint_text(found, settings.batch_size, settings.steps, None if held else target)
+    return footprint_text(found, batch, steps, None if found.counted else str(experiment.optimizer.get("_target_")))
 
 
 def frames_text(settings: DataSettings) -> str:

@@ -21,7 +21,6 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
 
     Args:
         probes: Overrides of the arms.
-        config_dir: The user's folder of YAML files.
         place: The working folder.
     """
     from snnlab.commands.validate import build_problem

@@ -103,7 +103,7 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
 
 def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
     from snnlab.config.sweeps import given_settings
-    from snnlab.record.links import require_no_links
+    from snnlab.record.lock import require_no_links
     from snnlab.record.signature import signed
     from snnlab.search.plan import FILE, read_page, read_plan
     from snnlab.search.settings import changed

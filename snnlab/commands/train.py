@@ -151,8 +151,6 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     """Train, test the chosen epoch, write the record; or go on with it, where SLURM has started the job again.
 
     Args:
-        experiment: What to do.
-        folder: Where the run is recorded.
         started: `time.perf_counter()` when the command began.
 
     Raises:

@@ -30,7 +30,6 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     """Refuse to evaluate a run on recordings that it was trained on, as those of another split may be.
 
     Args:
-        run: The run's folder.
         data: What it is to be evaluated on.
         part: `test` or `val`.
 
@@ -55,8 +54,6 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
     """Return which validation and test recordings the run of `init_from` was trained on, for the record.
 
     Args:
-        experiment: What is trained.
-        data: On what.
         say: Whether what is odd is said to the user.
 
     Raises:
@@ -129,10 +126,6 @@ def seen_by(run: Path, store: Store) -> np.ndarray | None:
 
     Recordings of few events, which may be equal by chance, are known by their place in the run's own store alone.
 
-    Args:
-        run: The run's folder.
-        store: The packed recordings.
-
     Shape:
         returns bool `[R]`.
 
@@ -154,7 +147,6 @@ def seen_by(run: Path, store: Store) -> np.ndarray | None:
 
 
 def _is_of(run: Path, store: Store) -> bool:
-    """Return whether a run's places are those of this store."""
     try:
         page = read_run(run).page
     except RecordError:  # one that was killed has no result

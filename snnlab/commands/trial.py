@@ -60,7 +60,6 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
 
     Args:
         probes: Overrides.
-        config_dir: The user's folder of YAML files.
         place: The working folder.
     """
     from snnlab.commands.train import run
@@ -86,7 +85,6 @@ def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) 
 
     Args:
         overrides: What all of them have.
-        config_dir: The user's folder of YAML files.
         place: The working folder.
     """
     from snnlab.config.composing import compose_once

@@ -90,7 +90,6 @@ def sweep_problem(name: str, given: list[str], folder: Path | None) -> str | Non
     """Return what is wrong with a sweep's file, or with what it proposes, or None.
 
     Args:
-        name: The file's.
         given: What every trial has.
         folder: A folder of the user's files.
     """
@@ -110,7 +109,6 @@ def suite_problem(name: str, given: list[str], folder: Path | None) -> str | Non
     """Return what is wrong with a suite's file, or with one of its arms on one of its datasets, or None.
 
     Args:
-        name: The file's.
         given: What every training has.
         folder: A folder of the user's files.
     """
@@ -150,7 +148,6 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
     """Return the first mistake found when everything but the data is built, or None.
 
     Args:
-        overrides: What is composed.
         folder: A folder of the user's files.
         alone: Whether loss and data need not go together.
     """

@@ -59,12 +59,8 @@ class Arguments:
     flags: list[str] = field(default_factory=list)
 
 
-def read_arguments(arguments: Sequence[str], command: str = "train") -> Arguments:
-    """Tell arguments apart.
-
-    Args:
-        arguments: What stands behind the command.
-        command: Its name.
+def read_arguments(arguments: Sequence[str]) -> Arguments:
+    """Tell what stands behind `snnlab train` apart.
 
     Raises:
         ConfigError: for an option that is none, or without its value, and for what is no override.
@@ -84,7 +80,7 @@ def read_arguments(arguments: Sequence[str], command: str = "train") -> Argument
         elif name in _ASKED:
             found.flags += [name, *([value if equals else _next(name, waiting)] if _ASKED[name] else [])]
         elif argument.startswith("-"):
-            raise ConfigError(f"{command}: there is no option {name}{_of_option(name, value, waiting)}")
+            raise ConfigError(f"train: there is no option {name}{_of_option(name, value, waiting)}")
         elif is_override(argument):
             found.overrides.append(argument)
         else:
@@ -93,7 +89,7 @@ def read_arguments(arguments: Sequence[str], command: str = "train") -> Argument
         raise ConfigError(
             f"{words[0] or repr(words[0])}: not an override{of_word(words[0], own_folder(found.config_dir))}"
         )
-    _check_asked(found, command)
+    _check_asked(found)
     return found
 
 
@@ -104,11 +100,11 @@ def _next(name: str, waiting: list[str]) -> str:
     return waiting.pop(0)
 
 
-def _check_asked(found: Arguments, command: str) -> None:
+def _check_asked(found: Arguments) -> None:
     if not found.flags:
         return
     if found.several and not {"-h", "--help"} & set(found.flags):
-        raise ConfigError(f"{command}: {found.flags[0]} prints one configuration; leave out -m")
+        raise ConfigError(f"train: {found.flags[0]} prints one configuration; leave out -m")
     if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
         raise ConfigError(f"{found.flags[0]}: is for --cfg job")
     for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):

@@ -1,13 +1,17 @@
-"""From a checked experiment to its objects: network, data, module, trainer."""
+"""From a checked experiment to its objects: network, data, module, trainer, its callbacks and loggers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from snnlab.config.assemble_data import count_classes as count_classes
 from snnlab.config.assemble_data import data_module as data_module
@@ -19,39 +23,37 @@ from snnlab.config.assemble_data import shared_data_settings as shared_data_sett
 from snnlab.config.assemble_data import split as split
 from snnlab.config.assemble_data import store as store
 from snnlab.config.assemble_data import store_folder as store_folder
-from snnlab.config.assemble_loggers import build_loggers
-from snnlab.config.assemble_loggers import check_loggers as check_loggers
 from snnlab.config.assemble_optimizer import optimizer as optimizer
-from snnlab.config.assemble_options import annealing as annealing
-from snnlab.config.assemble_options import averaging as averaging
-from snnlab.config.assemble_options import freeze, options
 from snnlab.config.assemble_processes import norm_note as norm_note
 from snnlab.config.assemble_processes import processes as processes
 from snnlab.config.assemble_processes import require_shares as require_shares
 from snnlab.config.assemble_processes import shared
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import partial_target
+from snnlab.config.targets import find_target, partial_target
 from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
 from snnlab.data.settings import DataSettings
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, MissingPackageError
 from snnlab.events.framing.kinds import Counts
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
+from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput, begins_on_events
 from snnlab.nn.stages import SPARSE
 from snnlab.seeds import Stream, derived_seed
-from snnlab.settings import check_settings
+from snnlab.settings import check_settings, takes
 
 if TYPE_CHECKING:
     import lightning as L
+    from lightning.pytorch.loggers import Logger
 
     from snnlab.config.assemble_optimizer import Optimization
     from snnlab.data.module import EventDataModule
     from snnlab.training.losses import Loss
-    from snnlab.training.module import SpikingModule
+    from snnlab.training.module import Options, SpikingModule
     from snnlab.training.processes.ranks import Team
+
 
 LIGHTNING = ("lightning.pytorch",)
 
@@ -264,8 +266,6 @@ def trainer_maker(
     """Return how the trainer is built; its settings are checked, whether this machine has the device is not.
 
     Args:
-        experiment: What to do.
-        folder: Where the run is recorded.
         callbacks: Further callbacks.
         logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
         team: The processes of the training; None: this one alone, whatever the experiment asks for.
@@ -322,3 +322,173 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
         if not isinstance(node, Mapping):
             raise ConfigError(f"{place}.{key}: expected a mapping with _target_, got {node!r}")
     return nodes
+
+
+def options(experiment: Experiment, network: nn.Module) -> Options:
+    """Return what changes how a network learns.
+
+    Raises:
+        ConfigError: for a mistake in it.
+    """
+    from snnlab.training.module import Options
+
+    averaging(experiment)  # a mistake in it is said now, and not after the data were read
+    return Options(_window(experiment, network), freeze(experiment, network))
+
+
+def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
+    """Freeze what is asked for, and return the layers that stay in evaluation.
+
+    Raises:
+        ConfigError: if a word means nothing, or nothing is left to train.
+    """
+    from snnlab.training.optimization import freezing
+
+    try:
+        return freezing.freeze(network, experiment.freeze)
+    except ValueError as error:
+        raise ConfigError(f"freeze: {error}") from error
+
+
+def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
+    """Return the callback that changes the surrogates' widths, if it is asked for.
+
+    Raises:
+        ConfigError: for a mistake in its settings.
+    """
+    node = experiment.surrogate_annealing
+    if node is None:
+        return []
+    from snnlab.training.optimization.annealing import SurrogateAnnealing
+
+    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "surrogate_annealing", given=("network",))
+    try:
+        return [SurrogateAnnealing(network, **node)]
+    except ValueError as error:
+        raise ConfigError(f"surrogate_annealing: {error}") from error
+
+
+def averaging(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that averages the weights, if it is asked for.
+
+    Raises:
+        ConfigError: for a mistake in its settings.
+    """
+    from snnlab.training.optimization.average import AVERAGES, Averaging
+
+    if experiment.average is None:
+        return []
+    settings = dict(experiment.average)
+    return [Averaging(AVERAGES.build(settings.pop("type", None), settings, "average"))]
+
+
+def _window(experiment: Experiment, network: nn.Module) -> int | None:
+    steps = experiment.tbptt_steps
+    if steps is not None and steps < 1:
+        raise ConfigError(f"tbptt_steps: must be 1 or more, or null, got {steps}")
+    if steps is not None and any(isinstance(module, PerStepBatchNorm) for module in network.modules()):
+        raise ConfigError("tbptt_steps: a batch_norm with per_step needs all steps at once; set tbptt_steps: null")
+    return steps
+
+
+MODULES = ("lightning.pytorch", "snnlab.record.steps_csv", "snnlab.record.tensorboard")
+# Of loggers that are packages of their own: the extra of snnlab-train that brings them.
+_EXTRAS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
+
+
+def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None) -> list[Logger]:
+    """Return the experiment's loggers.
+
+    Args:
+        logged_steps: Of a run that is resumed, from which step on the loggers forget what they were told.
+
+    Raises:
+        ConfigError: for a mistake in their settings, or a package that is missing.
+    """
+    from lightning.pytorch.loggers import Logger
+
+    built = []
+    for place, node, target in _named(experiment):
+        _require_package(target, place)
+        extra = {k: v for k, v in _of_run(target, experiment, folder, logged_steps).items() if takes(target, k)}
+        try:
+            built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra)())
+        except ModuleNotFoundError as error:
+            raise MissingPackageError(f"{place}: {error}") from error
+    return built
+
+
+def check_loggers(experiment: Experiment) -> None:
+    """Check the settings of an experiment's loggers without building any.
+
+    Raises:
+        ConfigError: for a mistake in them, or a package that is missing.
+    """
+    from lightning.pytorch.loggers import Logger
+
+    for place, node, target in _named(experiment):
+        _require_package(target, place)
+        needed = {name: "" for name in ("save_dir",) if takes(target, name) and name not in node}
+        partial_target(node, [Logger], _modules(experiment), place, extra=needed)
+
+
+def _modules(experiment: Experiment) -> tuple[str, ...]:
+    return (*MODULES, *experiment.plugins)
+
+
+def _named(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], type[Logger]]]:
+    from lightning.pytorch.loggers import Logger
+
+    for key, node in (experiment.logger or {}).items():
+        if node is None:
+            continue
+        place = f"logger.{key}"
+        if not isinstance(node, Mapping):
+            raise ConfigError(f"{place}: expected a mapping with _target_, got {node!r}")
+        yield place, node, find_target(node, [Logger], _modules(experiment), place)
+
+
+def _of_run(target: type[Logger], experiment: Experiment, folder: Path, logged_steps: int | None) -> dict[str, Any]:
+    """Return what a logger is told of the run, as far as it takes it and the YAML does not set it."""
+    from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
+
+    from snnlab.record.logged_run import kind, remembered
+
+    name = remembered(folder).get(kind(target))
+    if issubclass(target, WandbLogger):
+        # A name that is the run's own already, so that one killed before it could remember goes on in the same run.
+        own = re.sub(r"[^\w-]", "-", f"{folder.parent.name}-{folder.name}")
+        return {"save_dir": str(folder), "name": f"{folder.parent.name}/{folder.name}", "id": name or own}
+    if issubclass(target, MLFlowLogger):
+        run = {"experiment_name": experiment.name, "run_name": folder.name, "run_id": name}
+        return run | {"tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or _database(experiment.output_dir)}
+    in_folder = {"save_dir": str(folder), "name": "", "version": "tensorboard"}
+    return in_folder if logged_steps is None else {**in_folder, "purge_step": logged_steps}
+
+
+def _database(output_dir: str) -> str:
+    """Return MLflow's name of a file for all runs: it does not write to folders any more."""
+    folder = Path(output_dir).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def _require_package(target: type[Logger], place: str) -> None:
+    extra = _EXTRAS.get(target.__name__)
+    if extra is not None and find_spec(extra) is None:
+        raise MissingPackageError(f"{place}: the package {extra} is missing; pip install 'snnlab-train[{extra}]'")
+
+
+def mode_callbacks(experiment: Experiment, folder: Path) -> list[L.Callback]:
+    """Return the callbacks that the experiment's mode needs; none for a plain training."""
+    if experiment.mode == "overfit":
+        from snnlab.training.callbacks.overfit import OverfitVerdict
+
+        return [OverfitVerdict()]
+    if experiment.mode == "profile":
+        from snnlab.record.profile import ProfileReport
+        from snnlab.training.callbacks.layer_times import LayerTimes
+
+        times = LayerTimes()
+        return [times, ProfileReport(folder, times)]
+    return []

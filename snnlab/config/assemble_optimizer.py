@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import check_numbers, find_target, partial_target
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from snnlab.training.optimization.schedules import MakeOptimizer, Schedule
 
     Optimization = tuple[MakeOptimizer, Schedule | None]
+    from snnlab.training.optimization.schedules import RunLength, Schedule
+
 
 _OWN = ("groups", "weight_decay_of")
 # What torch would refuse only once it has built an optimizer, if at all.
@@ -27,7 +33,7 @@ _NOT_NEGATIVE = ("lr", "weight_decay", "eps")
 
 def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
-    from snnlab.config.assemble_schedule import schedule
+    from snnlab.config.assemble_optimizer import schedule
 
     make = make_optimizer(experiment)
     parameters = list(built.network.parameters())
@@ -90,3 +96,112 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
     # On a parameter of its own: torch looks at the values that it is given for all, and not at those of a group.
     partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)
+
+
+_log = logging.getLogger(__name__)
+
+# The value that stands for the run's number of steps, or of epochs, as `interval` says.
+_RUN = "run"
+# Settings of torch's schedules that say after how many intervals they have come to their end.
+_LENGTHS = ("T_max", "total_steps", "total_iters", "milestones")
+# The setting of torch's schedules that is -1 where nothing was trained yet.
+_BEFORE_FIRST = "last_epoch"
+
+
+def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
+    """Return how the schedule is made, after it was tried once.
+
+    Args:
+        tried: An optimizer to try it with.
+
+    Raises:
+        ConfigError: for a mistake in its settings.
+    """
+    from snnlab.training.optimization.schedules import SCHEDULES, RunLength, Schedule
+
+    if experiment.scheduler is None:
+        return None
+    node = dict(experiment.scheduler)
+    if "_target_" in node:
+        return _of_torch(node, experiment, tried)
+    curve = SCHEDULES.build(node.pop("type", None), node, "scheduler")
+    curve(tried, RunLength(2, 1))
+
+    def make(optimizer: Optimizer, run: RunLength | None) -> Any:
+        assert run is not None
+        if words := curve.tell_misfit(run):
+            _log.warning("scheduler.%s", words)
+        return curve(optimizer, run)
+
+    return Schedule(make, "step", whole_run=True)
+
+
+def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) -> Schedule:
+    from snnlab.training.optimization.schedules import Schedule
+
+    modules = ("torch.optim", *experiment.plugins)
+    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
+    if interval not in ("epoch", "step"):
+        raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
+
+    of_torch = str(node["_target_"]).startswith("torch.")
+    check_numbers(node, "scheduler", lambda key: of_torch and key != _BEFORE_FIRST)
+
+    def built(optimizer: Optimizer, length: int) -> LRScheduler:
+        settings = {key: length if value == _RUN else value for key, value in node.items()}
+        return partial_target(settings, [LRScheduler], modules, "scheduler", given=("optimizer",))(optimizer)
+
+    def make(optimizer: Optimizer, run: RunLength | None) -> LRScheduler:
+        if run is None:
+            return built(optimizer, epochs)
+        _require_fits(node, run.steps, "steps")
+        return built(optimizer, run.steps)
+
+    asked, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
+    epochs = asked if isinstance(asked, int) and asked > 0 else 1
+    if epochs != asked and _RUN in node.values() and not stepwise:
+        raise ConfigError(f"scheduler: {_RUN} is the number of epochs, and trainer.max_epochs has none; set it")
+    if epochs == asked and not stepwise:
+        _require_fits(node, epochs, "epochs")
+    _try_step(built(tried, epochs), tried)
+    sized = _RUN in node.values() or any(key in node for key in _LENGTHS)
+    return Schedule(make, interval, monitor, whole_run=stepwise and sized)
+
+
+def _require_fits(node: Mapping[str, Any], length: int, intervals: str) -> None:
+    """Warn of a schedule that is longer than the run.
+
+    Raises:
+        ConfigError: if a one-cycle schedule is shorter, which torch would refuse in the middle of the run.
+    """
+    for key in _LENGTHS:
+        value = max(node[key], default=0) if isinstance(node.get(key), list | tuple) else node.get(key)
+        if isinstance(value, int) and value > length:
+            _log.warning(
+                "scheduler.%s: %d is more than the run's %d %s: the schedule does not come to its end; '%s' fits",
+                key,
+                value,
+                length,
+                intervals,
+                _RUN,
+            )
+    total = node.get("total_steps")
+    if isinstance(total, int) and total < length and str(node.get("_target_")).endswith("OneCycleLR"):
+        raise ConfigError(f"scheduler.total_steps: the run has {length} {intervals}, got {total}; set {_RUN}")
+
+
+def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:
+    """Step a schedule once: some of torch's look at their settings only then.
+
+    Raises:
+        ConfigError: if it cannot be stepped, or leads to a rate that is no number.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the optimizer was not stepped before
+            schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
+    except (ArithmeticError, ValueError, TypeError) as error:
+        raise ConfigError(f"scheduler: {type(schedule).__name__}: {error}") from error
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if wrong := [rate for rate in rates if not math.isfinite(rate) or rate < 0]:
+        raise ConfigError(f"scheduler: {type(schedule).__name__}: its second learning rate is {wrong[0]:g}")

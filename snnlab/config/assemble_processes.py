@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
-from snnlab.compat import BatchNormNd
+from snnlab.compat import BatchNormNd, unlaunched
 from snnlab.config.schema import Experiment
 from snnlab.config.targets import partial_target
 from snnlab.errors import ConfigError, listing
@@ -26,13 +26,7 @@ _STRATEGIES = {
 
 
 class Processes(NamedTuple):
-    """The processes of a training.
-
-    Args:
-        world: On all machines.
-        local: On each machine.
-        gpu: Whether they compute on GPUs.
-    """
+    """The processes of a training."""
 
     world: int
     local: int
@@ -56,14 +50,13 @@ def processes(experiment: Experiment) -> Processes:
     """
     import lightning as L
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from snnlab.training.processes.joined import Joined
+    from lightning.pytorch.strategies import DDPStrategy
 
     quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     strategy = experiment.trainer.get("strategy", "auto")
     if strategy in _STRATEGIES and strategy != "auto":
-        node["strategy"] = Joined()  # the name alone is refused in a notebook
+        node["strategy"] = unlaunched(DDPStrategy())  # the name alone is refused in a notebook
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
     except (MisconfigurationException, RuntimeError) as error:  # the latter of what SLURM was asked for
@@ -103,8 +96,6 @@ def norm_note(found: Processes, network: nn.Module, batch_size: int) -> str | No
     """Return in words what several processes change for batch norm, or None where there is none of it.
 
     Args:
-        found: The processes.
-        network: What is trained.
         batch_size: Recordings a step of each.
     """
     norms = [name for name, layer in network.named_modules() if isinstance(layer, BatchNormNd)]
@@ -120,20 +111,15 @@ def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
     """Return a trainer's settings for one of a team's processes, or for this process alone.
 
     Args:
-        trainer: The settings.
         team: The processes; None: this one is alone, whatever the settings ask for.
     """
     if team is None or team.world == 1:
-        several = trainer.get("devices", 1) not in (1, "1") and not _one_device(trainer.get("devices"))
-        devices = {"devices": 1} if several else {}
+        devices = trainer.get("devices", 1)
+        several = devices not in (1, "1") and not (isinstance(devices, list | tuple) and len(devices) == 1)
+        one = {"devices": 1} if several else {}
         strategy = {"strategy": "auto"} if str(trainer.get("strategy")) in _STRATEGIES else {}
-        return {**trainer, **devices, **strategy, "num_nodes": 1}
-    from snnlab.training.processes.joined import Joined
+        return {**trainer, **one, **strategy, "num_nodes": 1}
+    from lightning.pytorch.strategies import DDPStrategy
 
     unused = _STRATEGIES[trainer.get("strategy", "auto")]
-    return {**trainer, "strategy": Joined(find_unused_parameters=unused)}
-
-
-def _one_device(devices: Any) -> bool:
-    """Return whether one certain GPU is meant, such as [1]."""
-    return isinstance(devices, list | tuple) and len(devices) == 1
+    return {**trainer, "strategy": unlaunched(DDPStrategy(find_unused_parameters=unused))}

@@ -1,9 +1,16 @@
-"""Check what Hydra composed, and resolve it."""
+"""Check what Hydra composed, resolve it, and say what is recorded of it: values, but no secrets.
+
+A text out of the environment is recorded as what asked for it, `${oc.env:NAME}`, and asked for again when the run's own
+user opens it: a record is there to be shared. Numbers, and where things lie, are recorded as they are, so that
+`seed: ${oc.decode:${oc.env:SLURM_ARRAY_TASK_ID}}` can be repeated. Passwords in addresses are masked.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +23,10 @@ from snnlab.config.hints import of_group, of_setting
 from snnlab.config.hydra_errors import explain
 from snnlab.config.layers import expand_layers
 from snnlab.config.own_files import FIRST_LINE
-from snnlab.config.recording import recorded
-from snnlab.config.references import outside
+from snnlab.config.references import outside, texts
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnsetError
+from snnlab.masking import masked
 from snnlab.settings import ROOT, check_settings, shown
 
 # Groups whose settings are a mapping; to some of them others refer.
@@ -214,3 +221,50 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
         if path.is_file():
             return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     return None
+
+
+# References that stay in a run's config.yaml, so that a later change of what they point to is followed.
+KEPT_REFERENCES = ("${data.", "${trainer.")
+# Where things lie: the record of a run is of no use without.
+PLACES = ("output_dir", "init_from", "data.root", "data.store_dir", "data.labels", "data.split_file")
+_VARIABLE = re.compile(r"oc\.env:\s*['\"]?(\w+)")
+
+
+def recorded(raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment as a run's `config.yaml` will hold it.
+
+    Args:
+        raw: The experiment with its references.
+        resolved: The same, resolved.
+    """
+    names = {name for _, text in texts(raw) for name in _VARIABLE.findall(text)}
+    secrets = [value for name in names if (value := os.environ.get(name)) and not _is_number(value)]
+    return {key: _recorded(value, resolved[key], key, secrets) for key, value in raw.items()}
+
+
+def _recorded(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> Any:
+    if isinstance(raw, dict):
+        return {key: _recorded(value, resolved[key], f"{place}.{key}", secrets) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_recorded(a, b, place, secrets) for a, b in zip(raw, resolved, strict=True)]
+    if not isinstance(raw, str):
+        return resolved
+    if raw.startswith(KEPT_REFERENCES):
+        return raw
+    if not isinstance(resolved, str):
+        return _without(resolved, raw, secrets)
+    out_of_environment = "${" in raw and any(value in resolved for value in secrets)
+    return raw if out_of_environment and place not in PLACES else masked(resolved)
+
+
+def _without(resolved: Any, raw: str, secrets: Collection[str]) -> Any:
+    """Return what a reference to several values came to, or itself where one of them is out of the environment."""
+    return raw if any(value in text for _, text in texts(resolved) for value in secrets) else resolved
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false", "null")
+    return True

@@ -38,16 +38,12 @@ _LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 VERSION_BASE = "1.3"
 ROOT = "train"
 
-# What Hydra calls the user's folder, from the command line and from Python.
-_OWN_PROVIDERS = ("command-line", "hydra.searchpath in command-line")
-
 
 def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
     """Let `hydra.main` answer what it knows best: `--help`, `--cfg`, `--info`; nothing is run.
 
     Args:
         flags: Its own.
-        overrides: As typed.
         config_dir: The user's folder of YAML files, where one is named.
 
     Raises:
@@ -93,7 +89,6 @@ def compose_job(
 
     Args:
         overrides: Of this run.
-        config_dir: The user's folder of YAML files.
         number: Which run it is, from 0.
         folder: The grid's folder; None: what the configuration makes of this moment.
 

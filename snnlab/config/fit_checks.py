@@ -23,7 +23,6 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
     """Check that all figures that callbacks and the schedule wait for are logged.
 
     Args:
-        experiment: What to do.
         data: What the targets are, and whether steps have a length.
         built: The network, whose layers have figures of their own.
         loss: Its parts have too.
@@ -52,8 +51,6 @@ def logged(data: DataSettings, built: BuiltNetwork, loss: Loss) -> list[str]:
 
     Args:
         data: What the targets are, and whether steps have a length.
-        built: The network.
-        loss: The loss.
     """
     names = ["loss", *(f"loss/{name}" for name in loss.names)]
     names += ["mae", "rmse", "r2"] if data.targets == "value" else ["accuracy"]
@@ -67,8 +64,6 @@ def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> 
     """Check limits that are parts of batches, and when it is validated, against the number of batches.
 
     Args:
-        experiment: What to do.
-        data: The recordings, split.
         world: How many processes share them.
 
     Raises:
@@ -100,7 +95,6 @@ def _require_validation(experiment: Experiment, batches: int) -> None:
     """Raise if something waits for validation figures, and there are none, or none when it looks.
 
     Args:
-        experiment: What to do.
         batches: Of a validation.
     """
     trainer = experiment.trainer

@@ -67,8 +67,6 @@ def write_new(path: Path, text: str, *, replace: bool = False) -> None:
     """Write a file that is not there yet.
 
     Args:
-        path: The file.
-        text: What it is to hold.
         replace: Whether one that is there is written over.
 
     Raises:

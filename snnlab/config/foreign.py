@@ -73,7 +73,6 @@ def require_named(
         raw: The run's configuration with the groups that were chosen, its references as they stand.
         typed: What was typed.
         use: What is done with the run.
-        run: Its folder.
         plugins: Those that it needs, and that are not trusted.
         own: Whether it is as its user's own snnlab left it.
 
@@ -193,5 +192,4 @@ def _leaves(value: Any, place: str) -> Iterator[str]:
 
 
 def _setting(place: str) -> str:
-    """Return the setting that an override can set: a list as a whole."""
     return place.partition("[")[0]

@@ -24,7 +24,7 @@ def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: Bu
         ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
     """
     from snnlab.training.losses import Task, WeightedParts, check_takes
-    from snnlab.training.losses.naming import located
+    from snnlab.training.losses.contract import located
 
     check_takes(loss, str(experiment.loss.get("type")), data.targets)
     if isinstance(loss, WeightedParts):
@@ -53,7 +53,6 @@ def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> Non
     Args:
         targets: The store's.
         data: Where the windows are.
-        split: The parts.
 
     Raises:
         ConfigError: naming the part of which no step has a target: its loss would be of nothing.

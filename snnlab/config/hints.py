@@ -108,7 +108,6 @@ def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str])
 
     Args:
         name: As typed.
-        experiment: What was composed.
         known: The settings that there are.
     """
     if sentence := _SENTENCES.get(name):

@@ -86,7 +86,6 @@ def _omegaconf(error: Exception) -> ConfigError:
 
 
 def _of_value(error: Exception) -> str:
-    """Return what is wrong with a value."""
     from omegaconf.errors import GrammarParseError
 
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]

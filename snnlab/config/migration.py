@@ -38,7 +38,6 @@ def today(place: str, value: Any) -> Any:
 
     Args:
         place: The setting, by dotted keys.
-        value: The value.
     """
     return _GONE.get(place, {}).get(value, (value, ""))[0]
 

@@ -26,6 +26,7 @@ from snnlab.config.references import asks_outside, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.printable import each_text
 from snnlab.record.run_config import read_raw
 from snnlab.record.run_folder import CONFIG, config_text
 from snnlab.record.run_reading import read_config
@@ -54,7 +55,6 @@ def compose_run(
     node's place.
 
     Args:
-        run: The run's folder.
         overrides: Overrides of values as for `snnlab train`, and of groups but the model, the neuron, experiments.
         config_dir: The user's folder, for group overrides.
         use: What is done with it; see `snnlab.config.foreign`.
@@ -134,11 +134,7 @@ def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
 
 
 def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: Typed, use: Use) -> None:
-    """Raise if none of a run's plugins was named where that is needed, or only some of them were.
-
-    Raises:
-        ConfigError: then.
-    """
+    """Raise if none of a run's plugins was named where that is needed, or only some of them were."""
     unnamed = use == "shape" and not typed.has("plugins")
     if recorded and (unnamed or set(experiment.plugins) < set(recorded)):
         raise ConfigError(f"{experiment.of_run}: needs {naming(recorded)}")
@@ -146,20 +142,12 @@ def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed:
 
 def _shown(node: Any) -> Any:
     """Return values in which references to anything outside of them are texts, that nothing follows."""
-    if isinstance(node, Mapping):
-        return {key: _shown(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_shown(value) for value in node]
-    return node.replace("${", _SHOWN) if asks_outside(node) else node
+    return each_text(node, lambda text: text.replace("${", _SHOWN) if asks_outside(text) else text)
 
 
 def _told(node: Any) -> Any:
     """Return values with these texts as they stand in the run's file."""
-    if isinstance(node, Mapping):
-        return {key: _told(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_told(value) for value in node]
-    return node.replace(_SHOWN, "${") if isinstance(node, str) else node
+    return each_text(node, lambda text: text.replace(_SHOWN, "${"))
 
 
 def recorded_config(run: Path) -> DictConfig:

@@ -68,7 +68,6 @@ def checked(overrides: Sequence[str], groups: Collection[str], *, several: bool 
     """Return the overrides as Hydra's grammar takes them: texts quoted, a list of one file as that file.
 
     Args:
-        overrides: As typed.
         groups: Names of the config groups.
         several: Whether a setting may have several values, for as many runs.
 

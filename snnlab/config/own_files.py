@@ -45,7 +45,6 @@ def check_chosen(own: Path | None, overrides: Sequence[str], groups: Collection[
 
     Args:
         own: The user's folder.
-        overrides: As typed.
         groups: Names of the config groups.
 
     Raises:
@@ -70,7 +69,6 @@ def check_file(path: Path, group: str) -> OwnFile:
     """Check one file, and return it.
 
     Args:
-        path: The file.
         group: The group that its folder stands for.
 
     Raises:
@@ -154,7 +152,6 @@ def _chosen_by(
 
 
 def _parsed(path: Path, text: str) -> Any:
-    """Return what a YAML file says, references as they stand."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if not isinstance(node, yaml.MappingNode):

@@ -41,7 +41,6 @@ def require_typed(names: Sequence[str], typed: Collection[str]) -> None:
     """Raise if an experiment's plugins are named by a file alone.
 
     Args:
-        names: The plugins.
         typed: The settings that the user's own words set.
 
     Raises:

@@ -113,7 +113,6 @@ def _leaves(node: Any) -> int:
 
 
 def _target(place: str, up: str, path: str) -> str:
-    """Return the place that a reference at `place` means."""
     if not up:
         return _dotted(path)
     around = _dotted(place).split(".")[: -len(up)] if up else []

@@ -21,9 +21,7 @@ class Asked:
     """What a command line asks for.
 
     Attributes:
-        name: The suite's.
         settings: Of its file, with what was typed.
-        choice: Which parts of it are run.
         typed: Overrides that all trainings have.
     """
 
@@ -37,7 +35,6 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
     """Return which suite is to be run, and how.
 
     Args:
-        overrides: As typed.
         own: The user's folder of YAML files.
 
     Raises:

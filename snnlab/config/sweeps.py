@@ -23,7 +23,6 @@ def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str
     """Return the settings of a search, and the overrides that every trial has.
 
     Args:
-        overrides: As typed.
         own: The user's folder of YAML files.
 
     Raises:

@@ -18,7 +18,6 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     """Return the class that `_target_` names.
 
     Args:
-        node: The YAML node.
         kinds: Classes of which the target must be a subclass of one.
         modules: Modules that may be named; what they themselves import from elsewhere is refused.
         place: Where the node stands.

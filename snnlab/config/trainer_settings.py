@@ -90,10 +90,6 @@ _ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mi
 def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     """Check what is said of the trainer.
 
-    Args:
-        node: `trainer` of an experiment.
-        test: Whether the chosen epoch is to be tested.
-
     Raises:
         ConfigError: for an unknown setting, one of the wrong type, or one that trains or tests nothing.
     """
@@ -173,7 +169,6 @@ def _devices(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _length(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the length of the training."""
     for unit in ("epochs", "steps"):
         least, most = values.get(f"min_{unit}"), values.get(f"max_{unit}", -1)
         if least is not None and 0 < most < least:
@@ -198,7 +193,6 @@ def _duration(value: Any) -> timedelta | None:
 
 
 def _validation(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with when it is validated."""
     interval = settings.get("val_check_interval")
     if isinstance(interval, int | float):
         if interval <= 0 or (isinstance(interval, float) and interval > 1):

@@ -23,8 +23,6 @@ def read_file(group: str, name: str, own: Path | None, what: str, example: str) 
     """Return what a group's file says.
 
     Args:
-        group: The group.
-        name: The file's name.
         own: The user's folder of YAML files.
         what: What such a file is.
         example: What it may say.
@@ -67,7 +65,6 @@ def put(settings: dict[str, Any], key: str, value: Any) -> None:
     Args:
         settings: Where.
         key: The setting's name, with that of the entry behind a dot.
-        value: The value.
 
     Raises:
         ConfigError: if there is another thing than a mapping.
@@ -86,7 +83,6 @@ def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None
     """Refuse an override that is of no experiment, and nearly a word of another command's.
 
     Args:
-        text: The override.
         known: These words.
         own: The user's folder of YAML files.
 

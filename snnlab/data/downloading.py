@@ -56,7 +56,6 @@ class Archive:
     url: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if not self.name or Path(self.name).name != self.name:
             raise ValueError(f"name must be the name of a file alone, got '{self.name}'")
         if not re.fullmatch("[0-9a-f]{32}", self.md5):

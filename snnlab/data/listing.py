@@ -12,6 +12,7 @@ import numpy as np
 from snnlab.data.grouping import Joined, named_for_testing, require_undivided
 from snnlab.data.holding_out import held_out
 from snnlab.errors import DataError
+from snnlab.events.targets import NO_END, Targets
 from snnlab.printable import is_printable, printable
 from snnlab.seeds import Stream, generator
 
@@ -51,11 +52,7 @@ class Listed(NamedTuple):
 
 
 def require_printable(names: Iterable[str]) -> None:
-    """Raise if a class or a value is called by characters that a terminal would act on.
-
-    Raises:
-        DataError: then.
-    """
+    """Raise if a class or a value is called by characters that a terminal would act on."""
     if hidden := sorted(name for name in names if not is_printable(name)):
         raise DataError(f"data.root: '{printable(hidden[0])}' holds control characters; give the class another name")
 
@@ -109,3 +106,45 @@ def parts_of(
     if test_groups is not None:
         return named_for_testing(joined, test_groups).astype(np.uint8)
     return held_out(targets, test_fraction, generator(TEST_SEED, Stream.TEST), joined.groups).astype(np.uint8)
+
+
+class Labelled(NamedTuple):
+    """Recordings and their targets.
+
+    Attributes:
+        entries: The recordings.
+        names: What the classes are called, or the values.
+        targets: See `snnlab.events.targets`.
+    """
+
+    entries: list[Entry]
+    names: list[str]
+    targets: np.ndarray
+
+
+def labelled(entries: list[Entry], targets: Targets) -> Labelled:
+    """Return recordings with their targets; with `steps`, the entries of a file are segments of one recording."""
+    if targets == "value":
+        values = [entry.values or {} for entry in entries]
+        names = [name.removeprefix("value_") for name in values[0]]
+        require_printable(names)
+        return Labelled(entries, names, np.array([list(each.values()) for each in values], np.float32))
+    names, numbers = by_number(entries)
+    return Labelled(entries, names, numbers) if targets == "class" else _over_time(entries, names, numbers)
+
+
+def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Labelled:
+    whole: dict[Path, Entry] = {}
+    places: dict[Path, int] = {}
+    for entry in entries:
+        whole.setdefault(entry.path, Entry(entry.path, "", group=entry.group, part=entry.part))
+        places.setdefault(entry.path, len(places))
+    segments = [
+        (places[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)
+        for entry, number in zip(entries, numbers.tolist(), strict=True)
+    ]
+    return Labelled(list(whole.values()), names, np.array(sorted(segments), np.int64))
+
+
+def _us(ms: float) -> int:
+    return NO_END if math.isinf(ms) else round(1000 * ms)

@@ -88,7 +88,6 @@ class BatchSampler(DistributedSampler[Draw]):
 
     @property
     def _batches(self) -> int:
-        """Batches of a round, in every process."""
         least, more = divmod(len(self.indices), self.num_replicas)
         batches = -(-(least + (more > 0)) // self.batch_size)
         return min(batches, least) if self.seed is None else batches

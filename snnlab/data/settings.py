@@ -121,7 +121,6 @@ class DataSettings:
     mix: Mapping[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
-        """Check ranges."""
         if len(self.sensor_size) != 3 or min(self.sensor_size) < 1:
             raise ValueError(f"sensor_size is [W, H, P] of 1 or more, got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):

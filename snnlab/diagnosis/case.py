@@ -15,8 +15,6 @@ class Case(NamedTuple):
         layers: `model.layers`, the neuron put in.
         neuron: The experiment's neuron, or None.
         init: `model.init`, or None.
-        data: The data.
-        optimizer: The optimizer.
         trained: Whether the weights are those of a run, which no initialisation sets.
     """
 
@@ -58,7 +56,6 @@ def _find(nodes: Node, names: list[str], place: str) -> tuple[str, Node]:
 
 
 def _nodes(nodes: Node) -> list[Node]:
-    """Return all layers' nodes, those within blocks too."""
     found: list[Node] = []
     for node in nodes.values():
         inner = [node.get("layers"), node.get("shortcut"), *(node.get("branches") or {}).values()]

@@ -72,7 +72,6 @@ def measure(
     """Return what a batch does in a network; with an optimizer its weights are a step further on afterwards.
 
     Args:
-        network: The network.
         x: Frames.
         lengths: Valid steps of each sample.
         objective: From the network's output and its counts to the loss.

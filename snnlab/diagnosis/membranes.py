@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.surrogate import Surrogate
-from snnlab.nn.surrogate.watching import watching
+from snnlab.nn.surrogate.spike import watching
 
 # A membrane of so many thresholds still holds one after its spike.
 TWO = 2.0

@@ -1,14 +1,122 @@
-"""Cures that are tried, one after the other, until nothing is found any more."""
+"""Cures that are tried, one after the other, until nothing is found any more; for each finding the likeliest first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from snnlab.diagnosis.case import Case
-from snnlab.diagnosis.cure import candidates
-from snnlab.diagnosis.findings import Finding, findings, is_silent
-from snnlab.diagnosis.vitals import Vitals
+from snnlab.diagnosis.findings import LEAST, Finding, findings, forgotten, is_silent
+from snnlab.diagnosis.vitals import Layer, Vitals
+
+# What the packaged neurons have, and most libraries'.
+THRESHOLD, WIDTH = 1.0, 0.3
+# A threshold this many times higher (or lower) than that is the likeliest cause of silence (or of saturation).
+FAR = 2.0
+# A surrogate narrower than this, in thresholds, may be why training does not wake a layer.
+THIN = 0.05
+# What a step of the optimizer should change of the weights at the most, as a part of their norm.
+CHANGE = 0.1
+
+
+def candidates(finding: Finding, vitals: Vitals, case: Case) -> Iterator[str]:
+    """Yield overrides of one setting each, to be tried in this order."""
+    if finding.kind == "input" and finding.layer:
+        yield from _merged(case)
+    elif finding.kind == "forgetful":
+        yield from _remembering(vitals.layer(finding.layer), vitals, case)
+    elif finding.kind == "silent":
+        yield from _louder(vitals.layer(finding.layer), vitals, case)
+    elif finding.kind == "saturated":
+        yield from _quieter(vitals.layer(finding.layer), case)
+    elif finding.kind == "narrow":
+        yield from _wider(finding.layer, case)
+    elif finding.kind == "rate":
+        yield from _slower(finding, vitals, case)
+
+
+def _merged(case: Case) -> Iterator[str]:
+    """Both polarities in one channel, for the frames that can."""
+    frames = case.data.get("frames") or "counts"
+    if isinstance(frames, str):
+        yield f"data.frames={{type: {frames}, merge: true}}"
+    else:
+        yield "data.frames.merge=true"
+
+
+def _remembering(layer: Layer, vitals: Vitals, case: Case) -> Iterator[str]:
+    """A membrane of some steps; else steps as short as the membrane."""
+    constant = forgotten(layer)
+    assert constant is not None
+    assert vitals.dt is not None
+    for steps in (2.0, 5.0, 10.0):
+        yield f"{case.place(layer.name, 'tau_mem')}={_short(steps * vitals.dt)}"
+    yield f"data.num_bins={round(vitals.steps / constant.steps)}"
+
+
+def _louder(layer: Layer, vitals: Vitals, case: Case) -> Iterator[str]:
+    """What is out of the ordinary first; then a threshold that the membranes reach, or weights that reach it."""
+    of = layer.spiking
+    assert of is not None
+    if of.v_threshold >= FAR * THRESHOLD:
+        yield f"{case.place(layer.name, 'v_threshold')}={_short(THRESHOLD)}"
+    if case.init is not None:
+        yield from _weights(vitals, case)
+    if of.width < THIN:
+        yield from _wider(layer.name, case)
+    if of.reach > 0:
+        for part in (0.5, 0.25, 0.1):
+            yield f"{case.own_place(layer.name, 'v_threshold')}={_short(part * of.reach * of.v_threshold)}"
+    if case.init is None:
+        yield from _weights(vitals, case)
+
+
+def _weights(vitals: Vitals, case: Case) -> Iterator[str]:
+    """First weights as large as the neurons need."""
+    if case.trained:
+        return
+    kind = (case.init or {}).get("type")
+    if kind == "fluctuation_driven":
+        yield from (f"model.init.xi={xi}" for xi in ("2.0", "1.0", "0.5"))
+    elif kind == "variance_preserving":
+        yield from (f"model.init.std={std}" for std in ("0.5", "1.0", "2.0"))
+    elif kind is None:
+        rate = "" if vitals.dt is not None else ", per_step: 0.1"
+        yield from (f"model.init={{type: fluctuation_driven, xi: {xi}{rate}}}" for xi in ("2.0", "1.0", "0.5"))
+
+
+def _quieter(layer: Layer, case: Case) -> Iterator[str]:
+    """What is out of the ordinary first; then higher thresholds."""
+    of = layer.spiking
+    assert of is not None
+    if of.v_threshold <= THRESHOLD / FAR:
+        yield f"{case.place(layer.name, 'v_threshold')}={_short(THRESHOLD)}"
+    kind = (case.init or {}).get("type")
+    if kind == "fluctuation_driven" and not case.trained:
+        yield from (f"model.init.xi={xi}" for xi in ("1.0", "2.0", "3.0"))
+    elif kind == "variance_preserving" and not case.trained:
+        yield from (f"model.init.std={std}" for std in ("0.5", "0.25", "0.1"))
+    for times in (3.0, 10.0, 30.0, 100.0, 1000.0):
+        yield f"{case.own_place(layer.name, 'v_threshold')}={_short(times * of.v_threshold)}"
+
+
+def _wider(layer: str, case: Case) -> Iterator[str]:
+    for width in (WIDTH, 0.5, 1.0):
+        yield f"{case.place(layer, 'surrogate.width')}={width}"
+
+
+def _slower(finding: Finding, vitals: Vitals, case: Case) -> Iterator[str]:
+    """A rate at which the layer that changes most changes by `CHANGE`."""
+    rate, update = case.optimizer.get("lr"), vitals.layer(finding.layer).update
+    if not isinstance(rate, float | int) or update is None:
+        return
+    for part in (1.0, 0.1):
+        yield f"optimizer.lr={_short(rate * part * CHANGE / max(update, LEAST / 1e3))}"
+
+
+def _short(value: float) -> str:
+    """Return a value in two digits at most, which is how people give settings."""
+    return repr(float(f"{value:.1e}"))
 
 
 class Exam(NamedTuple):

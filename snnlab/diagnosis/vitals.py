@@ -38,7 +38,6 @@ class Layer(NamedTuple):
 
     Attributes:
         name: Dotted name.
-        neurons: How many.
         drive_mean: Mean of what arrives at a neuron at a step.
         drive_std: Its deviation over neurons, samples and steps.
         per_step: Outputs that are spikes, a neuron and step; None where nothing spikes.
@@ -48,7 +47,6 @@ class Layer(NamedTuple):
         weight_gradient: Norm of their gradient.
         update: How much a step of the optimizer changes them, as a part of their norm; None where it was not tried.
         constants: Its time constants.
-        spiking: What only spiking layers have.
         drive_gradient: Norm of the loss's gradient at its input at each step; empty where none reaches it.
     """
 
@@ -72,10 +70,7 @@ class Vitals(NamedTuple):
 
     Attributes:
         layers: In the order in which they answer.
-        steps: Steps of the batch.
-        samples: Its recordings.
         dt: Length of a step, ms, or None.
-        loss: The loss.
         events: What the frames hold in each channel, summed over the batch without signs.
         input_first: First step in which a frame holds anything, from 0; None: never.
         input_mean: Mean of what a cell holds at a step.

@@ -2,25 +2,195 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import filelock
 import numpy as np
 
+from snnlab import __version__
 from snnlab.errors import DataError, StoreError
-from snnlab.events.manifest import CURE, FORMAT, canonical_hash
-from snnlab.events.reading import read_all
-from snnlab.events.recording import Events, SensorSize, Unusable, check_sensor_size
+from snnlab.events.manifest import ARRAYS, CURE, FORMAT, VALUES, Manifest, canonical_hash, column_types, content_hash
+from snnlab.events.recording import Events, SensorSize, Unusable, check_events, check_sensor_size, empty_events
 from snnlab.events.store import Store
-from snnlab.events.targets import targets_problem
-from snnlab.events.writer import StoreWriter
+from snnlab.events.targets import kind_of, targets_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+_TRIED_S = 1.0
+# How long a worker goes on after SIGTERM, for the parent to end it.
+_GRACE_S = 5
+_CHUNK = 16
+_CHUNKS_IN_FLIGHT = 3
+"""Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
+
+_source: Source | None = None
+
+
+def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generator[Events | Unusable]:
+    """Yield every recording, checked, in the source's order, or why it cannot be used.
+
+    Args:
+        source: The dataset.
+        workers: Processes that read; 0 and 1 read here.
+        alone_s: Processes are started only when those that were read here for a second foretell so many more (s).
+
+    Raises:
+        DataError: If a worker was killed.
+    """
+    done, started = 0, time.perf_counter()
+    while done < len(source) and (workers <= 1 or not _worth_it(done, len(source), started, alone_s)):
+        yield _read(source, done)
+        done += 1
+    if done == len(source):
+        return
+    # Not forked: a fork inherits locks of the threads that numba and PyTorch have started.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
+    )
+    try:
+        yield from _in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{source.label}: a reading process died (out of memory?, or a script without "
+            "`if __name__ == '__main__':`); read with workers=0"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _worth_it(done: int, size: int, started: float, alone_s: float) -> bool:
+    passed = time.perf_counter() - started
+    return alone_s == 0 or (done > 0 and passed > _TRIED_S and passed / done * (size - done) > alone_s)
+
+
+def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
+    pending: deque[Future[list[Events | Unusable]]] = deque()
+    for start in places[::_CHUNK]:
+        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
+        if len(pending) == in_flight:
+            yield from pending.popleft().result()
+    while pending:
+        yield from pending.popleft().result()
+
+
+def _start_worker(source: Source) -> None:
+    global _source
+    _source = source
+    # Ctrl-C, and often SIGTERM, reach the whole process group; the parent decides, workers would only add tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+
+
+def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:
+    assert _source is not None
+    return [_read(_source, index) for index in range(start, stop)]
+
+
+def _read(source: Source, index: int) -> Events | Unusable:
+    try:
+        events = source.read(index)
+        check_events(events, source.sensor_size, source.name(index))
+    except DataError as error:
+        return Unusable(str(error))
+    return events
+
+
+class StoreWriter:
+    """Append recordings to the columns of a new store, one at a time, in bounded memory.
+
+    Args:
+        folder: An empty folder.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); y is kept for H > 1.
+    """
+
+    def __init__(self, folder: Path, sensor_size: SensorSize) -> None:
+        self.folder = folder
+        self.sensor_size = sensor_size
+        self._types = column_types(sensor_size[2])
+        keys = [key for key in self._types if key != "y" or sensor_size[1] > 1]
+        self._files = {key: (folder / f"{key}.bin").open("wb") for key in keys}
+        self._hashes = {key: hashlib.sha256() for key in keys}
+        self._sizes: list[int] = []
+        self._last_t: list[int] = []
+        self._contents: list[int] = []
+        self._bad: list[list[Any]] = []
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # `finish` has flushed; after an error, closing would only fail for the same reason and hide it.
+        for file in self._files.values():
+            with suppress(OSError):
+                file.close()
+
+    def append(self, events: Events) -> None:
+        """Write one checked recording."""
+        content = hashlib.blake2b(digest_size=8)
+        for key, file in self._files.items():
+            column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
+            file.write(column.data)
+            self._hashes[key].update(column.data)
+            content.update(column.data)
+        self._contents.append(int.from_bytes(content.digest(), "little"))
+        self._sizes.append(events.t.size)
+        self._last_t.append(int(events.t[-1]) if events.t.size else -1)
+
+    def append_bad(self, reason: str) -> None:
+        """Write a recording without events in the place of one that cannot be used."""
+        self._bad.append([len(self._sizes), reason])
+        self.append(empty_events(self.sensor_size))
+
+    def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
+        """Write what is known per recording, and the manifest last."""
+        for file in self._files.values():
+            file.flush()
+        values = {
+            "offsets": np.concatenate([[0], np.cumsum(self._sizes)]),
+            "targets": targets,
+            "split": split,
+            "groups": groups,
+            "last_t": self._last_t,
+            "hashes": self._contents,
+        }
+        types = ARRAYS | ({"targets": VALUES} if kind_of(targets) == "value" else {})
+        arrays = {key: np.ascontiguousarray(value, types[key]) for key, value in values.items() if value is not None}
+        for key, array in arrays.items():
+            np.save(self.folder / f"{key}.npy", array, allow_pickle=False)
+        sha256 = {key: value.hexdigest() for key, value in self._hashes.items()}
+        sha256 |= {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
+        Manifest(
+            format=FORMAT,
+            source=source,
+            recordings=len(self._sizes),
+            events=sum(self._sizes),
+            sensor_size=list(self.sensor_size),
+            dtypes={key: (self._types | types)[key] for key in sha256},
+            sha256=sha256,
+            content=content_hash(sha256),
+            bad=self._bad,
+            versions={"snnlab": __version__, "numpy": np.__version__},
+        ).write(self.folder)
+
 
 OnBad = Literal["fail", "skip"]
 # So many recordings and none that can be used: the rest is not tried.
@@ -74,9 +244,7 @@ class Source(Protocol):
         """Return all that decides the recordings, as JSON; two sources that differ must differ here."""
         ...
 
-    def __len__(self) -> int:
-        """Return the number of recordings R."""
-        ...
+    def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
         """Return what a message calls the recording, such as its file."""

@@ -203,11 +203,7 @@ def _check_offsets(batch: EventBatch) -> None:
 
 
 def refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
-    """Say which events are outside the sensor.
-
-    Raises:
-        DataError: then.
-    """
+    """Say which events are outside the sensor."""
     for key, column, size in zip("xyp", (batch.x, batch.y, batch.p), sensor_size, strict=True):
         if column is None or (key == "p" and size == 1):
             continue

@@ -30,7 +30,6 @@ class ConstantCurrent:
     """
 
     def __call__(self, x: Tensor, num_steps: int) -> Tensor:
-        """Return x for `num_steps` steps."""
         require_positive(num_steps=num_steps)
         return x.expand(num_steps, *x.shape)
 
@@ -63,7 +62,6 @@ class Poisson:
         self.seed = seed
 
     def __call__(self, x: Tensor, num_steps: int) -> Tensor:
-        """Return the spikes of `num_steps` steps."""
         require_positive(num_steps=num_steps)
         _require_unit("poisson", x)
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would be too coarse for small rates
@@ -116,7 +114,6 @@ class Latency:
         self.tau_steps = None if tau is None else Leak("tau", "", tau, None, dt, "exact").constant().steps
 
     def __call__(self, x: Tensor, num_steps: int) -> Tensor:
-        """Return the spikes of `num_steps` steps."""
         require_positive(num_steps=num_steps)
         _require_unit("latency", x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -159,7 +156,6 @@ class Delta:
         self.threshold, self.before, self.off_spikes = threshold, before, off_spikes
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the spikes of the steps of x."""
         if not bool(x.isfinite().all()):
             raise ValueError("delta takes finite values, got NaN or infinity")
         values = x.to(_spike_dtype(x))

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from snnlab.compat import TorchDispatchMode, tree_iter
 from snnlab.kernels.function import without_loops
@@ -28,21 +29,7 @@ from snnlab.nn.windows import run_windows
 # Steps and samples of the small steps; a normalisation over the batch needs more than one sample.
 _FEW_STEPS, _FEW_SAMPLES = (4, 8), (2, 4)
 
-
-class Held(NamedTuple):
-    """What an optimizer holds.
-
-    Attributes:
-        states: Numbers that it keeps of each weight from step to step.
-        passing: Numbers of each weight of a tensor that come and go while that tensor is changed.
-    """
-
-    states: int
-    passing: int
-
-
-_HELD = {"SGD": Held(0, 0), "RMSprop": Held(1, 1), "Adagrad": Held(1, 1), "Adamax": Held(2, 1)}
-_HELD |= dict.fromkeys(("Adam", "AdamW", "NAdam", "RAdam", "Adadelta"), Held(2, 2))
+MakeOptimizer = Callable[[Network], Optimizer]
 
 
 class Footprint(NamedTuple):
@@ -53,12 +40,14 @@ class Footprint(NamedTuple):
         frames: Of them the input.
         learning: Of them the weights, and what the optimizer keeps of each.
         kept: Of them what the forward pass leaves for the backward pass; some may be given up before the peak.
+        counted: Whether it is known what the optimizer keeps; of one that asks for a closure it is not.
     """
 
     peak: float
     frames: float
     learning: float
     kept: float
+    counted: bool = True
 
     @property
     def passing(self) -> float:
@@ -66,23 +55,8 @@ class Footprint(NamedTuple):
         return max(0.0, self.peak - self.frames - self.learning - self.kept)
 
 
-def held_by(target: str, settings: Mapping[str, Any]) -> Held | None:
-    """Return what an optimizer holds; None of one that is not PyTorch's, or rare.
-
-    Args:
-        target: Its class with its module, `torch.optim.Adam`.
-        settings: Its arguments by name.
-    """
-    module, _, name = target.rpartition(".")
-    if not module.startswith("torch.optim") or name not in _HELD:
-        return None
-    more = sum(bool(settings.get(setting)) for setting in ("amsgrad", "momentum", "centered"))
-    decays = bool(settings.get("weight_decay")) and name != "AdamW"  # which changes the weights themselves
-    return Held(_HELD[name].states + more, _HELD[name].passing + decays)
-
-
 def footprint(
-    built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, held: Held | None, window: int | None = None
+    built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, make: MakeOptimizer, window: int | None = None
 ) -> Footprint:
     """Return what the tensors of a training step will take at its peak.
 
@@ -94,53 +68,68 @@ def footprint(
         in_shape: Input of one sample at one step.
         steps: T.
         batch: B.
-        held: What the optimizer holds; None counts as nothing.
+        make: What makes the optimizer.
         window: Steps of a window of truncated backpropagation; None: it goes through all of them.
 
     Raises:
         RuntimeError: if the network does not train; ValueError too.
     """
-    held = held or Held(0, 0)
     # One window would not show what several take; a network that is built for so many steps takes no others.
     piece = window or built.network.run_settings.checkpoint_segments
     few = (2 * piece, 3 * piece) if piece else _FEW_STEPS
     few = (built.num_steps, built.num_steps) if built.num_steps > 1 else few
     samples = _FEW_SAMPLES if batch > 1 else (1, 1)
-    with torch.random.fork_rng(devices=[]):
-        seen = [[_look(built.network, in_shape, t, b, window) for b in samples] for t in few]
+
+    def look(make: MakeOptimizer | None) -> list[list[np.ndarray]]:
+        with torch.random.fork_rng(devices=[]):
+            return [[_look(built.network, in_shape, t, b, make, window) for b in samples] for t in few]
+
+    try:
+        seen, counted = look(make), True
+    except TypeError:  # it asks for a closure
+        seen, counted = look(None), False
     if len({len(each) for of_steps in seen for each in of_steps}) > 1:
-        seen = [[np.array([*each[:3], each[3:].max()]) for each in of_steps] for of_steps in seen]
-    weights, frames, kept, *live = _line(few, [_line(samples, each, batch) for each in seen], steps)
-    sizes = [p.numel() * p.element_size() for p in built.network.parameters() if p.requires_grad]
-    learning = weights + held.states * sum(sizes)
-    changing = frames + learning + sum(sizes) + held.passing * max(sizes, default=0)
-    return Footprint(max(max(live) - weights + learning, changing), frames, learning, kept)
+        seen = [[np.array([*each[:4], each[4:].max()]) for each in of_steps] for of_steps in seen]
+    learning, frames, kept, *live = _line(few, [_line(samples, each, batch) for each in seen], steps)
+    return Footprint(max(live), frames, learning, kept, counted)
 
 
 def _line(places: tuple[int, int], seen: list[np.ndarray], place: int) -> np.ndarray:
-    """Return what the line through what was seen at two places has at another."""
     return seen[0] + (place - places[0]) / max(places[1] - places[0], 1) * (seen[1] - seen[0])
 
 
-def _look(network: Network, in_shape: Shape, steps: int, batch: int, window: int | None) -> np.ndarray:
-    """Return the bytes of the weights, of the frames, of what is kept, and of all behind each operation of a step."""
+def _look(
+    network: Network, in_shape: Shape, steps: int, batch: int, make: MakeOptimizer | None, window: int | None
+) -> np.ndarray:
+    """Return the bytes of what learns, of the frames, of what is kept, of the change, and behind each operation."""
     network = copy.deepcopy(network)
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     x = torch.zeros(steps, batch, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, as those of events
+    optimizer = make(network) if make else None
     network.train()
     with torch.enable_grad(), without_loops(), Ledger() as ledger:
-        weights = ledger.add([*network.parameters(), *network.buffers()])
-        frames = ledger.add([x])
+        ledger.add([*network.parameters(), *network.buffers()])
         for weight in trained:  # of the step before: they are there until the backward pass
             weight.grad = torch.zeros_like(weight)
+        if optimizer:
+            optimizer.step()  # its first step makes what it keeps
         before = ledger.live
+        learning = before - sum(weight.nbytes for weight in trained)
+        frames = ledger.add([x])
+        ledger.behind.clear()
         # How losses differ is as small as the network's output.
         loss = run_windows(network, x, window or len(x), counts={}).sum()
-        kept = ledger.live - before
+        kept = ledger.live - before - frames
         for weight in trained:
             weight.grad = None
         loss.backward()
-    return np.array([weights, frames, kept, *ledger.behind], np.float64)
+        del loss
+        passed = [*ledger.behind]
+        ledger.behind.clear()
+        if optimizer:
+            optimizer.step()
+        ledger.add([])
+    return np.array([learning, frames, kept, max(ledger.behind), *passed], np.float64)
 
 
 class Ledger(TorchDispatchMode):
@@ -175,7 +164,6 @@ class Ledger(TorchDispatchMode):
         self.live -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and add what it returns."""
         made = func(*args, **(kwargs or {}))
         self.add(part for part in tree_iter(made) if isinstance(part, Tensor))
         return made

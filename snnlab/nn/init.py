@@ -96,7 +96,6 @@ class VariancePreserving(Initialisation):
         std(w) = std * v_threshold / sqrt(n * E[s^2]),   n inputs; of binary spikes E[s^2] is their rate a step
 
     Args:
-        dt: See `Initialisation`, as `rate_hz` and `per_step`.
         std: Deviation of the input at one step, in thresholds.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
@@ -129,7 +128,6 @@ class FluctuationDriven(Initialisation):
     constants, gain and dt.
 
     Args:
-        dt: See `Initialisation`, as `rate_hz` and `per_step`.
         xi: Distance of the threshold in deviations of the membrane; 1 to 3 in the source.
 
     Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.

@@ -139,7 +139,10 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: Passed(shape, _of_a_step(counted[name], num_steps)) for name, shape in shapes.items()}
+    return {
+        name: Passed(shape, None if (all_of := counted[name]) is None else all_of // num_steps)
+        for name, shape in shapes.items()
+    }
 
 
 class _Place(NamedTuple):
@@ -165,10 +168,6 @@ def _note_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs: 
 def _add_operations(counted: dict[str, int | None], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
     before, more = counted[name], _operations(module, inputs, output)
     counted[name] = None if before is None or more is None else before + more
-
-
-def _of_a_step(operations: int | None, num_steps: int) -> int | None:
-    return None if operations is None else operations // num_steps
 
 
 def has_weights(module: nn.Module) -> bool:

@@ -22,7 +22,6 @@ class Arm(NamedTuple):
     """The runs of one way to train.
 
     Attributes:
-        name: What it is called.
         seeds: The seeds, in order.
         right: Whether each row of the test was answered rightly, `[S, N]`: a recording, or a window of one.
         recordings: Which recording each row is of, and when its window begins (us), `[N, 2]`.
@@ -167,7 +166,6 @@ def _completed(folder: Path, *, alone: bool) -> Recorded | None:
     """Return a run that was completed and tested; others are none of an arm's.
 
     Args:
-        folder: The run's folder.
         alone: Whether it is the only one; else one that cannot be read is left out, which is said.
     """
     try:

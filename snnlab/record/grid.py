@@ -15,9 +15,8 @@ from snnlab.errors import DamagedError, RecordError
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.masking import without_passwords
 from snnlab.record import groups
-from snnlab.record.metric_text import mean_sd_text
 from snnlab.record.run_reading import find_runs, is_run, read_ended
-from snnlab.record.tables import Table, csv_text
+from snnlab.record.tables import Table, csv_text, mean_sd_text
 
 FILE, TABLE = "grid.json", "table.csv"
 SCHEMA = 1
@@ -31,7 +30,6 @@ class Grid:
     """A grid of runs.
 
     Attributes:
-        folder: Its folder.
         overrides: What it was started with.
         keys: The settings with several values.
         runs: By a run's place in the folder, the values it has of these, as words.
@@ -168,7 +166,6 @@ def print_grouped(grid: Grid) -> None:
 
 
 def _metrics(folder: Path) -> Mapping[str, float] | None:
-    """Return the metrics of a complete run."""
     try:
         recorded = read_ended(folder)
     except DamagedError:

@@ -19,7 +19,6 @@ def write_hot_pixels(folder: Path, hot: Tensor | None) -> None:
     """Write the numbers y * W + x of the hot pixels; nothing for a run that looks for none.
 
     Args:
-        folder: The run's folder.
         hot: Which pixels are hot, or None.
 
     Shape:
@@ -33,7 +32,6 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
     """Return which pixels a run left out, or None where it wrote none.
 
     Args:
-        folder: The run's folder.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Shape:

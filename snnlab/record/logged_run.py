@@ -27,7 +27,6 @@ class LoggedRun(L.Callback):
 
     Args:
         config: The run's configuration, as recorded.
-        folder: The run's folder.
     """
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
@@ -77,7 +76,9 @@ class LoggedRun(L.Callback):
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     """Return a configuration by dotted keys, without what says where things lie; lists and null as text."""
     found = flat(plain(config))
-    kept = {name: value for name, value in found.items() if not any(_is_within(name, left) for left in _LEFT_OUT)}
+    kept = {
+        name: value for name, value in found.items() if not any(f"{name}.".startswith(f"{left}.") for left in _LEFT_OUT)
+    }
     return {
         name: value if isinstance(value, bool | int | float | str) else _text(value) for name, value in kept.items()
     }
@@ -109,10 +110,6 @@ def _is_figure(name: str) -> bool:
 def _of_chosen(name: str) -> str:
     """Return how a figure of the chosen epoch is called; `val/...` are those of every epoch."""
     return name.replace("val/", "val_chosen/", 1) if name.startswith("val/") else name
-
-
-def _is_within(name: str, place: str) -> bool:
-    return name == place or name.startswith(f"{place}.")
 
 
 def _text(value: Any) -> str:

@@ -18,9 +18,6 @@ class MetricsCSV(Checkpoint):
     """Writes all metrics of each epoch.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
-
-    Args:
-        path: The file.
     """
 
     state_key = "metrics_csv"  # type: ignore[assignment]

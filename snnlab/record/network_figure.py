@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ from snnlab.nn.summary import LayerRow, Summary, shape_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 FORMATS = (".png", ".svg", ".pdf")
 _WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
@@ -119,10 +121,14 @@ def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
     from matplotlib.patches import Patch
 
     families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
-    columns = max(len(row) for chain in chains for row in _rows(chain))
+    places: list[list[Bbox]] = []
+    top = _TOP
+    for chain in chains:
+        places.append(_placed(chain, top))
+        top = places[-1][-1].y1 + _DOWN + _LANE * len(chain.ways)
     texts = (0.13 * len(name), 0.08 * len(words), *(0.09 * len(chain.title) for chain in chains))
-    wide = 2 * _MARGIN + max(columns * (_WIDE + _ACROSS), 1.5 * len(families), *texts)
-    high = _TOP + sum(map(_height, chains)) + _DOWN
+    right = max(place.x1 for of_chain in places for place in of_chain) + _ACROSS - _MARGIN
+    wide, high = 2 * _MARGIN + max(right, 1.5 * len(families), *texts), top + _DOWN
     figure = Figure(figsize=(wide, high), facecolor="white")
     FigureCanvasAgg(figure)  # needs no display
     axes = figure.add_axes((0, 0, 1, 1))
@@ -130,10 +136,8 @@ def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
     axes.axis("off")
     axes.text(_MARGIN, 0.2, name, fontsize=12, weight="bold", color=_INK, va="center", parse_math=False)
     axes.text(_MARGIN, 0.43, words, fontsize=9, color=_FAINT, va="center")
-    top = _TOP
-    for chain in chains:
-        _draw_chain(axes, chain, top)
-        top += _height(chain)
+    for chain, of_chain in zip(chains, places, strict=True):
+        _draw_chain(axes, chain, of_chain)
     keys = [Patch(facecolor=fill, edgecolor=edge, label=text) for fill, edge, text in families]
     axes.legend(handles=keys, loc="lower left", ncols=max(len(keys), 1), frameon=False, fontsize=8.5, labelcolor=_FAINT)
     return figure
@@ -166,68 +170,58 @@ def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
     return Box(names, family, tuple(lines), recurrent)
 
 
-def _rows(chain: Chain) -> list[list[Box]]:
+def _placed(chain: Chain, top: float) -> list[Bbox]:
+    """Return where a chain's boxes stand: in rows, or of one with further ways in one row."""
+    from matplotlib.transforms import Bbox
+
+    found: list[Bbox] = []
     most = len(chain.boxes) if chain.ways else _MOST_ACROSS
-    return [chain.boxes[at : at + most] for at in range(0, len(chain.boxes), most)]
-
-
-def _box_height(boxes: Sequence[Box]) -> float:
-    return 0.16 + _LINE * max(len(box.lines) for box in boxes)
-
-
-def _height(chain: Chain) -> float:
-    return sum(_box_height(row) + _DOWN for row in _rows(chain)) + _LANE * (len(chain.ways) + bool(chain.title))
-
-
-def _draw_chain(axes: Axes, chain: Chain, top: float) -> None:
-    if chain.title:
-        axes.text(_MARGIN, top, chain.title, fontsize=10, weight="bold", color=_INK, va="center", parse_math=False)
-        top += _LANE
-    at: list[tuple[float, float]] = []  # the middles of the boxes' upper edges
-    bottom = top
-    for row in _rows(chain):
-        high, x = _box_height(row), _MARGIN
+    top += _LANE if chain.title else 0.0
+    for row in (chain.boxes[at : at + most] for at in range(0, len(chain.boxes), most)):
+        x, high = _MARGIN, 0.16 + _LINE * max(len(box.lines) for box in row)
         for box in row:
-            wide = _WIDE if box.layers else _DOT
-            at.append((x + wide / 2, bottom))
-            _draw_box(axes, box, (x, bottom), wide, high)
-            x += wide + _ACROSS
-        bottom += high + _DOWN
-    for number, (box, after) in enumerate(zip(chain.boxes, chain.boxes[1:], strict=False)):
-        (x0, y0), (x1, y1) = at[number], at[number + 1]
-        half, end = ((_WIDE if one.layers else _DOT) / 2 for one in (box, after))
-        middle = y0 + _box_height(next(row for row in _rows(chain) if box in row)) / 2
-        if y0 == y1:
-            _arrow(axes, [(x0 + half, middle), (x1 - end, middle)], "follows")
+            found.append(Bbox.from_bounds(x, top, _WIDE if box.layers else _DOT, high))
+            x = found[-1].x1 + _ACROSS
+        top += high + _DOWN
+    return found
+
+
+def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
+    if chain.title:
+        title = {"fontsize": 10, "weight": "bold", "color": _INK, "va": "center", "parse_math": False}
+        axes.text(_MARGIN, places[0].y0 - _LANE, chain.title, **title)
+    for box, place in zip(chain.boxes, places, strict=True):
+        _draw_box(axes, box, place)
+    middles = [(place.x0 + place.x1) / 2 for place in places]
+    for number, (one, other) in enumerate(pairwise(places)):
+        x0, x1, y = *middles[number : number + 2], (one.y0 + one.y1) / 2
+        if one.y0 == other.y0:
+            _arrow(axes, [(one.x1, y), (other.x0, y)], "follows")
         else:
-            gap = y1 - _DOWN / 2
-            _arrow(axes, [(x0, y1 - _DOWN), (x0, gap), (x1, gap), (x1, y1)], "follows")
+            gap = other.y0 - _DOWN / 2
+            _arrow(axes, [(x0, one.y1), (x0, gap), (x1, gap), (x1, other.y0)], "follows")
     for lane, (source, target, name) in enumerate(chain.ways, 1):
-        low, shift = bottom - _DOWN, 0.12 if source == target else 0.0
-        y = low + lane * _LANE
-        ends = (at[source][0] + shift, at[target][0] - shift)
-        _arrow(
-            axes, [(ends[0], low), (ends[0], y), (ends[1], y), (ends[1], low)], "back" if target <= source else "around"
-        )
-        axes.text(sum(ends) / 2, y, name, fontsize=8.5, color=_FAINT, ha="center", va="center", backgroundcolor="white")
+        low, shift = places[-1].y1, 0.12 if source == target else 0.0
+        x0, x1, y = middles[source] + shift, middles[target] - shift, low + lane * _LANE
+        _arrow(axes, [(x0, low), (x0, y), (x1, y), (x1, low)], "back" if target <= source else "around")
+        beside = {"fontsize": 8.5, "color": _FAINT, "ha": "center", "va": "center", "backgroundcolor": "white"}
+        axes.text((x0 + x1) / 2, y, name, **beside)
 
 
-def _draw_box(axes: Axes, box: Box, corner: tuple[float, float], wide: float, high: float) -> None:
+def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     fill, edge, _ = _FAMILIES[box.family]
     style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT / 2.1}"
-    axes.add_patch(FancyBboxPatch(corner, wide, high, boxstyle=style, facecolor=fill, edgecolor=edge, linewidth=1.6))
+    axes.add_patch(FancyBboxPatch(place.p0, place.width, place.height, style, fc=fill, ec=edge, linewidth=1.6))
     for number, line in enumerate(box.lines):
-        y = corner[1] + high / 2 + (number - (len(box.lines) - 1) / 2) * _LINE
+        x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2 + (number - (len(box.lines) - 1) / 2) * _LINE
         # A letter is about 0.6 of the size wide; a formula is wider in letters than on paper.
-        size = min(10.0, (wide - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
+        size = min(10.0, (place.width - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
         colour = _INK if number < max(len(box.layers), 1) else _FAINT
-        axes.text(
-            corner[0] + wide / 2, y, line, fontsize=size, color=colour, ha="center", va="center", parse_math="$" in line
-        )
+        axes.text(x, y, line, fontsize=size, color=colour, ha="center", va="center", parse_math="$" in line)
     if box.recurrent:
-        x, y = corner[0] + wide, corner[1]
+        x, y = place.x1, place.y0
         _arrow(axes, [(x - 0.15, y), (x - 0.15, y - 0.14), (x - 0.5, y - 0.14), (x - 0.5, y)], "recurrent")
 
 

@@ -13,7 +13,6 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str, about_le
 
     Args:
         head: What the experiment is called, and what its input is.
-        summary: The network.
         steps: Steps of a recording.
         memory: What a training step takes.
         about_learned: Whose the constants are that neurons learn; None where there are none, or all have just begun.
@@ -73,7 +72,6 @@ def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None
 
 
 def _neuron_table(neurons: list[NeuronRow]) -> Table:
-    """Return the neurons' constants, one a line, with the rest of each dialect beside its first."""
     words = list(dict.fromkeys(word for row in neurons for word in row.words))
     ends = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
     rows = []

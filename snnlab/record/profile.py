@@ -20,7 +20,6 @@ class ProfileReport(L.Callback):
     """Says at the end of a fit where its steps' time went, and writes it down.
 
     Args:
-        folder: The run's folder.
         times: Where it was measured.
     """
 

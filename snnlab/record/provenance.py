@@ -52,8 +52,6 @@ def provenance(
         config_text: The run's `config.yaml`.
         data_fingerprint: Checksum of the packed recordings.
         split_hash: Hash of the lists of recordings.
-        device: Where the network was trained.
-        backend: What ran its neurons.
         kernels: The version of the kernels that it was asked for to run them by; None: the plain loop.
         approximate: The layers whose neurons rounded otherwise than the plain loop.
         first_layer: Whether its first layer saw frames or events.

@@ -51,11 +51,7 @@ def surroundings(one: Recorded, other: Recorded) -> list[str]:
 
 
 def weights_hash(path: Path) -> str:
-    """Return the sha256 of a checkpoint's weights, names and types with them.
-
-    Args:
-        path: The checkpoint.
-    """
+    """Return the sha256 of a checkpoint's weights, names and types with them."""
     digest = hashlib.sha256()
     weights = network_weights(path)
     for name in sorted(weights):

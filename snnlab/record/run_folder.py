@@ -18,8 +18,8 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from snnlab.files import unwritable, write_json, write_text
-from snnlab.record.metric_text import metric_text
 from snnlab.record.signature import sign
+from snnlab.record.tables import metric_text
 
 SCHEMA_VERSION = 1
 CONFIG, EARLIER = "config.yaml", "config_before_{}.yaml"
@@ -38,9 +38,7 @@ class Result:
     """What a run came to; `result.json` holds the same.
 
     Attributes:
-        folder: The run's folder.
         status: completed, failed or interrupted.
-        seed: The run's seed.
         metrics: Flat: `test/accuracy`, `val/loss`, `test/rate_hz/<layer>`, `params`, ...; accuracies in 0..1.
         selection: Rule, epoch, how many recordings each part has, and windows and groups, where there are such; of a
             run that began with another one's weights, how many of them that one was trained on.
@@ -76,7 +74,6 @@ class Result:
         return summary_line(self.folder, self.name, self.status, self.seed, self.metrics)
 
     def __repr__(self) -> str:
-        """Return in a line what it came to."""
         return f"Result({self.summary})"
 
     def write(self) -> None:

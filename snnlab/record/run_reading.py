@@ -166,9 +166,6 @@ class Recorded:
     def class_names(self, number: int) -> list[str] | None:
         """Return what the classes are called; None: they have no names.
 
-        Args:
-            number: How many there are.
-
         Raises:
             DamagedError: if `split.json` cannot be read, or names other classes.
         """

@@ -11,10 +11,40 @@ from typing import Any
 
 from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
 from snnlab.record.groups import differing, grouped, short
-from snnlab.record.marks import marks
 from snnlab.record.run_config import plain
 from snnlab.record.run_reading import Recorded, read_config, read_ended
 from snnlab.record.tables import Table
+
+_LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
+
+
+def marks(config: Mapping[str, Any]) -> list[str]:
+    """Return what a run is: a control, a trial run, a training on a part of the batches; nothing of a whole one.
+
+    Args:
+        config: Its configuration, by dotted keys.
+    """
+    found = [f"control {config['control']}"] if config.get("control") else []
+    if (mode := config.get("mode", "train")) != "train":
+        found.append(str(mode))
+    found += [name for name in ("fast_dev_run", "overfit_batches") if config.get(f"trainer.{name}")]
+    return [*found, "limited"] if limits(config) else found
+
+
+def limits(config: Mapping[str, Any]) -> list[str]:
+    """Return the limits of the trainer that leave batches out, as settings.
+
+    Args:
+        config: The configuration, by dotted keys.
+    """
+    values = {f"trainer.{name}": config.get(f"trainer.{name}") for name in _LIMITS}
+    return [f"{name}={value}" for name, value in values.items() if is_limit(value)]
+
+
+def is_limit(value: Any) -> bool:
+    """Return whether a limit of batches leaves some out: 1 is one batch, and 1.0 all of them."""
+    return value is not None and not (isinstance(value, float) and value == 1)
+
 
 # Of a result these differ between any two runs, or say nothing of what was found.
 _UNCOMPARED = ("timing", "provenance", "schema_version", "metrics")
@@ -31,7 +61,6 @@ class Line:
     """A run as its folder has it.
 
     Attributes:
-        folder: The run's folder.
         status: completed, failed, interrupted, `not ended`, or `damaged`.
         config: What config.yaml says, by dotted keys; references to others of them are followed.
         result: What result.json says, by dotted keys; metrics by their own names.
@@ -100,7 +129,6 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
     """Return the runs that meet all conditions, sorted by a key, the best last.
 
     Args:
-        lines: All runs.
         conditions: Keys and values, as words; of a list, such as `tags`, one of its values.
         sort: A key; a loss is best where it is lowest. None: in the order in which they are.
 
@@ -123,7 +151,6 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
     """Print a line for each run.
 
     Args:
-        lines: The runs.
         root: The folder below which they were found.
         total: How many there were.
     """
@@ -152,8 +179,13 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
 
 def settings_apart(lines: Sequence[Line]) -> list[str]:
     """Return for each run the settings in which runs of its name and its layers differ, as overrides."""
+
+    def kind(place: int) -> tuple[str, ...]:
+        layers = (key for key in lines[place].config if key.startswith("model.layers.") and key.endswith(".type"))
+        return lines[place].name, *layers
+
     found = [""] * len(lines)
-    for places in grouped(range(len(lines)), lambda place: (lines[place].name, *_layers(lines[place].config))).values():
+    for places in grouped(range(len(lines)), kind).values():
         own = [{key: value for key, value in lines[place].config.items() if key not in OWN} for place in places]
         columns = differing(own)
         for number, place in enumerate(places):
@@ -171,10 +203,6 @@ def print_comparison(one: Line, other: Line) -> None:
         Table(("", str(one.folder), str(other.folder)), rows, title, words=(0, 1, 2)).print()
         if not keys:
             print(f"{title}: no difference")
-
-
-def _layers(config: Mapping[str, Any]) -> list[str]:
-    return [key for key in config if key.startswith("model.layers.") and key.endswith(".type")]
 
 
 def _same(value: Any, word: str) -> bool:

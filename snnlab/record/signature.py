@@ -63,12 +63,7 @@ def sign(folder: Path, page: str, text: str, plugins: Mapping[str, Path] | None 
 
 
 def signed(folder: Path, page: str) -> Signed | None:
-    """Return what the signature of a folder says; None where it has none that is valid.
-
-    Args:
-        folder: See `sign`.
-        page: See `sign`.
-    """
+    """Return what the signature of a folder says; None where it has none that is valid."""
     key = _key(make=False)
     for one in _read(folder):
         if key is not None and _is_valid(key, folder, page, one):

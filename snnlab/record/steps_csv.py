@@ -12,7 +12,22 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
 from snnlab.files import write_text
-from snnlab.record.once import Once
+
+_NEVER = -1
+
+
+class Once:
+    """Knows at which step each number was logged last."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, int | None] = {}
+
+    def new(self, metrics: Mapping[str, float], step: int | None) -> dict[str, float]:
+        """Return those that were not logged at this step, and remember them."""
+        found = {name: value for name, value in metrics.items() if self._at.get(name, _NEVER) != step}
+        self._at.update(dict.fromkeys(found, step))
+        return found
+
 
 COLUMNS = ("step", "name", "value")
 
@@ -21,7 +36,6 @@ class StepsCSV(Logger):
     """Writes `steps.csv` with the columns step, name, value: what TensorBoard shows as curves.
 
     Args:
-        save_dir: The run's folder.
         purge_step: Of a run that is resumed, from which step on what it had logged is forgotten; None keeps all.
     """
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Any
 
 from rich import box
@@ -154,3 +155,29 @@ def _spread(columns: Sequence[int], least: Sequence[int], wanted: Sequence[int],
             widths[place] += 1
         spare -= len(narrow[:spare])
     return list(widths.values())
+
+
+def metric_text(name: str, value: object) -> str:
+    """Return a figure: an accuracy in percent, anything else with four digits; nothing where there is none.
+
+    Args:
+        name: What it is, such as `val/accuracy`.
+    """
+    if not isinstance(value, int | float):
+        return ""
+    if name.rpartition("/")[2] == "accuracy":
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def mean_sd_text(name: str, values: Sequence[float]) -> str:
+    """Return the mean of several runs' figures, with the standard deviation where there are several."""
+    if not values:
+        return ""
+    spread = f" ± {_sd_text(name, stdev(values))}" if len(values) > 1 else ""
+    return f"{metric_text(name, fmean(values))}{spread}"
+
+
+def _sd_text(name: str, value: float) -> str:
+    plain = name.rpartition("/")[2] != "accuracy" and value < 1000
+    return f"{value:.2g}" if plain and value < 100 else f"{value:.0f}" if plain else metric_text(name, value)

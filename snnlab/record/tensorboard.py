@@ -8,7 +8,7 @@ from functools import cached_property
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from snnlab.record.once import Once
+from snnlab.record.steps_csv import Once
 
 
 class TensorBoard(TensorBoardLogger):

@@ -16,7 +16,6 @@ def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
     """Write the checksums of recordings' events.
 
     Args:
-        folder: The run's folder.
         checksums: See `Store.hashes`.
 
     Shape:

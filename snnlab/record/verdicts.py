@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from snnlab.console import say
 from snnlab.record.arms import Arm
-from snnlab.record.statistics import LEVEL, Difference, compare, holm, look_factor
+from snnlab.record.statistics import LEVEL, Difference, accuracy_interval, compare, holm, look_factor, mcnemar
+from snnlab.record.tables import Table
 
 # The difference for which every undecided comparison says how many seeds would tell it.
 POINTS = 3
@@ -19,8 +21,6 @@ class Verdict:
     """What can be said of two ways of training, or of two networks where there is one of each.
 
     Attributes:
-        one: The first.
-        other: The second.
         difference: How much better the first is.
         p: The p-value, adjusted for all comparisons on these recordings and for earlier looks.
         comparisons: How many comparisons there are on these recordings.
@@ -77,7 +77,6 @@ def verdicts(
     Whoever shows some of them only, because of what came out, has looked at all.
 
     Args:
-        arms: The ways of training.
         comparable: Whether two of them were tested on the same recordings; None: all were.
         looks: How often two of them were looked at, with this time; None: once.
     """
@@ -105,3 +104,28 @@ def follow_the_seed(one: Arm, other: Arm) -> bool:
 def _seeds(one: Arm, other: Arm) -> str:
     numbers = [len(arm.seeds) for arm in (one, other)]
     return f"{numbers[0]} seeds" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]} seeds"
+
+
+def print_comparison(arms: Sequence[Arm]) -> None:
+    """Print the arms, and for each two of them which is better, or that nobody can tell."""
+    head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
+    Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
+    for verdict in verdicts(arms):
+        say(verdict.sentence, *_each_seed(verdict))
+
+
+def _each_seed(verdict: Verdict) -> list[str]:
+    """Return McNemar's test of the networks of each seed, where their recordings are independent."""
+    one, other = verdict.one, verdict.other
+    if verdict.difference.of_networks or one.seeds != other.seeds or one.clustered:
+        return []
+    each = ", ".join(f"{mcnemar(a, b):.2g}" for a, b in zip(one.right, other.right, strict=True))
+    return [f"  McNemar's p for the two networks of each seed: {each}"]
+
+
+def _row(arm: Arm) -> tuple[str, ...]:
+    each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
+    spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
+    between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, arm.seeds))
+    return arm.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, arm.rows

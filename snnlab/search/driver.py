@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from statistics import median
-from typing import Any
 
 from snnlab.errors import ConfigError
 from snnlab.search.executor import Ended, Executor
@@ -25,9 +24,6 @@ class Driver:
     """Runs the trials of a search until it has enough of them.
 
     Args:
-        plan: The search.
-        study: Its study.
-        executor: Trains them.
         started: `time.perf_counter()` when the command began.
     """
 
@@ -97,12 +93,12 @@ class Driver:
         """
         count = self.study.count()
         if count.failed > self.plan.sweep.failures:
-            errors = [t.user_attrs[OUTCOME]["error"] for t in self.study.trials() if _failed(t)]
+            errors = [
+                t.user_attrs[OUTCOME]["error"]
+                for t in self.study.trials()
+                if t.state.name == "FAIL" and OUTCOME in t.user_attrs
+            ]
             raise ConfigError(
                 f"sweep: {count.failed} trials failed, and sweep.failures is {self.plan.sweep.failures}; the last:"
                 f" {errors[-1]}"
             )
-
-
-def _failed(trial: Any) -> bool:
-    return trial.state.name == "FAIL" and OUTCOME in trial.user_attrs

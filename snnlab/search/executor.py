@@ -33,7 +33,6 @@ class Ended:
 
     Attributes:
         key: What the caller knows it by.
-        task: The task.
         outcome: What came of it.
         overhead_s: Seconds from giving it away to having it back, without those of the training itself.
     """
@@ -211,7 +210,6 @@ def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> It
     Args:
         where: The engine, and how many tasks at a time.
         folder: For files of a queue.
-        train: See `Executor`.
 
     Raises:
         ConfigError: if the engine's package is missing, or its settings are wrong.

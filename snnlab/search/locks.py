@@ -40,9 +40,6 @@ def only_one(folder: Path) -> Iterator[bool]:
 class Driver:
     """This process, as the others see it.
 
-    Args:
-        folder: The sweep's folder.
-
     Raises:
         RecordError: if the folder cannot be written.
     """

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-# In a picture of lines, this part of the trials is drawn as the best.
-_BEST = 0.2
 _COLUMNS = 3
 # Positive values that differ by more than this factor have a logarithmic axis.
 _WIDE = 20
@@ -32,7 +30,6 @@ def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
     """Draw what the trials are enough for, and return the files; see `figures`.
 
     Args:
-        study: The study.
         names: Of its objectives.
         folder: Where the pictures go.
     """
@@ -49,7 +46,6 @@ def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
     """Return the pictures that the trials are enough for, by name.
 
     Args:
-        study: The study.
         names: Of its objectives.
     """
     done, settings = varied(study)
@@ -60,7 +56,6 @@ def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
         for place, name in enumerate(names):
             stem = name.replace("/", "_")
             found[f"slice_{stem}"] = _slices(done, settings, place, name)
-            found[f"parallel_{stem}"] = _lines(study, done, settings, place, name)
             if parts := importances(study, place):
                 found[f"importance_{stem}"] = _bars(parts, name)
         if len(names) > 1:
@@ -72,7 +67,6 @@ def importances(study: Study, place: int) -> dict[str, float]:
     """Return which part of an objective's variance each setting explains; empty where the trials do not say.
 
     Args:
-        study: The study.
         place: Of the objective.
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
@@ -111,33 +105,6 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
         if number % columns == 0:
             axes.set_ylabel(name)
     figure.suptitle(f"{name} of {len(done)} trials, on validation recordings; later ones are darker", fontsize=10)
-    return figure
-
-
-def _lines(study: Study, done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
-    """Draw each trial as a line through its settings to the objective; the best ones in colour."""
-    figure = _figure(2.0 + 1.7 * len(settings), 3.6)
-    scales = [_Scale(done, setting) for setting in settings]
-    y = np.array([trial.values[place] for trial in done])
-    objective = _unit(y)
-    better = objective if study.directions[place].name == "MINIMIZE" else 1 - objective
-    best = better <= np.quantile(better, _BEST)
-    columns = np.stack([*(_unit(scale.x) for scale in scales), objective])
-    ends = [*(scale.ends() for scale in scales), [(0.0, f"{y.min():.4g}"), (1.0, f"{y.max():.4g}")]]
-    axes = figure.add_subplot()
-    for trial in np.argsort(-better):
-        color, width = (VERMILION, 1.5) if best[trial] else (GREY, 0.7)
-        axes.plot(columns[:, trial], color=color, lw=width, alpha=0.9 if best[trial] else 0.6)
-    for column in range(len(columns)):
-        axes.axvline(column, color="black", lw=0.8)
-        for share, text in ends[column]:
-            axes.annotate(text, (column, share), xytext=(3, 0), textcoords="offset points", fontsize=7, va="center")
-    said = [f"{setting} (log)" if scale.log else setting for setting, scale in zip(settings, scales, strict=True)]
-    axes.set_xticks(range(len(columns)), [*said, name], fontsize=8, rotation=12)
-    axes.set_yticks([])
-    axes.set_xlim(-0.1, len(columns) - 0.6)
-    axes.spines[:].set_visible(False)
-    figure.suptitle(f"the best {best.sum()} of {len(done)} trials by {name}, on validation recordings", fontsize=10)
     return figure
 
 
@@ -187,32 +154,12 @@ class _Scale:
         self.words = None if choices is None else [str(choice) for choice in choices]
         numbers = values if self.words is None else [self.words.index(str(value)) for value in values]
         self.numbers = np.array(numbers, float)
-        self.x = np.log10(self.numbers) if self.log else self.numbers
 
     def mark(self, axes: Axes) -> None:
-        """Write the values below an axis."""
         if self.words is not None:
             axes.set_xticks(range(len(self.words)), self.words)
         elif self.log:
             log_axis(axes, self.numbers.tolist())
-
-    def ends(self) -> list[tuple[float, str]]:
-        """Return where between 0 and 1 which value stands."""
-        if self.words is not None:
-            there = sorted(set(self.x))
-            return [(_share(number, self.x), self.words[int(number)]) for number in there]
-        ends = (self.x.min(), self.x.max())
-        return [(_share(end, self.x), f"{10**end if self.log else end:.3g}") for end in ends]
-
-
-def _share(number: float, values: np.ndarray) -> float:
-    width = values.max() - values.min()
-    return float((number - values.min()) / width) if width else 0.5
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    width = values.max() - values.min()
-    return (values - values.min()) / width if width else np.full(len(values), 0.5)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -45,14 +45,9 @@ class Plan:
     """A search.
 
     Attributes:
-        folder: The sweep's folder.
-        name: The experiment's name.
-        sweep: The settings.
-        space: What is searched.
         common: Overrides that every trial has.
         config_dir: The user's folder of YAML files.
         seed: The seed of the trials.
-        place: The working folder.
     """
 
     folder: Path
@@ -87,10 +82,7 @@ class Plan:
 
         Args:
             folder: Its place in the sweep's folder.
-            values: What was proposed.
             threads: CPU threads, unless the user has set them.
-            seed: Another seed.
-            test: Whether the chosen epoch is tested.
         """
         set_ = {key_of(text) for text in self.common}
         quiet = [text for text in QUIET if key_of(text) not in set_]
@@ -184,7 +176,6 @@ def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
     """Return the search of a folder.
 
     Args:
-        folder: The folder.
         settings: Its settings, with what is different from now on.
     """
     page = read_page(folder)
@@ -196,12 +187,7 @@ def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
 
 
 def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
-    """Return in what a search differs from the one that a `sweep.yaml` tells of, or None.
-
-    Args:
-        plan: The search.
-        page: See `read_page`.
-    """
+    """Return in what a search differs from the one that a `sweep.yaml` tells of, or None."""
     now = _plain(plan.as_page())
     if now["overrides"] != page.get("overrides"):
         return "overrides"
@@ -213,11 +199,7 @@ def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
 
 
 def words_of(page: Mapping[str, Any]) -> list[str]:
-    """Return what is typed to begin the search that a `sweep.yaml` tells of, for the shell.
-
-    Args:
-        page: See `read_page`.
-    """
+    """Return what is typed to begin the search that a `sweep.yaml` tells of, for the shell."""
     usual = {one.name: one.default for one in fields(Sweep)}
     settings = {name: value for name, value in (page.get("sweep") or {}).items() if value != usual.get(name)}
     words = [*map(str, page.get("overrides") or ()), *overrides({f"sweep.{name}": v for name, v in settings.items()})]
@@ -233,7 +215,6 @@ def check_names(space: Space, settings: Mapping[str, Any]) -> None:
     """Refuse a last name where the whole place of a setting is meant.
 
     Args:
-        space: What is searched.
         settings: The experiment's, by their places.
 
     Raises:

@@ -35,7 +35,6 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     """Return the rows of `trials.csv`.
 
     Args:
-        folder: The search's folder.
         objectives: Names of the objectives, each of which has a column.
 
     Raises:
@@ -70,7 +69,6 @@ def parsed_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _is_summary(page: Any) -> bool:
-    """Return whether a page has the parts that are shown, as far as it has them, in their form."""
     if not isinstance(page, dict):
         return False
     winner, finalists, importance = (page.get(name) for name in ("winner", "finalists", "importance"))

@@ -8,8 +8,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from snnlab.files import write_json, write_text
-from snnlab.record.metric_text import mean_sd_text, metric_text
-from snnlab.record.tables import Table, csv_text
+from snnlab.record.tables import Table, csv_text, mean_sd_text, metric_text
 from snnlab.search.plan import Plan
 from snnlab.search.reading import SUMMARY, TRIALS
 from snnlab.search.study import OUTCOME, PRUNED, SCHEMA, SharedStudy, values_of

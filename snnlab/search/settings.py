@@ -13,7 +13,6 @@ from snnlab.settings import check_settings
 
 PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
-Direction = Literal["minimize", "maximize"]
 _MAPPINGS = {"space": "{optimizer.lr: {low: 1e-4, high: 1e-2}}", "objectives": "{val/loss: minimize}"}
 # What a search cannot change on its way: its trials would no longer be comparable.
 FIXED = ("sampler", "objectives", "space", "prune", "storage", "seed")

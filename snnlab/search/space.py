@@ -34,8 +34,6 @@ class Range:
     """Numbers from `low` to `high`; whole ones where both are.
 
     Args:
-        low: The least.
-        high: The greatest.
         log: Whether equal factors are as likely, not equal distances.
         step: Only so many steps from `low`.
         when: Only where these settings have such a value, or one of such values.

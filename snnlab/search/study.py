@@ -146,8 +146,6 @@ class SharedStudy:
 
     Args:
         folder: The sweep's folder, whose name is the study's.
-        sweep: Its settings.
-        space: What is searched.
         driver: This process.
         identity: What else makes the search what it is: overrides.
 
@@ -250,7 +248,6 @@ class SharedStudy:
         """Record what came of a trial.
 
         Args:
-            number: The trial's.
             outcome: See `snnlab.commands.trial.Outcome`.
         """
         from optuna.trial import TrialState
@@ -281,7 +278,6 @@ def sampler(sweep: Sweep, drawn: int) -> BaseSampler:
     """Return what proposes the next trial.
 
     Args:
-        sweep: The settings.
         drawn: How many were proposed so far.
     """
     from optuna import samplers
@@ -317,7 +313,6 @@ def _is(trial: FrozenTrial, name: str) -> bool:
 
 
 def _has_runs(folder: Path) -> bool:
-    """Return whether trials of a search were begun."""
     trials = folder / TRIALS
     return trials.is_dir() and any(trials.iterdir())
 

@@ -18,9 +18,6 @@ class Watched:
     """Where a trial reports its epochs, for pruning.
 
     Attributes:
-        url: The storage.
-        study: The study's name.
-        number: The trial's number.
         metric: What is reported.
         prune: Settings of `snnlab.search.settings.Prune`.
     """
@@ -40,7 +37,6 @@ class Task:
         folder: Where it is recorded; one that is begun there goes on.
         overrides: Of `snnlab train`; one that goes on is told those of `AROUND` alone.
         config_dir: The user's folder of YAML files.
-        place: The working folder.
         watched: See `Watched`; None where nothing is pruned.
     """
 

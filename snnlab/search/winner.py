@@ -33,7 +33,6 @@ class Finalist:
     """One of the best trials.
 
     Attributes:
-        number: The trial's number.
         values: What was proposed for it.
         found: Its objectives in the search.
         again: Its objectives with each of the other seeds.
@@ -127,7 +126,8 @@ def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seed
         figures = one.outcome["metrics"]
         if one.outcome["status"] == "failed":
             _log.warning("trial %d with seed %d failed: %s", number, seed, one.outcome["error"])
-            figures = {name: math.inf * _direction(plan, name) for name in names}
+            worst = {"minimize": math.inf, "maximize": -math.inf}
+            figures = {name: worst[plan.sweep.objectives[name]] for name in names}
         by_number[number].again.append({name: figures[name] for name in names})
         said = "  ".join(f"{name} {figure(figures[name])}" for name in names)
         _log.info("trial %d with seed %d  %s", number, seed, said)
@@ -175,10 +175,6 @@ def _note(folder: Path, search: dict[str, Any]) -> None:
 
 def _sign(study: SharedStudy, place: int) -> float:
     return 1.0 if study.study.directions[place].name == "MINIMIZE" else -1.0
-
-
-def _direction(plan: Plan, name: str) -> float:
-    return 1.0 if plan.sweep.objectives[name] == "minimize" else -1.0
 
 
 def overheads(study: SharedStudy) -> list[float]:

@@ -122,11 +122,7 @@ class Here(Worker):
 
 
 class Process(Worker):
-    """A process of this machine, by joblib's loky.
-
-    Args:
-        threads: Its CPU threads.
-    """
+    """A process of this machine, by joblib's loky."""
 
     def __init__(self, threads: int) -> None:
         from joblib.externals.loky import ProcessPoolExecutor
@@ -297,7 +293,6 @@ def _submitit(folder: Path, settings: Mapping[str, Any], places: tuple[str, str,
     Args:
         folder: For its files.
         settings: `cluster`, and its parameters.
-        places: See `Where`.
 
     Raises:
         ConfigError: if submitit is missing, or does not take the settings.

@@ -57,11 +57,9 @@ class Book:
     """The states of all trainings.
 
     Attributes:
-        folder: The suite's.
         states: By training.
         match: By dataset and arm: {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
-        spent: See `Spent`.
         looks: By dataset, how many seeds of each arm there were each time a table was shown.
         damaged: Whether there is a `suite.json` that nobody can read; it is put aside when one is written.
     """

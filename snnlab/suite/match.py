@@ -46,17 +46,9 @@ def _value(book: Book, cell: Cell, by: str) -> float | None:
     return None if result is None else _WAYS[by](result, folder)
 
 
-def _params(result: Mapping[str, Any], folder: Path) -> float | None:
-    return result["metrics"].get("params")
-
-
 def _synops(result: Mapping[str, Any], folder: Path) -> float | None:
     parts = [result["metrics"].get(name) for name in SYNOPS]
     return None if None in parts else sum(parts)
-
-
-def _wall_time(result: Mapping[str, Any], folder: Path) -> float | None:
-    return (result.get("timing") or {}).get("fit_s")
 
 
 def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
@@ -66,8 +58,8 @@ def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
 
 
 _WAYS: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
-    "params": _params,
+    "params": lambda result, _: result["metrics"].get("params"),
     "steps": _steps,
     "synops": _synops,
-    "wall_time": _wall_time,
+    "wall_time": lambda result, _: (result.get("timing") or {}).get("fit_s"),
 }

@@ -78,7 +78,6 @@ def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suit
     """Return a suite of what is chosen now and what its folder holds already.
 
     Args:
-        suite: The whole suite.
         choice: Which parts of it are run.
         page: What the folder's `suite.yaml` holds.
     """
@@ -101,7 +100,6 @@ def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> 
     """Refuse to go on with trainings of other settings than those in the folder.
 
     Args:
-        plan: What is to be run.
         page: What the folder's `suite.yaml` holds.
         free: Settings that may differ: where recordings are, and the like.
 

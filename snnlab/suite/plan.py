@@ -20,9 +20,6 @@ class Cell:
     """One training.
 
     Attributes:
-        dataset: Name of the dataset.
-        arm: Name of the arm.
-        seed: The run's seed.
         control: What is done to labels or time on purpose, or None.
     """
 
@@ -89,13 +86,9 @@ class Plan:
     """A suite, and where it goes.
 
     Attributes:
-        folder: The suite's folder.
-        name: Its name.
         suite: What it is, with all that its folder holds already.
         typed: Overrides from the command line.
         config_dir: The user's folder of YAML files.
-        place: The working folder.
-        command: The command line.
         simulated: Datasets that read no files, and for which settings of `OF_FILES` are not meant.
     """
 
@@ -145,7 +138,6 @@ class Plan:
         """Return a training.
 
         Args:
-            cell: Which.
             values: What tuning has found.
             threads: CPU threads, unless the user has set them.
             merged: See `Work`.
@@ -163,7 +155,7 @@ class Plan:
         suite = self.suite
         return {
             "name": self.name,
-            "arms": {name: _arm_page(arm) for name, arm in suite.arms.items()},
+            "arms": {name: {**vars(arm), "overrides": list(arm.overrides)} for name, arm in suite.arms.items()},
             "datasets": {name: list(said) for name, said in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
@@ -174,10 +166,6 @@ class Plan:
             "energy": suite.energy,
             "command": self.command,
         }
-
-
-def _arm_page(arm: Any) -> dict[str, Any]:
-    return {**vars(arm), "overrides": list(arm.overrides)}
 
 
 def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:

@@ -28,11 +28,7 @@ class Runner:
     """Runs what is missing of a suite.
 
     Args:
-        plan: The suite.
         cells: What is to be there at the end.
-        book: What has become of it.
-        work: What workers do.
-        executor: The workers.
         started: `time.perf_counter()` when the command began.
         tables: Writes the tables of the suite's folder.
     """

@@ -130,12 +130,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which parts of a suite are run this time; None: all.
-
-    Args:
-        arms: Names of arms.
-        datasets: Names of datasets.
-    """
+    """Which parts of a suite are run this time; None: all."""
 
     arms: Sequence[str] | None = None
     datasets: Sequence[str] | None = None

@@ -36,7 +36,6 @@ class DivergenceGuard(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batch."""
         self._batch = batch
 
     def on_train_batch_end(

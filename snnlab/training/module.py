@@ -153,11 +153,9 @@ class SpikingModule(L.LightningModule):
         return self._shares.weighed(self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        """Return the `Outputs` of one batch."""
         return self._step(batch, "val")[2]
 
     def test_step(self, batch: Batch, batch_idx: int) -> Any:
-        """Return the `Outputs` of one batch."""
         return self._step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
@@ -167,11 +165,9 @@ class SpikingModule(L.LightningModule):
         self._log_stage("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the validation recordings."""
         self._log_stage("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the means over the test recordings."""
         self._log_stage("test")
 
     def so_far(self) -> dict[str, float]:

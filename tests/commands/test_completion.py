@@ -44,7 +44,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("snnlab find ", ["lr", "batch_size"]),
         ("snnlab find b", ["batch_size"]),
         ("snnlab data in", ["inspect"]),
-        ("snnlab runs ", ["list", "compare", "delete", "archive"]),
+        ("snnlab runs ", ["list", "compare", "delete"]),
         ("snnlab runs delete ", []),
         ("snnlab new ex", ["experiment"]),
         ("snnlab list sur", ["surrogates"]),

@@ -161,8 +161,21 @@ def test_a_search_that_goes_on_is_shown_as_far_as_it_came(snnlab: Snnlab, tmp_pa
     text = (folder / "report.html").read_text()
     assert "3 trials: 3 complete; the search has not ended" in text
     assert "<td>best trial</td><td>1: val/accuracy 95.00%</td>" in text
-    assert text.count("<img") == 2
+    assert text.count("<img") == 1
     assert "Test of the winner" not in text
+
+
+def test_figures_of_a_search_whose_study_is_gone_are_the_pictures_that_it_drew(snnlab: Snnlab, tmp_path: Path):
+    folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
+    done = snnlab("report", str(folder), "--figures", "pdf")
+    assert done.status == 0, done.err
+    *figures, page = map(Path, done.out.split())
+    assert page == folder / "report.html"
+    drawn = sorted((folder / "pictures").glob("*.png"))
+    assert sorted(path.read_bytes() for path in figures) == [path.read_bytes() for path in drawn]
+    assert done.err.count("\n") == 1
+    assert "no study.db" in done.err
+    assert snnlab("report", str(folder), "--figures", "gif").status == 2
 
 
 def test_an_end_that_is_older_than_the_study_is_none(snnlab: Snnlab, tmp_path: Path):
@@ -196,10 +209,3 @@ def test_pictures_are_files_too(snnlab: Snnlab, suite: Path, form: str, begins: 
         for what in ("synaptic_operations_a_test_sample_MACs_and_ACs", "parameters")
     ]
     assert all(path.parent == suite / "figures" and path.read_bytes().startswith(begins) for path in figures)
-
-
-def test_pictures_of_a_search_are_drawn_anew_as_lines(snnlab: Snnlab, tmp_path: Path):
-    pytest.importorskip("optuna")
-    folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
-    assert "the search has no trial yet" in snnlab("report", str(folder), "--figures", "pdf").err
-    assert snnlab("report", str(folder), "--figures", "gif").status == 2

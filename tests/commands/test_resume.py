@@ -19,7 +19,7 @@ from snnlab.commands.report import write_report
 from snnlab.commands.resume import other_kernels
 from snnlab.kernels import function
 from snnlab.record.lock import locked
-from snnlab.training.old_checkpoints import KEYS
+from snnlab.training.checkpoints import KEYS
 
 from . import killing
 from .conftest import FAST, Outcome

@@ -1,4 +1,4 @@
-"""Recorded runs: listed, sorted, compared, deleted, archived."""
+"""Recorded runs: listed, sorted, compared, deleted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,12 +95,7 @@ def test_two_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
     assert "settings: no difference" in snnlab("runs", "compare", str(runs[0]), str(runs[3])).out
 
 
-def test_an_archive_holds_the_run_and_deleting_removes_it(runs: list[Path], snnlab: Snnlab) -> None:
-    done = snnlab("runs", "archive", str(runs[0]))
-    archive = Path(done.out.strip())
-    with tarfile.open(archive) as file:
-        assert {"1_0/config.yaml", "1_0/result.json"} <= set(file.getnames())
-    assert runs[0].is_dir()
+def test_deleting_removes_runs(runs: list[Path], snnlab: Snnlab) -> None:
     assert snnlab("runs", "delete", str(runs[0]), str(runs[3])).status == 0
     assert _rows(snnlab("runs")) == ["2_0", "3_0"]
 
@@ -171,7 +165,6 @@ def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplac
     assert "site: " in done.err
     (site / "checkpoints").rmdir()
     assert snnlab("runs", "delete", "site").status == 2
-    assert snnlab("runs", "archive", "site").status == 2
     assert (site / "index.html").read_text() == "mine"
     assert "no runs" in snnlab("runs", "list", ".").out
 

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from snnlab.data.unpacking import is_packed, unpack
+from snnlab.data.fetching import is_packed, unpack
 from snnlab.errors import DataError
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from snnlab.diagnosis.case import Case
-from snnlab.diagnosis.cure import candidates
 from snnlab.diagnosis.findings import Finding, findings
-from snnlab.diagnosis.treat import Exam, treat
+from snnlab.diagnosis.treat import Exam, candidates, treat
 
 from .test_findings import layer, silent, vitals
 

@@ -10,7 +10,7 @@ from processes import start
 from toy_source import ToySource
 
 from snnlab.errors import DataError, StoreError
-from snnlab.events import Events, open_or_build, reading
+from snnlab.events import Events, build, open_or_build
 from snnlab.events.build import Recordings, store_path
 
 
@@ -47,10 +47,10 @@ def test_workers_are_started_when_reading_here_would_take_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, reads_here: int
 ) -> None:
     whole = open_or_build(ToySource(70), tmp_path / "none").path
-    monkeypatch.setattr(reading, "_TRIED_S", 0.0)
+    monkeypatch.setattr(build, "_TRIED_S", 0.0)
     source, here = ToySource(70), []
-    read = reading._read
-    monkeypatch.setattr(reading, "_read", lambda source, index: here.append(index) or read(source, index))
+    read = build._read
+    monkeypatch.setattr(build, "_read", lambda source, index: here.append(index) or read(source, index))
     store = open_or_build(source, tmp_path / "some", workers=2, alone_s=patience)
     assert here == list(range(reads_here))
     assert _bytes(store.path) == _bytes(whole)

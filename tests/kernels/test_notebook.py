@@ -54,7 +54,7 @@ class TwoTimes(Neuron):
 @pytest.fixture
 def cell(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the names of a notebook behind a cell: they are those of `__main__`, and no file has the code."""
-    names = vars(__main__)
+    names = __main__.__dict__
     for name in ("NamedTuple", "torch", "nn", "Neuron", "Atan", "spike", "SLOW", "TwoTimesState", "TwoTimes"):
         monkeypatch.setitem(names, name, None)
     exec(compile(CELL, "<cell 1>", "exec"), names)

@@ -13,13 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LAYERS, build_network
-from snnlab.nn.footprint import Footprint, Held, Ledger, footprint, held_by
+from snnlab.nn.footprint import Footprint, Ledger, footprint
 from snnlab.nn.neurons.base import set_backend
 
 Layers = dict[str, Any]
 
 IMAGE = (2, 34, 34)
-ADAM = Held(2, 2)
+
+
+def making(name: str, **settings: Any) -> Any:
+    return lambda network: getattr(torch.optim, name)(network.parameters(), **{"lr": 1e-3, **settings})
+
+
+ADAM = making("Adam")
 
 
 def conv(neuron: Layers, pool: str = "max_pool", norm: bool = False) -> Layers:
@@ -59,6 +65,7 @@ END: Layers = {
     "readout": {"type": "li"},
 }
 LIF: Layers = {"type": "lif"}
+FC: Layers = {"type": "linear", "out_features": 1000, "bias": False}
 CUBA: Layers = {"type": "cuba_lif"}
 
 # Layers, T, B, and what differs from the usual.
@@ -98,7 +105,7 @@ def predicted(
     set_backend(built.network, backend)
     if pieces:
         built.network.configure(checkpoint_segments=pieces)
-    return footprint(built, in_shape, steps, batch, held_by(f"torch.optim.{optimizer}", {}), window)
+    return footprint(built, in_shape, steps, batch, making(optimizer), window)
 
 
 # A case for each way of running; the others compile loops of their own and take a minute.
@@ -136,7 +143,7 @@ def test_its_parts_are_those_of_the_shapes():
     weights = 4 * (12 * 2 * 25 + 32 * 12 * 25 + 800 * 10)
     a_step = 12 * 30 * 30 + 12 * 15 * 15 + 32 * 11 * 11 + 800 + 800  # membranes, pooled spikes, and those flattened
     assert found.frames == 4 * 30 * 32 * 2 * 34 * 34
-    assert found.learning == 3 * weights
+    assert found.learning == pytest.approx(3 * weights, rel=1e-3)
     assert found.kept == pytest.approx(4 * 30 * 32 * a_step, rel=0.05)
     assert found.peak == pytest.approx(found.frames + found.learning + found.kept + found.passing)
 
@@ -145,7 +152,7 @@ def test_the_peak_is_that_of_the_optimizer_where_weights_are_nearly_all():
     weights = 4 * (2312 * 1024 + 1024 + 1024 * 10 + 10)
     largest = 4 * 2312 * 1024
     found = predicted(dense(LIF, 1024), 1, 1)
-    assert found.peak == found.frames + 4 * weights + 2 * largest
+    assert found.peak == pytest.approx(found.frames + 4 * weights + 2 * largest, rel=1e-3)
     assert predicted(dense(LIF, 1024), 1, 1, optimizer="SGD").peak < found.peak / 2
 
 
@@ -197,36 +204,30 @@ def test_a_network_that_does_not_train_says_why():
 
 
 @pytest.mark.parametrize(
-    ("target", "settings", "held"),
+    ("name", "settings", "states", "passing"),
     [
-        ("torch.optim.Adam", {"lr": 1e-3}, Held(2, 2)),
-        ("torch.optim.Adam", {"amsgrad": True, "weight_decay": 0.1}, Held(3, 3)),
-        ("torch.optim.AdamW", {"weight_decay": 0.1}, Held(2, 2)),
-        ("torch.optim.SGD", {}, Held(0, 0)),
-        ("torch.optim.SGD", {"momentum": 0.9}, Held(1, 0)),
-        ("torch.optim.RMSprop", {}, Held(1, 1)),
-        ("torch.optim.LBFGS", {}, None),
-        ("mine.Adam", {}, None),
+        ("Adam", {}, 2, 2),
+        ("Adam", {"amsgrad": True, "weight_decay": 0.1}, 3, 3),
+        ("SGD", {}, 0, 0),
+        ("SGD", {"momentum": 0.9}, 1, 0),
+        ("RMSprop", {}, 1, 1),
+        ("Adamax", {}, 2, 1),
+        ("Muon", {}, 1, None),
     ],
 )
-def test_optimizers_hold_so_many_numbers_of_a_weight(target: str, settings: Layers, held: Held | None):
-    assert held_by(target, settings) == held
+def test_what_any_optimizer_keeps_of_a_weight_is_seen(name: str, settings: Layers, states: int, passing: int | None):
+    weights, built = 4 * 1000 * 1000, build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
+    found = footprint(built, (1000,), 1, 1, making(name, **settings))
+    assert found.counted
+    assert found.learning == pytest.approx((1 + states) * weights, rel=0.02)
+    if passing is not None:
+        assert found.peak == pytest.approx((2 + states + passing) * weights, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta"])
-def test_they_hold_what_is_said_of_them(name: str):
-    held = held_by(f"torch.optim.{name}", {})
-    assert held is not None
-    weight = nn.Parameter(torch.ones(10_000))
-    weight.grad = torch.ones(10_000)
-    with Ledger() as ledger:
-        before = ledger.add([weight, weight.grad])
-        optimizer = getattr(torch.optim, name)([weight], lr=1e-3)
-        optimizer.step()
-        after = ledger.live - before
-        optimizer.step()
-    assert round(after / 40_000) == held.states
-    assert round((max(ledger.behind) - before) / 40_000) == held.states + held.passing
+def test_an_optimizer_that_asks_for_a_closure_is_not_counted():
+    built = build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
+    found = footprint(built, (1000,), 1, 1, making("LBFGS"))
+    assert (found.counted, found.learning) == (False, 4_000_000)
 
 
 def test_a_ledger_adds_what_is_new_and_takes_off_what_is_gone():

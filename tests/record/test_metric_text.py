@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.record.metric_text import mean_sd_text, metric_text
+from snnlab.record.tables import mean_sd_text, metric_text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from snnlab.record.once import Once
+from snnlab.record.steps_csv import Once
 
 
 def test_a_number_is_new_once_a_step() -> None:

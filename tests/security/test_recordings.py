@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
+from snnlab.data.fetching import unpack
 from snnlab.data.formats import Reading, read_file
-from snnlab.data.unpacking import unpack
 from snnlab.errors import DataError, SnnlabError
 from snnlab.record.provenance import git_state
 

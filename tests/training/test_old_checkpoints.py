@@ -12,7 +12,7 @@ from snnlab.training.callbacks.risen_loss import RisenLoss
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
-from snnlab.training.old_checkpoints import KEYS, bring_up_to_date
+from snnlab.training.checkpoints import KEYS, bring_up_to_date
 from snnlab.training.optimization.average import Averaging, Exponential
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,7 @@ import torch
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from snnlab.events.targets import IGNORED
-from snnlab.training.metrics import StageMetrics
-from snnlab.training.scores import ValueErrors
+from snnlab.training.metrics import StageMetrics, ValueErrors
 
 SIZES = [5, 1, 4]
 

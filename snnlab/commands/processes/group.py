@@ -80,14 +80,7 @@ class ProcessGroup:
 
     @contextmanager
     def or_lost(self, folder: Path) -> Iterator[None]:
-        """Put into words that a connection broke because another process ended.
-
-        Args:
-            folder: The run's folder.
-
-        Raises:
-            ProcessError: then.
-        """
+        """Put into words that a connection broke because another process ended."""
         try:
             yield
         except RuntimeError as error:
@@ -116,7 +109,6 @@ class ProcessGroup:
         leave()
 
     def _ended(self) -> dict[int, int]:
-        """Return the status of those that ended with trouble, by rank."""
         found = {rank: process.poll() for rank, process in enumerate(self._started, 1)}
         return {rank: status for rank, status in found.items() if status}
 
@@ -154,7 +146,6 @@ def process_group(job: Job, world: int, local_world: int, found: Team | None) ->
     """Bring the processes of a training together, and let them end with it.
 
     Args:
-        job: What they do.
         world: How many the experiment asks for.
         local_world: How many of them on this machine.
         found: What torchrun or SLURM has started; None: this process starts the others.

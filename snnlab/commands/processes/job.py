@@ -20,12 +20,10 @@ class Job:
     """One training.
 
     Args:
-        experiment: What to do.
         folder: Where rank 0 records it.
         resumption: What it goes on from, or None.
         identity: What its checkpoints belong to.
         threads: Of each process.
-        gpu: Whether it runs on GPUs.
     """
 
     experiment: Experiment

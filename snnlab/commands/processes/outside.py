@@ -17,9 +17,6 @@ def outside(overrides: Sequence[str]) -> Team | None:
 
     Several tasks of SLURM are one training only with `trainer=slurm`: they may as well be runs of their own.
 
-    Args:
-        overrides: Those of the command.
-
     Raises:
         ConfigError: if `trainer=slurm` stands outside of SLURM.
     """

@@ -37,7 +37,6 @@ def serve(team: Team, store: Any) -> int:
     """Take part in all trainings of rank 0; return the exit status.
 
     Args:
-        team: Which process this is.
         store: Where rank 0 leaves words.
     """
     from snnlab.commands.processes.group import JOB, part_of

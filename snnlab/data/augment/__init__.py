@@ -1,6 +1,5 @@
 """Recordings changed at random for training, event by event."""
 
-from snnlab.data.augment import elastic as elastic
 from snnlab.data.augment import events as events
 from snnlab.data.augment import from_tonic as from_tonic
 from snnlab.data.augment import geometry as geometry

@@ -30,7 +30,6 @@ class FlipPolarity(Augmentation):
             raise ValueError(f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events with the other polarity."""
         return events._replace(p=~events.p)
 
 
@@ -53,7 +52,6 @@ class DropEvents(Augmentation):
         self.most = _part("most", most)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events that stay."""
         return events.take(rng.random(events.t.size) >= rng.uniform(0, self.most))
 
 
@@ -78,7 +76,6 @@ class DropArea(Augmentation):
         self.width, self.height, _ = sensor_size
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events outside."""
         inside = _within(events.x, self.width, self.most, rng)
         if events.y is not None:
             inside &= _within(events.y, self.height, self.most, rng)
@@ -104,7 +101,6 @@ class DropTime(Augmentation):
         self.most = _part("most", most)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events before and after."""
         if not events.t.size:
             return events
         return events.take(~_within(events.t, int(events.t[-1]) + 1, self.most, rng))
@@ -131,7 +127,6 @@ class Noise(Augmentation):
         self.rate = rate
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return all events in their order."""
         end = int(events.t[-1]) + 1 if events.t.size else 0
         number = int(rng.poisson(self.rate * end / 1000))
         x, y = rng.integers(0, self.width, number), rng.integers(0, self.height, number)

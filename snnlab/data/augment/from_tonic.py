@@ -79,7 +79,6 @@ class FromTonic(Augmentation):
         self._try()
 
     def reach_us(self, until_us: float) -> float:
-        """Return until when it must see a recording."""
         if self.name == "TimeJitter":
             return until_us + JITTER_REACH * float(self._settings["std"])
         return super().reach_us(until_us)

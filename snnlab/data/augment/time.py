@@ -37,11 +37,9 @@ class TimeShift(Augmentation):
         self.most = most
 
     def reach_us(self, until_us: float) -> float:
-        """Return until when events may come to be before `until_us`."""
         return until_us + 1000 * self.most + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events at their new times."""
         t = events.t + round(1000 * rng.uniform(-self.most, self.most))
         return events._replace(t=t).take(slice(int(np.searchsorted(t, 0)), None))
 
@@ -68,11 +66,9 @@ class TimeScale(Augmentation):
         self.least, self.most = scale
 
     def reach_us(self, until_us: float) -> float:
-        """Return until when events may come to be before `until_us`."""
         return until_us / min(self.least, 1.0) + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events at their new times."""
         return events._replace(t=(events.t * rng.uniform(self.least, self.most)).astype(np.int64))
 
 
@@ -97,11 +93,9 @@ class TimeJitter(Augmentation):
         self.std = std
 
     def reach_us(self, until_us: float) -> float:
-        """Return until when events may come to be before `until_us`."""
         return until_us + JITTER_REACH * 1000 * self.std
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events at their new times, in their new order."""
         moved = np.rint(rng.normal(0.0, 1000 * self.std, events.t.size)).astype(np.int64)
         return in_order(events._replace(t=np.maximum(events.t + moved, 0)))
 
@@ -123,7 +117,6 @@ class Reverse(Augmentation):
         super().__init__(p)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the events from the last to the first."""
         if not events.t.size:
             return events
         back = events.take(slice(None, None, -1))

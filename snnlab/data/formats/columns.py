@@ -52,7 +52,6 @@ class Reading:
     polarity_values: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if self.time_unit not in TIME_UNITS:
             raise ValueError(f"time_unit must be one of {listing(TIME_UNITS)}, got {self.time_unit}")
         if self.time_origin not in get_args(TimeOrigin):

@@ -1,7 +1,6 @@
 """Two training recordings made into one, frame by frame, with both their classes."""
 
-from snnlab.data.mixing import eventmix as eventmix
 from snnlab.data.mixing import plain as plain
-from snnlab.data.mixing.base import MIXES as MIXES
-from snnlab.data.mixing.base import Mixing as Mixing
-from snnlab.data.mixing.base import build_mixing as build_mixing
+from snnlab.data.mixing.plain import MIXES as MIXES
+from snnlab.data.mixing.plain import Mixing as Mixing
+from snnlab.data.mixing.plain import build_mixing as build_mixing

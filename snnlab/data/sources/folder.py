@@ -12,8 +12,7 @@ import numpy as np
 from snnlab.data.class_folders import from_folders
 from snnlab.data.formats import Reading, read_file
 from snnlab.data.grouping import join
-from snnlab.data.labelled import labelled
-from snnlab.data.listing import Entry, parts_of
+from snnlab.data.listing import Entry, labelled, parts_of
 from snnlab.data.registry import DATASETS
 from snnlab.data.splits import TEST, VAL, strata
 from snnlab.data.table import from_table
@@ -177,7 +176,6 @@ class Folder:
         return kept._replace(t=kept.t - start)
 
     def _said(self) -> list[Any]:
-        """Return what is said of each recording: its class, its values, or its labels over time."""
         if self._kind != "steps":
             return self.targets.tolist()
         return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]

@@ -53,7 +53,6 @@ class NTIDIGITS(SpikeFiles):
         )
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
-        """Return the times and channels of a recording."""
         part, _, called = key.partition("/")
         return {
             "t": np.asarray(own(own(file, f"{part}_timestamps"), called)),

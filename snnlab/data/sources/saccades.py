@@ -1,15 +1,25 @@
-"""What datasets of still images before a simulated event camera have in common."""
+"""Datasets of still images before a simulated event camera: what they have in common, and whose images they are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from snnlab.errors import ConfigError
-from snnlab.events import Events
+from snnlab.data.class_folders import from_folders
+from snnlab.data.grouping import join
+from snnlab.data.holding_out import held_out
+from snnlab.data.listing import by_number, parts_of
+from snnlab.data.registry import DATASETS
+from snnlab.data.sources.mnist_files import FOLDER, MNISTFiles
+from snnlab.data.splits import TEST
+from snnlab.errors import ConfigError, DataError
+from snnlab.events import Events, SensorSize
+from snnlab.seeds import Stream, generator
 
 # The encoders that make spikes of one value; each of their steps is a millisecond, and all are what the camera takes.
 ENCODERS, STEPS = ("poisson", "latency"), 300
@@ -55,7 +65,6 @@ class SeenDuringSaccades(ABC):
         return {"camera": vars(Saccades()), "seed": self.simulation_seed}
 
     def read(self, index: int) -> Events:
-        """Simulate one recording."""
         if self.encoder is not None:
             return self._encoded(self.image(index), self.key(index))
         # Here, since it brings numba and scipy, which only the packing needs.
@@ -79,3 +88,222 @@ class SeenDuringSaccades(ABC):
         step, y, x = spikes.nonzero(as_tuple=True)
         x, y = ((axis + _MARGIN).numpy().astype(np.int16) for axis in (x, y))
         return Events(1000 * step.numpy() + 500, x, y, np.ones(len(step), bool))
+
+
+TEST_FRACTION = 0.2
+# The test recordings are the same for everyone, whatever seeds a run has.
+TEST_SEED = 0
+
+
+@DATASETS.register("saccade_digits")
+class SaccadeDigits(SeenDuringSaccades):
+    """1,797 digits of 8x8 pixels, each seen during three saccades of 100 ms; a fifth of each class is for testing.
+
+    Args:
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
+
+    Source: digits: Alpaydin and Kaynak, UCI, 1998, as scikit-learn ships them; camera: `snnlab.events.saccades`.
+    """
+
+    label = "saccade_digits"
+    sensor_size: SensorSize = (34, 34, 2)
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(self, simulation_seed: int = 0, encoder: Mapping[str, Any] | None = None) -> None:
+        super().__init__(simulation_seed, encoder)
+        self.notes: list[str] = []
+
+    @cached_property
+    def _digits(self) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.datasets import load_digits
+
+        images, targets = load_digits(return_X_y=True)
+        return images.reshape(-1, 8, 8), targets.astype(np.int64)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The digits."""
+        return self._digits[1]
+
+    @property
+    def split(self) -> np.ndarray:
+        """A stratified fifth, chosen once and for all, is for testing."""
+        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        return test.astype(np.uint8)
+
+    def fingerprint(self) -> dict[str, Any]:
+        test = [TEST_FRACTION, TEST_SEED, int(Stream.TEST)]
+        return {"dataset": self.label, **self.camera(), "test": test}
+
+    def __len__(self) -> int:
+        return 1797
+
+    def name(self, index: int) -> str:
+        return f"digit {index}"
+
+    def image(self, index: int) -> np.ndarray:
+        """Return the digit in MNIST's size."""
+        from snnlab.events.saccades import digit_image
+
+        return digit_image(self._digits[0][index])
+
+
+@DATASETS.register("saccade_mnist")
+class SaccadeMNIST(SeenDuringSaccades):
+    """MNIST's 60,000 and 10,000 digits, each seen during three saccades of 100 ms.
+
+    Args:
+        root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
+        download: Whether what is missing is fetched.
+        archives: What is fetched: a name, an md5 and a url each.
+        num_train: The first so many for training; null: all.
+        num_test: The first so many for testing; null: all.
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+        ValueError: if a setting is out of its range.
+
+    Source: digits: LeCun, Cortes, Burges; camera: `snnlab.events.saccades`, fitted to N-MNIST.
+    """
+
+    label = "saccade_mnist"
+    folder_name = FOLDER
+    sensor_size: SensorSize = (34, 34, 2)
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(
+        self,
+        root: str | None,
+        download: bool = True,
+        archives: Sequence[Mapping[str, Any]] = (),
+        num_train: int | None = None,
+        num_test: int | None = None,
+        simulation_seed: int = 0,
+        encoder: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(simulation_seed, encoder)
+        for name, number in (("num_train", num_train), ("num_test", num_test)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be 1 or more, or null, got {number}")
+        self._files = MNISTFiles.obtain(root, archives, download)
+        self.origin = self._files.folder
+        numbers = enumerate((num_train, num_test))
+        parts = [np.flatnonzero(self._files.split == part)[:number] for part, number in numbers]
+        # A digit's number among all of them decides its camera, however many are taken.
+        self._places = np.concatenate(parts)
+        self.targets, self.split = self._files.targets[self._places], self._files.split[self._places]
+        self.notes: list[str] = []
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the files, which digits, and the camera."""
+        numbers = np.bincount(self.split, minlength=2).tolist()
+        return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **self.camera()}
+
+    def __len__(self) -> int:
+        return self._places.size
+
+    def name(self, index: int) -> str:
+        """Return which image of which file it is."""
+        return self._files.name(int(self._places[index]))
+
+    def key(self, index: int) -> int:
+        """Return the digit's number among all 70,000."""
+        return int(self._places[index])
+
+    def image(self, index: int) -> np.ndarray:
+        return self._files.image(int(self._places[index])) / 255.0
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+@DATASETS.register("saccade_images")
+class SaccadeImages(SeenDuringSaccades):
+    """A user's own images, `root/CLASS/*.png`, each seen during three saccades of 100 ms.
+
+    Below `root/train` and `root/test` images are for training and testing; where nothing says so, `test_fraction` of
+    each class is for testing. They become grey squares: the middle, made `image_size` pixels wide.
+
+    Args:
+        root: The folder.
+        image_size: Width and height at which images are looked at, 8 or more (pixels); the camera's are 6 more.
+        test_fraction: Part of the images that is for testing, where nothing says which, 0 <= f < 1.
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
+
+    Raises:
+        DataError: if there are no images.
+        ValueError: if a setting is out of its range.
+
+    Source: camera: `snnlab.events.saccades`, fitted to N-MNIST.
+    """
+
+    label = "saccade_images"
+    groups = None
+
+    def __init__(
+        self,
+        root: str | None,
+        image_size: int = 28,
+        test_fraction: float = 0.2,
+        simulation_seed: int = 0,
+        encoder: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(simulation_seed, encoder)
+        if not 8 <= image_size <= 4096:
+            raise ValueError(f"image_size must be 8 to 4096, got {image_size}")
+        if not 0 <= test_fraction < 1:
+            raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
+        self.image_size = image_size
+        self.root = self.origin = Path(root or "data").expanduser()
+        self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)
+        self._entries, notes = from_folders(self.root, SUFFIXES)
+        self.class_names, self.targets = by_number(self._entries)
+        self.num_classes = len(self.class_names)
+        alone = join(range(len(self._entries)), [None] * len(self._entries))
+        self.split = parts_of(self._entries, self.targets, alone, test_fraction)
+        self.draws_test = self._entries[0].part is None
+        tests = int((self.split == TEST).sum())
+        self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {tests:,} for testing"]
+        self.notes += [f"saccade_images: {note}" for note in notes]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return every image's file, size, time of change, class and part, and the camera."""
+        stats = [(entry.path, entry.path.stat()) for entry in self._entries]
+        images = [
+            f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns} {target} {part}"
+            for (path, stat), target, part in zip(stats, self.targets, self.split, strict=True)
+        ]
+        return {"dataset": self.label, "images": images, "size": self.image_size, **self.camera()}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name(self, index: int) -> str:
+        return str(self._entries[index].path)
+
+    def image(self, index: int) -> np.ndarray:
+        """Return the middle of one image, in grey.
+
+        Raises:
+            DataError: if the file is no image.
+        """
+        from PIL import Image, ImageOps
+
+        path = self._entries[index].path
+        try:
+            with Image.open(path) as file:
+                grey = ImageOps.fit(file.convert("L"), (self.image_size, self.image_size))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: is no image that can be read ({error})") from error
+        return np.asarray(grey) / 255.0

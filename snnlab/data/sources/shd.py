@@ -1,4 +1,4 @@
-"""The Spiking Heidelberg Digits: spoken digits as spikes of a model of the ear."""
+"""The Spiking Heidelberg Digits and the Spiking Speech Commands: words as spikes of a model of the ear."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ class Heidelberg(SpikeFiles):
     sensor_size: SensorSize = (700, 1, 1)
 
     def listing(self, file: h5py.File, part: Part) -> Listing:
-        """List the rows."""
         labels = np.asarray(own(file, "labels"))
         keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
         return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
@@ -62,3 +61,20 @@ class SHD(Heidelberg):
 
 def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
     return np.asarray(own(file, name)[key])
+
+
+@DATASETS.register("ssc")
+class SSC(Heidelberg):
+    """SSC: the 35 words of Google's Speech Commands, with an official validation part: 75,466, 9,981 and 20,382.
+
+    Args:
+        root: Folder that holds `SSC/ssc_train.h5`, `SSC/ssc_valid.h5` and `SSC/ssc_test.h5`.
+
+    Source: Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
+        2020.
+    """
+
+    label = "ssc"
+    folder_name = "SSC"
+    parts = (Part("ssc_train.h5", 0, 75_466), Part("ssc_valid.h5", 2, 9981), Part("ssc_test.h5", 1, 20_382))
+    num_classes = 35

@@ -41,7 +41,6 @@ class Region:
     hot: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         width, height, _ = self.sensor_size
         left, top, w, h = self._part
         if not (left >= 0 and top >= 0 and 1 <= w <= width - left and 1 <= h <= height - top):

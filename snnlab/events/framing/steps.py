@@ -44,7 +44,6 @@ class Steps:
     overlap_us: int = 0
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if self.bin_by not in ("time", "count"):
             raise ValueError(f"bin_by must be time or count, got {self.bin_by}")
         if self.events_per_bin is not None and (self.bin_by == "time" or self.events_per_bin < 1):

@@ -80,7 +80,6 @@ class Loop(Network):
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
     def connection(self) -> str:
-        """Return which layers feed back to which."""
         return listing(f"{way.source} → {way.target}" for way in self.ways)
 
     def stepped(self) -> Iterator[tuple[str, nn.Module]]:

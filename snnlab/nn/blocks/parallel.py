@@ -45,7 +45,6 @@ class Parallel(Network):
         self.join: Join = join
 
     def connection(self) -> str:
-        """Return how the branches are joined."""
         return self.join
 
     def forward(

@@ -68,7 +68,6 @@ class Residual(Network):
         self.connect: Connect = connect
 
     def connection(self) -> str:
-        """Return how the sides are joined."""
         return self.connect
 
     def forward(
@@ -79,7 +78,6 @@ class Residual(Network):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run all steps; see `TemporalLayer`."""
         branch, after = super().forward(x, state, lengths=lengths, counts=counts)
         way = [(name, self.get_submodule(name)) for name in self._beside]
         x = self.run_line(way, x, state or {}, after, lengths, counts)

@@ -18,8 +18,8 @@ from snnlab.nn.layers.checks import (
     short,
     split_channels,
 )
+from snnlab.nn.layers.dense import normed_weight
 from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.layers.weights import normed_weight
 
 Module = Callable[..., nn.Module]
 

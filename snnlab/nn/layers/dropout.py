@@ -52,7 +52,6 @@ class Dropout(TemporalLayer):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, DropoutState | None]:
-        """Run all steps; see `TemporalLayer`."""
         after = None
         if self.training and self.mask == "shared":
             after = DropoutState(self._draw(x[0])) if state is None else state

@@ -48,7 +48,6 @@ class BatchNorm(TemporalLayer, BatchNormNd):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Tensor, state: None = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, None]:
-        """Run all steps; see `TemporalLayer`."""
         valid = valid_steps(lengths, x.shape[0], x)
         samples = x.flatten(0, 1)
         if valid is None:
@@ -145,7 +144,6 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, PerStepState]:
-        """Run all steps; see `TemporalLayer`."""
         num_steps, batch = x.shape[:2]
         if self.training and x[0].numel() == self.num_features:
             require_statistics(self, x)

@@ -42,7 +42,6 @@ class Recurrent(TemporalLayer, nn.RNNBase):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
         if state is None:
             rest = x.new_zeros(x.shape[1], self.num_layers, self.hidden_size)
             state = self.State(*(rest for _ in self.State._fields))

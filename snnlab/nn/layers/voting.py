@@ -26,7 +26,6 @@ class Voting(nn.Module):
         self.group_size = group_size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the means."""
         return x.unflatten(-1, (-1, self.group_size)).mean(-1)
 
     def extra_repr(self) -> str:

@@ -36,12 +36,10 @@ class Adaptive(SpikingMembrane):
         self.leak_of_adaptation = Leak("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Range]]:
-        """Return what can be learned."""
         leak = self.leak_of_adaptation
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 
     def decays(self) -> list[Leak]:
-        """Return those of the membrane and that of the adaptation."""
         return [*super().decays(), self.leak_of_adaptation]
 
 
@@ -94,7 +92,6 @@ class AdaptiveThreshold(Adaptive):
         return own | ({"adaptation": (self.adaptation, Above())} if self.adaptation else {})
 
     def coefficients(self) -> ThresholdCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the membrane's coefficients and the threshold's."""
         rho = self.factor(self.leak_of_adaptation)
         return ThresholdCoefficients(super().coefficients(), rho, 1.0 - rho, self.value("adaptation"))
 

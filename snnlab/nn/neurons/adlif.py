@@ -166,18 +166,15 @@ class AdLIF(Adaptive):
         return within_ranges(own | driven, self.ranges, self.init)
 
     def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the membrane's coefficients and the adaptation's in double precision."""
         membrane, rho = super().coefficients(), self.factor(self.leak_of_adaptation)
         h_a, h_b = (1.0 - rho if gain == "1-rho" else float(gain) for gain in (self.a_gain, self.b_gain))
         a, b = self.value("a"), self.value("b")
         return AdLIFCoefficients(membrane, 1.0 - membrane.a, rho, self.q * h_a * a, self.q * h_b * b)
 
     def initial_state(self, x: Tensor) -> AdLIFState:
-        """Return v = 0, w = 0."""
         return AdLIFState(self.rest(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: AdLIFState, coefficients: AdLIFCoefficients) -> tuple[Tensor, AdLIFState]:
-        """Return the spikes of one step and the state after it."""
         k = coefficients
         u = self.integrate(state.v, x, k.membrane) - k.pull * state.w
         s = self._spike(u, k.membrane)
@@ -186,7 +183,6 @@ class AdLIF(Adaptive):
         return s, AdLIFState(v, k.rho * state.w + (k.a * seen + k.b * s))
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold, reset and adaptation in words."""
         own = super().dialect()
         seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
         words = {**own.words, "adaptation": f"w, by {number_text(self.a)} {seen} + {number_text(self.b)} s"}

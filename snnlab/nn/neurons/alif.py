@@ -112,7 +112,6 @@ class ALIF(AdaptiveThreshold):
         self.start(learn, in_shape)
 
     def coefficients(self) -> ThresholdCoefficients:
-        """Return the membrane's coefficients and the threshold's."""
         k = super().coefficients()
         if self.adapts is None:
             return k
@@ -120,11 +119,9 @@ class ALIF(AdaptiveThreshold):
         return k._replace(adaptation=torch.where(self.adapts, adaptation, 0.0))
 
     def initial_state(self, x: Tensor) -> ALIFState:
-        """Return v = v_leak, w = 0."""
         return ALIFState(self.rest(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: ALIFState, coefficients: ThresholdCoefficients) -> tuple[Tensor, ALIFState]:
-        """Return the spikes of one step and the state after it."""
         k = coefficients
         u = self.integrate(state.v, x, k.membrane)
         threshold = k.adaptation * state.w + k.membrane.v_threshold
@@ -133,7 +130,6 @@ class ALIF(AdaptiveThreshold):
         return s, ALIFState(v, k.rho * state.w + s)
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold and reset in words."""
         own = super().dialect()
         whose = "" if self.adaptive is None else f" (the last {self.adaptive})"
         words = {**own.words, "threshold": f"{own.words['threshold']} + {number_text(self.adaptation)} w{whose}"}

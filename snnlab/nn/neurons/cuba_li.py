@@ -57,7 +57,6 @@ class CubaLI(Synaptic):
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> CubaLIState:
-        """Return v = v_leak, i = 0."""
         return CubaLIState(self.rest(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: CubaLIState, coefficients: Coefficients) -> tuple[Tensor, CubaLIState]:

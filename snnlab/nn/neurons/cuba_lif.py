@@ -77,11 +77,9 @@ class CubaLIF(Synaptic, SpikingMembrane):
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
-        """Return v = v_leak, i = 0."""
         return CubaLIFState(self.rest(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: CubaLIFState, coefficients: Coefficients) -> tuple[Tensor, CubaLIFState]:
-        """Return the spikes of one step and the state after it."""
         j = self.current(state.i, x, coefficients)
         s, v = self.fire(state.v, j, coefficients)
         return s, CubaLIFState(v, j)

@@ -34,7 +34,6 @@ class IAF(SpikingMembrane):
             which is 0 where `reset` is not `value`.
         input_gain: g, a number.
         learn: What training changes: `[v_threshold]`, and v_reset where `reset` is `value`.
-        in_shape: See `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
@@ -79,14 +78,12 @@ class IAF(SpikingMembrane):
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> IAFState:
-        """Return v = v_init."""
         v_init = self.v_init
         if isinstance(v_init, str):
             return IAFState(potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
         return IAFState(potential(v_init, x))
 
     def step(self, x: Tensor, state: IAFState, coefficients: Coefficients) -> tuple[Tensor, IAFState]:
-        """Return the spikes of one step and the state after it."""
         s, v = self.fire(state.v, x, coefficients)
         return s, IAFState(v)
 

@@ -110,11 +110,9 @@ class LavaCuba(Neuron):
         return Coefficients(_kept(self.leak_of_membrane), _kept(self.leak_of_synapse))
 
     def initial_state(self, x: Tensor) -> LavaCubaState:
-        """Return v = 0, i = 0."""
         return LavaCubaState(torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: LavaCubaState, coefficients: Coefficients) -> tuple[Tensor, LavaCubaState]:
-        """Return the spikes of one step and the state after it."""
         scale = self.scale * STATE_BITS
         i = integrate(state.i, x, coefficients.i, scale)
         u = integrate(state.v, i, coefficients.v, scale)
@@ -130,7 +128,6 @@ class LavaCuba(Neuron):
         ]
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold, reset and arithmetic in words."""
         words = {
             "gain": "1",
             "threshold": f"u > {self.v_threshold:g}",

@@ -48,7 +48,6 @@ class LI(LeakyMembrane):
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LIState:
-        """Return v = v_leak."""
         return LIState(self.rest(x))
 
     def step(self, x: Tensor, state: LIState, coefficients: Coefficients) -> tuple[Tensor, LIState]:

@@ -71,10 +71,8 @@ class LIF(SpikingMembrane):
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LIFState:
-        """Return v = v_leak."""
         return LIFState(self.rest(x))
 
     def step(self, x: Tensor, state: LIFState, coefficients: Coefficients) -> tuple[Tensor, LIFState]:
-        """Return the spikes of one step and the state after it."""
         s, v = self.fire(state.v, x, coefficients)
         return s, LIFState(v)

@@ -101,13 +101,11 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         self.start(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LSNNState:
-        """Return v = v_leak, i = 0, b = v_threshold."""
         b = self.value("v_threshold")
         at_rest = b.to(x.dtype).expand_as(x) if isinstance(b, Tensor) else torch.full_like(x, b)
         return LSNNState(self.rest(x), torch.zeros_like(x), at_rest)
 
     def step(self, x: Tensor, state: LSNNState, coefficients: ThresholdCoefficients) -> tuple[Tensor, LSNNState]:
-        """Return the spikes of one step and the state after it."""
         k = coefficients
         u = self.integrate(state.v, state.i, k.membrane)
         b = state.b + k.relaxation * (k.membrane.v_threshold - state.b)
@@ -117,7 +115,6 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         return s, LSNNState(v, self.current(state.i, x, k.membrane), risen)
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold, reset and synapse in words."""
         own = super().dialect()
         words = {
             **own.words,

@@ -17,7 +17,7 @@ from torch import Tensor
 from snnlab.kernels.reference import unroll
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.surrogate import Surrogate
-from snnlab.nn.surrogate.watching import watching
+from snnlab.nn.surrogate.spike import watching
 from snnlab.nn.temporal import ASIDE, Counts
 
 

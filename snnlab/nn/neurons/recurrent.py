@@ -244,13 +244,11 @@ class Recurrent(Neuron):
         return self.neuron.coefficients(), self.feedback.weights()
 
     def initial_state(self, x: Tensor) -> RecurrentState:
-        """Return the neurons at rest, and no output before the first."""
         return RecurrentState(torch.zeros_like(x), self.neuron.initial_state(x))
 
     def step(
         self, x: Tensor, state: RecurrentState, coefficients: tuple[Any, Weights]
     ) -> tuple[Tensor, RecurrentState]:
-        """Return the neurons' output of one step, and the state after it."""
         own, weights = coefficients
         y, after = self.neuron.step(x + self.feedback(state.s, weights), state.neuron, own)
         return y, RecurrentState(y, after)
@@ -290,11 +288,9 @@ class Recurrent(Neuron):
         return function.kernel_for(self.neuron.step, x, state.neuron, k, backend=backend_of(self.neuron), grad=grad)
 
     def constants(self) -> list[Constant]:
-        """Return the neurons' time constants."""
         return self.neuron.constants()
 
     def dialect(self) -> Dialect:
-        """Return the neurons' dialect, and the feedback."""
         own = self.neuron.dialect()
         size = "x".join(map(str, self.feedback.weight.shape[2:]))
         kind = f"{size} convolution" if size else "dense"

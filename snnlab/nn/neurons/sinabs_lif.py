@@ -16,7 +16,7 @@ from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
 from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
-from snnlab.nn.surrogate.watching import tell
+from snnlab.nn.surrogate.spike import tell
 
 InputGain = float | Literal["1-a"]
 
@@ -54,7 +54,6 @@ class SinabsLIF(LeakyMembrane):
         input_gain: g: `1-a`, Sinabs' norm_input, or a number, 1 without it.
         surrogate: A `Surrogate`, or its YAML node; Sinabs' `{type: exponential, grad_width: 0.5}` where not given.
         learn: What training changes: `[tau_mem, tau_syn]`, or the factors that were given in their place.
-        in_shape: See `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `SinabsLIFState(v, i)`, each `[B, ...]`; returns whole numbers of spikes >= 0,
@@ -107,16 +106,13 @@ class SinabsLIF(LeakyMembrane):
         return {leak.given: (leak.start(), leak.range()) for leak in leaks}
 
     def coefficients(self) -> Coefficients:
-        """Return the membrane's coefficients, b and the threshold."""
         b = 0.0 if self.leak_of_synapse is None else self.factor(self.leak_of_synapse)
         return super().coefficients()._replace(b=b, v_threshold=self.v_threshold)
 
     def initial_state(self, x: Tensor) -> SinabsLIFState:
-        """Return v = 0, i = 0."""
         return SinabsLIFState(torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: SinabsLIFState, coefficients: Coefficients) -> tuple[Tensor, SinabsLIFState]:
-        """Return the spikes of one step and the state after it."""
         if self.leak_of_synapse is None:
             j, i = x, state.i
         else:
@@ -130,11 +126,9 @@ class SinabsLIF(LeakyMembrane):
         return s, SinabsLIFState(v, i)
 
     def decays(self) -> list[Leak]:
-        """Return those of membrane and synapse."""
         return [*super().decays(), *([] if self.leak_of_synapse is None else [self.leak_of_synapse])]
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold, reset, bound and synapse in words."""
         own = super().dialect()
         words = {
             **own.words,

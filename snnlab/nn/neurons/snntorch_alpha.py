@@ -104,20 +104,17 @@ class SnntorchAlpha(Neuron):
             raise ValueError(f"alpha must be above beta, got alpha {above:g} and beta {below:g}")
 
     def coefficients(self) -> Coefficients:
-        """Return alpha, beta and tau in double precision."""
         alpha, beta = (leak.per_step() for leak in self.leaks)
         # Without an inhibitory current to remember, tau is at its limit.
         tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
         return Coefficients(alpha, beta, tau)
 
     def initial_state(self, x: Tensor) -> SnntorchAlphaState:
-        """Return all at 0."""
         return SnntorchAlphaState(*(torch.zeros_like(x) for _ in range(3)))
 
     def step(
         self, x: Tensor, state: SnntorchAlphaState, coefficients: Coefficients
     ) -> tuple[Tensor, SnntorchAlphaState]:
-        """Return the spikes of one step and the state after it."""
         k = coefficients
         i_exc, i_inh = k.alpha * state.i_exc + x, k.beta * state.i_inh - x
         integrated = SnntorchAlphaState(k.tau * (i_exc + i_inh), i_exc, i_inh)
@@ -126,11 +123,9 @@ class SnntorchAlpha(Neuron):
         return s, after
 
     def constants(self) -> list[Constant]:
-        """Return the time constants of the two currents."""
         return [leak.constant() for leak in self.leaks]
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold and reset in words."""
         resets = {"subtract": f"excitatory - {self.v_threshold:g}", "value": "to 0", "none": "none"}
         words = {
             "gain": f"{self.coefficients().tau:.4g}",

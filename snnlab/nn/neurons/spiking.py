@@ -41,7 +41,6 @@ class SpikingMembrane(LeakyMembrane):
         value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
 
     Args:
-        dt: See `LeakyMembrane`, as `tau_mem`, `beta`, `v_leak`, `decay`, `input_gain` and `learn`.
         v_threshold: Firing threshold, dimensionless, > 0.
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
@@ -104,7 +103,6 @@ class SpikingMembrane(LeakyMembrane):
         return own | levels
 
     def coefficients(self) -> Coefficients:
-        """Return the membrane's coefficients, threshold and reset."""
         own, v_threshold = super().coefficients(), self.value("v_threshold")
         r = average_left(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
         return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
@@ -123,7 +121,6 @@ class SpikingMembrane(LeakyMembrane):
         return self._spike(u, k), u
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold and reset in words."""
         own = super().dialect()
         threshold, reset = number_text(self.v_threshold), number_text(self.v_reset)
         resets = {"subtract": f"subtract {threshold}", "value": f"to {reset}", "none": "none"}

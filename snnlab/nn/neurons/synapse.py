@@ -53,7 +53,6 @@ class Synaptic(LeakyMembrane):
         self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Range]]:
-        """Return what can be learned."""
         leak = self.leak_of_synapse
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 
@@ -69,11 +68,9 @@ class Synaptic(LeakyMembrane):
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
 
     def decays(self) -> list[Leak]:
-        """Return those of membrane and synapse."""
         return [*super().decays(), self.leak_of_synapse]
 
     def dialect(self) -> Dialect:
-        """Return gain, threshold, reset and synapse in words."""
         own = super().dialect()
         words = {**own.words, "synapse": self.synapse.replace("_", " ")}
         if self.input_gain == "average" or own.drive_power is None:

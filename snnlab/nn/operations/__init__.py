@@ -2,6 +2,6 @@
 
 from snnlab.nn.operations.counting import Operations as Operations
 from snnlab.nn.operations.counting import Totals as Totals
+from snnlab.nn.operations.counting import connection_sparsity as connection_sparsity
 from snnlab.nn.operations.counting import counted as counted
-from snnlab.nn.operations.size import connection_sparsity as connection_sparsity
-from snnlab.nn.operations.size import footprint_bytes as footprint_bytes
+from snnlab.nn.operations.counting import footprint_bytes as footprint_bytes

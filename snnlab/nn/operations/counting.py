@@ -5,7 +5,11 @@ is an accumulate (AC) where the layer's whole input of that sample and step is 0
 (MAC). Dense operations count every weight and every input. Biases and what padding adds count nothing. Counted is what
 goes into each layer, so the numbers do not depend on what is fused; steps past a sample's length count nothing.
 
-Axes: T steps, B samples, P cells of one sample's input at one step.
+The operations of a layer are a sum over its input's cells, each times the weights that it meets: those that are not 0
+for the effective ones, all of them for the dense ones. How often a cell is other than 0 is counted apart for steps of
+spikes and for others.
+
+Axes: T steps, B samples, N steps of samples, P cells of one sample's input at one step.
 
 Source: Yik et al., The NeuroBench framework for benchmarking neuromorphic computing, Nature Communications 2025.
 """
@@ -14,20 +18,118 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from snnlab.compat import ConvNd
+from snnlab.compat import ConvNd, ConvTransposeNd, convolve
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.recurrent import Recurrent
-from snnlab.nn.operations.cells import BINARY, GRADED, cells_seen
-from snnlab.nn.operations.reach import Connection, Reach, reach
+from snnlab.nn.neurons.recurrent import Feedback, Recurrent, Weights
 from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, watched
 from snnlab.nn.summary import has_weights
 from snnlab.nn.temporal import OWN, Counts, valid_steps
+from snnlab.threads import share
+
+Connection = nn.Linear | ConvNd | nn.RNNBase | Feedback
+
+_TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+
+
+class Reach(NamedTuple):
+    """What one sample's input of one step meets.
+
+    Attributes:
+        effective: Weights other than 0 that each cell meets, in the shape of the input.
+        dense: All weights that all cells meet.
+        within: Weights other than 0 that meet what the layer itself remembers, as the gates of a GRU do.
+    """
+
+    effective: Tensor
+    dense: int
+    within: int = 0
+
+
+def reach(layer: Connection, shape: torch.Size) -> Reach:
+    """Return how many weights the cells of an input meet.
+
+    Args:
+        layer: A layer with weights.
+        shape: Shape of its input, of one sample at one step.
+    """
+    if isinstance(layer, nn.RNNBase):
+        return _of_recurrent(layer, shape)
+    with torch.inference_mode(False), torch.autocast(layer.weight.device.type, enabled=False):
+        weight = (layer.weights() if isinstance(layer, Feedback) else layer).weight.detach()
+        # Double precision: sums of whole numbers stay whole far beyond what a layer has.
+        there = (weight != 0).double()
+        return Reach(_met(layer, there, shape), round(_met(layer, torch.ones_like(there), shape).sum().item()))
+
+
+def _met(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: torch.Size) -> Tensor:
+    """Return for each cell the sum of the weights that it meets: the gradient of the summed output."""
+    with torch.enable_grad():
+        x = torch.ones(1, *shape, dtype=weight.dtype, device=weight.device, requires_grad=True)
+        (found,) = torch.autograd.grad(_apply(layer, x, weight).sum(), x)
+    return found[0]
+
+
+def _apply(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
+    if isinstance(layer, Feedback):
+        return layer(x, Weights(weight, None))
+    if isinstance(layer, ConvTransposeNd):
+        settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        return _TRANSPOSED[weight.dim() - 2](x, weight, None, *settings)  # type: ignore[arg-type]
+    if isinstance(layer, ConvNd):
+        return convolve(layer, x, weight)
+    return functional.linear(x, weight)
+
+
+def _of_recurrent(layer: nn.RNNBase, shape: torch.Size) -> Reach:
+    matrices = {name: part.detach() for name, part in layer.named_parameters() if part.dim() == 2}
+    first = matrices.pop("weight_ih_l0")
+    effective = (first != 0).sum(0, dtype=torch.float64).expand(shape)
+    dense = first.numel() * shape[:-1].numel()
+    rest = sum(part.numel() for part in matrices.values()), sum(int((m != 0).sum()) for m in matrices.values())
+    return Reach(effective, dense + rest[0], rest[1])
+
+
+GRADED, BINARY = 0, 1
+
+
+def cells_seen(x: Tensor, valid: Tensor) -> Tensor:
+    """Return how often each cell is other than 0, in steps where some cell is graded, and in those of 0, 1 and -1.
+
+    Args:
+        x: The input.
+        valid: Which steps count.
+
+    Shape:
+        x: `[N, P]`; valid: bool `[N]`; returns `[2, P]`, float64.
+    """
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return _by_torch(x.float(), valid)
+    # Here, because numba takes a second to import, which only who counts should wait for.
+    from snnlab.nn.operations.numba_cells import count
+
+    parts = min(torch.get_num_threads(), max(len(x), 1))
+    cells = np.zeros((parts, 2, x.shape[1]), np.int32)
+    run = partial(count, x.detach().contiguous().numpy(), valid.numpy(), cells)
+    share(run, parts, x.numel())
+    return torch.from_numpy(cells.sum(0, dtype=np.float64))
+
+
+def _by_torch(x: Tensor, valid: Tensor) -> Tensor:
+    there = (x != 0).float()
+    graded = (x.abs() != there).any(1)
+    kinds = torch.stack([valid & graded, valid & ~graded]).float()
+    with torch.autocast(x.device.type, enabled=False):
+        return (kinds @ there).double()  # whole numbers below 2^24: exact
+
 
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
 
@@ -181,3 +283,28 @@ def _valid(lengths: Tensor | None, x: Tensor) -> Tensor:
     """Return which steps of which samples count, `[T, B]`."""
     valid = valid_steps(lengths, x.shape[0], x)
     return x.new_ones(x.shape[:2], dtype=torch.bool) if valid is None else valid.flatten(1)
+
+
+def footprint_bytes(network: nn.Module) -> int:
+    """Return the bytes of all parameters and buffers."""
+    return sum(part.numel() * part.element_size() for part in (*network.parameters(), *network.buffers()))
+
+
+def connection_sparsity(network: nn.Module) -> float:
+    """Return which part of the weights is 0; biases, norms and neurons' constants are no connections.
+
+    A network without weights has a sparsity of 0.
+    """
+    weights = list(_weights(network))
+    of_all = sum(weight.numel() for weight in weights)
+    return sum(int((weight == 0).sum()) for weight in weights) / of_all if of_all else 0.0
+
+
+def _weights(network: nn.Module) -> Iterator[Tensor]:
+    for module in network.modules():
+        if isinstance(module, Feedback):
+            yield module.weights().weight.detach()
+        elif isinstance(module, nn.Linear | ConvNd):
+            yield module.weight.detach()
+        elif isinstance(module, nn.RNNBase):
+            yield from (part.detach() for part in module.parameters() if part.dim() == 2)

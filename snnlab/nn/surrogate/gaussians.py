@@ -24,8 +24,6 @@ class Gaussian(LibrarySurrogate):
         ds/du = scale * alpha / sqrt(pi) * exp(-(alpha * x)^2)
 
     Args:
-        width: See `LibrarySurrogate`, as `height`.
-        height: See `LibrarySurrogate`.
         sigma: Standard deviation in units of u, in place of width and height.
         alpha: SpikingJelly's parameter, 1 / (sqrt(2) sigma), in place of width and height.
         scale: The area under the bell, beside sigma or alpha; 1 where it is not given.
@@ -86,8 +84,6 @@ class MultiGaussian(LibrarySurrogate):
     MultiGaussian(sigma, h, s, grad_scale) is this with scale for grad_scale.
 
     Args:
-        width: See `LibrarySurrogate`, as `height`.
-        height: See `LibrarySurrogate`.
         sigma: Standard deviation of the central Gaussian in units of u, in place of width and height.
         scale: A factor, beside sigma; 1 where it is not given.
         h: Weight of the lobes, >= 0.

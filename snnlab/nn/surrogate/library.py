@@ -47,8 +47,6 @@ class AlphaSurrogate(LibrarySurrogate):
     """A bell that the libraries give by one number, alpha.
 
     Args:
-        width: See `LibrarySurrogate`, as `height`.
-        height: See `LibrarySurrogate`.
         alpha: The libraries' parameter, in place of width and height.
     """
 
@@ -60,8 +58,6 @@ class SlopeSurrogate(LibrarySurrogate):
     """A bell that the libraries give by one number, which snnTorch calls slope and the others alpha.
 
     Args:
-        width: See `LibrarySurrogate`, as `height`.
-        height: See `LibrarySurrogate`.
         alpha: The libraries' parameter, in place of width and height.
         slope: snnTorch's word for alpha.
     """

@@ -74,8 +74,6 @@ class Exponential(LibrarySurrogate):
     lava-dl's CUBA makes tau = 100 * tau_grad * threshold and scale = scale_grad / 10.
 
     Args:
-        width: See `LibrarySurrogate`, as `height`.
-        height: See `LibrarySurrogate`.
         alpha: Parameter of SE-adLIF and SpikingJelly, in place of width and height.
         tau: lava-dl's tau_rho, in units of u, in place of width and height.
         scale: The area under the bell, beside alpha or tau; 1 where it is not given.

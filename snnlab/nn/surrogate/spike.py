@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from torch import Tensor
 
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.surrogate.base import Surrogate
-from snnlab.nn.surrogate.watching import tell
+
+Watcher = Callable[[Tensor, Surrogate, float | Tensor], None]
+
+_watchers: list[Watcher] = []
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Let a function see u - v_threshold, the surrogate and v_threshold at every spike of the plain loop."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
+def tell(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
+    """Show whoever watches the membranes of one step."""
+    for watcher in _watchers:
+        watcher(distance, surrogate, v_threshold)
 
 
 def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *, strict: bool = False) -> Tensor:

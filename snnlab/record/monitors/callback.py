@@ -140,9 +140,6 @@ def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | No
     put back.
 
     Args:
-        trainer: What trains it.
-        module: The network and its loss.
-        batch: The recordings.
         dt: Length of a step, ms, or None.
 
     Returns None, and says why, for a network that cannot be copied, or run by one of several processes alone.

@@ -25,12 +25,10 @@ class Seen(NamedTuple):
     """One recording, and what a network makes of it.
 
     Args:
-        events: The recording.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         duration_ms: Length of the window, ms.
         dt: Length of a step, ms, or None.
         target: The right class; or the right values, or the right label at each step, -100 where there is none.
-        y: The network's output.
         answers: The answer at each step from what was seen until then; of values, those.
         spikes: Spikes of each spiking layer.
         membranes: Membranes of those of them that have one.

@@ -296,7 +296,7 @@ def draw_errors(errors: Mapping[str, Sequence[float]], dt: float | None) -> Figu
 
 # Thresholds whose numbers stand beside their dots: more would lie on each other.
 _NAMED = (0.5, 0.8, 0.99)
-_RIGHT = 0.85
+_FLAT = 0.85  # from where on the curve is flat, part of the largest x
 
 
 def draw_anytime(rows: Sequence[Row], clock: Clock, chosen: Row | None = None) -> Figure:
@@ -331,7 +331,7 @@ def _curve(ax: Axes, rows: Sequence[Row], x: Sequence[float], chosen_x: float | 
     for row, at, height in zip(rows, x, y, strict=True):
         if row.threshold in _NAMED:
             # At the right end the curve is flat and has room above it, and none beside it.
-            place, side = ((2, 4), "right") if at > _RIGHT * max(x) else ((4, -9), "left")
+            place, side = ((2, 4), "right") if at > _FLAT * max(x) else ((4, -9), "left")
             ax.annotate(
                 f"{row.threshold:g}",
                 (at, height),

@@ -155,10 +155,8 @@ def see(
 
     Args:
         data: The event data module; the room it lives in is not one that this one may import.
-        network: The network.
         loss: What reads its outputs out.
         index: The recording's place in the store; of windows, the first of it is taken.
-        device: Where the network is.
         context: In what the network is run, such as a precision.
     """
     from snnlab.record.pictures import Seen

@@ -15,9 +15,6 @@ def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, propo
     """Draw the loss over the learning rate with which the step behind it was made.
 
     Args:
-        rates: Learning rates.
-        losses: Losses.
-        smooth: Losses, smoothed.
         proposed: The rate that is proposed, or None.
         name: What was trained.
 
@@ -44,7 +41,6 @@ def draw_speeds(sizes: Sequence[int], speeds: Sequence[float], proposed: int, na
     """Draw recordings a second over the batch size.
 
     Args:
-        sizes: Batch sizes.
         speeds: Recordings a second with each.
         proposed: The size that is proposed.
         name: What was trained.

@@ -22,7 +22,6 @@ class Cells(NamedTuple):
     """Equal parts of an image's axis.
 
     Args:
-        number: How many.
         size: Of each, px or ms.
         start: Where the first begins, px or ms: pixel 0 begins at -0.5.
         stop: Where the axis ends, px or ms.
@@ -59,7 +58,6 @@ class Window(NamedTuple):
 
     Args:
         t: Time, ms.
-        x: Column.
         y: Row, or None.
         on: Which events are ON; all, where the polarities are one.
 
@@ -142,7 +140,6 @@ def draw_events(events: Events, sensor_size: SensorSize, duration_ms: float, nam
     """Draw the events of the window as an image for each polarity; both in one would hide each other.
 
     Args:
-        events: The recording.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are one.
         duration_ms: Length of the window, ms.
         name: What the recording is called.
@@ -180,7 +177,6 @@ def draw_event_times(events: Events, sensor_size: SensorSize, duration_ms: float
     """Draw the columns, and the rows, of the events over time, and their number per ms.
 
     Args:
-        events: The recording.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are one.
         duration_ms: Length of the window, ms.
         name: What the recording is called.
@@ -228,7 +224,6 @@ def draw_classes(store: Store, targets: Sequence[int], names: Sequence[str], dur
     """Draw the events of each class; over time, where the sensor has no rows.
 
     Args:
-        store: The packed recordings.
         targets: The classes, of which those without recordings are not drawn.
         names: What they are called.
         duration_ms: Length of the window, ms.

@@ -132,7 +132,6 @@ def log_axis(ax: Axes, values: Sequence[float]) -> None:
     """Make the x axis logarithmic, with numbers that do not run into each other.
 
     Args:
-        ax: The axes.
         values: What stands on it, > 0.
     """
     ax.set_xscale("log")

@@ -102,11 +102,7 @@ def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | No
 
 
 def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield for each quantity what it is, with its unit, and its columns with the names of their layers.
-
-    Args:
-        columns: Those of `metrics.csv`.
-    """
+    """Yield for each quantity what it is, with its unit, and its columns with the names of their layers."""
     found: dict[str, list[tuple[str, str]]] = {}
     for column, quantity, layer in _learned(columns):
         found.setdefault(_words(quantity), []).append((column, layer))
@@ -114,11 +110,7 @@ def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str,
 
 
 def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield for each quantity of each layer the layer, what it is, its value, and the least and the most of it.
-
-    Args:
-        metrics: Those of a result.
-    """
+    """Yield for each quantity of each layer the layer, what it is, its value, and the least and the most of it."""
     for name, quantity, layer in _learned(metrics):
         ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _ENDS]
         spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)

@@ -12,14 +12,13 @@ import numpy as np
 
 from snnlab.record.anytime import Clock, answered, anytime
 from snnlab.record.evaluation import findings
-from snnlab.record.marks import limits, marks
 from snnlab.record.pictures.answers import draw_anytime, draw_findings
 from snnlab.record.pictures.style import default_style
 from snnlab.record.report.curves import draw_curves, learned_rows
 from snnlab.record.report.page import Page, Picture
 from snnlab.record.run_folder import CONFIG, METRICS, PREDICTIONS
 from snnlab.record.run_reading import Recorded
-from snnlab.record.runs_table import flat
+from snnlab.record.runs_table import flat, limits, marks
 
 _STAGES = {"test": "test", "val": "validation"}
 _FINDINGS = {"confusion": "answers by class", "accuracy_over_time": "accuracy against time"}
@@ -44,9 +43,6 @@ def run_page(
     """Return the page of a run.
 
     Args:
-        recorded: The run.
-        config: Its configuration.
-        defaults: The configuration of `snnlab train` without any override.
         names: What its classes are called.
         when: What a step is.
     """

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from snnlab.record.grid import SEED, Grid, grouped, read_grid, table
 from snnlab.record.groups import differing
-from snnlab.record.metric_text import metric_text
 from snnlab.record.report.page import Page, Picture
 from snnlab.record.report.scores import Point, draw_costs, draw_swept
 from snnlab.record.runs_table import OWN, Line
 from snnlab.record.suite.figures import Spread
+from snnlab.record.tables import metric_text
 
 _METRICS = ("val/accuracy", "val/loss", "test/accuracy", "val/spikes_per_sample", "params")
 _COSTS = (("val/spikes_per_sample", "spikes a validation sample"), ("params", "parameters"))
@@ -23,7 +23,6 @@ def runs_page(root: Path, lines: Sequence[Line]) -> Page:
 
     Args:
         root: The folder.
-        lines: The runs.
     """
     grid = read_grid(root)
     settings = _settings(lines, grid)

@@ -15,7 +15,6 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
     """Return the page of a suite.
 
     Args:
-        suite: All that its tables hold.
         folder: Where it lies, for commands.
     """
     rows = [row for part in suite.parts for row in part.rows]

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from snnlab.record.metric_text import metric_text
 from snnlab.record.report.page import Page, Picture
 from snnlab.record.runs_table import flat
-from snnlab.record.tables import Table
+from snnlab.record.tables import Table, metric_text
 
 # Pictures by the first word of their files' names, in the order in which they are looked at.
 _PICTURES = {
     "importance": "what it depends on",
     "pareto": "the front between the objectives",
     "slice": "over each setting",
-    "parallel": "each trial as a line",
+    "parallel": "each trial as a line",  # of older searches
 }
 
 
@@ -90,7 +89,6 @@ def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
 
 
 def _pictures(search: Search) -> Iterator[Picture]:
-    """Yield the pictures in their order, each with its words."""
     kinds = list(_PICTURES)
     known = [(name.partition("_"), picture) for name, picture in search.pictures if name.partition("_")[0] in kinds]
     for (kind, _, objective), picture in sorted(known, key=lambda one: kinds.index(one[0][0])):

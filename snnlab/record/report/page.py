@@ -24,7 +24,6 @@ class Page(NamedTuple):
 
     Attributes:
         template: Its file in `templates`.
-        title: Its name.
         subtitle: A line below.
         pictures: By section.
         values: What else the template names.

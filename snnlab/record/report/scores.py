@@ -33,14 +33,7 @@ _SWEPT = ("val/accuracy", "val/loss", "test/accuracy")
 
 
 class Point(NamedTuple):
-    """A way of training, or a run, in a picture.
-
-    Attributes:
-        name: What stands beside it.
-        baseline: Whether it is one.
-        cost: What it costs.
-        score: How good it is.
-    """
+    """A way of training, or a run, in a picture."""
 
     name: str
     baseline: bool
@@ -52,7 +45,6 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
     """Draw scores against costs, with 95 % intervals; a line joins those that none is better than at less.
 
     Args:
-        points: The ways of training.
         cost: What the cost is.
         score: What the score is, in percent.
 

@@ -31,7 +31,6 @@ class Spread(NamedTuple):
 
     Attributes:
         n: How many there are.
-        mean: Their mean.
         sd: Their standard deviation, with n - 1; None where there is but one.
         low: Lower end of the mean's 95 % interval; None likewise.
         high: Its upper end.
@@ -86,7 +85,6 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
     """Return the figures of a run that was tested, by key; what was not recorded is left out.
 
     Args:
-        cell: The run.
         energy: Constants of the energy estimate.
         best_on_test: Whether the best epoch on the test recordings is wanted, which is no result.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snnlab.errors import listing
 from snnlab.record.groups import grouped
-from snnlab.record.marks import is_limit
+from snnlab.record.runs_table import is_limit
 from snnlab.record.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 from snnlab.record.suite.figures import short_number
 from snnlab.record.suite.reading import Cell, Read, steps_of
@@ -61,7 +61,6 @@ def protocol(read: Read, rows: Sequence[Row]) -> list[Clause]:
 
     Args:
         read: What the rows were made from.
-        rows: The rows.
     """
     several = len(rows) > 1
     differs = "; ".join(f"{row.arm}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
@@ -85,7 +84,6 @@ def flags(read: Read, dataset: str, cells: Sequence[Cell], peers: Sequence[Cell]
 
     Args:
         read: What the table is made from.
-        dataset: The dataset.
         cells: The arm's runs, one a seed.
         peers: All runs of the dataset that were tested.
         twice: Seeds of which there are several runs.

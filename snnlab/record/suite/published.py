@@ -17,9 +17,7 @@ class Published(NamedTuple):
     """A published figure.
 
     Attributes:
-        name: What it is called.
         accuracy: Test accuracy, 0 to 1.
-        architecture: The network.
         steps: Number of steps T.
         params: Number of trainable numbers.
         protocol: How it was found, in words.

@@ -31,10 +31,6 @@ class Cell:
     """One training of a suite: what was to be done, and what there is.
 
     Attributes:
-        dataset: The dataset's name.
-        arm: The arm's name.
-        seed: The seed.
-        folder: The run's folder.
         status: completed, failed, interrupted, missing, running or damaged.
         run: What it recorded; None where that is nothing that can be used.
         error: Why there is nothing, or None.
@@ -86,8 +82,6 @@ class Read:
     """All that a table is made of.
 
     Attributes:
-        name: What it is called.
-        cells: The trainings.
         arms: The arms by name, in order.
         command: The command that made it, or None.
         energy: Constants of the energy estimate.
@@ -134,11 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return the steps of a recording or a window, None where a configuration does not say.
-
-    Args:
-        config: See `read_config`.
-    """
+    """Return the steps of a recording or a window, None where a configuration does not say."""
     duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
     if dt is not None and duration is not None:
         return round(float(duration) / float(dt))

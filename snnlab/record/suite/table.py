@@ -31,8 +31,6 @@ class Row:
     """An arm on a dataset.
 
     Attributes:
-        dataset: The dataset's name.
-        arm: The arm's name.
         role: arm or baseline.
         seeds: Of the runs that were completed and tested.
         asked: How many runs there were to be.
@@ -85,7 +83,6 @@ class Neighbours(NamedTuple):
         better: The arm above.
         worse: The arm below.
         told: Whether they can be told apart; None where they cannot be compared.
-        said: In words.
     """
 
     better: str
@@ -98,7 +95,6 @@ class Part(NamedTuple):
     """What there is of one dataset.
 
     Attributes:
-        dataset: Its name.
         rows: The arms, the best first.
         neighbours: Each row against the one below it.
         published: Figures of others, which are not ranked.
@@ -123,8 +119,6 @@ class SuiteTable(NamedTuple):
     """All datasets of a suite, or of a folder of runs.
 
     Attributes:
-        name: What it is called.
-        parts: The datasets.
         controls: {name, dataset, arm, passed, said} each.
         energy: Constants of the energy estimate.
         problems: What could not be read or shown, a line each.
@@ -165,7 +159,6 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
     """Read a suite's folder, or a plain folder of runs, which are grouped over all settings but the seed.
 
     Args:
-        folder: The folder.
         best_on_test: Whether the best epoch on the test recordings is wanted beside the results, which it is none of.
 
     Raises:
@@ -226,7 +219,11 @@ def _compared(rows: Sequence[Row], looks: Looks) -> tuple[list[Neighbours], list
     """
     arms = {row.arm: row.answers for row in rows if "test_accuracy" in row.values}
     comparable = [arm for arm in arms.values() if isinstance(arm, Answers)]
-    found = {(each.one.name, each.other.name): each for each in verdicts(comparable, _same_test, looks)}
+
+    def same_test(one: Answers, other: Answers) -> bool:
+        return one.data == other.data and np.array_equal(one.recordings, other.recordings)
+
+    found = {(each.one.name, each.other.name): each for each in verdicts(comparable, same_test, looks)}
 
     def said(pair: tuple[str, str]) -> Neighbours:
         if (verdict := found.get(pair)) is not None:
@@ -250,7 +247,3 @@ def _times_shown(looks: Sequence[Mapping[str, int]], one: Answers, other: Answer
     earlier = {(seeds.get(one.name, 0), seeds.get(other.name, 0)) for seeds in looks}
     with_verdict = {pair for pair in earlier if min(pair) >= MIN_SEEDS}
     return len(with_verdict | {(len(one.seeds), len(other.seeds))})
-
-
-def _same_test(one: Answers, other: Answers) -> bool:
-    return one.data == other.data and np.array_equal(one.recordings, other.recordings)

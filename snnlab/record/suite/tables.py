@@ -69,7 +69,6 @@ def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
 
     Args:
         folder: A suite's folder, or a plain folder of runs.
-        best_on_test: See `read_table`.
 
     Raises:
         RecordError: if there is nothing in it that can be read, or it cannot be written.
@@ -105,8 +104,6 @@ def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, f
     """Return tables of chosen columns, and below them how their figures came about and what flags a row.
 
     Args:
-        found: All there is.
-        columns: What is shown.
         by_dataset: Whether datasets are columns of one table; else each has its own.
         form: One of `FORMS`.
     """

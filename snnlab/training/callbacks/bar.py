@@ -67,7 +67,6 @@ class Bar(ProgressBar):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Go on."""
         self._training = True
         self._advance(1.0)
 
@@ -80,7 +79,6 @@ class Bar(ProgressBar):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Go on."""
         if not trainer.sanity_checking:
             self._advance(_VAL_PART)
 
@@ -92,15 +90,12 @@ class Bar(ProgressBar):
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Go on."""
         self._advance(_VAL_PART)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Take the bar away."""
         self._stop()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the bar away."""
         self._stop()
 
     def _start(self) -> None:

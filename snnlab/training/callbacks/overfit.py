@@ -24,7 +24,6 @@ class OverfitVerdict(L.Callback):
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say it."""
         (share, enough, what), steps = _seen(trainer), trainer.global_step
         if share >= enough:
             _log.info("overfit: the whole batch is right after %d steps; the network can learn", steps)

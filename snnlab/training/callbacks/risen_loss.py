@@ -50,9 +50,7 @@ class RisenLoss(Checkpoint):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
         return {"first": self.first, "said": self.said}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
         self.first, self.said = state_dict["first"], state_dict["said"]

@@ -84,11 +84,9 @@ class Selection(Checkpoint):
         return path.is_file() and read_checkpoint(path)["epoch"] == self.epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
         return {"epoch": self.epoch, "values": self.values, "key": self._key}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
         key = state_dict["key"]
         self.epoch, self.values = state_dict["epoch"], state_dict["values"]
         self._key = None if key is None else tuple(key)

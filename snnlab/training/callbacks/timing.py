@@ -35,7 +35,6 @@ class Timing(L.Callback):
         self._fit_started = self._epoch_started = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
         self._fit_started = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -58,7 +57,6 @@ class Timing(L.Callback):
         self.training_s += self.epoch_s - before
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock."""
         self.fit_s = time.perf_counter() - self._fit_started
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -72,7 +70,6 @@ class Timing(L.Callback):
         return {"fit_s": self.before_s + so_far, "samples": self.samples, "training_s": self.training_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
         self.before_s, self.samples = state_dict["fit_s"], state_dict["samples"]
         self.training_s = state_dict["training_s"]
 

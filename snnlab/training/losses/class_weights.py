@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.training.losses.contract import Loss, Task
 
 ClassWeight = Sequence[float] | Literal["balanced"] | None
 
@@ -65,3 +66,28 @@ class ClassWeights(nn.Module):
             return each
         # A step without a label has no class; its loss is 0 already.
         return each * self.weights.to(each.dtype)[targets.clamp(min=0)]
+
+
+class ClassWeighted(Loss):
+    """A loss for classes, each with a weight.
+
+    Args:
+        class_weight: See `ClassWeights`.
+
+    Raises:
+        ConfigError: see `ClassWeights`.
+    """
+
+    def __init__(self, class_weight: ClassWeight) -> None:
+        super().__init__()
+        self.class_weights = ClassWeights(class_weight)
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the class of the largest readout up to each step."""
+        return self.running(y).argmax(-1)
+
+    def count_classes(self, counts: Tensor) -> None:
+        self.class_weights.count_classes(counts)

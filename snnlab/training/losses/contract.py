@@ -6,14 +6,17 @@ Axes: T steps, B samples, K outputs: classes, or values.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.temporal import Counts
+from snnlab.nn.temporal import Counts, valid_steps
 from snnlab.registry import Registry
 
 LOSSES = Registry("loss")
@@ -108,3 +111,55 @@ class Loss(Part):
 
 class Regulariser(Part):
     """What a network is kept from while it is trained for something else; a part beside a loss. See `Part`."""
+
+
+def within_lengths(each: Tensor, lengths: Tensor) -> Tensor:
+    """Return `each`, `[T, B, ...]`, with zeros past each sample's end, whatever stood there."""
+    valid = valid_steps(lengths, each.shape[0], each)
+    return each if valid is None else torch.where(valid, each, 0)
+
+
+def mean_over_steps(each: Tensor, lengths: Tensor) -> Tensor:
+    """Return each sample's mean over its valid steps, `[T, B]` to `[B]`."""
+    return within_lengths(each, lengths).sum(0) / lengths
+
+
+def mean_over_samples(each: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean of `each`, `[B]`, times `weight`, `[B]`."""
+    return (each if weight is None else each * weight).mean()
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Put `place` before a ConfigError, which begins with a setting, or before another ValueError."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{place}.{error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:
+    """Return the layers that are named; a block's name stands for all within it.
+
+    Args:
+        layers: Names, or None for all.
+        known: All of them, dotted within blocks.
+        what: What they are, such as `spiking layer`.
+
+    Raises:
+        ConfigError: if there are none, or none of that name.
+    """
+    if not known:
+        raise ConfigError(f"layers: the network has no {what}, so there is nothing to act on")
+    found: dict[str, None] = {}
+    for name in known if layers is None else layers:
+        these = [other for other in known if other == name or other.startswith(f"{name}.")]
+        if not these:
+            hint = did_you_mean(name, known) or f"\n  there are: {listing(known)}"
+            raise ConfigError(f"layers: there is no {what} '{name}'.{hint}")
+        found |= dict.fromkeys(these)
+    if not found:
+        raise ConfigError("layers: names no layer; leave it out for all")
+    return list(found)

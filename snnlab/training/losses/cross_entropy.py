@@ -1,23 +1,31 @@
-"""Cross-entropy of one readout of all steps, or of each step.
+"""Cross-entropy of one readout of all steps, of each step, or of steps with labels of their own.
 
 Axes: T steps, B samples, K classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import Tensor
 from torch.nn import functional
 
 from snnlab.errors import ConfigError, listing
+from snnlab.events.targets import IGNORED
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
-from snnlab.training.losses.naming import named
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted, ClassWeights
+from snnlab.training.losses.contract import (
+    LOSSES,
+    Loss,
+    Task,
+    Valued,
+    located,
+    mean_over_samples,
+    mean_over_steps,
+    within_lengths,
+)
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
@@ -62,14 +70,13 @@ class CrossEntropy(ClassWeighted):
     def bind(self, task: Task) -> None:
         super().bind(task)
         if self.over_time == "first_spike":
-            with named("over_time"):
+            with located("over_time"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
                 require_moments(task.num_steps, "first_spike")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         if self.over_time == "per_step":
             each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:
@@ -80,12 +87,12 @@ class CrossEntropy(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
-        with named("loss.over_time"):
+        with located("loss.over_time"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        with named("loss.over_time"):
+        with located("loss.over_time"):
             return self._so_far(y)
 
 
@@ -102,3 +109,111 @@ def checked_smoothing(part: float) -> float:
     if not 0 <= part < 1:
         raise ConfigError(f"label_smoothing: is a part of each target, 0 <= label_smoothing < 1, got {part:g}")
     return part
+
+
+@LOSSES.register("cross_entropy_steps")
+class StepCrossEntropy(Loss):
+    """Cross-entropy of each labelled step's own output; for `data.targets: steps`.
+
+        loss = mean of w[target] * -log softmax(y[t, b])[target[t, b]] over the labelled steps of all samples
+
+    A recording with more labelled steps weighs more, so that the loss is the same in batches of any size, in any number
+    of processes. With `trainer.accumulate_grad_batches` the parts beside it, `loss.parts`, are weighed so too.
+
+    Args:
+        label_smoothing: Part of each target that is spread over all classes, 0 to 1.
+        class_weight: How much a step of each class counts, a list; null for all alike.
+    """
+
+    takes = ("steps",)
+
+    def __init__(self, label_smoothing: float = 0.0, class_weight: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.label_smoothing = checked_smoothing(label_smoothing)
+        self.class_weights = ClassWeights(class_weight)
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+
+    def labelled(self, targets: Tensor) -> Tensor:
+        return (targets != IGNORED).sum()
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part. Without a labelled step it is 0."""
+        each = functional.cross_entropy(
+            within_lengths(y, lengths).flatten(0, 1),
+            targets.flatten(),
+            reduction="none",
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
+        )
+        each = self.class_weights(each.unflatten(0, targets.shape), targets)
+        each = each if weight is None else each * weight
+        loss = each.sum() / self.labelled(targets).clamp(min=1)
+        return loss, {"cross_entropy_steps": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the output itself, `[T, B, K]`."""
+        return y
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the output itself."""
+        return y
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return each step's largest output."""
+        return y.argmax(-1)
+
+
+@LOSSES.register("tet")
+class TemporalEfficientTraining(ClassWeighted):
+    """Cross-entropy of each step's own output, and how far each output is from a level.
+
+        loss = mean_t [(1 - mix) * w[target] * -log softmax(y[t])[target] + mix * mean_k (y[t, k] - level)^2]
+
+    The readout is the mean over the steps.
+
+    Args:
+        mix: The paper's lambda, from 0 (cross-entropy alone) to below 1; 0.001 for CIFAR10-DVS.
+        level: The paper's phi: what all outputs are drawn to.
+        label_smoothing: Part of each target that is spread over all classes, 0 to 1.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: Deng et al., Temporal Efficient Training, ICLR 2022.
+    """
+
+    def __init__(
+        self,
+        mix: float = 0.0,
+        level: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__(class_weight)
+        if not 0 <= mix < 1:
+            raise ConfigError(f"mix: is a part of the loss, 0 <= mix < 1, got {mix:g}")
+        self.mix, self.level = mix, level
+        self.label_smoothing = checked_smoothing(label_smoothing)
+        self._reduce, self._so_far = REDUCTIONS["mean"]
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        y = within_lengths(y, lengths)
+        each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
+        each = self.class_weights(each, targets)
+        if self.mix:
+            apart = mean_over_steps((y - self.level).square().mean(-1), lengths)
+            each = (1 - self.mix) * each + self.mix * apart
+        loss = mean_over_samples(each, weight)
+        return loss, {"tet": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the mean over the valid steps."""
+        return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the means up to each step."""
+        return self._so_far(y)

@@ -13,12 +13,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
-from snnlab.training.losses.goals import goals
-from snnlab.training.losses.means import mean_over_samples
-from snnlab.training.losses.naming import named
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import LOSSES, Task, Valued, located, mean_over_samples
+from snnlab.training.losses.spike_goals import goals
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 
 
@@ -72,7 +69,6 @@ class FirstSpikeError(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         steps = lengths.to(y.dtype)
         time = steps[:, None] - self.readout(y, lengths)
         right, wrong = (self._goal(at, steps) for at in (self.correct, self.incorrect))
@@ -83,12 +79,12 @@ class FirstSpikeError(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the steps since each output's first spike."""
-        with named("loss"):
+        with located("loss"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the steps since each output's first spike until each step."""
-        with named("loss"):
+        with located("loss"):
             return self._so_far(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from snnlab.errors import ConfigError, listing
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.membrane_cost import MembraneCost, shows_membrane
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
-from snnlab.training.losses.means import mean_over_samples
-from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +68,6 @@ class MembraneBand(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         self._say()
         layers = [counts[f"{name}.{self.cost.key}"].flatten(1).mean(1) / lengths for name in self._names]
         value = mean_over_samples(torch.stack(layers).mean(0), weight)

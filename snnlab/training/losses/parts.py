@@ -12,9 +12,30 @@ from snnlab.errors import ConfigError
 from snnlab.events.targets import Targets
 from snnlab.nn.temporal import Counts
 from snnlab.settings import type_problem
-from snnlab.training.losses.contract import LOSSES, Loss, Part, Task, Valued
-from snnlab.training.losses.naming import located
-from snnlab.training.losses.takes import check_takes
+from snnlab.training.losses.contract import LOSSES, REGULARISERS, Loss, Part, Task, Valued, located
+
+_OF: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
+
+
+def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") -> None:
+    """Refuse a loss that is for other targets.
+
+    Args:
+        loss: The loss.
+        name: Its `type`.
+        targets: The data's.
+        place: Where it stands.
+
+    Raises:
+        ConfigError: naming a loss that is for these targets.
+    """
+    if targets in loss.takes:
+        return
+    losses = (other for other in LOSSES if other not in REGULARISERS)
+    able = [other for other in losses if targets in getattr(LOSSES.get(other, place), "takes", ())]
+    instead = f"{place}{'=' if place == 'loss' else '.type='}{able[0]}"
+    more = " or another of them, see snnlab list losses" if len(able) > 1 else ""
+    raise ConfigError(f"{place}: {name} is for {_OF[loss.takes[0]]}, data.targets={targets} needs {instead}{more}")
 
 
 class Beside(NamedTuple):
@@ -47,7 +68,6 @@ class WeightedParts(Loss):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the loss and the parts are called."""
         return (self.kind, *self._beside)
 
     def beside(self) -> Iterator[tuple[str, Beside]]:
@@ -73,7 +93,6 @@ class WeightedParts(Loss):
             each.part.count_classes(counts)
 
     def labelled(self, targets: Tensor) -> Tensor | None:
-        """Return those of the loss itself."""
         return self.main.labelled(targets)
 
     def forward(
@@ -96,7 +115,6 @@ class WeightedParts(Loss):
         return self.main.running(y)
 
     def answers(self, y: Tensor) -> Tensor:
-        """Return the loss's answers."""
         return self.main.answers(y)
 
 

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.budget import above
-from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
-from snnlab.training.losses.means import mean_over_samples
-from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
+from snnlab.training.losses.spikes import above
 from snnlab.training.losses.spiking_output import spikes_once
 
 
@@ -71,7 +69,6 @@ class RateBand(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         each = torch.stack([self._outside(counts[name], lengths) for name in self._names]).mean(0)
         value = mean_over_samples(each, weight)
         return value, {"rate_band": value}

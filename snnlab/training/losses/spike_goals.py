@@ -7,17 +7,41 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
-from snnlab.training.losses.goals import goals, require_apart
-from snnlab.training.losses.means import mean_over_samples
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples
 from snnlab.training.losses.spiking_output import require_spikes
+
+
+def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | float, dtype: torch.dtype) -> Tensor:
+    """Return `right` for the class of each sample and `wrong` for the others, `[B, K]`.
+
+    Args:
+        targets: Classes, `[B]`.
+        classes: K.
+        right: A number, or one a sample, `[B]`.
+        wrong: As `right`.
+        dtype: That of what comes out.
+    """
+    is_right = functional.one_hot(targets, classes).bool()
+    right, wrong = (torch.as_tensor(x, dtype=dtype, device=targets.device).reshape(-1, 1) for x in (right, wrong))
+    return torch.where(is_right, right, wrong)
+
+
+def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str, *, most: float | None = None) -> None:
+    """Raise a ConfigError if a goal is out of its range, or both are the same, so that nothing can be learnt."""
+    for name, value in (right, wrong):
+        if value < 0 or (most is not None and value > most):
+            bounds = ">= 0" if most is None else f"0 to {most:g}"
+            raise ConfigError(f"{name}: is {bounds} {unit}, got {value:g}")
+    if right[1] == wrong[1]:
+        raise ConfigError(f"{right[0]}: must differ from {wrong[0]}, both are {right[1]:g} {unit}")
 
 
 @LOSSES.register("mse_rate")
@@ -49,7 +73,6 @@ class RateError(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         goal = goals(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
@@ -113,7 +136,6 @@ class CountError(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         steps = 1 if self.counted else lengths.to(y.dtype)
         goal = goals(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1) / lengths

@@ -12,8 +12,7 @@ from torch import Tensor
 from snnlab.errors import listing
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.contract import LOSSES, Loss, Valued
-from snnlab.training.losses.means import mean_over_samples, mean_over_steps, within_lengths
+from snnlab.training.losses.contract import LOSSES, Loss, Valued, mean_over_samples, mean_over_steps, within_lengths
 
 ValueOverTime = Literal["mean", "sum", "last", "max", "per_step"]
 
@@ -43,7 +42,6 @@ class SquaredError(Loss):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         if self.over_time == "per_step":
             each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:

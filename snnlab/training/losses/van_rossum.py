@@ -14,11 +14,9 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.class_weighted import ClassWeighted
-from snnlab.training.losses.class_weights import ClassWeight
-from snnlab.training.losses.contract import LOSSES, Task, Valued
-from snnlab.training.losses.goals import require_apart
-from snnlab.training.losses.means import mean_over_samples, within_lengths
+from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
+from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples, within_lengths
+from snnlab.training.losses.spike_goals import require_apart
 from snnlab.training.losses.spiking_output import require_spikes
 
 # Steps that one matrix product goes over.
@@ -74,7 +72,6 @@ class VanRossum(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the loss; it has one part."""
         right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
         is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
         apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])

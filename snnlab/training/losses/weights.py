@@ -14,8 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.temporal import Counts
-from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued
-from snnlab.training.losses.naming import chosen
+from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen
 
 
 @REGULARISERS.register("weights")
@@ -43,7 +42,6 @@ class Weights(Regulariser):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        """Return the value; it has one part."""
         weights = (getattr(module, name) for module, name in self._of)
         value = torch.stack([(w.abs() if self.power == 1 else w.square()).sum() for w in weights]).sum()
         value = value if weight is None else value * weight.mean()

@@ -29,7 +29,9 @@ class SurrogateAnnealing(L.Callback):
         if not (start > 0 and end > 0 and epochs >= 1):
             raise ValueError(f"start and end must be > 0 and epochs 1 or more, got {start}, {end} and {epochs}")
         self.start, self.end, self.epochs = start, end, epochs
-        found = {id(own): own for module in network.modules() for own in _surrogates(module)}
+        found = {
+            id(own): own for module in network.modules() for own in vars(module).values() if isinstance(own, Surrogate)
+        }
         self.sizes = [(surrogate, surrogate.size) for surrogate in found.values()]
         if not self.sizes:
             raise ValueError("no layer has a surrogate")
@@ -50,9 +52,4 @@ class SurrogateAnnealing(L.Callback):
         self.set_epoch(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on."""
         self.set_epoch(trainer.current_epoch)
-
-
-def _surrogates(module: nn.Module) -> list[Surrogate]:
-    return [value for value in vars(module).values() if isinstance(value, Surrogate)]

@@ -140,7 +140,6 @@ class Averaging(WeightAveraging):
             self.applied = True
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Train on with the weights."""
         if self.applied:
             super().on_validation_epoch_end(trainer, pl_module)
             self.applied = False
@@ -158,7 +157,6 @@ class Averaging(WeightAveraging):
         return {**super().state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
         super().load_state_dict(state_dict)
         self.updates = state_dict["updates"]
 
@@ -168,7 +166,6 @@ class Averaging(WeightAveraging):
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Bring both back."""
         if "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,8 +20,7 @@ from snnlab.errors import RecordError
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.processes.team import gathered, largest
-from snnlab.training.resuming.position import Position, settle
-from snnlab.training.resuming.random_state import random_state, set_random_state
+from snnlab.training.resuming.resumption import Position, settle
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,6 @@ class Snapshots(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if it is time."""
         self._at = Position(trainer.current_epoch, batch_idx)
         validated, self._validated = self._validated, False
         self.possible = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
@@ -175,3 +175,28 @@ def require_finite(module: L.LightningModule, at: Position) -> None:
     for name, values in module.named_parameters():
         if not torch.isfinite(values).all():
             raise DivergedError(f"{name.removeprefix('network.')} is no longer finite in {at}")
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and torch's generators, those of the GPUs too."""
+    version, numbers, gauss = random.getstate()
+    state = np.random.get_state(legacy=False)
+    assert isinstance(state, dict)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": {**state, "state": {"key": state["state"]["key"].tolist(), "pos": int(state["state"]["pos"])}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Bring all generators back to where `random_state` saw them; those of GPUs where there are as many."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    of_numpy = state["numpy"]
+    key = np.array(of_numpy["state"]["key"], np.uint32)
+    np.random.set_state({**of_numpy, "state": {"key": key, "pos": of_numpy["state"]["pos"]}})
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

@@ -50,7 +50,6 @@ class StopAtOnce(L.Callback):
             self._before = signal.signal(signal.SIGTERM, self._stop)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Listen no longer."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
@@ -81,11 +80,7 @@ class StopOnSignal(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if a signal came to any of the processes.
-
-        Raises:
-            StoppedError: then.
-        """
+        """Save and stop, if a signal came to any of the processes."""
         if (received := self._agreed()) is not None and self.snapshots.possible:
             if self.snapshots.saved != (trainer.current_epoch, batch_idx):
                 self.snapshots.save(trainer)
@@ -105,11 +100,9 @@ class StopOnSignal(Checkpoint):
             raise StoppedError(received, f"a validation was cut short: what was trained since {since} is trained again")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen no longer."""
         self._restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Listen no longer."""
         self._restore()
 
     def _agreed(self) -> signal.Signals | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.augment import AUGMENTATIONS, elastic, geometry
+from snnlab.data.augment import AUGMENTATIONS, geometry
 from snnlab.errors import ConfigError
 from snnlab.events import Events
 from snnlab.events.recording import check_events
@@ -52,8 +52,7 @@ def rows(events: Events) -> list[tuple[int, ...]]:
 @pytest.fixture
 def middles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each event be in the middle of its pixel."""
-    for module in (elastic, geometry):
-        monkeypatch.setattr(module, "within_pixel", lambda events, rng: np.zeros(events.t.size))
+    monkeypatch.setattr(geometry, "within_pixel", lambda events, rng: np.zeros(events.t.size))
 
 
 def test_every_augmentation_is_tried() -> None:
@@ -138,7 +137,7 @@ def test_bending_moves_neighbours_together_and_by_as_much_everywhere() -> None:
     places = np.arange(width * height)
     x, y = (places % width).astype(np.int16), (places // width).astype(np.int16)
     bend = AUGMENTATIONS.build("elastic", {"strength": 2.0, "sigma": 4.0}, "a", sensor_size=(width, height, 2))
-    assert isinstance(bend, elastic.Elastic)
+    assert isinstance(bend, geometry.Elastic)
     fields = np.stack([bend.displacement(np.random.default_rng(seed)) for seed in range(400)])
     assert abs(fields.mean()) < 0.1
     assert np.allclose(fields.std(0), 2.0, rtol=0.2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from snnlab.data.sources.saccade_digits import SaccadeDigits
+from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.events import Events, check_events
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snnlab.data.sources.saccade_images import SaccadeImages
+from snnlab.data.sources.saccades import SaccadeImages
 from snnlab.errors import DataError
 from snnlab.events import open_or_build
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.sources.saccade_mnist import SaccadeMNIST
+from snnlab.data.sources.saccades import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError
 from snnlab.events import open_or_build
 from snnlab.events.saccades import simulate

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.sources.ntidigits import NTIDIGITS
-from snnlab.data.sources.shd import SHD
-from snnlab.data.sources.ssc import SSC
+from snnlab.data.sources.shd import SHD, SSC
 from snnlab.data.splits import make_split
 from snnlab.errors import DataError
 from snnlab.events import open_or_build
