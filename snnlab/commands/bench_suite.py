@@ -128,20 +128,20 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
         except (UnsetError, MissingPackageError):
             continue  # a gap, which is said of that dataset
         except ConfigError as error:
-            raise ConfigError(f"{arm} on {dataset}: {error}") from error
+            raise error.moved(message=f"{error.message} ({arm} on {dataset})") from error
     problems = (_problem(plan, *pair) for pair in pairs)
     first = next(problems)
     if first and all(problems):
-        raise ConfigError(first)
+        raise first
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> str | None:
+def _problem(plan: Plan, dataset: str, arm: str) -> ConfigError | None:
     from snnlab.commands.validate import arm_problem
 
     try:
         return arm_problem(plan, dataset, arm)
     except (UnsetError, MissingPackageError) as error:
-        return str(error)
+        return error
 
 
 def _failed(book: Book, cells: list[Cell]) -> str:

@@ -42,7 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     what, *rest = arguments or [""]
     if what not in OPTIONS:
         hint = did_you_mean(what, OPTIONS) or " snnlab find lr, or snnlab find batch_size."
-        raise ConfigError(f"find: '{what}' is nothing that it finds.{hint}" if what else f"find: what?{hint}")
+        raise ConfigError("find", f"'{what}' is nothing that it finds.{hint}" if what else f"what?{hint}")
     options, overrides = split_options(f"find {what}", rest, (*OPTIONS[what], *SHARED))
     numbers = {name: _number(name, options[name]) for name in OPTIONS[what] if name in options}
     figure = options.get("--figure")

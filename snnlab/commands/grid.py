@@ -103,7 +103,7 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     from snnlab.config.composing import compose_job
 
     jobs: list[_Job] = []
-    mistakes: dict[str, str] = {}
+    mistakes: dict[str, tuple[SnnlabError, str]] = {}
     folder: Path | None = None
     for number, point in enumerate(axes.points()):
         said = [*axes.fixed, *point]
@@ -112,12 +112,12 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
             preflight(experiment, run, here=here)
             jobs.append(_Job(said, replace(experiment, command=command), folder, run))
         except SnnlabError as error:
-            mistakes.setdefault(str(error), " ".join(point))
+            mistakes.setdefault(str(error), (error, " ".join(point)))
     if len(mistakes) == 1 and not axes.swept:
-        raise ConfigError(next(iter(mistakes)))
+        raise next(error for error, _ in mistakes.values())
     if mistakes:
-        lines = [_with(point, message) for message, point in mistakes.items()]
-        raise ConfigError("\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
+        lines = [_with(point, message) for message, (_, point) in mistakes.items()]
+        raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
     return jobs
 
 

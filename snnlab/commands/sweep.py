@@ -159,7 +159,7 @@ def _search(plan: Plan, started: float, *, again: bool) -> None:
     except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-        raise RecordError(masked(f"{plan.folder}: {reason}; {_goes_on(plan)}")) from error
+        raise RecordError(masked(str(plan.folder)), masked(str(reason)), _goes_on(plan)) from error
 
 
 def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool) -> None:

@@ -53,7 +53,7 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     """
     started = time.perf_counter()
     if sys.platform == "win32":
-        raise ConfigError(NOT_WINDOWS)
+        raise ConfigError("", NOT_WINDOWS)
 
     from snnlab.config.folders import config_folder, groups, own_folder
     from snnlab.config.python_values import as_overrides

@@ -125,7 +125,7 @@ def backend(experiment: Experiment, device: torch.device) -> Backend:
     try:
         return resolve(experiment.backend, device, torch.float32)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError("", error) from error
 
 
 def first_layer(

@@ -61,10 +61,8 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     def made(network: nn.Module) -> Optimizer:
         try:
             return grouped(network)
-        except ConfigError:
-            raise
-        except ValueError as error:
-            raise ConfigError(f"optimizer.{error}") from error
+        except ConfigError as error:
+            raise error.within("optimizer") from error
 
     return made
 

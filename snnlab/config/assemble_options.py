@@ -39,8 +39,8 @@ def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
 
     try:
         return freezing.freeze(network, experiment.freeze)
-    except ValueError as error:
-        raise ConfigError(f"freeze: {error}") from error
+    except ConfigError as error:
+        raise error.within("freeze") from error
 
 
 def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:

@@ -19,8 +19,8 @@ from snnlab.config.own_files import FIRST_LINE
 from snnlab.config.recording import recorded
 from snnlab.config.references import outside
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, UnsetError
-from snnlab.settings import ROOT, check_settings, shown
+from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError
+from snnlab.settings import check_settings, shown
 
 # Groups whose settings are a mapping; to some of them others refer.
 _GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
@@ -113,7 +113,7 @@ def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) 
     for name in resolved:
         if name not in known:
             hint = of_setting(str(name), {**resolved, "neuron": neuron}, [*known, "neuron", *GLOBAL_GROUPS])
-            raise ConfigError(f"{ROOT}: unknown setting '{name}'{hint}")
+            raise UnknownSettingError(ROOT, str(name), hint)
 
 
 def _check_values(resolved: Mapping[str, Any]) -> None:

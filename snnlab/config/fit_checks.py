@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule
@@ -38,7 +38,7 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
         of_value = data.targets == "value" and figure.rpartition("/")[0] in known
         if figure not in known and not of_value and not foreign:  # a callback of the user's own may log more
             hint = did_you_mean(figure, known)
-            raise ConfigError(f"{place}: nothing logs '{figure}'.{hint}" + ("" if hint else f"\n  {listing(known)}"))
+            raise ConfigError(place, f"nothing logs '{figure}'.{hint}", allowed=() if hint else known)
         if at == "step" and figure.startswith("val/"):
             raise ConfigError(f"{place}: {figure} is known once an epoch; set scheduler.interval=epoch")
     if not _nodes(experiment.logger):

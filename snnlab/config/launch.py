@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean
-from snnlab.settings import ROOT, check_settings
+from snnlab.errors import ROOT, ConfigError, did_you_mean
+from snnlab.settings import check_settings
 
 _WORDS = ("launcher", "workers", "submitit")
 # Hydra's names for what is one word here.

@@ -161,7 +161,7 @@ def _parsed(path: Path, text: str) -> Any:
             return {} if node is None else node.value if isinstance(node, yaml.ScalarNode) else []
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.YAMLError as error:
-        raise ConfigError(_yaml_problem(path, error)) from error
+        raise ConfigError(*_yaml_problem(path, error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"{path}: {error.full_key}: is no reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}"
@@ -172,14 +172,15 @@ def _parsed(path: Path, text: str) -> Any:
         raise ConfigError(f"{path}: is nested too deeply, or an anchor stands within itself") from error
 
 
-def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
+def _yaml_problem(path: Path, error: yaml.YAMLError) -> tuple[str, str]:
+    """Return where a file is not valid YAML, and why."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or " ".join(str(error).split())
     if mark is not None:
-        return f"{path}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {problem}"
+        return f"{path}, line {mark.line + 1}, column {mark.column + 1}", f"not valid YAML: {problem}"
     if isinstance(error, yaml.reader.ReaderError):
-        return f"{path}: not valid YAML: it holds the character #x{error.character:02x} at position {error.position}"
-    return f"{path}: not valid YAML: {problem}"
+        problem = f"it holds the character #x{error.character:02x} at position {error.position}"
+    return str(path), f"not valid YAML: {problem}"
 
 
 def _line_of_value(text: str) -> str:
@@ -208,7 +209,7 @@ def _checked_package(path: Path, group: str, text: str, page: Mapping[str, Any])
     if said != text and (wanted or package):
         problem = "begins with a byte order mark; save it as UTF-8 without one (BOM)"
     if problem:
-        raise ConfigError(f"{path}:1: {problem}" + (f"; its first line has to be '{FIRST_LINE}'" if wanted else ""))
+        raise ConfigError(f"{path}:1", problem, f"its first line has to be '{FIRST_LINE}'" if wanted else "")
     settings = [key for key in page if key != "defaults"]
     if wanted and package != "_global_" and settings:
         others = f"package is {package}" if package else "first line is another"

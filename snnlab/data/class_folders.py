@@ -42,10 +42,11 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
             if not found:
                 notes.append(f"no recordings in {folder}")
     if not entries:
+        table = ", or data.labels names a table of them" if suffixes is SUFFIXES else ""
         raise DataError(
-            f"data.root: no recordings in {root}, files that end in {listing(suffixes)}; it should hold a folder for"
-            f" each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and test"
-            + (", or data.labels names a table of them" if suffixes is SUFFIXES else "")
+            "data.root",
+            f"no recordings in {root}, files that end in {listing(suffixes)}",
+            f"it should hold a folder for each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and test{table}",
         )
     if all(entry.part not in (None, TRAIN) for entry in entries):
         raise DataError(f"data.root: {root} holds {listing(above.name for above, _ in parts)}, and nothing in train")

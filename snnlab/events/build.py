@@ -135,7 +135,7 @@ def open_or_build(
         store = store.divided(source.split, source.groups)
     _check_same(source, store)
     if store.bad and on_bad == "fail":
-        raise DataError(_bad_text(store))
+        raise DataError("", _bad_text(store))
     return store
 
 

@@ -124,15 +124,15 @@ def open_storage(url: str) -> BaseStorage:
         try:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
         except (OSError, ValueError) as error:
-            raise RecordError(masked(f"sweep.storage: {url} cannot be used: {error}")) from error
+            raise RecordError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
     waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)
     except (SQLAlchemyError, RuntimeError, ImportError, AssertionError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         known = "a URL such as sqlite:////FILE, journal:////FILE or postgresql://..."
-        hint = "" if "://" in url else f"; expected {known}"
-        raise RecordError(masked(f"sweep.storage: {url} cannot be used: {reason}{hint}")) from error
+        hint = "" if "://" in url else f"expected {known}"
+        raise RecordError("sweep.storage", masked(f"{url} cannot be used: {reason}"), hint) from error
 
 
 class SharedStudy:

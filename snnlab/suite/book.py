@@ -143,7 +143,7 @@ def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
         result = result_of(folder / cell.folder)
     except ForeignError as error:
         state.status, state.foreign = "failed", True
-        state.error = f"{str(error).removeprefix(f'{folder}/')}; remove {cell.folder}"
+        state.error = f"{error.of(folder)}; remove {cell.folder}"
         return state
     if result is None:
         said = kept.get("status")

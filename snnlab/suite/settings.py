@@ -252,7 +252,7 @@ def _check_shown(suite: Suite) -> None:
         energy_of(suite.energy, PLACE)
         check_published(suite.published, PLACE)
     except RecordError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(error.place, error.message, error.hint, error.allowed) from error
 
 
 def _check_tuning(suite: Suite, name: str) -> None:
@@ -272,4 +272,4 @@ def _check_tuning(suite: Suite, name: str) -> None:
     try:
         checked_sweep({"finalists": 0, **node, "test_seeds": 0})
     except ConfigError as error:
-        raise ConfigError(str(error).replace(SWEEP, f"{PLACE}.tune", 1)) from error
+        raise error.moved(place=f"{PLACE}.tune{error.place.removeprefix(SWEEP)}") from error

@@ -73,7 +73,7 @@ class ProcessGroup:
         waits = [READY.format(rank=rank) for rank in range(1, self.team.world)]
         while not self._store.check(waits):
             if self._ended() or self._store.check([TROUBLE]):
-                raise ProcessError(self._blame())
+                raise ProcessError("", self._blame())
             time.sleep(_POLL_S)
         threading.Thread(target=self._watch, daemon=True, name="snnlab-processes").start()
         join(self.team, PrefixStore("connection", self._store), gpu=gpu)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from snnlab.errors import DamagedError, RecordError
+from snnlab.errors import RecordError
 from snnlab.printable import cleaned
 from snnlab.record import run_reading
 from snnlab.record.groups import differing, grouped, identity, names_of, settings_of
@@ -194,7 +194,7 @@ def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
     try:
         config = read_config(folder)
     except RecordError as broken:
-        problems.append(f"{place}: {_said_of(broken, folder)}; it is left out")
+        problems.append(f"{place}: {broken.of(folder)}; it is left out")
         return None
     if status == DAMAGED:
         problems.append(f"{place}: {error}; it is left out")
@@ -220,18 +220,11 @@ def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
         if run is not None and run.status == "completed":
             run.check_files()
     except RecordError as error:
-        return None, DAMAGED, _said_of(error, folder)
+        return None, DAMAGED, str(error.of(folder).moved(hint=""))
     if run is None:
         begun = (folder / CONFIG).is_file()
         return None, "running" if begun else "missing", "has not ended" if begun else None
     return run, run.status, run.page.get("error")
-
-
-def _said_of(error: RecordError, folder: Path) -> str:
-    """Return what is wrong with a file of a run whose folder is named already."""
-    if isinstance(error, DamagedError):
-        return f"{error.path.name}: cannot be read ({error.reason})"
-    return str(error).removeprefix(f"{folder}/")
 
 
 def _page(folder: Path) -> dict[str, Any]:

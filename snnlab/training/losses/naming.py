@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 
 
 @contextmanager
@@ -14,16 +14,16 @@ def named(setting: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"{setting}: {error}") from error
+        raise ConfigError(setting, error) from error
 
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Put `place` before a ConfigError, which begins with a setting, or before another ValueError."""
+    """Give a ConfigError, whose place is a setting, its place in the whole, and any other ValueError that place."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}.{error}") from error
+        raise error.within(place) from error
     except ValueError as error:
         raise ConfigError(f"{place}: {error}") from error
 
@@ -45,8 +45,8 @@ def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> l
     for name in known if layers is None else layers:
         these = [other for other in known if other == name or other.startswith(f"{name}.")]
         if not these:
-            hint = did_you_mean(name, known) or f"\n  there are: {listing(known)}"
-            raise ConfigError(f"layers: there is no {what} '{name}'.{hint}")
+            near = did_you_mean(name, known)
+            raise ConfigError("layers", f"there is no {what} '{name}'.{near}", allowed=() if near else known)
         found |= dict.fromkeys(these)
     if not found:
         raise ConfigError("layers: names no layer; leave it out for all")
