@@ -132,16 +132,16 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
     problems = (_problem(plan, *pair) for pair in pairs)
     first = next(problems)
     if first and all(problems):
-        raise first
+        raise ConfigError("", first)
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> ConfigError | None:
+def _problem(plan: Plan, dataset: str, arm: str) -> str | None:
     from snnlab.commands.validate import arm_problem
 
     try:
         return arm_problem(plan, dataset, arm)
     except (UnsetError, MissingPackageError) as error:
-        return error
+        return str(error)
 
 
 def _failed(book: Book, cells: list[Cell]) -> str:

@@ -38,7 +38,7 @@ def explain(error: Exception) -> ConfigError | None:
 
 def _missing(name: str | None, options: object, text: str) -> ConfigError:
     if name is None or "/" not in name:
-        return ConfigError(" ".join(text.split()))
+        return ConfigError("", " ".join(text.split()))
     group, _, choice = name.partition("/")
     if group == "hydra":
         return ConfigError(f"{name}: this plugin of Hydra's is not used here; {HYDRAS_INSTEAD}")
@@ -69,7 +69,7 @@ def _other(text: str) -> ConfigError:
         return ConfigError(f"{unset[1]}: no file is chosen; set {unset[1]}=NAME\n  {', '.join(unset[2].split())}")
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):
         return ConfigError(f"--config-dir: there is no folder {folder[1]}")
-    return ConfigError(text)
+    return ConfigError("", text)
 
 
 def _yaml(error: Exception) -> ConfigError:
@@ -81,8 +81,8 @@ def _yaml(error: Exception) -> ConfigError:
 
 def _omegaconf(error: Exception) -> ConfigError:
     key = getattr(error, "full_key", None)
-    folder = "; a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
-    return ConfigError(f"{key}: {_of_value(error)}{folder}" if key else _of_value(error))
+    hint = "a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
+    return ConfigError(key or "", _of_value(error), hint)
 
 
 def _of_value(error: Exception) -> str:

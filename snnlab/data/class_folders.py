@@ -46,7 +46,8 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
         raise DataError(
             "data.root",
             f"no recordings in {root}, files that end in {listing(suffixes)}",
-            f"it should hold a folder for each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and test{table}",
+            f"it should hold a folder for each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and"
+            f" test{table}",
         )
     if all(entry.part not in (None, TRAIN) for entry in entries):
         raise DataError(f"data.root: {root} holds {listing(above.name for above, _ in parts)}, and nothing in train")

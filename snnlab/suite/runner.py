@@ -94,7 +94,7 @@ class Runner:
                 left = [cell for cell in left if cell.dataset != dataset]
             self._note_duplicates(dataset, found)
         if mistakes and len(mistakes) == len(datasets) and not self.book.count("completed"):
-            raise ConfigError(next(iter(mistakes.values())))
+            raise ConfigError("", next(iter(mistakes.values())))
         return left
 
     def _survey(self, dataset: str, todo: Sequence[Cell]) -> Survey:
