@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
 from snnlab.settings import check_settings
 
 Number = int | float
@@ -103,7 +103,7 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
         if key in ELSEWHERE:
             raise ConfigError(f"trainer.{key}: is not set here; {ELSEWHERE[key]}")
         if key not in known and (words := _of_unknown(key, known)):
-            raise ConfigError(f"trainer: unknown setting '{key}'. {words}")
+            raise UnknownSettingError("trainer", key, words)
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
     for key, problem in _problems(settings, test):
         raise ConfigError(f"trainer.{key}: {problem}")
@@ -131,7 +131,7 @@ def _of_unknown(key: str, known: set[str]) -> str:
     """Return what is to be said of an unknown setting instead of what is like it, or nothing."""
     if key in _WORDS:
         return f"Did you mean '{_WORDS[key]}'?"
-    return "" if did_you_mean(key, known) else "It takes those of Lightning's Trainer"
+    return "" if did_you_mean(key, known) else "it takes those of Lightning's Trainer"
 
 
 def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:
