@@ -100,7 +100,7 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RecordError:
     """Return the error for a folder that cannot be written, which a setting names."""
-    return RecordError(f"{setting}: cannot write {folder}: {error.strerror}; set {setting}=FOLDER")
+    return RecordError(setting, f"cannot write {folder}: {error.strerror}", f"set {setting}=FOLDER")
 
 
 def remove_empty(folder: Path, parents: int) -> None:
@@ -118,7 +118,7 @@ def require_writable(folder: Path) -> None:
         RecordError: if it cannot.
     """
     if not _is_text(folder):
-        raise RecordError(f"output_dir: {folder} has a name that is not in UTF-8; set output_dir=FOLDER")
+        raise RecordError("output_dir", f"{folder} has a name that is not in UTF-8", "set output_dir=FOLDER")
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, out_of_memory
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, out_of_memory
 from snnlab.settings import check_settings, takes
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,12 +50,10 @@ class Registry:
     def get(self, name: Any, place: str) -> Callable[..., Any]:
         """Return the entry called `name`, or raise a ConfigError that says what there is."""
         if name is None:
-            raise ConfigError(f"{place}: needs a type\n  there are: {listing(self)}")
+            raise ConfigError(place, "needs a type", allowed=self)
         if not isinstance(name, str) or name not in self._entries:
-            raise ConfigError(
-                f"{place}.type: there is no {self.kind} '{name}'.{did_you_mean(str(name), self)}"
-                f"\n  there are: {listing(self)}"
-            )
+            near = did_you_mean(str(name), self)
+            raise ConfigError(f"{place}.type", f"there is no {self.kind} '{name}'.{near}", allowed=self)
         return self._entries[name]
 
     def build(self, name: Any, settings: Mapping[str, Any], place: str, /, **context: Any) -> Any:
@@ -76,12 +74,12 @@ class Registry:
         try:
             return factory(**settings, **wanted)
         except ConfigError as error:  # from a part inside this one, whose place is relative
-            raise ConfigError(f"{place}.{error}") from error
+            raise error.within(place) from error
         except SnnlabError:
             raise
         except ValueError as error:
-            raise ConfigError(f"{place}: {error}") from error
+            raise ConfigError(place, error) from error
         except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # PyTorch has no error of its own for it
             if words := out_of_memory(error):
-                raise ConfigError(f"{place}: {words}") from error
+                raise ConfigError(place, words) from error
             raise

@@ -14,11 +14,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
 
 MISSING = inspect.Parameter.empty
-# The place of an experiment's own settings, which need no prefix.
-ROOT = "config"
 # So many settings are not listed in a message that names the likely meant one.
 LONG_LIST = 16
 
@@ -122,13 +120,13 @@ def check_known(
             meant = did_you_mean(str(name), known)
             if open_ended and not meant:
                 continue
-            raise ConfigError(f"{place}: unknown setting '{name}'; {_what_it_takes(label, known, meant)}.{meant}")
+            raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}.{meant}")
         problem = type_problem(value, known[name].annotation)
         if problem:
-            raise ConfigError(f"{place}.{name}: {problem}" if place != ROOT else f"{name}: {problem}")
+            raise ConfigError(inside(place, name), problem)
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
-        raise ConfigError(f"{place}: {label} needs {listing(map(str, missing))}")
+        raise ConfigError(place, f"{label} needs {listing(map(str, missing))}")
 
 
 def _what_it_takes(label: str, known: Mapping[str, Setting], meant: str) -> str:

@@ -27,7 +27,7 @@ def require_bounded(path: Path) -> None:
         OSError: if it cannot be read.
     """
     if problem := too_large(path):
-        raise ConfigError(f"{path}: {problem}")
+        raise ConfigError(path, problem)
 
 
 def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:

@@ -103,7 +103,7 @@ def test_a_bug_is_not_dressed_up_as_a_users_mistake(toys: Registry) -> None:
 def test_an_obstacle_outside_the_yaml_keeps_its_own_words(toys: Registry) -> None:
     @toys.register("lost")
     def lost() -> None:
-        raise DataError("a.bin: missing")
+        raise DataError("a.bin", "missing")
 
     with pytest.raises(DataError, match=r"^a\.bin: missing$"):
         toys.build("lost", {}, "box")

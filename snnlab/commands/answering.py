@@ -108,17 +108,18 @@ def steps_of_piece(text: str, settings: DataSettings) -> int:
         ConfigError: if it is no whole number of steps, or steps have no length.
     """
     if settings.step_ms is None:
-        raise ConfigError("predict: --pieces are pieces of time, and steps of data.bin_by: count have no length")
+        raise ConfigError("predict", "--pieces are pieces of time, and steps of data.bin_by: count have no length")
     try:
         many = Fraction(text) * settings.steps / Fraction(str(settings.duration_ms))
     except (ValueError, ZeroDivisionError):
-        raise ConfigError(f"predict: --pieces needs a length in ms, got {text}") from None
+        raise ConfigError("predict", f"--pieces needs a length in ms, got {text}") from None
     # A step of a third of a ms has no end of digits.
     if many < Fraction(1, 2) or abs(many - round(many)) > Fraction(1, 1000):
         near = max(1, round(many))
         raise ConfigError(
-            f"predict: --pieces must be a whole number of steps, and dt is {settings.step_ms:g} ms, got {text} ms; near"
-            f" is {near * settings.step_ms:g}"
+            "predict",
+            f"--pieces must be a whole number of steps, and dt is {settings.step_ms:g} ms, got {text} ms",
+            f"near is {near * settings.step_ms:g}",
         )
     return round(many)
 
@@ -133,8 +134,11 @@ def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> 
     for key, column, size in (("x", events.x, width), ("y", events.y, height)):
         if column is not None and column.size and not 0 <= column.min() <= column.max() < size:
             raise DataError(
-                f"{name}: is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's sensor has"
-                f" {width} x {height} pixels"
+                name,
+                (
+                    f"is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's"
+                    f" sensor has {width} x {height} pixels"
+                ),
             )
     check_events(events, settings.size, str(name))
 

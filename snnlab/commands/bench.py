@@ -57,14 +57,14 @@ def main(arguments: list[str], started: float) -> int:
     if action == "compare":
         return compare(rest)
     hint = did_you_mean(action, ["compare", "table"]) or " There are table, compare, and suite=NAME."
-    raise ConfigError(f"bench: there is no action {action}.{hint}")
+    raise ConfigError("bench", f"there is no action {action}.{hint}")
 
 
 def compare(arguments: list[str]) -> int:
     """Compare runs, or folders of runs; return the exit status."""
     _, words = split_options("bench compare", arguments, ())
     if len(words) < 2:
-        raise ConfigError("bench compare: name two runs, or folders of runs, or more")
+        raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
 
     from snnlab.console import console_logging, until_nobody_reads
     from snnlab.record.arms import read_arms

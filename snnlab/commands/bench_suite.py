@@ -127,11 +127,11 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
         except (UnsetError, MissingPackageError):
             continue  # a gap, which is said of that dataset
         except ConfigError as error:
-            raise ConfigError(f"{arm} on {dataset}: {error}") from error
+            raise error.moved(message=f"{error.message} ({arm} on {dataset})") from error
     problems = (_problem(plan, *pair) for pair in pairs)
     first = next(problems)
     if first and all(problems):
-        raise ConfigError(first)
+        raise ConfigError("", first)
 
 
 def _problem(plan: Plan, dataset: str, arm: str) -> str | None:
@@ -206,7 +206,7 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
     cells = plan.cells(Choice(*chosen), whole.seeds)
     if not cells:
-        raise ConfigError("bench: none of these arms is trained on these datasets")
+        raise ConfigError("bench", "none of these arms is trained on these datasets")
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
         if suite_.tuning(arm) is not None:
             search_plan(plan, dataset, arm, merged)
@@ -241,10 +241,10 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
     for text in typed:
         if key_of(text) in ("data", "experiment"):
             names = listing(suite_.datasets)
-            raise ConfigError(f"{text}: a suite has its own datasets, {names}; datasets=[...] chooses among them")
+            raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
         arms = keys.get(key_of(text), [])
         if arms and len(arms) == number:
-            raise ConfigError(f"{text}: each arm sets {key_of(text)} itself; arms=[{arms[0]}] chooses among them")
+            raise ConfigError(text, f"each arm sets {key_of(text)} itself", f"arms=[{arms[0]}] chooses among them")
         if arms:
             _log.warning("%s is not for %s, which set it themselves", text, listing(arms))
 
@@ -290,4 +290,4 @@ def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
         )
         print(plan.folder)
     if not done:
-        raise ConfigError("bench: no training was completed; suite.json says why")
+        raise ConfigError("bench", "no training was completed", "suite.json says why")

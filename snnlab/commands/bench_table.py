@@ -31,19 +31,19 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("bench table", arguments, ("--format", "--columns", "--by"), (_BEST,))
     best = _BEST in options
     if len(words) != 1:
-        raise ConfigError(f"bench table: takes one folder, got {listing(words) or 'none'}")
+        raise ConfigError("bench table", f"takes one folder, got {listing(words) or 'none'}")
     folder = Path(words[0]).expanduser()
     if not folder.is_dir():
-        raise RecordError(f"bench table: there is no folder {folder}")
+        raise RecordError("bench table", f"there is no folder {folder}")
     if options.get("--by", "dataset") != "dataset":
-        raise ConfigError(f"bench table: --by must be dataset, got {options['--by']}")
+        raise ConfigError("bench table", f"--by must be dataset, got {options['--by']}")
 
     from snnlab.console import say, until_nobody_reads
     from snnlab.record.suite.tables import FORMS, chosen_columns, paper_tables, paper_text, print_table, read_table
 
     form = options.get("--format")
     if form is not None and form not in FORMS:
-        raise ConfigError(f"bench table: --format must be one of {listing(FORMS)}, got {form}")
+        raise ConfigError("bench table", f"--format must be one of {listing(FORMS)}, got {form}")
     if "--columns" in options or "--by" in options:
         asked = options["--columns"].split(",") if "--columns" in options else None
         found = read_table(folder, best)

@@ -58,7 +58,7 @@ def main(arguments: list[str], started: float) -> int:
     """Answer `snnlab -sc install=bash|zsh|fish`, `uninstall=...` and the queries of the installed script."""
     what, _, shell = "".join(arguments[:1]).partition("=")
     if len(arguments) != 1 or what not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
-        raise ConfigError('completion: eval "$(snnlab -sc install=bash)", or zsh; snnlab -sc install=fish | source')
+        raise ConfigError("completion", 'eval "$(snnlab -sc install=bash)", or zsh', "snnlab -sc install=fish | source")
     if arguments[0] == "install=zsh":  # bash's script, once zsh has been told to take such scripts
         print("autoload -Uz compinit bashcompinit && compinit && bashcompinit", flush=True)
         return _hydra(["install=bash"])

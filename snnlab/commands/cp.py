@@ -21,7 +21,7 @@ Copy a YAML file that comes with snnlab, to change it.
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     if len(arguments) != 2:
-        raise ConfigError("cp: give the file and where it goes: snnlab cp model/conv_lif mine/model/my_net.yaml")
+        raise ConfigError("cp", "give the file and where it goes: snnlab cp model/conv_lif mine/model/my_net.yaml")
     source = find_file(arguments[0])
     print(copied(source, Path(arguments[1])))
     return 0
@@ -35,11 +35,9 @@ def copied(source: Path, target: Path) -> str:
     """
     group = source.parent.name
     if target.suffix != ".yaml" or target.parent.name != group:
-        raise ConfigError(
-            f"{target}: a file of the group {group} goes into a folder of that name, DIR/{group}/NAME.yaml"
-        )
+        raise ConfigError(target, f"a file of the group {group} goes into a folder of that name, DIR/{group}/NAME.yaml")
     if target.name == source.name:
-        raise ConfigError(f"{target}: give it another name; Hydra finds ours first")
+        raise ConfigError(target, "give it another name", "Hydra finds ours first")
     runs = _RUNS.get(group, "snnlab train")
     command = f"{runs} --config-dir {target.parent.parent} {group}={target.stem}"
     ours = f"# {runs} {group}={source.stem}"

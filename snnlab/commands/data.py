@@ -43,7 +43,7 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action not in ACTIONS:
         raise ConfigError(
-            f"data: there is no action {action}.{did_you_mean(action, ACTIONS)} There are {listing(ACTIONS)}"
+            "data", (f"there is no action {action}.{did_you_mean(action, ACTIONS)} There are {listing(ACTIONS)}")
         )
     known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
     options, overrides = split_options(f"data {action}", rest, known, (_ALL,) if action == "clean" else ())
@@ -107,7 +107,7 @@ def verify(experiment: Experiment, settings: DataSettings, dataset: Dataset, fig
     from snnlab.events.build import store_path
 
     if not store_path(dataset, assemble.store_folder(settings)).exists():
-        raise StoreError("data: these recordings are not packed yet; snnlab data prepare packs them")
+        raise StoreError("data", "these recordings are not packed yet", "snnlab data prepare packs them")
     store = _store(settings, dataset)
     store.verify()
     print(f"{_size_text(store)}: every value is as it was packed")
@@ -208,7 +208,7 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
         target.parent.mkdir(parents=True, exist_ok=True)
         imsave(target, pixels)
     except OSError as error:
-        raise ConfigError(f"--figure: {target} cannot be written ({error.strerror or error})") from error
+        raise ConfigError("--figure", f"{target} cannot be written ({error.strerror or error})") from error
 
 
 def _size_text(store: Store) -> str:

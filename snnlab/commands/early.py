@@ -41,9 +41,9 @@ class Early(NamedTuple):
     def check(self, experiment: Experiment, settings: DataSettings, data: EventDataModule) -> None:
         """Raise a ConfigError where there are no early answers, or nothing to choose a threshold with."""
         if why := no_early_answers(experiment, settings):
-            raise ConfigError(f"evaluate: --anytime: {why}")
+            raise ConfigError("evaluate", f"--anytime: {why}")
         if self.accuracy is not None and not data.split.val.size:
-            raise ConfigError("evaluate: --accuracy chooses on validation recordings, and there are none")
+            raise ConfigError("evaluate", "--accuracy chooses on validation recordings, and there are none")
 
     def find(
         self, arrays: Mapping[str, np.ndarray], trainer: L.Trainer, module: SpikingModule, data: EventDataModule
@@ -86,7 +86,7 @@ def asked_early(accuracy: str | None, part: str) -> Early:
     if part == "test":
         return Early(value)
     raise ConfigError(
-        f"evaluate: --accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
+        "evaluate", (f"--accuracy chooses on validation recordings and applies to test ones, not to --split {part}")
     )
 
 
@@ -97,7 +97,7 @@ def part_of_1(text: str, what: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1:
-        raise ConfigError(f"{what}, above 0 and at most 1, got {text}")
+        raise ConfigError("", f"{what}, above 0 and at most 1, got {text}")
     return value
 
 

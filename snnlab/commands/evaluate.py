@@ -51,7 +51,7 @@ def main(arguments: list[str], started: float) -> int:
     options, others = split_options("evaluate", arguments, known, ["--anytime"])
     run, overrides = split_run(others)
     if run is None:
-        raise ConfigError("evaluate: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
+        raise ConfigError("evaluate", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     part, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
     check_asked(part, checkpoint, options.get("--out"))
     early = asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*options} else None
@@ -94,7 +94,7 @@ def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
     _one_of("--split", part, SPLITS)
     _one_of("--checkpoint", checkpoint, CHECKPOINTS)
     if out is not None and is_run(Path(out).expanduser()):
-        raise ConfigError(f"evaluate: --out: {out} is a run's folder, whose own result would be lost; name another")
+        raise ConfigError("evaluate", f"--out: {out} is a run's folder, whose own result would be lost", "name another")
 
 
 def evaluate(
@@ -180,13 +180,13 @@ def lines(values: dict[str, Any]) -> list[str]:
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(f"evaluate: {option} must be one of {listing(allowed)}, got {value}")
+        raise ConfigError("evaluate", f"{option} must be one of {listing(allowed)}, got {value}")
 
 
 def _choose(data: EventDataModule, part: str) -> None:
     chosen = getattr(data.split, part)
     if not chosen.size:
-        raise ConfigError(f"evaluate: there are no {part} recordings")
+        raise ConfigError("evaluate", f"there are no {part} recordings")
     data.split = replace(data.split, test=chosen)
 
 

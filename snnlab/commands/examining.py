@@ -85,7 +85,7 @@ class Clinic:
             built.network.load_state_dict(network_weights(checkpoint_file(self.patient.run, "best")))
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
-            raise ConfigError(f"{self.patient.run}: its weights do not fit this network: {reason}") from error
+            raise ConfigError(self.patient.run, f"its weights do not fit this network: {reason}") from error
         return built
 
     def _first_batch(

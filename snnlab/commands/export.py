@@ -69,11 +69,11 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("export", arguments, _OPTIONS)
     run, overrides = split_run(words)
     if run is None:
-        raise ConfigError("export: the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
+        raise ConfigError("export", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     target = Path(options.get("--out", "")).expanduser()
     if target.suffix not in (".npz", ".h5"):
         raise ConfigError(
-            f"export: --out must be a file that ends in .npz or .h5, got {options.get('--out', 'nothing')}"
+            "export", f"--out must be a file that ends in .npz or .h5, got {options.get('--out', 'nothing')}"
         )
     wanted = _wanted(options)
 
@@ -109,7 +109,7 @@ def collect(run: Assembled, wanted: Wanted) -> Arrays:
     for name in wanted.what:
         if name not in ALWAYS and name not in variables:
             known = [*ALWAYS, *sorted(variables)]
-            raise ConfigError(f"export: --what {name} is none of {listing(known)}.{did_you_mean(name, known)}")
+            raise ConfigError("export", f"--what {name} is none of {listing(known)}.{did_you_mean(name, known)}")
     _check_layers(wanted.layers, recording)
     parts: dict[str, Callable[[], Arrays]] = {
         "input": lambda: {"input": batch.x.numpy()},
@@ -146,7 +146,7 @@ def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:
     for name in layers or ():
         if name not in known:
             hint = did_you_mean(name, known) or f" There are {listing(known)}."
-            raise ConfigError(f"export: --layers: no layer {name} has spikes or a state.{hint}")
+            raise ConfigError("export", f"--layers: no layer {name} has spikes or a state.{hint}")
 
 
 def _gradients(run: Assembled, batch: Batch) -> Arrays:
@@ -182,21 +182,21 @@ def _samples(words: str, size: int, part: str) -> list[int]:
         else:
             found = [int(word) for word in words.split(",")]
     except (TypeError, ValueError):
-        raise ConfigError(f"export: --samples must be such as 0:8 or 3,5,7, got {words}") from None
+        raise ConfigError("export", f"--samples must be such as 0:8 or 3,5,7, got {words}") from None
     if not found or not all(0 <= place < size for place in found):
-        raise ConfigError(f"export: --samples {words}: there are {size:,} {part} recordings, 0 to {size - 1}")
+        raise ConfigError("export", f"--samples {words}: there are {size:,} {part} recordings, 0 to {size - 1}")
     return found
 
 
 def _wanted(options: dict[str, str]) -> Wanted:
     what = [word for word in options.get("--what", "").split(",") if word]
     if not what:
-        raise ConfigError(f"export: --what must name some of {listing(ALWAYS)}, or state variables such as v")
+        raise ConfigError("export", f"--what must name some of {listing(ALWAYS)}, or state variables such as v")
     split, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
     if split not in SPLITS:
-        raise ConfigError(f"export: --split must be one of {listing(SPLITS)}, got {split}")
+        raise ConfigError("export", f"--split must be one of {listing(SPLITS)}, got {split}")
     if checkpoint not in ("best", "last"):
-        raise ConfigError(f"export: --checkpoint must be best or last, got {checkpoint}")
+        raise ConfigError("export", f"--checkpoint must be best or last, got {checkpoint}")
     layers = options["--layers"].split(",") if "--layers" in options else None
     return Wanted(what, layers, options.get("--samples", "0:8"), split, "last" if checkpoint == "last" else "best")
 
@@ -218,4 +218,4 @@ def _write(target: Path, arrays: Arrays) -> None:
 
         write_atomically(target, write)
     except OSError as error:
-        raise ConfigError(f"export: {target} cannot be written ({error.strerror or error})") from error
+        raise ConfigError("export", f"{target} cannot be written ({error.strerror or error})") from error

@@ -42,7 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     what, *rest = arguments or [""]
     if what not in OPTIONS:
         hint = did_you_mean(what, OPTIONS) or " snnlab find lr, or snnlab find batch_size."
-        raise ConfigError(f"find: '{what}' is nothing that it finds.{hint}" if what else f"find: what?{hint}")
+        raise ConfigError("find", f"'{what}' is nothing that it finds.{hint}" if what else f"what?{hint}")
     options, overrides = split_options(f"find {what}", rest, (*OPTIONS[what], *SHARED))
     numbers = {name: _number(name, options[name]) for name in OPTIONS[what] if name in options}
     figure = options.get("--figure")
@@ -72,7 +72,7 @@ def main(arguments: list[str], started: float) -> int:
 def _lr(experiment: Experiment, folder: Path, numbers: Mapping[str, float]) -> tuple[Callable[[], Figure], str | None]:
     low, high, steps = numbers.get("--from", 1e-6), numbers.get("--to", 1.0), int(numbers.get("--steps", 100))
     if not 0 < low < high < math.inf:
-        raise ConfigError(f"find lr: --from must be above 0 and below --to, got {low:g} and {high:g}")
+        raise ConfigError("", f"find lr: --from must be above 0 and below --to, got {low:g} and {high:g}")
 
     from snnlab.commands.finding import find_rate, require_steps
     from snnlab.training.finding import rounded
@@ -101,7 +101,7 @@ def _batch_size(
 ) -> tuple[Callable[[], Figure], str | None]:
     last, steps = int(numbers.get("--to", 256)), int(numbers.get("--steps", 5))
     if last < 1:
-        raise ConfigError(f"find batch_size: --to must be 1 or more, got {last}")
+        raise ConfigError("", f"find batch_size: --to must be 1 or more, got {last}")
 
     from snnlab.commands.finding import require_steps, try_sizes
     from snnlab.training.finding import fastest
@@ -109,7 +109,7 @@ def _batch_size(
     require_steps(steps, 3)
     tried, why = try_sizes(experiment, folder, last, steps)
     if not tried:
-        raise ConfigError(f"find batch_size: {why}; set fewer steps: data.num_bins, or recompute: 10")
+        raise ConfigError("", f"find batch_size: {why}", "set fewer steps: data.num_bins, or recompute: 10")
     best = fastest(tried)
     print(f"{experiment.name}: batch size, recordings a second, memory of a step")
     for size, speed, memory in tried:
@@ -129,9 +129,9 @@ def _number(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ConfigError(f"find: {name}: expected a number, got '{text}'") from None
+        raise ConfigError("find", f"{name}: expected a number, got '{text}'") from None
     if name == "--steps" and value != int(value):
-        raise ConfigError(f"find: --steps: expected a whole number, got '{text}'")
+        raise ConfigError("find", f"--steps: expected a whole number, got '{text}'")
     return value
 
 
@@ -144,4 +144,4 @@ def _draw(draw: Callable[[], Figure], target: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(target)
         except OSError as error:
-            raise ConfigError(f"--figure: {target} cannot be written: {error.strerror}") from error
+            raise ConfigError("--figure", f"{target} cannot be written: {error.strerror}") from error

@@ -243,9 +243,9 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
         if isinstance(error, OSError):
             raise _incomplete(folder, error) from error
         if is_out_of_memory(error):
-            raise ConfigError(smaller(data.settings.batch_size, data.settings.steps)) from error
+            raise ConfigError("", *smaller(data.settings.batch_size, data.settings.steps)) from error
         if isinstance(error, MisconfigurationException):  # of what Lightning looks at only while it trains
-            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+            raise ConfigError("trainer", " ".join(str(error).split())) from error
         raise
     finally:
         result.timing = watched.timing.summary()
@@ -259,8 +259,8 @@ def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Itera
 def _incomplete(folder: Path, error: OSError) -> RecordError:
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
     place = folder if folder in named.absolute().parents else named
-    words = f"{place}: {error.strerror or error}; the run is incomplete: snnlab train resume={folder} goes on"
-    return RecordError(words)
+    hint = f"the run is incomplete: snnlab train resume={folder} goes on"
+    return RecordError(place, error.strerror or error, hint)
 
 
 def _selection(watched: _Watched, data: EventDataModule) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     from snnlab.config.composing import compose_job
 
     jobs: list[_Job] = []
-    mistakes: dict[str, str] = {}
+    mistakes: dict[str, tuple[SnnlabError, str]] = {}
     folder: Path | None = None
     for number, point in enumerate(axes.points()):
         said = [*axes.fixed, *point]
@@ -109,12 +109,12 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
             preflight(experiment, run, here=here)
             jobs.append(_Job(said, replace(experiment, command=command), folder, run))
         except SnnlabError as error:
-            mistakes.setdefault(str(error), " ".join(point))
+            mistakes.setdefault(str(error), (error, " ".join(point)))
     if len(mistakes) == 1 and not axes.swept:
-        raise ConfigError(next(iter(mistakes)))
+        raise next(error for error, _ in mistakes.values())
     if mistakes:
-        lines = [_with(point, message) for message, point in mistakes.items()]
-        raise ConfigError("\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
+        lines = [_with(point, message) for message, (_, point) in mistakes.items()]
+        raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
     return jobs
 
 
@@ -171,7 +171,7 @@ def _require_same(grid: Grid, axes: Axes) -> None:
     other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]
     if other:
         raise ConfigError(
-            f"{grid.folder}: holds runs of other settings ({other[0]}); hydra.sweep.dir=FOLDER begins another grid"
+            grid.folder, f"holds runs of other settings ({other[0]})", "hydra.sweep.dir=FOLDER begins another grid"
         )
 
 
@@ -192,9 +192,9 @@ def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -
                 workers.devices = workers.call(number_of_gpus)
             workers.run_all(_with_threads(launch, tasks), ended)
     except OSError as error:
-        raise RecordError(f"{grid.folder}: {error.strerror or error}; {_goes_on(grid)}") from error
+        raise RecordError(grid.folder, error.strerror or error, _goes_on(grid)) from error
     if workers.trouble:
-        raise RecordError(f"{workers.trouble}\n  {_goes_on(grid)}")
+        raise RecordError("", f"{workers.trouble}\n  {_goes_on(grid)}")
     if workers.stopped is not None:
         done = f"{len(outcomes)} of {len(tasks)}"
         raise Interrupted(f"stopped with {done} runs finished\n  {_goes_on(grid)}", int(workers.stopped))

@@ -40,8 +40,8 @@ def _found_again(run: Run, settings: DataSettings) -> Tensor:
         experiment = replace(experiment, data={**experiment.data, **kept})
         store = assemble.store(assemble.dataset(experiment), settings)
     except SnnlabError as error:
-        raise DataError(f"{why}, and these are not here: {error}") from error
+        raise DataError("", f"{why}, and these are not here: {error}") from error
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
-        raise DataError(f"{why}, and these are others now; put them back, or train again")
+        raise DataError("", f"{why}, and these are others now", "put them back, or train again")
     names = [str(place) for place in range(len(store))]
     return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)

@@ -49,7 +49,7 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("list", arguments, ("--config-dir",))
     own = own_folder(options.get("--config-dir"))
     if len(words) > 2:
-        raise ConfigError(f"list: takes a kind and a name, got {listing(words)}")
+        raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
     kind, name = (*words, None, None)[:2]
     files = file_kinds(own)
     with until_nobody_reads():
@@ -133,4 +133,6 @@ def print_lines(rows: Iterable[tuple[str, str]]) -> None:
 def unknown(what: str, name: str, options: Iterable[str]) -> ConfigError:
     """Return the error for a kind or a name that is not there."""
     known = list(options)
-    return ConfigError(f"list: there is no {what} '{name}'.{did_you_mean(name, known) or f' Known: {listing(known)}'}")
+    return ConfigError(
+        "list", f"there is no {what} '{name}'.{did_you_mean(name, known) or f' Known: {listing(known)}'}"
+    )

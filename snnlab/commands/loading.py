@@ -167,7 +167,9 @@ class Run:
         from snnlab.errors import ConfigError, did_you_mean
 
         if part not in PARTS:
-            raise ConfigError(f"there is no part {part}; there are {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
+            raise ConfigError(
+                "", f"there is no part {part}", f"there are {', '.join(PARTS)}.{did_you_mean(part, PARTS)}"
+            )
         there = self.data.places_of(getattr(self.data.split, part))
         try:
             return np.atleast_1d(there[places if isinstance(places, slice) else np.asarray(places, np.int64)])
@@ -277,7 +279,7 @@ class Run:
         for name in layers:
             if name not in known:
                 hint = did_you_mean(name, known) or f" There are {listing(sorted(known))}."
-                raise ConfigError(f"record: no layer {name} has spikes or a state.{hint}")
+                raise ConfigError("record", f"no layer {name} has spikes or a state.{hint}")
         return found._replace(
             spikes={name: found.spikes[name] for name in layers if name in found.spikes},
             states={name: found.states[name] for name in layers if name in found.states},
@@ -332,7 +334,7 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"{run}: its weights do not fit this network: {reason}") from error
+        raise ConfigError(run, f"its weights do not fit this network: {reason}") from error
 
 
 def init_from(network: Network, run: Path) -> str:
@@ -348,11 +350,11 @@ def init_from(network: Network, run: Path) -> str:
     try:
         weights = network_weights(checkpoint_file(run, "best"))
     except RecordError as error:
-        raise RecordError(f"init_from: {error}") from error
+        raise RecordError("init_from", error) from error
     own = network.state_dict()
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ConfigError(f"init_from: no layer of {run} has the name and the shape of one of this network's")
+        raise ConfigError("init_from", f"no layer of {run} has the name and the shape of one of this network's")
     network.load_state_dict(taken, strict=False)
     new = [name for name in own if name not in taken]
     rest = f"; at random: {', '.join(new)}" if new else ""
@@ -370,5 +372,5 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
         why = "the run ended before" if (folder / "config.yaml").is_file() else "it is no run's folder"
-        raise RecordError(f"{folder}: there is no checkpoints/{checkpoint}.ckpt in it; {why}")
+        raise RecordError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
     return path

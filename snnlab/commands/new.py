@@ -31,7 +31,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, rest = split_options("new", arguments, ("--config-dir",), (FORCE,))
     if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
-        raise ConfigError("new: give a name: snnlab new experiment NAME [OVERRIDES]")
+        raise ConfigError("new", "give a name: snnlab new experiment NAME [OVERRIDES]")
     print(written(_folder(options), rest[1], rest[2:], force=FORCE in options))
     return 0
 
@@ -51,10 +51,10 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
     from snnlab.config.folders import write_new
 
     if not name.isidentifier():
-        raise ConfigError(f"new: '{name}' cannot be a name; use letters, digits and _")
+        raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
     path, own = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
-        raise ConfigError(f"{path}: is there already; {FORCE} writes over it, or choose another name")
+        raise ConfigError(path, "is there already", f"{FORCE} writes over it, or choose another name")
     given = read_overrides(overrides, own)
     experiment, place = compose_once(given, own)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
@@ -126,5 +126,5 @@ def _parsed(override: str) -> tuple[str, Any]:
 
     parsed = OverridesParser.create().parse_override(override)
     if parsed.is_delete() or parsed.is_sweep_override() or parsed.key_or_group.startswith("hydra"):
-        raise ConfigError(f"{override}: an experiment holds values and choices of files, not this")
+        raise ConfigError(override, "an experiment holds values and choices of files, not this")
     return parsed.key_or_group, parsed.value()

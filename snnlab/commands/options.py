@@ -33,12 +33,12 @@ def split_options(
         found, others = parser.parse_known_args(list(arguments))
     except ArgumentError as error:
         needs = "takes no value" if error.argument_name in flags else "needs a value behind it"
-        raise ConfigError(f"{command}: {error.argument_name} {needs}") from None
+        raise ConfigError(command, f"{error.argument_name} {needs}") from None
     if unknown := next((word for word in others if word.startswith("-")), None):
         name = unknown.partition("=")[0]
         takes = listing([*known, *flags]) if known or flags else "none"
         raise ConfigError(
-            f"{command}: there is no option {name}.{did_you_mean(name, [*known, *flags]) or f' It takes {takes}.'}"
+            command, f"there is no option {name}.{did_you_mean(name, [*known, *flags]) or f' It takes {takes}.'}"
         )
     return vars(found), others
 

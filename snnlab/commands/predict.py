@@ -53,12 +53,12 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("predict", arguments, _OPTIONS)
     plugins, words = named_plugins(words)
     if len(words) < 2:
-        raise ConfigError("predict: name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
+        raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
     form, checkpoint = options.get("--format", "csv"), options.get("--checkpoint", "best")
     if form not in FORMATS:
-        raise ConfigError(f"predict: --format must be one of {listing(FORMATS)}, got {form}")
+        raise ConfigError("predict", f"--format must be one of {listing(FORMATS)}, got {form}")
     if checkpoint not in ("best", "last"):
-        raise ConfigError(f"predict: --checkpoint must be best or last, got {checkpoint}")
+        raise ConfigError("predict", f"--checkpoint must be best or last, got {checkpoint}")
     files = [Path(word).expanduser() for word in words[1:]]
     _check_files(files)
 
@@ -92,9 +92,9 @@ def _check_files(files: Sequence[Path]) -> None:
 
     for path in files:
         if not path.exists() or path.is_dir():
-            raise DataError(f"predict: there is no file {path}")
+            raise DataError("predict", f"there is no file {path}")
         if path.suffix.lower() not in SUFFIXES:
-            raise DataError(f"{path}: files of events end in {listing(SUFFIXES)}")
+            raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
 
 
 def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -111,7 +111,7 @@ def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
     value = one_value(asked[-1])[1]
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{asked[-1]}: expected names of modules, such as plugins=[my_layers]")
+        raise ConfigError(asked[-1], "expected names of modules, such as plugins=[my_layers]")
     return names, [word for word in words if word not in asked]
 
 
@@ -209,7 +209,7 @@ def probability(text: str, run: Run, settings: DataSettings) -> float:
     if why := no_early_answers(run.experiment, settings) or (
         "steps of data.bin_by: count have no time" if settings.step_ms is None else None
     ):
-        raise ConfigError(f"predict: --until: {why}")
+        raise ConfigError("predict", f"--until: {why}")
     return part_of_1(text, "predict: --until needs a probability")
 
 
@@ -242,7 +242,7 @@ def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
     try:
         return replace(own, **given)
     except ValueError as error:
-        raise ConfigError(f"predict: {error}") from error
+        raise ConfigError("predict", error) from error
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

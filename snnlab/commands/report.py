@@ -35,12 +35,12 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, words = split_options("report", arguments, ("--out", "--figures"))
     if len(words) != 1:
-        raise ConfigError(f"report: takes one folder, of a run or of runs, got {len(words)}")
+        raise ConfigError("report", f"takes one folder, of a run or of runs, got {len(words)}")
     folder, form = Path(words[0]).expanduser(), options.get("--figures")
     if not folder.is_dir():
-        raise RecordError(f"report: there is no folder {folder}")
+        raise RecordError("report", f"there is no folder {folder}")
     if form is not None and form not in FORMS:
-        raise ConfigError(f"report: --figures must be one of {listing(FORMS)}, got {form}")
+        raise ConfigError("report", f"--figures must be one of {listing(FORMS)}, got {form}")
 
     print(write_report(folder, Path(options["--out"]).expanduser() if "--out" in options else None, form))
     return 0
@@ -138,5 +138,5 @@ def _of_runs(folder: Path) -> Page:
 
     lines = [read_line(run) for run in find_all_runs(folder)]
     if not lines:
-        raise RecordError(f"report: there is no run below {folder}")
+        raise RecordError("report", f"there is no run below {folder}")
     return runs_page(folder, lines)

@@ -46,7 +46,7 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("reproduce", arguments, (), ("--env",))
     if not words or "=" in words[0] or any("=" not in word for word in words[1:]):
         raise ConfigError(
-            f"reproduce: takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}"
+            "reproduce", (f"takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}")
         )
 
     from snnlab.record.run_reading import read_run
@@ -57,9 +57,9 @@ def main(arguments: list[str], started: float) -> int:
         return 0
     require_names_only(recorded.folder, words[1:])
     if recorded.status != "completed":
-        raise RecordError(f"{recorded.folder}: is {recorded.status}; only a completed run can be repeated")
+        raise RecordError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.resumed) if text]:
-        raise RecordError(f"{recorded.folder}: was {extended[0]}; one training with its config.yaml is another")
+        raise RecordError(recorded.folder, f"was {extended[0]}", "one training with its config.yaml is another")
     recorded.check_files()  # before hours are spent on a run that there is nothing to compare with
     return repeat(recorded, words[1:], started)
 
@@ -90,7 +90,7 @@ def require_names_only(run: Path, overrides: Sequence[str]) -> None:
     asking = [place for place, _ in outside(read_raw(run / "config.yaml"))] if overrides else []
     for text in overrides:
         if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*NAMED, *asking)):
-            raise ConfigError(f"{text}: a run is repeated as it was; only {listing(NAMED)} can be named again")
+            raise ConfigError(text, "a run is repeated as it was", f"only {listing(NAMED)} can be named again")
 
 
 def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:

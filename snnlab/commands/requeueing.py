@@ -60,7 +60,7 @@ def requeue() -> None:
     try:
         subprocess.run(["scontrol", "requeue", name], check=True, capture_output=True, text=True, timeout=60)
     except (FileNotFoundError, subprocess.SubprocessError) as error:
-        raise RecordError(f"scontrol requeue {name} did not work: {error}") from error
+        raise RecordError("", f"scontrol requeue {name} did not work: {error}") from error
     _log.info("SLURM was asked to start job %s again", name)
 
 

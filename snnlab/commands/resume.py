@@ -31,15 +31,15 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     """
     for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
         if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
-            raise ConfigError(f"there is no setting '{key}'. Did you mean 'resume'?")
+            raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
     for text in overrides:
         if text.startswith(f"+{_KEY}"):
-            raise ConfigError(f"{text}: leave out the +")
+            raise ConfigError(text, "leave out the +")
     asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
     if not asked:
         return None
     if len(asked) > 1 or not asked[0] or asked[0] == "null":
-        raise ConfigError("resume: name one run's folder, such as resume=outputs/NAME/TIME_SEED")
+        raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
     return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_KEY)]
 
 
@@ -128,10 +128,10 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -
     checkpoint = read_checkpoint(path)
     node = checkpoint.get(NODE)
     if not isinstance(node, Mapping) or node.get("format") != FORMAT:
-        raise RecordError(f"{path}: this version of snnlab cannot resume from it; init_from={folder} takes its weights")
+        raise RecordError(path, "this version of snnlab cannot resume from it", f"init_from={folder} takes its weights")
     texts = [config.read_text(encoding="utf-8") for config in (folder / CONFIG, *earlier_configs(folder))]
     if node["config_hash"] not in map(config_hash, texts):
-        raise RecordError(f"{folder}: its {CONFIG} is not the one that its checkpoint was made with")
+        raise RecordError(folder, f"its {CONFIG} is not the one that its checkpoint was made with")
     return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, longer)
 
 
@@ -155,7 +155,7 @@ def check_epochs(wanted: Any, resumption: Resumption) -> None:
     """Raise if fewer epochs are asked for than are trained."""
     begun = resumption.position.epoch + (resumption.position.batch > 0)
     if isinstance(wanted, int) and 0 <= wanted < begun:
-        raise ConfigError(f"trainer.max_epochs: the run has begun its epoch {begun} already; set {begun} or more")
+        raise ConfigError("trainer.max_epochs", f"the run has begun its epoch {begun} already", f"set {begun} or more")
 
 
 def _other_schedule(before: Experiment, now: Experiment, changed: Mapping[str, Any]) -> bool:

@@ -51,7 +51,7 @@ def figure(run: Run, name: str, part: str, recording: int) -> Figure:
             return draw()
     known = figure_names(run)
     hint = did_you_mean(name, known) or f" There are {listing(known)}."
-    raise ConfigError(f"figure: there is no {name} of {part} recordings.{hint}")
+    raise ConfigError("figure", f"there is no {name} of {part} recordings.{hint}")
 
 
 def _of_files(run: Run, part: str) -> dict[str, Callable[[], Figure]]:

@@ -32,7 +32,7 @@ def main(arguments: list[str], started: float) -> int:
         action, rest = "list", arguments  # the word can be left out
     if action not in ACTIONS:
         hint = did_you_mean(action, ACTIONS) or f" There are {listing(ACTIONS)}."
-        raise ConfigError(f"runs: there is no action {action}.{hint}")
+        raise ConfigError("runs", f"there is no action {action}.{hint}")
     ACTIONS[action](rest)
     return 0
 
@@ -45,14 +45,14 @@ def list_runs(arguments: list[str]) -> None:
 
     options, words = split_options("runs list", arguments, ("--where", "--sort"))
     if len(words) > 1:
-        raise ConfigError(f"runs list: takes one folder, got {listing(words)}")
+        raise ConfigError("runs list", f"takes one folder, got {listing(words)}")
     root = Path(words[0] if words else "outputs").expanduser()
     if not root.is_dir():
-        raise RecordError(f"runs list: there is no folder {root}; a training makes it, or name another one")
+        raise RecordError("runs list", f"there is no folder {root}", "a training makes it, or name another one")
     wanted = [condition for condition in options.get("--where", "").split(",") if condition]
     for condition in wanted:
         if "=" not in condition:
-            raise ConfigError(f"runs list: --where takes KEY=VALUE, got {condition}")
+            raise ConfigError("runs list", f"--where takes KEY=VALUE, got {condition}")
     found = [read_line(folder) for folder in find_all_runs(root)]
     kept = chosen(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
     with until_nobody_reads():
@@ -68,7 +68,7 @@ def compare(arguments: list[str]) -> None:
 
     _, words = split_options("runs compare", arguments, ())
     if len(words) != 2:
-        raise ConfigError(f"runs compare: takes two runs' folders, got {len(words)}")
+        raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
     lines = [read_line(_run(word)) for word in words]
     if problem := next((line.problem for line in lines if line.problem), None):
         raise problem
@@ -82,7 +82,7 @@ def delete(arguments: list[str]) -> None:
 
     _, words = split_options("runs delete", arguments, ())
     if not words:
-        raise ConfigError("runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
+        raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
     folders = [_run(word) for word in words]
     for folder in folders:
         _require_deletable(folder)
@@ -90,7 +90,7 @@ def delete(arguments: list[str]) -> None:
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            raise RecordError(f"{folder}: cannot be deleted ({error.strerror or error})") from error
+            raise RecordError(folder, f"cannot be deleted ({error.strerror or error})") from error
         print(f"{folder} deleted")
 
 
@@ -108,7 +108,7 @@ def _run(word: str) -> Path:
     folder = Path(word).expanduser()
     if not is_run(folder):
         lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
-        raise RecordError(f"{folder}: is no run's folder, there is no {lacks} in it")
+        raise RecordError(folder, f"is no run's folder, there is no {lacks} in it")
     return folder
 
 
@@ -118,8 +118,8 @@ def _require_deletable(folder: Path) -> None:
     from snnlab.record.run_reading import is_surely_run
 
     if not is_surely_run(folder):
-        raise RecordError(f"{folder}: no file in it is as a run of snnlab writes it; it is not deleted")
+        raise RecordError(folder, "no file in it is as a run of snnlab writes it", "it is not deleted")
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise RecordError(f"{folder}: is the working folder, or holds it; go elsewhere to delete it")
+        raise RecordError(folder, "is the working folder, or holds it", "go elsewhere to delete it")
     if is_locked(folder):
-        raise RecordError(f"{folder}: is being trained at this moment; it is not deleted")
+        raise RecordError(folder, "is being trained at this moment", "it is not deleted")

@@ -64,11 +64,15 @@ def _study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
     named, path = page["sweep"].get("storage"), folder / FILE
     if named is not None:
         raise RecordError(
-            f"report: {folder}: its trials are in {masked(str(named))}, which no report opens: it stands in a file that"
-            f" anybody may have written; there is a report once {folder}/search.json is there"
+            "report",
+            (
+                f"{folder}: its trials are in {masked(str(named))}, which no report opens: it stands"
+                " in a file that anybody may have written"
+            ),
+            f"there is a report once {folder}/search.json is there",
         )
     if path.is_symlink() or not path.is_file():
-        raise RecordError(f"report: {folder}: the search has no trial yet")
+        raise RecordError("report", f"{folder}: the search has no trial yet")
 
     import optuna
 
@@ -79,7 +83,7 @@ def _study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
             # The only one in it, which is called as the folder was when the search began.
             yield optuna.load_study(study_name=None, storage=storage)
         except (KeyError, ValueError) as error:
-            raise RecordError(f"report: {folder}: the search has no trial yet") from error
+            raise RecordError("report", f"{folder}: the search has no trial yet") from error
 
 
 def _copy(path: Path, copy: Path) -> None:

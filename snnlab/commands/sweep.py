@@ -109,14 +109,14 @@ def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | No
     from snnlab.search.settings import changed
 
     if len(asked) > 1 or not asked[0]:
-        raise ConfigError("resume: name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
+        raise ConfigError("resume", "name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
     folder = Path(asked[0]).expanduser()
     require_no_links(folder)
     if signed(folder, FILE) is None:
         return _named_again(folder, overrides, config_dir)
     given, others = given_settings(overrides)
     if others:
-        raise ConfigError(f"{others[0]}: the trials of a search have the same overrides from first to last")
+        raise ConfigError(others[0], "the trials of a search have the same overrides from first to last")
     return read_plan(folder, changed(read_page(folder)["sweep"], given))
 
 
@@ -139,8 +139,12 @@ def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | No
     if plan is None or other is not None:
         differs = f" (what was typed differs in {other})" if other else ""
         raise ConfigError(
-            f"{folder}: was not begun here by you, or was moved or edited since; it goes on where all that it was begun"
-            f" with is named again{differs}: snnlab sweep resume={folder} {' '.join(words_of(page))}"
+            folder,
+            "was not begun here by you, or was moved or edited since",
+            (
+                f"it goes on where all that it was begun with is named again{differs}: snnlab sweep"
+                f" resume={folder} {' '.join(words_of(page))}"
+            ),
         )
     return replace(plan, folder=folder.absolute(), seed=page["seed"])
 
@@ -159,7 +163,7 @@ def _search(plan: Plan, started: float, *, again: bool) -> None:
     except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-        raise RecordError(masked(f"{plan.folder}: {reason}; {_goes_on(plan)}")) from error
+        raise RecordError(masked(str(plan.folder)), masked(str(reason)), _goes_on(plan)) from error
 
 
 def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool) -> None:
@@ -197,11 +201,11 @@ def _rehearsed(plan: Plan, workers: Executor) -> None:
     probes = [plan.trial_overrides(proposed) for proposed in values]
     found: Rehearsal = workers.call(rehearse, probes, plan.config_dir, plan.place)
     if found.error:
-        raise ConfigError(f"{found.error}\n  tried with {describe(values[found.probe])}, of sweep.space")
+        raise ConfigError("", f"{found.error}\n  tried with {describe(values[found.probe])}, of sweep.space")
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
-            raise ConfigError(f"sweep.objectives.{name}: is not logged.{hint}\n  runs log {listing(found.metrics)}")
+            raise ConfigError(f"sweep.objectives.{name}", f"is not logged.{hint}\n  runs log {listing(found.metrics)}")
     if words := uncertainty(found.val_size):
         _log.warning(words)
 
@@ -210,7 +214,7 @@ def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     from snnlab.errors import RecordError
 
     if workers.trouble:
-        raise RecordError(f"{workers.trouble}\n  {_goes_on(plan)}")
+        raise RecordError("", f"{workers.trouble}\n  {_goes_on(plan)}")
     if workers.stopped is not None:
         count = study.count()
         done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)

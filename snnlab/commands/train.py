@@ -53,7 +53,7 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     """
     started = time.perf_counter()
     if sys.platform == "win32":
-        raise ConfigError(NOT_WINDOWS)
+        raise ConfigError("", NOT_WINDOWS)
 
     from snnlab.config.folders import config_folder, groups, own_folder
     from snnlab.config.python_values import as_overrides
@@ -62,8 +62,9 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     given = as_overrides(overrides, settings, groups(config_folder(), own_folder(config_dir)), "snnlab.train")
     if team := outside(given):
         raise ConfigError(
-            f"snnlab.train: {team.by} is for the command line, -m snnlab train ...; from Python trainer=ddp starts the"
-            " processes of one machine itself"
+            "snnlab.train",
+            f"{team.by} is for the command line, -m snnlab train ...",
+            "from Python trainer=ddp starts the processes of one machine itself",
         )
     log_unless_set_up()
     command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
@@ -161,11 +162,11 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     from snnlab.record.run_folder import CONFIG
 
     if experiment.mode == "shapes":
-        raise ConfigError("mode: shapes trains nothing and has no result; it is for the command line")
+        raise ConfigError("mode", "shapes trains nothing and has no result", "it is for the command line")
     if begun := begun_before(experiment):
         return _or_requeued(lambda: resume(begun, (), None, started, begun=lambda: experiment))
     if os.path.isfile(folder / CONFIG):
-        raise RecordError(f"{folder}: holds a run; resume={folder} goes on with it, another folder begins a new one")
+        raise RecordError(folder, "holds a run", f"resume={folder} goes on with it, another folder begins a new one")
     require_writable(folder)
     with experiment.located_errors(), quiet_lightning():
         module, data, built = assembled(experiment, folder)

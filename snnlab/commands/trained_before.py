@@ -45,8 +45,12 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
         _log.warning("%s: is older than the record of what was trained on, which may be among these recordings", run)
     elif many := int(seen[places].sum()):
         raise ConfigError(
-            f"evaluate: {run} was trained on {many:,} of these {places.size:,} {part} recordings: this is another split"
-            " than the run's; leave out what changes it, or --split train evaluates what it was trained on"
+            "evaluate",
+            (
+                f"{run} was trained on {many:,} of these {places.size:,} {part} recordings: this is"
+                " another split than the run's"
+            ),
+            "leave out what changes it, or --split train evaluates what it was trained on",
         )
 
 
@@ -74,8 +78,11 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
         )
         if experiment.on_trained_before == "fail":
             raise ConfigError(
-                f"init_from: {said}\n  data.split_file={run / SPLIT} takes that run's split, and"
-                " on_trained_before=record trains all the same and says so in result.json"
+                "init_from",
+                (
+                    f"{said}\n  data.split_file={run / SPLIT} takes that run's split, and"
+                    " on_trained_before=record trains all the same and says so in result.json"
+                ),
             )
         if say:
             _log.warning("init_from: %s", said)
@@ -142,7 +149,7 @@ def seen_by(run: Path, store: Store) -> np.ndarray | None:
         try:
             seen[np.array(read_split(run).get("train", []), np.int64)] = True
         except (ValueError, TypeError, IndexError) as error:
-            raise RecordError(f"{run / SPLIT}: is not what a run recorded ({error})") from error
+            raise RecordError(run / SPLIT, f"is not what a run recorded ({error})") from error
     return seen
 
 

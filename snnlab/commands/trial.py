@@ -109,7 +109,7 @@ def _enter(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise RecordError(f"{folder}: {error.strerror}; it is the working folder of this training") from error
+        raise RecordError(folder, error.strerror, "it is the working folder of this training") from error
 
 
 def _trained(task: Task, started: float) -> Result:

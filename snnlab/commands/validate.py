@@ -35,7 +35,7 @@ def main(arguments: list[str], started: float) -> int:
     overrides = [word for word in words if word not in folders]
     folders += options.values()
     if len(folders) > 1:
-        raise ConfigError("validate: give one folder: snnlab validate DIR")
+        raise ConfigError("validate", "give one folder: snnlab validate DIR")
     from snnlab.config.folders import config_folder, own_folder
 
     folder = own_folder(folders[0] if folders else None) or config_folder()
@@ -46,7 +46,7 @@ def main(arguments: list[str], started: float) -> int:
         wrong += word == WRONG
         say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
     if not checked:
-        raise ConfigError(f"validate: no YAML files in {folder}")
+        raise ConfigError("validate", f"no YAML files in {folder}")
     print(f"{checked - wrong} of {checked} files are right")
     return 2 if wrong else 0
 

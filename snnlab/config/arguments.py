@@ -80,14 +80,14 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         elif name in _ASKED:
             found.flags += [name, *([value if equals else _next(name, waiting)] if _ASKED[name] else [])]
         elif argument.startswith("-"):
-            raise ConfigError(f"train: there is no option {name}{_of_option(name, value, waiting)}")
+            raise ConfigError("train", f"there is no option {name}{_of_option(name, value, waiting)}")
         elif is_override(argument):
             found.overrides.append(argument)
         else:
             words.append(argument)
     if words:
         raise ConfigError(
-            f"{words[0] or repr(words[0])}: not an override{of_word(words[0], own_folder(found.config_dir))}"
+            words[0] or repr(words[0]), f"not an override{of_word(words[0], own_folder(found.config_dir))}"
         )
     _check_asked(found)
     return found
@@ -96,7 +96,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 def _next(name: str, waiting: list[str]) -> str:
     if not waiting or waiting[0].startswith("-"):
         example = f", such as {name} {_WHAT[name][0]}" if name in _WHAT else ""
-        raise ConfigError(f"{name} needs a value behind it{example}")
+        raise ConfigError("", f"{name} needs a value behind it{example}")
     return waiting.pop(0)
 
 
@@ -104,12 +104,12 @@ def _check_asked(found: Arguments) -> None:
     if not found.flags:
         return
     if found.several and not {"-h", "--help"} & set(found.flags):
-        raise ConfigError(f"train: {found.flags[0]} prints one configuration; leave out -m")
+        raise ConfigError("train", f"{found.flags[0]} prints one configuration", "leave out -m")
     if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
-        raise ConfigError(f"{found.flags[0]}: is for --cfg job")
+        raise ConfigError(found.flags[0], "is for --cfg job")
     for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
         if name in _WHAT and value not in _WHAT[name]:
-            raise ConfigError(f"{name}: expected one of {listing(_WHAT[name])}, got '{value}'")
+            raise ConfigError(name, f"expected one of {listing(_WHAT[name])}, got '{value}'")
 
 
 def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ def set_threads(threads: int | None) -> None:
 def check_threads(threads: int | None) -> None:
     """Raise `ConfigError` for a number of threads that no machine has."""
     if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise ConfigError(f"threads: must be 1 or more, up to {MOST_THREADS:,}, or null, got {threads}")
+        raise ConfigError("threads", f"must be 1 or more, up to {MOST_THREADS:,}, or null, got {threads}")
 
 
 def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
@@ -88,7 +88,7 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     sparse: dict[str, SparseInput] = {"frames": "never", "events": "always", "auto": "auto"}
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.first_layer])
     if experiment.recompute < 0:
-        raise ConfigError(f"recompute: must be a number of pieces of time, or 0, got {experiment.recompute}")
+        raise ConfigError("recompute", f"must be a number of pieces of time, or 0, got {experiment.recompute}")
     built.network.configure(checkpoint_segments=experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
@@ -97,24 +97,28 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
         raise ConfigError(
-            f"model.layers.{name}: the network ends with shape {list(shape)} at each step, but data.num_classes asks"
-            f" for [{data.num_classes}]; {hint or f'set its out_features to {data.num_classes}'}"
+            f"model.layers.{name}",
+            (
+                f"the network ends with shape {list(shape)} at each step, but data.num_classes asks"
+                f" for [{data.num_classes}]"
+            ),
+            hint or f"set its out_features to {data.num_classes}",
         )
     return built
 
 
 def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"model.init: expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
+        raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
     settings = dict(node)
     initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
     try:
         done = initialise(built.network)
     except ValueError as error:
-        raise ConfigError(f"model.init: {error}") from error
+        raise ConfigError("model.init", error) from error
     if not done:
         raise ConfigError(
-            "model.init: no layer with weights stands before a spiking neuron, so there is nothing to set"
+            "model.init", "no layer with weights stands before a spiking neuron, so there is nothing to set"
         )
 
 
@@ -127,7 +131,7 @@ def backend(experiment: Experiment, device: torch.device) -> Backend:
     try:
         return resolve(experiment.backend, device, torch.float32)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError("", error) from error
 
 
 def first_layer(
@@ -158,8 +162,12 @@ def first_layer(
     able = backend == "numba" and not mixed and sums
     if experiment.first_layer == "events" and not able:
         raise ConfigError(
-            "first_layer: events needs backend: numba, fuse: true and a network that begins with a convolution of"
-            " stride 1 and spiking neurons, in no mixed trainer.precision; set first_layer: auto"
+            "first_layer",
+            (
+                "events needs backend: numba, fuse: true and a network that begins with a"
+                " convolution of stride 1 and spiking neurons, in no mixed trainer.precision"
+            ),
+            "set first_layer: auto",
         )
     if not able:
         return "frames"
@@ -236,7 +244,7 @@ def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str
     try:
         return [kind(**node)]
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(place, error) from error
 
 
 def trainer(
@@ -253,7 +261,7 @@ def trainer(
     try:
         return trainer_maker(experiment, folder, callbacks, logged_steps, team)()
     except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        raise ConfigError("trainer", " ".join(str(error).split())) from error
 
 
 def trainer_maker(
@@ -294,11 +302,11 @@ def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str) -> L.
 
     patience = node.get("patience")
     if isinstance(patience, int) and patience < 0:
-        raise ConfigError(f"{place}.patience: must be 0 or more, got {patience}")
+        raise ConfigError(f"{place}.patience", f"must be 0 or more, got {patience}")
     try:
         return partial_target(node, [Callback], modules, place)()
     except MisconfigurationException as error:
-        raise ConfigError(f"{place}: {' '.join(str(error).split())}") from error
+        raise ConfigError(place, " ".join(str(error).split())) from error
 
 
 def check_precision(experiment: Experiment) -> None:
@@ -313,14 +321,14 @@ def check_precision(experiment: Experiment) -> None:
     accelerator = experiment.trainer.get("accelerator", "auto")
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator == "cpu" or (accelerator == "auto" and not gpu):
-        raise ConfigError("trainer.precision: 16-mixed needs a GPU; a CPU computes in bf16-mixed or 32-true")
+        raise ConfigError("trainer.precision", "16-mixed needs a GPU", "a CPU computes in bf16-mixed or 32-true")
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
     nodes = [(key, node) for key, node in (group or {}).items() if node is not None]
     for key, node in nodes:
         if not isinstance(node, Mapping):
-            raise ConfigError(f"{place}.{key}: expected a mapping with _target_, got {node!r}")
+            raise ConfigError(f"{place}.{key}", f"expected a mapping with _target_, got {node!r}")
     return nodes
 
 
@@ -346,8 +354,8 @@ def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
 
     try:
         return freezing.freeze(network, experiment.freeze)
-    except ValueError as error:
-        raise ConfigError(f"freeze: {error}") from error
+    except ConfigError as error:
+        raise error.within("freeze") from error
 
 
 def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
@@ -365,7 +373,7 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
     try:
         return [SurrogateAnnealing(network, **node)]
     except ValueError as error:
-        raise ConfigError(f"surrogate_annealing: {error}") from error
+        raise ConfigError("surrogate_annealing", error) from error
 
 
 def averaging(experiment: Experiment) -> list[L.Callback]:
@@ -385,9 +393,9 @@ def averaging(experiment: Experiment) -> list[L.Callback]:
 def _window(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
     if steps is not None and steps < 1:
-        raise ConfigError(f"tbptt_steps: must be 1 or more, or null, got {steps}")
+        raise ConfigError("tbptt_steps", f"must be 1 or more, or null, got {steps}")
     if steps is not None and any(isinstance(module, PerStepBatchNorm) for module in network.modules()):
-        raise ConfigError("tbptt_steps: a batch_norm with per_step needs all steps at once; set tbptt_steps: null")
+        raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
     return steps
 
 
@@ -414,7 +422,7 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
         try:
             built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra)())
         except ModuleNotFoundError as error:
-            raise MissingPackageError(f"{place}: {error}") from error
+            raise MissingPackageError(place, error) from error
     return built
 
 
@@ -444,7 +452,7 @@ def _named(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], typ
             continue
         place = f"logger.{key}"
         if not isinstance(node, Mapping):
-            raise ConfigError(f"{place}: expected a mapping with _target_, got {node!r}")
+            raise ConfigError(place, f"expected a mapping with _target_, got {node!r}")
         yield place, node, find_target(node, [Logger], _modules(experiment), place)
 
 
@@ -476,7 +484,7 @@ def _database(output_dir: str) -> str:
 def _require_package(target: type[Logger], place: str) -> None:
     extra = _EXTRAS.get(target.__name__)
     if extra is not None and find_spec(extra) is None:
-        raise MissingPackageError(f"{place}: the package {extra} is missing; pip install 'snnlab-train[{extra}]'")
+        raise MissingPackageError(place, f"the package {extra} is missing", f"pip install 'snnlab-train[{extra}]'")
 
 
 def mode_callbacks(experiment: Experiment, folder: Path) -> list[L.Callback]:

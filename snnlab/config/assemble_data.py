@@ -135,7 +135,7 @@ def data_module(experiment: Experiment, data: DataSettings, packed: Store, recor
     parts = split(data, packed, recordings)
     if not parts.train.size:
         raise ConfigError(
-            f"data.val_fraction: of {parts.val.size} training recordings none is left; lower {data.val_fraction}"
+            "data.val_fraction", f"of {parts.val.size} training recordings none is left", f"lower {data.val_fraction}"
         )
     check_labelled(packed.targets, data, parts)
     if experiment.fit_on == "train_and_val":
@@ -174,7 +174,7 @@ def data_notes(data: EventDataModule) -> list[str]:
     """
     split, settings = data.split, data.settings
     if problem := too_early(data.store, settings):
-        raise ConfigError(f"data.time_unit: {problem}")
+        raise ConfigError("data.time_unit", problem)
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
     notes = [f"{sizes}; {settings.steps_text}"]
     if data.control is not None:
@@ -190,7 +190,7 @@ def data_notes(data: EventDataModule) -> list[str]:
         share = outside / data.store.num_events
         said = f"{outside:,} events ({share:.2%}) come after duration_ms = {settings.duration_ms:g} and are left out"
         if share > NEARLY_ALL:
-            raise ConfigError(f"data.duration_ms: {said}; if it is in seconds, write {1000 * settings.duration_ms:g}")
+            raise ConfigError("data.duration_ms", said, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
         notes.append(said)
     return notes
 

@@ -38,7 +38,7 @@ def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     make = make_optimizer(experiment)
     parameters = list(built.network.parameters())
     if not parameters:
-        raise ConfigError("model.layers: no layer has parameters, so there is nothing to train")
+        raise ConfigError("model.layers", "no layer has parameters, so there is nothing to train")
     return make, schedule(experiment, make(built.network))
 
 
@@ -56,7 +56,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     check_numbers(node, "optimizer", _NOT_NEGATIVE.__contains__)
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
-        raise ConfigError(f"optimizer.weight_decay_of: {problem}")
+        raise ConfigError("optimizer.weight_decay_of", problem)
     groups = [_group(key, own, node, modules) for key, own in _groups(experiment).items()]
     if not takes(find_target(node, [Optimizer], modules, "optimizer"), DECAY) or not any(
         settings.get(DECAY) for settings in [node, *(group.settings for group in groups)]
@@ -67,10 +67,10 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     def made(network: nn.Module) -> Optimizer:
         try:
             return grouped(network)
-        except ConfigError:
-            raise
+        except ConfigError as error:
+            raise error.within("optimizer") from error
         except ValueError as error:
-            raise ConfigError(f"optimizer.{error}") from error
+            raise ConfigError("optimizer", error) from error
 
     return made
 
@@ -78,7 +78,9 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
 def _groups(experiment: Experiment) -> Mapping[str, Any]:
     groups = experiment.optimizer.get("groups") or {}
     if not isinstance(groups, Mapping):
-        raise ConfigError(f"optimizer.groups: expected named groups, such as {{biases: {{lr: 1e-3}}}}, got {groups!r}")
+        raise ConfigError(
+            "optimizer.groups", f"expected named groups, such as {{biases: {{lr: 1e-3}}}}, got {groups!r}"
+        )
     return {key: own for key, own in groups.items() if own is not None}
 
 
@@ -87,11 +89,11 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
 
     place = f"optimizer.groups.{name}"
     if not isinstance(own, Mapping):
-        raise ConfigError(f"{place}: expected settings of the optimizer, such as {{lr: 1e-3}}, got {own!r}")
+        raise ConfigError(place, f"expected settings of the optimizer, such as {{lr: 1e-3}}, got {own!r}")
     settings = {key: value for key, value in own.items() if key != "match"}
     match = own.get("match", name)
     if problem := type_problem(match, str | list[str]):
-        raise ConfigError(f"{place}.match: {problem}")
+        raise ConfigError(f"{place}.match", problem)
     check_numbers(settings, place, _NOT_NEGATIVE.__contains__)
     # On a parameter of its own: torch looks at the values that it is given for all, and not at those of a group.
     partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
@@ -142,7 +144,7 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
     modules = ("torch.optim", *experiment.plugins)
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
     if interval not in ("epoch", "step"):
-        raise ConfigError(f"scheduler.interval: expected one of epoch, step, got '{interval}'")
+        raise ConfigError("scheduler.interval", f"expected one of epoch, step, got '{interval}'")
 
     of_torch = str(node["_target_"]).startswith("torch.")
     check_numbers(node, "scheduler", lambda key: of_torch and key != _BEFORE_FIRST)
@@ -160,7 +162,7 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
     asked, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
     epochs = asked if isinstance(asked, int) and asked > 0 else 1
     if epochs != asked and _RUN in node.values() and not stepwise:
-        raise ConfigError(f"scheduler: {_RUN} is the number of epochs, and trainer.max_epochs has none; set it")
+        raise ConfigError("scheduler", f"{_RUN} is the number of epochs, and trainer.max_epochs has none", "set it")
     if epochs == asked and not stepwise:
         _require_fits(node, epochs, "epochs")
     _try_step(built(tried, epochs), tried)
@@ -187,7 +189,7 @@ def _require_fits(node: Mapping[str, Any], length: int, intervals: str) -> None:
             )
     total = node.get("total_steps")
     if isinstance(total, int) and total < length and str(node.get("_target_")).endswith("OneCycleLR"):
-        raise ConfigError(f"scheduler.total_steps: the run has {length} {intervals}, got {total}; set {_RUN}")
+        raise ConfigError("scheduler.total_steps", f"the run has {length} {intervals}, got {total}", f"set {_RUN}")
 
 
 def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:
@@ -201,7 +203,7 @@ def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:
             warnings.simplefilter("ignore")  # that the optimizer was not stepped before
             schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
     except (ArithmeticError, ValueError, TypeError) as error:
-        raise ConfigError(f"scheduler: {type(schedule).__name__}: {error}") from error
+        raise ConfigError("scheduler", f"{type(schedule).__name__}: {error}") from error
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     if wrong := [rate for rate in rates if not math.isfinite(rate) or rate < 0]:
-        raise ConfigError(f"scheduler: {type(schedule).__name__}: its second learning rate is {wrong[0]:g}")
+        raise ConfigError("scheduler", f"{type(schedule).__name__}: its second learning rate is {wrong[0]:g}")

@@ -60,16 +60,17 @@ def processes(experiment: Experiment) -> Processes:
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
     except (MisconfigurationException, RuntimeError) as error:  # the latter of what SLURM was asked for
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
+        raise ConfigError("trainer", " ".join(str(error).split())) from error
     found = Processes(
         trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device.type == "cuda"
     )
     if found.world > 1 and strategy not in _STRATEGIES:
-        raise ConfigError(f"trainer.strategy: expected one of {listing(_STRATEGIES)}, got {strategy!r}")
+        raise ConfigError("trainer.strategy", f"expected one of {listing(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
         raise ConfigError(
-            "trainer.sync_batchnorm: torch's joint batch norm knows no steps past a recording's end and no per_step;"
-            " leave it out: each process normalises its own recordings"
+            "trainer.sync_batchnorm",
+            "torch's joint batch norm knows no steps past a recording's end and no per_step",
+            "leave it out: each process normalises its own recordings",
         )
     return found
 
@@ -87,8 +88,9 @@ def require_shares(found: Processes, experiment: Experiment, data: EventDataModu
         if 0 < many < found.world:
             what = "recordings" if data.windows is None else "windows"
             raise ConfigError(
-                f"trainer.devices: {many} {name} {what} cannot be divided among {found.world} processes; train in"
-                f" fewer, or with more {name} recordings"
+                "trainer.devices",
+                f"{many} {name} {what} cannot be divided among {found.world} processes",
+                f"train in fewer, or with more {name} recordings",
             )
 
 

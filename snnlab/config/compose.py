@@ -25,9 +25,9 @@ from snnlab.config.layers import expand_layers
 from snnlab.config.own_files import FIRST_LINE
 from snnlab.config.references import outside, texts
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, UnsetError
+from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError
 from snnlab.masking import masked
-from snnlab.settings import ROOT, check_settings, shown
+from snnlab.settings import check_settings, shown
 
 # Groups whose settings are a mapping; to some of them others refer.
 _GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
@@ -81,13 +81,13 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
         if not isinstance(model, Mapping):
-            raise ConfigError(f"model: expected a mapping with layers, got {shown(model)}{of_group('model', model)}")
+            raise ConfigError("model", f"expected a mapping with layers, got {shown(model)}{of_group('model', model)}")
         if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
-            raise ConfigError("model.layers: expected named layers, such as {out: {type: linear, out_features: 10}}")
+            raise ConfigError("model.layers", "expected named layers, such as {out: {type: linear, out_features: 10}}")
         for group in _GROUPS:
             node = raw.get(group)
             if isinstance(node, str) or (group in _REFERRED and not isinstance(node, Mapping)):
-                raise ConfigError(f"{group}: expected a mapping, got {shown(node)}{of_group(group, node)}")
+                raise ConfigError(group, f"expected a mapping, got {shown(node)}{of_group(group, node)}")
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
@@ -103,7 +103,7 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     _check_values(resolved)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init"}):
         hint = f"; {unknown[0]} stands beside it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
-        raise ConfigError(f"model: takes layers and init, got {', '.join(unknown)}{hint}")
+        raise ConfigError("model", f"takes layers and init, got {', '.join(unknown)}{hint}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=recorded(raw, resolved))
 
@@ -112,7 +112,9 @@ def _require_nothing(group: str, node: Any) -> None:
     """Refuse settings of an experiment's file that stay in the group: nothing would follow them."""
     if node:
         first = next(iter(node)) if isinstance(node, Mapping) else node
-        raise ConfigError(f"{group}.{first}: would go nowhere; the first line of the file has to be '{FIRST_LINE}'")
+        raise ConfigError(
+            f"{group}.{first}", "would go nowhere", f"the first line of the file has to be '{FIRST_LINE}'"
+        )
 
 
 def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) -> None:
@@ -120,24 +122,24 @@ def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) 
     for name in resolved:
         if name not in known:
             hint = of_setting(str(name), {**resolved, "neuron": neuron}, [*known, "neuron", *GLOBAL_GROUPS])
-            raise ConfigError(f"{ROOT}: unknown setting '{name}'{hint}")
+            raise UnknownSettingError(ROOT, str(name), hint)
 
 
 def _check_values(resolved: Mapping[str, Any]) -> None:
     """Refuse values that no experiment means."""
     if resolved["seed"] < 0:
-        raise ConfigError(f"seed: must be 0 or more, got {resolved['seed']}")
+        raise ConfigError("seed", f"must be 0 or more, got {resolved['seed']}")
     if not resolved.get("output_dir", ".").strip():
-        raise ConfigError("output_dir: is empty; name a folder, '.' is the working folder")
+        raise ConfigError("output_dir", "is empty", "name a folder, '.' is the working folder")
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
-        raise ConfigError("init_from: is empty; name a run's folder, null begins with new weights")
+        raise ConfigError("init_from", "is empty", "name a run's folder, null begins with new weights")
     parts = resolved["name"].split("/")
     if any(part.strip() in ("", ".", "..") for part in parts) or parts[0].startswith("~"):
-        raise ConfigError(f"name: is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
+        raise ConfigError("name", f"is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
     if (resolved.get("checkpoint_every_s") or 0) < 0:
-        raise ConfigError(f"checkpoint_every_s: must be 0 or more, or null, got {resolved['checkpoint_every_s']}")
+        raise ConfigError("checkpoint_every_s", f"must be 0 or more, or null, got {resolved['checkpoint_every_s']}")
     for place, problem in _not_numbers(resolved):
-        raise ConfigError(f"{place}: {problem}")
+        raise ConfigError(place, problem)
 
 
 def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -157,14 +159,16 @@ def _require_values(raw: dict[str, Any]) -> None:
     """Refuse a `???`, by which a file leaves a value to its user, before anything refers to it."""
     if missing := sorted(_unset(raw)):
         have = "has" if len(missing) == 1 else "have"
-        raise UnsetError(f"{', '.join(missing)} {have} no value; set {' '.join(f'{name}=...' for name in missing)}")
+        raise UnsetError(
+            "", f"{', '.join(missing)} {have} no value", f"set {' '.join(f'{name}=...' for name in missing)}"
+        )
 
 
 def _require_written_addresses(raw: Mapping[str, Any]) -> None:
     """Refuse an address that would tell whoever is asked there what stands in the environment."""
     data = raw.get("data")
     for place, _ in outside(data.get("archives"), "data.archives") if isinstance(data, Mapping) else ():
-        raise ConfigError(f"{place}: an address is written out, and holds nothing of the environment")
+        raise ConfigError(place, "an address is written out, and holds nothing of the environment")
 
 
 def _unset(node: Any, place: str = "") -> Iterator[str]:
@@ -188,7 +192,7 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
         raise ConfigError(
-            f"neuron: expected a mapping such as {{type: lif}}, got {shown(node)}{of_group('neuron', node)}"
+            "neuron", f"expected a mapping such as {{type: lif}}, got {shown(node)}{of_group('neuron', node)}"
         )
     return {str(key): value for key, value in node.items()}
 
@@ -201,7 +205,7 @@ def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[
     in_file = _set_times(_load(sources, "data", choices.get("data")))
     in_experiment = _set_times((_load(sources, "experiment", choices.get("experiment")) or {}).get("data"))
     if len(in_file) != 1 or len(in_experiment) == 2:
-        raise ConfigError("data: give either num_bins or dt (ms), not both")
+        raise ConfigError("data", "give either num_bins or dt (ms), not both")
     data[in_file.pop()] = None
 
 

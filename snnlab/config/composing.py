@@ -126,7 +126,7 @@ def _composed(
         experiment = _checked(plain, node, own, files)
         found = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
     if empty := next((key for key, said in zip(wanted, found, strict=True) if not said.strip()), None):
-        raise ConfigError(f"hydra.{empty}: is empty; name a folder")
+        raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
     return experiment, found
 
 
@@ -155,7 +155,7 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
             path = None if name in typed else in_files[name]
             at = f"{path}:{line_of(path, place, '')}: " if path else ""
             raise ConfigError(
-                f"{at}{place}: a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
+                f"{at}{place}", f"a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
             )
 
 
@@ -181,7 +181,7 @@ def read_overrides(overrides: Sequence[str], own: Path | None) -> list[str]:
     """
     for text in overrides:
         if not is_override(text):
-            raise ConfigError(f"{text or repr(text)}: not an override{of_word(text, own)}")
+            raise ConfigError(text or repr(text), f"not an override{of_word(text, own)}")
     return checked(overrides, groups(config_folder(), own))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule
@@ -37,13 +37,15 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
         of_value = data.targets == "value" and figure.rpartition("/")[0] in known
         if figure not in known and not of_value and not foreign:  # a callback of the user's own may log more
             hint = did_you_mean(figure, known)
-            raise ConfigError(f"{place}: nothing logs '{figure}'.{hint}" + ("" if hint else f"\n  {listing(known)}"))
+            raise ConfigError(place, f"nothing logs '{figure}'.{hint}", allowed=() if hint else known)
         if at == "step" and figure.startswith("val/"):
-            raise ConfigError(f"{place}: {figure} is known once an epoch; set scheduler.interval=epoch")
+            raise ConfigError(place, f"{figure} is known once an epoch", "set scheduler.interval=epoch")
     if not _nodes(experiment.logger):
         for name, node in _nodes(experiment.callbacks).items():
             if _target(node).rpartition(".")[2] in _FOR_LOGGERS:
-                raise ConfigError(f"callbacks.{name}: tells loggers, and there is none; choose one, such as logger=csv")
+                raise ConfigError(
+                    f"callbacks.{name}", "tells loggers, and there is none", "choose one, such as logger=csv"
+                )
 
 
 def logged(data: DataSettings, built: BuiltNetwork, loss: Loss) -> list[str]:
@@ -75,7 +77,7 @@ def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> 
         limit = trainer.get(f"limit_{stage}_batches")
         if isinstance(limit, float) and 0 < limit * number < 1:
             raise ConfigError(
-                f"trainer.limit_{stage}_batches: {limit:g} of {number} batches is less than one; set 1 or more"
+                f"trainer.limit_{stage}_batches", f"{limit:g} of {number} batches is less than one", "set 1 or more"
             )
     trained, interval = (
         _limited(numbers["train"], trainer.get("limit_train_batches")),
@@ -84,8 +86,9 @@ def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> 
     each = trainer.get("check_val_every_n_epoch", 1) is not None
     if isinstance(interval, int) and each and numbers["val"] and interval > trained:
         raise ConfigError(
-            f"trainer.val_check_interval: {interval} is more than the {trained} batches of an epoch; set so many or"
-            " fewer, or trainer.check_val_every_n_epoch=null to count on over epochs"
+            "trainer.val_check_interval",
+            f"{interval} is more than the {trained} batches of an epoch",
+            "set so many or fewer, or trainer.check_val_every_n_epoch=null to count on over epochs",
         )
     validated = bool(_limited(numbers["val"], trainer.get("limit_val_batches")))
     _require_validation(experiment, numbers["val"] if validated else 0)
@@ -102,10 +105,10 @@ def _require_validation(experiment: Experiment, batches: int) -> None:
     never = not batches or (isinstance(epochs, int) and 0 < epochs < each)
     for place, figure, _ in _monitors(experiment):
         if figure.startswith("val/") and never:
-            raise ConfigError(f"{place}: waits for {figure}, and nothing is validated")
+            raise ConfigError(place, f"waits for {figure}, and nothing is validated")
         if figure.startswith("val/") and each > 1 and place.startswith("scheduler."):
             raise ConfigError(
-                f"{place}: waits for {figure} at each epoch; leave out trainer.check_val_every_n_epoch={each}"
+                place, f"waits for {figure} at each epoch", f"leave out trainer.check_val_every_n_epoch={each}"
             )
 
 
@@ -114,8 +117,9 @@ def _require_no_validation(experiment: Experiment) -> None:
     for place, figure, _ in _monitors(experiment) if experiment.fit_on == "train_and_val" else ():
         if figure.startswith("val/"):
             raise ConfigError(
-                f"{place}: waits for {figure}, and with fit_on: train_and_val nothing is validated; set"
-                " trainer.max_epochs and a schedule that does without"
+                place,
+                f"waits for {figure}, and with fit_on: train_and_val nothing is validated",
+                "set trainer.max_epochs and a schedule that does without",
             )
 
 
@@ -135,7 +139,7 @@ def _monitors(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
         figure, at = scheduler.get("monitor", "val/loss"), scheduler.get("interval", "epoch")
         yield "scheduler.monitor", str(figure), str(at)
     elif "monitor" in scheduler:
-        raise ConfigError(f"scheduler.monitor: only {_PLATEAU} waits for a figure")
+        raise ConfigError("scheduler.monitor", f"only {_PLATEAU} waits for a figure")
 
 
 def _nodes(group: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

@@ -31,11 +31,11 @@ def own_folder(given: str | Path | None = None) -> Path | None:
     folder = Path(named).expanduser().absolute()
     if not folder.is_dir():
         where = "--config-dir" if given else ENVIRONMENT
-        raise ConfigError(f"{where}: there is no folder {folder}")
+        raise ConfigError(where, f"there is no folder {folder}")
     if folder != config_folder():
         for path in sorted(folder.rglob("*.yaml")):
             if (config_folder() / path.relative_to(folder)).is_file():
-                raise ConfigError(f"{path}: snnlab has a file of this name too, which Hydra finds first; rename yours")
+                raise ConfigError(path, "snnlab has a file of this name too, which Hydra finds first", "rename yours")
     return folder
 
 
@@ -54,12 +54,10 @@ def find_file(name: str) -> Path:
     folders = [folder for folder in (config_folder(), own_folder()) if folder]
     known = groups(*folders)
     if group not in known:
-        raise ConfigError(
-            f"{name}: there is no group '{group}'.{did_you_mean(group, known)}\n  {listing(sorted(known))}"
-        )
+        raise ConfigError(name, f"there is no group '{group}'.{did_you_mean(group, known)}\n  {listing(sorted(known))}")
     files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
     if stem not in files:
-        raise ConfigError(f"{name}: there is no such file.{did_you_mean(stem, files)}\n  {group}: {listing(files)}")
+        raise ConfigError(name, f"there is no such file.{did_you_mean(stem, files)}\n  {group}: {listing(files)}")
     return files[stem]
 
 
@@ -78,7 +76,7 @@ def write_new(path: Path, text: str, *, replace: bool = False) -> None:
             file.write(text)
     except FileExistsError as error:
         if not path.exists():  # a file stands where a folder is wanted
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-        raise ConfigError(f"{path}: is there already; remove it, or choose another name") from error
+            raise ConfigError(path, f"cannot be written: {error.strerror}") from error
+        raise ConfigError(path, "is there already", "remove it, or choose another name") from error
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        raise ConfigError(path, f"cannot be written: {error.strerror}") from error

@@ -83,7 +83,7 @@ def require_named(
     if words:
         mine = "needs what is not recorded, is not found from here, or has changed since; name it again:"
         foreign = "was not recorded here by you, or was moved or edited since; name again what it may use:"
-        raise ConfigError(f"{run}: {mine if own else foreign} {' '.join(words)}")
+        raise ConfigError(run, f"{mine if own else foreign} {' '.join(words)}")
 
 
 def fetches_nothing(raw: Mapping[str, Any], typed: Typed) -> bool:

@@ -30,7 +30,7 @@ def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: Bu
     if isinstance(loss, WeightedParts):
         loss.check_parts(data.targets)
     if data.targets == "value" and experiment.selection == "best_val_accuracy":
-        raise ConfigError("selection: best_val_accuracy: values have no accuracy; set selection: lowest_val_loss")
+        raise ConfigError("selection", "best_val_accuracy: values have no accuracy", "set selection: lowest_val_loss")
     _check_control(experiment, data)
     with located("loss"):
         loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
@@ -43,7 +43,7 @@ def _check_control(experiment: Experiment, data: DataSettings) -> None:
     if kind is None:
         return
     if data.targets != "class":
-        raise ConfigError(f"control: {kind} is for classes, and data.targets is {data.targets}; set control: null")
+        raise ConfigError("control", f"{kind} is for classes, and data.targets is {data.targets}", "set control: null")
     Controlled(kind, experiment.seed, data.duration_us).framing(data.framing())
 
 
@@ -63,6 +63,7 @@ def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> Non
     for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)):
         if part.size and not np.isin(part, seen[:, 0]).any():
             raise ConfigError(
-                f"data.labels: nothing is labelled in the {data.duration_ms:g} ms of any {name} recording; set"
-                " data.duration_ms or data.stride_ms so that windows reach the labels"
+                "data.labels",
+                f"nothing is labelled in the {data.duration_ms:g} ms of any {name} recording",
+                "set data.duration_ms or data.stride_ms so that windows reach the labels",
             )

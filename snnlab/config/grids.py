@@ -46,19 +46,19 @@ def read_axes(overrides: Sequence[str]) -> Axes:
     for text in overrides:
         key, _, said = text.partition("=")
         if not said.strip() and "=" in text:
-            raise ConfigError(f"{text} is empty; a grid takes values, such as {key}=1,2")
+            raise ConfigError("", f"{text} is empty", f"a grid takes values, such as {key}=1,2")
         with readable_errors():
             parsed = parser.parse_overrides([text])[0]
         if not parsed.is_sweep_override() or not parsed.is_discrete_sweep():
             fixed.append(text)
             continue
         if "glob(" in said:
-            raise ConfigError(f"{text}: name the files, such as {key}=a,b (snnlab list {key})")
+            raise ConfigError(text, f"name the files, such as {key}=a,b (snnlab list {key})")
         name = parsed.get_key_element()
         values = [f"{name}={value}" for value in parsed.sweep_string_iterator()]
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
-            raise ConfigError(f"{text}: {listing(twice)} is there twice; every run of a grid is another")
+            raise ConfigError(text, f"{listing(twice)} is there twice", "every run of a grid is another")
         if not values:
-            raise ConfigError(f"{text}: has no value, so there is no run")
+            raise ConfigError(text, "has no value, so there is no run")
         swept[name.lstrip("+~")] = values
     return Axes(fixed, swept)

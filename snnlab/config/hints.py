@@ -104,23 +104,23 @@ _FILES = {
 
 
 def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
-    """Return what to say of a setting that an experiment has not, as a sentence behind a blank.
+    """Return what to say of a setting that an experiment has not.
 
     Args:
         name: As typed.
         known: The settings that there are.
     """
     if sentence := _SENTENCES.get(name):
-        return f"; {sentence}"
+        return sentence
     if "." in name:
         nested = name.replace(".", ": {") + ": ..." + "}" * name.count(".")
-        return f"; in a YAML file it is written {nested}"
+        return f"in a YAML file it is written {nested}"
     places = _places(name, experiment)
     if name in SETTINGS or places:
-        return f". Did you mean '{SETTINGS.get(name) or places[0]}'?"
+        return f"Did you mean '{SETTINGS.get(name) or places[0]}'?"
     if meant := did_you_mean(name.lower(), known):
-        return f".{meant}"
-    return f"; an experiment takes {listing(known)}"
+        return meant.strip()
+    return f"an experiment takes {listing(known)}"
 
 
 def of_file(group: str, name: str) -> str | None:

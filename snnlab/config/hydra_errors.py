@@ -22,8 +22,8 @@ def explain(error: Exception) -> ConfigError | None:
     if isinstance(error, OverrideParseException):
         typed = error.override.removeprefix("++")
         if re.match(r"[+~]*[\w.-]+=['\"]", typed):
-            return ConfigError(f"{typed}: its quotes do not match")
-        return ConfigError(f"{typed}: not an override; write key=value, and quote lists and mappings for the shell")
+            return ConfigError(typed, "its quotes do not match")
+        return ConfigError(typed, "not an override", "write key=value, and quote lists and mappings for the shell")
     if isinstance(error, YAMLError):
         return _yaml(error)
     cause = error.__cause__
@@ -38,51 +38,51 @@ def explain(error: Exception) -> ConfigError | None:
 
 def _missing(name: str | None, options: object, text: str) -> ConfigError:
     if name is None or "/" not in name:
-        return ConfigError(" ".join(text.split()))
+        return ConfigError("", " ".join(text.split()))
     group, _, choice = name.partition("/")
     if group == "hydra":
-        return ConfigError(f"{name}: this plugin of Hydra's is not used here; {HYDRAS_INSTEAD}")
+        return ConfigError(name, "this plugin of Hydra's is not used here", HYDRAS_INSTEAD)
     if not isinstance(options, list | tuple):  # Hydra does not say, where a list of files was asked for
         folders = [Path(found) / group for found in re.findall(r"path=file://(.*?)(?=\s+provider=|$)", text, re.DOTALL)]
         options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     by = re.match(r"In '([^']+)': ", text.strip())
     place = f"{by[1]}.yaml: defaults: " if by and "/" in by[1] else ""
     if instead := of_file(group, choice):
-        return ConfigError(f"{place}{group}={choice}: there is no such file in this group; {instead}")
+        return ConfigError(f"{place}{group}={choice}", "there is no such file in this group", instead)
     hint = did_you_mean(choice, options)
     return ConfigError(
-        f"{place}{group}={choice}: there is no such file in this group.{hint}\n  {group}: {listing(options)}"
+        f"{place}{group}={choice}", f"there is no such file in this group.{hint}\n  {group}: {listing(options)}"
     )
 
 
 def _other(text: str) -> ConfigError:
     """Return Hydra's remaining messages, the common ones in our words."""
     if several := re.search(r"Ambiguous value for argument '\+*([^']+)'", text):
-        return ConfigError(f"{several[1]}: several values need -m, one run each; a list is written [a,b]")
+        return ConfigError(several[1], "several values need -m, one run each", "a list is written [a,b]")
     if several := re.search(r"Sweep parameters '\+*([^']+)' requires --multirun", text):
-        return ConfigError(f"{several[1]}: several values need -m, one run each")
+        return ConfigError(several[1], "several values need -m, one run each")
     if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
-        return ConfigError(f"~{gone[1]}: there is nothing of this name to drop")
+        return ConfigError(f"~{gone[1]}", "there is nothing of this name to drop")
     if there := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
-        return ConfigError(f"+{there[1]}: is there already; leave out the +")
+        return ConfigError(f"+{there[1]}", "is there already", "leave out the +")
     if unset := re.search(r"You must specify '([^']+)'.* Available options: (.*)", text):
-        return ConfigError(f"{unset[1]}: no file is chosen; set {unset[1]}=NAME\n  {', '.join(unset[2].split())}")
+        return ConfigError(unset[1], f"no file is chosen; set {unset[1]}=NAME\n  {', '.join(unset[2].split())}")
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):
-        return ConfigError(f"--config-dir: there is no folder {folder[1]}")
-    return ConfigError(text)
+        return ConfigError("--config-dir", f"there is no folder {folder[1]}")
+    return ConfigError("", text)
 
 
 def _yaml(error: Exception) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
-    return ConfigError(f"{where}: not valid YAML: {problem}")
+    return ConfigError(where, f"not valid YAML: {problem}")
 
 
 def _omegaconf(error: Exception) -> ConfigError:
     key = getattr(error, "full_key", None)
-    folder = "; a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
-    return ConfigError(f"{key}: {_of_value(error)}{folder}" if key else _of_value(error))
+    hint = "a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
+    return ConfigError(key or "", _of_value(error), hint)
 
 
 def _of_value(error: Exception) -> str:

@@ -59,7 +59,7 @@ def _bounded(plain: Any) -> Any:
         if _guarding.get():
             # Hydra joins it to the folder of whichever source comes first, and that may be its own package's.
             if os.path.isabs(config_path) or os.pardir in config_path.split("/"):
-                raise ConfigError(f"{config_path}: is no file of a group; files of yours are in --config-dir DIR")
+                raise ConfigError(config_path, "is no file of a group", "files of yours are in --config-dir DIR")
             source = self._find_object_source(config_path, ObjectType.CONFIG)
             if source is not None and source.scheme() == "file":
                 require_bounded_file(_file(source.path, config_path))
@@ -116,8 +116,9 @@ def _require_none(path: Path, composed: Any, package: str) -> None:
             place = ".".join(key.split(".")[:2])
             line = line_of(path, place, package) or line_of(path, key, package)
             raise ConfigError(
-                f"{path}{f':{line}' if line else ''}: {place}: of Hydra's own settings a file may set"
-                f" {listing(ALLOWED)}; others are for the command line"
+                f"{path}{f':{line}' if line else ''}",
+                f"{place}: of Hydra's own settings a file may set {listing(ALLOWED)}",
+                "others are for the command line",
             )
 
 
@@ -135,4 +136,4 @@ def _require_no_choice(path: Path, defaults: Sequence[Any]) -> None:
         group = one.group if isinstance(one, GroupDefault) else one.path if isinstance(one, ConfigDefault) else None
         steps = (group or "").strip("/").split("/")
         if steps[0] == "hydra":
-            raise ConfigError(f"{path}: defaults: {group}: a file does not choose for Hydra; the command line can")
+            raise ConfigError(path, f"defaults: {group}: a file does not choose for Hydra", "the command line can")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean
-from snnlab.settings import ROOT, check_settings
+from snnlab.errors import ROOT, ConfigError, did_you_mean
+from snnlab.settings import check_settings
 
 _WORDS = ("launcher", "workers", "submitit")
 # Hydra's names for what is one word here.
@@ -68,7 +68,7 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
         if "=" in text and text.partition("=")[0].isalpha():
             require_no_slip(text, _WORDS, None)
     if ours and not {"-m", "--multirun"} & set(arguments):
-        raise ConfigError(f"{ours[0]}: is for several runs; write snnlab train -m")
+        raise ConfigError(ours[0], "is for several runs", "write snnlab train -m")
     return _checked(_values(ours)), others
 
 
@@ -76,13 +76,13 @@ def _checked(values: Mapping[str, Any]) -> Launch:
     word = values.get("launcher", "basic")
     if isinstance(word, str) and word not in ("basic", "joblib", "submitit", "ray"):
         hint = f" Write {_HYDRAS[word]}." if word in _HYDRAS else did_you_mean(word, ("basic", "joblib", "ray"))
-        raise ConfigError(f"launcher: expected one of basic, joblib, submitit, ray, got {word!r}.{hint}")
+        raise ConfigError("launcher", f"expected one of basic, joblib, submitit, ray, got {word!r}.{hint}")
     check_settings(Launch, values, ROOT, "a launcher")
     launch = Launch(**values)
     if launch.workers < 1:
-        raise ConfigError(f"workers: must be 1 or more, got {launch.workers}")
+        raise ConfigError("workers", f"must be 1 or more, got {launch.workers}")
     if launch.launcher == "basic" and len(values) > ("launcher" in values):
-        raise ConfigError("launcher: basic trains one run after the other; with workers or submitit name another")
+        raise ConfigError("launcher", "basic trains one run after the other", "with workers or submitit name another")
     return launch
 
 

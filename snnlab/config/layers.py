@@ -52,11 +52,11 @@ def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, pl
 
 def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: relu}}, got {shown(node)}")
+        raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: relu}}, got {shown(node)}")
     if node.get("type") is None:
         others = [other for other in layers if other != name and isinstance(layers[other], Mapping)]
         hint = did_you_mean(name, others) or (f"\n  layers: {listing(others)}" if others else "")
-        raise ConfigError(f"{place}.{name}: there is no layer of this name; a new one needs a type.{hint}")
+        raise ConfigError(f"{place}.{name}", "there is no layer of this name", f"a new one needs a type.{hint}")
     return dict(node)
 
 
@@ -65,12 +65,14 @@ def _order(nodes: Nodes, place: str) -> list[str]:
     order = [name for name in nodes if name not in after]
     for name, target in after.items():
         if target not in nodes:
-            raise ConfigError(f"{place}.{name}.after: there is no layer '{target}'.{did_you_mean(str(target), nodes)}")
+            raise ConfigError(
+                f"{place}.{name}.after", f"there is no layer '{target}'.{did_you_mean(str(target), nodes)}"
+            )
     waiting = dict(after)
     while waiting:
         ready = next((name for name, target in waiting.items() if target in order), None)
         if ready is None:
-            raise ConfigError(f"{place}: {listing(waiting)} stand after one another in a circle")
+            raise ConfigError(place, f"{listing(waiting)} stand after one another in a circle")
         target = waiting.pop(ready)
         position = order.index(target) + 1
         while position < len(order) and after.get(order[position]) == target:  # keep the file's order
@@ -83,7 +85,7 @@ def _with_neuron(node: dict[str, Any], neuron: Mapping[str, Any] | None, place: 
     if node["type"] != "neuron":
         return without_rivals(node)
     if not neuron or "type" not in neuron:
-        raise ConfigError(f"{place}: the experiment has no neuron for {{type: neuron}}; choose one, such as neuron=lif")
+        raise ConfigError(place, "the experiment has no neuron for {type: neuron}", "choose one, such as neuron=lif")
     return merge(without_rivals(neuron), {key: value for key, value in node.items() if key != "type"})
 
 

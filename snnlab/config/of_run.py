@@ -137,7 +137,7 @@ def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed:
     """Raise if none of a run's plugins was named where that is needed, or only some of them were."""
     unnamed = use == "shape" and not typed.has("plugins")
     if recorded and (unnamed or set(experiment.plugins) < set(recorded)):
-        raise ConfigError(f"{experiment.of_run}: needs {naming(recorded)}")
+        raise ConfigError(experiment.of_run, f"needs {naming(recorded)}")
 
 
 def _shown(node: Any) -> Any:
@@ -160,9 +160,9 @@ def recorded_config(run: Path) -> DictConfig:
     """
     path = run / CONFIG
     if run.is_file():
-        raise RecordError(f"{run}: is a file; name the run's folder, {run.parent}")
+        raise RecordError(run, "is a file", f"name the run's folder, {run.parent}")
     if not path.is_file():
-        raise RecordError(f"{run}: is no run's folder, there is no {CONFIG} in it")
+        raise RecordError(run, f"is no run's folder, there is no {CONFIG} in it")
     read_config(run)  # that it is what a run wrote
     with readable_errors():
         raw = read_raw(path)
@@ -170,7 +170,7 @@ def recorded_config(run: Path) -> DictConfig:
         cfg = OmegaConf.create(_shown(raw))
     # A record has no `hydra`, by which a file would set Hydra up, and no `defaults`, by which it would choose others.
     if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
-        raise RecordError(f"{path}: is not what a run recorded")
+        raise RecordError(path, "is not what a run recorded")
     for change in migrate(cfg):
         _log.warning("%s: %s", path, change)
     return cfg
@@ -184,14 +184,18 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
         found = _GROUP.fullmatch(text)
         key = key_of(text).partition(".")[0]
         if key == "hydra":
-            raise ConfigError(f"{text}: says where a new run goes; this one is there")
+            raise ConfigError(text, "says where a new run goes", "this one is there")
         if key == "neuron":
             raise ConfigError(
-                f"{text}: a run's neurons are in its layers; override those, such as model.layers."
-                f"{_spiking(cfg)[0]}.NAME=VALUE (layers: {listing(_spiking(cfg))})"
+                text,
+                "a run's neurons are in its layers",
+                (
+                    f"override those, such as model.layers.{_spiking(cfg)[0]}.NAME=VALUE (layers:"
+                    f" {listing(_spiking(cfg))})"
+                ),
             )
         if found and found["group"] in _FIXED:
-            raise ConfigError(f"{text}: a run's {found['group']} is what it was; train another run for that")
+            raise ConfigError(text, f"a run's {found['group']} is what it was", "train another run for that")
         if found and found["group"] in names and found["name"] != "null":
             chosen[found["group"]] = found["name"]
         else:
@@ -217,6 +221,7 @@ def _require_same_classes(cfg: DictConfig, recorded: DictConfig, run: Path) -> N
     now, then = (OmegaConf.select(node, "data.num_classes") for node in (cfg, recorded))
     if now != then:
         raise ConfigError(
-            f"data.num_classes: the network of {run.name} answers with one of {then} classes, and these recordings have"
-            f" {now}; snnlab train init_from={run} trains one that begins with its other layers' weights"
+            "data.num_classes",
+            f"the network of {run.name} answers with one of {then} classes, and these recordings have {now}",
+            f"snnlab train init_from={run} trains one that begins with its other layers' weights",
         )

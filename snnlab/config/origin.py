@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,6 @@ from pathlib import Path
 import yaml
 
 from snnlab.errors import SnnlabError
-from snnlab.settings import ROOT
-
-# A message starts with the place, `model.layers.lif1: unknown setting 'taumem'`; the setting may be named behind it.
-_PLACE = re.compile(r"(?P<place>[A-Za-z_][\w.]*): (?:unknown setting '(?P<setting>[^']+)')?")
 
 
 @dataclass(frozen=True)
@@ -29,19 +24,14 @@ class Origin:
     overridden: Sequence[str]
 
     def located(self, error: SnnlabError) -> SnnlabError:
-        """Return the error with `file:line: ` in front, where the place stands in one of the files."""
-        match = _PLACE.match(str(error))
-        if match is None:
-            return error
-        above = "" if match["place"] == ROOT else f"{match['place']}."
-        places = [f"{above}{match['setting']}"] if match["setting"] else []
-        for place in [*places, match["place"]]:
-            if any(_within(place, key) or _within(key, place) for key in self.overridden):
+        """Return the error with the file and the line of its place, where that stands in one of the files."""
+        for place in dict.fromkeys((error.key, error.place)):
+            if not place or any(_within(place, key) or _within(key, place) for key in self.overridden):
                 return error
             for path, package in reversed(self.files):
                 line = line_of(path, place, package)
                 if line is not None:
-                    return type(error)(f"{path}:{line}: {error}")
+                    return error.moved(origin=(path, line))
         return error
 
 

@@ -131,7 +131,7 @@ def _one_file(text: str, groups: Collection[str], several: bool) -> str:
     if match["key"] in _TOGETHER or several:
         return text
     takes = f"only {' and '.join(_TOGETHER)} take several" if files else f"{match['key']}=null takes none"
-    raise ConfigError(f"{text}: takes one file, such as {match['key']}={files[0] if files else 'NAME'}; {takes}")
+    raise ConfigError(text, f"takes one file, such as {match['key']}={files[0] if files else 'NAME'}", takes)
 
 
 def _as_name(text: str, value: str) -> str:
@@ -144,9 +144,9 @@ def _as_name(text: str, value: str) -> str:
     ending = Path(name).suffix in (".yaml", ".yml")
     if name.startswith(("/", "./", "../", "~")) or (ending and "/" in name):
         folder = Path(name).parent.parent if Path(name).parent.name == head.strip("+=") else "DIR"
-        raise ConfigError(f"{text}: takes a file's name; write --config-dir {folder} {head}{Path(name).stem or 'NAME'}")
+        raise ConfigError(text, "takes a file's name", f"write --config-dir {folder} {head}{Path(name).stem or 'NAME'}")
     if ending:
-        raise ConfigError(f"{text}: write {head}{Path(name).stem}")
+        raise ConfigError(text, f"write {head}{Path(name).stem}")
     parsed = _parsed(text)
     of_other_kind = parsed is not None and isinstance(parsed.value(), bool | int | float)
     return f"{head}{quoted(value)}" if of_other_kind else text
@@ -157,26 +157,26 @@ def _refuse_hydras(text: str) -> None:
     key, value = key_of(text), text.partition("=")[2]
     head, _, rest = key.replace("/", ".").partition(".")
     if key in HYDRAS and (value == "null" or value[:1] in ("[", "{")):
-        raise ConfigError(f"{text}: name a folder")
+        raise ConfigError(text, "name a folder")
     if head == "hydra" and key not in HYDRAS:
         instead = _INSTEAD.get(rest.partition(".")[0], f"Hydra is told {listing(HYDRAS)}")
-        raise ConfigError(f"{key}: is not used here; {instead}")
+        raise ConfigError(key, "is not used here", instead)
 
 
 def _refuse_unplaced(text: str) -> None:
     """Raise for a setting of a group whose files' settings are all settings of the experiment itself."""
     group, dot, setting = key_of(text).partition(".")
     if group in GLOBAL_GROUPS and dot:
-        raise ConfigError(f"{text}: would go nowhere; write {setting}={text.partition('=')[2]}")
+        raise ConfigError(text, "would go nowhere", f"write {setting}={text.partition('=')[2]}")
 
 
 def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
     """Raise for Hydra's ways to add a group, or to fill another place with its file."""
     group, at, _ = key_of(text).partition("@")
     if group in groups and at and not text.startswith("+"):
-        raise ConfigError(f"{text}: a group's file fills its own place; write {group}={text.partition('=')[2]}")
+        raise ConfigError(text, "a group's file fills its own place", f"write {group}={text.partition('=')[2]}")
     if group in groups and text.startswith("+") and not at and not text.partition("=")[2].startswith("{"):
-        raise ConfigError(f"{text}: the group is there already; write {text.lstrip('+')}")
+        raise ConfigError(text, "the group is there already", f"write {text.lstrip('+')}")
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
@@ -197,7 +197,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     for key in sorted(keys):
         for rival in rivals_of(key):
             if rival in keys:
-                raise ConfigError(f"{key}: give either this or {rival}, not both")
+                raise ConfigError(key, f"give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
     return [*marked, *unset]
 

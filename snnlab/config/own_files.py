@@ -78,7 +78,7 @@ def check_file(path: Path, group: str) -> OwnFile:
     require_bounded(path)
     page = _parsed(path, text)
     if not isinstance(page, Mapping):
-        raise ConfigError(f"{path}: expected settings, such as name: value, got {_kind(page)}")
+        raise ConfigError(path, f"expected settings, such as name: value, got {_kind(page)}")
     package = _checked_package(path, group, text, page)
     _check_defaults(path, page)
     if not package:
@@ -95,16 +95,16 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ConfigError(path, f"cannot be read: {error.strerror or error}") from error
     for mark, name in _MARKS.items():
         if content.startswith(mark):
-            raise ConfigError(f"{path}: is text in {name}; save it as UTF-8")
+            raise ConfigError(path, f"is text in {name}", "save it as UTF-8")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(
-            f"{path}:{line}: is no UTF-8 text (byte 0x{content[error.start]:02x}); save it as UTF-8"
+            f"{path}:{line}", f"is no UTF-8 text (byte 0x{content[error.start]:02x})", "save it as UTF-8"
         ) from error
 
 
@@ -119,7 +119,7 @@ def _with_defaults(
     if not path.is_file():
         return  # a packaged one, or none, which Hydra says
     if path in above:
-        raise ConfigError(f"{path}: its defaults lead back to itself: {' > '.join(one.stem for one in [*above, path])}")
+        raise ConfigError(path, f"its defaults lead back to itself: {' > '.join(one.stem for one in [*above, path])}")
     file = check_file(path, group)
     yield file
     for other, names in _chosen_by(path, file.page.get("defaults") or (), group, groups):
@@ -142,11 +142,11 @@ def _chosen_by(
         other = word[1:] if word.startswith("/") else f"{group}/{word}"
         known = other.split("/")[0]
         if known != "hydra" and known not in groups:
-            raise ConfigError(f"{path}: defaults: there is no group '{known}'.{did_you_mean(known, groups)}")
+            raise ConfigError(path, f"defaults: there is no group '{known}'.{did_you_mean(known, groups)}")
         if other == group and "override" in words:
-            raise ConfigError(f"{path}: defaults: write '- {value}' to begin with another file of {group}")
+            raise ConfigError(path, f"defaults: write '- {value}' to begin with another file of {group}")
         if other in groups and other != group and "override" not in words and not package:
-            raise ConfigError(f"{path}: defaults: write 'override /{other}: {value}'; the group is there already")
+            raise ConfigError(path, f"defaults: write 'override /{other}: {value}'", "the group is there already")
         if value is not None:
             yield other, [str(one) for one in (value if isinstance(value, list) else [value])]
 
@@ -158,25 +158,26 @@ def _parsed(path: Path, text: str) -> Any:
             return {} if node is None else node.value if isinstance(node, yaml.ScalarNode) else []
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.YAMLError as error:
-        raise ConfigError(_yaml_problem(path, error)) from error
+        raise ConfigError(*_yaml_problem(path, error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(
-            f"{path}: {error.full_key}: is no reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}"
+            path, (f"{error.full_key}: is no reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}")
         ) from error
     except (ValueError, TypeError, OverflowError) as error:  # of a value, such as !!int abc
-        raise ConfigError(f"{path}{_line_of_value(text)}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}{_line_of_value(text)}", " ".join(str(error).split())) from error
     except RecursionError as error:
-        raise ConfigError(f"{path}: is nested too deeply, or an anchor stands within itself") from error
+        raise ConfigError(path, "is nested too deeply, or an anchor stands within itself") from error
 
 
-def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
+def _yaml_problem(path: Path, error: yaml.YAMLError) -> tuple[str, str]:
+    """Return where a file is not valid YAML, and why."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or " ".join(str(error).split())
     if mark is not None:
-        return f"{path}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {problem}"
+        return f"{path}, line {mark.line + 1}, column {mark.column + 1}", f"not valid YAML: {problem}"
     if isinstance(error, yaml.reader.ReaderError):
-        return f"{path}: not valid YAML: it holds the character #x{error.character:02x} at position {error.position}"
-    return f"{path}: not valid YAML: {problem}"
+        problem = f"it holds the character #x{error.character:02x} at position {error.position}"
+    return str(path), f"not valid YAML: {problem}"
 
 
 def _line_of_value(text: str) -> str:
@@ -205,18 +206,21 @@ def _checked_package(path: Path, group: str, text: str, page: Mapping[str, Any])
     if said != text and (wanted or package):
         problem = "begins with a byte order mark; save it as UTF-8 without one (BOM)"
     if problem:
-        raise ConfigError(f"{path}:1: {problem}" + (f"; its first line has to be '{FIRST_LINE}'" if wanted else ""))
+        raise ConfigError(f"{path}:1", problem, f"its first line has to be '{FIRST_LINE}'" if wanted else "")
     settings = [key for key in page if key != "defaults"]
     if wanted and package != "_global_" and settings:
         others = f"package is {package}" if package else "first line is another"
         raise ConfigError(
-            f"{path}:1: its settings ({settings[0]}, ...) would go nowhere, since its {others};"
-            f" the first line of an experiment's file has to be '{FIRST_LINE}'"
+            f"{path}:1",
+            f"its settings ({settings[0]}, ...) would go nowhere, since its {others}",
+            f"the first line of an experiment's file has to be '{FIRST_LINE}'",
         )
     names = (None, "_global_", "_group_", group.replace("/", "."), group.split("/")[0])
     if not wanted and package not in names:
         raise ConfigError(
-            f"{path}:1: its package is {package}, and settings of {group} have to go to {group}; leave '# @package' out"
+            f"{path}:1",
+            f"its package is {package}, and settings of {group} have to go to {group}",
+            "leave '# @package' out",
         )
     return "" if package == "_global_" else group.split("/")[0]
 
@@ -242,11 +246,11 @@ def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
     defaults = page.get("defaults", [])
     example = "defaults: [override /model: conv_lif]"
     if not isinstance(defaults, list):
-        raise ConfigError(f"{path}: defaults: expected a list, got {_kind(defaults)}; write {example}")
+        raise ConfigError(path, f"defaults: expected a list, got {_kind(defaults)}", f"write {example}")
     for entry in defaults:
         value = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else entry
         if not (value is None or isinstance(value, str) or (isinstance(value, list) and value is not entry)):
-            raise ConfigError(f"{path}: defaults: {entry!r} is no file of a group; write {example}")
+            raise ConfigError(path, f"defaults: {entry!r} is no file of a group", f"write {example}")
 
 
 def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
@@ -254,7 +258,8 @@ def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
     for key, value in page.items():
         if key in _GROUPS and value is not None and not isinstance(value, Mapping):
             raise ConfigError(
-                f"{path}:{line_of(path, key, '')}: {key}: expected a mapping, got {shown(value)}{of_group(key, value)}"
+                f"{path}:{line_of(path, key, '')}",
+                f"{key}: expected a mapping, got {shown(value)}{of_group(key, value)}",
             )
 
 
@@ -273,7 +278,7 @@ def clash(files: Sequence[OwnFile], composed: Mapping[str, Any]) -> ConfigError 
         node = composed if group in GLOBAL_GROUPS else composed.get(group, {})
         for place, wanted, value in _clashes(page, node, ""):
             line = line_of(path, place, "")
-            return ConfigError(f"{path}{f':{line}' if line else ''}: {place}: expected {wanted}, got {_kind(value)}")
+            return ConfigError(f"{path}{f':{line}' if line else ''}", f"{place}: expected {wanted}, got {_kind(value)}")
     return None
 
 

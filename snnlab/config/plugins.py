@@ -48,8 +48,9 @@ def require_typed(names: Sequence[str], typed: Collection[str]) -> None:
     """
     if names and "plugins" not in typed:
         raise ConfigError(
-            f"plugins: a file asks for {listing(names)}, which is code, and a file has none imported; if it is yours,"
-            f" name it behind the command: {naming(names)}"
+            "plugins",
+            f"a file asks for {listing(names)}, which is code, and a file has none imported",
+            f"if it is yours, name it behind the command: {naming(names)}",
         )
 
 
@@ -120,10 +121,11 @@ def _require_outside(name: str, run: Path) -> None:
     runs = (run.absolute(), run.resolve())
     if inside := [place for place in places for of in runs if of in (*place.parents, *place.resolve().parents, place)]:
         raise ConfigError(
-            f"plugins: {name} would be imported from {inside[-1]}, in the run's own folder, which is never done;"
-            " put it elsewhere"
+            "plugins",
+            f"{name} would be imported from {inside[-1]}, in the run's own folder, which is never done",
+            "put it elsewhere",
         )
 
 
 def _not_imported(name: str, reason: str) -> ConfigError:
-    return ConfigError(f"plugins: cannot import '{name}' ({reason}); searched sys.path and {os.getcwd()}")
+    return ConfigError("plugins", f"cannot import '{name}' ({reason})", f"searched sys.path and {os.getcwd()}")

@@ -59,7 +59,7 @@ def require_bounded(raw: Mapping[str, Any]) -> None:
     sizes = _Sizes(raw)
     for place, text in texts(raw):
         if "${" in text and sizes.of_text(place, text) > MOST_VALUES:
-            raise ConfigError(f"{place}: its references stand for more than {MOST_VALUES:,} values")
+            raise ConfigError(place, f"its references stand for more than {MOST_VALUES:,} values")
 
 
 def require_printable(raw: Mapping[str, Any]) -> None:
@@ -74,7 +74,7 @@ def require_printable(raw: Mapping[str, Any]) -> None:
     for place, text in texts(raw):
         if not is_printable(place) or not is_printable(text, "\n\t"):
             shown = printable(text)
-            raise ConfigError(f"{printable(place)}: holds control characters: '{shown[:60]}'")
+            raise ConfigError(printable(place), f"holds control characters: '{shown[:60]}'")
 
 
 class _Sizes:

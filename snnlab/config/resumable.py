@@ -49,7 +49,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
             continue
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
             raise ConfigError(
-                f"{name}: a resumed run goes on with {one.get(name)!r}; only {listing(MAY_CHANGE)} may change"
-                "\n  snnlab train init_from=RUN ... begins another run with its weights"
+                name,
+                (
+                    f"a resumed run goes on with {one.get(name)!r}; only {listing(MAY_CHANGE)} may"
+                    " change\n  snnlab train init_from=RUN ... begins another run with its weights"
+                ),
             )
     return {name: [one.get(name), other.get(name)] for name in names}

@@ -42,7 +42,7 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
     """
     names = [text.partition("=")[2] for text in overrides if text.startswith(f"{GROUP}=")]
     if len(names) != 1:
-        raise ConfigError(f"bench: name one suite, such as suite=smoke\n  {listing(group_files(GROUP, own))}")
+        raise ConfigError("bench", f"name one suite, such as suite=smoke\n  {listing(group_files(GROUP, own))}")
     settings = read_suite(names[0], own)
     known = {one.name for one in fields(Suite)}
     typed, chosen = [], {}
@@ -56,7 +56,7 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
             typed.append(text)
         elif head in ("arms", "datasets"):
             if "." in key:
-                raise ConfigError(f"{text}: {head} are written in the suite's file; {head}=[...] chooses among them")
+                raise ConfigError(text, f"{head} are written in the suite's file", f"{head}=[...] chooses among them")
             chosen[head] = _names(text, settings.get(head))
         else:
             put(settings, key, one_value(text)[1])
@@ -78,9 +78,9 @@ def _require_training(text: str, known: Collection[str], own: Path | None) -> No
     """Refuse what is no override of a training, and a word of a suite or of a grid."""
     word = text.lstrip("+~").partition("=")[0].partition(".")[0]
     if word in known:
-        raise ConfigError(f"{text}: a suite's own settings take neither + nor ~; {word}=...")
+        raise ConfigError(text, "a suite's own settings take neither + nor ~", f"{word}=...")
     if word == "launcher":
-        raise ConfigError(f"{text}: a suite's trainings are spread by engine=here, joblib, submitit or ray")
+        raise ConfigError(text, "a suite's trainings are spread by engine=here, joblib, submitit or ray")
     require_no_slip(text, known, own)
 
 
@@ -88,9 +88,9 @@ def _names(text: str, known: Any) -> list[str]:
     head, value = one_value(text)
     names = [str(one) for one in value] if isinstance(value, list) else [str(value)]
     if not names:
-        raise ConfigError(f"{head}: is empty; name at least one")
+        raise ConfigError(head, "is empty", "name at least one")
     for name in names:
         if name not in (known or {}):
             meant = did_you_mean(name, known or ()) or f"\n  {listing(known or ())}"
-            raise ConfigError(f"{head}={name}: the suite has no such {head[:-1]}.{meant}")
+            raise ConfigError(f"{head}={name}", f"the suite has no such {head[:-1]}.{meant}")
     return names

@@ -30,7 +30,7 @@ def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{GROUP}=")]
     if len(chosen) > 1:
-        raise ConfigError(f"sweep: choose one file, not {listing(chosen)}")
+        raise ConfigError("sweep", f"choose one file, not {listing(chosen)}")
     name = chosen[0] if chosen else DEFAULT
     given, others = given_settings([text for text in overrides if not text.startswith(f"{GROUP}=")])
     settings = read_sweep(name, own)
@@ -78,7 +78,7 @@ def _require_training(text: str, own: Path | None) -> None:
     """
     key, value = key_of(text), text.partition("=")[2]
     if key in SETTINGS:
-        raise ConfigError(f"{text}: is a setting of the sweep; write {GROUP}.{text.lstrip('+')}")
+        raise ConfigError(text, "is a setting of the sweep", f"write {GROUP}.{text.lstrip('+')}")
     require_no_slip(text, (GROUP, "resume"), own)
     if "," in value and value[0] not in "[{('\"" and "(" not in value:
-        raise ConfigError(f"{text}: several values are a space to search: '{GROUP}.space={{{key}: [{value}]}}'")
+        raise ConfigError(text, f"several values are a space to search: '{GROUP}.space={{{key}: [{value}]}}'")

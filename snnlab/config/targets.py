@@ -30,25 +30,28 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         group, _, name = place.partition(".")
         files = group_files(group, None)
         choose = name if name in files else "default" if "default" in files else "NAME"
-        raise ConfigError(f"{place}: there is no _target_, so it is nothing yet; choose {group}={choose} first")
+        raise ConfigError(place, "there is no _target_, so it is nothing yet", f"choose {group}={choose} first")
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError(f"{place}._target_: expected a class such as {next(iter(modules))}.NAME, got {target!r}")
+        raise ConfigError(f"{place}._target_", f"expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")
     if not _within(module_name, modules):
         raise ConfigError(
-            f"{place}._target_: {target} is not allowed here; it must come from {listing(modules)}"
-            "\n  plugins=[PACKAGE] behind the command allows one of your own"
+            f"{place}._target_",
+            (
+                f"{target} is not allowed here; it must come from {listing(modules)}\n "
+                " plugins=[PACKAGE] behind the command allows one of your own"
+            ),
         )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{place}._target_: there is no module {module_name}") from error
+        raise ConfigError(f"{place}._target_", f"there is no module {module_name}") from error
     found = getattr(module, name, None)
     allowed = isinstance(found, type) and issubclass(found, tuple(kinds)) and _within(found.__module__, modules)
     if not allowed:
         names = [n for n, value in vars(module).items() if isinstance(value, type) and issubclass(value, tuple(kinds))]
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise ConfigError(f"{place}._target_: {target} is no {wanted}.{did_you_mean(name, names)}")
+        raise ConfigError(f"{place}._target_", f"{target} is no {wanted}.{did_you_mean(name, names)}")
     return found  # type: ignore[return-value]
 
 
@@ -78,7 +81,7 @@ def partial_target(
     settings = {key: value for key, value in node.items() if key != "_target_"}
     for key, value in settings.items():
         if isinstance(value, Mapping) and "_target_" in value:
-            raise ConfigError(f"{place}.{key}: an object inside an object is not supported here")
+            raise ConfigError(f"{place}.{key}", "an object inside an object is not supported here")
     arguments = {**(extra or {}), **settings}
     checked = {key: value for key, value in arguments.items() if key in settings or key not in given}
     check_settings(target, checked, place, target.__name__, given)
@@ -87,7 +90,7 @@ def partial_target(
         try:
             return target(*positional, **arguments)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{place}: {target.__name__}: {error}") from error
+            raise ConfigError(place, f"{target.__name__}: {error}") from error
 
     return build
 
@@ -105,9 +108,9 @@ def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callabl
     """
     for key, value in _numbers(settings):
         if not math.isfinite(value):
-            raise ConfigError(f"{place}.{key}: expected a finite number, got {value}")
+            raise ConfigError(f"{place}.{key}", f"expected a finite number, got {value}")
         if value < 0 and not_negative(key):
-            raise ConfigError(f"{place}.{key}: must be 0 or more, got {value}")
+            raise ConfigError(f"{place}.{key}", f"must be 0 or more, got {value}")
 
 
 def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

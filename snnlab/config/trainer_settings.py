@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
 from snnlab.settings import check_settings
 
 Number = int | float
@@ -97,12 +97,12 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     known = {one.name for one in fields(TrainerSettings)}
     for key in map(str, settings):
         if key in ELSEWHERE:
-            raise ConfigError(f"trainer.{key}: is not set here; {ELSEWHERE[key]}")
+            raise ConfigError(f"trainer.{key}", "is not set here", ELSEWHERE[key])
         if key not in known and (words := _of_unknown(key, known)):
-            raise ConfigError(f"trainer: unknown setting '{key}'. {words}")
+            raise UnknownSettingError("trainer", key, words)
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
     for key, problem in _problems(settings, test):
-        raise ConfigError(f"trainer.{key}: {problem}")
+        raise ConfigError(f"trainer.{key}", problem)
 
 
 def precision_of(value: Any) -> str:
@@ -115,11 +115,12 @@ def precision_of(value: Any) -> str:
     if name in ("16-true", "bf16-true") or name.startswith("transformer-engine"):
         # What is less than their rounding never adds up to a spike.
         raise ConfigError(
-            f"trainer.precision: '{name}' would keep membranes in so few bits that they lose small inputs; use"
-            " bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true"
+            "trainer.precision",
+            f"'{name}' would keep membranes in so few bits that they lose small inputs",
+            "use bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true",
         )
     if name not in _PRECISIONS:
-        raise ConfigError(f"trainer.precision: expected one of {listing(_PRECISIONS)}, got {value!r}")
+        raise ConfigError("trainer.precision", f"expected one of {listing(_PRECISIONS)}, got {value!r}")
     return name
 
 
@@ -127,7 +128,7 @@ def _of_unknown(key: str, known: set[str]) -> str:
     """Return what is to be said of an unknown setting instead of what is like it, or nothing."""
     if key in _WORDS:
         return f"Did you mean '{_WORDS[key]}'?"
-    return "" if did_you_mean(key, known) else "It takes those of Lightning's Trainer"
+    return "" if did_you_mean(key, known) else "it takes those of Lightning's Trainer"
 
 
 def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:

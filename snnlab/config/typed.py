@@ -34,13 +34,13 @@ def read_file(group: str, name: str, own: Path | None, what: str, example: str) 
     if name not in files:
         own_ones = "" if own else f"; one of yours is in --config-dir DIR, as DIR/{group}/NAME.yaml"
         raise ConfigError(
-            f"{group}={name}: there is no such {what}.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
+            f"{group}={name}", f"there is no such {what}.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
         )
     with readable_errors():
         check_file(files[name], group)
         page = OmegaConf.to_container(OmegaConf.load(files[name]))
     if not isinstance(page, Mapping):
-        raise ConfigError(f"{files[name]}: expected {example}")
+        raise ConfigError(files[name], f"expected {example}")
     return {str(key): value for key, value in page.items()}
 
 
@@ -55,7 +55,7 @@ def one_value(text: str) -> tuple[str, Any]:
     with readable_errors():
         (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
     if parsed.is_sweep_override():
-        raise ConfigError(f"{text}: takes one value; a list is written [a,b]")
+        raise ConfigError(text, "takes one value", "a list is written [a,b]")
     return parsed.key_or_group, parsed.value()
 
 
@@ -75,7 +75,7 @@ def put(settings: dict[str, Any], key: str, value: Any) -> None:
         return
     there = settings.get(head) or {}
     if not isinstance(there, Mapping):
-        raise ConfigError(f"{key}: {head} has no entries; write {head}=VALUE")
+        raise ConfigError(key, f"{head} has no entries", f"write {head}=VALUE")
     settings[head] = {**there, leaf: value}
 
 
@@ -92,4 +92,4 @@ def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None
     word = key_of(text).partition(".")[0]
     others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
     if word not in others and (meant := did_you_mean(word, known)):
-        raise ConfigError(f"{text}: there is no setting '{word}'.{meant}")
+        raise ConfigError(text, f"there is no setting '{word}'.{meant}")

@@ -42,13 +42,17 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
             if not found:
                 notes.append(f"no recordings in {folder}")
     if not entries:
+        table = ", or data.labels names a table of them" if suffixes is SUFFIXES else ""
         raise DataError(
-            f"data.root: no recordings in {root}, files that end in {listing(suffixes)}; it should hold a folder for"
-            f" each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and test"
-            + (", or data.labels names a table of them" if suffixes is SUFFIXES else "")
+            "data.root",
+            f"no recordings in {root}, files that end in {listing(suffixes)}",
+            f"it should hold a folder for each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and"
+            f" test{table}",
         )
     if all(entry.part not in (None, TRAIN) for entry in entries):
-        raise DataError(f"data.root: {root} holds {listing(above.name for above, _ in parts)}, and nothing in train")
+        raise DataError(
+            "data.root", f"{root} holds {listing((above.name for above, _ in parts))}, and nothing in train"
+        )
     nowhere = [path for path in others if _leads_nowhere(path)]
     endings = [path for path in others if path not in set(nowhere)]
     left = ((loose, "in no class's folder"), (nowhere, "links that lead nowhere"), (endings, "for their endings"))
@@ -75,14 +79,17 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
         return [(root, None)], [f"taken for a class, as the folders beside: {names}"] if direct else []
     if beside:
         raise DataError(
-            f"data.root: {root} holds {names}, with a folder for each class, and beside these"
-            f" {listing(folder.name for folder in beside)}, which hold recordings too\n  recordings that are for"
-            " something belong below train, val and test alone; a class of such a name needs another one, or a table"
-            " (data.labels)"
+            "data.root",
+            (
+                f"{root} holds {names}, with a folder for each class, and beside these"
+                f" {listing(folder.name for folder in beside)}, which hold recordings too\n "
+                " recordings that are for something belong below train, val and test alone; a class"
+                " of such a name needs another one, or a table (data.labels)"
+            ),
         )
     if direct:
         raise DataError(
-            f"data.root: {direct[0]} holds recordings, and no folder for each class, {direct[0]}/CLASS/*{suffixes[0]}"
+            "data.root", f"{direct[0]} holds recordings, and no folder for each class, {direct[0]}/CLASS/*{suffixes[0]}"
         )
     notes = [_left_out(root, others, f"beside {names}")] if others else []
     return [(folder, PART_WORDS[folder.name.lower()]) for folder in named], notes
@@ -92,7 +99,7 @@ def _folders(root: Path) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"data.root: {root} cannot be read ({error.strerror or error})") from error
+        raise DataError("data.root", f"{root} cannot be read ({error.strerror or error})") from error
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -78,8 +78,9 @@ class Controlled:
             return framing
         if not isinstance(framing.kind, Counts):
             raise ConfigError(
-                "control: counts_only spreads counts of events, and data.frames looks at their times; set"
-                " data.frames: counts"
+                "control",
+                "counts_only spreads counts of events, and data.frames looks at their times",
+                "set data.frames: counts",
             )
         # Not the steps by count nor the lengths, which tell when events were.
         steps = Steps(framing.steps.duration_us, framing.steps.num_bins)

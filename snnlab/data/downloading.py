@@ -74,12 +74,12 @@ def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
     for number, node in enumerate(nodes):
         place = f"archives[{number}]"
         if not isinstance(node, Mapping):
-            raise ConfigError(f"{place}: expected a mapping such as {{name: a.zip, md5: ..., url: ...}}, got {node!r}")
+            raise ConfigError(place, f"expected a mapping such as {{name: a.zip, md5: ..., url: ...}}, got {node!r}")
         check_settings(Archive, node, place, "an archive")
         try:
             archives.append(Archive(**node))
         except ValueError as error:
-            raise ConfigError(f"{place}: {error}") from error
+            raise ConfigError(place, error) from error
     return archives
 
 
@@ -99,7 +99,7 @@ def obtain(archive: Archive, folder: Path) -> Path:
     if found == archive.md5:
         return path
     if archive.url is None:
-        raise DataError(f"{path}: has md5 {found}, and should have {archive.md5}; fetch it again")
+        raise DataError(path, f"has md5 {found}, and should have {archive.md5}", "fetch it again")
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with _bar(f"fetching {archive.name}") as show:
@@ -108,8 +108,9 @@ def obtain(archive: Archive, folder: Path) -> Path:
     if found != archive.md5:
         part.unlink()
         raise DataError(
-            f"{archive.name}: what arrived from {masked(archive.url)} has md5 {found}, and should have {archive.md5};"
-            " it is removed"
+            archive.name,
+            f"what arrived from {masked(archive.url)} has md5 {found}, and should have {archive.md5}",
+            "it is removed",
         )
     return part.replace(path)
 

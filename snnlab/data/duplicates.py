@@ -99,7 +99,7 @@ def without_duplicates(
     if not copies.size:
         return split
     if on_duplicate == "fail":
-        raise DataError(_text(copies, elsewhere, split, hashes, name))
+        raise DataError("data", _text(copies, elsewhere, split, hashes, name))
     return replace(
         split,
         train=np.setdiff1d(split.train, copies),
@@ -117,7 +117,7 @@ def _text(
         lines.append(f"\n  {name(copy)} ({_part(split, copy)}) and {name(twin)} ({_part(split, twin)})")
     more = f"\n  and {copies.size - _LISTED:,} more" if copies.size > _LISTED else ""
     return (
-        f"data: {copies.size:,} recordings are in two parts of the split, event by event the same:{''.join(lines)}"
+        f"{copies.size:,} recordings are in two parts of the split, event by event the same:{''.join(lines)}"
         f"{more}\n  data.on_duplicate=skip leaves the copies out of training, and those of test recordings out of"
         " validation"
     )

@@ -60,7 +60,7 @@ def _extract(archive: Path, folder: Path) -> None:
             with ZipFile(archive) as file:
                 for name in file.namelist():
                     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                        raise DataError(f"{archive}: names a file outside its folder, {name}; it is not unpacked")
+                        raise DataError(archive, f"names a file outside its folder, {name}", "it is not unpacked")
                 file.extractall(folder)
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as file:
@@ -69,11 +69,11 @@ def _extract(archive: Path, folder: Path) -> None:
             with gzip.open(archive) as file, (folder / archive.stem).open("wb") as whole:
                 shutil.copyfileobj(file, whole)
         else:
-            raise DataError(f"{archive}: is neither a zip nor a tar archive")
+            raise DataError(archive, "is neither a zip nor a tar archive")
     except tarfile.FilterError as error:
-        raise DataError(f"{archive}: names a file outside its folder ({error}); it is not unpacked") from error
+        raise DataError(archive, f"names a file outside its folder ({error})", "it is not unpacked") from error
     except (BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{archive}: is damaged ({error}); remove it, and it is fetched again") from error
+        raise DataError(archive, f"is damaged ({error})", "remove it, and it is fetched again") from error
 
 
 def _move(beside: Path, folder: Path) -> None:
@@ -132,9 +132,12 @@ def fetch_missing(
             else ""
         )
         raise DataError(
-            f"data.root: found {have}; fetching the rest failed ({masked(str(_reason(error)))})\n"
-            "  data.download=false uses what is there; data.root=FOLDER names the folder that holds"
-            f" {folder.name}{hand}"
+            "data.root",
+            (
+                f"found {have}; fetching the rest failed ({masked(str(_reason(error)))})\n "
+                " data.download=false uses what is there; data.root=FOLDER names the folder that"
+                f" holds {folder.name}{hand}"
+            ),
         ) from error
 
 

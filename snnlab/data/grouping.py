@@ -81,25 +81,27 @@ def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
     known = sorted({name for name in joined.given if name is not None})
     if joined.groups is None or not known:
         raise DataError(
-            "data.test_groups: these recordings have no groups; a table's column group, or data.group_by=COLUMN, says"
-            " which belong together"
+            "data.test_groups",
+            "these recordings have no groups",
+            "a table's column group, or data.group_by=COLUMN, says which belong together",
         )
     for name in test_groups:
         if name not in known:
             more = ", ..." if len(known) > _FEW else ""
             raise DataError(
-                f"data.test_groups: there is no group {name}.{did_you_mean(name, known)} There are"
-                f" {listing(known[:_FEW])}{more}"
+                "data.test_groups",
+                f"there is no group {name}.{did_you_mean(name, known)} There are {listing(known[:_FEW])}{more}",
             )
     chosen = np.isin(joined.groups, joined.groups[[name in test_groups for name in joined.given]])
     beside = {name for name, test in zip(joined.given, chosen, strict=True) if test and name} - set(test_groups)
     if beside:
         raise DataError(
-            f"data.test_groups: {listing(sorted(beside)[:_FEW])} shares files with {listing(test_groups)}; name all of"
-            " them"
+            "data.test_groups",
+            f"{listing(sorted(beside)[:_FEW])} shares files with {listing(test_groups)}",
+            "name all of them",
         )
     if chosen.all():
-        raise DataError(f"data.test_groups: all {len(known)} groups are for testing, and none is left to train with")
+        raise DataError("data.test_groups", f"all {len(known)} groups are for testing, and none is left to train with")
     return chosen
 
 
@@ -143,6 +145,10 @@ def require_undivided(place: str, joined: Joined, parts: np.ndarray) -> None:
         first = int(found[0])
         more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
         raise DataError(
-            f"{place}: the recordings of {joined.names[first]} are in {parts_in_words(joined.groups, parts, first)}"
-            f" both{more}; a group, and the parts of one file, must be in one part"
+            place,
+            (
+                f"the recordings of {joined.names[first]} are in"
+                f" {parts_in_words(joined.groups, parts, first)} both{more}"
+            ),
+            "a group, and the parts of one file, must be in one part",
         )

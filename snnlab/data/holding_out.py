@@ -69,7 +69,7 @@ def fold_of(targets: np.ndarray, folds: int, rng: np.random.Generator, groups: n
     names, places = np.unique(units, return_inverse=True)
     if names.size < folds:
         what = "recordings" if groups is None else "groups of recordings"
-        raise DataError(f"data.folds: {names.size} {what} to train with cannot be dealt out to {folds} folds")
+        raise DataError("data.folds", f"{names.size} {what} to train with cannot be dealt out to {folds} folds")
     if groups is None:
         fold, dealt = np.empty(targets.size, np.int64), 0
         for label in np.unique(targets):
@@ -95,9 +95,13 @@ def _held_out_groups(targets: np.ndarray, fraction: float, rng: np.random.Genera
     names, places = np.unique(groups, return_inverse=True)
     if names.size < 2:
         raise DataError(
-            f"all {targets.size:,} recordings are of one group, of which no part can be held out: one person, one"
-            " session, or parts of one file\n  data.val_fraction=0, and for data=folder data.test_fraction=0, hold none"
-            " out; the column group of data.labels says which belong together"
+            "",
+            (
+                f"all {targets.size:,} recordings are of one group, of which no part can be held out:"
+                " one person, one session, or parts of one file\n  data.val_fraction=0, and for"
+                " data=folder data.test_fraction=0, hold none out; the column group of data.labels"
+                " says which belong together"
+            ),
         )
     counts = _class_counts(targets, places, names.size)
     missing = fraction * counts.sum(0)

@@ -49,8 +49,9 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
     hot = counts > settings.hot_pixels_hz * windows.sum() * settings.duration_ms / 1000
     if hot.any() and not (counts[~hot] > 0).any():
         raise DataError(
-            f"data.hot_pixels_hz: all {hot.sum():,} pixels with events have more than {settings.hot_pixels_hz:g} events"
-            " a second; raise it"
+            "data.hot_pixels_hz",
+            f"all {hot.sum():,} pixels with events have more than {settings.hot_pixels_hz:g} events a second",
+            "raise it",
         )
     return torch.from_numpy(hot)
 

@@ -54,7 +54,9 @@ class Listed(NamedTuple):
 def require_printable(names: Iterable[str]) -> None:
     """Raise if a class or a value is called by characters that a terminal would act on."""
     if hidden := sorted(name for name in names if not is_printable(name)):
-        raise DataError(f"data.root: '{printable(hidden[0])}' holds control characters; give the class another name")
+        raise DataError(
+            "data.root", f"'{printable(hidden[0])}' holds control characters", "give the class another name"
+        )
 
 
 def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
@@ -97,9 +99,9 @@ def parts_of(
     said = [entry.part for entry in entries]
     if any(part is not None for part in said):
         if None in said:
-            raise DataError(f"data.labels: {said.count(None)} of {len(said)} recordings have no split")
+            raise DataError("data.labels", f"{said.count(None)} of {len(said)} recordings have no split")
         if test_groups is not None:
-            raise DataError("data.test_groups: folders or the table's column split say already what is for testing")
+            raise DataError("data.test_groups", "folders or the table's column split say already what is for testing")
         parts = np.array(said, np.uint8)
         require_undivided("data.labels", joined, parts)
         return parts

@@ -257,7 +257,7 @@ class DataSettings:
             steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
             return Framing(region, steps, kind, self.lengths)
         except ValueError as error:
-            raise ConfigError(f"data: {error}") from error
+            raise ConfigError("data", error) from error
 
     def _check_camera(self) -> None:
         if self.camera_path is not None:
@@ -304,13 +304,16 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
         if settings.pop(name, None) is not None:
             others = listing(other for other in DATASETS if takes(DATASETS.get(other, "data"), name))
             raise ConfigError(
-                f"data.{name}: {kind} {does_not}, and would not use it; leave it out, or choose data=NAME, one of"
-                f" {others}"
+                f"data.{name}",
+                f"{kind} {does_not}, and would not use it",
+                f"leave it out, or choose data=NAME, one of {others}",
             )
     check_known({**shared, **own}, settings, "data", str(kind))
     common = read_shared(node)
     if common.targets != "class" and not takes(factory, "targets"):
-        raise ConfigError(f"data.targets: {common.targets} is for data=folder; recordings of {kind} have a class each")
+        raise ConfigError(
+            "data.targets", f"{common.targets} is for data=folder", f"recordings of {kind} have a class each"
+        )
     _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
@@ -327,7 +330,7 @@ def read_shared(node: Mapping[str, Any]) -> DataSettings:
     try:
         return DataSettings(**settings)
     except ValueError as error:
-        raise ConfigError(f"data: {error}") from error
+        raise ConfigError("data", error) from error
 
 
 def build_dataset(node: Mapping[str, Any]) -> Dataset:
@@ -342,7 +345,7 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:
         what = "values a recording" if common.targets == "value" else "classes"
-        raise DataError(f"data.num_classes: {common.num_classes}, but {kind} has {dataset.num_classes} {what}")
+        raise DataError("data.num_classes", f"{common.num_classes}, but {kind} has {dataset.num_classes} {what}")
     if tuple(dataset.sensor_size) != common.size:
-        raise DataError(f"data.sensor_size: {list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")
+        raise DataError("data.sensor_size", f"{list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")
     return dataset

@@ -50,22 +50,27 @@ def read_split(
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"data.split_file: {path} cannot be read ({error})") from error
+        raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
     said = _from_json(path, text, len(names)) if path.suffix.lower() == ".json" else _from_table(path, text, names)
     if (parts == TEST).any() and ((said != -1) & (said != TEST) & (parts == TEST)).any():
         place = int(np.flatnonzero((said != -1) & (said != TEST) & (parts == TEST))[0])
         raise DataError(
-            f"data.split_file: {path}: {names[place]} is one of the dataset's test recordings; of your own recordings,"
-            " folders, the table's column split and data.test_groups say which these are"
+            "data.split_file",
+            f"{path}: {names[place]} is one of the dataset's test recordings",
+            "of your own recordings, folders, the table's column split and data.test_groups say which these are",
         )
     if not (said == TRAIN).any():
-        raise DataError(f"data.split_file: {path} names no recordings for training")
+        raise DataError("data.split_file", f"{path} names no recordings for training")
     said[list(bad)] = -1
     if on_divided_group == "fail" and groups is not None and (found := divided(groups, said)).size:
         more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
         raise DataError(
-            f"data.split_file: {path}: the person or group of {names[found[0]]} is in"
-            f" {parts_in_words(groups, said, int(found[0]))} both{more}; data.on_divided_group=keep keeps it so"
+            "data.split_file",
+            (
+                f"{path}: the person or group of {names[found[0]]} is in"
+                f" {parts_in_words(groups, said, int(found[0]))} both{more}"
+            ),
+            "data.on_divided_group=keep keeps it so",
         )
     train, test, val = (np.flatnonzero(said == part) for part in (TRAIN, TEST, VAL))
     return Split(train, val, test, f"the file {path.name}")
@@ -76,13 +81,13 @@ def _from_json(path: Path, text: str, total: int) -> np.ndarray:
         page = json.loads(text)
         given = {word: np.array(page[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"data.split_file: {path} has no lists of numbers train, val and test ({error})") from error
+        raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({error})") from error
     said = np.full(total, -1)
     for word, places in given.items():
         if places.size and not 0 <= places.min() <= places.max() < total:
-            raise DataError(f"data.split_file: {path}: {word} names {places.max()}, and there are {total} recordings")
+            raise DataError("data.split_file", f"{path}: {word} names {places.max()}, and there are {total} recordings")
         if np.unique(places).size < places.size or (said[places] != -1).any():
-            raise DataError(f"data.split_file: {path}: a recording of {word} is named twice")
+            raise DataError("data.split_file", f"{path}: a recording of {word} is named twice")
         said[places] = PART_WORDS[word]
     return said
 
@@ -90,17 +95,17 @@ def _from_json(path: Path, text: str, total: int) -> np.ndarray:
 def _from_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if not {"recording", "split"} <= set(reader.fieldnames or ()):
-        raise DataError(f"data.split_file: {path}: its first line must name the columns recording and split")
+        raise DataError("data.split_file", f"{path}: its first line must name the columns recording and split")
     ends = _by_end(names)
     said = np.full(len(names), -1)
     for row in reader:
         line = f"data.split_file: {path}, line {reader.line_num}"
         word = (row["split"] or "").strip().lower()
         if word not in PART_WORDS:
-            raise DataError(f"{line}: split must be train, val or test, got {word or 'nothing'}")
+            raise DataError(line, f"split must be train, val or test, got {word or 'nothing'}")
         place = _place(line, (row["recording"] or "").strip(), ends, len(names))
         if said[place] != -1:
-            raise DataError(f"{line}: {names[place]} is named twice")
+            raise DataError(line, f"{names[place]} is named twice")
         said[place] = PART_WORDS[word]
     return said
 
@@ -118,10 +123,10 @@ def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
 def _place(line: str, word: str, ends: dict[str, list[int]], total: int) -> int:
     if word.isdecimal() and word not in ends:
         if int(word) >= total:
-            raise DataError(f"{line}: there are {total} recordings, 0 to {total - 1}, not {word}")
+            raise DataError(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
         return int(word)
     found = ends.get(word, [])
     if len(found) != 1:
         what = f"names {len(found)} recordings; write more of their path" if found else "is no recording"
-        raise DataError(f"{line}: {word} {what}.{'' if found else did_you_mean(word, ends)}")
+        raise DataError(line, f"{word} {what}.{'' if found else did_you_mean(word, ends)}")
     return found[0]

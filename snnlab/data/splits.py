@@ -100,7 +100,7 @@ def make_split(
     said = np.where(kept, parts if fold is None else np.where(parts == VAL, TRAIN, parts), -1)
     if groups is not None and (found := divided(groups, said)).size:
         raise DataError(
-            f"{found.size:,} groups of recordings are in {parts_in_words(groups, said, int(found[0]))} both"
+            "", (f"{found.size:,} groups of recordings are in {parts_in_words(groups, said, int(found[0]))} both")
         )
     classes, stratified = strata(targets, parts.size), "stratified " if kind_of(targets) == "class" else ""
     rng, whole = generator(split_seed, Stream.SPLIT), "" if groups is None else "whole groups, "

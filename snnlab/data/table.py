@@ -47,11 +47,11 @@ def from_table(root: Path, table: Path, targets: Targets = "class", group_by: st
                 (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets, by)) for row in reader
             ]
     except OSError as error:
-        raise DataError(f"data.labels: {table} cannot be read ({error.strerror or error})") from error
+        raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"data.labels: {table} cannot be read ({error})") from error
+        raise DataError("data.labels", f"{table} cannot be read ({error})") from error
     if not lines:
-        raise DataError(f"data.labels: {table} names no recordings")
+        raise DataError("data.labels", f"{table} names no recordings")
     _check_different(table, lines)
     if targets == "steps":
         _check_one_recording(table, lines)
@@ -71,18 +71,22 @@ def _check_head(table: Path, names: list[str], targets: Targets, group_by: str |
             instead = " data.targets=value takes its values." if name == "label" and values else ""
             several = ", or columns value_NAME" if name == "value" else ""
             raise DataError(
-                f"data.labels: {table} has no column {name}{several}.{did_you_mean(name, names)}{instead}"
-                f" Its first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
+                "data.labels",
+                (
+                    f"{table} has no column {name}{several}.{did_you_mean(name, names)}{instead} Its"
+                    f" first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
+                ),
             )
     if group_by is not None and group_by not in names:
         raise DataError(
-            f"data.group_by: {table} has no column {group_by}.{did_you_mean(group_by, names)} It has {listing(names)}"
+            "data.group_by",
+            f"{table} has no column {group_by}.{did_you_mean(group_by, names)} It has {listing(names)}",
         )
     for name in names:
         if name in (*COLUMNS, *values, group_by) and names.count(name) > 1:
-            raise DataError(f"data.labels: {table} names the column {name} twice")
+            raise DataError("data.labels", f"{table} names the column {name} twice")
         if name not in (*COLUMNS, group_by) and (meant := did_you_mean(name, COLUMNS)):
-            raise DataError(f"data.labels: {table} has a column {name}.{meant}")
+            raise DataError("data.labels", f"{table} has a column {name}.{meant}")
 
 
 def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
@@ -101,9 +105,13 @@ def _require_no_people(table: Path, unused: Sequence[str]) -> None:
     """
     if people := [name for name in unused if name.lower() in PEOPLE]:
         raise DataError(
-            f"data.labels: {table}: columns not used: {listing(unused)}. Did you mean 'group'?"
-            f" data.group_by={people[0]} keeps the recordings of each {people[0].lower()} in one of training,"
-            f" validation and test; data.group_by={BY_FILE} does not"
+            "data.labels",
+            (
+                f"{table}: columns not used: {listing(unused)}. Did you mean 'group'? data.group_by={people[0]}"
+                f" keeps the recordings of each {people[0].lower()} in one of training, validation"
+                " and test"
+            ),
+            f"data.group_by={BY_FILE} does not",
         )
 
 
@@ -116,7 +124,7 @@ def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
             continue
         other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
         other = other if first.values == entry.values else ", with other values"
-        raise DataError(f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
+        raise DataError("", f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
 
 
 def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
@@ -127,11 +135,17 @@ def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
             continue
         if entry.start_ms < first.end_ms:
             raise DataError(
-                f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, and line {before} does"
-                f" until {first.end_ms:g} ms; of data.targets=steps a moment has one label"
+                "",
+                (
+                    f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, and line"
+                    f" {before} does until {first.end_ms:g} ms"
+                ),
+                "of data.targets=steps a moment has one label",
             )
         if (first.group, first.part) != (entry.group, entry.part):
-            raise DataError(f"{table}, line {number}: has another group or split than line {before}, of the same file")
+            raise DataError(
+                "", (f"{table}, line {number}: has another group or split than line {before}, of the same file")
+            )
 
 
 def _is_value(name: str) -> bool:
@@ -145,16 +159,16 @@ def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets,
     )
     label = words["label"] if values is None else ""
     if not (words["path"] and (label or values)):
-        raise DataError(f"{place}: has no {'label' if words['path'] else 'path'}")
+        raise DataError(place, f"has no {'label' if words['path'] else 'path'}")
     path = root / words["path"]
     if not path.is_file():
-        raise DataError(f"{place}: there is no file {path}")
+        raise DataError(place, f"there is no file {path}")
     start, end = (_ms(place, name, words.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf)))
     if not 0 <= start < end:
-        raise DataError(f"{place}: start_ms {start:g} must be 0 or more and before end_ms {end:g}")
+        raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
     part = words.get("split", "").lower()
     if part and part not in PART_WORDS:
-        raise DataError(f"{place}: split must be train, val or test, got {part}")
+        raise DataError(place, f"split must be train, val or test, got {part}")
     group = None if by == BY_FILE else words.get(by) or None
     return Entry(path, label, start, end, group, PART_WORDS[part] if part else None, values)
 
@@ -165,7 +179,7 @@ def _value(place: str, name: str, word: str) -> float:
     except ValueError:
         value = math.nan
     if not abs(value) < LARGEST:
-        raise DataError(f"{place}: {name} must be a finite number, got {word or 'nothing'}")
+        raise DataError(place, f"{name} must be a finite number, got {word or 'nothing'}")
     return value
 
 
@@ -177,5 +191,5 @@ def _ms(place: str, name: str, word: str | None, usual: float) -> float:
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise DataError(f"{place}: {name} must be a number of milliseconds, got {word}")
+        raise DataError(place, f"{name} must be a number of milliseconds, got {word}")
     return value

@@ -68,8 +68,9 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         yield from _in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
     except BrokenProcessPool as error:
         raise DataError(
-            f"{source.label}: a reading process died (out of memory?, or a script without "
-            "`if __name__ == '__main__':`); read with workers=0"
+            source.label,
+            "a reading process died (out of memory?, or a script without `if __name__ == '__main__':`)",
+            "read with workers=0",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -303,7 +304,7 @@ def open_or_build(
         store = store.divided(source.split, source.groups)
     _check_same(source, store)
     if store.bad and on_bad == "fail":
-        raise DataError(_bad_text(store))
+        raise DataError("", _bad_text(store))
     return store
 
 
@@ -357,7 +358,7 @@ def _pack(
                 else:
                     writer.append(events)
             if len(reasons) == place + 1 == hopeless:
-                raise DataError(f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
+                raise DataError("", f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
         with _writable(folder):
             if (origin := origin_of(source)) is not None:
                 (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
@@ -412,22 +413,22 @@ def _writable(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
-            f"{path.parent}: cannot be written ({reason}); choose another folder with data.store_dir=... or make room"
+            path.parent, f"cannot be written ({reason})", "choose another folder with data.store_dir=... or make room"
         ) from error
 
 
 def _check_source(source: Source) -> None:
     check_sensor_size(source.sensor_size)
     if problem := targets_problem(source.targets, len(source)):
-        raise DataError(f"{source.label}: targets {problem}")
+        raise DataError(source.label, f"targets {problem}")
     for key, values in _per_recording(source).items():
         if values is None or key == "targets":
             continue
         if values.shape != (len(source),) or not np.issubdtype(values.dtype, np.integer):
             found = f"{values.dtype} {values.shape}"
-            raise DataError(f"{source.label}: {key} is {found}, expected integers ({len(source)},)")
+            raise DataError(source.label, f"{key} is {found}, expected integers ({len(source)},)")
     if not np.isin(source.split, (0, 1, 2)).all():
-        raise DataError(f"{source.label}: split must be 0 (training), 1 (test) or 2 (validation)")
+        raise DataError(source.label, "split must be 0 (training), 1 (test) or 2 (validation)")
 
 
 def _check_same(source: Source, store: Store) -> None:
@@ -440,7 +441,7 @@ def _check_same(source: Source, store: Store) -> None:
     same |= {key: _equal(stored[key], value) for key, value in _per_recording(source).items()}
     different = [key for key, is_same in same.items() if not is_same]
     if different:
-        raise StoreError(f"{store.path}: its {different[0]} is not that of {source.label}; {CURE}")
+        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", CURE)
 
 
 def _per_recording(owner: Source | Store) -> dict[str, np.ndarray | None]:

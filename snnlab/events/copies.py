@@ -61,7 +61,7 @@ def remove_copies(found: list[Copy]) -> Iterator[Copy]:
         except FileNotFoundError:  # another process was quicker
             continue
         except OSError as error:
-            raise StoreError(f"{copy.path}: cannot be deleted ({error.strerror or error})") from error
+            raise StoreError(copy.path, f"cannot be deleted ({error.strerror or error})") from error
         yield copy
 
 

@@ -190,7 +190,7 @@ def check_batch(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     height = sensor_size[1]
     if (batch.y is None) != (height == 1):
         given = "no y" if batch.y is None else "y"
-        raise DataError(f"the recordings have {given}, sensor_size is {list(sensor_size)}; y goes with H > 1")
+        raise DataError("", f"the recordings have {given}, sensor_size is {list(sensor_size)}", "y goes with H > 1")
     if batch.t.device.type == "cpu":
         _check_offsets(batch)
 
@@ -209,4 +209,4 @@ def refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
             continue
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= size:
-            raise DataError(f"{key} spans {low}..{high}, the sensor has 0..{size - 1}; check data.sensor_size")
+            raise DataError("", f"{key} spans {low}..{high}, the sensor has 0..{size - 1}", "check data.sensor_size")

@@ -72,12 +72,12 @@ class Manifest:
         try:
             page = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{folder}: manifest.json cannot be read ({error}); {CURE}") from error
+            raise StoreError(folder, f"manifest.json cannot be read ({error})", CURE) from error
         found = page.get("format") if isinstance(page, dict) else None
         if found != FORMAT:
-            raise StoreError(f"{folder}: has format {found}, this snnlab reads {FORMAT}; {CURE}")
+            raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", CURE)
         if set(page) != {field.name for field in fields(cls)}:
-            raise StoreError(f"{folder}: manifest.json lacks entries or has foreign ones; {CURE}")
+            raise StoreError(folder, "manifest.json lacks entries or has foreign ones", CURE)
         return cls(**page)
 
 

@@ -62,7 +62,7 @@ def check_sensor_size(sensor_size: SensorSize) -> None:
         width, height, polarities = sensor_size
         if 1 <= width <= 32767 and 1 <= height <= 32767 and 1 <= polarities <= 255:
             return
-    raise DataError(f"sensor_size {list(sensor_size)}: needs [W, H, P], W and H in 1..32767, P in 1..255")
+    raise DataError("", f"sensor_size {list(sensor_size)}: needs [W, H, P], W and H in 1..32767, P in 1..255")
 
 
 def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
@@ -84,7 +84,7 @@ def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
     width, height, _ = sensor_size
     if (events.y is None) != (height == 1):
         given = "no y" if events.y is None else "y"
-        raise DataError(f"{name}: has {given}, but sensor_size is {list(sensor_size)}; y goes with H > 1")
+        raise DataError(name, f"has {given}, but sensor_size is {list(sensor_size)}", "y goes with H > 1")
     _check_columns(events, sensor_size[2], name)
     _check_times(events.t, name)
     _check_inside(events.x, "x", width, name)
@@ -104,13 +104,13 @@ def _check_columns(events: Events, polarities: int, name: str) -> None:
         if column is None:
             continue
         if column.shape != (events.t.size,):
-            raise DataError(f"{name}: {key} has shape {column.shape}, t has {events.t.size} events")
+            raise DataError(name, f"{key} has shape {column.shape}, t has {events.t.size} events")
         if key == "p" and column.dtype != polarity_dtype(polarities):
             wanted = "bool, True for ON (p > 0)" if polarities <= 2 else "uint8, the number of the polarity"
-            raise DataError(f"{name}: p is {column.dtype}; it must be {wanted}")
+            raise DataError(name, f"p is {column.dtype}", f"it must be {wanted}")
         if key != "p" and not np.issubdtype(column.dtype, np.integer):
             unit = "microseconds" if key == "t" else "pixels"
-            raise DataError(f"{name}: {key} is {column.dtype}; it must be integer {unit}")
+            raise DataError(name, f"{key} is {column.dtype}", f"it must be integer {unit}")
 
 
 def _check_times(t: np.ndarray, name: str) -> None:
@@ -119,14 +119,15 @@ def _check_times(t: np.ndarray, name: str) -> None:
     # Compared, not subtracted: differences of unsigned columns never are negative.
     falls = np.flatnonzero(t[1:] < t[:-1])
     if falls.size:
-        raise DataError(f"{name}: t is not sorted (event {falls[0] + 1} is earlier than the one before); sort by t")
+        raise DataError(name, f"t is not sorted (event {falls[0] + 1} is earlier than the one before)", "sort by t")
     if t[0] < 0:
-        raise DataError(f"{name}: the first event is at {t[0]} us; times start at 0, subtract an offset")
+        raise DataError(name, f"the first event is at {t[0]} us", "times start at 0, subtract an offset")
 
 
 def _check_inside(column: np.ndarray, key: str, size: int, name: str) -> None:
     if column.size and (column.min() < 0 or column.max() >= size):
         raise DataError(
-            f"{name}: {key} spans {column.min()}..{column.max()}, the sensor has 0..{size - 1}; "
-            "check data.sensor_size ([W, H, P])"
+            name,
+            f"{key} spans {column.min()}..{column.max()}, the sensor has 0..{size - 1}",
+            "check data.sensor_size ([W, H, P])",
         )

@@ -91,7 +91,7 @@ class Store:
         arrays = {key: _load_array(path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
         offsets = arrays["offsets"]
         if offsets[0] != 0 or offsets[-1] != manifest.events or (np.diff(offsets) < 0).any():
-            raise StoreError(f"{path}: offsets.npy does not fit {manifest.events} events; {CURE}")
+            raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", CURE)
         columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
         return cls(path, manifest, columns, arrays)
 
@@ -256,7 +256,7 @@ class Store:
         except (DataError, IndexError, ValueError) as error:
             if problem := self._outside(indices()):
                 raise StoreError(
-                    f"{self.path}: the packed copy is damaged: {problem}; {CURE} (snnlab data clean deletes it)"
+                    self.path, f"the packed copy is damaged: {problem}", f"{CURE} (snnlab data clean deletes it)"
                 ) from error
             raise
 
@@ -288,9 +288,9 @@ class Store:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
         damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
         if damaged:
-            raise StoreError(f"{self.path}: the checksum of {', '.join(damaged)} is wrong; {CURE}")
+            raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", CURE)
         if content_hash(found) != manifest.content:
-            raise StoreError(f"{self.path}: the manifest's content checksum is wrong; {CURE}")
+            raise StoreError(self.path, "the manifest's content checksum is wrong", CURE)
 
     def _places(self, indices: np.ndarray) -> np.ndarray:
         index = np.asarray(indices)
@@ -316,14 +316,14 @@ def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     try:
         array = np.load(path / f"{key}.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise StoreError(f"{path}: {key}.npy cannot be read ({error}); {CURE}") from error
+        raise StoreError(path, f"{key}.npy cannot be read ({error})", CURE) from error
     dtype, size = manifest.dtypes[key], manifest.recordings + (key == "offsets")
     if key == "targets":
         if array.dtype != dtype or targets_problem(array, manifest.recordings):
-            raise StoreError(f"{path}: targets.npy does not fit {manifest.recordings} recordings; {CURE}")
+            raise StoreError(path, f"targets.npy does not fit {manifest.recordings} recordings", CURE)
         return array
     if array.shape != (size,) or array.dtype != dtype:
-        raise StoreError(f"{path}: {key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},); {CURE}")
+        raise StoreError(path, f"{key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},)", CURE)
     return array
 
 
@@ -333,11 +333,11 @@ def _map_column(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     found = file.stat().st_size if file.is_file() else None
     if found != expected:
         what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
-        raise StoreError(f"{path}: {file.name} {what}; {CURE}")
+        raise StoreError(path, f"{file.name} {what}", CURE)
     if not expected:
         return np.empty(0, dtype)
     try:
         # A plain array over the map: slicing np.memmap itself costs several microseconds a time.
         return np.asarray(np.memmap(file, dtype=dtype, mode="r"))
     except OSError as error:
-        raise StoreError(f"{path}: {file.name} cannot be read ({error})") from error
+        raise StoreError(path, f"{file.name} cannot be read ({error})") from error

@@ -426,13 +426,15 @@ def refuse_second_derivative(*grads: Tensor | None) -> None:
     """
     if torch.is_grad_enabled():
         raise SnnlabError(
-            "the backward pass of a rendered loop cannot be differentiated again (create_graph); set backend: reference"
-            " for second derivatives"
+            "",
+            "the backward pass of a rendered loop cannot be differentiated again (create_graph)",
+            "set backend: reference for second derivatives",
         )
     if in_transform(*grads):
         raise SnnlabError(
-            "the backward pass of a rendered loop takes one gradient at a time (no vmap, no is_grads_batched); set"
-            " backend: reference for several at once"
+            "",
+            "the backward pass of a rendered loop takes one gradient at a time (no vmap, no is_grads_batched)",
+            "set backend: reference for several at once",
         )
 
 

@@ -61,7 +61,7 @@ def build_network(
     shape, most_tried = in_shape, 1
     for name, node in layers.items():
         if not isinstance(node, Mapping):
-            raise ConfigError(f"{place}.{name}: expected a mapping such as {{type: lif}}, got {node!r}")
+            raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: lif}}, got {node!r}")
         settings = dict(node)
         kind = settings.pop("type", None)
         layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt, num_steps=num_steps)
@@ -73,7 +73,7 @@ def build_network(
     try:
         return BuiltNetwork(Network(built, kinds=kinds), shapes, spiking, most_tried)
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(place, error) from error
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:
@@ -82,7 +82,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
         x = torch.zeros(num_steps, 1, *in_shape)
     except (RuntimeError, MemoryError, TypeError) as error:  # the last of a number that is too large for PyTorch
         words = out_of_memory(error) or str(error).splitlines()[0]
-        raise ConfigError(f"{place}: {words}, at an input of {list(in_shape)} in {num_steps} steps") from error
+        raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
     counts: Counts = {}
     training = layer.training
     layer.eval()
@@ -91,9 +91,9 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
             y = layer(x, counts=counts)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
     except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
         if words := out_of_memory(error):
-            raise ConfigError(f"{place}: {words}, at an input of {list(in_shape)} in {num_steps} steps") from error
+            raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{place}: {kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
+        raise ConfigError(place, f"{kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
     finally:
         layer.train(training)
     return tuple(y.shape[2:]), counts

@@ -96,9 +96,10 @@ def _drive(dialect: Dialect, source: str) -> Remark | None:
     if power == 0:
         return None
     arrives = f"the level of {source}, which comes once a step" if source else "impulses (spikes or events)"
-    gain = dialect.words["gain"].split(" = ")[0]
     cure = dialect.cures.get(power, "keep dt")
-    return Remark(f"an input_gain of {gain} does not suit {arrives}: twice the bins, {_DRIVES[power]}", cure)
+    return Remark(
+        f"an input_gain of {dialect.input_gain} does not suit {arrives}: twice the bins, {_DRIVES[power]}", cure
+    )
 
 
 def _given(constant: Constant) -> Remark:

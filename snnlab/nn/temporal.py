@@ -61,8 +61,9 @@ class TemporalLayer(nn.Module):
             SnnlabError: always.
         """
         raise SnnlabError(
-            f"torch.jit.script cannot read {type(self).__name__}, whose states are NamedTuples in dicts; use"
-            " torch.export.export(network, (x,))"
+            "",
+            f"torch.jit.script cannot read {type(self).__name__}, whose states are NamedTuples in dicts",
+            "use torch.export.export(network, (x,))",
         )
 
 

@@ -72,12 +72,18 @@ def read_arms(folders: Sequence[Path]) -> list[Arm]:
     first = arms[0]
     for arm in arms[1:]:
         if arm.data != first.data:
-            raise RecordError(f"{arm.name} and {first.name}: were tested on other recordings; nothing can be compared")
+            raise RecordError(
+                "", f"{arm.name} and {first.name}: were tested on other recordings", "nothing can be compared"
+            )
         if not np.array_equal(arm.recordings, first.recordings):
             both = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
             raise RecordError(
-                f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
-                f" with {both} in common; nothing can be compared"
+                "",
+                (
+                    f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
+                    f" with {both} in common"
+                ),
+                "nothing can be compared",
             )
     return arms
 
@@ -90,19 +96,19 @@ def read_arm(folder: Path) -> Arm:
             than the seed differs.
     """
     if not folder.is_dir():
-        raise RecordError(f"there is no folder {folder}")
+        raise RecordError("", f"there is no folder {folder}")
     own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
     runs = [run for run in (_completed(one, alone=one == folder) for one in own) if run is not None]
     if not runs:
         hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
-        raise RecordError(f"{folder}: there is no run in it that was completed and tested{hint}")
+        raise RecordError(folder, f"there is no run in it that was completed and tested{hint}")
     runs.sort(key=lambda run: run.seed)
     if twice := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
-        raise RecordError(f"{folder}: there are several runs with seed {twice[0]}; name a folder with one of each")
+        raise RecordError(folder, f"there are several runs with seed {twice[0]}", "name a folder with one of each")
     # What an older run does not know yet is as null.
     settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
     if other := list(differing(settings)):
-        raise RecordError(f"{folder}: its runs differ in more than their seed: {listing(other[:4])}")
+        raise RecordError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return arm_of(name, runs)
 
@@ -119,7 +125,7 @@ def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
     """
     tests = [tested(run) for run in runs]
     if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
-        raise RecordError(f"{name}: its runs were tested on other recordings each")
+        raise RecordError(name, "its runs were tested on other recordings each")
     return Arm(
         name,
         [run.seed for run in runs],
@@ -152,7 +158,7 @@ def tested(run: Recorded) -> TestedRun:
     found = run.predictions()
     target, recording = found["test_target"], found["test_recording"]
     if target.ndim != 1 or target.dtype.kind not in "iu":
-        raise RecordError(f"{run.folder}: its recordings have no class each; only those are compared")
+        raise RecordError(run.folder, "its recordings have no class each", "only those are compared")
     start = found.get("test_start_us", np.zeros_like(recording))
     # Runs of older versions do not say whose recordings these are.
     clusters = found.get("test_group", recording)

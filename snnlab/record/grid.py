@@ -88,7 +88,7 @@ def read_grid(folder: Path) -> Grid | None:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
         if page["schema"] != SCHEMA:
-            raise RecordError(f"{path}: was not written by this version of snnlab")
+            raise RecordError(path, "was not written by this version of snnlab")
         grid = Grid(folder, list(page["overrides"]), list(page["keys"]), dict(page["runs"]))
         return replace(grid, runs={place: dict(values) for place, values in grid.runs.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -48,5 +48,5 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
+        raise RecordError(path, f"cannot be read ({error})") from error
     return hot

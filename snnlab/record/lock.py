@@ -26,7 +26,7 @@ def require_no_links(folder: Path) -> None:
     for entry in _entries(folder):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             what = "a link" if entry.is_symlink() else "neither a file nor a folder"
-            raise RecordError(f"{entry.path}: is {what}, and nothing is written through it; remove it")
+            raise RecordError(entry.path, f"is {what}, and nothing is written through it", "remove it")
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -57,12 +57,12 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         path.open("a").close()  # or FileLock would make the folder
     except OSError as error:
-        raise RecordError(f"{folder}: cannot be written: {error.strerror}") from error
+        raise RecordError(folder, f"cannot be written: {error.strerror}") from error
     try:
         lock.acquire(timeout=0.2)  # one that its owner removes meanwhile is opened anew
         of_this_process = path.stat()
     except Timeout as error:
-        raise RecordError(f"{folder}: another process trains in it at this moment") from error
+        raise RecordError(folder, "another process trains in it at this moment") from error
     except OSError as error:
         _log.warning("%s cannot be locked (%s): do not train in it twice at once", folder, error.strerror)
         yield

@@ -221,7 +221,7 @@ def read_run(folder: Path) -> Recorded:
     path = folder / RESULT
     if not path.is_file():
         what = "this run has not ended" if (folder / CONFIG).is_file() else "is no run's folder"
-        raise RecordError(f"{folder}: {what}, there is no {RESULT} in it")
+        raise RecordError(folder, f"{what}, there is no {RESULT} in it")
     return Recorded(folder, result_page(path))
 
 
@@ -232,7 +232,7 @@ def result_page(path: Path) -> dict[str, Any]:
         raise _damaged(path, "it is not what a run recorded")
     version = page.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise ForeignError(f"{path}: is of schema {version}, and this snnlab reads {SCHEMA_VERSION}")
+        raise ForeignError(path, f"is of schema {version}, and this snnlab reads {SCHEMA_VERSION}")
     if wrong := _wrong_result(page):
         raise _damaged(path, wrong)
     return page
@@ -296,7 +296,7 @@ def _holds(read: Any, folder: Path) -> bool:
 
 def _read_split(folder: Path) -> None:
     if not Recorded(folder, {}).split():
-        raise RecordError(f"{folder}: has no {SPLIT}")
+        raise RecordError(folder, f"has no {SPLIT}")
 
 
 def _is_experiment(config: Mapping[Any, Any]) -> bool:

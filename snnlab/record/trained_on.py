@@ -37,7 +37,7 @@ def read_trained_on(folder: Path) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
+        raise RecordError(path, f"cannot be read ({error})") from error
     if found.ndim != 1 or found.dtype != np.uint64:
-        raise RecordError(f"{path}: is not what a run recorded")
+        raise RecordError(path, "is not what a run recorded")
     return found

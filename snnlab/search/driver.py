@@ -99,6 +99,7 @@ class Driver:
                 if t.state.name == "FAIL" and OUTCOME in t.user_attrs
             ]
             raise ConfigError(
-                f"sweep: {count.failed} trials failed, and sweep.failures is {self.plan.sweep.failures}; the last:"
-                f" {errors[-1]}"
+                "sweep",
+                f"{count.failed} trials failed, and sweep.failures is {self.plan.sweep.failures}",
+                f"the last: {errors[-1]}",
             )

@@ -103,7 +103,7 @@ class Executor:
             return future.result()
         except BrokenExecutor as error:
             self._drop(0)
-            raise WorkerLostError(f"the worker died before the first training: {_reason(error)}") from error
+            raise WorkerLostError("", f"the worker died before the first training: {_reason(error)}") from error
 
     def start(self, key: Any, task: Task, losses: int = 0) -> None:
         """Give a task to a free slot."""

@@ -42,4 +42,4 @@ def require_plain_queue(settings: Any, place: str) -> None:
             or (isinstance(value, str) and _PLAIN.fullmatch(value))
         )
         if not _ASKED.fullmatch(str(name)) or not plain:
-            raise ConfigError(f"{place}.{name}: a file does not say this to a queue; the command line can")
+            raise ConfigError(f"{place}.{name}", "a file does not say this to a queue", "the command line can")

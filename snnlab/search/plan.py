@@ -75,7 +75,7 @@ class Plan:
             RecordError: naming the first one.
         """
         if other := [name for name in values if name not in self.space.parts]:
-            raise RecordError(f"{self.folder}: its study has trials with {other[0]}, which is not searched")
+            raise RecordError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
     def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
         """Return a training.
@@ -139,7 +139,7 @@ def read_page(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         run = (folder / CONFIG).is_file()
         other = f"; it is a run's: snnlab train resume={folder}" if run else ""
-        raise RecordError(f"{folder}: is no sweep's folder, there is no {FILE} in it{other}")
+        raise RecordError(folder, f"is no sweep's folder, there is no {FILE} in it{other}")
     try:
         require_bounded(path)
         page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
@@ -148,7 +148,7 @@ def read_page(folder: Path) -> Mapping[str, Any]:
     if not isinstance(page, Mapping) or "schema" not in page:
         raise _damaged(path, "it is not what a search recorded")
     if page["schema"] != SCHEMA:
-        raise RecordError(f"{path}: was not written by this version of snnlab")
+        raise RecordError(path, "was not written by this version of snnlab")
     if wrong := _wrong_part(page):
         raise _damaged(path, f"{wrong} is not what a search recorded")
     return {str(key): value for key, value in page.items()}
@@ -224,7 +224,7 @@ def check_names(space: Space, settings: Mapping[str, Any]) -> None:
         if "." not in name and name not in {place.partition(".")[0] for place in settings}:
             meant = [place for place in settings if place.endswith(f".{name}")]
             if meant:
-                raise ConfigError(f"{SPACE}.{name}: there is no such setting. Did you mean '{meant[0]}'?")
+                raise ConfigError(f"{SPACE}.{name}", f"there is no such setting. Did you mean '{meant[0]}'?")
 
 
 def check_common(common: Sequence[str], space: Space) -> None:
@@ -234,14 +234,14 @@ def check_common(common: Sequence[str], space: Space) -> None:
         ConfigError: for the first such override.
     """
     if "seed" in space.parts:
-        raise ConfigError("sweep.space.seed: a seed is no setting to search; finalists are compared over several")
+        raise ConfigError("sweep.space.seed", "a seed is no setting to search", "finalists are compared over several")
     for text in common:
         key = key_of(text)
         if holds_password(text):
-            raise ConfigError(f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password")
+            raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
         if key in space.parts:
-            raise ConfigError(f"{text}: is searched, by sweep.space.{key}; leave one of the two out")
+            raise ConfigError(text, f"is searched, by sweep.space.{key}", "leave one of the two out")
         if key in ("test", "mode", "debug"):
-            raise ConfigError(f"{text}: a search trains its trials, and tests only its winner; leave it out")
+            raise ConfigError(text, "a search trains its trials, and tests only its winner", "leave it out")
         if key.startswith("hydra."):
-            raise ConfigError(f"{text}: a sweep has its own folder; set output_dir")
+            raise ConfigError(text, "a sweep has its own folder", "set output_dir")

@@ -103,22 +103,24 @@ def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
     """
     for name, example in _MAPPINGS.items():
         if name in values and not isinstance(values[name], Mapping):
-            raise ConfigError(f"{PLACE}.{name}: expected a mapping such as {example}, got {values[name]!r}")
+            raise ConfigError(f"{PLACE}.{name}", f"expected a mapping such as {example}, got {values[name]!r}")
     check_settings(Sweep, values, PLACE, "a sweep")
     sweep = Sweep(**values)
     _check_objectives(sweep.objectives)
     if sweep.prune is not None:
         check_settings(Prune, sweep.prune, f"{PLACE}.prune", "pruning")
         if len(sweep.objectives) > 1:
-            raise ConfigError(f"{PLACE}.prune: takes one objective, and there are {len(sweep.objectives)}; set it null")
+            raise ConfigError(
+                f"{PLACE}.prune", f"takes one objective, and there are {len(sweep.objectives)}", "set it null"
+            )
     lowest = {"trials": 1, "workers": 1, "hours": 0, "failures": 0, "finalists": 0, "finalist_seeds": 1}
     for name, least in {**lowest, "test_seeds": 0, "seed": 0}.items():
         if (value := getattr(sweep, name)) is not None and value < least:
-            raise ConfigError(f"{PLACE}.{name}: must be {least} or more, got {value}")
+            raise ConfigError(f"{PLACE}.{name}", f"must be {least} or more, got {value}")
     if sweep.trials is None and sweep.hours is None and sweep.sampler != "grid":
-        raise ConfigError(f"{PLACE}: set trials or hours, or it never ends")
+        raise ConfigError(PLACE, "set trials or hours, or it never ends")
     if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:
-        raise ConfigError(f"{PLACE}.sampler: cmaes takes one objective; for several use tpe or nsga")
+        raise ConfigError(f"{PLACE}.sampler", "cmaes takes one objective", "for several use tpe or nsga")
     space = Space.parsed(sweep.space)
     if sweep.sampler == "grid":
         space.grid()
@@ -135,23 +137,27 @@ def changed(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     for name, value in values.items():
         recorded = masked(value) if isinstance(value, str) else value
         if name in FIXED and recorded != before.get(name):
-            raise ConfigError(f"{PLACE}.{name}: a search goes on as it began; only {listing(free)} may change")
+            raise ConfigError(f"{PLACE}.{name}", "a search goes on as it began", f"only {listing(free)} may change")
     if is_masked(str((now := {**before, **values}).get("storage"))):
         raise ConfigError(
-            f"{PLACE}.storage: its password is not recorded; name it again, {PLACE}.storage=ADDRESS, or begin with one"
-            " that finds it elsewhere (PGPASSWORD, ~/.pgpass)"
+            f"{PLACE}.storage",
+            "its password is not recorded",
+            (
+                f"name it again, {PLACE}.storage=ADDRESS, or begin with one that finds it elsewhere"
+                " (PGPASSWORD, ~/.pgpass)"
+            ),
         )
     return now
 
 
 def _check_objectives(objectives: Mapping[str, Any]) -> None:
     if not objectives:
-        raise ConfigError(f"{PLACE}.objectives: name at least one, such as val/loss: minimize")
+        raise ConfigError(f"{PLACE}.objectives", "name at least one, such as val/loss: minimize")
     for name, direction in objectives.items():
         place = f"{PLACE}.objectives.{name}"
         if name.startswith(("test/", "last/test/")):
             better = name.replace("test/", "val/", 1)
-            raise ConfigError(f"{place}: test recordings choose nothing, or they test nothing; use {better}")
+            raise ConfigError(place, "test recordings choose nothing, or they test nothing", f"use {better}")
         if direction not in ("minimize", "maximize"):
             hint = did_you_mean(str(direction), ("minimize", "maximize"))
-            raise ConfigError(f"{place}: expected one of minimize, maximize, got {direction!r}.{hint}")
+            raise ConfigError(place, f"expected one of minimize, maximize, got {direction!r}.{hint}")

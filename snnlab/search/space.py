@@ -68,7 +68,7 @@ class Range:
             ConfigError: if there are infinitely many.
         """
         if self.log or (self.step is None and not self.whole):
-            raise ConfigError(f"{place}: a grid needs choices, or a step")
+            raise ConfigError(place, "a grid needs choices, or a step")
         step = self.step or 1
         count = int((self.high - self.low) / step + 1e-9) + 1
         return [self.low + k * step for k in range(count)]
@@ -113,11 +113,11 @@ class Space:
             ConfigError: for the first mistake.
         """
         if not node:
-            raise ConfigError(f"{PLACE}: is empty; name a setting, such as optimizer.lr: {{low: 1e-4, high: 1e-2}}")
+            raise ConfigError(PLACE, "is empty", "name a setting, such as optimizer.lr: {low: 1e-4, high: 1e-2}")
         parts: dict[str, Range | Choice] = {}
         for name, said in node.items():
             if not _SETTING.fullmatch(str(name)) or names_code(str(name)):
-                raise ConfigError(f"{PLACE}.{name}: is no setting that can be searched")
+                raise ConfigError(f"{PLACE}.{name}", "is no setting that can be searched")
             parts[name] = _part(said, f"{PLACE}.{name}")
             _check_condition(parts[name].when, parts, name)
         return cls(parts)
@@ -192,24 +192,24 @@ def _part(said: Any, place: str) -> Range | Choice:
     if isinstance(said, list):
         said = {"choices": said}
     if not isinstance(said, Mapping):
-        raise ConfigError(f"{place}: expected {{low: ..., high: ...}} or {{choices: [...]}}, got {said!r}")
+        raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {said!r}")
     if "choices" in said:
         check_settings(Choice, said, place, "a choice")
         if not said["choices"]:
-            raise ConfigError(f"{place}.choices: is empty")
+            raise ConfigError(f"{place}.choices", "is empty")
         return Choice(**said)
     if nested := [key for key, value in said.items() if isinstance(value, Mapping) and key != "when"]:
-        raise ConfigError(f"{place}: a setting is named by its whole place; write {place}.{nested[0]}: {{low: ...}}")
+        raise ConfigError(place, "a setting is named by its whole place", f"write {place}.{nested[0]}: {{low: ...}}")
     if {"min", "max"} & said.keys():
-        raise ConfigError(f"{place}: a range takes low and high, not min and max")
+        raise ConfigError(place, "a range takes low and high, not min and max")
     check_settings(Range, said, place, "a range")
     part = Range(**said)
     if not part.low < part.high:
-        raise ConfigError(f"{place}: low must be less than high, got {part.low} and {part.high}")
+        raise ConfigError(place, f"low must be less than high, got {part.low} and {part.high}")
     if part.log and part.low <= 0:
-        raise ConfigError(f"{place}: with log, low must be above 0, got {part.low}")
+        raise ConfigError(place, f"with log, low must be above 0, got {part.low}")
     if part.step is not None and (part.log or part.step <= 0):
-        raise ConfigError(f"{place}.step: must be above 0, and goes without log")
+        raise ConfigError(f"{place}.step", "must be above 0, and goes without log")
     return part
 
 
@@ -219,7 +219,7 @@ def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], n
         if key not in earlier:
             hint = did_you_mean(key, earlier)
             raise ConfigError(
-                f"{PLACE}.{name}.when: {key} must stand above it ({listing(earlier) or 'nothing'}).{hint}"
+                f"{PLACE}.{name}.when", f"{key} must stand above it ({listing(earlier) or 'nothing'}).{hint}"
             )
 
 

@@ -70,7 +70,7 @@ def require_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ConfigError("sweep: needs Optuna: pip install 'snnlab-train[sweep]'") from error
+        raise ConfigError("sweep", "needs Optuna: pip install 'snnlab-train[sweep]'") from error
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def check_storage(named: str | None) -> None:
     if path is None:
         open_storage(named)
     elif not Path(path).absolute().parent.is_dir():
-        raise ConfigError(f"sweep.storage: {named} cannot be used: there is no folder {Path(path).absolute().parent}")
+        raise ConfigError("sweep.storage", f"{named} cannot be used: there is no folder {Path(path).absolute().parent}")
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -124,15 +124,15 @@ def open_storage(url: str) -> BaseStorage:
         try:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
         except (OSError, ValueError) as error:
-            raise RecordError(masked(f"sweep.storage: {url} cannot be used: {error}")) from error
+            raise RecordError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
     waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)
     except (SQLAlchemyError, RuntimeError, ImportError, AssertionError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         known = "a URL such as sqlite:////FILE, journal:////FILE or postgresql://..."
-        hint = "" if "://" in url else f"; expected {known}"
-        raise RecordError(masked(f"sweep.storage: {url} cannot be used: {reason}{hint}")) from error
+        hint = "" if "://" in url else f"expected {known}"
+        raise RecordError("sweep.storage", masked(f"{url} cannot be used: {reason}"), hint) from error
 
 
 class SharedStudy:
@@ -184,15 +184,17 @@ class SharedStudy:
         names = [key for key in mine if not isinstance(there, dict) or there.get(key) != mine[key]]
         if names:
             raise RecordError(
-                f"{masked(self.url)}: its study {self.folder.name} is of another {names[0]}; begin a search of its own"
-                " for this"
+                masked(self.url),
+                f"its study {self.folder.name} is of another {names[0]}",
+                "begin a search of its own for this",
             )
 
     def _lost(self, what: str | Path) -> RecordError:
         where = quote(str(self.folder / TRIALS))
         return RecordError(
-            f"{what}: the study of this search is gone or empty, and its trials are not begun anew; put it back from a"
-            f" copy; the runs of its trials are there: snnlab runs list {where}"
+            what,
+            "the study of this search is gone or empty, and its trials are not begun anew; put it back from a copy",
+            f"the runs of its trials are there: snnlab runs list {where}",
         )
 
     def trials(self) -> list[FrozenTrial]:

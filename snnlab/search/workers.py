@@ -101,7 +101,7 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
         try:
             import ray  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError as error:
-            raise ConfigError(f"{place}: Ray is missing: pip install 'snnlab-train[ray]'") from error
+            raise ConfigError(place, "Ray is missing: pip install 'snnlab-train[ray]'") from error
         # On the cluster that RAY_ADDRESS names, or this machine.
         sizes = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": threads * where.slots}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **sizes)
@@ -300,16 +300,16 @@ def _submitit(folder: Path, settings: Mapping[str, Any], places: tuple[str, str,
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{places[0]}: submitit is missing: pip install 'snnlab-train[submitit]'") from error
+        raise ConfigError(places[0], "submitit is missing: pip install 'snnlab-train[submitit]'") from error
     if settings.get("cluster") == "debug":
-        raise ConfigError(f"{places[1]}.cluster: debug is one process; take {places[0]}={places[2]}")
+        raise ConfigError(f"{places[1]}.cluster", "debug is one process", f"take {places[0]}={places[2]}")
     parameters = {key: value for key, value in settings.items() if key != "cluster"}
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster=settings.get("cluster"))
         executor.update_parameters(**{"name": "snnlab", "timeout_min": 24 * 60, **parameters})
     except (NameError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         hint = "; cluster is slurm or local" if "executor" in str(error) else ""
-        raise ConfigError(f"{places[1]}: {' '.join(str(error).split())}{hint}") from error
+        raise ConfigError(places[1], f"{' '.join(str(error).split())}{hint}") from error
     return executor
 
 

@@ -141,7 +141,7 @@ def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
         result = result_of(folder / cell.folder)
     except ForeignError as error:
         state.status, state.foreign = "failed", True
-        state.error = f"{str(error).removeprefix(f'{folder}/')}; remove {cell.folder}"
+        state.error = f"{error.of(folder)}; remove {cell.folder}"
         return state
     if result is None:
         said = kept.get("status")
@@ -167,5 +167,5 @@ def _read(folder: Path) -> dict[str, Any] | None:
         _log.warning("%s is damaged; what it said is read from the runs again", path)
         return None
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
-        raise RecordError(f"{path}: was not written by this version of snnlab; folder=FOLDER begins another")
+        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER begins another")
     return page

@@ -133,7 +133,7 @@ def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], fold
 def _less(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
     without, whole = (tested(Recorded(place, dict(one))) for place, one in ((folder, mine), (other, twin)))
     if not np.array_equal(without.recordings, whole.recordings):
-        raise RecordError("the two were tested on other recordings")
+        raise RecordError("", "the two were tested on other recordings")
     found = compare(whole.right[None], without.right[None], whole.clusters)
     said = f"{without.right.mean():.1%} without what is taken away, {whole.right.mean():.1%} with it"
     between = found.why_not or f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f} for these two networks"

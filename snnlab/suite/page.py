@@ -32,9 +32,9 @@ def read_page(folder: Path) -> Mapping[str, Any] | None:
         require_bounded(path)
         page = cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
+        raise RecordError(path, f"cannot be read ({error})") from error
     if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
-        raise RecordError(f"{path}: was not written by this version of snnlab; folder=FOLDER begins another")
+        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER begins another")
     return {str(key): value for key, value in page.items()}
 
 
@@ -51,9 +51,9 @@ def make_folder(folder: Path) -> None:
     """
     for path in (folder, *folder.parents):
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
-            raise RecordError(f"folder: {path} is the folder of a run; name another one for the suite")
+            raise RecordError("folder", f"{path} is the folder of a run", "name another one for the suite")
     if (folder / "sweep.yaml").is_file():
-        raise RecordError(f"folder: {folder} is the folder of a search; name another one for the suite")
+        raise RecordError("folder", f"{folder} is the folder of a search", "name another one for the suite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,7 +124,7 @@ def _require(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], fre
     if one != other:
         differs = [text for text in [*one, *other] if text not in one or text not in other] or other
         raise ConfigError(
-            f"{plan.folder}: was begun with other settings ({place}: {differs[0]}); folder=FOLDER begins another suite"
+            plan.folder, f"was begun with other settings ({place}: {differs[0]})", "folder=FOLDER begins another suite"
         )
 
 

@@ -90,7 +90,7 @@ class Runner:
                 left = [cell for cell in left if cell.dataset != dataset]
             self._note_duplicates(dataset, found)
         if mistakes and len(mistakes) == len(datasets) and not self.book.count("completed"):
-            raise ConfigError(next(iter(mistakes.values())))
+            raise ConfigError("", next(iter(mistakes.values())))
         return left
 
     def _survey(self, dataset: str, todo: Sequence[Cell]) -> Survey:
@@ -202,6 +202,6 @@ class Runner:
         done = f"{self.book.count('completed', self.cells)} of {len(self.cells)}"
         again = f"the same command goes on; so far: {shown(self.plan.folder)}"
         if self.executor.trouble:
-            raise RecordError(f"{self.executor.trouble}\n  {again}")
+            raise RecordError("", f"{self.executor.trouble}\n  {again}")
         if self.executor.stopped is not None:
             raise Interrupted(f"stopped with {done} trainings done\n  {again}", int(self.executor.stopped))

@@ -146,9 +146,9 @@ def checked(values: Mapping[str, Any]) -> Suite:
     suite = Suite(**values)
     for part in ("arms", "datasets", "seeds"):
         if not getattr(suite, part):
-            raise ConfigError(f"{PLACE}.{part}: is empty; name at least one")
+            raise ConfigError(f"{PLACE}.{part}", "is empty", "name at least one")
     if suite.workers < 1:
-        raise ConfigError(f"{PLACE}.workers: must be 1 or more, got {suite.workers}")
+        raise ConfigError(f"{PLACE}.workers", f"must be 1 or more, got {suite.workers}")
     arms = {str(name): _arm(str(name), node) for name, node in suite.arms.items()}
     datasets = {str(name): _dataset(str(name), node) for name, node in suite.datasets.items()}
     suite = replace(suite, arms=arms, datasets=datasets)
@@ -173,15 +173,15 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
     for text in overrides:
         key, equals, _ = text.lstrip("+").partition("=")
         if not equals and not key.startswith("~"):
-            raise ConfigError(f"{place}: expected overrides such as model=conv_lif, got {text!r}")
+            raise ConfigError(place, f"expected overrides such as model=conv_lif, got {text!r}")
         head = key.lstrip("~").partition(".")[0]
         if holds_password(text):
-            raise ConfigError(f"{masked(text)}: is written into a folder; write ${{oc.env:NAME}} for the password")
+            raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
         if place.startswith(PLACE) and names_code(text) and head != "hydra":
-            raise ConfigError(f"{place}: {text}: a suite's file names no code; the command line can")
+            raise ConfigError(place, f"{text}: a suite's file names no code", "the command line can")
         if head in _DECIDED or head == "hydra":
             where = f"{place}: " if place.startswith(PLACE) else ""
-            raise ConfigError(f"{where}{text}: {_DECIDED.get(head, 'a suite has its own folders')}; leave it out")
+            raise ConfigError(f"{where}{text}", _DECIDED.get(head, "a suite has its own folders"), "leave it out")
 
 
 def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], place: str, what: str) -> None:
@@ -192,7 +192,7 @@ def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], 
     """
     for name in names:
         if name not in known:
-            raise ConfigError(f"{place}: there is no {what} '{name}'.{did_you_mean(name, known)}\n  {listing(known)}")
+            raise ConfigError(place, f"there is no {what} '{name}'.{did_you_mean(name, known)}\n  {listing(known)}")
 
 
 _OF_ARM = tuple(one.name for one in fields(Arm))
@@ -203,10 +203,10 @@ def _arm(name: str, node: Any) -> Arm:
     _check_name(name, place)
     said: Any = {"overrides": node} if isinstance(node, list) else node
     if not isinstance(said, Mapping):
-        raise ConfigError(f"{place}: expected overrides, [neuron=lif], or {{overrides: [...], note: ...}}")
+        raise ConfigError(place, "expected overrides, [neuron=lif], or {overrides: [...], note: ...}")
     if said and all(isinstance(value, str | int | float) for value in said.values()) and not set(said) & set(_OF_ARM):
         overrides = ", ".join(f"{key}={value}" for key, value in said.items())
-        raise ConfigError(f"{place}: an arm is a list of overrides; write {name}: [{overrides}]")
+        raise ConfigError(place, "an arm is a list of overrides", f"write {name}: [{overrides}]")
     check_settings(Arm, said, place, "an arm")
     arm = Arm(**said)
     check_overrides(arm.overrides, place)
@@ -217,28 +217,28 @@ def _dataset(name: str, node: Any) -> Sequence[str]:
     place = f"{PLACE}.datasets.{name}"
     _check_name(name, place)
     if not isinstance(node, list) or not all(isinstance(text, str) for text in node):
-        raise ConfigError(f"{place}: expected the overrides that choose it, such as [data={name}]")
+        raise ConfigError(place, f"expected the overrides that choose it, such as [data={name}]")
     check_overrides(node, place)
     return node
 
 
 def _check_name(name: str, place: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{place}: a name is a folder's too: letters, digits and _ . + - only")
+        raise ConfigError(place, "a name is a folder's too: letters, digits and _ . + - only")
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"{PLACE}.seeds: expected different numbers of 0 or more, got {list(seeds)}")
+        raise ConfigError(f"{PLACE}.seeds", f"expected different numbers of 0 or more, got {list(seeds)}")
     if TUNE_SEED in seeds:
-        raise ConfigError(f"{PLACE}.seeds: {TUNE_SEED} is the seed that arms are tuned with; take others")
+        raise ConfigError(f"{PLACE}.seeds", f"{TUNE_SEED} is the seed that arms are tuned with", "take others")
 
 
 def _check_match(node: Mapping[str, Any] | None) -> None:
     if node is not None:
         check_settings(Match, node, f"{PLACE}.match", "match")
         if Match(**node).within < 0:
-            raise ConfigError(f"{PLACE}.match.within: must be 0 or more, got {node['within']}")
+            raise ConfigError(f"{PLACE}.match.within", f"must be 0 or more, got {node['within']}")
 
 
 def _check_shown(suite: Suite) -> None:
@@ -247,24 +247,24 @@ def _check_shown(suite: Suite) -> None:
         energy_of(suite.energy, PLACE)
         check_published(suite.published, PLACE)
     except RecordError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(error.place, error.message, error.hint, error.allowed) from error
 
 
 def _check_tuning(suite: Suite, name: str) -> None:
     own = suite.arms[name].tune
     if isinstance(own, Mapping) and (other := sorted(set(own) - {"space"})):
         raise ConfigError(
-            f"{PLACE}.arms.{name}.tune: {other[0]} is the same for all arms; an arm has a space of its own"
+            f"{PLACE}.arms.{name}.tune", f"{other[0]} is the same for all arms", "an arm has a space of its own"
         )
     node = suite.tuning(name)
     if node is None:
         return
     for key in ("engine", "workers", "submitit", "test_seeds"):
         if key in node:
-            raise ConfigError(f"{PLACE}.tune.{key}: is the suite's; leave it out")
+            raise ConfigError(f"{PLACE}.tune.{key}", "is the suite's", "leave it out")
     if not node.get("space"):
-        raise ConfigError(f"{PLACE}.tune.space: is empty; it says what each arm is tuned in, {_EXAMPLE}")
+        raise ConfigError(f"{PLACE}.tune.space", "is empty", f"it says what each arm is tuned in, {_EXAMPLE}")
     try:
         checked_sweep({"finalists": 0, **node, "test_seeds": 0})
     except ConfigError as error:
-        raise ConfigError(str(error).replace(SWEEP, f"{PLACE}.tune", 1)) from error
+        raise error.moved(place=f"{PLACE}.tune{error.place.removeprefix(SWEEP)}") from error

@@ -35,7 +35,7 @@ def search_plan(plan: Plan, dataset: str, arm: str, merged: Callable[[Sequence[s
     try:
         check_common(common, space)
     except ConfigError as error:
-        raise ConfigError(f"{PLACE}.tune of {arm} on {dataset}: {error}") from error
+        raise ConfigError("", f"{PLACE}.tune of {arm} on {dataset}: {error}") from error
     folder = plan.folder / "tune" / dataset / arm
     return SearchPlan(folder, f"{arm}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
 
@@ -81,7 +81,7 @@ def tune(
         if winner is None:
             if executor.ending:
                 return None
-            raise ConfigError(f"tune: no trial of {arm} on {dataset} was completed")
+            raise ConfigError("tune", f"no trial of {arm} on {dataset} was completed")
         report.write_trials(search, study)
         report.write_summary(search, study, winner, {})
     finally:

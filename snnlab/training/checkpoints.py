@@ -47,14 +47,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as parts:  # torch writes checksums, and does not look at them when it reads
             damaged = parts.testzip()
         if damaged is not None:
-            raise RecordError(f"{path}: is damaged; {damaged} in it is not what was written")
+            raise RecordError(path, "is damaged", f"{damaged} in it is not what was written")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise RecordError(f"{path}: is not there") from error
+        raise RecordError(path, "is not there") from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
-        raise RecordError(f"{path}: is no checkpoint that can be read ({_reason(error)})") from error
+        raise RecordError(path, f"is no checkpoint that can be read ({_reason(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise RecordError(f"{path}: is no checkpoint of a run")
+        raise RecordError(path, "is no checkpoint of a run")
     bring_up_to_date(content)
     return content
 

@@ -24,7 +24,8 @@ class DivergedError(SnnlabError):
     """
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; {_CURE}")
+        super().__init__("", what, _CURE)
+        self.args = (what,)
 
 
 class DivergenceGuard(L.Callback):

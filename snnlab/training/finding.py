@@ -56,7 +56,7 @@ class RateRange(L.Callback):
         own = optimizer.defaults.get("lr")
         self._groups = [group for group in optimizer.param_groups if own is not None and group.get("lr") == own]
         if not self._groups:
-            raise ConfigError("optimizer.lr: every parameter has a rate of another group, so there is none to find")
+            raise ConfigError("optimizer.lr", "every parameter has a rate of another group, so there is none to find")
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -13,12 +13,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _ON_CPU in str(error)
 
 
-def smaller(batch_size: int, steps: int) -> str:
-    """Return in words the settings that need half of the memory of a training step or less; it grows with both."""
+def smaller(batch_size: int, steps: int) -> tuple[str, str]:
+    """Return in words what is too large, and the settings that need half of a training step's memory or less."""
     fewer = f"data.num_bins={max(steps // 2, 1)}"
     if batch_size == 1:
-        return f"out of memory with a batch of 1 in {steps} steps; set {fewer}, or recompute=10"
-    return (
-        f"out of memory with a batch of {batch_size} in {steps} steps; "
-        f"set data.batch_size={batch_size // 2}, fewer steps: {fewer}, or recompute=10"
-    )
+        return f"out of memory with a batch of 1 in {steps} steps", f"set {fewer}, or recompute=10"
+    hint = f"set data.batch_size={batch_size // 2}, fewer steps: {fewer}, or recompute=10"
+    return f"out of memory with a batch of {batch_size} in {steps} steps", hint

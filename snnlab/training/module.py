@@ -197,7 +197,7 @@ class SpikingModule(L.LightningModule):
         self.trainer.fit_loop.setup_data()  # so that the number of batches is known
         steps = self.trainer.estimated_stepping_batches
         if not 0 < steps < math.inf:
-            raise ConfigError("scheduler: needs a run with an end; set trainer.max_epochs")
+            raise ConfigError("scheduler", "needs a run with an end", "set trainer.max_epochs")
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
         return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_fetched_leaves_no_folder_behind(
 ) -> None:
     def obtain(archive: object, folder: Path) -> Path:
         assert folder.is_dir()
-        raise DataError("no network")
+        raise DataError("", "no network")
 
     monkeypatch.setattr(fetching, "obtain", obtain)
     (workplace / "there").mkdir()

@@ -28,7 +28,7 @@ def test_another_gap_is_no_verdict_on_copies(
     copies = Duplicates(100, val_in_test=0, train_in_test=0 if apart else 3, train_in_val=0, left_out=False)
 
     def broken(*_: Any) -> None:
-        raise DataError("something else is missing")
+        raise DataError("", "something else is missing")
 
     monkeypatch.setattr(assemble_data, "find_duplicates", lambda _: copies)
     monkeypatch.setattr(assemble, "data_module", broken)

@@ -64,7 +64,7 @@ def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_recording_is_left_out_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
-    source = ToySource(failing=(20, DataError("broken file")), journal=tmp_path / "journal")
+    source = ToySource(failing=(20, DataError("", "broken file")), journal=tmp_path / "journal")
     with pytest.raises(DataError, match=r"^broken file\n.*data\.on_bad_recording=skip"):
         open_or_build(source, tmp_path / "stores", workers=workers)
     read = (tmp_path / "journal").read_text()
@@ -83,7 +83,7 @@ def test_a_bad_recording_is_left_out_on_request_without_packing_again(tmp_path: 
 class _AllBad(ToySource):
     def read(self, index: int) -> Events:
         super().read(index)
-        raise DataError(f"{index} is broken")
+        raise DataError("", f"{index} is broken")
 
 
 @pytest.mark.parametrize(("size", "words"), [(1, "no other recording"), (20, "all others"), (37, "the other 17")])
@@ -98,7 +98,7 @@ def test_where_nothing_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: i
 class _FirstBad(ToySource):
     def read(self, index: int) -> Events:
         if index < 25:
-            raise DataError(f"{index} is broken")
+            raise DataError("", f"{index} is broken")
         return super().read(index)
 
 

@@ -194,7 +194,7 @@ def test_what_fails_of_events_that_were_not_packed_so_is_said_of_the_copy(tmp_pa
 
     def raising(places: list[int]) -> None:
         with store.blamed(lambda: np.array(places)):
-            raise DataError("check data.sensor_size")
+            raise DataError("", "check data.sensor_size")
 
     with pytest.raises(DataError, match=r"check data\.sensor_size"):
         raising([0, 5])

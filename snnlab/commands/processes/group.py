@@ -73,7 +73,7 @@ class ProcessGroup:
         waits = [READY.format(rank=rank) for rank in range(1, self.team.world)]
         while not self._store.check(waits):
             if self._ended() or self._store.check([TROUBLE]):
-                raise ProcessError(self._blame())
+                raise ProcessError("", self._blame())
             time.sleep(_POLL_S)
         threading.Thread(target=self._watch, daemon=True, name="snnlab-processes").start()
         join(self.team, PrefixStore("connection", self._store), gpu=gpu)
@@ -86,7 +86,7 @@ class ProcessGroup:
         except RuntimeError as error:
             if self._store is None or not is_loss(error):
                 raise
-            raise ProcessError(f"{self._blame()}\n  snnlab train resume={folder} goes on") from error
+            raise ProcessError("", f"{self._blame()}\n  snnlab train resume={folder} goes on") from error
 
     def end(self, *, well: bool) -> None:
         """Let all processes end; those that this one started are gone afterwards.
@@ -156,14 +156,17 @@ def process_group(job: Job, world: int, local_world: int, found: Team | None) ->
     if found is not None and (found.world, found.local_world) != (world, local_world):
         machines = found.world // found.local_world
         raise ConfigError(
-            f"trainer.devices: this asks for {local_world} processes on each of {world // local_world} machines, and"
-            f" {found.by} started {found.local_world} on each of {machines}; set trainer.devices={found.local_world}"
-            f" and trainer.num_nodes={machines}"
+            "trainer.devices",
+            (
+                f"this asks for {local_world} processes on each of {world // local_world} machines,"
+                f" and {found.by} started {found.local_world} on each of {machines}"
+            ),
+            f"set trainer.devices={found.local_world} and trainer.num_nodes={machines}",
         )
     if world != local_world and found is None:
         raise ConfigError(
-            "trainer.num_nodes: the processes of several machines are started by torchrun, or by srun with"
-            " trainer=slurm"
+            "trainer.num_nodes",
+            "the processes of several machines are started by torchrun, or by srun with trainer=slurm",
         )
     if world == 1:
         yield ProcessGroup(ALONE)

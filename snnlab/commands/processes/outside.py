@@ -23,7 +23,7 @@ def outside(overrides: Sequence[str]) -> Team | None:
     if (team := _by_torchrun()) or _SLURM not in overrides:
         return team
     if "SLURM_PROCID" not in os.environ:
-        raise ConfigError("trainer: slurm is for tasks that srun starts; on one machine use trainer=ddp")
+        raise ConfigError("trainer", "slurm is for tasks that srun starts", "on one machine use trainer=ddp")
     return _by_slurm()
 
 
@@ -38,7 +38,7 @@ def team_of(world: int) -> Team | None:
     """
     team = _by_torchrun() or (_by_slurm() if world > 1 else None)
     if team is not None and not team.leads:
-        raise ConfigError("trainer: the tasks of srun are one training only where the command says trainer=slurm")
+        raise ConfigError("trainer", "the tasks of srun are one training only where the command says trainer=slurm")
     return team
 
 

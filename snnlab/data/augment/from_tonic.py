@@ -10,7 +10,7 @@ import numpy as np
 from snnlab.data import tonic_adapter
 from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order
 from snnlab.data.augment.time import JITTER_REACH
-from snnlab.errors import ConfigError, DataError, did_you_mean, listing
+from snnlab.errors import ConfigError, DataError, did_you_mean
 from snnlab.events import Events
 from snnlab.events.recording import polarity_dtype
 from snnlab.settings import check_settings, takes
@@ -112,7 +112,7 @@ class FromTonic(Augmentation):
                 continue
             allowed = "times start at 0" if size is None else f"the sensor has 0..{size - 1}"
             cure = f"; set {_CLIP[self.name]}: true" if self.name in _CLIP else ""
-            raise DataError(f"tonic's {self.name}: {key} spans {low}..{high} after it, {allowed}{cure}")
+            raise DataError("", f"tonic's {self.name}: {key} spans {low}..{high} after it, {allowed}{cure}")
 
     def _try(self) -> None:
         """Do it once, since tonic checks most settings by assertions, and only when events come."""
@@ -124,36 +124,38 @@ class FromTonic(Augmentation):
         try:
             self.apply(Events(t, rng.integers(0, width, _AT_FIRST), y, p), rng)
         except DataError as error:
-            raise ConfigError(f"settings: {error}") from error
+            raise ConfigError("settings", error) from error
         except (AssertionError, IndexError, TypeError, ValueError) as error:
             reason = str(error) or "a value is out of its range or of another type"
-            raise ConfigError(f"settings: tonic's {self.name} cannot be used so ({reason})") from error
+            raise ConfigError("settings", f"tonic's {self.name} cannot be used so ({reason})") from error
 
 
 def _check_name(name: str, height: int) -> None:
     if name in _CURES:
-        raise ConfigError(f"name: tonic's {name} cannot be an augmentation; {_CURES[name]}")
+        raise ConfigError("name", f"tonic's {name} cannot be an augmentation", _CURES[name])
     if name not in ALLOWED:
         meant = did_you_mean(name, ALLOWED)
-        raise ConfigError(f"name: there is no transform '{name}'.{meant}\n  there are: {listing(ALLOWED)}")
+        raise ConfigError("name", f"there is no transform '{name}'.{meant}", allowed=ALLOWED)
     if height == 1 and name in _WITH_ROWS:
-        raise ConfigError(f"name: tonic's {name} needs rows, and this sensor has none (H = 1)")
+        raise ConfigError("name", f"tonic's {name} needs rows, and this sensor has none (H = 1)")
 
 
 def _check_given(name: str, make: Callable[..., Any], given: dict[str, Any], sensor_size: tuple[int, int, int]) -> None:
     """Refuse what tonic would take, and do something else than its words say."""
     if "sensor_size" in given:
-        raise ConfigError("settings.sensor_size: is data.sensor_size; leave it out")
+        raise ConfigError("settings.sensor_size", "is data.sensor_size", "leave it out")
     check_settings(make, given, "settings", name, given=("sensor_size",))
     if name == "DropEventByArea" and not isinstance(given.get("area_ratio", 0.2), float):
         # Of a range, tonic 1.7 draws from its end up to 1.
-        raise ConfigError("settings.area_ratio: must be one number between 0 and 1; drop_area draws from a range")
+        raise ConfigError("settings.area_ratio", "must be one number between 0 and 1", "drop_area draws from a range")
     if name == "TimeSkew" and np.min(given["coefficient"]) <= 0:
-        raise ConfigError("settings.coefficient: must be above 0; RandomTimeReversal lets a recording run backwards")
+        raise ConfigError(
+            "settings.coefficient", "must be above 0", "RandomTimeReversal lets a recording run backwards"
+        )
     flips = name == "RandomFlipPolarity" or (name == "RandomTimeReversal" and given.get("flip_polarities", True))
     if flips and sensor_size[2] > 2:
         cure = "" if name == "RandomFlipPolarity" else "; set settings.flip_polarities: false"
-        raise ConfigError(f"name: tonic's {name} knows two polarities, and this sensor has {sensor_size[2]}{cure}")
+        raise ConfigError("name", f"tonic's {name} knows two polarities, and this sensor has {sensor_size[2]}{cure}")
 
 
 def _as_tuples(value: Any) -> Any:

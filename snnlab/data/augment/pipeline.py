@@ -94,7 +94,9 @@ def build_pipeline(
         ConfigError: if a setting is wrong, one would make recordings of no class, or labels over time no longer right.
     """
     if targets != "class" and (given := [name for name, classes in labels_after.items() if classes is not None]):
-        raise ConfigError(f"data.labels_after.{given[0]}: is for classes of recordings, and data.targets is {targets}")
+        raise ConfigError(
+            f"data.labels_after.{given[0]}", f"is for classes of recordings, and data.targets is {targets}"
+        )
     return Pipeline(
         tuple(
             _step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
@@ -112,20 +114,22 @@ def _step(
     targets: Targets,
 ) -> Step:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{place}: expected a mapping such as {{type: affine, shift: 2}}, got {node!r}")
+        raise ConfigError(place, f"expected a mapping such as {{type: affine, shift: 2}}, got {node!r}")
     settings = dict(node)
     kind = settings.pop("type", None)
     augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
     if targets == "steps" and augmentation.shifts_time:
         raise ConfigError(
-            f"{place}: {kind} moves events in time, and not the labels of data.targets=steps; leave it out"
+            place, f"{kind} moves events in time, and not the labels of data.targets=steps", "leave it out"
         )
     alters = augmentation.alters
     if alters not in labels_after:
         return Step(augmentation, None)
     classes = labels_after[alters]
     if classes is None:
-        raise ConfigError(f"{place}: {alters} would make these recordings of another class; see data.labels_after")
+        raise ConfigError(place, f"{alters} would make these recordings of another class", "see data.labels_after")
     if sorted(classes) != list(range(num_classes)):
-        raise ConfigError(f"data.labels_after.{alters}: must be the class after it for each of {num_classes} classes")
+        raise ConfigError(
+            f"data.labels_after.{alters}", f"must be the class after it for each of {num_classes} classes"
+        )
     return Step(augmentation, tuple(classes))

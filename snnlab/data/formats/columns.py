@@ -93,10 +93,10 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
     needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
     if missing := [ours for ours in needed if ours not in columns]:
         has = f"; it has {listing(found)}" if found else ""
-        raise DataError(f"{name}: has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
+        raise DataError(name, f"has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
     sizes = {ours: len(values) for ours, values in columns.items()}
     if len(set(sizes.values())) > 1:
-        raise DataError(f"{name}: its columns have different lengths: {sizes}")
+        raise DataError(name, f"its columns have different lengths: {sizes}")
     t = _microseconds(columns["t"], reading.time_unit, name)
     x, y = _places(columns["x"], "x", name), columns.get("y")
     y = None if y is None else _places(y, "y", name)
@@ -107,7 +107,7 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
 def _under(found: Mapping[str, np.ndarray], ours: str, name: str) -> np.ndarray | None:
     theirs = [key for key in found if key.strip().lower() in NAMES[ours]]
     if len(theirs) > 1:
-        raise DataError(f"{name}: has {' and '.join(theirs)}, which both may be the column {ours}; keep one of them")
+        raise DataError(name, f"has {' and '.join(theirs)}, which both may be the column {ours}", "keep one of them")
     return np.asarray(found[theirs[0]]) if theirs else None
 
 
@@ -115,7 +115,7 @@ def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
     _require_numbers(t, "t", name)
     if t.dtype.kind == "f":
         if not np.isfinite(t).all():
-            raise DataError(f"{name}: t is not finite at event {int(np.flatnonzero(~np.isfinite(t))[0])}")
+            raise DataError(name, f"t is not finite at event {int(np.flatnonzero(~np.isfinite(t))[0])}")
         t = t.astype(np.float64) * _MICROSECONDS.get(unit, 1) / _PER_MICROSECOND.get(unit, 1)
         _require_below(t, 1, name)
         return np.rint(t).astype(np.int64)
@@ -126,7 +126,7 @@ def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
 
 def _require_below(t: np.ndarray, factor: int, name: str) -> None:
     if t.size and float(np.abs(t).max()) * factor > _LONGEST:
-        raise DataError(f"{name}: t reaches {t.max()}, which is too long ago; check data.time_unit")
+        raise DataError(name, f"t reaches {t.max()}, which is too long ago", "check data.time_unit")
 
 
 def _require_no_wrap(t: np.ndarray, name: str) -> None:
@@ -135,8 +135,9 @@ def _require_no_wrap(t: np.ndarray, name: str) -> None:
         falls = np.flatnonzero(t[:-1].astype(np.int64) - t[1:].astype(np.int64) >= _HALF_OF_32_BITS)
         if falls.size:
             raise DataError(
-                f"{name}: t falls at event {int(falls[0]) + 1} as a counter of 32 bits does that begins again; cut the"
-                " file there, or add 2^32 to what follows"
+                name,
+                f"t falls at event {int(falls[0]) + 1} as a counter of 32 bits does that begins again",
+                "cut the file there, or add 2^32 to what follows",
             )
 
 
@@ -144,7 +145,7 @@ def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
         if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
-            raise DataError(f"{name}: {key} is not a whole number of pixels everywhere; check data.columns")
+            raise DataError(name, f"{key} is not a whole number of pixels everywhere", "check data.columns")
         column = column.astype(np.int64)
     # What a pixel's type does not hold stays as it is, for the check of the sensor to name.
     fits = not column.size or (column.min() >= 0 and column.max() < 2**15)
@@ -166,9 +167,12 @@ def _polarity(
     if strange.size:
         allowed = listing(f"{value:g}" for value in known)
         raise DataError(
-            f"{name}: p is {float(p[strange[0]]):g} at event {strange[0]}, and polarities are {allowed};"
-            " data.polarity_values of data=folder, such as [1, 2] for OFF and ON, says what others mean, and"
-            " data.columns which column is p"
+            name,
+            f"p is {float(p[strange[0]]):g} at event {strange[0]}, and polarities are {allowed}",
+            (
+                "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, says what"
+                " others mean, and data.columns which column is p"
+            ),
         )
     if values is None:
         return p > 0 if polarities == 2 else p.astype(np.uint8)
@@ -178,7 +182,7 @@ def _polarity(
 
 def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
     if column.ndim != 1 or column.dtype.kind not in "iuf":
-        raise DataError(f"{name}: {key} is {column.dtype} {column.shape}, and not a row of numbers")
+        raise DataError(name, f"{key} is {column.dtype} {column.shape}, and not a row of numbers")
 
 
 def _in_order(events: Events, reading: Reading) -> Events:

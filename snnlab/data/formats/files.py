@@ -30,7 +30,7 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise DataError(f"{path}: files of events end in {listing(SUFFIXES)}")
+        raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
     try:
         columns = read(path, reading, sensor_size)
     except DataError:
@@ -38,7 +38,7 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
     except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
         # NumPy takes whatever it does not know for a pickle, and tells how those are allowed.
         reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be read ({reason})") from error
+        raise DataError(path, f"cannot be read ({reason})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
         reading = Reading("us", reading.time_origin, reading.sort)
     return events_of(columns, reading, sensor_size, str(path))
@@ -67,7 +67,7 @@ def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file:
         array = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
-            raise DataError(f"{path}: is an archive of arrays, whose name ends in .npz")
+            raise DataError(path, "is an archive of arrays, whose name ends in .npz")
     return _of_array(array, path, reading, sensor_size)
 
 
@@ -88,8 +88,9 @@ def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: Sens
     names = reading.unnamed(sensor_size, array.shape[-1])
     if array.ndim != 2 or array.shape[1] != len(names):
         raise DataError(
-            f"{path}: is an array {array.shape}, and not a row for each event with {', '.join(names)};"
-            " set data.columns to its columns"
+            path,
+            f"is an array {array.shape}, and not a row for each event with {', '.join(names)}",
+            "set data.columns to its columns",
         )
     return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
 
@@ -108,7 +109,7 @@ def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
     if named and table.shape[1] == len(words):
         if twice := [word for word in words if words.count(word) > 1]:
-            raise DataError(f"{path}: names the column {twice[0]} twice")
+            raise DataError(path, f"names the column {twice[0]} twice")
         return {word: table[:, number] for number, word in enumerate(words)}
     return _of_array(table, path, reading, sensor_size)
 
@@ -140,8 +141,9 @@ def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     size = path.stat().st_size
     if size % 5:
         raise DataError(
-            f"{path}: truncated: {size} bytes are not a whole number of 5-byte events;"
-            " fetch the file again, or remove it"
+            path,
+            f"truncated: {size} bytes are not a whole number of 5-byte events",
+            "fetch the file again, or remove it",
         )
     return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
 
@@ -153,7 +155,7 @@ def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns
     _check_whole(path, encoding)
     array = Wizard(encoding=encoding).read(path)
     if array is None:  # it says why on stderr
-        raise DataError(f"{path}: is no {encoding.upper()} file")
+        raise DataError(path, f"is no {encoding.upper()} file")
     return {name: array[name] for name in array.dtype.names or ()}
 
 
@@ -168,7 +170,7 @@ def _check_whole(path: Path, encoding: str) -> None:
                 break
     size = path.stat().st_size - start - (2 if encoding == "dat" else 0)  # .dat: type and size of its events
     if size % _EVENT_BYTES[encoding]:
-        raise DataError(f"{path}: truncated: it ends within an event; fetch the file again, or remove it")
+        raise DataError(path, "truncated: it ends within an event", "fetch the file again, or remove it")
 
 
 def _encoding(path: Path) -> str:
@@ -178,17 +180,17 @@ def _encoding(path: Path) -> str:
     for words, encoding in ((b"evt 3", "evt3"), (b"evt3", "evt3"), (b"evt 2", "evt2"), (b"evt2", "evt2")):
         if words in head:
             return encoding
-    raise DataError(f"{path}: its head names neither EVT2 nor EVT3, the encodings of .raw that can be read")
+    raise DataError(path, "its head names neither EVT2 nor EVT3, the encodings of .raw that can be read")
 
 
 def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     try:
         import aedat  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DataError(f"{path}: .aedat4 needs another package: pip install 'snnlab-train[aedat]'") from error
+        raise DataError(path, ".aedat4 needs another package: pip install 'snnlab-train[aedat]'") from error
     packets = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
     if not packets:
-        raise DataError(f"{path}: holds no events")
+        raise DataError(path, "holds no events")
     array = np.concatenate(packets)
     return {name: array[name] for name in array.dtype.names or ()}
 

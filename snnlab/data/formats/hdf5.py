@@ -22,5 +22,5 @@ def own(group: h5py.Group, name: str) -> Any:
     found = group[name]
     elsewhere = found.file.filename != group.file.filename
     if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
-        raise DataError(f"{group.file.filename}: {name} is in another file, which is not opened; copy its values here")
+        raise DataError(group.file.filename, f"{name} is in another file, which is not opened", "copy its values here")
     return found

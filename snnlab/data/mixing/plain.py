@@ -93,13 +93,13 @@ def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
         ConfigError: if a setting is wrong, or mixed recordings would have no such targets.
     """
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{PLACE}: expected a mapping such as {{type: mixup, alpha: 0.2}}, got {node!r}")
+        raise ConfigError(PLACE, f"expected a mapping such as {{type: mixup, alpha: 0.2}}, got {node!r}")
     settings = dict(node)
     kind = settings.pop("type", None)
     mixing: Mixing = MIXES.build(kind, settings, PLACE)
     if targets == "steps" or (targets == "value" and not mixing.mixes_values):
         cure = "mix=null, or mixup" if targets == "value" else "mix=null"
-        raise ConfigError(f"{PLACE}: {kind} does not say what data.targets={targets} would be; set data.{cure}")
+        raise ConfigError(PLACE, f"{kind} does not say what data.targets={targets} would be", f"set data.{cure}")
     return mixing
 
 

@@ -71,7 +71,7 @@ class RecordingFiles:
         found = {part.folder: self.find(self.folder / part.folder) for part in self.parts}
         for part in self.parts:
             if not found[part.folder] and (self.needs_test or part.use == 0):
-                raise DataError(self._missing(part, download, bool(archives)))
+                raise self._missing(part, download, bool(archives))
         self._files = [file for part in self.parts for file in found[part.folder]]
         self.targets = np.array([file.target for file in self._files], np.int64)
         uses, sizes = [part.use for part in self.parts], [len(found[part.folder]) for part in self.parts]
@@ -114,13 +114,14 @@ class RecordingFiles:
     def _count(self) -> dict[str, int]:
         return {part.folder: len(self.find(self.folder / part.folder)) for part in self.parts}
 
-    def _missing(self, part: Part, download: bool, archives: bool) -> str:
+    def _missing(self, part: Part, download: bool, archives: bool) -> DataError:
         cure = "data.download=true"
         if download:
             cure = "name another address under data.archives" if archives else "data.download=true with data.archives"
-        return (
-            f"data.root: no recordings in {self.folder / part.folder}, which should hold {self.holds}\n"
-            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or cure}"
+        return DataError(
+            "data.root",
+            f"no recordings in {self.folder / part.folder}, which should hold {self.holds}\n"
+            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or cure}",
         )
 
 

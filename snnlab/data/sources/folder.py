@@ -159,8 +159,12 @@ class Folder:
         events = read_file(path, self.reading, self.sensor_size)
         if late := np.flatnonzero(events.t[1:] < events.t[:-1]).tolist():
             raise DataError(
-                f"{path}: t falls at event {late[0] + 1}, and {len(late):,} times in all; data.sort=true puts events"
-                " into the order of time, data.columns names the columns of a table in another order"
+                path,
+                f"t falls at event {late[0] + 1}, and {len(late):,} times in all",
+                (
+                    "data.sort=true puts events into the order of time, data.columns names the columns"
+                    " of a table in another order"
+                ),
             )
         return events
 
@@ -171,7 +175,7 @@ class Folder:
         stop = events.t.size if end is None else int(np.searchsorted(events.t, end))
         if first == stop:
             last = f"its last event is at {events.t[-1] / 1000:g} ms" if events.t.size else "the file has none"
-            raise DataError(f"{self.name(index)}: no events in this part; {last}")
+            raise DataError(self.name(index), "no events in this part", last)
         kept = events.take(slice(first, stop))
         return kept._replace(t=kept.t - start)
 
@@ -211,7 +215,7 @@ def _exact(ms: float) -> str:
 def _require_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
     """Refuse settings that nothing but a table can follow."""
     if targets != "class":
-        raise DataError(f"data.targets: {targets} needs data.labels, a table that names {_HEADS[targets]}")
+        raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_HEADS[targets]}")
     for setting, given in (("group_by", group_by), ("test_groups", test_groups)):
         if given is not None:
-            raise ConfigError(f"{setting}: needs data.labels, a table that says which recordings belong together")
+            raise ConfigError(setting, "needs data.labels, a table that says which recordings belong together")

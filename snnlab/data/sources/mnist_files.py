@@ -51,14 +51,14 @@ def _read(path: Path, magic: int, axes: int) -> np.ndarray:
             start = file.read(head)
         size = path.stat().st_size
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+        raise DataError(path, f"cannot be read ({error})") from error
     words = np.frombuffer(start[: len(start) // 4 * 4], ">u4")
     if len(start) != head or words[0] != magic:
-        raise DataError(f"{path}: is no idx file of {'images' if axes == 3 else 'labels'}")
+        raise DataError(path, f"is no idx file of {'images' if axes == 3 else 'labels'}")
     shape = tuple(int(word) for word in words[1:])
     expected = head + int(np.prod(shape, dtype=np.int64))
     if size != expected:
-        raise DataError(f"{path}: has {size:,} bytes, and its head says {expected:,}; fetch it again")
+        raise DataError(path, f"has {size:,} bytes, and its head says {expected:,}", "fetch it again")
     return np.memmap(path, np.uint8, "r", head, shape) if size > head else np.empty(shape, np.uint8)
 
 
@@ -89,7 +89,7 @@ class MNISTFiles:
             labels.append(read_labels(folder / names))
             if len(labels[-1]) != len(self._images[-1]):
                 raise DataError(
-                    f"{folder}: {images} has {len(self._images[-1]):,} images, {names} {len(labels[-1]):,} labels"
+                    folder, f"{images} has {len(self._images[-1]):,} images, {names} {len(labels[-1]):,} labels"
                 )
         self.targets = np.concatenate(labels).astype(np.int64)
         self.split = np.repeat(np.array([0, 1], np.uint8), [len(part) for part in labels])
@@ -119,7 +119,9 @@ class MNISTFiles:
         if missing := [name for name in names if not (folder / name).is_file()]:
             cure = "" if download else ", or data.download=true"
             raise DataError(
-                f"data.root: {folder} lacks {', '.join(missing)}; set data.root to the folder that holds {FOLDER}{cure}"
+                "data.root",
+                f"{folder} lacks {', '.join(missing)}",
+                f"set data.root to the folder that holds {FOLDER}{cure}",
             )
         return cls(folder)
 

@@ -191,7 +191,7 @@ class DVSGesture(RecordingFiles):
 def _user(place: Path) -> int:
     found = _USER.match(place.name)
     if found is None:
-        raise DataError(f"{place}: its name should be such as user01_fluorescent")
+        raise DataError(place, "its name should be such as user01_fluorescent")
     return int(found[1])
 
 
@@ -315,7 +315,7 @@ class ASLDVS(UnsplitFiles):
                 ours: np.ravel(held[theirs]) for ours, theirs in zip("txyp", ("ts", "x", "y", "pol"), strict=True)
             }
         except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, MatReadError) as error:
-            raise DataError(f"{name}: cannot be read ({str(error) or type(error).__name__})") from error
+            raise DataError(name, f"cannot be read ({str(error) or type(error).__name__})") from error
         # Of a wider type first: what is below row 0 would wrap.
         columns["y"] = self.sensor_size[1] - 1 - columns["y"].astype(np.int64)
         return events_of(columns, self.reading, self.sensor_size, name)

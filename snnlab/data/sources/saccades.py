@@ -45,7 +45,7 @@ class SeenDuringSaccades(ABC):
         self.simulation_seed, self.encoder = simulation_seed, None if encoder is None else dict(encoder)
         if self.encoder is not None:
             if self.encoder.get("type") not in ENCODERS:
-                raise ConfigError(f"encoder.type: must be poisson or latency, got {self.encoder.get('type')}")
+                raise ConfigError("encoder.type", f"must be poisson or latency, got {self.encoder.get('type')}")
             self._encoded(np.zeros((1, 1)), 0)
 
     @abstractmethod
@@ -305,5 +305,5 @@ class SaccadeImages(SeenDuringSaccades):
             with Image.open(path) as file:
                 grey = ImageOps.fit(file.convert("L"), (self.image_size, self.image_size))
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: is no image that can be read ({error})") from error
+            raise DataError(path, f"is no image that can be read ({error})") from error
         return np.asarray(grey) / 255.0

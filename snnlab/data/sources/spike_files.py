@@ -102,7 +102,7 @@ class SpikeFiles(ABC):
         try:
             columns = self.columns(self._open(path), key)
         except DAMAGED as error:
-            raise DataError(f"{self.name(index)}: cannot be read ({error})") from error
+            raise DataError(self.name(index), f"cannot be read ({error})") from error
         return events_of(columns, self.reading, self.sensor_size, self.name(index))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,13 +122,16 @@ class SpikeFiles(ABC):
         path = self.folder / part.folder
         if not path.is_file():
             raise DataError(
-                f"data.root: there is no {path}\n  set data.root to the folder that holds {self.folder_name},"
-                " or data.download=true with data.archives"
+                "data.root",
+                (
+                    f"there is no {path}\n  set data.root to the folder that holds {self.folder_name}, or"
+                    " data.download=true with data.archives"
+                ),
             )
         try:
             return self.listing(self._open(path), part)
         except DAMAGED as error:
-            raise DataError(f"{path}: cannot be read ({error}); fetch it again, or remove it") from error
+            raise DataError(path, f"cannot be read ({error})", "fetch it again, or remove it") from error
 
     def _count(self) -> dict[str, int]:
         """Count a file that is there as whole: a smaller one may be meant."""

@@ -74,7 +74,7 @@ class Framing:
         if (batch.y is None) != (self.region.sensor_size[1] == 1):
             given = "no y" if batch.y is None else "y"
             size = list(self.region.sensor_size)
-            raise DataError(f"the recordings have {given}, sensor_size is {size}; y goes with H > 1")
+            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y goes with H > 1")
         seen = self.region(batch)
         window = Window(seen, self.steps, self.region.size)
         listed = self.kind.lists(window) if lists and isinstance(self.kind, Counts) else None

@@ -57,4 +57,6 @@ def _copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> Bui
     try:
         return context.build(layers, in_shape)
     except ConfigError as error:
-        raise ConfigError(f"{error} (copy {number})" if number > 1 else str(error)) from error
+        if number == 1:
+            raise
+        raise error.moved(message=f"{error.message} (copy {number})") from error

@@ -66,15 +66,16 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
         ConfigError: naming the place, if a name is unknown, the way does not lead back, or a shape does not fit.
     """
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{place}: expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
+        raise ConfigError(place, f"expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
     check_known(_SETTINGS, node, place, "feedback")
     names = list(built.shapes)
     source = _layer(node.get("from"), names[-1], names, f"{place}.from")
     target = _layer(node.get("to"), names[0], names, f"{place}.to")
     if names.index(target) > names.index(source):
         raise ConfigError(
-            f"{place}: {target} comes after {source}, so this leads forward; turn it round (from: {target},"
-            f" to: {source}), or use a residual block"
+            place,
+            f"{target} comes after {source}, so this leads forward",
+            f"turn it round (from: {target}, to: {source}), or use a residual block",
         )
     shape, wanted = built.shapes[source], [in_shape, *built.shapes.values()][names.index(target)]
     layers: Layers | None = node.get("layers")
@@ -83,8 +84,9 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
     if given != wanted:
         like = cure(given, wanted)
         raise ConfigError(
-            f"{place}: shape {list(given)} comes back from {source}, but the input of {target} is {list(wanted)};"
-            f" add feedback layers that end with it{f', such as {like}' if like else ''}"
+            place,
+            f"shape {list(given)} comes back from {source}, but the input of {target} is {list(wanted)}",
+            f"add feedback layers that end with it{f', such as {like}' if like else ''}",
         )
     return LoopFeedback(source, target, shape, nn.Identity() if inner is None else inner.network)
 
@@ -101,5 +103,5 @@ def _layer(name: str | None, default: str, names: Collection[str], place: str) -
         return default
     if name not in names:
         meant = did_you_mean(name, names) or f"\n  layers: {listing(names)}"
-        raise ConfigError(f"{place}: there is no layer '{name}' in this loop.{meant}")
+        raise ConfigError(place, f"there is no layer '{name}' in this loop.{meant}")
     return name

@@ -204,11 +204,11 @@ def loop(
     built = context.build(layers, in_shape)
     ways: dict[str, LoopFeedback] = {}
     if feedback == []:
-        raise ConfigError("feedback: needs at least one, such as {from: lif2, to: lif1}")
+        raise ConfigError("feedback", "needs at least one, such as {from: lif2, to: lif1}")
     for place, node in as_nodes(feedback):
         way = build_feedback(node, place, built, in_shape, context)
         if way.name in ways:
-            raise ConfigError(f"{place}: there is a feedback from {way.source} to {way.target} already; keep one")
+            raise ConfigError(place, f"there is a feedback from {way.source} to {way.target} already", "keep one")
         ways[way.name] = way
     kinds = {**built.network.kinds, **dict.fromkeys(ways, "feedback")}
     made = Loop(children(built), list(ways.values()), kinds=kinds)

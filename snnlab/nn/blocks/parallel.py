@@ -89,7 +89,7 @@ def parallel(
     built = {name: context.build(_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
     shapes = {name: last_shape(branch) for name, branch in built.items()}
     if not shapes:
-        raise ConfigError("branches: needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
+        raise ConfigError("branches", "needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
     if not fit(list(shapes.values()), channels_too=join == "add"):
         given = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
         alike = "all axes but the first" if join == "concat" else "all axes"
@@ -100,5 +100,7 @@ def parallel(
 def _layers(branches: Mapping[str, Layers], name: str) -> Layers:
     layers = branches[name]
     if not isinstance(layers, Mapping):
-        raise ConfigError(f"branches.{name}: expected named layers, such as {{fc: {{type: linear}}}}, got {layers!r}")
+        raise ConfigError(
+            f"branches.{name}", f"expected named layers, such as {{fc: {{type: linear}}}}, got {layers!r}"
+        )
     return layers

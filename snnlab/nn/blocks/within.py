@@ -30,7 +30,7 @@ class Context(NamedTuple):
             ConfigError: naming the layer by its place in the block, if one is wrong or there is none.
         """
         if not layers:
-            raise ConfigError(f"{place}: needs at least one layer, such as {{fc: {{type: linear, out_features: 32}}}}")
+            raise ConfigError(place, "needs at least one layer, such as {fc: {type: linear, out_features: 32}}")
         return build_network(layers, in_shape=in_shape, dt=self.dt, num_steps=self.num_steps, place=place)
 
 

@@ -79,7 +79,9 @@ def require_statistics(norm: BatchNormNd, x: Tensor) -> None:
     tracked = norm.num_batches_tracked
     if tracked is None or tracked.is_meta or not bool(tracked.any()):
         raise ConfigError(
-            f"batch_norm in training needs more than 1 value for each channel, got {list(x.shape)}; take larger batches"
+            "",
+            f"batch_norm in training needs more than 1 value for each channel, got {list(x.shape)}",
+            "take larger batches",
         )
 
 

@@ -21,6 +21,7 @@ class Dialect(NamedTuple):
 
     Attributes:
         words: Gain, threshold, reset and the like, by their name.
+        input_gain: What the setting of this name says; empty where there is none.
         drive_power: k, where impulses of the same total drive the neuron n^k times as strongly in n times the steps;
             0 suits spikes and events, -1 a level that is there at each step. None: not known.
         cures: By a k that does not suit what arrives, the setting that makes up for it.
@@ -28,6 +29,7 @@ class Dialect(NamedTuple):
     """
 
     words: Mapping[str, str] = {}
+    input_gain: str = ""
     drive_power: int | None = None
     cures: Mapping[int, str] = {}
     remarks: tuple[Remark, ...] = ()

@@ -189,11 +189,12 @@ class LeakyMembrane(Neuron):
         """Return the gain in words; `1-a` treats the input as a level, the others treat it as impulses."""
         filters = self.input_gain == "1-a"
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
-        words = {"gain": f"{f'{self.input_gain} = ' if isinstance(self.input_gain, str) else ''}{g:.4g}"}
+        gain = self.input_gain if isinstance(self.input_gain, str) else f"{g:.4g}"
+        words = {"gain": f"{gain} = {g:.4g}" if isinstance(self.input_gain, str) else gain}
         if self.learn_per:
             words["learns"] = ", ".join(f"{name} per {per}" for name, per in self.learn_per.items())
         cures = {-1: "input_gain: 1"} if filters else {1: "input_gain: 1-a"}
-        return Dialect(words, drive_power=-1 if filters else 0, cures=cures)
+        return Dialect(words, gain, drive_power=-1 if filters else 0, cures=cures)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

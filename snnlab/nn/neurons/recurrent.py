@@ -201,7 +201,7 @@ def feedback(given: bool | Mapping[str, Any], in_shape: Shape | None) -> Feedbac
         ConfigError: if a setting is wrong, or the layer's shape is not known.
     """
     if not in_shape:
-        raise ConfigError("recurrent: needs in_shape, the shape of one sample at one step, with at least 1 axis")
+        raise ConfigError("recurrent", "needs in_shape, the shape of one sample at one step, with at least 1 axis")
     settings = dict(given) if isinstance(given, Mapping) else {}
     default = "dense" if len(in_shape) == 1 else "conv"
     return FEEDBACKS.build(settings.pop("type", default), settings, "recurrent", in_shape=in_shape)

@@ -137,7 +137,7 @@ class SnntorchAlpha(Neuron):
             if self.reset == "none"
             else Remark("the reset waits for the next step, however long that is", "keep dt")
         )
-        return Dialect(words, drive_power=0, remarks=(remark,))
+        return Dialect(words, words["gain"], drive_power=0, remarks=(remark,))
 
     def extra_repr(self) -> str:
         """Return the factors that `print(network)` shows."""

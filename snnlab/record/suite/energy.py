@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snnlab.errors import RecordError
+from snnlab.errors import ConfigError, RecordError
 from snnlab.settings import check_settings
 
 
@@ -42,9 +42,9 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
     """
     try:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
-    except ValueError as error:
-        raise RecordError(str(error)) from error
+    except ConfigError as error:
+        raise RecordError(error.place, error.message, error.hint, error.allowed) from error
     energy = Energy(**(node or {}))
     if not min(energy.mac_pj, energy.ac_pj) > 0:
-        raise RecordError(f"{place}.energy: mac_pj and ac_pj must be > 0 pJ")
+        raise RecordError(f"{place}.energy", "mac_pj and ac_pj must be > 0 pJ")
     return energy

@@ -55,9 +55,9 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
         where = f"{place}.published: {node.get('name', 'without a name')}"
         for key in _NUMBERS:
             if not isinstance(node.get(key, 0), int | float | None):
-                raise RecordError(f"{where}: {key} must be a number, got {node[key]!r}")
+                raise RecordError(where, f"{key} must be a number, got {node[key]!r}")
         if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
-            raise RecordError(f"{where}: accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
+            raise RecordError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
 
 
 def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Published], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from snnlab.errors import DamagedError, RecordError
+from snnlab.errors import RecordError
 from snnlab.printable import cleaned
 from snnlab.record import run_reading
 from snnlab.record.groups import differing, grouped, identity, names_of, settings_of
@@ -166,7 +166,7 @@ def _read_runs(folder: Path) -> Read:
     found = [cell for run in folders if (cell := _plain_cell(run, folder, problems)) is not None]
     if not found:
         said = f": {problems[0]}" if problems else ""
-        raise RecordError(f"{folder}: is no suite's folder, and there is no run in it that can be read{said}")
+        raise RecordError(folder, f"is no suite's folder, and there is no run in it that can be read{said}")
     groups = list(grouped(found, lambda cell: identity(cell.config)).values())
     settings = [settings_of(cells[0].config) for cells in groups]
     names, columns = names_of(settings), differing(settings)
@@ -184,7 +184,7 @@ def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
     try:
         config = read_config(folder)
     except RecordError as broken:
-        problems.append(f"{place}: {_said_of(broken, folder)}; it is left out")
+        problems.append(f"{place}: {broken.of(folder)}; it is left out")
         return None
     if status == DAMAGED:
         problems.append(f"{place}: {error}; it is left out")
@@ -210,18 +210,11 @@ def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
         if run is not None and run.status == "completed":
             run.check_files()
     except RecordError as error:
-        return None, DAMAGED, _said_of(error, folder)
+        return None, DAMAGED, str(error.of(folder).moved(hint=""))
     if run is None:
         begun = (folder / CONFIG).is_file()
         return None, "running" if begun else "missing", "has not ended" if begun else None
     return run, run.status, run.page.get("error")
-
-
-def _said_of(error: RecordError, folder: Path) -> str:
-    """Return what is wrong with a file of a run whose folder is named already."""
-    if isinstance(error, DamagedError):
-        return f"{error.path.name}: cannot be read ({error.reason})"
-    return str(error).removeprefix(f"{folder}/")
 
 
 def _page(folder: Path) -> dict[str, Any]:
@@ -230,9 +223,9 @@ def _page(folder: Path) -> dict[str, Any]:
         require_bounded(path)
         page = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RecordError(f"{path}: cannot be read ({error})") from error
+        raise RecordError(path, f"cannot be read ({error})") from error
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
-        raise RecordError(f"{path}: is no suite of schema {SUITE_SCHEMA}")
+        raise RecordError(path, f"is no suite of schema {SUITE_SCHEMA}")
     return page
 
 

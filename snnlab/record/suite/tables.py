@@ -96,7 +96,7 @@ def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Colum
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known) or f" There are {listing(known)}."
-            raise ConfigError(f"bench table: --columns: there is no column {name}.{hint}")
+            raise ConfigError("bench table", f"--columns: there is no column {name}.{hint}")
     return [known[name] for name in names]
 
 

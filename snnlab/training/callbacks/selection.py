@@ -76,7 +76,7 @@ class Selection(Checkpoint):
             self.best_path.unlink(missing_ok=True)
         elif not self._is_chosen(self.best_path):
             if not self._is_chosen(self._before_path):
-                raise RecordError(f"{self.best_path}: is not of epoch {self.epoch + 1}, which was chosen")
+                raise RecordError(self.best_path, f"is not of epoch {self.epoch + 1}, which was chosen")
             os.replace(self._before_path, self.best_path)
         self.agreed()
 

@@ -39,14 +39,14 @@ class ClassWeights(nn.Module):
         self.balanced = given == "balanced"
         weights = None if given is None or isinstance(given, str) else torch.tensor([float(w) for w in given])
         if weights is not None and (not weights.numel() or bool((weights < 0).any()) or not bool(weights.any())):
-            raise ConfigError(f"class_weight: weights are >= 0 and not all 0, got {given}")
+            raise ConfigError("class_weight", f"weights are >= 0 and not all 0, got {given}")
         # What comes from the data comes from them again; a checkpoint need not hold it.
         self.register_buffer("weights", weights, persistent=False)
 
     def bind(self, num_classes: int) -> None:
         """Raise a ConfigError if there are not as many weights as classes."""
         if self.weights is not None and not self.balanced and len(self.weights) != num_classes:
-            raise ConfigError(f"class_weight: has {len(self.weights)} weights, but there are {num_classes} classes")
+            raise ConfigError("class_weight", f"has {len(self.weights)} weights, but there are {num_classes} classes")
 
     def count_classes(self, counts: Tensor) -> None:
         """Take the numbers of the training recordings, `[K]`, where all classes are to count alike."""

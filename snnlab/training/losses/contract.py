@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.temporal import Counts, valid_steps
@@ -131,13 +131,13 @@ def mean_over_samples(each: Tensor, weight: Tensor | None) -> Tensor:
 
 @contextmanager
 def located(place: str) -> Iterator[None]:
-    """Put `place` before a ConfigError, which begins with a setting, or before another ValueError."""
+    """Give a ConfigError, whose place is a setting, its place in the whole, and any other ValueError that place."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}.{error}") from error
+        raise error.within(place) from error
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}") from error
+        raise ConfigError(place, error) from error
 
 
 def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:
@@ -152,14 +152,14 @@ def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> l
         ConfigError: if there are none, or none of that name.
     """
     if not known:
-        raise ConfigError(f"layers: the network has no {what}, so there is nothing to act on")
+        raise ConfigError("layers", f"the network has no {what}, so there is nothing to act on")
     found: dict[str, None] = {}
     for name in known if layers is None else layers:
         these = [other for other in known if other == name or other.startswith(f"{name}.")]
         if not these:
-            hint = did_you_mean(name, known) or f"\n  there are: {listing(known)}"
-            raise ConfigError(f"layers: there is no {what} '{name}'.{hint}")
+            near = did_you_mean(name, known)
+            raise ConfigError("layers", f"there is no {what} '{name}'.{near}", allowed=() if near else known)
         found |= dict.fromkeys(these)
     if not found:
-        raise ConfigError("layers: names no layer; leave it out for all")
+        raise ConfigError("layers", "names no layer", "leave it out for all")
     return list(found)

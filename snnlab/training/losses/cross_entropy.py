@@ -107,7 +107,7 @@ def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 def checked_smoothing(part: float) -> float:
     """Return a label smoothing, or raise a ConfigError."""
     if not 0 <= part < 1:
-        raise ConfigError(f"label_smoothing: is a part of each target, 0 <= label_smoothing < 1, got {part:g}")
+        raise ConfigError("label_smoothing", f"is a part of each target, 0 <= label_smoothing < 1, got {part:g}")
     return part
 
 
@@ -193,7 +193,7 @@ class TemporalEfficientTraining(ClassWeighted):
     ) -> None:
         super().__init__(class_weight)
         if not 0 <= mix < 1:
-            raise ConfigError(f"mix: is a part of the loss, 0 <= mix < 1, got {mix:g}")
+            raise ConfigError("mix", f"is a part of the loss, 0 <= mix < 1, got {mix:g}")
         self.mix, self.level = mix, level
         self.label_smoothing = checked_smoothing(label_smoothing)
         self._reduce, self._so_far = REDUCTIONS["mean"]

@@ -47,9 +47,9 @@ class FirstSpikeError(ClassWeighted):
         super().__init__(class_weight)
         for name, value in (("correct", correct), ("incorrect", incorrect)):
             if value is not None and value < 0:
-                raise ConfigError(f"{name}: is a time from the recording's start on, >= 0, got {value:g}")
+                raise ConfigError(name, f"is a time from the recording's start on, >= 0, got {value:g}")
         if correct == incorrect:
-            raise ConfigError(f"correct: must differ from incorrect, both are {correct:g}")
+            raise ConfigError("correct", f"must differ from incorrect, both are {correct:g}")
         self.correct, self.incorrect = correct, incorrect
         self._step = 1.0
         self._reduce, self._so_far = REDUCTIONS["first_spike"]
@@ -62,8 +62,11 @@ class FirstSpikeError(ClassWeighted):
         if self.correct >= task.num_steps * self._step:
             unit = "steps" if task.dt is None else "ms"
             raise ConfigError(
-                f"correct: {self.correct:g} {unit} is when the recording's {task.num_steps * self._step:g} {unit} are"
-                " over, which silence meets"
+                "correct",
+                (
+                    f"{self.correct:g} {unit} is when the recording's {task.num_steps * self._step:g}"
+                    f" {unit} are over, which silence meets"
+                ),
             )
 
     def forward(

@@ -45,13 +45,13 @@ class MembraneBand(Regulariser):
     ) -> None:
         super().__init__()
         if lower is None and upper is None:
-            raise ConfigError("lower: set it, or upper, or both")
+            raise ConfigError("lower", "set it, or upper, or both")
         if lower is not None and upper is not None and lower >= upper:
-            raise ConfigError(f"lower: must be below upper ({upper:g}), got {lower:g}")
+            raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
         if lower is not None and lower >= 1:
-            raise ConfigError(f"lower: must be below 1, the threshold, or every neuron always fires; got {lower:g}")
+            raise ConfigError("lower", "must be below 1, the threshold, or every neuron always fires", f"got {lower:g}")
         if upper is not None and upper <= 0:
-            raise ConfigError(f"upper: must be above 0, where a membrane without input is; got {upper:g}")
+            raise ConfigError("upper", "must be above 0, where a membrane without input is", f"got {upper:g}")
         self.cost, self.layers = MembraneCost(lower, upper), layers
         self._names: list[str] = []
         self._said = False
@@ -61,7 +61,7 @@ class MembraneBand(Regulariser):
         neurons = {name: task.built.network.get_submodule(name) for name in self._names}
         for name, neuron in neurons.items():
             if not isinstance(neuron, Neuron) or not shows_membrane(neuron, task.built.spiking[name]):
-                raise ConfigError(f"layers: '{name}' does not show its membrane; name other layers, in layers")
+                raise ConfigError("layers", f"'{name}' does not show its membrane", "name other layers, in layers")
         for neuron in neurons.values():
             neuron.register_forward_hook(self.cost, with_kwargs=True)
 

@@ -35,7 +35,7 @@ def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") ->
     able = [other for other in losses if targets in getattr(LOSSES.get(other, place), "takes", ())]
     instead = f"{place}{'=' if place == 'loss' else '.type='}{able[0]}"
     more = " or another of them, see snnlab list losses" if len(able) > 1 else ""
-    raise ConfigError(f"{place}: {name} is for {_OF[loss.takes[0]]}, data.targets={targets} needs {instead}{more}")
+    raise ConfigError(place, f"{name} is for {_OF[loss.takes[0]]}, data.targets={targets} needs {instead}{more}")
 
 
 class Beside(NamedTuple):
@@ -133,24 +133,25 @@ def build_loss(node: Mapping[str, Any]) -> Loss:
     loss = LOSSES.build(kind, settings, "loss")
     if not isinstance(loss, Loss):
         raise ConfigError(
-            f"loss: {kind} is a regulariser, which answers nothing; write it beside a loss,"
-            f" +loss.parts.NAME.type={kind}"
+            "loss",
+            f"{kind} is a regulariser, which answers nothing",
+            f"write it beside a loss, +loss.parts.NAME.type={kind}",
         )
     if problem := type_problem(parts, Mapping[str, Any] | None):
-        raise ConfigError(f"loss.parts: {problem}; write {{NAME: {{type: ...}}}}")
+        raise ConfigError("loss.parts", problem, "write {NAME: {type: ...}}")
     built = {str(name): _part(part, f"loss.parts.{name}") for name, part in (parts or {}).items() if part is not None}
     if kind in built:
-        raise ConfigError(f"loss.parts.{kind}: is the name of the loss itself; give the part another one")
+        raise ConfigError(f"loss.parts.{kind}", "is the name of the loss itself", "give the part another one")
     return WeightedParts(str(kind), loss, built) if built else loss
 
 
 def _part(node: Any, place: str) -> Beside:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{place}: expected a mapping such as {{type: rate_band, weight: 0.1}}, got {node!r}")
+        raise ConfigError(place, f"expected a mapping such as {{type: rate_band, weight: 0.1}}, got {node!r}")
     settings = dict(node)
     kind, weight = settings.pop("type", None), settings.pop("weight", 1.0)
     if problem := type_problem(weight, float):
-        raise ConfigError(f"{place}.weight: {problem}")
+        raise ConfigError(f"{place}.weight", problem)
     if not 0 <= weight < math.inf:
-        raise ConfigError(f"{place}.weight: must be >= 0 and finite, got {weight:g}")
+        raise ConfigError(f"{place}.weight", f"must be >= 0 and finite, got {weight:g}")
     return Beside(str(kind), float(weight), LOSSES.build(kind, settings, place))

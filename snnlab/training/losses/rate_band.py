@@ -47,13 +47,13 @@ class RateBand(Regulariser):
     ) -> None:
         super().__init__()
         if lower is None and upper is None:
-            raise ConfigError("lower: set it, or upper, or both")
+            raise ConfigError("lower", "set it, or upper, or both")
         for name, bound in (("lower", lower), ("upper", upper)):
             if bound is not None and bound <= 0:
                 cure = "leave it out for no bound" if name == "lower" else "only silence is below 0"
-                raise ConfigError(f"{name}: must be > 0, got {bound:g}; {cure}")
+                raise ConfigError(name, f"must be > 0, got {bound:g}", cure)
         if lower is not None and upper is not None and lower >= upper:
-            raise ConfigError(f"lower: must be below upper ({upper:g}), got {lower:g}")
+            raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
         self.lower, self.upper, self.of, self.layers = lower, upper, of, layers
         self._names: list[str] = []
         self._per_step = 1.0
@@ -86,6 +86,6 @@ class RateBand(Regulariser):
 
     def _require_reach(self, most: str) -> None:
         if self.lower is not None and self.lower > self._per_step:
-            raise ConfigError(f"lower: {self.lower:g} cannot be reached: at most {most}")
+            raise ConfigError("lower", f"{self.lower:g} cannot be reached: at most {most}")
         if self.upper is not None and self.upper >= self._per_step:
-            raise ConfigError(f"upper: {self.upper:g} cannot be exceeded: at most {most}")
+            raise ConfigError("upper", f"{self.upper:g} cannot be exceeded: at most {most}")

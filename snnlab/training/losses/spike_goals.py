@@ -39,9 +39,9 @@ def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str,
     for name, value in (right, wrong):
         if value < 0 or (most is not None and value > most):
             bounds = ">= 0" if most is None else f"0 to {most:g}"
-            raise ConfigError(f"{name}: is {bounds} {unit}, got {value:g}")
+            raise ConfigError(name, f"is {bounds} {unit}, got {value:g}")
     if right[1] == wrong[1]:
-        raise ConfigError(f"{right[0]}: must differ from {wrong[0]}, both are {right[1]:g} {unit}")
+        raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
 
 
 @LOSSES.register("mse_rate")
@@ -117,7 +117,7 @@ class CountError(ClassWeighted):
         super().__init__(class_weight)
         self.counted = correct_count is not None
         if self.counted != (incorrect_count is not None):
-            raise ConfigError("correct_count: goes together with incorrect_count; set both or neither")
+            raise ConfigError("correct_count", "goes together with incorrect_count", "set both or neither")
         if correct_count is not None and incorrect_count is not None:
             require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
             self.right, self.wrong = correct_count, incorrect_count
@@ -131,7 +131,7 @@ class CountError(ClassWeighted):
         super().bind(task)
         require_spikes(task.built, "mse_count counts spikes", "set loss=mse_rate for the mean of any output")
         if self.counted and self.right > task.num_steps:
-            raise ConfigError(f"correct_count: {self.right:g} spikes do not fit into {task.num_steps} steps")
+            raise ConfigError("correct_count", f"{self.right:g} spikes do not fit into {task.num_steps} steps")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

@@ -42,7 +42,7 @@ class Budget(Regulariser):
     def __init__(self, budget: float) -> None:
         super().__init__()
         if budget <= 0:
-            raise ConfigError(f"budget: must be > 0, got {budget:g}: only a silent network spends nothing")
+            raise ConfigError("budget", f"must be > 0, got {budget:g}: only a silent network spends nothing")
         self.budget = budget
         self._looked = False
 
@@ -62,8 +62,11 @@ class Budget(Regulariser):
         """
         if spikes_once(task.built.network) and self.budget >= most * task.num_steps:
             raise ConfigError(
-                f"budget: {self.budget:,.10g} cannot be exceeded: if every neuron fired at each of"
-                f" {task.num_steps} steps, that would be {most * task.num_steps:,.10g}"
+                "budget",
+                (
+                    f"{self.budget:,.10g} cannot be exceeded: if every neuron fired at each of"
+                    f" {task.num_steps} steps, that would be {most * task.num_steps:,.10g}"
+                ),
             )
 
     def forward(

@@ -53,7 +53,7 @@ class VanRossum(ClassWeighted):
     ) -> None:
         super().__init__(class_weight)
         if tau <= 0:
-            raise ConfigError(f"tau: must be > 0, got {tau:g}")
+            raise ConfigError("tau", f"must be > 0, got {tau:g}")
         require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
         self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
         self._dt: float | None = None
@@ -67,7 +67,7 @@ class VanRossum(ClassWeighted):
             rate = getattr(self, name)
             if self._per_step(rate) > 1:
                 most = "1 spike a step" if task.dt is None else f"{1000 / task.dt:g} Hz, a spike in every step"
-                raise ConfigError(f"{name}: is at most {most}, got {rate:g}")
+                raise ConfigError(name, f"is at most {most}, got {rate:g}")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from snnlab.errors import ConfigError
 from snnlab.training.optimization.parameters import kinds_of, matches, require_match
 
 
@@ -18,7 +19,7 @@ def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
         words: Layers, kinds, names or patterns; see `parameters.matches`.
 
     Raises:
-        ValueError: if a word means nothing, or nothing is left to train.
+        ConfigError: if a word means nothing, or nothing is left to train.
     """
     kinds, modules = kinds_of(network), dict(network.named_modules())
     layers = [name for name in modules if any(fnmatchcase(name, word) for word in words) and name]
@@ -27,5 +28,5 @@ def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
         if matches(name, kinds[name], words):
             parameter.requires_grad_(False)
     if words and not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError("nothing is left to train")
+        raise ConfigError("", "nothing is left to train")
     return [modules[name] for name in layers]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.optim import Optimizer
 
+from snnlab.errors import ConfigError
 from snnlab.training.optimization.parameters import kinds_of, matches, require_match
 
 DECAY = "weight_decay"
@@ -69,11 +70,11 @@ class GroupedOptimizer(NamedTuple):
         for group in self.groups:
             try:
                 require_match(group.match, kinds)
-            except ValueError as error:
-                raise ValueError(f"groups.{group.name}: {error}") from error
+            except ConfigError as error:
+                raise error.within(f"groups.{group.name}") from error
             own = [name for name in left if matches(name, kinds[name], group.match)]
             if not own:
-                raise ValueError(f"groups.{group.name}: all that it means is in the groups before it")
+                raise ConfigError(f"groups.{group.name}", "all that it means is in the groups before it")
             left = [name for name in left if name not in own]
             parts.append((group.name, own, group.settings))
         made = []

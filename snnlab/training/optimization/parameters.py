@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from snnlab.compat import BatchNormNd
-from snnlab.errors import did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Leak
@@ -72,16 +72,13 @@ def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
     """Raise if no parameter is meant by one of the words.
 
     Raises:
-        ValueError: then, naming the word and what there is.
+        ConfigError: then, naming the word and what there is.
     """
     for word in wanted:
         if not any(matches(name, of, [word]) for name, of in kinds.items()):
-            raise ValueError(f"nothing is called '{word}', or of that kind.{_what_there_is(word, kinds)}")
-
-
-def _what_there_is(word: str, kinds: Kinds) -> str:
-    many = Counter(kind for of in kinds.values() for kind in of)
-    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
-    known = [kind for kind in KINDS if many[kind]]
-    there = listing(f"{kind} ({many[kind]})" for kind in known)
-    return f"{did_you_mean(word, [*known, *layers])}\n  there are: {there}; layers {listing(layers)}"
+            many = Counter(kind for of in kinds.values() for kind in of)
+            layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
+            known = [kind for kind in KINDS if many[kind]]
+            near = did_you_mean(word, [*known, *layers])
+            there = [*(f"{kind} ({many[kind]})" for kind in known), *layers]
+            raise ConfigError("", f"nothing is called '{word}', or of that kind.{near}", allowed=there)

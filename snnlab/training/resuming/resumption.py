@@ -145,12 +145,15 @@ class Resumption:
         """
         if (before := self.node.get("processes", processes)) != processes:
             raise ConfigError(
-                f"trainer.devices: a resumed run goes on with as many processes as before, {before}, and this asks for"
-                f" {processes}: each adds its recordings to a step"
+                "trainer.devices",
+                (
+                    f"a resumed run goes on with as many processes as before, {before}, and this asks for"
+                    f" {processes}: each adds its recordings to a step"
+                ),
             )
         for name, value in hashes.items():
             if self.node.get(name, value) != value:
-                raise DataError(f"{_WORDS[name]}; a resumed run needs the same")
+                raise DataError("", _WORDS[name], "a resumed run needs the same")
 
     def require_callbacks(self, callbacks: Iterable[L.Callback]) -> None:
         """Raise if the checkpoint holds the state of a callback that is not there: it would be lost without a word.
@@ -159,4 +162,4 @@ class Resumption:
             RecordError: naming it.
         """
         for key in set(self.node.get("states", ())) - {callback.state_key for callback in callbacks}:
-            raise RecordError(f"{self.checkpoint}: holds what the callback {key} kept, which is not there now")
+            raise RecordError(self.checkpoint, f"holds what the callback {key} kept, which is not there now")

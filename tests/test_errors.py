@@ -1,0 +1,63 @@
+"""An error carries what it says as fields, and makes its sentence of them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+
+from snnlab.errors import ConfigError, DamagedError, DataError, RecordError, SnnlabError, UnknownSettingError
+from snnlab.training.divergence import DivergedError
+
+ERRORS: dict[str, SnnlabError] = {
+    "plain": ConfigError("model.layers.lif1", "does not fit", "add a flatten layer", ["a", "b"]),
+    "unknown setting": UnknownSettingError("model.layers.lif1", "taumem", "Did you mean 'tau_mem'?"),
+    "damaged": DamagedError(Path("run/result.json"), "truncated", "train again"),
+    "diverged": DivergedError("the loss is nan"),
+    "located": DataError("data.root", "is empty").moved(origin=(Path("mine.yaml"), 3)),
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConfigError("", "out of memory"), "out of memory"),
+        (ConfigError("seed", "is no number", "write seed=1"), "seed: is no number; write seed=1"),
+        (ConfigError("seed", "is not there", "Did you mean 'seeds'?"), "seed: is not there. Did you mean 'seeds'?"),
+        (ConfigError("loss", "is none", allowed=["a", "b"]), "loss: is none\n  there are: a, b"),
+        (ERRORS["located"], "mine.yaml:3: data.root: is empty"),
+        (DamagedError(Path("a"), "cut", "remove it"), "a: cannot be read (cut); remove it"),
+    ],
+)
+def test_its_sentence_has_place_message_hint_and_choice(error: SnnlabError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_a_place_within_a_whole_and_a_part_that_names_none() -> None:
+    inner = UnknownSettingError("surrogate", "wdith")
+    outer = inner.within("model.layers.lif1")
+    assert (outer.place, outer.key, outer.message) == (
+        "model.layers.lif1.surrogate",
+        f"{outer.place}.wdith",
+        inner.message,
+    )
+    assert inner.place == "surrogate"
+    assert ConfigError("", "too small").within("model.init").place == "model.init"
+    assert UnknownSettingError("config", "sead").key == "sead"
+
+
+def test_of_a_run_that_is_named_already_the_file_is_left() -> None:
+    run = Path("outputs") / "a"
+    assert DamagedError(run / "result.json", "cut", "").of(run).place == "result.json"
+    assert RecordError(run, "is no run").of(run).place == ""
+
+
+@pytest.mark.parametrize("how", ["pickle", "copy"])
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_it_goes_whole_to_another_process(error: SnnlabError, how: str) -> None:
+    again = pickle.loads(pickle.dumps(error)) if how == "pickle" else copy.copy(error)
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
