@@ -56,6 +56,7 @@ def enter() -> NoReturn:
     from snnlab import streams
 
     shield_workers()
+    let_openmp_sleep()
     streams.open_streams()
     streams.spare_other_packages()
     streams.leave(main())
@@ -64,6 +65,15 @@ def enter() -> NoReturn:
 def shield_workers() -> None:
     """Let the Pythons that are started from here, workers, find no module in the folder where the user stands."""
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+
+def let_openmp_sleep() -> None:
+    """Let OpenMP's threads sleep soon where they wait, and keep no core from others; before torch is imported.
+
+    It does nothing where the environment says how they wait.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def main() -> int:

@@ -1,8 +1,10 @@
 """Tasks shared among threads, each the same whichever thread runs it.
 
-The threads are those of torch's own OpenMP library. After one of torch's operations its threads wait for the next one
-for a while without sleeping, and would keep a core from any others: with threads of our own a training step took a
-fifth longer.
+By default the threads are those of torch's own OpenMP library. After one of torch's operations its threads wait for the
+next one for a while without sleeping, and would keep a core from any others: with threads of our own a training step
+took twice as long. Where they are told to sleep soon (GOMP_SPINCOUNT=1000, which the command `snnlab` says unless
+somebody else does), ours keep the time of a step, and a core that another process wants is not lost by waiting.
+`docs/neighbours.md` has the measurements.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 
@@ -21,6 +22,10 @@ Part = Callable[[int, int], None]
 
 # Values below which a second thread costs more than it saves: sharing takes some 30 us.
 ALONE = 2**16
+# Pieces of a thread, which takes the next one as it is done: another process may keep a core for a while.
+PIECES = 4
+# OpenMP's looks before it sleeps, some 15 ns each: up to so many, threads of our own are the faster ones.
+SOON = 1000
 
 
 def share(run: Part, tasks: int, values: int) -> None:
@@ -35,28 +40,43 @@ def share(run: Part, tasks: int, values: int) -> None:
     if threads <= 1:
         run(0, tasks)
         return
+    pieces = min(tasks, threads * PIECES)
+    left = iter(range(pieces))  # each number is given once, since Python's lock is held for it
     failed: list[BaseException] = []
 
-    def body(n: int, of: int) -> None:
+    def body(*_: int) -> None:
         try:
-            run(tasks * n // of, tasks * (n + 1) // of)
+            for piece in left:
+                run(tasks * piece // pieces, tasks * (piece + 1) // pieces)
         except BaseException as error:  # there is no Python above it that would see it; raised below
             failed.append(error)
 
-    if not run_in_team(body, threads):
-        _run_in_own(run, tasks, threads)
+    if openmp_sleeps_soon() or not run_in_team(body, threads):
+        # Of this process: the threads of one from which it was forked did not come with it.
+        workers = _workers(os.getpid(), threads - 1)
+        rest = [workers.submit(body) for _ in range(threads - 1)]
+        body()
+        for part in rest:
+            part.result()
     if failed:
         raise failed[0]
 
 
-def _run_in_own(run: Part, tasks: int, threads: int) -> None:
-    ends = [tasks * n // threads for n in range(threads + 1)]
-    # Of this process: the threads of one from which it was forked did not come with it.
-    workers = _workers(os.getpid(), threads - 1)
-    rest = [workers.submit(run, first, last) for first, last in pairwise(ends[1:])]
-    run(ends[0], ends[1])
-    for part in rest:
-        part.result()
+@lru_cache(maxsize=1)
+def openmp_spin_count() -> int | None:
+    """Return how often GNU's OpenMP was told to look before a thread that waits sleeps; None: as often as it likes.
+
+    It reads that as torch is imported, and what is said later changes nothing.
+    """
+    passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
+    said = os.environ.get("GOMP_SPINCOUNT", "0" if passive else "").strip()
+    return int(said) if said.isdecimal() else None
+
+
+def openmp_sleeps_soon() -> bool:
+    """Return whether OpenMP's threads leave their core to ours when they wait."""
+    count = openmp_spin_count()
+    return count is not None and count <= SOON
 
 
 @lru_cache(maxsize=1)

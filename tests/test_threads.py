@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from snnlab import threads
+from snnlab.cli import let_openmp_sleep
 from snnlab.compat import openmp
-from snnlab.threads import ALONE, share
+from snnlab.threads import ALONE, PIECES, openmp_spin_count, share
 
 
 @pytest.fixture(params=["torch's threads", "threads of our own"], autouse=True)
 def _either_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(threads, "openmp_sleeps_soon", lambda: False)
     if request.param == "threads of our own":
         monkeypatch.setattr(threads, "run_in_team", lambda *_: False)
     elif openmp() is None:
@@ -29,7 +36,7 @@ def test_each_task_is_done_once(tasks: int) -> None:
     parts: list[tuple[int, int]] = []
     share(lambda first, last: parts.append((first, last)), tasks, ALONE)
     assert sorted(task for part in parts for task in range(*part)) == [*range(tasks)]
-    assert len(parts) == min(2, tasks)
+    assert len(parts) == min(2 * PIECES, tasks)
 
 
 def test_few_values_are_not_shared() -> None:
@@ -46,3 +53,75 @@ def test_an_error_in_any_thread_is_raised(wrong: int) -> None:
 
     with pytest.raises(ValueError, match=f"task {wrong}"):
         share(run, 2, ALONE)
+
+
+def test_a_thread_that_is_kept_from_its_core_leaves_its_pieces_to_the_other() -> None:
+    done: dict[int, int] = {}
+    held = threading.Event()
+
+    def run(first: int, last: int) -> None:
+        done[threading.get_ident()] = done.get(threading.get_ident(), 0) + last - first
+        if first == 0:
+            held.wait(10.0)  # until all others are done
+        elif sum(done.values()) == 2 * PIECES:
+            held.set()
+
+    share(run, 2 * PIECES, ALONE)
+    assert sorted(done.values()) == [1, 2 * PIECES - 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "ours"),
+    [
+        ({}, None, False),
+        ({"GOMP_SPINCOUNT": "0"}, 0, True),
+        ({"GOMP_SPINCOUNT": "1000"}, 1000, True),
+        ({"GOMP_SPINCOUNT": "100000"}, 100_000, False),
+        ({"GOMP_SPINCOUNT": "infinite"}, None, False),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, 0, True),
+        ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "100000"}, 100_000, False),
+        ({"OMP_WAIT_POLICY": "active"}, None, False),
+    ],
+)
+def test_our_own_threads_run_where_openmps_sleep_soon(
+    given: dict[str, str], count: int | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    used: list[bool] = []
+    monkeypatch.setattr(threads, "run_in_team", lambda *_: used.append(True) or False)
+    openmp_spin_count.cache_clear()
+    found = openmp_spin_count()
+    share(lambda first, last: None, 2, ALONE)
+    openmp_spin_count.cache_clear()
+    assert found == count
+    assert bool(used) is not ours
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "500"}, "500"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_the_command_line_lets_openmp_sleep_unless_somebody_says_otherwise(
+    given: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(given))
+    let_openmp_sleep()
+    assert os.environ.get("GOMP_SPINCOUNT") == left
+
+
+def test_openmp_reads_what_the_command_line_says_as_torch_is_imported() -> None:
+    if next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None) is None:
+        pytest.skip("torch's OpenMP library is not GNU's")
+    env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "from snnlab.cli import let_openmp_sleep; let_openmp_sleep(); import torch"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+        env=env | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+    )
+    assert "GOMP_SPINCOUNT = '1000'" in done.stderr, done.stderr

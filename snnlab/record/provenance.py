@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from snnlab.threads import openmp_spin_count
+
 CODE = Path(__file__).parents[1]
 _OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
@@ -46,7 +48,7 @@ def provenance(
     """Return the `provenance` part of a result.
 
     `git` is the commit of snnlab's own code, `working_folder` that of the repository around the working folder. An
-    older run has the latter as `git`, and no `working_folder`.
+    older run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: see `threads.openmp_spin_count`.
 
     Args:
         config_text: The run's `config.yaml`.
@@ -67,6 +69,7 @@ def provenance(
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
+        "openmp_spin_count": openmp_spin_count(),
         "processes": dict(processes),
         "numerics": {
             "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),

@@ -160,7 +160,7 @@ def test_it_says_code_versions_machine_configuration_and_data(
     assert record["processes"] == {"number": 2}
     assert set(record) == {
         *("git", "working_folder", "python", "packages", "platform", "device", "threads", "processes", "numerics"),
-        *("config_hash", "data_fingerprint", "split_hash"),
+        *("config_hash", "data_fingerprint", "split_hash", "openmp_spin_count"),
     }
     assert record["working_folder"]["commit"] == _git(repository, "rev-parse", "HEAD")
     assert record["git"] != record["working_folder"]
