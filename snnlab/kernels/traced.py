@@ -34,6 +34,8 @@ _DEEP = 4
 # Libraries whose functions do not change.
 _FIXED = ("torch", "numpy", "math", "builtins", "snnlab.kernels", "typing", "collections")
 _ABSENT = object()
+# What is the same as long as it is the same object, or equal to it.
+_NAMED = frozenset((FunctionType, BuiltinFunctionType, type, ModuleType, torch.dtype, torch.device))
 
 
 class Traced:
@@ -383,7 +385,9 @@ def _frozen(value: Any, deep: int = _DEEP) -> Any:
     Raises:
         UntraceableError: if it holds a tensor.
     """
-    if value is None or isinstance(value, bool | int | str):
+    if type(value) in _NAMED:
+        return value
+    if value is None or isinstance(value, (bool, int, str)):
         return type(value), value
     if isinstance(value, float):
         return repr(value)  # a NaN is equal to itself, and -0.0 to no other
@@ -391,9 +395,9 @@ def _frozen(value: Any, deep: int = _DEEP) -> Any:
         return value.__func__
     if isinstance(value, Tensor):
         raise UntraceableError("a tensor that is neither input, state nor coefficient")
-    if isinstance(value, FunctionType | BuiltinFunctionType | type | ModuleType | torch.dtype | torch.device):
+    if isinstance(value, (type, ModuleType)):
         return value
-    if isinstance(value, tuple | list):
+    if isinstance(value, (tuple, list)):
         return type(value), tuple(_frozen(part, deep) for part in value)
     if isinstance(value, dict):
         return type(value), tuple((repr(key), _frozen(part, deep)) for key, part in value.items())
