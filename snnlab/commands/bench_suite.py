@@ -127,7 +127,7 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
         except (UnsetError, MissingPackageError):
             continue  # a gap, which is said of that dataset
         except ConfigError as error:
-            raise error.moved(message=f"{error.message} ({arm} on {dataset})") from error
+            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
     problems = (_problem(plan, *pair) for pair in pairs)
     first = next(problems)
     if first and all(problems):

@@ -72,7 +72,7 @@ def test_a_word_that_means_nothing_is_named_with_what_there_is() -> None:
     kinds = {"conv1.weight": frozenset({"weights"}), "conv1.bias": frozenset({"biases"})}
     require_match(["conv1", "biases"], kinds)
     with pytest.raises(
-        ValueError, match=r"'convv1'.* Did you mean 'conv1'\?\n.*weights \(1\), biases \(1\); layers conv1"
+        ValueError, match=r"'convv1'.* Did you mean 'conv1'\?\n.*weights \(1\), biases \(1\), conv1"
     ):
         require_match(["conv1", "convv1"], kinds)
     with pytest.raises(ValueError, match=r"'norms', or of that kind\.\n"):  # not: did you mean 'norms'
