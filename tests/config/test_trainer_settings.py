@@ -12,6 +12,8 @@ import pytest
 from snnlab.config.trainer_settings import ELSEWHERE, TrainerSettings, check_trainer, precision_of
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises
+
 
 def test_it_knows_all_settings_of_lightnings_trainer_with_their_defaults():
     theirs = inspect.signature(L.Trainer).parameters
@@ -78,7 +80,7 @@ def test_what_makes_none_is_named(settings: dict[str, Any], place: str):
 
 def test_a_test_without_batches_is_none_only_where_one_is_asked_for():
     check_trainer({"limit_test_batches": 0}, test=False)
-    with pytest.raises(ConfigError, match="set test=false"):
+    with assert_raises(ConfigError, "trainer.limit_test_batches", "test=false"):
         check_trainer({"limit_test_batches": 0}, test=True)
 
 

@@ -32,6 +32,8 @@ from snnlab.errors import DataError
 from snnlab.events import Store, open_or_build
 from snnlab.events.frames import EventBatch, to_frames
 
+from ..refusals import assert_raises
+
 ROWS, LINE = [10, 8, 2], [10, 1, 2]
 Write = Callable[[Path], object]
 
@@ -221,5 +223,5 @@ def test_a_column_that_is_named_twice_in_the_table_is_refused(tmp_path: Path) ->
     root = tmp_path / "mine"
     prepare(root)
     (root / "labels.csv").write_text("path,label,label\na/0.npy,a,b\n")
-    with pytest.raises(DataError, match=r"data\.labels: .*labels\.csv names the column label twice"):
+    with assert_raises(DataError, "data.labels", "labels.csv"):
         prepare(root, labels="labels.csv")

@@ -22,6 +22,8 @@ from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
 from snnlab.nn.surrogate import Atan
 from snnlab.nn.temporal import OWN
 
+from ...refusals import assert_raises
+
 T, B, N = 30, 3, 8
 LENGTHS = torch.tensor([T, 1, 9])
 
@@ -286,7 +288,7 @@ def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() ->
 
 
 def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn() -> None:
-    with pytest.raises(ValueError, match="'v_leak' cannot be learned"):
+    with assert_raises(ValueError, "v_leak"):
         AdLIF(1.0, learn=["v_leak"])
 
 
@@ -335,7 +337,7 @@ def test_refused_settings_say_why(settings: dict[str, Any], message: str) -> Non
 
 
 def test_a_mistake_in_the_yaml_has_its_place() -> None:
-    with pytest.raises(ConfigError, match=r"^lif1\.ranges: expected a mapping or null, got \[1\]"):
+    with assert_raises(ConfigError, "lif1.ranges", [1]):
         NEURONS.build("adlif", {"ranges": [1]}, "lif1", dt=1.0)
 
 
