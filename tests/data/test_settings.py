@@ -121,10 +121,9 @@ def test_a_node_is_divided_into_what_all_share_and_the_datasets_own() -> None:
 def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
     with assert_raises(UnknownSettingError, "data.btch_size", "batch_size"):
         read_settings({"type": "saccade_digits", "btch_size": 4, **GOOD})
-    with pytest.raises(ConfigError, match=r"^data: unknown setting 'zzz'") as caught:
+    takes = ("num_bins", "duration_ms (ms)", "val_fraction", "simulation_seed")
+    with assert_raises(UnknownSettingError, "data.zzz", *takes) as caught:
         read_settings({"type": "saccade_digits", "zzz": 4, **GOOD})
-    for name in ("num_bins", "duration_ms (ms)", "val_fraction", "simulation_seed"):
-        assert name in str(caught.value)
     assert "root" not in str(caught.value)
     with assert_raises(UnknownSettingError, "data.simulaton_seed", "simulation_seed"):
         read_settings({"type": "saccade_digits", "simulaton_seed": 4, **GOOD})

@@ -26,7 +26,7 @@ def test_a_cpu_runs_rendered_loops_where_they_are_exact() -> None:
 def test_a_backend_that_cannot_run_them_says_why(kind: str, recurrent: bool) -> None:
     neuron = NEURONS.build(kind, {"recurrent": recurrent}, "n", in_shape=(3,), dt=1.0)
     set_backend(neuron, "triton")
-    with pytest.raises(ValueError, match="triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"):
+    with pytest.raises(ValueError, match=r"triton.*cpu"):
         neuron(torch.zeros(2, 1, 3))
 
 

@@ -183,7 +183,7 @@ def test_a_second_backward_pass_gives_the_same(feedback: str, reset: str, surrog
 @pytest.mark.parametrize("kind", ["lif", "alif"])
 def test_a_second_derivative_is_refused(kind: str) -> None:
     x = drive(T, B, 7).requires_grad_()
-    with pytest.raises(SnnlabError, match="set backend: reference for second derivatives"):
+    with assert_raises(SnnlabError, "", "reference"):
         torch.autograd.grad(build(kind)(x)[0].sum(), x, create_graph=True)
 
 
@@ -247,7 +247,7 @@ def test_a_state_of_another_precision_or_shape_is_refused(kind: str, part: str) 
             (state._replace(neuron=state.neuron._replace(**{part: wrong})), part),
             (state._replace(s=wrong), "s"),
         ):
-            with pytest.raises(ValueError, match=f"the state {name} has to be as a step of x, torch.float32"):
+            with pytest.raises(ValueError, match=rf"state {name}\b.*torch\.float32"):
                 rec(x, given)
 
 

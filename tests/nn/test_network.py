@@ -151,11 +151,11 @@ def test_names_that_cannot_be_used_are_refused(name: str) -> None:
         Network({name: nn.Identity()})
 
 
-@pytest.mark.parametrize(("name", "proposed"), [("train", "'train1'"), ("<img src=x>", None), ("", None), ("1", None)])
+@pytest.mark.parametrize(("name", "proposed"), [("train", "train1"), ("<img src=x>", None), ("", None), ("1", None)])
 def test_a_name_is_proposed_only_where_it_could_be_one(name: str, proposed: str | None) -> None:
-    with pytest.raises(ValueError, match="use letters, digits and _") as caught:
+    with assert_raises(ValueError, "_", *([proposed] if proposed else [])) as caught:
         Network({name: nn.Identity()})
-    assert proposed in str(caught.value) if proposed else "such as" not in str(caught.value)
+    assert ("such as" in str(caught.value)) == bool(proposed)
 
 
 def test_nothing_of_a_forward_is_left_in_the_network(network: Network, x: Tensor) -> None:

@@ -22,7 +22,7 @@ def test_checksums_come_back_each_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00v\x00"])
 def test_a_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(RecordError, match=FILE):
+    with assert_raises(RecordError, FILE):
         read_trained_on(tmp_path)
 
 

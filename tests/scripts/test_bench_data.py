@@ -69,5 +69,5 @@ def test_nothing_is_timed_where_one_cell_differs(of_bench: ModuleType) -> None:
     wrong[1, 3] += 1
     turns = {"snnlab": lambda: iter([frames, frames]), "equal": lambda: iter([frames, frames])}
     of_bench.check(turns)
-    with pytest.raises(of_bench.BenchError, match=r"^wrong: its frames are not those of snnlab; nothing was timed$"):
+    with pytest.raises(of_bench.BenchError, match=r"^wrong:.*snnlab"):
         of_bench.check(turns | {"wrong": lambda: iter([frames, wrong])})

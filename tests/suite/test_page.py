@@ -44,7 +44,7 @@ def test_an_arm_that_is_no_longer_in_the_file_stays(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "values", "words"),
+    ("typed", "values", "told"),
     [
         (["trainer.max_epochs=3"], {}, "common: trainer.max_epochs=3"),
         ([], {"arms": {"a": ["neuron=iaf"]}}, "arms.a: neuron=lif"),
@@ -53,10 +53,10 @@ def test_an_arm_that_is_no_longer_in_the_file_stays(tmp_path: Path):
     ],
 )
 def test_other_settings_are_refused_in_the_same_folder(
-    tmp_path: Path, typed: list[str], values: dict[str, Any], words: str
+    tmp_path: Path, typed: list[str], values: dict[str, Any], told: str
 ):
     begun(tmp_path)
-    with pytest.raises(ConfigError, match=words):
+    with assert_raises(ConfigError, tmp_path, told):
         require_same(plan(tmp_path, typed, **values), read_page(tmp_path) or {}, ["data.root"])
 
 

@@ -134,7 +134,7 @@ def test_a_truncated_file_is_named(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match=name):
+    with assert_raises(DataError, name):
         read_file(path, ZERO, SENSOR)
 
 
@@ -153,7 +153,7 @@ def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: 
 def test_a_file_of_something_else_is_named(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"\x89PNG, and no events at all\xff\x00")
-    with pytest.raises(DataError, match=rf"a\{suffix}"):
+    with assert_raises(DataError, f"a{suffix}"):
         read_file(path, ZERO, SENSOR)
 
 

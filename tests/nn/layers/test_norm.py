@@ -326,7 +326,6 @@ def test_per_step_takes_an_empty_batch(lengths: Tensor | None) -> None:
 def test_per_step_needs_to_know_the_number_of_steps() -> None:
     with assert_raises(ConfigError, "layers.a", "per_step"):
         LAYERS.build("batch_norm", {"per_step": True}, "layers.a", in_shape=(C,), num_steps=None)
-    message = "layers.a: per_step needs the number of steps, which is not known here; leave per_step out"
 
 
 def test_per_step_weights_of_another_number_of_steps_do_not_load() -> None:

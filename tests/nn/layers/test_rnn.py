@@ -136,10 +136,8 @@ def test_mistakes_are_named(kind: str, settings: dict[str, Any], told: tuple) ->
 
 @both
 def test_an_image_is_to_be_flattened_first(kind: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, "layers.a", kind, 1, [2, 8, 8], "flatten"):
         build(kind, in_shape=(2, 8, 8))
-    message = f"layers.a: {kind} needs an input of 1 axis [F], got [2, 8, 8]; put a flatten before it"
-    assert str(caught.value) == message
 
 
 def test_the_names_are_those_of_torch() -> None:

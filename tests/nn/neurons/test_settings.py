@@ -64,7 +64,6 @@ def test_it_prints_its_time_constant() -> None:
 
 NAN, INF = math.nan, math.inf
 IN_MS_OR_STEPS = "tau_mem is a number in ms or 'N steps' such as '2 steps', got "
-ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,11 @@ ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor pe
         ),
         (LI, {"dt": 0.0}, "dt must be > 0 ms, got 0.0"),
         (LI, {"dt": -1.0}, "dt must be > 0 ms, got -1.0"),
-        (LI, {"tau_mem": 20.0, "beta": 0.9}, ONE_OF_TWO),
+        (
+            LI,
+            {"tau_mem": 20.0, "beta": 0.9},
+            "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)",
+        ),
         (LI, {"beta": 1.0}, "beta is a factor per step, 0 <= beta < 1, got 1.0"),
         (LI, {"beta": -0.1}, "beta is a factor per step, 0 <= beta < 1, got -0.1"),
         (LI, {"beta": NAN}, "beta is a factor per step, 0 <= beta < 1, got nan"),
