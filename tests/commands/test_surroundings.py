@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ..refusals import assert_raises
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -89,7 +90,7 @@ def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pyte
     assert done.status == 2
     assert done.err.startswith("snnlab: out of memory: 1.2 GB of addresses")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    with pytest.raises(OSError, match="libllvmlite"):
+    with assert_raises(OSError, "libllvmlite"):
         snnlab("show")
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import snnlab as package
-from snnlab.errors import SnnlabError
+from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises
 from .conftest import Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -237,7 +238,7 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
     assert done.status == 2
     assert "name=VALUE" in done.err
     assert SECRET not in done.err + done.out
-    with pytest.raises(SnnlabError, match="name=VALUE"):
+    with assert_raises(ConfigError, "work/run", "name=VALUE"):
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
 
 

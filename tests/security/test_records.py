@@ -15,6 +15,7 @@ from snnlab import load, train
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises
 from .conftest import SHORT, Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -96,7 +97,7 @@ def test_no_file_of_a_run_holds_what_came_from_the_environment(
 def test_a_variable_that_is_gone_is_named(trained: Path, theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRET")
     theirs({"experiment/nice.yaml": "# @package _global_\nname: ${oc.env:SECRET}\n"})
-    with pytest.raises(ConfigError, match="SECRET"):
+    with assert_raises(ConfigError, "name", "SECRET"):
         compose_once(["experiment=nice"], "theirs")
 
 

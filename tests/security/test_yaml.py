@@ -13,6 +13,7 @@ from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError, SnnlabError
 
+from ..refusals import assert_raises
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -104,7 +105,7 @@ def test_what_is_large_and_written_out_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: &a [1, 2, 3]\nb: [*a, *a]\nlist: [" + ", ".join(["1"] * 20_000) + "]\n")
     require_bounded(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text("# " + "x" * MOST_BYTES)
-    with pytest.raises(ConfigError, match="larger than"):
+    with assert_raises(ConfigError, "b.yaml", "larger"):
         require_bounded(tmp_path / "b.yaml")
 
 
