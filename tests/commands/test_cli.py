@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -33,7 +34,7 @@ def test_without_arguments_it_shows_the_help(capsys: pytest.CaptureFixture[str],
 def test_a_misspelt_command_exits_with_2_and_proposes_the_right_one():
     done = run("trian")
     assert done.returncode == 2
-    assert "Did you mean 'train'?" in done.stderr
+    assert "'train'" in done.stderr
     assert not done.stdout
 
 
@@ -43,7 +44,7 @@ def test_a_command_of_another_framework_leads_to_ours(
 ):
     monkeypatch.setattr(sys, "argv", ["snnlab", typed, "outputs/NAME/TIME_SEED"])
     assert cli.main() == 2
-    assert f"there is no command '{typed}'. Did you mean '{meant}'?" in capsys.readouterr().err
+    assert re.search(rf"'{typed}'.* '{meant}'", capsys.readouterr().err)
 
 
 def test_windows_is_told_of_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

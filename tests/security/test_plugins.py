@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 import snnlab as package
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_tells
 from .conftest import GAIN, SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -123,7 +123,7 @@ def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
         (run / "checkpoints" / "last.ckpt").unlink()
     done = snnlab(*words(command, str(run), Path.cwd()), f"plugins=[{name}]", *store)
     assert done.status == 2
-    assert "the run's own folder" in done.err
+    assert_tells(done.error, "plugins", "folder")
     assert not canary.exists()
     if command != "resume":
         with assert_raises(ConfigError, "plugins", "folder"):
@@ -148,7 +148,7 @@ def test_a_link_out_of_the_run_or_into_it_is_no_way_around(
     ):
         done = snnlab("show", str(folder), f"plugins=[{name}]")
         assert done.status == 2, name
-        assert "own folder" in done.err, name
+        assert_tells(done.error, "plugins", "folder")
         assert not canary.exists(), name
 
 
@@ -180,7 +180,7 @@ def test_ones_own_run_is_looked_at_without_its_code(
     assert snnlab("report", str(plugged)).status == 0
     done = snnlab("show", str(plugged))
     assert done.status == 2
-    assert "plugins=[attacked_gain]" in done.err
+    assert_tells(done.error, plugged.name, "plugins=[attacked_gain]")
     assert "attacked_gain" not in sys.modules
 
 

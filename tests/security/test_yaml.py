@@ -13,7 +13,7 @@ from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError, SnnlabError
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_tells
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -95,7 +95,7 @@ def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, 
     for words in (["report", str(run)], ["show", str(run)], ["evaluate", str(run)]):
         done = snnlab(*words)
         assert done.status == 2
-        assert "stand for more than" in done.err
+        assert_tells(done.error, "name", "more")
     assert snnlab("runs", "list", ".").status == 0
 
 
