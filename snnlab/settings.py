@@ -120,7 +120,7 @@ def check_known(
             meant = did_you_mean(str(name), known)
             if open_ended and not meant:
                 continue
-            raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}.{meant}")
+            raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}{meant and '.' + meant}")
         problem = type_problem(value, known[name].annotation)
         if problem:
             raise ConfigError(inside(place, name), problem)

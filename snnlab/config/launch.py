@@ -75,8 +75,8 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
 def _checked(values: Mapping[str, Any]) -> Launch:
     word = values.get("launcher", "basic")
     if isinstance(word, str) and word not in ("basic", "joblib", "submitit", "ray"):
-        hint = f" Write {_HYDRAS[word]}." if word in _HYDRAS else did_you_mean(word, ("basic", "joblib", "ray"))
-        raise ConfigError("launcher", f"expected one of basic, joblib, submitit, ray, got {word!r}.{hint}")
+        hint = f"write {_HYDRAS[word]}" if word in _HYDRAS else did_you_mean(word, ("basic", "joblib", "ray"))
+        raise ConfigError("launcher", f"expected one of basic, joblib, submitit, ray, got {word!r}", hint)
     check_settings(Launch, values, ROOT, "a launcher")
     launch = Launch(**values)
     if launch.workers < 1:

@@ -13,12 +13,14 @@ import pytest
 import torch
 from loop_layers import ALIF_RESETS as RESETS
 from loop_layers import alif as build
-from loops import SURROGATES, check, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 
 from snnlab import threads
 from snnlab.errors import SnnlabError
 from snnlab.nn.neurons import ALIFState
+
+from ..refusals import assert_raises
 
 T, B = 17, 4
 LENGTHS = torch.tensor([0, 1, T, 8])
@@ -41,8 +43,8 @@ def test_it_equals_the_plain_loop(reset: str, detach: bool, per: str, dtype: tor
         )
         x = drive(T, B, 7, dtype=dtype) * (3.0 if gain == "1-a" else 1.0)
         assert outcome(neuron, "reference", x).outputs["y"].any()
-        check(neuron, x, started(neuron, x), LENGTHS)
-        check(neuron, x)
+        assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
+        assert_equals_loop(neuron, x)
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -56,14 +58,14 @@ def test_it_equals_the_plain_loop(reset: str, detach: bool, per: str, dtype: tor
 def test_every_size_runs(shape: tuple[int, ...], per: str, reset: str, detach: bool) -> None:
     own = "layer" if per and not shape[2:] else per
     neuron, x = build(reset, shape[2:], own, detach_reset=detach), drive(*shape)
-    check(neuron, x, started(neuron, x))
+    assert_equals_loop(neuron, x, started(neuron, x))
 
 
 @pytest.mark.parametrize("reset", RESETS)
 def test_memory_with_channels_last_is_kept(reset: str) -> None:
     neuron = build(reset, (2, 5, 3), "neuron", detach_reset=False)
     x = drive(T, B, 2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    check(neuron, x, lengths=LENGTHS)
+    assert_equals_loop(neuron, x, lengths=LENGTHS)
     y, _ = neuron(x)
     assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
@@ -72,11 +74,11 @@ def test_memory_with_channels_last_is_kept(reset: str) -> None:
 def test_a_layer_of_which_a_part_adapts_equals_the_plain_loop(per: str) -> None:
     neuron = build("adapted", per=per, adaptive=3, in_shape=(7,), detach_reset=False)
     x = drive(T, B, 7)
-    check(neuron, x, started(neuron, x), LENGTHS)
+    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
 
 
 def test_an_input_with_gaps_in_memory_runs() -> None:
-    check(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
+    assert_equals_loop(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -96,7 +98,7 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(reset: str, options: dict[str, Any]) -> None:
     neuron, x = build(reset, per="neuron", detach_reset=False), drive(T, B, 7, dtype=torch.float64)
-    check(neuron, x, started(neuron, x), LENGTHS, **options)
+    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -137,7 +139,7 @@ def test_a_second_backward_pass_gives_the_same(reset: str, surrogate: str) -> No
 
 def test_a_second_derivative_is_refused() -> None:
     x = drive(T, B, 7).requires_grad_()
-    with pytest.raises(SnnlabError, match="set backend: reference for second derivatives"):
+    with assert_raises(SnnlabError, "", "derivatives"):
         torch.autograd.grad(build()(x)[0].sum(), x, create_graph=True)
 
 
@@ -159,7 +161,7 @@ def test_what_the_way_back_needs_cannot_be_changed_unnoticed(change: str) -> Non
     loss = y.sum()
     with torch.no_grad():
         {"x": x, "y": y}[change].mul_(2.0)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+    with assert_raises(RuntimeError, "operation"):
         loss.backward()
 
 
@@ -168,10 +170,10 @@ def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
     neuron, x = build(), drive(T, B, 7)
     for wrong in (torch.zeros(B, 7, dtype=torch.float64), torch.zeros(1, 7)):
         state = ALIFState(torch.zeros(B, 7), torch.zeros(B, 7))._replace(**{part: wrong})
-        with pytest.raises(ValueError, match=f"the state {part} has to be as a step of x, torch.float32"):
+        with pytest.raises(ValueError, match=rf"state {part}\b.*torch\.float32"):
             neuron(x, state)
 
 
 def test_lengths_that_are_not_those_of_the_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"lengths have to be whole numbers of shape \(4,\)"):
+    with assert_raises(ValueError, 4):
         build()(drive(T, B, 7), lengths=torch.tensor([4, 5]))

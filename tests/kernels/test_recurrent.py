@@ -12,7 +12,7 @@ import pytest
 import torch
 from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING
 from loop_layers import recurrent as build
-from loops import SURROGATES, check, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 
 from snnlab import threads
@@ -20,6 +20,8 @@ from snnlab.errors import SnnlabError
 from snnlab.kernels import recurrent
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
+
+from ..refusals import assert_raises
 
 T, B = 13, 4
 LENGTHS = torch.tensor([0, 1, T, 6])
@@ -43,8 +45,8 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
         rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
         rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
         assert outcome(rec, "reference", x).outputs["y"].any()
-        check(rec, x, started(rec, x), LENGTHS)
-        check(rec, x)
+        assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+        assert_equals_loop(rec, x)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -54,7 +56,7 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
 def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bool, bias: bool) -> None:
     rec = build(kind, feedback, per="layer", recurrent={"autapses": autapses, "bias": bias})
     x = drive(T, B, *SHAPES[feedback])
-    check(rec, x, started(rec, x), LENGTHS)
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,7 +73,7 @@ def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bo
 )
 def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> None:
     rec, x = build(kind, feedback, shape[2:]), drive(*shape)
-    check(rec, x, started(rec, x))
+    assert_equals_loop(rec, x, started(rec, x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,12 +81,12 @@ def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> No
 def test_memory_with_channels_last_is_kept(kind: str, feedback: str) -> None:
     rec = build(kind, feedback, SHAPES["conv"], "channel")
     x = drive(T, B, *SHAPES["conv"]).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    check(rec, x, lengths=LENGTHS)
+    assert_equals_loop(rec, x, lengths=LENGTHS)
     assert rec(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_input_with_gaps_in_memory_runs() -> None:
-    check(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
+    assert_equals_loop(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("kind", ["cuba_decay", "alif", "li"])
@@ -106,13 +108,13 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(kind: str, options: dict[str, Any]) -> None:
     rec, x = build(kind, per="neuron", recurrent={"bias": True}), drive(T, B, 7)
-    check(rec, x, started(rec, x), LENGTHS, **options)
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("kind", SPIKING)
 def test_counts_pass_gradients(kind: str) -> None:
     rec, x = build(kind), drive(T, B, 7)
-    check(rec, x, started(rec, x), LENGTHS, through="counts")
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS, through="counts")
 
 
 @pytest.mark.parametrize("frozen", ["weight", "all"])
@@ -181,7 +183,7 @@ def test_a_second_backward_pass_gives_the_same(feedback: str, reset: str, surrog
 @pytest.mark.parametrize("kind", ["lif", "alif"])
 def test_a_second_derivative_is_refused(kind: str) -> None:
     x = drive(T, B, 7).requires_grad_()
-    with pytest.raises(SnnlabError, match="set backend: reference for second derivatives"):
+    with assert_raises(SnnlabError, "", "reference"):
         torch.autograd.grad(build(kind)(x)[0].sum(), x, create_graph=True)
 
 
@@ -189,7 +191,7 @@ def test_spikes_that_the_way_back_needs_cannot_be_changed_unnoticed() -> None:
     y, _ = build()(drive(T, B, 7))
     with torch.no_grad():
         y.mul_(2.0)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+    with assert_raises(RuntimeError, "operation"):
         y.sum().backward()
 
 
@@ -224,16 +226,16 @@ def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pyte
 
     rec, x = Recurrent(build().neuron, Doubled((7,))), drive(T, B, 7)
     assert not reaches(rec, x, monkeypatch)
-    check(rec, x, backend="auto")
+    assert_equals_loop(rec, x, backend="auto")
     rec.backend = rec.neuron.backend = "numba"
-    with pytest.raises(ValueError, match="needs a feedback"):
+    with assert_raises(ValueError, "feedback"):
         rec(x)
 
 
 def test_other_neurons_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     rec, x = NEURONS.build("adlif", {"recurrent": True}, "n", in_shape=(7,), dt=1.0), drive(T, B, 7)
     assert reaches(rec, x, monkeypatch)
-    check(rec, x, started(rec, x), LENGTHS)
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize(("kind", "part"), [("cuba_jump", "i"), ("alif", "w"), ("lif", "v")])
@@ -245,10 +247,10 @@ def test_a_state_of_another_precision_or_shape_is_refused(kind: str, part: str) 
             (state._replace(neuron=state.neuron._replace(**{part: wrong})), part),
             (state._replace(s=wrong), "s"),
         ):
-            with pytest.raises(ValueError, match=f"the state {name} has to be as a step of x, torch.float32"):
+            with pytest.raises(ValueError, match=rf"state {name}\b.*torch\.float32"):
                 rec(x, given)
 
 
 def test_lengths_that_are_not_those_of_the_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"lengths have to be whole numbers of shape \(4,\)"):
+    with assert_raises(ValueError, 4):
         build()(drive(T, B, 7), lengths=torch.tensor([4, 5]))

@@ -42,7 +42,7 @@ class Budget(Regulariser):
     def __init__(self, budget: float) -> None:
         super().__init__()
         if budget <= 0:
-            raise ConfigError("budget", f"must be > 0, got {budget:g}: only a silent network spends nothing")
+            raise ConfigError("budget", f"must be > 0, got {budget:g}", "only a silent network spends nothing")
         self.budget = budget
         self._looked = False
 

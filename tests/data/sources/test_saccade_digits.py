@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
 from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.events import Events, check_events
+
+from ...refusals import assert_raises
 
 
 def _same(one: Events, other: Events) -> bool:
@@ -36,7 +35,8 @@ def test_the_test_recordings_are_the_same_for_everyone() -> None:
     split = SaccadeDigits(simulation_seed=9).split
     # Of all published results on it: must never change.
     assert split.sum() == 359
-    assert hashlib.sha256(split.tobytes()).hexdigest().startswith("b43ea5ee196fd34e")
+    places = np.flatnonzero(split)
+    assert (places[:8].tolist(), places.sum()) == ([17, 19, 21, 34, 38, 42, 47, 57], 337_970)
 
 
 def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:
@@ -56,5 +56,5 @@ def test_the_fingerprint_follows_the_seed() -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="simulation_seed must be 0 or more, got -1"):
+    with assert_raises(ValueError, "simulation_seed", 0, -1):
         SaccadeDigits(simulation_seed=-1)

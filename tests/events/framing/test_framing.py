@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 from snnlab.events import Events
 from snnlab.events.frames import EventBatch, count_frames, to_frames
 from snnlab.events.framing import FRAMES, Framing, Region, Steps, kinds
 from snnlab.events.framing.steps import BinBy
+
+from ...refusals import assert_raises
 
 W, H, DURATION = 6, 5, 1000
 SIZES = (40, 0, 1, 300)
@@ -68,7 +70,7 @@ def _step(t: int, num_bins: int = 7) -> int:
     return t * num_bins // DURATION
 
 
-def _close(frames: Tensor, expected: Tensor) -> None:
+def assert_close(frames: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(frames, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -97,7 +99,7 @@ def test_relative_is_the_part_of_the_frames_largest_count() -> None:
     frames = _make("relative")(batch).x
     most = counts.amax((2, 3, 4), keepdim=True)
     assert most[:, 1].max() == 0  # a recording without events
-    _close(frames, torch.where(most > 0, counts / most.clamp(min=1), 0.0))
+    assert_close(frames, torch.where(most > 0, counts / most.clamp(min=1), 0.0))
     assert torch.equal(frames.amax((2, 3, 4)), (most > 0).float()[:, :, 0, 0, 0])
 
 
@@ -110,7 +112,7 @@ def test_relative_frames_without_rows_or_polarities_are_theirs_too() -> None:
 
 def test_rate_is_events_per_ms() -> None:
     batch = _batch()
-    _close(_make("rate")(batch).x, _make()(batch).x / (DURATION / 7 / 1000))
+    assert_close(_make("rate")(batch).x, _make()(batch).x / (DURATION / 7 / 1000))
 
 
 def test_signed_is_on_less_off() -> None:
@@ -136,9 +138,9 @@ def test_a_voxel_grid_shares_each_event_between_the_two_nearest_middles() -> Non
         return sum(sign * max(0.0, 1 - abs(place - step)) for place, sign in places)
 
     frames = _make("voxel_grid")(batch).x
-    _close(frames, _expected(batch, 1, value))
+    assert_close(frames, _expected(batch, 1, value))
     signs = [sum(1 if p else -1 for *_, p in events) for events in _events(batch)]
-    _close(frames.sum((0, 2, 3, 4)), torch.tensor(signs).float())
+    assert_close(frames.sum((0, 2, 3, 4)), torch.tensor(signs).float())
 
 
 def test_a_time_surface_says_how_long_ago_the_last_event_was() -> None:
@@ -148,7 +150,7 @@ def test_a_time_surface_says_how_long_ago_the_last_event_was() -> None:
         before = [t for t, p in events if p == channel and _step(t) <= step]
         return float(np.exp((max(before) - (step + 1) * DURATION / 7) / 300)) if before else 0.0
 
-    _close(_make("time_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
+    assert_close(_make("time_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
 
 
 def test_in_a_decaying_surface_every_event_fades_by_itself() -> None:
@@ -158,7 +160,7 @@ def test_in_a_decaying_surface_every_event_fades_by_itself() -> None:
         before = [t for t, p in events if p == channel and _step(t) <= step]
         return float(sum(np.exp((t - (step + 1) * DURATION / 7) / 300) for t in before))
 
-    _close(_make("decaying_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
+    assert_close(_make("decaying_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
 
 
 @pytest.mark.parametrize("overlap", [1, 142, 143, 400])
@@ -272,26 +274,26 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "told"),
     [
-        (lambda: _make("rate", bin_by="count"), "need bin_by: time"),
-        (lambda: _make("time_surface", overlap_us=5), "without overlap_ms"),
-        (lambda: _make("signed", region=Region((W, H, 1))), "the sensor has 1 polarities"),
-        (lambda: _make(lengths="all"), "lengths must be window or recording"),
-        (lambda: Steps(10, 5, "count", overlap_us=3), "overlap_ms must be 0 or more, and needs bin_by: time"),
-        (lambda: Steps(10, 5, events_per_bin=3), "events_per_bin must be 1 or more and needs bin_by: count"),
-        (lambda: Region(SENSOR, (0, 0, 7, 5)), r"crop is \[left, top, width, height\] within 6 x 5"),
-        (lambda: Region(SENSOR, downsample=6), "downsample must be 1 or more and at most"),
-        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), "tau must be > 0 ms"),
+        (lambda: _make("rate", bin_by="count"), ("bin_by",)),
+        (lambda: _make("time_surface", overlap_us=5), ("overlap_ms",)),
+        (lambda: _make("signed", region=Region((W, H, 1))), (1,)),
+        (lambda: _make(lengths="all"), ("lengths",)),
+        (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", 0, "bin_by")),
+        (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", 1, "bin_by")),
+        (lambda: Region(SENSOR, (0, 0, 7, 5)), ("crop", "[left, top, width, height]", 6, 5)),
+        (lambda: Region(SENSOR, downsample=6), ("downsample", 1)),
+        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames", "tau", "> 0")),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(make: Callable[[], Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_settings_that_do_not_go_together_are_refused(make: Callable[[], Any], told: tuple) -> None:
+    with assert_raises((ConfigError, ValueError), *told):
         make()
 
 
 def test_y_goes_with_rows() -> None:
-    with pytest.raises(DataError, match="y goes with H > 1"):
+    with assert_raises(DataError, "", "> 1"):
         _make()(_batch(rows=False))
 
 
