@@ -95,7 +95,7 @@ def test_runs_one_after_the_other_go_on_where_the_grid_was_stopped(
         ("seed=0,1 --cfg job", "--cfg prints one configuration; leave out -m"),
         ("seed=0,a", "seed: expected a whole number, got 'a' (with seed=a)"),
         ("neuron=lif,liff", "neuron=liff: there is no such file"),
-        ("neuron.tau_mem=-1,5 seed=0,1", "tau_mem must be > 0 ms, got -1"),
+        ("neuron.tau_mem=-1,5 seed=0,1", "tau_mem: must be > 0, got -1"),
         ("seed=0,1 trainer.precision=16-mixed trainer.accelerator=cpu", "16-mixed needs a GPU"),
         ("launcher=joblib worker=2", "there is no setting 'worker'. Did you mean 'workers'?"),
         ("seed=0,1 neuron.taumem=3", "Did you mean 'tau_mem'?"),

@@ -84,15 +84,15 @@ def test_a_last_fit_trains_on_all_and_says_so(workplace: Path, digits_store: str
     [
         (["freeze=[fc9]"], "freeze: nothing is called 'fc9', or of that kind. Did you mean 'fc1'?"),
         (["freeze=['*']"], "freeze: nothing is left to train"),
-        (["tbptt_steps=0"], "tbptt_steps: must be 1 or more"),
+        (["tbptt_steps=0"], "tbptt_steps: must be >= 1"),
         (
             ["tbptt_steps=2", "+model.layers.norm={type: batch_norm, per_step: true, after: fc1}"],
             "tbptt_steps: a batch_norm with per_step needs all steps at once",
         ),
         (["average={type: mean}"], "average.type: there is no average 'mean'"),
-        (["average={type: ema, decay: 2.0}"], "average: decay is between 0 and 1, got 2.0"),
+        (["average={type: ema, decay: 2.0}"], "average.decay: must be > 0 and < 1, got 2.0"),
         (["surrogate_annealing={start: 2.0}"], "surrogate_annealing: surrogate_annealing needs epochs"),
-        (["surrogate_annealing={start: 0.0, epochs: 2}"], "surrogate_annealing: start and end must be > 0"),
+        (["surrogate_annealing={start: 0.0, epochs: 2}"], "surrogate_annealing.start: must be > 0"),
         (["fit_on=everything"], "fit_on: expected one of train, train_and_val"),
         (["fit_on=train_and_val", "callbacks=early_stopping"], "callbacks.early_stopping.monitor: waits for val/loss"),
         (["fit_on=train_and_val", "scheduler=plateau"], "scheduler.monitor: waits for val/loss"),

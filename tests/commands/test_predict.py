@@ -206,7 +206,7 @@ def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnla
         ([], "name a run's folder"),
         (["none.npy"], "there is no file none.npy"),
         (["FILE", "--format", "xml"], "--format must be one of csv, jsonl, got xml"),
-        (["FILE", "--time-unit", "min"], "time_unit must be one of"),
+        (["FILE", "--time-unit", "min"], "time_unit: expected one of"),
         (["FILE", "--checkpoint", "first"], "--checkpoint must be best or last"),
         (
             ["FILE", "--pieces", "30"],

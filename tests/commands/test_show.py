@@ -121,7 +121,7 @@ def test_it_draws_a_picture(workplace: Path, snnlab: Snnlab, name: str):
         (["--figure"], ["show: --figure needs a value"]),
         (["--figure", "net.jpeg"], ["--figure: net.jpeg should end with .png, .svg, .pdf"]),
         (["--figure", "nowhere/net.png"], ["--figure: there is no folder nowhere"]),
-        (["--figure", "net.png", "neuron.tau_mem=-1"], ["tau_mem must be > 0"]),
+        (["--figure", "net.png", "neuron.tau_mem=-1"], ["tau_mem: must be > 0"]),
         (["--config-dir", "nowhere"], ["--config-dir: there is no folder"]),
     ],
     ids=lambda value: " ".join(value),

@@ -144,7 +144,7 @@ def test_a_program_with_its_own_hydra_keeps_it():
     [
         ("sed=3", "unknown setting 'sed'.*Did you mean 'seed'"),
         ("seed=abc", "^seed: expected a whole number, got 'abc'"),
-        ("seed=-1", "^seed: must be 0 or more"),
+        ("seed=-1", "^seed: must be >= 0"),
         ("data=nmist", "(?s)^data=nmist: there is no such file.*Did you mean 'nmnist'"),
         ("modell=conv_lif", "unknown setting 'modell'.*Did you mean 'model'"),
         ("selection=best", "^selection: expected one of"),

@@ -25,7 +25,7 @@ def test_without_them_hydra_runs_one_after_the_other():
         (["launcher=joblib"], r"launcher=joblib: is for several runs; write snnlab train -m"),
         (["-m", "launcher=jobli"], r"launcher: expected one of basic, .*, got 'jobli'. Did you mean 'joblib'\?"),
         (["-m", "launcher=submitit_local"], r"Write launcher=submitit submitit.cluster=local"),
-        (["-m", "launcher=joblib", "workers=0"], r"workers: must be 1 or more, got 0"),
+        (["-m", "launcher=joblib", "workers=0"], r"workers: must be >= 1, got 0"),
         (["-m", "launcher=joblib", "workers=two"], r"workers: expected a whole number, got 'two'"),
         (["-m", "launcher=joblib,ray"], r"launcher=joblib,ray: takes one value"),
         (["-m", "workers=2"], r"launcher: basic trains one run after the other; with workers or submitit name another"),

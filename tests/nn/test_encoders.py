@@ -32,6 +32,9 @@ def test_constant_current_is_the_same_at_each_step() -> None:
     assert all(torch.equal(y_t, x) for y_t in y)
 
 
+LOGARITHMIC = "code: logarithmic needs tau, in ms or as 'N steps', and a threshold > 0"
+
+
 @pytest.mark.parametrize(("dt", "rate"), [(1.0, 200.0), (5.0, 40.0), (None, None)])
 def test_poisson_has_its_rate_within_5_sigma(dt: float | None, rate: float | None) -> None:
     x = torch.tensor([0.0, 0.01, 0.3, 0.8, 1.0]).repeat(50, 1)
@@ -147,7 +150,7 @@ def test_delta_refuses_what_is_not_finite() -> None:
 
 @pytest.mark.parametrize("kind", ["constant_current", "poisson", "latency"])
 def test_no_steps_are_refused(kind: str) -> None:
-    with pytest.raises(ValueError, match="num_steps must be > 0, got 0"):
+    with pytest.raises(ValueError, match="num_steps: must be >= 1, got 0"):
         build(kind)(torch.ones(2), 0)
 
 
@@ -167,31 +170,31 @@ def test_no_steps_are_refused(kind: str) -> None:
             {"max_rate_hz": 100.0},
             "max_rate_hz needs steps with a length; without it, x is the probability of a spike at a step",
         ),
-        ("poisson", 1.0, {"max_rate_hz": 0.0}, "max_rate_hz must be > 0, got 0.0"),
-        ("latency", 1.0, {"threshold": 1.5}, "threshold must be between 0 and 1, got 1.5"),
-        ("latency", 1.0, {"code": "logarithmic"}, "code: logarithmic needs tau, in ms or as 'N steps'"),
-        ("latency", 1.0, {"code": "logarithmic", "tau": 5.0, "threshold": 0.0}, "threshold must be > 0, got 0.0"),
-        ("latency", 1.0, {"tau": -5.0}, "tau must be > 0 ms, got -5.0"),
+        ("poisson", 1.0, {"max_rate_hz": 0.0}, "max_rate_hz: must be > 0, got 0.0"),
+        ("latency", 1.0, {"threshold": 1.5}, "threshold: must be between 0 and 1, got 1.5"),
+        ("latency", 1.0, {"code": "logarithmic"}, LOGARITHMIC),
+        ("latency", 1.0, {"code": "logarithmic", "tau": 5.0, "threshold": 0.0}, LOGARITHMIC),
+        ("latency", 1.0, {"tau": -5.0}, "tau: must be > 0, got -5.0"),
         (
             "latency",
             None,
             {"tau": 5.0},
             "tau is in ms, but these steps have no length in ms; give dt (ms), or tau as 'N steps'",
         ),
-        ("delta", 1.0, {"threshold": 0.0}, "threshold must be > 0, got 0.0"),
+        ("delta", 1.0, {"threshold": 0.0}, "threshold: must be > 0, got 0.0"),
         ("constant_current", 1.0, {"gain": 2.0}, "unknown setting 'gain'; constant_current takes no settings."),
     ],
 )
 def test_mistakes_are_named(kind: str, dt: float | None, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, dt, **settings)
-    assert str(caught.value) == f"encoder: {message}"
+    assert str(caught.value).removeprefix("encoder").lstrip(".: ") == message
 
 
 def test_unknown_words_are_refused_without_a_registry_too() -> None:
-    with pytest.raises(ValueError, match="code is linear or logarithmic, got 'log'"):
+    with pytest.raises(ValueError, match="code: expected one of linear, logarithmic, got 'log'"):
         Latency(code="log")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="before is zero or first, got 'last'"):
+    with pytest.raises(ValueError, match="before: expected one of zero, first, got 'last'"):
         Delta(before="last")  # type: ignore[arg-type]
 
 

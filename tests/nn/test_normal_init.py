@@ -65,7 +65,7 @@ def test_only_layers_that_are_named_are_set_and_biases_stay() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"^model\.init: gain must be > 0, got 0"):
+    with pytest.raises(ConfigError, match=r"^model\.init\.gain: must be > 0, got 0"):
         INITS.build("normal", {"gain": 0.0}, "model.init", dt=1.0)
     with pytest.raises(ValueError, match=r"nothing with weights is called 'fcc'\. Did you mean 'fc'"):
         initialised(network(), layers=["fcc"])

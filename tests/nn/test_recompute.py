@@ -95,7 +95,7 @@ def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]
 
 
 def test_fewer_than_no_pieces_are_refused() -> None:
-    with pytest.raises(ValueError, match="checkpoint_segments must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="checkpoint_segments: must be >= 0, got -1"):
         network(NETWORKS["conv"], -1)
 
 

@@ -214,7 +214,7 @@ def test_a_second_derivative_is_the_slope_of_the_bell(kind: str, v_threshold: fl
 @pytest.mark.parametrize("name", ["width", "height", "alpha"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_sizes_must_be_positive(name: str, value: float):
-    with pytest.raises(ValueError, match=f"^{name} must be > 0, got {value}"):
+    with pytest.raises(ValueError, match=f"^{name}: must be > 0, got {value}"):
         Atan(**{name: value})
 
 
@@ -227,8 +227,8 @@ def test_sizes_must_be_positive(name: str, value: float):
         (lambda: Exponential(scale=0.4), r"or alpha \(with scale\) or tau \(with scale\) or grad_width .*, got scale$"),
         (lambda: Exponential(alpha=2.0, grad_scale=0.4), "got alpha, grad_scale$"),
         (lambda: Exponential(alpha=2.0, tau=0.4), "got alpha, tau$"),
-        (lambda: MultiGaussian(h=-0.1), "h must be >= 0, got -0.1"),
-        (lambda: MultiGaussian(s=0.5), "s must be >= 1, got 0.5"),
+        (lambda: MultiGaussian(h=-0.1), "h: must be >= 0, got -0.1"),
+        (lambda: MultiGaussian(s=0.5), "s: must be >= 1, got 0.5"),
         (lambda: MultiGaussian(h=8.0, s=1.0), "lobes with h = 8.0 and s = 1.0 leave no peak; lower h or raise s"),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_null_in_the_node_counts_as_not_given():
         ({"type": "atn"}, r"^surrogate\.type: there is no surrogate 'atn'. Did you mean 'atan'\?"),
         ({"slope": 2.0}, r"^surrogate: unknown setting 'slope'; atan takes width \(thresholds\), height, alpha\."),
         ({"type": "straight_through", "width": 2.0}, r"unknown setting 'width'; straight_through takes height\."),
-        ({"width": -1.0}, r"^surrogate: width must be > 0, got -1.0"),
+        ({"width": -1.0}, r"^surrogate\.width: must be > 0, got -1.0"),
         ({"width": 0.5, "alpha": 1.0}, r"^surrogate: give either width and height or alpha, got alpha, width"),
     ],
 )

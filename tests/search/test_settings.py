@@ -16,7 +16,7 @@ SPACE = {"a": {"low": 1, "high": 3}}
         ({}, r"sweep: a sweep needs space"),
         ({"trails": 3}, r"sweep: unknown setting 'trails'; .*Did you mean 'trials'\?"),
         ({"trials": "many"}, r"sweep.trials: expected a whole number or null, got 'many'"),
-        ({"trials": 0}, r"sweep.trials: must be 1 or more, got 0"),
+        ({"trials": 0}, r"sweep.trials: must be >= 1, got 0"),
         ({"trials": None}, r"sweep: set trials or hours"),
         ({"sampler": "tbe"}, r"sweep.sampler: expected one of tpe, random"),
         ({"objectives": {}}, r"sweep.objectives: name at least one"),

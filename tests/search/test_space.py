@@ -109,7 +109,7 @@ def test_values_are_written_as_overrides_that_mean_the_same(value: Any, text: st
         ({"a": {"low": "x", "high": 2}}, "sweep.space.a.low: expected a number, got 'x'"),
         ({"a": {"low": 2, "high": 2}}, "sweep.space.a: low must be less than high"),
         ({"a": {"low": 0.0, "high": 2, "log": True}}, "sweep.space.a: with log, low must be above 0"),
-        ({"a": {"low": 1, "high": 2, "step": 0}}, "sweep.space.a.step: must be above 0"),
+        ({"a": {"low": 1, "high": 2, "step": 0}}, "sweep.space.a.step: must be > 0"),
         ({"a": []}, "sweep.space.a.choices: is empty"),
         ({"a": {"choices": [1], "when": {"b": 1}}, "b": [1]}, "sweep.space.a.when: b must stand above it"),
     ],

@@ -16,6 +16,7 @@ from snnlab.events.frames import EventBatch, cells_of, count_frames
 from snnlab.events.framing.region import LEFT_OUT
 from snnlab.events.framing.steps import Steps
 from snnlab.events.recording import SensorSize
+from snnlab.intervals import above
 from snnlab.registry import Registry
 
 FRAMES = Registry("kind of frames")
@@ -234,10 +235,8 @@ class Surface(Kind):
 
     timed = True
 
-    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
+    def __init__(self, tau: Annotated[float, "ms", above(0)] = 50.0, merge: bool = False) -> None:
         super().__init__(merge)
-        if not tau > 0:
-            raise ValueError(f"tau must be > 0 ms, got {tau}")
         self.tau_us = 1000 * tau
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.adaptation import Adaptive, TauAdapt
+from snnlab.intervals import FINITE, Finite, Interval, Positive
+from snnlab.nn.neurons.adaptation import Adaptive
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, number_text, quantity
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem, is_number, require_finite, require_words
+from snnlab.nn.neurons.learn import Learn, Number, Shape, as_learn, number_text, quantity
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, is_number
 from snnlab.nn.neurons.ranges import Init, Ranges, as_ranges, require_between, scatter, within_ranges
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
-from snnlab.nn.neurons.time_constants import Decay
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
 
 Coupling = Literal["before_reset", "after_reset"]
-AdaptationGain = float | Literal["1-rho"]
+AdaptationGain = Annotated[float | Literal["1-rho"], FINITE]
 
 # Bittar and Garner 2022.
 DEFAULT_RANGES: Ranges = {"a": (-1.0, 1.0), "b": (0.0, 2.0)}
@@ -102,20 +103,20 @@ class AdLIF(Adaptive):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
+        beta: Factor = None,
         tau_adapt: TauAdapt = None,
-        rho: float | None = None,
-        a: float = 0.1,
-        b: float = 0.1,
+        rho: Factor = None,
+        a: Finite = 0.1,
+        b: Finite = 0.1,
         coupling: Coupling = "after_reset",
         a_gain: AdaptationGain = "1-rho",
         b_gain: AdaptationGain = 1.0,
-        q: float = 1.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        q: Finite = 1.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
@@ -143,26 +144,22 @@ class AdLIF(Adaptive):
             surrogate=surrogate,
         )
         self.set_adaptation(tau_adapt, rho)
-        words = {"a_gain": (a_gain, AdaptationGain), "b_gain": (b_gain, AdaptationGain)}
-        require_words(coupling=(coupling, Coupling), init=(init, Init), **words)
-        numbers = {name: gain for name, gain in (("a_gain", a_gain), ("b_gain", b_gain)) if gain != "1-rho"}
-        require_finite(a=a, b=b, q=q, **numbers)  # type: ignore[arg-type]
         self.a, self.b, self.q = float(a), float(b), float(q)
         self.coupling, self.a_gain, self.b_gain = coupling, a_gain, b_gain
         self.init: Init = init
         leaks = (self.leak_of_membrane, self.leak_of_adaptation)
         self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, leaks, ("a", "b"))
-        require_between(as_learn(learn), self.learnable())
+        require_between(as_learn(learn), self.learnable(), self.ranges)
         self.start(learn, in_shape)
         if init == "uniform":
             for name in [n for n in self.learn_per if n in self.ranges]:
                 scatter(self.learned[name])
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned; what has a range stays within it."""
         own = super().learnable()
         own.pop("v_leak")
-        driven: dict[str, tuple[float, Range]] = {"a": (self.a, Anywhere()), "b": (self.b, Anywhere())}
+        driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}
         return within_ranges(own | driven, self.ranges, self.init)
 
     def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -14,13 +14,12 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.intervals import FINITE, Interval
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.dialect import Dialect
 from snnlab.nn.neurons.learn import (
-    Anywhere,
     Learn,
     Number,
-    Range,
     Shape,
     as_learn,
     number_text,
@@ -29,10 +28,8 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
-from snnlab.settings import type_problem
 
-InputGain = float | Literal["1-a", "average"]
-TauMem = Annotated[TimeConstant | None, "ms"]
+InputGain = Annotated[float | Literal["1-a", "average"], FINITE]
 
 DEFAULT_TAU_MEM = 20.0
 
@@ -101,16 +98,14 @@ class LeakyMembrane(Neuron):
         super().__init__()
         if tau_mem is None and beta is None:
             tau_mem = DEFAULT_TAU_MEM
-        require_words(decay=(decay, Decay), input_gain=(input_gain, InputGain))
         self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
         self.decay: Decay = decay
         self.v_leak, self.input_gain = float(v_leak), input_gain
-        require_finite(v_leak=v_leak, input_gain=1.0 if isinstance(input_gain, str) else input_gain)
         if input_gain == "average" and beta == 0:
             raise ValueError("input_gain: average needs a membrane that remembers; beta is 0, so set input_gain: 1")
         self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
         self.learn_per: dict[str, str] = {}
-        self._ranges: dict[str, Range] = {}
+        self._ranges: dict[str, Interval] = {}
 
     def start(self, learn: Learn, in_shape: Shape | None) -> None:
         """Check all settings together and make the parameters; every constructor ends with it."""
@@ -126,11 +121,11 @@ class LeakyMembrane(Neuron):
             self._ranges = {name: legal[name][1] for name in wanted}
             self.learn_per = {name: str(per) for name, per in wanted.items()}
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned, with its start and its legal values."""
         leak = self.leak_of_membrane
-        own: dict[str, tuple[float, Range]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
-        return own | ({"v_leak": (self.v_leak, Anywhere())} if self.leaks else {})
+        own: dict[str, tuple[float, Interval]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
+        return own | ({"v_leak": (self.v_leak, FINITE)} if self.leaks else {})
 
     def value(self, name: str) -> Number:
         """Return a quantity: a number, or what training has made of it, in double precision."""
@@ -221,17 +216,3 @@ def average_left(a: Number, decay: Decay) -> Number:
 def is_number(value: Number, number: float) -> bool:
     """Return whether a coefficient is just this number, which spares an operation at each step."""
     return isinstance(value, float) and value == number
-
-
-def require_words(**values: tuple[Any, Any]) -> None:
-    """Raise a ValueError for the first `(value, annotation)` that does not fit, for callers without a registry."""
-    for name, (value, annotation) in values.items():
-        if problem := type_problem(value, annotation):
-            raise ValueError(f"{name}: {problem}")
-
-
-def require_finite(**values: float) -> None:
-    """Raise a ValueError for the first value that is infinite or no number."""
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.intervals import Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.membrane import TauMem, require_finite, require_words
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting
-from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.95, 0.9
@@ -58,7 +58,7 @@ class SnntorchAlpha(Neuron):
         tau_syn: Time constant of alpha = exp(-1 / tau_syn), `"20 steps"` or ms, in its place.
         beta: Factor of the inhibitory current in one step; 0.9 where neither it nor `tau_mem` is given.
         tau_mem: Time constant of beta, likewise, in its place.
-        v_threshold: Firing threshold, dimensionless, > 0.
+        v_threshold: Firing threshold, dimensionless.
         reset: `value` (to 0), `subtract` or `none`.
         surrogate: A `Surrogate`, or its YAML node; snnTorch's `{type: atan, alpha: 2.0}` where it is not given.
 
@@ -74,21 +74,17 @@ class SnntorchAlpha(Neuron):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
-        alpha: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        beta: float | None = None,
+        alpha: Factor = None,
+        tau_syn: TauSyn = None,
+        beta: Factor = None,
         tau_mem: TauMem = None,
-        v_threshold: float = 1.0,
+        v_threshold: Positive = 1.0,
         reset: Reset = "value",
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__()
-        require_words(reset=(reset, Reset))
-        require_finite(v_threshold=v_threshold)
-        if v_threshold <= 0:
-            raise ValueError(f"v_threshold must be > 0, got {v_threshold}")
         self.dt, self.v_threshold, self.reset = dt, float(v_threshold), reset
         if tau_syn is None and alpha is None:
             alpha = DEFAULT_ALPHA

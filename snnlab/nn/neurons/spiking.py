@@ -7,16 +7,15 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from snnlab.intervals import Interval, above, below
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Above, Below, Range, number_text, quantity
+from snnlab.nn.neurons.learn import number_text, quantity
 from snnlab.nn.neurons.membrane import (
     Coefficients,
     InputGain,
     LeakyMembrane,
     average_left,
     is_number,
-    require_finite,
-    require_words,
 )
 from snnlab.nn.neurons.time_constants import Decay, TimeConstant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
@@ -41,7 +40,7 @@ class SpikingMembrane(LeakyMembrane):
         value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
 
     Args:
-        v_threshold: Firing threshold, dimensionless, > 0.
+        v_threshold: Firing threshold, dimensionless.
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
         reset_delay: Whether the reset acts one step after its spike.
@@ -74,10 +73,8 @@ class SpikingMembrane(LeakyMembrane):
         surrogate: SurrogateSetting | None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        require_words(reset=(reset, Reset), threshold=(threshold, Threshold))
-        require_finite(v_threshold=v_threshold, v_reset=v_reset)
-        if v_threshold <= max(v_leak, 0.0):
-            raise ValueError(f"v_threshold must be > 0 and above v_leak ({v_leak}), got {v_threshold}")
+        if v_threshold <= v_leak:
+            raise ValueError(f"v_threshold must be above v_leak ({v_leak}), got {v_threshold}")
         if reset == "value" and v_reset >= v_threshold:
             raise ValueError(f"v_reset must be below v_threshold ({v_threshold}), got {v_reset}")
         if reset == "none" and reset_delay:
@@ -89,17 +86,17 @@ class SpikingMembrane(LeakyMembrane):
         self.strict = threshold == "strict"
         self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned; threshold above and leak and reset below a line between them stay legal."""
         resets = self.reset == "value"
-        below = max(self.v_leak, self.v_reset) if resets else self.v_leak
-        line = max(0.0, (below + self.v_threshold) / 2)
-        levels: dict[str, tuple[float, Range]] = {"v_threshold": (self.v_threshold, Above(line))}
+        under = max(self.v_leak, self.v_reset) if resets else self.v_leak
+        line = max(0.0, (under + self.v_threshold) / 2)
+        levels: dict[str, tuple[float, Interval]] = {"v_threshold": (self.v_threshold, above(line))}
         own = super().learnable()
         if "v_leak" in own:
-            levels["v_leak"] = (self.v_leak, Below(line))
+            levels["v_leak"] = (self.v_leak, below(line))
         if resets:
-            levels["v_reset"] = (self.v_reset, Below(line))
+            levels["v_reset"] = (self.v_reset, below(line))
         return own | levels
 
     def coefficients(self) -> Coefficients:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from snnlab.intervals import Interval
 from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Range, quantity
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left, require_words
+from snnlab.nn.neurons.learn import quantity
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left
 from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 
 Synapse = Literal["jump_first", "decay_first"]
@@ -43,7 +44,6 @@ class Synaptic(LeakyMembrane):
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
         """Keep the synapse's settings, which the membrane's constructor does not know."""
-        require_words(synapse=(synapse, Synapse))
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
         if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
@@ -52,7 +52,7 @@ class Synaptic(LeakyMembrane):
         self.synapse: Synapse = synapse
         self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         leak = self.leak_of_synapse
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 

@@ -241,7 +241,7 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
         ("DropEventByTime", {"duration_ratio": 1.5}, "a value is out of its range"),
         ("DropEventByArea", {"area_ratio": [0.1, 0.3]}, "must be one number between 0 and 1; drop_area draws"),
         ("TimeSkew", {"coefficient": -1.0}, r"\.settings\.coefficient: must be above 0; RandomTimeReversal"),
-        ("RandomFlipLR", {"p": 0.0}, "p must be above 0"),
+        ("RandomFlipLR", {"p": 0.0}, "p: must be > 0"),
         ("UniformNoise", {"n": 3, "sensor_size": [9, 9, 2]}, r"\.settings\.sensor_size: is data\.sensor_size"),
         ("TimeJitter", {"std": 30_000.0, "clip_negative": False}, r"t spans -.* set clip_negative: true"),
     ],

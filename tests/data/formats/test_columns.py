@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.formats.columns import Reading, events_of
+from snnlab.data.formats.columns import Reading, TimeUnit, events_of
 from snnlab.errors import DataError
 from snnlab.events import Events
 
@@ -38,7 +38,7 @@ def test_columns_have_the_types_of_a_recording() -> None:
         ("ns", [1_764_000_000_000_000_001, 1_764_000_000_000_001_000], [1_764_000_000_000_000, 1_764_000_000_000_001]),
     ],
 )
-def test_times_become_microseconds(unit: str, given: Any, us: list[int]) -> None:
+def test_times_become_microseconds(unit: TimeUnit, given: Any, us: list[int]) -> None:
     reading = Reading(unit, time_origin="zero")
     assert recording(reading, t=given, x=[1, 1], y=[1, 1], p=[1, 1]).t.tolist() == us
 
@@ -132,8 +132,8 @@ def test_what_is_no_event_is_named(columns: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"time_unit": "min"}, "time_unit must be one of"),
-        ({"time_origin": "last"}, "time_origin must be first or zero"),
+        ({"time_unit": "min"}, "time_unit: expected one of s, ms, us, ns"),
+        ({"time_origin": "last"}, "time_origin: expected one of first, zero"),
         ({"columns": ["x", "y"]}, "columns are t, x and perhaps y and p"),
         ({"columns": ["t", "x", "q"]}, "columns are t, x"),
         ({"columns": ["t", "x", "x"]}, "columns are t, x"),

@@ -194,9 +194,9 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
             r"data\.mix: unknown setting 'alfa'; mixup takes alpha, p\. Did you mean 'alpha'",
         ),
         ({"type": "mixup", "alpha": "a"}, r"data\.mix\.alpha: expected a number"),
-        ({"type": "cutmix", "alpha": 0}, r"data\.mix: alpha must be above 0, got 0"),
-        ({"type": "cutmix", "p": 0}, r"data\.mix: p must be above 0 and at most 1, got 0"),
-        ({"type": "eventmix", "gaussians": 0}, r"data\.mix: gaussians must be 1 or more, got 0"),
+        ({"type": "cutmix", "alpha": 0}, r"data\.mix\.alpha: must be > 0, got 0"),
+        ({"type": "cutmix", "p": 0}, r"data\.mix\.p: must be > 0 and <= 1, got 0"),
+        ({"type": "eventmix", "gaussians": 0}, r"data\.mix\.gaussians: must be >= 1, got 0"),
     ],
 )
 def test_settings_that_cannot_be_are_named_by_their_place(node: Any, words: str) -> None:

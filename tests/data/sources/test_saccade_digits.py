@@ -56,5 +56,5 @@ def test_the_fingerprint_follows_the_seed() -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="simulation_seed must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="simulation_seed: must be >= 0, got -1"):
         SaccadeDigits(simulation_seed=-1)

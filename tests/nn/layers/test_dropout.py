@@ -94,9 +94,9 @@ def test_channels_last_memory_is_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"p": 1.5}, "layers.a: p must be between 0 and 1, got 1.5"),
-        ({"p": -0.1}, "layers.a: p must be between 0 and 1, got -0.1"),
-        ({"p": float("nan")}, "layers.a: p must be between 0 and 1, got nan"),
+        ({"p": 1.5}, "layers.a.p: must be between 0 and 1, got 1.5"),
+        ({"p": -0.1}, "layers.a.p: must be between 0 and 1, got -0.1"),
+        ({"p": float("nan")}, "layers.a.p: must be between 0 and 1, got nan"),
         ({"mask": "same"}, "layers.a.mask: expected one of shared, per_step, got 'same'"),
     ],
 )
@@ -107,7 +107,7 @@ def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_an_unknown_mask_is_refused_without_a_registry_too() -> None:
-    with pytest.raises(ValueError, match="mask is shared or per_step, got 'same'"):
+    with pytest.raises(ValueError, match="mask: expected one of shared, per_step, got 'same'"):
         Dropout(mask="same")  # pyright: ignore[reportArgumentType]
 
 

