@@ -47,6 +47,8 @@ class Kind(ABC):
     timed: ClassVar[bool] = False
     # Whether what a cell holds depends on its own count alone, and none where there is none.
     cellwise: ClassVar[bool] = False
+    # How many steps after its own end a frame still holds events of.
+    look_ahead_steps: ClassVar[float] = 0.0
 
     def __init__(self, merge: bool = False) -> None:
         self.merge = merge
@@ -190,6 +192,7 @@ class VoxelGrid(Kind):
     """
 
     timed = True
+    look_ahead_steps = 0.5  # an event is shared between the two steps whose middles are nearest
 
     def __init__(self) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ class ThresholdCoefficients(NamedTuple):
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.dialect` tells."""
+        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
         return self.membrane.g
 
 

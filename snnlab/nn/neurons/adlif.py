@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from snnlab.intervals import FINITE, Finite, Interval, Positive
 from snnlab.nn.neurons.adaptation import Adaptive
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Learn, Number, Shape, as_learn, number_text, quantity
+from snnlab.nn.neurons.info import AdaptationCurrent, DtWarning, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Number, Shape, as_learn, quantity
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, is_number
 from snnlab.nn.neurons.ranges import Init, Ranges, as_ranges, require_between, scatter, within_ranges
 from snnlab.nn.neurons.registry import NEURONS
@@ -50,7 +51,7 @@ class AdLIFCoefficients(NamedTuple):
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.dialect` tells."""
+        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
         return self.membrane.g
 
 
@@ -179,18 +180,16 @@ class AdLIF(Adaptive):
         seen = v if self.coupling == "after_reset" else u
         return s, AdLIFState(v, k.rho * state.w + (k.a * seen + k.b * s))
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
-        words = {**own.words, "adaptation": f"w, by {number_text(self.a)} {seen} + {number_text(self.b)} s"}
-        remarks = list(own.remarks)
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        found: list[DtWarning] = []
         if self.a_gain != "1-rho" and not self._never("a"):
-            remarks.append(
-                Remark("w adds the potential up at each step: twice the bins, twice its pull", "a_gain: 1-rho")
-            )
+            found.append(DtWarning("potential_adds_up", fix=(("a_gain", "1-rho"),)))
         if self.b_gain == "1-rho" and not self._never("b"):
-            remarks.append(Remark("a spike moves w by (1 - rho) q b: twice the bins, half the jump", "b_gain: 1"))
-        return own._replace(words=words, remarks=tuple(remarks))
+            found.append(DtWarning("jump_shrinks_with_rho", fix=(("b_gain", 1.0),)))
+        seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
+        current = AdaptationCurrent(self.a, seen, self.b)
+        return replace(own, adaptation=current, warnings=(*own.warnings, *found))
 
     def _never(self, name: str) -> bool:
         """Return whether a or b is zero and stays so."""

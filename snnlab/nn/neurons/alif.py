@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from snnlab.intervals import Finite, Positive, at_least
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
-from snnlab.nn.neurons.dialect import Dialect
-from snnlab.nn.neurons.learn import Learn, Shape, number_text
+from snnlab.nn.neurons.info import AfterSpike, Firing, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import Coefficients, InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
@@ -130,13 +131,11 @@ class ALIF(AdaptiveThreshold):
         v = self._reset(u, s, self._lowering(threshold, k.membrane) if self.adapted_reset else k.membrane)
         return s, ALIFState(v, k.rho * state.w + s)
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        whose = "" if self.adaptive is None else f" (the last {self.adaptive})"
-        words = {**own.words, "threshold": f"{own.words['threshold']} + {number_text(self.adaptation)} w{whose}"}
-        if self.adapted_reset:
-            words["reset"] = "subtract the adapted threshold"
-        return own._replace(words=words)
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        rising = Firing(self.v_threshold, strict=self.strict, rise=self.adaptation, rising=self.adaptive)
+        reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
+        return replace(own, firing=rising, reset=reset)
 
     def _lowering(self, threshold: Tensor, k: Coefficients) -> Coefficients:
         """Return coefficients by which a reset takes the adapted threshold, or of it what `average` has it take."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnlab.kernels import function
 from snnlab.kernels.function import Backend, Output
 from snnlab.kernels.layout import Pool
-from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer
 from snnlab.settings import checks_arguments
@@ -65,16 +65,16 @@ class Neuron(TemporalLayer, ABC):
         """Return the time constants, for `snnlab show`."""
         return []
 
-    def dialect(self) -> Dialect:
-        """Return the dialect in words, for `snnlab show`."""
-        return Dialect()
+    def info(self) -> NeuronInfo:
+        """Return what it says of itself: gain, threshold, reset, and what in it depends on dt."""
+        return NeuronInfo()
 
     @property
     def dt_invariant(self) -> bool:
         """Whether impulses at the same times drive it alike however long a step is."""
-        dialect = self.dialect()
+        info = self.info()
         physical = all(constant.given == "ms" for constant in self.constants())
-        return physical and dialect.drive_power == 0 and not dialect.remarks
+        return physical and info.drive_power == 0 and not info.warnings
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snnlab.intervals import Count, Positive
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
 from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
@@ -124,17 +124,14 @@ class LavaCuba(Neuron):
             self.leak_of_synapse.constant(kept.i / DECAY_SCALE),
         ]
 
-    def dialect(self) -> Dialect:
-        words = {
-            "gain": "1",
-            "threshold": f"u > {self.v_threshold:g}",
-            "reset": "to 0",
-            "integers": f"1/{self.scale * STATE_BITS}",
-        }
-        stays = Remark(
-            "a jump drives the membrane at each step that it stays: twice the bins, twice the drive", "keep dt"
+    def info(self) -> NeuronInfo:
+        return NeuronInfo(
+            Gain(1.0, 1.0),
+            Firing(self.v_threshold, strict=True),
+            AfterSpike("value"),
+            resolution=self.scale * STATE_BITS,
+            warnings=(DtWarning("jump_drives_each_step"),),
         )
-        return Dialect(words, remarks=(stays,))
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

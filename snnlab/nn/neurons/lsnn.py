@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from snnlab.intervals import Finite, Positive, at_least
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Learn, Shape, number_text
+from snnlab.nn.neurons.info import DtWarning, Firing, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
@@ -115,12 +116,8 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         risen = b + k.adaptation * (s.detach() if self.detach_reset else s)
         return s, LSNNState(v, self.current(state.i, x, k.membrane), risen)
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        words = {
-            **own.words,
-            "threshold": f"u {'>' if self.strict else '≥'} b, + {number_text(self.adaptation)} a spike",
-            "synapse": "a step later",
-        }
-        late = Remark("its membrane sees a current one step later, however long that is", "neuron=alif, or keep dt")
-        return own._replace(words=words, remarks=(*own.remarks, late))
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        late = DtWarning("late_current", fix=(("type", "alif"),))
+        rising = Firing(self.v_threshold, strict=self.strict, rise=self.adaptation)
+        return replace(own, firing=rising, synapse="next_step", warnings=(*own.warnings, late))

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from snnlab.intervals import FINITE, Interval
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.info import Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
     Learn,
     Number,
+    Per,
     Shape,
     as_learn,
     number_text,
@@ -104,7 +105,7 @@ class LeakyMembrane(Neuron):
         if input_gain == "average" and beta == 0:
             raise ValueError("input_gain: average needs a membrane that remembers; beta is 0, so set input_gain: 1")
         self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
-        self.learn_per: dict[str, str] = {}
+        self.learn_per: dict[str, Per] = {}
         self._ranges: dict[str, Interval] = {}
 
     def start(self, learn: Learn, in_shape: Shape | None) -> None:
@@ -119,7 +120,7 @@ class LeakyMembrane(Neuron):
                 {name: parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
             )
             self._ranges = {name: legal[name][1] for name in wanted}
-            self.learn_per = {name: str(per) for name, per in wanted.items()}
+            self.learn_per = wanted
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned, with its start and its legal values."""
@@ -180,16 +181,13 @@ class LeakyMembrane(Neuron):
             for decay in self.decays()
         ]
 
-    def dialect(self) -> Dialect:
-        """Return the gain in words; `1-a` treats the input as a level, the others treat it as impulses."""
+    def info(self) -> NeuronInfo:
+        """Return the gain; `1-a` treats the input as a level, the others treat it as impulses."""
         filters = self.input_gain == "1-a"
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
-        gain = self.input_gain if isinstance(self.input_gain, str) else f"{g:.4g}"
-        words = {"gain": f"{gain} = {g:.4g}" if isinstance(self.input_gain, str) else gain}
-        if self.learn_per:
-            words["learns"] = ", ".join(f"{name} per {per}" for name, per in self.learn_per.items())
-        cures = {-1: "input_gain: 1"} if filters else {1: "input_gain: 1-a"}
-        return Dialect(words, gain, drive_power=-1 if filters else 0, cures=cures)
+        fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
+        power = -1 if filters else 0
+        return NeuronInfo(Gain(self.input_gain, g), learned=self.learn_per, drive_power=power, fixes=fixes)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from snnlab.intervals import FINITE, Interval, Positive
 from snnlab.kernels.trace import Symbol, with_slope
-from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape, quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane
 from snnlab.nn.neurons.registry import NEURONS
@@ -123,22 +124,20 @@ class SinabsLIF(LeakyMembrane):
     def decays(self) -> list[Leak]:
         return [*super().decays(), *([] if self.leak_of_synapse is None else [self.leak_of_synapse])]
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        words = {
-            **own.words,
-            "threshold": f"trunc(u / {self.v_threshold:g})",
-            "reset": f"subtract {self.v_threshold:g} a spike",
-        }
-        if self.min_v_mem is not None:
-            words["bound"] = f"v ≥ {self.min_v_mem:g}"
+    def info(self) -> NeuronInfo:
+        own = replace(
+            super().info(),
+            firing=Firing(self.v_threshold, several=True),
+            reset=AfterSpike("subtract", self.v_threshold),
+            lowest=self.min_v_mem,
+        )
         if self.leak_of_synapse is None:
-            return own._replace(words=words)
+            return own
         # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
         power = None if own.drive_power is None else own.drive_power + 1
-        weaker = Remark("jumps decay before they act, the more the longer a step", "keep dt")
-        words["synapse"] = "decay first"
-        return own._replace(words=words, drive_power=power, cures={1: "input_gain: 1-a"}, remarks=(weaker,))
+        fixes: dict[int, Fix] = {1: (("input_gain", "1-a"),)}
+        weaker = DtWarning("jump_decays_first")
+        return replace(own, synapse="decay_first", drive_power=power, fixes=fixes, warnings=(weaker,))
 
 
 def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snnlab.intervals import Positive
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect, Remark
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting
 from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
@@ -85,7 +85,8 @@ class SnntorchAlpha(Neuron):
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__()
-        self.dt, self.v_threshold, self.reset = dt, float(v_threshold), reset
+        self.dt, self.v_threshold = dt, float(v_threshold)
+        self.reset: Reset = reset
         if tau_syn is None and alpha is None:
             alpha = DEFAULT_ALPHA
         if tau_mem is None and beta is None:
@@ -121,19 +122,18 @@ class SnntorchAlpha(Neuron):
     def constants(self) -> list[Constant]:
         return [leak.constant() for leak in self.leaks]
 
-    def dialect(self) -> Dialect:
-        resets = {"subtract": f"excitatory - {self.v_threshold:g}", "value": "to 0", "none": "none"}
-        words = {
-            "gain": f"{self.coefficients().tau:.4g}",
-            "threshold": f"v > {self.v_threshold:g}",
-            "reset": resets[self.reset] + (", a step later" if self.reset != "none" else ""),
-        }
-        remark = (
-            Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: value")
-            if self.reset == "none"
-            else Remark("the reset waits for the next step, however long that is", "keep dt")
+    def info(self) -> NeuronInfo:
+        resets = self.reset != "none"
+        tau = self.coefficients().tau
+        level = self.v_threshold if self.reset == "subtract" else 0.0
+        late = DtWarning("late_reset") if resets else DtWarning("no_reset", fix=(("reset", "value"),))
+        return NeuronInfo(
+            Gain(tau, tau),
+            Firing(self.v_threshold, strict=True, variable="v"),
+            AfterSpike(self.reset, level, of="i_exc", delayed=resets),
+            drive_power=0,
+            warnings=(late,),
         )
-        return Dialect(words, words["gain"], drive_power=0, remarks=(remark,))
 
     def extra_repr(self) -> str:
         """Return the factors that `print(network)` shows."""

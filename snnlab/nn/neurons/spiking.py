@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from snnlab.intervals import Interval, above, below
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import number_text, quantity
+from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
+from snnlab.nn.neurons.learn import quantity
 from snnlab.nn.neurons.membrane import (
     Coefficients,
     InputGain,
@@ -117,27 +118,21 @@ class SpikingMembrane(LeakyMembrane):
             u = self._reset(self.integrate(v, j, k), s_before, k)
         return self._spike(u, k), u
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        threshold, reset = number_text(self.v_threshold), number_text(self.v_reset)
-        resets = {"subtract": f"subtract {threshold}", "value": f"to {reset}", "none": "none"}
-        words = {
-            **own.words,
-            "threshold": f"{'u >' if self.strict else 'u ≥'} {threshold}",
-            "reset": resets[self.reset] + (", a step later" if self.reset_delay else ""),
-        }
-        remarks = []
-        if self.reset == "none":
-            remarks.append(
-                Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: subtract")
-            )
-        if self.reset == "value":
-            remarks.append(
-                Remark("what is above the threshold is lost at a spike, the more the longer a step", "reset: subtract")
-            )
+    def info(self) -> NeuronInfo:
+        found: list[DtWarning] = []
+        if self.reset != "subtract":
+            cause: Cause = "no_reset" if self.reset == "none" else "reset_to_a_value"
+            found.append(DtWarning(cause, fix=(("reset", "subtract"),)))
         if self.reset_delay:
-            remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
-        return own._replace(words=words, remarks=(*own.remarks, *remarks))
+            found.append(DtWarning("late_reset", fix=(("reset_delay", False),)))
+        level = self.v_reset if self.reset == "value" else self.v_threshold
+        own = super().info()
+        return replace(
+            own,
+            firing=Firing(self.v_threshold, strict=self.strict),
+            reset=AfterSpike(self.reset, level, delayed=self.reset_delay),
+            warnings=(*own.warnings, *found),
+        )
 
     def _spike(self, u: Tensor, k: Coefficients) -> Tensor:
         return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)

@@ -219,13 +219,13 @@ def test_it_says_what_depends_on_dt(settings: dict[str, Any], invariant: bool) -
 def test_the_published_forms_say_that_they_depend_on_dt() -> None:
     for name in ("radlif", "se_adlif"):
         assert not preset(name).dt_invariant
-    assert any("adds the potential up" in remark.text for remark in preset("radlif").dialect().remarks)
-    assert any("(1 - rho) q b" in remark.text for remark in preset("se_adlif").dialect().remarks)
+    assert "potential_adds_up" in [warning.cause for warning in preset("radlif").info().warnings]
+    assert "jump_shrinks_with_rho" in [warning.cause for warning in preset("se_adlif").info().warnings]
 
 
 def test_its_dialect_is_told() -> None:
-    assert AdLIF(1.0, b=0.5).dialect().words["adaptation"] == "w, by 0.1 v + 0.5 s"
-    assert AdLIF(1.0, coupling="before_reset").dialect().words["adaptation"] == "w, by 0.1 u + 0.1 s"
+    assert AdLIF(1.0, b=0.5).info().adaptation == (0.1, "v", 0.5)
+    assert AdLIF(1.0, coupling="before_reset").info().adaptation == (0.1, "u", 0.1)
     assert [(c.name, c.ms) for c in AdLIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
 
 
