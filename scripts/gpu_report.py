@@ -164,6 +164,7 @@ def main() -> int:
     given = argparse.Namespace(**{name: value for name, value in vars(settings).items() if name != "page"})
     device = "cpu" if settings.rehearse else "cuda"
     report: dict[str, Any] = {"about": about(given, PACKAGES, device), "tests": {}, "bench": {}, "notes": []}
+    report["rehearsal"] = settings.rehearse
 
     def left() -> float:
         return 60.0 * settings.minutes - (time.monotonic() - started)
@@ -172,8 +173,6 @@ def main() -> int:
         report["minutes"] = (time.monotonic() - started) / 60.0
         write(report, settings.out)
 
-    if settings.rehearse:
-        report["notes"].append("A rehearsal on the CPU: this page says nothing of a GPU.")
     interpreted = ["tests/kernels/test_gpu.py", "-m", "not gpu", "-k", "every_preset and adlif"]
     which = interpreted if settings.rehearse else ["tests/kernels", "tests/nn", "tests/training", "-m", "gpu"]
     run_tests(report, TESTS_SHARE * left(), settings.processes, which)

@@ -12,6 +12,8 @@ import pytest
 from snnlab.errors import RecordError
 from snnlab.files import remove_empty, require_writable, unwritable, write_atomically, write_json, write_npz, write_text
 
+from .refusals import assert_raises
+
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
@@ -190,8 +192,6 @@ def test_a_name_may_be_as_long_as_names_are(tmp_path: Path, name: str) -> None:
 
 def test_what_stands_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        RecordError, match=r"^output_dir: cannot write \S*/file: Not a directory; set output_dir=FOLDER"
-    ):
+    with assert_raises(RecordError, "output_dir", "output_dir=FOLDER"):
         require_writable(tmp_path / "file" / "name" / "run")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError, DataError, UnknownSettingError
 from snnlab.registry import Registry
+
+from .refusals import assert_raises
 
 
 class Ball:
@@ -45,40 +47,39 @@ def test_context_is_no_setting(toys: Registry) -> None:
     def marble(*, dt: float) -> float:
         return dt
 
-    with pytest.raises(ConfigError, match=r"^box: unknown setting 'dt'; marble takes no settings\.$"):
+    with assert_raises(UnknownSettingError, "box.dt"):
         toys.build("marble", {"dt": 2.0}, "box", dt=0.5)
 
 
 def test_a_name_can_be_taken_only_once(toys: Registry) -> None:
-    with pytest.raises(ValueError, match="the toy 'ball' is registered twice"):
+    with assert_raises(ValueError, "ball"):
         toys.register("ball")(Ball)
 
 
 def test_an_unknown_kind_names_its_place_the_nearest_and_all(toys: Registry) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, "box.a.type", "bal", "ball"):
         toys.build("bal", {}, "box.a")
-    assert str(caught.value) == "box.a.type: there is no toy 'bal'. Did you mean 'ball'?\n  there are: ball"
 
 
 def test_a_kind_far_from_all_gets_no_guess(toys: Registry) -> None:
-    with pytest.raises(ConfigError, match="there is no toy 'zzz'") as caught:
+    with assert_raises(ConfigError, "box.a.type", "zzz") as caught:
         toys.get("zzz", "box.a")
     assert "Did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [["ball"], {}, 3])
 def test_a_kind_that_is_no_text_is_refused(toys: Registry, kind: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^box\.a\.type: there is no toy"):
+    with assert_raises(ConfigError, "box.a.type", "there"):
         toys.build(kind, {}, "box.a")
 
 
 def test_a_missing_kind_is_said_to_be_missing(toys: Registry) -> None:
-    with pytest.raises(ConfigError, match=r"^box\.a: needs a type\n  there are: ball$"):
+    with assert_raises(ConfigError, "box.a", "ball"):
         toys.build(None, {}, "box.a")
 
 
 def test_a_refused_value_gets_its_place(toys: Registry) -> None:
-    with pytest.raises(ConfigError, match=r"^box\.a: size must be >= 1, got 0$"):
+    with assert_raises(ConfigError, "box.a", "size", ">= 1", 0):
         toys.build("ball", {"size": 0}, "box.a")
 
 
@@ -87,7 +88,7 @@ def test_places_of_nested_parts_are_joined(toys: Registry) -> None:
     def box(*, content: dict[str, Any]) -> Any:
         return toys.build("ball", content, "content")
 
-    with pytest.raises(ConfigError, match=r"^shelf\.b\.content\.size: expected a whole number, got 'x'$"):
+    with assert_raises(ConfigError, "shelf.b.content.size", "x"):
         toys.build("box", {"content": {"size": "x"}}, "shelf.b")
 
 
@@ -105,7 +106,7 @@ def test_an_obstacle_outside_the_yaml_keeps_its_own_words(toys: Registry) -> Non
     def lost() -> None:
         raise DataError("a.bin", "missing")
 
-    with pytest.raises(DataError, match=r"^a\.bin: missing$"):
+    with assert_raises(DataError, "a.bin", "missing"):
         toys.build("lost", {}, "box")
 
 
@@ -126,6 +127,6 @@ def test_every_entry_is_in_the_wider_registry_too(toys: Registry) -> None:
 
 def test_a_name_taken_in_the_wider_registry_is_refused(toys: Registry) -> None:
     dolls = Registry("doll", within=toys)
-    with pytest.raises(ValueError, match="the toy 'ball' is registered twice"):
+    with assert_raises(ValueError, "ball"):
         dolls.register("ball")(Ball)
     assert list(dolls) == []

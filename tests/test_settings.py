@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 
-from snnlab.errors import ConfigError
-from snnlab.intervals import FINITE, above, at_least, between
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.settings import (
     MISSING,
     Setting,
@@ -18,6 +17,8 @@ from snnlab.settings import (
     takes,
     type_problem,
 )
+
+from .refusals import assert_raises
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # pyright: ignore[reportMissingImports]
@@ -65,55 +66,54 @@ def test_right_settings_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "told"),
     [
         (
             {"tau": 1.0, "siz": 1},
-            "m.a: unknown setting 'siz'; neuron takes tau (ms), size, mode. Did you mean 'size'?",
+            ("m.a.siz", "size"),
         ),
-        ({"tau": 1.0, "zzz": 1}, "m.a: unknown setting 'zzz'; neuron takes tau (ms), size, mode."),
-        ({"tau": 1.0, 3: 1}, "m.a: unknown setting '3'; neuron takes tau (ms), size, mode."),
-        ({"tau": 1.0, "dt": 1.0}, "m.a: unknown setting 'dt'; neuron takes tau (ms), size, mode."),
-        ({"size": 1}, "m.a: neuron needs tau (ms)"),
-        ({"tau": "x"}, "m.a.tau: expected a number, got 'x'"),
-        ({"tau": None}, "m.a.tau: expected a number, got null"),
-        ({"tau": 1.0, "size": 1.5}, "m.a.size: expected a whole number, got 1.5"),
-        ({"tau": 1.0, "size": True}, "m.a.size: expected a whole number, got true"),
-        ({"tau": 1.0, "mode": "c"}, "m.a.mode: expected one of a, b, got 'c'"),
+        ({"tau": 1.0, "zzz": 1}, ("m.a.zzz",)),
+        ({"tau": 1.0, 3: 1}, ("m.a.3", 3)),
+        ({"tau": 1.0, "dt": 1.0}, ("m.a.dt",)),
+        ({"size": 1}, ("m.a", "neuron")),
+        ({"tau": "x"}, ("m.a.tau", "x")),
+        ({"tau": None}, ("m.a.tau", "null")),
+        ({"tau": 1.0, "size": 1.5}, ("m.a.size", 1.5)),
+        ({"tau": 1.0, "size": True}, ("m.a.size", "true")),
+        ({"tau": 1.0, "mode": "c"}, ("m.a.mode", "c")),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         check_settings(neuron, settings, "m.a", "neuron", given=["dt"])
-    assert str(caught.value) == message
 
 
 def test_a_factory_without_settings_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"^m: unknown setting 'a'; nothing takes no settings\.$"):
+    with assert_raises(UnknownSettingError, "m.a"):
         check_settings(nothing, {"a": 1}, "m", "nothing")
 
 
 def test_open_ended_factories_take_any_name_but_check_the_known() -> None:
     check_settings(anything, {"other": object()}, "m", "anything")
-    with pytest.raises(ConfigError, match=r"^m\.size: expected a whole number"):
+    with assert_raises(ConfigError, "m.size", "expected"):
         check_settings(anything, {"size": "x", "other": 1}, "m", "anything")
 
 
 def test_open_ended_factories_refuse_what_looks_like_a_slip() -> None:
-    with pytest.raises(ConfigError, match=r"^m: unknown setting 'sise'; .* Did you mean 'size'\?$"):
+    with assert_raises(UnknownSettingError, "m.sise", "size"):
         check_settings(anything, {"sise": 2}, "m", "anything")
 
 
 def test_a_long_list_is_left_out_where_the_meant_one_is_named() -> None:
     known = {f"setting_{c}": Setting(f"setting_{c}", int, "", 1) for c in "abcdefghijklmnopq"}
-    with pytest.raises(ConfigError, match=r"^m: unknown setting 'setting_'; x takes 17 others\. Did you mean"):
+    with assert_raises(UnknownSettingError, "m.setting_", 17):
         check_known(known, {"setting_": 2}, "m", "x")
-    with pytest.raises(ConfigError, match=r"^m: unknown setting 'zzz'; x takes setting_a, setting_b, .*setting_q\.$"):
+    with assert_raises(UnknownSettingError, "m.zzz", "setting_a", "setting_b", "setting_q"):
         check_known(known, {"zzz": 2}, "m", "x")
 
 
 def test_settings_of_the_experiment_itself_have_no_place_before_them() -> None:
-    with pytest.raises(ConfigError, match=r"^size: expected a whole number, got 'x'$"):
+    with assert_raises(ConfigError, "size", "x"):
         check_settings(anything, {"size": "x"}, "config", "the experiment")
 
 

@@ -17,6 +17,8 @@ from snnlab.cli import let_openmp_sleep
 from snnlab.compat import openmp
 from snnlab.threads import ALONE, PIECES, openmp_spin_count, share
 
+from .refusals import assert_raises
+
 
 @pytest.fixture(params=["torch's threads", "threads of our own"], autouse=True)
 def _either_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -51,7 +53,7 @@ def test_an_error_in_any_thread_is_raised(wrong: int) -> None:
         if wrong in range(first, last):
             raise ValueError(f"task {wrong}")
 
-    with pytest.raises(ValueError, match=f"task {wrong}"):
+    with assert_raises(ValueError, "task", wrong):
         share(run, 2, ALONE)
 
 

@@ -25,20 +25,25 @@ def page(report: dict[str, Any]) -> str:
     Args:
         report: `about`: see `surroundings.about`; `tests`: outcome by the id of each test that was collected;
             `bench`: by the name of a library's kernels the `bench_step.json` of a run with snnlab beside it; `notes`:
-            what was left out, and why; `minutes`: how long it took.
+            what was left out, and why; `minutes`: how long it took; `rehearsal`: whether it was one, on a CPU.
     """
     about, tests = report["about"], report["tests"]
     git = about.get("git") or {}
     commit = f"{git.get('commit', 'unknown')}{' with changes' if git.get('dirty') else ''}"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
-    verdicts = [tests_verdict(tests), speed_verdict(report["bench"])]
+    verdicts = [
+        f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.words}"
+        for verdict in (tests_verdict(tests), speed_verdict(report["bench"]))
+    ]
+    if report.get("rehearsal"):
+        verdicts = ["- **No verdict**: a rehearsal of the script on a CPU; nothing here was run on a GPU."]
     return "\n".join(
         [
             "# snnlab on a GPU",
             "",
             f"{about['machine']}, {about['date']}, commit {commit}, {report['minutes']:.0f} minutes. {versions}.",
             "",
-            *(f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.words}" for verdict in verdicts),
+            *verdicts,
             *(f"- {note}" for note in report["notes"]),
             "",
             "## Every neuron: Triton against the plain loop, on the device",
@@ -75,9 +80,8 @@ def speed_verdict(bench: dict[str, Any]) -> Verdict:
     if not ratios:
         return Verdict(False, "a training step: no library was timed")
     least, where = min(ratios)
-    return Verdict(
-        least >= 1.0, f"a training step: the least that a library takes is {least:.2f} of snnlab's ({where})"
-    )
+    words = f"the least that a library takes is {least:.2f} of snnlab's ({where}); runs of the bench: {len(bench)}"
+    return Verdict(least >= 1.0, f"a training step: {words}")
 
 
 def cases(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from snnlab import cli
+from snnlab import cli, console
+from snnlab.errors import SnnlabError
 
 # A run of seconds: two small batches of a small network, one epoch.
 FAST = (
@@ -24,9 +25,12 @@ FAST = (
 
 
 class Outcome(NamedTuple):
+    """What came of a command; `error` is the mistake that stands in `err`, the last of several."""
+
     status: int
     out: str
     err: str
+    error: SnnlabError | None = None
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +46,31 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def errors_said(monkeypatch: pytest.MonkeyPatch) -> list[SnnlabError]:
+    """Return a list that each mistake which a command tells of is put into."""
+    said: list[SnnlabError] = []
+    say = console.say_error
+
+    def say_error(error: SnnlabError) -> None:
+        said.append(error)
+        say(error)
+
+    monkeypatch.setattr(console, "say_error", say_error)
+    return said
+
+
 @pytest.fixture
 def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs the command line in this process."""
 
+    said = errors_said(monkeypatch)
+
     def call(*arguments: str) -> Outcome:
+        said.clear()
         monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
         capfd.readouterr()
         status = cli.main()
         captured = capfd.readouterr()
-        return Outcome(status, captured.out, captured.err)
+        return Outcome(status, captured.out, captured.err, said[-1] if said else None)
 
     return call

@@ -18,6 +18,8 @@ from snnlab.events.frames import EventBatch
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.training.losses import CrossEntropy, OverTime
 
+from ..refusals import assert_raises
+
 STEPS = 12
 
 
@@ -135,24 +137,24 @@ def test_a_piece_of_steps_without_an_end_of_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "changed", "message"),
+    ("text", "changed", "told"),
     [
-        ("7", {}, "whole number of steps, and dt is 5 ms, got 7 ms; near is 5"),
-        ("0", {}, "whole number of steps"),
-        ("-5", {}, "whole number of steps"),
-        ("1/0", {}, "needs a length in ms, got 1/0"),
-        ("nan", {}, "needs a length in ms, got nan"),
-        ("5", {"dt": None, "num_bins": 4, "bin_by": "count"}, "bin_by: count have no length"),
+        ("7", {}, ("predict", 5, 7)),
+        ("0", {}, ("predict", "steps")),
+        ("-5", {}, ("predict", "steps")),
+        ("1/0", {}, ("predict", 1, 0)),
+        ("nan", {}, ("predict", "length")),
+        ("5", {"dt": None, "num_bins": 4, "bin_by": "count"}, ("predict", "length")),
     ],
 )
-def test_another_piece_is_refused(text: str, changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_another_piece_is_refused(text: str, changed: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         steps_of_piece(text, _settings(**changed))
 
 
 def test_a_recording_of_another_sensor_is_named() -> None:
     events = _events()
-    with pytest.raises(DataError, match=r"a\.npy: is of another sensor: y spans 0\.\.2, and .* 4 x 2 pixels"):
+    with assert_raises(DataError, "a.npy", 0, 4, 2):
         require_sensor(events, _settings(sensor_size=[4, 2, 2]), Path("a.npy"))
-    with pytest.raises(DataError, match="not sorted"):
+    with assert_raises(DataError, "a.npy", "sorted"):
         require_sensor(events._replace(t=events.t[::-1]), _settings(), Path("a.npy"))

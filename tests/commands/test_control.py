@@ -46,7 +46,7 @@ def test_a_control_is_recorded_told_and_evaluated_as_it_was_tested(workplace: Pa
     assert "control: shuffled_time" in (folder / "config.yaml").read_text()
     page = json.loads((folder / "result.json").read_text())
     assert page["control"] == "shuffled_time"
-    assert "control: shuffled_time: events of a recording have each other's times" in done.err
+    assert "control: shuffled_time:" in done.err
     losses = []
     for more in ((), ("control=null",)):
         done = snnlab("evaluate", str(folder), *more)
@@ -67,25 +67,6 @@ def test_a_run_from_before_controls_is_none(workplace: Path, snnlab: Snnlab, dig
     assert load(result.folder).experiment.control is None
     assert snnlab("report", str(result.folder)).status == 0
     assert snnlab("evaluate", str(result.folder)).status == 0
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["control=shuffle"], "control: expected one of shuffled_labels, permuted_test_labels, shuffled_time"),
-        (
-            ["control=counts_only", "data.frames=time_surface"],
-            "control: counts_only spreads counts of events, and data.frames looks at their times",
-        ),
-    ],
-)
-def test_a_mistake_is_named_and_leaves_nothing(
-    workplace: Path, snnlab: Snnlab, digits_store: str, overrides: list[str], words: str
-):
-    done = snnlab("train", *FAST, digits_store, *overrides)
-    assert done.status == 2
-    assert done.err.splitlines()[0].startswith(f"snnlab: {words}"), done.err
-    assert not list(workplace.glob("outputs/*/*"))
 
 
 def test_a_data_set_is_looked_through_for_copies(workplace: Path, digits_store: str):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ..refusals import assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -66,7 +67,7 @@ def test_the_file_is_named_and_what_to_do(snnlab: Snnlab, search: Path, name: st
     harm(search / name)
     done = snnlab("report", str(search))
     assert (done.status, done.out) == (2, "")
-    assert f"{search / name}: cannot be read (" in done.err
+    assert_tells(done.error, search / name, "read")
     cure = "snnlab runs list" if name == "sweep.yaml" else f"snnlab sweep resume={search}"
     assert cure in done.err
     assert len(done.err.splitlines()) == 1
@@ -80,4 +81,4 @@ def test_a_description_without_one_of_its_parts_is_named(snnlab: Snnlab, search:
     for command in (("report", str(search)), ("sweep", f"resume={search}")):
         done = snnlab(*command)
         assert done.status == 2
-        assert f"{path}: cannot be read ({part} is not" in done.err
+        assert_tells(done.error, "outputs/digits/1_sweep/sweep.yaml", "read", path, part)

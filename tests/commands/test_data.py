@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from snnlab.data import fetching
 from snnlab.errors import DataError
 
+from ..refusals import assert_tells
 from . import killing
 from .conftest import Outcome
 
@@ -73,7 +74,7 @@ def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Pa
         os.utime(workplace / "mine" / "up" / "0.npy", (number, number))
         done = snnlab("data", "prepare", *mine)
         assert done.status == 0
-        assert ("earlier packed copies of these recordings" in done.err) == (number > 0)
+        assert ("earlier" in done.err) == (number > 0)
     assert len(packed_folders(workplace / "stores")) == 4
     first, *earlier = snnlab("data", "where", *mine).out.splitlines()[1:]
     assert first.startswith("4 recordings, 200 events")
@@ -113,10 +114,9 @@ def test_a_training_says_of_a_damaged_copy_that_it_is_that(key: str, workplace: 
     for more in ([], ["data.hot_pixels_hz=100"]):
         done = snnlab("train", *mine, *small, *more, f"output_dir={workplace / 'runs'}")
         assert done.status == 2
-        assert "the packed copy is damaged" in done.err
-        assert f"{column.parent}" in done.err
+        assert_tells(done.error, column.parent, "damaged")
         assert "data.sensor_size" not in done.err
-    assert "the packed copy is damaged" in snnlab("data", "inspect", *mine).err
+    assert_tells(snnlab("data", "inspect", *mine).error, column.parent, "damaged")
 
 
 def test_what_cannot_be_fetched_leaves_no_folder_behind(
@@ -131,9 +131,7 @@ def test_what_cannot_be_fetched_leaves_no_folder_behind(
     for root in ("nowhere/deep", "there"):
         done = snnlab("data", "inspect", "data=shd", f"data.root={root}")
         assert done.status == 2
-        assert "no network" in done.err
-        assert "fetching https://" in done.err
-        assert f"{Path(root) / 'SHD'}; data.download=false fetches nothing" in done.err
+        assert_tells(done.error, "data.root", "network", "fetching", "data.download=false", Path(root) / "SHD")
     assert [path.name for path in workplace.rglob("*")] == ["there"]
 
 
@@ -145,7 +143,7 @@ def test_a_damaged_copy_is_found(patterns: list[str], workplace: Path, snnlab: S
     column.write_bytes(content)
     done = snnlab("data", "verify", *patterns)
     assert done.status == 2
-    assert "the checksum of t is wrong" in done.err
+    assert_tells(done.error, column.parent, "checksum")
 
 
 def test_it_counts_and_draws(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
@@ -169,21 +167,8 @@ def test_a_picture_is_put_where_it_is_wanted(patterns: list[str], workplace: Pat
     assert snnlab("data", "inspect", *patterns, "--figure", "mine.png").out.endswith("mine.png\n")
     assert imread(workplace / "mine.png").size
     done = snnlab("data", "inspect", *patterns, "--figure", "mine.txt")
-    assert (done.status, done.err) == (2, "snnlab: --figure: mine.txt should end with .png\n")
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (["inspekt"], "data: there is no action inspekt. Did you mean 'inspect'?"),
-        (["clean", "--figure", "a.png"], "data clean: there is no option --figure."),
-        (["inspect", "data=nmist"], "nmnist"),
-    ],
-)
-def test_mistakes_are_named(call: list[str], words: str, workplace: Path, snnlab: Snnlab) -> None:
-    done = snnlab("data", *call)
     assert done.status == 2
-    assert words in done.err
+    assert_tells(done.error, "--figure", "mine.txt")
 
 
 def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(workplace: Path, snnlab: Snnlab) -> None:

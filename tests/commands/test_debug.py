@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from snnlab import train
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises, assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -55,9 +57,9 @@ def test_a_debug_file_goes_before_the_experiment_and_the_command_line_before_it(
 def test_overfit_learns_one_batch_by_heart_and_says_so(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", "debug=overfit", *SMALL, digits_store)
     folder, result = result_of(done)
-    assert "8 recordings to train, 8 to validate, 0 to test" in done.err
-    assert "training: 20 epochs, 20 batches each" in done.err  # before the first epoch's line, which takes long
-    assert "overfit: the whole batch is right after " in done.err
+    assert re.search(r"\b8 .* 8 .* 0 ", done.err)
+    assert re.search(r"^training: 20 .* 20 ", done.err, re.MULTILINE)  # before the first epoch's line, which takes long
+    assert re.search(r"^overfit: .*whole.* \d+ ", done.err, re.MULTILINE)
     split = json.loads((folder / "split.json").read_text())
     assert split["train"] == split["val"]
     assert split["test"] == []
@@ -73,7 +75,7 @@ def test_overfit_says_so_when_the_network_cannot(workplace: Path, snnlab: Snnlab
     deaf = ("neuron.v_threshold=1000", "trainer.max_epochs=2")
     done = snnlab("train", "debug=overfit", *SMALL, digits_store, *deaf)
     _, result = result_of(done)
-    assert "of the batch is right after 40 steps, not all" in done.err
+    assert re.search(r"^overfit: .* 40 ", done.err, re.MULTILINE)
     assert result["selection"]["epochs"] == 2
 
 
@@ -113,11 +115,11 @@ def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: S
 
 
 def test_shapes_from_python_and_a_misspelt_mode_are_refused(workplace: Path, snnlab: Snnlab):
-    with pytest.raises(ConfigError, match=r"^mode: shapes trains nothing"):
+    with assert_raises(ConfigError, "mode", "shapes"):
         train("debug=shapes")
     done = snnlab("train", "mode=profil")
     assert done.status == 2
-    assert "mode: expected one of train, overfit, profile, shapes, got 'profil'" in done.err
+    assert_tells(done.error, "mode", "profil")
     done = snnlab("train", "debug=fats")
     assert done.status == 2
-    assert "debug=fats: there is no such file in this group. Did you mean 'fast'?" in done.err
+    assert_tells(done.error, "debug=fats", "fast")

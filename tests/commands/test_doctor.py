@@ -13,6 +13,7 @@ import pytest
 from snnlab import train
 from snnlab.commands.patient import merged
 
+from ..refusals import assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -236,8 +237,8 @@ def test_a_proposal_takes_the_place_of_what_says_the_same_in_other_words(
 def test_a_mistake_exits_with_2_and_is_named(workplace: Path, snnlab: Snnlab):
     done = snnlab("doctor", "neuron.taumem=3")
     assert done.status == 2
-    assert "unknown setting 'taumem'" in done.err
+    assert_tells(done.error, "neuron.taumem")
     done = snnlab("doctor", "nowhere")
     assert done.status == 2
-    assert "nowhere: is no run's folder" in done.err
+    assert_tells(done.error, "nowhere", "folder")
     assert snnlab("doctor", "--help").out.startswith("usage: snnlab doctor")

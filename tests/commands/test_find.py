@@ -76,22 +76,3 @@ def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: 
     assert len(seen) == 11
     assert {rates[-1] for rates in seen} == {0.5}
     assert [rates[0] for rates in seen] == pytest.approx([1e-4 * 10 ** (step / 5) for step in range(11)])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "find: what? snnlab find lr, or snnlab find batch_size"),
-        (["batchsize"], "find: 'batchsize' is nothing that it finds. Did you mean 'batch_size'?"),
-        (["lr", "--from=1"], "find lr: --from must be above 0 and below --to, got 1 and 1"),
-        (["lr", "--steps=3"], "find: --steps must be 10 or more, got 3"),
-        (["lr", "--steps=ten"], "find: --steps: expected a number, got 'ten'"),
-        (["batch_size", "--to=0"], "find batch_size: --to must be 1 or more, got 0"),
-        (["batch_size", "--from=2"], "find batch_size: there is no option --from"),
-    ],
-)
-def test_mistakes_are_said(snnlab: Callable[..., Outcome], workplace: Path, arguments: list[str], words: str):
-    done = snnlab("find", *arguments)
-    assert done.status == 2
-    assert done.err.splitlines()[-1].startswith(f"snnlab: {words}")
-    assert not any(workplace.iterdir())

@@ -16,6 +16,7 @@ import pytest
 from snnlab import train
 from snnlab.errors import Interrupted
 
+from ..refusals import assert_raises
 from . import killing
 from .conftest import FAST
 
@@ -119,7 +120,7 @@ def test_from_python_it_is_a_keyboard_interrupt_and_ctrl_c_works_afterwards(
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(SpikingModule, "training_step", ctrl_c)
-    with pytest.raises(Interrupted, match="no epoch was over") as caught:
+    with assert_raises(Interrupted, "epoch") as caught:
         train(*FAST, digits_store, "logger=none")
     assert isinstance(caught.value, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGINT) is before

@@ -105,27 +105,6 @@ def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
     assert snnlab("list", "--config-dir=mine", "models", "net").out.splitlines()[0].endswith("mine/model/net.yaml")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["layer"], "list: there is no kind 'layer'. Did you mean 'layers'?"),
-        (["zebras"], "list: there is no kind 'zebras'. Known: layers, neurons, "),
-        (["layers", "con2d"], "list: there is no layer 'con2d'. Did you mean 'conv2d'?"),
-        (["models", "conv_lfi"], "list: there is no file among the models 'conv_lfi'. Did you mean 'conv_lif'?"),
-        (["layers", "conv2d", "more"], "list: takes a kind and a name, got layers, conv2d, more"),
-        (["--all"], "list: there is no option --all. It takes --config-dir."),
-        (["models", "--config-dir", "nowhere"], "--config-dir: there is no folder"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_gets_one_line(workplace: Path, snnlab: Snnlab, arguments: list[str], message: str):
-    done = snnlab("list", *arguments)
-    assert done.status == 2
-    assert done.err.startswith(f"snnlab: {message}")
-    assert len(done.err.splitlines()) == 1
-    assert not done.out
-
-
 def test_a_reader_who_has_seen_enough_ends_it_quietly():
     code = "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab import cli; sys.exit(cli.main())"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -178,9 +157,3 @@ def test_kinds_of_types_and_kinds_of_files_are_told_apart(snnlab: Snnlab):
     place = {line.split()[0]: number for number, line in enumerate(lines) if line.startswith("  ")}
     assert types < place["losses"] < files < place["loss"]
     assert types < place["datasets"] < files < place["data"]
-
-
-def test_a_word_that_several_names_begin_with_leads_to_all_of_them(snnlab: Snnlab):
-    done = snnlab("list", "layers", "conv")
-    assert done.status == 2
-    assert all(f"'{name}'" in done.err for name in ("conv1d", "conv2d", "conv3d"))

@@ -15,6 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from snnlab import load, train
 from snnlab.record.run_folder import Result
 
+from ..refusals import assert_tells
 from .conftest import FAST, Outcome
 
 SHORT = (*FAST, "pictures=null", "monitors.every_steps=1", "trainer.log_every_n_steps=1")
@@ -108,8 +109,7 @@ def test_a_package_that_is_missing_is_named(
     monkeypatch.setitem(sys.modules, name, None)
     done = snnlab("train", *SHORT, digits_store, f"logger={name}")
     assert done.status == 2
-    wanted = f"logger.{name}: the package {name} is missing; pip install 'snnlab-train[{name}]'"
-    assert wanted in done.err
+    assert_tells(done.error, f"logger.{name}", name, f"snnlab-train[{name}]")
     assert not (workplace / "outputs").exists()
 
 

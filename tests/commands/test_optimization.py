@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from snnlab import load, train
@@ -77,32 +76,3 @@ def test_a_last_fit_trains_on_all_and_says_so(workplace: Path, digits_store: str
     assert splits[1]["train"] == sorted(splits[0]["train"] + splits[0]["val"])
     assert splits[1]["test"] == splits[0]["test"]
     assert np.isin("test/accuracy", list(last.metrics))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["freeze=[fc9]"], "freeze: nothing is called 'fc9', or of that kind. Did you mean 'fc1'?"),
-        (["freeze=['*']"], "freeze: nothing is left to train"),
-        (["tbptt_steps=0"], "tbptt_steps: must be >= 1"),
-        (
-            ["tbptt_steps=2", "+model.layers.norm={type: batch_norm, per_step: true, after: fc1}"],
-            "tbptt_steps: a batch_norm with per_step needs all steps at once",
-        ),
-        (["average={type: mean}"], "average.type: there is no average 'mean'"),
-        (["average={type: ema, decay: 2.0}"], "average.decay: must be > 0 and < 1, got 2.0"),
-        (["surrogate_annealing={start: 2.0}"], "surrogate_annealing: surrogate_annealing needs epochs"),
-        (["surrogate_annealing={start: 0.0, epochs: 2}"], "surrogate_annealing.start: must be > 0"),
-        (["fit_on=everything"], "fit_on: expected one of train, train_and_val"),
-        (["fit_on=train_and_val", "callbacks=early_stopping"], "callbacks.early_stopping.monitor: waits for val/loss"),
-        (["fit_on=train_and_val", "scheduler=plateau"], "scheduler.monitor: waits for val/loss"),
-        (["optimizer.groups.thresholds={lr: 1.0}"], "optimizer.groups.thresholds: nothing is called 'thresholds'"),
-    ],
-)
-def test_a_mistake_is_named_and_leaves_nothing(
-    workplace: Path, snnlab: Snnlab, digits_store: str, overrides: list[str], words: str
-):
-    done = snnlab("train", *FAST, digits_store, *overrides)
-    assert done.status == 2
-    assert done.err.splitlines()[0].startswith(f"snnlab: {words}"), done.err
-    assert not list(workplace.glob("outputs/*/*"))

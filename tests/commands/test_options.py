@@ -5,6 +5,8 @@ import pytest
 from snnlab.commands.options import split_options
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises
+
 
 def test_options_stand_anywhere_in_both_spellings() -> None:
     options, others = split_options("show", ["a=1", "--figure", "x.png", "~b", "--config-dir=mine"], OPTIONS)
@@ -13,18 +15,17 @@ def test_options_stand_anywhere_in_both_spellings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "told"),
     [
-        (["--figur", "x"], "show: there is no option --figur. Did you mean '--figure'?"),
-        (["-m"], "show: there is no option -m. It takes --figure, --config-dir, --wide."),
-        (["--wid"], "show: there is no option --wid. Did you mean '--wide'?"),
-        (["--figure"], "show: --figure needs a value behind it"),
+        (["--figur", "x"], ("show", "--figur", "--figure")),
+        (["-m"], ("show", "-m", "--figure", "--config-dir", "--wide")),
+        (["--wid"], ("show", "--wid", "--wide")),
+        (["--figure"], ("show", "--figure")),
     ],
 )
-def test_a_wrong_option_is_named(arguments: list[str], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_a_wrong_option_is_named(arguments: list[str], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         split_options("show", arguments, OPTIONS, ["--wide"])
-    assert str(caught.value) == message
 
 
 OPTIONS = ("--figure", "--config-dir")

@@ -8,6 +8,8 @@ from snnlab.commands.processes.outside import outside, team_of
 from snnlab.errors import ConfigError
 from snnlab.training.processes.ranks import Team
 
+from ..refusals import assert_raises
+
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 SLURM = {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "2", "SLURM_LOCALID": "0"}
 
@@ -39,10 +41,10 @@ def test_the_tasks_of_slurm_are_one_training_where_the_command_says_so(environme
     assert outside(["trainer=slurm"]) == Team(2, 4, 0, 2, by="srun")
     assert outside(["trainer=cpu"]) is None
     assert team_of(1) is None
-    with pytest.raises(ConfigError, match="only where the command says trainer=slurm"):
+    with assert_raises(ConfigError, "trainer", "trainer=slurm"):
         team_of(4)
 
 
 def test_slurm_without_srun_is_refused(environment: pytest.MonkeyPatch):
-    with pytest.raises(ConfigError, match="on one machine use trainer=ddp"):
+    with assert_raises(ConfigError, "trainer", "trainer=ddp"):
         outside(["trainer=slurm"])

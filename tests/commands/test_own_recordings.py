@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ..refusals import assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -108,11 +109,11 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
     for changes in (["data.split_seed=1"], ["data.val_fraction=0.5"], ["data.folds=3", "data.fold=1"]):
         done = snnlab("evaluate", str(run.folder), "--split", "val", *changes)
         assert done.status == 2
-        assert "was trained on" in done.err
+        assert_tells(done.error, "evaluate", "trained")
     # Another person for testing: other parts, of which the same events are another store.
     done = snnlab("evaluate", str(run.folder), "data.labels=user1.csv")
     assert done.status == 2
-    assert "was trained on 4 of these 4 test recordings" in done.err
+    assert_tells(done.error, "evaluate", 4)
     assert snnlab("evaluate", str(run.folder), "--split", "train", "data.split_seed=1").status == 0
     # Recordings that it has not seen may be anything.
     path = tmp_path / "split.csv"
@@ -128,7 +129,7 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
 def test_a_threshold_is_not_chosen_on_what_was_trained_on(run: Any, snnlab: Snnlab) -> None:
     done = snnlab("evaluate", str(run.folder), "--accuracy", "0.1", "data.split_seed=1")
     assert done.status == 2
-    assert "val recordings: this is another split" in done.err
+    assert_tells(done.error, "evaluate", "split")
 
 
 def test_a_run_does_not_begin_with_weights_that_have_seen_its_test_recordings(
@@ -140,8 +141,7 @@ def test_a_run_does_not_begin_with_weights_that_have_seen_its_test_recordings(
     other = [*again, "data.labels=user1.csv"]
     done = snnlab("train", *other)
     assert done.status == 2
-    assert "of 4 test recordings" in done.err
-    assert f"data.split_file={run.folder}" in done.err
+    assert_tells(done.error, "init_from", "of", 4, "data.split_file", run.folder)
     assert not (tmp_path / "runs").exists()
     # The same split, or that run's own, is no leak.
     same = train(*again, "data.val_fraction=0.2")
@@ -193,7 +193,7 @@ def test_times_in_another_unit_are_noticed(
     given += [f"data.store_dir={store_dir}", f"output_dir={workplace / 'runs'}"]
     done = snnlab("train", *given)
     assert done.status == 2
-    assert f"if files have times in {unit}, set data.time_unit={unit}" in done.err
+    assert_tells(done.error, "data.time_unit", "files", unit, unit)
     assert not (workplace / "runs").exists()
     assert f"set data.time_unit={unit}" in snnlab("data", "inspect", *given).out
     assert snnlab("train", *given, f"data.time_unit={unit}", "test=false").status == 0
@@ -245,7 +245,7 @@ def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
     given = [*people, "data.split_file=split.csv", f"output_dir={workplace / 'runs'}"]
     done = snnlab("train", *given)
     assert done.status == 2
-    assert "p0_left_0.npy is in train and val both (of 5 such groups" in done.err
+    assert_tells(done.error, "data.split_file", "p0_left_0.npy", 5)
     done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
     assert done.status == 0, done.err
     assert "warning: groups of recordings that are in two of training, validation and test: 5" in done.out
@@ -257,7 +257,7 @@ def test_fewer_recordings_than_processes_are_told_of_before_the_training(
     several = [*people, "trainer=ddp", "trainer.devices=5", f"output_dir={workplace / 'runs'}", "data.val_fraction=0.2"]
     done = snnlab("train", *several)
     assert done.status == 2
-    assert "trainer.devices: 4 validation recordings cannot be divided among 5 processes" in done.err
+    assert_tells(done.error, "trainer.devices", 4, 5)
     assert not (workplace / "runs").exists()
 
 

@@ -17,6 +17,7 @@ from snnlab import load, train
 from snnlab.data.settings import build_dataset
 from snnlab.record.anytime import Clock
 
+from ..refusals import assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -165,7 +166,7 @@ def test_an_answer_may_come_as_soon_as_it_is_probable(
     assert len({row["until_ms"] for row in early}) > 1
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
-    assert "--until needs a probability" in snnlab("predict", str(run), files[0], "--until", "2").err
+    assert_tells(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
     monkeypatch.setattr("snnlab.commands.early.clock_of", lambda settings: Clock(settings.step_ms, 5.0))
     later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # of frames that wait for what comes then
     assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in early]
@@ -192,34 +193,31 @@ def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnla
     (mine / "left" / "new.npy").write_bytes(file.read_bytes())
     done = snnlab("predict", str(hot_run), str(file))
     assert (done.status, done.out) == (2, "")
-    assert "left hot pixels out (data.hot_pixels_hz), which its training recordings tell, and these are" in done.err
+    assert_tells(done.error, "", "data.hot_pixels_hz")
     mine.rename(mine.with_name("gone"))
     done = snnlab("predict", str(hot_run), str(mine.with_name("gone") / "left" / file.name))
     assert (done.status, done.out) == (2, "")
-    assert "which its training recordings tell, and these are not here: " in done.err
+    assert_tells(done.error, "", "recordings")
     assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "told"),
     [
-        ([], "name a run's folder"),
-        (["none.npy"], "there is no file none.npy"),
-        (["FILE", "--format", "xml"], "--format must be one of csv, jsonl, got xml"),
-        (["FILE", "--time-unit", "min"], "time_unit: expected one of"),
-        (["FILE", "--checkpoint", "first"], "--checkpoint must be best or last"),
-        (
-            ["FILE", "--pieces", "30"],
-            "--pieces must be a whole number of steps, and dt is 20 ms, got 30 ms; near is 40",
-        ),
-        (["FILE", "--pieces", "soon"], "--pieces needs a length in ms, got soon"),
-        (["FILE", "--colums", "x"], "Did you mean '--columns'"),
-        (["/dev/null"], "/dev/null: files of events end in .npy, .npz, .csv"),
-        (["PICKLED"], "pickled.npy: cannot be read (it holds no array of numbers)"),
-        (["BAD"], "is of another sensor: x spans 0..99, and this run's sensor has 16 x 8 pixels"),
+        ([], ("predict", "folder")),
+        (["none.npy"], ("predict", "none.npy")),
+        (["FILE", "--format", "xml"], ("predict", "--format", "csv, jsonl", "xml")),
+        (["FILE", "--time-unit", "min"], ("predict", "time_unit", "min")),
+        (["FILE", "--checkpoint", "first"], ("predict", "--checkpoint", "first")),
+        (["FILE", "--pieces", "30"], ("predict", "--pieces", 20, 30, 40)),
+        (["FILE", "--pieces", "soon"], ("predict", "--pieces", "soon")),
+        (["FILE", "--colums", "x"], ("predict", "--colums", "--columns")),
+        (["/dev/null"], ("/dev/null", ".npy, .npz, .csv")),
+        (["PICKLED"], ("pickled.npy", "array")),
+        (["BAD"], ("bad.npy", "x", "0..99", "16 x 8")),
     ],
 )
-def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], told: tuple) -> None:
     source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
     np.save(tmp_path / "bad.npy", np.array([[0, 0, 0, 1], [99, 0, 1, 1]]))
     (tmp_path / "pickled.npy").write_text("hello")
@@ -227,7 +225,7 @@ def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments
     done = snnlab("predict", str(run), *(places.get(word, word) for word in arguments))
     assert done.status == 2
     assert not done.out  # no head of a table without rows
-    assert message in done.err
+    assert_tells(done.error, *told)
     assert "Traceback" not in done.err
 
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 import snnlab
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError, DataError, UnknownSettingError
 from snnlab.events import Events
 from snnlab.record.run_folder import Result
 
+from ..refusals import assert_raises
 from .conftest import FAST
 
 
@@ -73,9 +74,9 @@ def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: py
 
 
 def test_a_mistake_in_a_value_is_named_as_on_the_command_line():
-    with pytest.raises(ConfigError, match=r"unknown setting 'taumem'.*Did you mean 'tau_mem'"):
+    with assert_raises(UnknownSettingError, "neuron.taumem", "tau_mem"):
         snnlab.train(neuron={"taumem": 5})
-    with pytest.raises(TypeError, match="takes overrides"):
+    with assert_raises(TypeError, "overrides"):
         snnlab.train(["model=mlp_lif"])  # type: ignore[arg-type]
 
 
@@ -141,9 +142,9 @@ def test_batches_are_those_of_the_evaluation(run: Any):
 
 
 def test_a_part_or_a_place_that_is_not_there_is_named(run: Any):
-    with pytest.raises(ConfigError, match=r"no part tset.*Did you mean 'test'"):
+    with assert_raises(ConfigError, "", "test"):
         run.batch("tset")
-    with pytest.raises(IndexError, match=f"test has {run.data.split.test.size} recordings"):
+    with assert_raises(IndexError, "recordings", run.data.split.test.size):
         run.batch("test", 99)
 
 
@@ -183,9 +184,9 @@ def test_predictions_are_those_of_the_run_whatever_the_events_come_as(run: Any):
 
 
 def test_what_are_no_events_of_the_sensor_is_refused(run: Any):
-    with pytest.raises(TypeError, match="expected a file, an array"):
+    with assert_raises(TypeError, "array"):
         run.predict(3)
-    with pytest.raises(DataError, match=r"events: is of another sensor: x spans 0\.\.99"):
+    with assert_raises(DataError, "events", 0):
         run.predict(np.array([[0, 0, 0, 1], [99, 0, 1, 1]]))
 
 
@@ -194,7 +195,7 @@ def test_an_evaluation_gives_what_the_run_recorded(run: Any, tmp_path: Path):
     assert found["metrics"]["test/accuracy"] == run.metrics["test/accuracy"]
     assert json.loads((tmp_path / "out" / "result.json").read_text())["metrics"] == found["metrics"]
     assert found["folder"] == tmp_path / "out"
-    with pytest.raises(ConfigError, match="is a run's folder"):
+    with assert_raises(ConfigError, "evaluate", "folder"):
         run.evaluate(out=run.folder)
 
 
@@ -206,5 +207,5 @@ def test_every_figure_that_is_named_is_drawn_and_can_be_written(run: Any, tmp_pa
         assert figure._repr_png_().startswith(b"\x89PNG")
     run.figure("confusion", "val").savefig(tmp_path / "confusion.pdf")
     assert (tmp_path / "confusion.pdf").read_bytes().startswith(b"%PDF")
-    with pytest.raises(ConfigError, match=r"no confuson .*Did you mean 'confusion'"):
+    with assert_raises(ConfigError, "figure", "confusion"):
         run.figure("confuson")

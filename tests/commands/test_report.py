@@ -79,20 +79,6 @@ def test_runs_are_shown_with_the_settings_in_which_they_differ(snnlab: Snnlab, r
     assert "3 runs, 3 completed" in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("nowhere",), "report: there is no folder nowhere"),
-        ((".",), "report: there is no run below ."),
-        (("a", "b"), "one folder"),
-    ],
-)
-def test_mistakes(snnlab: Snnlab, workplace: Path, arguments: tuple[str, ...], words: str):
-    done = snnlab("report", *arguments)
-    assert done.status == 2
-    assert words in done.err
-
-
 @in_a_browser
 def test_a_browser_complains_of_nothing_and_shows_every_picture(snnlab: Snnlab, runs: Path):
     (run,) = runs.glob("lr0.1/*")

@@ -16,6 +16,7 @@ from snnlab.kernels import function
 from snnlab.record.repeating import surroundings
 from snnlab.record.run_reading import read_run
 
+from ..refusals import assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -91,17 +92,17 @@ def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "told"),
     [
-        (["RUN", "data.num_bins=8"], "a run is repeated as it was"),
-        (["RUN", "another"], "takes a run's folder, perhaps --env, and overrides"),
-        (["nowhere"], "is no run's folder"),
-        (["RUN"], "is interrupted; only a completed run can be repeated"),
+        (["RUN", "data.num_bins=8"], ("data.num_bins=8", "data.root")),
+        (["RUN", "another"], ("reproduce", "--env", "another")),
+        (["RUN"], (None, "interrupted")),
     ],
 )
-def test_what_cannot_be_repeated_is_refused(run: Path, snnlab: Snnlab, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_repeated_is_refused(run: Path, snnlab: Snnlab, arguments: list[str], told: tuple) -> None:
     page = json.loads((run / "result.json").read_text()) | {"status": "interrupted"}
     (run / "result.json").write_text(json.dumps(page))
     done = snnlab("reproduce", *(str(run) if word == "RUN" else word for word in arguments))
     assert done.status == 2
-    assert message in done.err
+    place, *facts = told
+    assert_tells(done.error, place or run, *facts)

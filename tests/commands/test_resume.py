@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from snnlab.kernels import function
 from snnlab.record.lock import locked
 from snnlab.training.checkpoints import KEYS
 
+from ..refusals import assert_tells
 from . import killing
 from .conftest import FAST, Outcome
 
@@ -244,7 +246,7 @@ def test_a_complete_run_is_shown_again_at_once(snnlab: Callable[..., Outcome], w
     done = snnlab("train", f"resume={whole}", "trainer.max_epochs=3")
     assert done.status == 0
     assert done.out.splitlines()[-1] == str(whole)
-    assert "is complete; there is nothing to resume" in done.err
+    assert re.search(rf"^{whole} .*\bcomplete\b", done.err, re.MULTILINE)
     assert (whole / "result.json").stat().st_mtime_ns == before
 
 
@@ -261,7 +263,7 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     assert (run / "result_before_1.json").read_text() == (whole / "result.json").read_text()
     assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
     assert result(run)["selection"]["epochs"] == 5
-    assert "trained for 3 epochs and then resumed for 5" in snnlab("reproduce", str(run)).err
+    assert_tells(snnlab("reproduce", str(run)).error, run, 3, 5)
 
 
 def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digits_store: str):
@@ -299,28 +301,29 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("override", "told"),
     [
-        ("data.batch_size=16", "data.batch_size: a resumed run goes on with 8; only trainer.max_epochs,"),
-        ("optimizer.lr=1", "optimizer.lr: a resumed run goes on with"),
-        ("loss.over_time=max", "loss.over_time: "),
-        ("trainer.max_epochs=1", "trainer.max_epochs: the run has begun its epoch 2 already; set 2 or more"),
-        ("trainer.max_epochs=a", "trainer.max_epochs: expected a whole number"),
-        ("resume=elsewhere", "resume: name one run's folder"),
-        ("-m", "train resume=RUN: there is no option -m. It takes --config-dir"),
+        ("data.batch_size=16", ("data.batch_size", 8, "trainer.max_epochs")),
+        ("optimizer.lr=1", ("optimizer.lr", "resumed")),
+        ("loss.over_time=max", ("loss.over_time",)),
+        ("trainer.max_epochs=1", ("trainer.max_epochs", 2)),
+        ("trainer.max_epochs=a", ("trainer.max_epochs", "expected")),
+        ("resume=elsewhere", ("resume", "folder")),
+        ("-m", ("train resume=RUN", "-m", "--config-dir")),
     ],
 )
 def test_what_cannot_change_is_refused_by_name(
-    snnlab: Callable[..., Outcome], stopped: Path, override: str, words: str
+    snnlab: Callable[..., Outcome], stopped: Path, override: str, told: tuple
 ):
     done = snnlab("train", f"resume={stopped}", override)
     assert done.status == 2
-    assert done.err.startswith(f"snnlab: {words}")
+    assert_tells(done.error, *told)
 
 
 def test_a_word_that_is_nearly_resume_and_a_file_of_a_run_are_understood(snnlab: Callable[..., Outcome], stopped: Path):
     done = snnlab("train", f"resum={stopped}")
-    assert (done.status, done.err) == (2, "snnlab: there is no setting 'resum'. Did you mean 'resume'?\n")
+    assert done.status == 2
+    assert_tells(done.error, "", "resum", "resume")
     done = snnlab("train", f"resume={stopped / 'config.yaml'}")
     assert (done.status, done.out) == (2, "")
     assert f"is a file; name the run's folder, {stopped}" in done.err
@@ -340,7 +343,7 @@ def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnla
     before = {path: path.read_bytes() for path in copy.glob("*.json")}
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert done.err.splitlines()[-1].startswith(f"snnlab: {last}: holds what the callback StochasticWeightAveraging")
+    assert_tells(done.error, last, "StochasticWeightAveraging")
     assert {path: path.read_bytes() for path in copy.glob("*.json")} == before
 
 
@@ -386,22 +389,22 @@ def of_another_configuration(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"),
+    ("harm", "told"),
     [
-        (truncated, "is no checkpoint that can be read"),
-        (one_byte_changed, "is damaged"),
-        (of_another_program, "this version of snnlab cannot resume from it"),
-        (a_strangers, "it holds more than numbers and plain values, which is not loaded"),
-        (of_another_configuration, "is not the one that its checkpoint was made with"),
+        (truncated, ("copy/checkpoints/last.ckpt", "read")),
+        (one_byte_changed, ("copy/checkpoints/last.ckpt", "damaged")),
+        (of_another_program, ("copy/checkpoints/last.ckpt", "version")),
+        (a_strangers, ("copy/checkpoints/last.ckpt", "loaded")),
+        (of_another_configuration, ("copy", "made")),
     ],
 )
 def test_a_bad_checkpoint_is_refused(
-    snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], words: str
+    snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], told: tuple
 ):
     harm(copy / "checkpoints" / "last.ckpt")
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert words in done.err
+    assert_tells(done.error, *told)
     assert "Traceback" not in done.err
     assert not Path("harm").exists()
 
@@ -413,9 +416,7 @@ def test_other_recordings_are_refused(snnlab: Callable[..., Outcome], copy: Path
     torch.save(content, path)
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert done.err.splitlines()[-1].startswith(
-        "snnlab: data: the recordings are not those that the run was trained on"
-    )
+    assert_tells(done.error, "", "data")
 
 
 def hold(folder: Path, held: Any, ended: Any) -> None:
@@ -434,7 +435,7 @@ def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], s
     ended.set()
     other.join()
     assert done.status == 2
-    assert "another process trains in it at this moment" in done.err
+    assert_tells(done.error, stopped, "process")
 
 
 def test_a_run_whose_settings_were_searched_for_says_so_after_it_was_resumed(tmp_path: Path, digits_store: str):

@@ -108,35 +108,6 @@ def test_it_draws_a_picture(workplace: Path, snnlab: Snnlab, name: str):
     assert (workplace / name).read_bytes().startswith(starts[Path(name).suffix])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["neuron.tau_men=3"], ["neuron: unknown setting 'tau_men'", "Did you mean 'tau_mem'?"]),
-        (
-            ["model.layers.out.out_features=7"],
-            ["model.layers.readout: the network ends with shape [7]", "set its out_features to 10"],
-        ),
-        (["conv_lif"], ["conv_lif: not an override"]),
-        (["-m", "seed=1,2"], ["show: there is no option -m"]),
-        (["--figure"], ["show: --figure needs a value"]),
-        (["--figure", "net.jpeg"], ["--figure: net.jpeg should end with .png, .svg, .pdf"]),
-        (["--figure", "nowhere/net.png"], ["--figure: there is no folder nowhere"]),
-        (["--figure", "net.png", "neuron.tau_mem=-1"], ["tau_mem: must be > 0"]),
-        (["--config-dir", "nowhere"], ["--config-dir: there is no folder"]),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_a_mistake_gets_a_line_and_leaves_nothing(
-    workplace: Path, snnlab: Snnlab, arguments: list[str], words: list[str]
-):
-    done = snnlab("show", *arguments)
-    assert done.status == 2
-    assert len(done.err.strip().splitlines()) <= 2
-    assert all(word in done.err for word in words), done.err
-    assert not done.out
-    assert not list(workplace.iterdir())
-
-
 @pytest.mark.parametrize(("command", "light"), [("show", ["--help"]), ("list", ["--help"]), ("list", ["models"])])
 def test_help_and_files_need_no_heavy_import(command: str, light: list[str]):
     assert not heavy(command, *light, modules=("torch", "hydra", "omegaconf", "rich", "matplotlib"))

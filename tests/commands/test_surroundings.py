@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ..refusals import assert_raises, assert_tells
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -89,7 +90,7 @@ def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pyte
     assert done.status == 2
     assert done.err.startswith("snnlab: out of memory: 1.2 GB of addresses")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    with pytest.raises(OSError, match="libllvmlite"):
+    with assert_raises(OSError, "libllvmlite"):
         snnlab("show")
 
 
@@ -122,7 +123,7 @@ def test_a_working_folder_that_is_half_a_reference_is_named(
     monkeypatch.chdir(workplace / "${x")
     done = snnlab("train")
     assert done.status == 2
-    assert "a folder whose name holds '${'" in done.err
+    assert_tells(done.error, "hydra.runtime.cwd", "${")
 
 
 def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace: Path, snnlab: Snnlab):
@@ -131,7 +132,7 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace
     os.chdir(place)
     done = snnlab("train")
     assert done.status == 2
-    assert "has a name that is not in UTF-8; set output_dir=FOLDER" in done.err
+    assert_tells(done.error, "output_dir", 8, "output_dir=FOLDER")
     assert not list(place.iterdir())
 
 

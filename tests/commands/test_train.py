@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from snnlab.events.frames import Batch, EventBatch
 from snnlab.events.framing import Framing
 from snnlab.training.module import SpikingModule
 
+from ..refusals import assert_raises, assert_tells
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -26,6 +28,7 @@ PLUGIN = '''
 import torch
 from torch import nn
 from snnlab.nn import LAYERS
+from snnlab.errors import ConfigError
 
 @LAYERS.register("gain")
 class Gain(nn.Module):
@@ -50,7 +53,7 @@ def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Pa
     wild = ("optimizer=sgd", "optimizer.lr=1e6", "++trainer.limit_train_batches=10", "pictures=null")
     done = snnlab("train", *FAST, digits_store, *wild)
     assert done.status == 0, done.err
-    assert "far above the" in done.err
+    assert "above" in done.err
     result = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
     assert any("far above the" in warning for warning in result.get("warnings", []))
 
@@ -81,7 +84,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert "test accuracy" in done.out
     assert "rate (Hz)" in done.out
-    assert "training: 1 epochs, 2 batches each" in done.err
+    assert re.search(r"^training: 1 .* 2 ", done.err, re.MULTILINE)
 
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "completed"
@@ -227,7 +230,7 @@ def test_a_run_that_was_moved_below_a_folder_with_an_equals_sign_is_opened(
     for command in (["show"], ["evaluate", "--split", "val"], ["export", "--what", "weights", "--out", "w.npz"]):
         opened = snnlab(command[0], "lr=0.1/run", *command[1:])
         assert opened.status == 0, (command, opened.err)
-    assert "is a run's folder" not in snnlab("doctor", "lr=0.1/run").err
+    assert snnlab("doctor", "lr=0.1/run").error is None
 
 
 def test_a_folder_that_a_callback_or_a_logger_cannot_make_is_named(workplace: Path, snnlab: Snnlab, digits_store: str):
@@ -236,7 +239,7 @@ def test_a_folder_that_a_callback_or_a_logger_cannot_make_is_named(workplace: Pa
     for typed in (["logger=none", f"+callbacks.mine={checkpoint}"], ["logger.tensorboard.save_dir=file/mine"]):
         done = snnlab("train", *FAST, digits_store, "pictures=null", "monitors=null", *typed)
         assert done.status == 2
-        assert "file/mine: Not a directory; the run is incomplete" in done.err
+        assert_tells(done.error, "file/mine", "incomplete")
     kept = snnlab("train", *FAST, digits_store, "logger=none", f"+callbacks.mine={checkpoint.replace('file', 'new')}")
     assert kept.status == 0, kept.err
     assert list((workplace / "new" / "mine").glob("*.ckpt"))
@@ -274,8 +277,8 @@ def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab
     data = ("data=nmnist", f"data.root={real_data}", "data.download=false", "data.store_dir=store")
     done = snnlab("train", *FAST, *data)
     assert done.status == 0, done.err
-    assert "a partial copy, 700 of 60,000 recordings" in done.err
-    assert "629 recordings to train, 71 to validate, 100 to test" in done.err
+    assert re.search(r"\b700 of 60,000 ", done.err)
+    assert re.search(r"\b629 .* 71 .* 100 ", done.err)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +318,7 @@ def test_the_record_says_what_ran_and_how_the_first_layer_saw_the_data(
 def test_events_are_refused_where_the_first_layer_cannot_take_them(
     given: tuple[str, ...], workplace: Path, digits_store: str
 ) -> None:
-    with pytest.raises(ConfigError, match="first_layer: events needs backend: numba, fuse: true and a network that"):
+    with assert_raises(ConfigError, "first_layer", "events"):
         train(*given, "first_layer=events", "trainer.accelerator=cpu", digits_store)
     assert not (workplace / "outputs").exists()
 
@@ -361,13 +364,11 @@ def test_no_lists_are_made_where_steps_are_cut(
 def test_a_network_that_computes_again_learns_the_same(workplace: Path, digits_store: str) -> None:
     kept, again = (train(*FAST, f"recompute={n}", digits_store).metrics for n in (0, 2))
     assert again["val/loss"] == pytest.approx(kept["val/loss"], rel=1e-5)
-    with pytest.raises(ConfigError, match="recompute: must be a number of pieces of time, or 0, got -1"):
+    with assert_raises(ConfigError, "recompute", 0, -1):
         train(*FAST, "recompute=-1", digits_store)
 
 
 def test_a_backend_that_cannot_run_here_says_so(workplace: Path, digits_store: str) -> None:
-    with pytest.raises(
-        ConfigError, match="backend: triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"
-    ):
+    with assert_raises(ConfigError, "", "backend"):
         train("backend=triton", "trainer.accelerator=cpu", digits_store)
     assert not (workplace / "outputs").exists()

@@ -11,9 +11,11 @@ from torch.optim import Optimizer
 
 from snnlab.config import assemble
 from snnlab.config.composing import compose_once
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.training.module import Schedule
 from snnlab.training.optimization.schedules import RunLength
+
+from ..refusals import assert_raises
 
 SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=8")
 
@@ -50,19 +52,19 @@ def test_without_weight_decay_there_is_one_group():
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("override", "told"),
     [
-        ("optimizer.groups.time_constants={lr: 1}", r"optimizer\.groups\.time_constants: nothing is called"),
-        ("optimizer.groups.biases={lrr: 1}", r"optimizer\.groups\.biases: unknown setting 'lrr'.*Did you mean 'lr'"),
-        ("optimizer.groups.biases={lr: -1}", r"optimizer\.groups\.biases\.lr: must be 0 or more, got -1"),
-        ("optimizer.groups.biases=3", r"optimizer\.groups\.biases: expected settings of the optimizer"),
-        ("optimizer.groups.a={match: 3}", r"optimizer\.groups\.a\.match: expected text or a list of text"),
-        ("optimizer.groups=[biases]", r"optimizer\.groups: expected named groups"),
-        ("optimizer.weight_decay_of=3", r"optimizer\.weight_decay_of: expected a list"),
+        ("optimizer.groups.time_constants={lr: 1}", ("optimizer.groups.time_constants", "nothing")),
+        ("optimizer.groups.biases={lrr: 1}", ("optimizer.groups.biases.lrr",)),
+        ("optimizer.groups.biases={lr: -1}", ("optimizer.groups.biases.lr", 0, -1)),
+        ("optimizer.groups.biases=3", ("optimizer.groups.biases",)),
+        ("optimizer.groups.a={match: 3}", ("optimizer.groups.a.match", "text")),
+        ("optimizer.groups=[biases]", ("optimizer.groups",)),
+        ("optimizer.weight_decay_of=3", ("optimizer.weight_decay_of", "expected")),
     ],
 )
-def test_a_mistake_is_named_by_its_place(override: str, message: str):
-    with pytest.raises(ConfigError, match=message):
+def test_a_mistake_is_named_by_its_place(override: str, told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         made(override)
 
 
@@ -113,22 +115,22 @@ def test_a_schedule_longer_than_the_run_is_spoken_of(node: dict[str, Any], said:
 
 
 @pytest.mark.parametrize(
-    ("node", "message"),
+    ("node", "told"),
     [
-        ({"type": "cosin"}, r"scheduler\.type: there is no schedule 'cosin'\. Did you mean 'cosine'"),
-        ({"type": "cosine", "warmup": "soon"}, r"scheduler: warmup is a part of the run"),
-        ({"type": "linear", "warmupp": 0.1}, r"scheduler: unknown setting 'warmupp'; linear takes warmup"),
+        ({"type": "cosin"}, ("scheduler.type", "cosin", "cosine")),
+        ({"type": "cosine", "warmup": "soon"}, ("scheduler", "warmup")),
+        ({"type": "linear", "warmupp": 0.1}, ("scheduler.warmupp",)),
         (
             of_torch("OneCycleLR", max_lr=1.0, total_steps=30, interval="step"),
-            r"scheduler\.total_steps: the run has 40",
+            ("scheduler.total_steps", 40),
         ),
     ],
 )
-def test_a_mistake_in_a_schedule_is_named(node: dict[str, Any], message: str):
-    with pytest.raises(ConfigError, match=message):
+def test_a_mistake_in_a_schedule_is_named(node: dict[str, Any], told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         schedule_of(node)
 
 
 def test_the_number_of_epochs_must_be_known():
-    with pytest.raises(ConfigError, match=r"trainer\.max_epochs has none"):
+    with assert_raises(ConfigError, "scheduler", "trainer.max_epochs"):
         schedule_of(of_torch("CosineAnnealingLR", T_max="run"), epochs=-1)

@@ -8,7 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from snnlab.config.composing import compose_once
 from snnlab.config.folders import config_folder
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
+
+from ..refusals import assert_raises
 
 
 def compose(*overrides: str, config_dir: Path | None = None) -> Experiment:
@@ -112,7 +114,7 @@ def test_an_experiments_dt_takes_the_place_of_the_data_files_number_of_bins(tmp_
 
 def test_dt_and_number_of_bins_in_one_place_are_refused(tmp_path: Path):
     mine = write(tmp_path, "experiment/both", "# @package _global_\ndata:\n  dt: 40.0\n  num_bins: 3\n")
-    with pytest.raises(ConfigError, match="either num_bins or dt"):
+    with assert_raises(ConfigError, "data", "num_bins"):
         compose("experiment=both", config_dir=mine)
 
 
@@ -140,32 +142,32 @@ def test_a_program_with_its_own_hydra_keeps_it():
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("override", "told"),
     [
-        ("sed=3", "unknown setting 'sed'.*Did you mean 'seed'"),
-        ("seed=abc", "^seed: expected a whole number, got 'abc'"),
-        ("seed=-1", "^seed: must be >= 0"),
-        ("data=nmist", "(?s)^data=nmist: there is no such file.*Did you mean 'nmnist'"),
-        ("modell=conv_lif", "unknown setting 'modell'.*Did you mean 'model'"),
-        ("selection=best", "^selection: expected one of"),
-        ("model.layers.lfi1.tau_mem=3", r"^model\.layers\.lfi1: .*Did you mean 'lif1'"),
-        ("~model.layers.nope", r"^~model\.layers\.nope: there is nothing"),
-        ("conv_lif", "^conv_lif: not an override"),
-        ("model.layers.conv1={", r"^model\.layers\.conv1=\{: not an override"),
-        ("seed=1,2", "^seed=1,2: several values need -m"),
-        ("name=${nope}", r"refers to \$\{nope\}, which is not there"),
-        ("neuron=null", "the experiment has no neuron"),
-        ("model.layers=[1,2]", r"^model\.layers"),
-        ("model.depth=3", "^model: takes layers and init, got depth"),
+        ("sed=3", ("sed", "seed")),
+        ("seed=abc", ("seed", "abc")),
+        ("seed=-1", ("seed", 0)),
+        ("data=nmist", ("data=nmist", "nmnist")),
+        ("modell=conv_lif", ("modell",)),
+        ("selection=best", ("selection", "expected")),
+        ("model.layers.lfi1.tau_mem=3", ("model.layers.lfi1", "lif1")),
+        ("~model.layers.nope", ("~model.layers.nope", "nothing")),
+        ("conv_lif", ("conv_lif", "override")),
+        ("model.layers.conv1={", ("model.layers.conv1={", "override")),
+        ("seed=1,2", ("seed=1,2", "-m")),
+        ("name=${nope}", ("name", "refers")),
+        ("neuron=null", ("model.layers.lif1", "experiment")),
+        ("model.layers=[1,2]", ("model.layers",)),
+        ("model.depth=3", ("model", "layers")),
     ],
 )
-def test_a_mistake_is_said_in_one_or_two_lines(override: str, message: str):
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_a_mistake_is_said_in_one_or_two_lines(override: str, told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told) as caught:
         compose(override)
     assert len(str(caught.value).splitlines()) <= 2
 
 
 def test_malformed_yaml_names_file_and_line(tmp_path: Path):
     mine = write(tmp_path, "model/broken", "layers:\n  a: {type: relu\n  b: 3\n")
-    with pytest.raises(ConfigError, match=r"broken\.yaml, line 3, column \d+: not valid YAML"):
+    with assert_raises(ConfigError, "model/broken.yaml, line 3, column 4", 3):
         compose("model=broken", config_dir=mine)

@@ -5,6 +5,8 @@ import pytest
 from snnlab.config.launch import Launch, shares_gpus, split_launch
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises
+
 
 def test_the_words_of_the_launcher_are_taken_out():
     given = ["-m", "seed=0,1", "launcher=submitit", "workers=3", "submitit.cluster=local", "submitit.timeout_min=5"]
@@ -20,19 +22,19 @@ def test_without_them_hydra_runs_one_after_the_other():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "told"),
     [
-        (["launcher=joblib"], r"launcher=joblib: is for several runs; write snnlab train -m"),
-        (["-m", "launcher=jobli"], r"launcher: expected one of basic, .*, got 'jobli'. Did you mean 'joblib'\?"),
-        (["-m", "launcher=submitit_local"], r"Write launcher=submitit submitit.cluster=local"),
-        (["-m", "launcher=joblib", "workers=0"], r"workers: must be >= 1, got 0"),
-        (["-m", "launcher=joblib", "workers=two"], r"workers: expected a whole number, got 'two'"),
-        (["-m", "launcher=joblib,ray"], r"launcher=joblib,ray: takes one value"),
-        (["-m", "workers=2"], r"launcher: basic trains one run after the other; with workers or submitit name another"),
+        (["launcher=joblib"], ("launcher=joblib", "-m")),
+        (["-m", "launcher=jobli"], ("launcher", "jobli", "joblib")),
+        (["-m", "launcher=submitit_local"], ("launcher", "launcher=submitit", "submitit.cluster=local")),
+        (["-m", "launcher=joblib", "workers=0"], ("workers", 1, 0)),
+        (["-m", "launcher=joblib", "workers=two"], ("workers", "two")),
+        (["-m", "launcher=joblib,ray"], ("launcher=joblib,ray", "takes")),
+        (["-m", "workers=2"], ("launcher", "submitit")),
     ],
 )
-def test_a_mistake_is_named(arguments: list[str], words: str):
-    with pytest.raises(ConfigError, match=words):
+def test_a_mistake_is_named(arguments: list[str], told: tuple):
+    with assert_raises(ConfigError, *told):
         split_launch(arguments)
 
 

@@ -6,7 +6,9 @@ from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.config.layers import expand_layers, merge
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
+
+from ..refusals import assert_raises
 
 LIF = {"type": "lif", "tau_mem": 20.0, "surrogate": {"type": "atan", "width": 0.3}}
 
@@ -39,17 +41,17 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"),
+    ("layers", "told"),
     [
-        ({"a": {"type": "relu", "after": "bb"}, "b": {"type": "relu"}}, r"a\.after: there is no layer 'bb'.*mean 'b'"),
-        ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, "a, b stand after one another"),
-        ({"a": {"type": "relu", "after": "a"}}, "in a circle"),
-        ({"lif1": {"type": "neuron"}, "lfi1": {"tau_mem": 5}}, r"lfi1: there is no layer of this name.*mean 'lif1'"),
-        ({"a": 3}, r"a: expected a mapping"),
+        ({"a": {"type": "relu", "after": "bb"}, "b": {"type": "relu"}}, ("model.layers.a.after", "bb", "b")),
+        ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, ("model.layers", "another")),
+        ({"a": {"type": "relu", "after": "a"}}, ("model.layers", "circle")),
+        ({"lif1": {"type": "neuron"}, "lfi1": {"tau_mem": 5}}, ("model.layers.lfi1", "lif1")),
+        ({"a": 3}, ("model.layers.a", "mapping")),
     ],
 )
-def test_a_mistake_names_the_layer(layers: dict, message: str):
-    with pytest.raises(ConfigError, match=rf"(?s)model\.layers.*{message}"):
+def test_a_mistake_names_the_layer(layers: dict, told: tuple):
+    with assert_raises(ConfigError, *told):
         expand_layers(layers, LIF)
 
 
@@ -63,7 +65,7 @@ def test_a_layer_that_names_its_own_kind_takes_nothing_from_the_neuron():
 
 
 def test_without_a_neuron_the_layer_that_needs_it_is_named():
-    with pytest.raises(ConfigError, match=r"model\.layers\.lif1: the experiment has no neuron"):
+    with assert_raises(ConfigError, "model.layers.lif1", "experiment"):
         expand_layers({"lif1": {"type": "neuron"}}, None)
 
 
@@ -126,9 +128,8 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
     ],
 )
 def test_a_mistake_within_a_block_names_its_place(node: dict, place: str):
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, f"model.layers.{place}"):
         expand_layers({"a": {"type": "x", **node}}, LIF)
-    assert str(caught.value).startswith(f"model.layers.{place}: ")
 
 
 def test_what_is_no_mapping_of_layers_is_left_to_the_layer_that_takes_it():
@@ -146,7 +147,7 @@ def test_a_layer_within_a_block_is_set_on_the_command_line_and_typos_in_it_are_n
     place = "model.layers.block1.layers.lif1"
     built = network(composed(f"{place}.tau_mem=5", "neuron.tau_mem=7"))
     assert [built.get_submodule(f"block1.{name}").tau_mem for name in ("lif1", "lif2")] == [5, 7]
-    with pytest.raises(ConfigError, match=rf"^{place}: unknown setting 'tau_men'; .*Did you mean 'tau_mem'"):
+    with assert_raises(UnknownSettingError, f"{place}.tau_men", "tau_mem"):
         network(composed(f"{place}.tau_men=5"))
-    with pytest.raises(ConfigError, match=r"^model\.layers\.block1\.layers\.lif9: there is no layer of this name"):
+    with assert_raises(ConfigError, "model.layers.block1.layers.lif9"):
         composed("model.layers.block1.layers.lif9.tau_mem=5")

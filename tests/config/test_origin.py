@@ -8,6 +8,8 @@ from snnlab.config.composing import compose_once
 from snnlab.config.origin import Origin, line_of
 from snnlab.errors import ConfigError, UnknownSettingError
 
+from ..refusals import assert_raises
+
 MODEL = """# mine
 layers:
   fc:
@@ -63,7 +65,6 @@ def test_a_mistake_in_an_experiment_names_file_and_line(tmp_path: Path):
     path = tmp_path / "experiment" / "mine.yaml"
     path.parent.mkdir()
     path.write_text("# @package _global_\n# mine\nseed: one\n")
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, "seed", 3, "one") as caught:
         compose_once(["experiment=mine"], tmp_path)
     assert (caught.value.origin, caught.value.place) == ((path, 3), "seed")
-    assert str(caught.value) == f"{path}:3: seed: expected a whole number, got 'one'"

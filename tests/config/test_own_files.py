@@ -10,6 +10,8 @@ from snnlab.config.folders import config_folder, groups
 from snnlab.config.own_files import check_chosen, check_file, files_and_packages
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises
+
 GROUPS = groups(config_folder())
 HEAD = "# @package _global_\n"
 
@@ -33,7 +35,7 @@ def test_files_that_are_named_in_defaults_are_looked_at_too(tmp_path: Path):
     ]
     assert [path for path, _ in files_and_packages(found)] == [net, base, tmp_path / "experiment" / "one.yaml"]
     base.write_text("seed: 1\n")
-    with pytest.raises(ConfigError, match=r"base\.yaml:1: its settings \(seed, \.\.\.\) would go nowhere"):
+    with assert_raises(ConfigError, "experiment/base.yaml:1", "seed"):
         check_chosen(tmp_path, ["experiment=one"], GROUPS)
 
 
@@ -46,12 +48,12 @@ def test_packaged_files_and_others_of_the_folder_are_left_alone(tmp_path: Path):
 def test_a_circle_through_several_files_is_named(tmp_path: Path):
     write(tmp_path, "experiment/one", f"{HEAD}defaults: [two]\n")
     write(tmp_path, "experiment/two", f"{HEAD}defaults: [one]\n")
-    with pytest.raises(ConfigError, match=r"its defaults lead back to itself: one > two > one"):
+    with assert_raises(ConfigError, "experiment/one.yaml"):
         check_chosen(tmp_path, ["experiment=one"], GROUPS)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "told"),
     [
         ("", None),
         (HEAD, None),
@@ -59,26 +61,24 @@ def test_a_circle_through_several_files_is_named(tmp_path: Path):
         ("#@package _global_\nseed: 1\n", None),
         (f"{HEAD}# words\nseed: 1\n", None),
         ("# words\ndefaults:\n  - override /model: mlp_lif\n", None),
-        ("- 1\n", "expected settings, such as name: value, got a list"),
-        ("seed\n", "got 'seed'"),
-        (f"{HEAD}seed: 1\nseed: 2\n", "line 3, column 1: not valid YAML: found duplicate key seed"),
-        (f"{HEAD}seed: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
-        (f"{HEAD}defaults: [3]\n", "defaults: 3 is no file of a group"),
-        (f"{HEAD}defaults: [{{a: b, c: d}}]\n", "is no file of a group"),
+        ("- 1\n", ("mine.yaml", "list")),
+        ("seed\n", ("mine.yaml", "seed")),
+        (f"{HEAD}seed: 1\nseed: 2\n", ("mine.yaml, line 3, column 1", "duplicate", "seed")),
+        (f"{HEAD}seed: !!python/object/apply:os.system ['true']\n", ("mine.yaml, line 2, column 7", "os.system")),
+        (f"{HEAD}defaults: [3]\n", ("mine.yaml", "defaults", 3)),
+        (f"{HEAD}defaults: [{{a: b, c: d}}]\n", ("mine.yaml", "defaults", {"a": "b", "c": "d"})),
     ],
 )
-def test_a_file_is_taken_or_told_why_not(tmp_path: Path, text: str, words: str | None):
+def test_a_file_is_taken_or_told_why_not(tmp_path: Path, text: str, told: tuple | None):
     path = write(tmp_path, "experiment/mine", text)
-    if words is None:
+    if told is None:
         check_file(path, "experiment")
         return
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, *told):
         check_file(path, "experiment")
-    assert str(caught.value).startswith(str(path))
-    assert words in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read: No such file"):
+    with assert_raises(ConfigError, "gone.yaml", "read"):
         check_file(tmp_path / "gone.yaml", "model")

@@ -16,6 +16,8 @@ from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS, SURROGATES
 from snnlab.suite.settings import check_overrides, checked
 
+from ..refusals import assert_raises
+
 SUITES = sorted((config_folder() / "suite").glob("*.yaml"))
 SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab bench suite=(?!NAME)", line)]
 
@@ -85,18 +87,18 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "told"),
     [
-        (["suite=smoek"], "suite=smoek: there is no such suite. Did you mean 'smoke'"),
-        (["suite=smoke", "suite=saccade"], "bench: name one suite"),
-        (["data.root=x"], "bench: name one suite, such as suite=smoke"),
-        (["suite=smoke", "arms=[recurent]"], "arms=recurent: the suite has no such arm. Did you mean 'recurrent'"),
-        (["suite=smoke", "datasets=[]"], "datasets: is empty"),
-        (["suite=smoke", "seeds=1,2"], r"seeds=1,2: takes one value; a list is written \[a,b\]"),
-        (["suite=smoke", "seeds.first=1"], "seeds.first: seeds has no entries; write seeds=VALUE"),
-        (["suite=smoke", "contorls=[]"], "there is no setting 'contorls'. Did you mean 'controls'"),
+        (["suite=smoek"], ("suite=smoek", "smoke")),
+        (["suite=smoke", "suite=saccade"], ("bench", "suite")),
+        (["data.root=x"], ("bench", "suite=smoke")),
+        (["suite=smoke", "arms=[recurent]"], ("arms=recurent", "recurrent")),
+        (["suite=smoke", "datasets=[]"], ("datasets", "empty")),
+        (["suite=smoke", "seeds=1,2"], ("seeds=1,2", "[a,b]")),
+        (["suite=smoke", "seeds.first=1"], ("seeds.first", "seeds=VALUE")),
+        (["suite=smoke", "contorls=[]"], ("contorls=[]", "controls")),
     ],
 )
-def test_a_slip_is_named(words: list[str], said: str):
-    with pytest.raises(ConfigError, match=said):
+def test_a_slip_is_named(words: list[str], told: tuple):
+    with assert_raises(ConfigError, *told):
         asked(words, None)

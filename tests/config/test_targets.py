@@ -5,7 +5,9 @@ import torch
 from torch.optim import Optimizer
 
 from snnlab.config.targets import find_target, partial_target
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
+
+from ..refusals import assert_raises
 
 
 def find(target: object) -> type:
@@ -30,18 +32,18 @@ def test_a_class_of_the_kind_from_an_allowed_module_is_found():
     ],
 )
 def test_what_is_not_from_an_allowed_module_is_refused_without_importing_it(target: object):
-    with pytest.raises(ConfigError, match=r"optimizer\._target_"):
+    with assert_raises(ConfigError, "optimizer._target_"):
         find(target)
 
 
 @pytest.mark.parametrize("target", ["torch.optim.lr_scheduler.StepLR", "torch.optim.adam.torch", "torch.optim.Adm"])
 def test_what_an_allowed_module_holds_besides_is_refused(target: str):
-    with pytest.raises(ConfigError, match="is no Optimizer"):
+    with assert_raises(ConfigError, "optimizer._target_", "Optimizer"):
         find(target)
 
 
 def test_the_likely_meant_class_is_proposed():
-    with pytest.raises(ConfigError, match="Did you mean 'Adam'"):
+    with assert_raises(ConfigError, "optimizer._target_", "Adam"):
         find("torch.optim.Adm")
 
 
@@ -56,15 +58,15 @@ def test_settings_reach_the_object():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "told"),
     [
-        ({"lrr": 1.0}, r"optimizer: unknown setting 'lrr'.*Did you mean 'lr'"),
-        ({"lr": "fast"}, r"optimizer\.lr: expected a number, got 'fast'"),
-        ({"lr": -1.0}, r"optimizer: Adam: Invalid learning rate"),
-        ({"params": []}, r"optimizer: unknown setting 'params'"),
-        ({"foreach": {"_target_": "os.system"}}, r"optimizer\.foreach: an object inside an object"),
+        ({"lrr": 1.0}, ("optimizer.lrr",)),
+        ({"lr": "fast"}, ("optimizer.lr", "fast")),
+        ({"lr": -1.0}, ("optimizer", "learning")),
+        ({"params": []}, ("optimizer.params",)),
+        ({"foreach": {"_target_": "os.system"}}, ("optimizer.foreach", "object")),
     ],
 )
-def test_a_wrong_argument_is_named(settings: dict, message: str):
-    with pytest.raises(ConfigError, match=message):
+def test_a_wrong_argument_is_named(settings: dict, told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         build(**settings)

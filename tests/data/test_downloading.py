@@ -15,7 +15,9 @@ import yaml
 
 from snnlab.data import downloading
 from snnlab.data.downloading import Archive, archives_of, obtain
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError, DataError, UnknownSettingError
+
+from ..refusals import assert_raises
 
 ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -126,7 +128,7 @@ def test_a_line_that_is_cut_at_the_same_place_is_given_up_and_its_part_kept(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = serve(ranges=False, cuts=(1000,) * 100)
-    with pytest.raises(ConnectionError, match=f"^{server.url}: the connection was cut, 5 times$"):
+    with assert_raises(ConnectionError, 5, server.url):
         obtain(archive(server), tmp_path)
     assert (tmp_path / "a.bin.part").read_bytes() == CONTENT[:1000]
 
@@ -135,7 +137,7 @@ def test_a_busy_server_is_asked_again(serve: Callable[..., Server], tmp_path: Pa
     assert obtain(archive(serve(statuses=(503, 429))), tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("status", "words"), [(404, "HTTP Error 404"), (202, "answers 202 and sends nothing")])
+@pytest.mark.parametrize(("status", "words"), [(404, "404"), (202, "202")])
 def test_a_server_that_has_nothing_is_not_asked_again(
     serve: Callable[..., Server], tmp_path: Path, status: int, words: str
 ) -> None:
@@ -158,7 +160,7 @@ def test_another_checksum_is_told_of_with_both_and_the_file_removed(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     other = "0" * 32
-    with pytest.raises(DataError, match=rf"^a\.bin: what arrived from http.* has md5 {MD5}, and should have {other}"):
+    with assert_raises(DataError, "a.bin", "arrived", MD5, other):
         obtain(archive(serve(), other), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -166,7 +168,7 @@ def test_another_checksum_is_told_of_with_both_and_the_file_removed(
 def test_a_file_put_there_by_hand_is_used_if_it_is_the_right_one(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(CONTENT)
     assert obtain(Archive("a.bin", MD5), tmp_path) == tmp_path / "a.bin"
-    with pytest.raises(DataError, match=f"has md5 {MD5}, and should have {'0' * 32}; fetch it again"):
+    with assert_raises(DataError, "a.bin", "fetch", MD5, "0" * 32):
         obtain(Archive("a.bin", "0" * 32), tmp_path)
 
 
@@ -179,7 +181,7 @@ def test_a_full_disk_is_no_cut_connection(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(downloading, "_receive", full)
-    with pytest.raises(OSError, match="No space left"):
+    with assert_raises(OSError, "space"):
         obtain(archive(server), tmp_path)
 
 
@@ -190,16 +192,16 @@ def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "words"),
+    ("node", "told"),
     [
-        ({"name": "a.zip"}, r"^archives\[0\]: an archive needs md5"),
-        ({"name": "a.zip", "md5": "1" * 32, "link": "x"}, r"archives\[0\]: unknown setting 'link'"),
-        ({"name": "../a.zip", "md5": "1" * 32}, r"archives\[0\]: name must be the name of a file alone"),
-        ({"name": "a.zip", "md5": "abc"}, "md5 must be 32 of 0-9 and a-f"),
-        ({"name": "a.zip", "md5": "1" * 32, "url": "a.org/a.zip"}, "url must begin with https://"),
-        ("a.zip", "expected a mapping"),
+        ({"name": "a.zip"}, ("archives[0]",)),
+        ({"name": "a.zip", "md5": "1" * 32, "link": "x"}, ("archives[0].link",)),
+        ({"name": "../a.zip", "md5": "1" * 32}, ("archives[0]", "name")),
+        ({"name": "a.zip", "md5": "abc"}, ("archives[0]", "md5", 32, 0, 9)),
+        ({"name": "a.zip", "md5": "1" * 32, "url": "a.org/a.zip"}, ("archives[0]", "url")),
+        ("a.zip", ("archives[0]", "mapping")),
     ],
 )
-def test_an_archive_that_cannot_be_is_named_by_its_place(node: Any, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_an_archive_that_cannot_be_is_named_by_its_place(node: Any, told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         archives_of([node])

@@ -12,6 +12,8 @@ from snnlab.data import downloading, fetching
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 
+from ..refusals import assert_raises
+
 
 def packed(folder: Path, *names: str) -> dict[str, Any]:
     """Make an archive, and return how a YAML names it."""
@@ -68,7 +70,7 @@ def test_a_folder_that_cannot_be_made_is_told_of_with_the_cure(tmp_path: Path) -
 def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> None:
     node = packed(tmp_path, "train")
     (tmp_path / "train.zip").write_bytes(b"<html>Not found</html>")
-    with pytest.raises(DataError, match=f"fetching the rest failed .* should have {node['md5']}; it is removed"):
+    with assert_raises(DataError, "data.root", "fetching", node["md5"]):
         fetch([node], tmp_path / "mine")
     assert list((tmp_path / "mine").glob("train.zip*")) == []
 

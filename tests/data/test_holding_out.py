@@ -11,6 +11,8 @@ from snnlab.data.holding_out import fold_of, held_out
 from snnlab.data.splits import Fold, make_split
 from snnlab.errors import DataError
 
+from ..refusals import assert_raises
+
 TARGETS = np.repeat(np.arange(4), [50, 33, 21, 7])
 
 
@@ -48,9 +50,9 @@ def test_the_seed_decides() -> None:
 
 
 def test_more_folds_than_recordings_or_groups_are_refused() -> None:
-    with pytest.raises(DataError, match="3 groups of recordings"):
+    with assert_raises(DataError, "data.folds", 3):
         _folds(4, np.arange(TARGETS.size) % 3)
-    with pytest.raises(DataError, match="2 recordings"):
+    with assert_raises(DataError, "data.folds", 2):
         fold_of(np.arange(2), 3, np.random.default_rng(0))
 
 

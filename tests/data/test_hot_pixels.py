@@ -14,6 +14,8 @@ from snnlab.data.settings import DataSettings
 from snnlab.errors import DataError
 from snnlab.events import Events, Store, open_or_build
 
+from ..refusals import assert_raises
+
 
 class _Source:
     """Recordings of 100 ms of a 4 x 3 sensor: pixel 5 at 1,000 Hz, of recording 2 pixel 7 too; others at 20 Hz."""
@@ -58,12 +60,12 @@ def test_pixels_above_the_limit_are_hot_on_average_over_the_training_recordings(
 
 
 def test_only_the_window_counts(store: Store) -> None:
-    with pytest.raises(DataError, match="all 2 pixels with events"):  # of the few events of the first ms
+    with assert_raises(DataError, "data.hot_pixels_hz", "all", 2):  # of the few events of the first ms
         _hot(store, [0, 1], 100, duration=1.0)
 
 
 def test_a_limit_below_every_rate_is_refused(store: Store) -> None:
-    with pytest.raises(DataError, match=r"data\.hot_pixels_hz: all 12 pixels with events"):
+    with assert_raises(DataError, "data.hot_pixels_hz", "all", 12):
         _hot(store, [0, 1], 1)
 
 

@@ -11,6 +11,8 @@ import pytest
 from snnlab.data.split_file import read_split
 from snnlab.errors import DataError
 
+from ..refusals import assert_raises
+
 NAMES = ["data/a/0.npy", "data/a/1.npy", "data/b/0.npy", "data/b/2.npy"]
 NO_TEST = np.zeros(4, np.uint8)
 
@@ -47,7 +49,7 @@ def test_bad_recordings_are_for_nothing(tmp_path: Path) -> None:
 
 def test_the_datasets_test_recordings_are_for_testing_only(tmp_path: Path) -> None:
     parts = np.array([0, 0, 1, 1], np.uint8)
-    with pytest.raises(DataError, match=r"data/b/0\.npy is one of the dataset's test recordings"):
+    with assert_raises(DataError, "data.split_file", "data/b/0.npy", "data.test_groups"):
         read_split(_write(tmp_path, "recording,split\n0,train\n2,val\n"), NAMES, parts)
     split = read_split(_write(tmp_path, "recording,split\n0,train\n1,val\n3,test\n"), NAMES, parts)
     assert split.test.tolist() == [3]
@@ -55,12 +57,9 @@ def test_the_datasets_test_recordings_are_for_testing_only(tmp_path: Path) -> No
 
 def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None:
     path = _write(tmp_path, "recording,split\n0,train\n1,val\n2,train\n3,test\n")
-    with pytest.raises(
-        DataError,
-        match=r"the person or group of data/a/0\.npy is in train and val both; data\.on_divided_group=keep",
-    ):
+    with assert_raises(DataError, "data.split_file", "data/a/0.npy", "train", "val", "data.on_divided_group=keep"):
         read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]))
-    with pytest.raises(DataError, match=r"group of data/a/0\.npy is in train and test both \(of 2 such groups"):
+    with assert_raises(DataError, "data.split_file", "data/a/0.npy", "train", "test", 2):
         read_split(path, NAMES, NO_TEST, groups=np.array([0, 1, 1, 0]))
     kept = read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]), on_divided_group="keep")
     assert kept.val.tolist() == [1]
@@ -69,37 +68,37 @@ def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "told"),
     [
-        ("recording,part\n0,train\n", "columns recording and split"),
-        ("recording,split\n0,train\n1,trian\n", r"line 3: split must be train, val or test, got trian"),
-        ("recording,split\n0,train\n0.npy,val\n", r"line 3: 0\.npy names 2 recordings"),
-        ("recording,split\n0,train\na/7.npy,val\n", r"line 3: a/7\.npy is no recording\. Did you mean"),
-        ("recording,split\n0,train\n4,val\n", r"line 3: there are 4 recordings, 0 to 3, not 4"),
-        ("recording,split\n0,train\na/0.npy,val\n", r"line 3: data/a/0\.npy is named twice"),
-        ("recording,split\n0,val\n", "names no recordings for training"),
+        ("recording,part\n0,train\n", ("data.split_file", "recording", "split")),
+        ("recording,split\n0,train\n1,trian\n", ("split.csv, line 3", "split", "trian")),
+        ("recording,split\n0,train\n0.npy,val\n", ("split.csv, line 3", "0.npy", 2)),
+        ("recording,split\n0,train\na/7.npy,val\n", ("split.csv, line 3", "a/7.npy", "a/1.npy")),
+        ("recording,split\n0,train\n4,val\n", ("split.csv, line 3", 3, 4)),
+        ("recording,split\n0,train\na/0.npy,val\n", ("split.csv, line 3", "data/a/0.npy", "twice")),
+        ("recording,split\n0,val\n", ("data.split_file", "training")),
     ],
 )
-def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, told: tuple) -> None:
+    with assert_raises(DataError, *told):
         read_split(_write(tmp_path, text), NAMES, NO_TEST)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "told"),
     [
-        ("{}", "has no lists of numbers"),
-        ("[]", "has no lists of numbers"),
-        ('{"train": [0, 0], "val": [], "test": []}', "named twice"),
-        ('{"train": [0], "val": [0], "test": []}', "named twice"),
-        ('{"train": [9], "val": [], "test": []}', "there are 4 recordings"),
+        ("{}", ("lists", "train", "val", "test")),
+        ("[]", ("lists", "train", "val", "test")),
+        ('{"train": [0, 0], "val": [], "test": []}', ("twice",)),
+        ('{"train": [0], "val": [0], "test": []}', ("twice",)),
+        ('{"train": [9], "val": [], "test": []}', (9, 4)),
     ],
 )
-def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: tuple) -> None:
+    with assert_raises(DataError, "data.split_file", *told):
         read_split(_write(tmp_path, text, "split.json"), NAMES, NO_TEST)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.split_file: .*none\.csv cannot be read"):
+    with assert_raises(DataError, "data.split_file", tmp_path / "none.csv"):
         read_split(tmp_path / "none.csv", NAMES, NO_TEST)

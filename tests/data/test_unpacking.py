@@ -12,6 +12,8 @@ import pytest
 from snnlab.data.fetching import is_packed, unpack
 from snnlab.errors import DataError
 
+from ..refusals import assert_raises
+
 
 def contents(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
@@ -59,7 +61,7 @@ def test_a_file_outside_the_folder_is_refused(kind: str, name: str, tmp_path: Pa
         unpack(archive, tmp_path / "there")
         assert contents(tmp_path / "there") == {"out.txt": ""}
         return
-    with pytest.raises(DataError, match="names a file outside its folder"):
+    with assert_raises(DataError, archive, "outside"):
         unpack(archive, tmp_path / "there")
     assert not any((tmp_path / "there").iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "there"]
@@ -70,7 +72,7 @@ def test_what_is_no_whole_archive_is_told_of(keep: float, tmp_path: Path) -> Non
     (tmp_path / "x.txt").write_text("x" * 100)
     archive = Path(shutil.make_archive(str(tmp_path / "all"), "gztar", tmp_path, "x.txt"))
     archive.write_bytes(archive.read_bytes()[: int(keep * archive.stat().st_size)])
-    with pytest.raises(DataError, match=r"all\.tar\.gz: is (damaged|neither a zip nor a tar archive)"):
+    with assert_raises(DataError, "all.tar.gz"):
         unpack(archive, tmp_path / "there")
 
 
@@ -80,5 +82,5 @@ def test_a_file_that_gzip_has_compressed_is_put_beside_it(tmp_path: Path) -> Non
     unpack(archive, tmp_path)
     assert (tmp_path / "digits-ubyte").read_bytes() == b"digits"
     archive.write_bytes(gzip.compress(b"digits")[:-4])
-    with pytest.raises(DataError, match="is damaged"):
+    with assert_raises(DataError, "digits-ubyte.gz", "damaged"):
         unpack(archive, tmp_path)

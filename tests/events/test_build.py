@@ -13,6 +13,8 @@ from snnlab.errors import DataError, StoreError
 from snnlab.events import Events, build, open_or_build
 from snnlab.events.build import Recordings, store_path
 
+from ..refusals import assert_raises
+
 
 def _folders(store_dir: Path) -> list[str]:
     return sorted(path.name for path in store_dir.iterdir() if path.is_dir())
@@ -57,7 +59,7 @@ def test_workers_are_started_when_reading_here_would_take_long(
 
 
 def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^half-way$"):
+    with assert_raises(ValueError, "half"):
         open_or_build(ToySource(failing=(20, ValueError("half-way"))), tmp_path, workers=2)
     assert _folders(tmp_path) == []
 
@@ -65,7 +67,7 @@ def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_recording_is_left_out_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
     source = ToySource(failing=(20, DataError("", "broken file")), journal=tmp_path / "journal")
-    with pytest.raises(DataError, match=r"^broken file\n.*data\.on_bad_recording=skip"):
+    with assert_raises(DataError, "", "data.on_bad_recording=skip"):
         open_or_build(source, tmp_path / "stores", workers=workers)
     read = (tmp_path / "journal").read_text()
     store = open_or_build(source, tmp_path / "stores", on_bad="skip")
@@ -86,10 +88,10 @@ class _AllBad(ToySource):
         raise DataError("", f"{index} is broken")
 
 
-@pytest.mark.parametrize(("size", "words"), [(1, "no other recording"), (20, "all others"), (37, "the other 17")])
-def test_where_nothing_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: int, words: str) -> None:
+@pytest.mark.parametrize(("size", "told"), [(1, ("", "recording")), (20, ("", "others")), (37, ("", 17))])
+def test_where_nothing_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: int, told: tuple) -> None:
     source = _AllBad(size, journal=tmp_path / "journal")
-    with pytest.raises(DataError, match=rf"^0 is broken\n.*{words}"):
+    with assert_raises(DataError, *told):
         open_or_build(source, tmp_path / "stores")
     assert len((tmp_path / "journal").read_text().split()) == min(size, 20)
     assert _folders(tmp_path / "stores") == []
@@ -107,9 +109,9 @@ def test_bad_recordings_are_skipped_however_many_come_first(tmp_path: Path, work
     store = open_or_build(_FirstBad(), tmp_path / "skipped", on_bad="skip", workers=workers)
     assert list(store.bad) == list(range(25))
     assert store.sizes[25:].any()
-    with pytest.raises(DataError, match=r"the other 17 are not tried; data\.on_bad_recording=skip tries all"):
+    with assert_raises(DataError, "", 17, "data.on_bad_recording=skip"):
         open_or_build(_FirstBad(), tmp_path)
-    with pytest.raises(DataError, match=r"^0 is broken\n  and so it is with all others"):
+    with assert_raises(DataError, "", 0):
         open_or_build(_AllBad(), tmp_path / "all", on_bad="skip")
 
 
@@ -117,9 +119,8 @@ def test_many_bad_recordings_are_counted_and_some_named(tmp_path: Path) -> None:
     source = ToySource()
     good = source.read
     source.read = lambda index: good(index)._replace(x=good(index).x - 9 * (index > 20))
-    with pytest.raises(DataError, match=r"^12 of 37 recordings cannot be used:\n  toy/021\.bin: x spans") as caught:
+    with assert_raises(DataError, "", 12, 37, "toy/021.bin", "and", 2):
         open_or_build(source, tmp_path)
-    assert "and 2 more" in str(caught.value)
     assert len(open_or_build(source, tmp_path, on_bad="skip").bad) == 12
 
 
@@ -136,7 +137,7 @@ def test_a_bad_recording_is_named(tmp_path: Path) -> None:
     source = ToySource()
     good = source.read
     source.read = lambda index: good(index)._replace(x=good(index).x + 7 * (index == 4))
-    with pytest.raises(DataError, match=r"^toy/004\.bin: x spans"):
+    with assert_raises(DataError, "", "toy/004.bin"):
         open_or_build(source, tmp_path)
 
 
@@ -146,7 +147,7 @@ def test_a_bad_recording_is_named(tmp_path: Path) -> None:
 def test_arrays_that_do_not_fit_are_refused_before_reading(tmp_path: Path, key: str, values: np.ndarray) -> None:
     source = ToySource(journal=tmp_path / "journal")
     setattr(source, key, values)
-    with pytest.raises(DataError, match=f"toy: {key}"):
+    with assert_raises(DataError, "toy", key):
         open_or_build(source, tmp_path / "stores")
     assert not (tmp_path / "journal").exists()
 
@@ -200,7 +201,7 @@ def test_two_processes_at_once_build_one_store_once(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_names_the_cure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match=r"data\.store_dir="):
+    with assert_raises(StoreError, "file/stores", "data.store_dir"):
         open_or_build(ToySource(), tmp_path / "file" / "stores")
 
 

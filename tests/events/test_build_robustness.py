@@ -20,6 +20,8 @@ from snnlab.errors import DataError
 from snnlab.events import Store, open_or_build
 from snnlab.events.build import store_path
 
+from ..refusals import assert_raises
+
 MEGABYTE = 2**20
 BUILD = """
     from pathlib import Path
@@ -94,7 +96,7 @@ def test_four_processes_at_once_open_one_store_that_was_built_once(tmp_path: Pat
 
 
 def test_a_reading_process_that_is_killed_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"toy: a reading process died .*; read with workers=0"):
+    with assert_raises(DataError, "toy", "workers=0"):
         open_or_build(Deadly(), tmp_path, workers=2)
     assert folders(tmp_path) == []
     assert multiprocessing.active_children() == []

@@ -6,6 +6,8 @@ import pytest
 from snnlab.errors import DataError
 from snnlab.events import Events, check_events
 
+from ..refusals import assert_raises
+
 SENSOR = (4, 3, 2)
 
 
@@ -16,42 +18,41 @@ def test_good_and_empty_recordings_pass(recording: Events) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "told"),
     [
-        ({"t": np.array([0, 5, 4, 9])}, "not sorted"),
-        ({"t": np.array([0, 5, 4, 9], np.uint64)}, "not sorted"),
-        ({"t": np.array([-1, 5, 6, 9])}, "-1 us"),
-        ({"t": np.array([0.0, 5.0, 6.0, 9.0])}, "microseconds"),
-        ({"x": np.array([0, 4, 1, 2])}, "0..3"),
-        ({"x": np.array([0, -1, 1, 2])}, "x spans -1"),
-        ({"y": np.array([0, 3, 1, 2])}, "0..2"),
-        ({"y": np.array([0, 1, 2])}, "y has shape"),
-        ({"y": None}, "no y"),
-        ({"p": np.array([1, -1, 1, 1])}, "bool"),
-        ({"p": np.array([True])}, "p has shape"),
+        ({"t": np.array([0, 5, 4, 9])}, ("a.bin", "sorted")),
+        ({"t": np.array([0, 5, 4, 9], np.uint64)}, ("a.bin", "sorted")),
+        ({"t": np.array([-1, 5, 6, 9])}, ("a.bin", -1)),
+        ({"t": np.array([0.0, 5.0, 6.0, 9.0])}, ("a.bin", "microseconds")),
+        ({"x": np.array([0, 4, 1, 2])}, ("a.bin", 0)),
+        ({"x": np.array([0, -1, 1, 2])}, ("a.bin", -1)),
+        ({"y": np.array([0, 3, 1, 2])}, ("a.bin", 0)),
+        ({"y": np.array([0, 1, 2])}, ("a.bin", "shape")),
+        ({"y": None}, ("a.bin",)),
+        ({"p": np.array([1, -1, 1, 1])}, ("a.bin", "bool")),
+        ({"p": np.array([True])}, ("a.bin", "shape")),
     ],
 )
-def test_a_bad_recording_is_named_with_its_mistake(recording: Events, change: dict, says: str) -> None:
-    with pytest.raises(DataError, match=r"^a\.bin: ") as error:
+def test_a_bad_recording_is_named_with_its_mistake(recording: Events, change: dict, told: tuple) -> None:
+    with assert_raises(DataError, *told):
         check_events(recording._replace(**change), SENSOR, "a.bin")
-    assert says in str(error.value)
 
 
 def test_y_on_a_sensor_of_one_row_is_refused(recording: Events) -> None:
-    with pytest.raises(DataError, match="y goes with H > 1"):
+    with assert_raises(DataError, "a.bin", "> 1"):
         check_events(recording, (4, 1, 2), "a.bin")
 
 
 @pytest.mark.parametrize("sensor_size", [(4, 3, 256), (4, 3, 0), (0, 3, 2), (40000, 3, 2), (4, 3)])
 def test_an_impossible_sensor_is_refused(recording: Events, sensor_size: tuple) -> None:
-    with pytest.raises(DataError, match="sensor_size"):
+    with assert_raises(DataError, "", "sensor_size"):
         check_events(recording, sensor_size, "a.bin")
 
 
 def test_more_than_two_polarities_are_numbers_within_the_sensor(recording: Events) -> None:
     colours = recording._replace(p=np.arange(recording.t.size, dtype=np.uint8) % 3)
     check_events(colours, (*SENSOR[:2], 3), "a.bin")
-    with pytest.raises(DataError, match=r"a\.bin: p is bool; it must be uint8, the number of the polarity"):
+    with assert_raises(DataError, "a.bin", "p"):
         check_events(recording, (*SENSOR[:2], 3), "a.bin")
-    with pytest.raises(DataError, match="p"):
+    with assert_raises(DataError, "a.bin"):
         check_events(colours._replace(p=colours.p + np.uint8(1)), (*SENSOR[:2], 3), "a.bin")

@@ -9,6 +9,8 @@ from sklearn.datasets import load_digits
 from snnlab.events import Events, check_events
 from snnlab.events.saccades import Saccades, _crossings, digit_image, sensor_of, simulate
 
+from ..refusals import assert_raises
+
 QUIET = Saccades(noise=0.0)
 
 
@@ -143,14 +145,14 @@ def test_digits_are_enlarged_into_the_middle() -> None:
 
 @pytest.mark.parametrize("bad", [{"hold": 0.5}, {"step": 0.0}])
 def test_a_hold_shorter_than_a_step_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="step <= hold"):
+    with assert_raises(ValueError, "step"):
         replace(QUIET, **bad)
 
 
 def test_what_would_leave_the_canvas_is_refused() -> None:
-    with pytest.raises(ValueError, match="images \\[H, W\\]"):
+    with assert_raises(ValueError, "[H, W]"):
         simulate(np.zeros(64), np.random.default_rng(0))
-    with pytest.raises(ValueError, match="amplitude"):
+    with assert_raises(ValueError, "amplitude"):
         simulate(np.zeros((28, 28)), np.random.default_rng(0), replace(QUIET, amplitude=30.0))
 
 

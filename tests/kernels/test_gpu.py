@@ -28,6 +28,8 @@ from snnlab.errors import SnnlabError
 from snnlab.kernels import function
 from snnlab.nn import NEURONS
 
+from ..refusals import assert_raises
+
 pytest.importorskip("triton", reason="the kernels for GPUs need triton")
 
 GPU = torch.cuda.is_available()
@@ -166,7 +168,7 @@ def test_a_second_backward_gives_the_same_and_a_second_derivative_is_refused(sur
     first = torch.autograd.grad(loss, inputs, retain_graph=True)
     for one, other in zip(first, torch.autograd.grad(loss, inputs, retain_graph=True), strict=True):
         assert torch.equal(one, other)
-    with pytest.raises(SnnlabError, match="set backend: reference for second derivatives"):
+    with assert_raises(SnnlabError, "", "derivatives"):
         torch.autograd.grad(loss, x, create_graph=True)
 
 

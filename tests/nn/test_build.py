@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LAYERS, build_network
 from snnlab.nn.neurons.lif import LIF
+
+from ..refusals import assert_raises
 
 CONV_LIF: dict[str, dict[str, Any]] = {
     "conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5},
@@ -89,51 +91,49 @@ def test_the_same_seed_builds_the_same_weights_whatever_the_probes_draw(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "node", "message"),
+    ("name", "node", "told"),
     [
-        ("a", {"type": "con2d"}, "model.layers.a.type: there is no layer 'con2d'. Did you mean 'conv2d'?"),
-        ("a", {}, "model.layers.a: needs a type"),
-        ("a", {"type": None}, "model.layers.a: needs a type"),
-        ("a", {"type": ["lif"]}, "model.layers.a.type: there is no layer '['lif']'."),
-        ("a", None, "model.layers.a: expected a mapping such as {type: lif}, got None"),
-        ("a", "lif", "model.layers.a: expected a mapping such as {type: lif}, got 'lif'"),
-        ("a", {"type": "lif", "tau": 1.0}, "model.layers.a: unknown setting 'tau'; lif takes tau_mem (ms), beta"),
-        ("a", {"type": "lif", "tau_men": 1.0}, "model.layers.a: unknown setting 'tau_men'; lif takes"),
-        ("a", {"type": "lif", "dt": 1.0}, "model.layers.a: unknown setting 'dt'; lif takes"),
-        ("a", {"type": "linear"}, "model.layers.a: linear needs out_features"),
+        ("a", {"type": "con2d"}, ("model.layers.a.type", "con2d", "conv2d")),
+        ("a", {}, ("model.layers.a", "type")),
+        ("a", {"type": None}, ("model.layers.a", "type")),
+        ("a", {"type": ["lif"]}, ("model.layers.a.type", "[", "]")),
+        ("a", None, ("model.layers.a", "mapping")),
+        ("a", "lif", ("model.layers.a", "lif")),
+        ("a", {"type": "lif", "tau": 1.0}, ("model.layers.a.tau", "tau_mem")),
+        ("a", {"type": "lif", "tau_men": 1.0}, ("model.layers.a.tau_men",)),
+        ("a", {"type": "lif", "dt": 1.0}, ("model.layers.a.dt",)),
+        ("a", {"type": "linear"}, ("model.layers.a", "linear", "out_features")),
         (
             "a",
             {"type": "conv1d", "out_channels": 3, "kernel_size": 3},
-            "model.layers.a: conv1d needs an input of 2 axes [C, W], got [2, 34, 34]",
+            ("model.layers.a", "conv1d", "[C, W]", [2, 34, 34]),
         ),
         (
             "a",
             {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "padding": 40, "padding_mode": "circular"},
-            "model.layers.a: conv2d does not fit its input of shape [2, 34, 34]: ",
+            ("model.layers.a", [2, 34, 34]),
         ),
-        ("a.b", {"type": "relu"}, "model.layers: 'a.b' cannot be a layer's name"),
-        ("train", {"type": "relu"}, "model.layers: 'train' cannot be a layer's name; use letters, digits and _"),
+        ("a.b", {"type": "relu"}, ("model.layers", "a.b")),
+        ("train", {"type": "relu"}, ("model.layers", "train")),
     ],
 )
-def test_mistakes_have_the_place_of_their_layer(name: str, node: Any, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_have_the_place_of_their_layer(name: str, node: Any, told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         build({"first": {"type": "identity"}, name: node})
-    assert str(caught.value).startswith(message)
 
 
 def test_a_mistake_behind_other_layers_is_told_with_the_shape_that_reaches_it() -> None:
     layers = {**CONV_LIF, "conv3": {"type": "conv2d", "out_channels": 3, "kernel_size": 3}}
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, "model.layers.conv3", "conv2d", 3, "[C, H, W]", [10]):
         build(layers)
-    assert str(caught.value) == "model.layers.conv3: conv2d needs an input of 3 axes [C, H, W], got [10]"
 
 
 def test_constants_in_ms_are_refused_where_steps_have_no_length() -> None:
     assert build({"a": {"type": "lif", "tau_mem": "2 steps"}}, dt=None).shapes == {"a": (2, 34, 34)}
-    with pytest.raises(ConfigError, match=r"^model\.layers\.a: tau_mem is in ms, but these steps have no length"):
+    with assert_raises(ConfigError, "model.layers.a", "tau_mem"):
         build({"a": {"type": "lif"}}, dt=None)
 
 
 def test_the_place_is_the_callers() -> None:
-    with pytest.raises(ConfigError, match=r"^here\.a: needs a type"):
+    with assert_raises(ConfigError, "here.a", "type"):
         build_network({"a": {}}, in_shape=(2,), dt=1.0, place="here")

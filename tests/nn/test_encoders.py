@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LIF
 from snnlab.nn.encoders import ENCODERS, Delta, Latency, Poisson
+
+from ..refusals import assert_raises
 
 T = 12
 
@@ -131,70 +133,68 @@ def test_an_empty_batch_and_one_step_are_fine(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["poisson", "latency"])
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "told"),
     [
-        ([-0.1, 0.5], r"takes values from 0 to 1, got -0\.1 to 0\.5; divide by the largest"),
-        ([0.0, 255.0], r"takes values from 0 to 1, got 0 to 255; divide by the largest"),
-        ([0.0, math.nan], "takes values from 0 to 1, got nan to nan"),
+        ([-0.1, 0.5], (0, 1, -0.1, 0.5)),
+        ([0.0, 255.0], (0, 1, 255)),
+        ([0.0, math.nan], (0, 1)),
     ],
 )
-def test_values_out_of_range_are_refused(kind: str, values: list[float], message: str) -> None:
-    with pytest.raises(ValueError, match=f"{kind} {message}"):
+def test_values_out_of_range_are_refused(kind: str, values: list[float], told: tuple) -> None:
+    with assert_raises(ValueError, *told):
         build(kind)(torch.tensor(values), T)
 
 
 def test_delta_refuses_what_is_not_finite() -> None:
-    with pytest.raises(ValueError, match="delta takes finite values"):
+    with assert_raises(ValueError, "delta"):
         Delta()(torch.tensor([[0.0], [math.nan]]))
 
 
 @pytest.mark.parametrize("kind", ["constant_current", "poisson", "latency"])
 def test_no_steps_are_refused(kind: str) -> None:
-    with pytest.raises(ValueError, match="num_steps: must be >= 1, got 0"):
+    with assert_raises(ValueError, "num_steps", "> 0"):
         build(kind)(torch.ones(2), 0)
 
 
 @pytest.mark.parametrize(
-    ("kind", "dt", "settings", "message"),
+    ("kind", "dt", "settings", "told"),
     [
         (
             "poisson",
             2.0,
             {"max_rate_hz": 600.0},
-            "max_rate_hz of 600 is 1.2 spikes in a step of 2 ms, where one is the most; give at most 500 Hz, or a"
-            " shorter dt",
+            ("encoder", "max_rate_hz", 600, 1.2, 2, 500),
         ),
         (
             "poisson",
             None,
             {"max_rate_hz": 100.0},
-            "max_rate_hz needs steps with a length; without it, x is the probability of a spike at a step",
+            ("encoder", "max_rate_hz"),
         ),
-        ("poisson", 1.0, {"max_rate_hz": 0.0}, "max_rate_hz: must be > 0, got 0.0"),
-        ("latency", 1.0, {"threshold": 1.5}, "threshold: must be between 0 and 1, got 1.5"),
-        ("latency", 1.0, {"code": "logarithmic"}, LOGARITHMIC),
-        ("latency", 1.0, {"code": "logarithmic", "tau": 5.0, "threshold": 0.0}, LOGARITHMIC),
-        ("latency", 1.0, {"tau": -5.0}, "tau: must be > 0, got -5.0"),
+        ("poisson", 1.0, {"max_rate_hz": 0.0}, ("encoder", "max_rate_hz", "> 0", 0.0)),
+        ("latency", 1.0, {"threshold": 1.5}, ("encoder", "threshold", 0, 1, 1.5)),
+        ("latency", 1.0, {"code": "logarithmic"}, ("encoder", "N steps")),
+        ("latency", 1.0, {"code": "logarithmic", "tau": 5.0, "threshold": 0.0}, ("encoder", "threshold", "> 0", 0.0)),
+        ("latency", 1.0, {"tau": -5.0}, ("encoder", "tau", "> 0", -5.0)),
         (
             "latency",
             None,
             {"tau": 5.0},
-            "tau is in ms, but these steps have no length in ms; give dt (ms), or tau as 'N steps'",
+            ("encoder", "tau", "N steps"),
         ),
-        ("delta", 1.0, {"threshold": 0.0}, "threshold: must be > 0, got 0.0"),
-        ("constant_current", 1.0, {"gain": 2.0}, "unknown setting 'gain'; constant_current takes no settings."),
+        ("delta", 1.0, {"threshold": 0.0}, ("encoder", "threshold", "> 0", 0.0)),
+        ("constant_current", 1.0, {"gain": 2.0}, ("encoder.gain", "constant_current")),
     ],
 )
-def test_mistakes_are_named(kind: str, dt: float | None, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_are_named(kind: str, dt: float | None, settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         build(kind, dt, **settings)
-    assert str(caught.value).removeprefix("encoder").lstrip(".: ") == message
 
 
 def test_unknown_words_are_refused_without_a_registry_too() -> None:
-    with pytest.raises(ValueError, match="code: expected one of linear, logarithmic, got 'log'"):
+    with assert_raises(ValueError, "code", "log"):
         Latency(code="log")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="before: expected one of zero, first, got 'last'"):
+    with assert_raises(ValueError, "before", "last"):
         Delta(before="last")  # type: ignore[arg-type]
 
 

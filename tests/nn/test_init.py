@@ -13,6 +13,8 @@ from snnlab.nn import LI, LIF, NEURONS, CubaLIF, build_network
 from snnlab.nn.init import INITS, impulse_response
 from snnlab.nn.neurons import IAF
 
+from ..refusals import assert_raises
+
 RATE = 0.05
 
 
@@ -156,37 +158,36 @@ def test_the_answer_to_an_impulse_is_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "dt", "message"),
+    ("kind", "settings", "dt", "told"),
     [
-        ("fluctuation_driven", {"xi": 0.0}, 1.0, "model.init.xi: must be > 0, got 0.0"),
-        ("fluctuation_driven", {"rate_hz": -1.0}, 1.0, "model.init.rate_hz: must be > 0, got -1.0"),
+        ("fluctuation_driven", {"xi": 0.0}, 1.0, ("model.init", "xi", "> 0", 0.0)),
+        ("fluctuation_driven", {"rate_hz": -1.0}, 1.0, ("model.init", "rate_hz", "> 0", -1.0)),
         (
             "variance_preserving",
             {},
             None,
-            "model.init: rate_hz needs steps with a length in ms; give per_step, the spikes a step",
+            ("model.init", "rate_hz", "per_step"),
         ),
         (
             "variance_preserving",
             {"rate_hz": 500.0},
             10.0,
-            "model.init: a neuron has between 0 and 1 spikes a step, got 5; lower the rate",
+            ("model.init", 0, 1, 5),
         ),
         (
             "fluctuation",
             {},
             1.0,
-            "model.init.type: there is no initialisation 'fluctuation'. Did you mean 'fluctuation_driven'?",
+            ("model.init.type", "fluctuation", "fluctuation_driven"),
         ),
     ],
 )
-def test_mistakes_have_their_place(kind: str, settings: dict[str, Any], dt: float | None, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_have_their_place(kind: str, settings: dict[str, Any], dt: float | None, told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         INITS.build(kind, settings, "model.init", dt=dt)
-    assert str(caught.value).splitlines()[0] == message
 
 
 def test_what_forgets_nothing_or_has_no_membrane_is_refused() -> None:
-    with pytest.raises(ValueError, match="IAF forgets nothing in"):
+    with assert_raises(ValueError, "forgets"):
         impulse_response(IAF())
     assert len(impulse_response(LI(1.0))) < 1000

@@ -12,6 +12,8 @@ from snnlab.nn.layers.norm import BatchNorm
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.temporal import fold_time, valid_steps
 
+from ..refusals import assert_raises
+
 T, B = 6, 3
 CONV_LIF: dict[str, dict[str, Any]] = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
@@ -106,7 +108,7 @@ def test_a_batch_of_one_and_one_step_run(network: Network, x: Tensor) -> None:
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_no_step_is_refused_in_words(network: Network, x: Tensor, backend: Any) -> None:
     set_backend(network, backend)
-    with pytest.raises(ValueError, match=r"Network needs 1 step or more, x is \[T, B, \.\.\.\], got \[0, "):
+    with assert_raises(ValueError, 1, "[T, B, ...]", 0):
         network(x[:0])
 
 
@@ -139,21 +141,21 @@ def test_zeros_past_the_end_hold_behind_a_layer_with_a_bias_too() -> None:
 
 def test_an_unknown_name_in_the_state_is_refused(network: Network, x: Tensor) -> None:
     _, state = network(x)
-    with pytest.raises(ValueError, match=r"the state holds \['lif9'\], which are no layers of this network"):
+    with assert_raises(ValueError, ["lif9"]):
         network(x, {**state, "lif9": state["lif1"]})
 
 
 @pytest.mark.parametrize("name", ["forward", "training", "a.b", "1a", "", "a-b"])
 def test_names_that_cannot_be_used_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="cannot be a layer's name"):
+    with assert_raises(ValueError, "layer"):
         Network({name: nn.Identity()})
 
 
-@pytest.mark.parametrize(("name", "proposed"), [("train", "'train1'"), ("<img src=x>", None), ("", None), ("1", None)])
+@pytest.mark.parametrize(("name", "proposed"), [("train", "train1"), ("<img src=x>", None), ("", None), ("1", None)])
 def test_a_name_is_proposed_only_where_it_could_be_one(name: str, proposed: str | None) -> None:
-    with pytest.raises(ValueError, match="use letters, digits and _") as caught:
+    with assert_raises(ValueError, "_", *([proposed] if proposed else [])) as caught:
         Network({name: nn.Identity()})
-    assert proposed in str(caught.value) if proposed else "such as" not in str(caught.value)
+    assert ("such as" in str(caught.value)) == bool(proposed)
 
 
 def test_nothing_of_a_forward_is_left_in_the_network(network: Network, x: Tensor) -> None:

@@ -19,6 +19,8 @@ from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.recompute import Segment, segments
 
+from ..refusals import assert_raises
+
 Layers = Mapping[str, Mapping[str, Any]]
 
 SHAPE = (2, 13, 11)
@@ -95,7 +97,7 @@ def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]
 
 
 def test_fewer_than_no_pieces_are_refused() -> None:
-    with pytest.raises(ValueError, match="checkpoint_segments: must be >= 0, got -1"):
+    with assert_raises(ValueError, "checkpoint_segments", 0, -1):
         network(NETWORKS["conv"], -1)
 
 

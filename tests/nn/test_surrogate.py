@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import (
     Atan,
@@ -28,6 +28,8 @@ from snnlab.nn.surrogate import (
     spike,
 )
 from snnlab.settings import settings_of
+
+from ..refusals import assert_raises
 
 Formula = Callable[[Tensor, float], Tensor]
 
@@ -214,26 +216,26 @@ def test_a_second_derivative_is_the_slope_of_the_bell(kind: str, v_threshold: fl
 @pytest.mark.parametrize("name", ["width", "height", "alpha"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_sizes_must_be_positive(name: str, value: float):
-    with pytest.raises(ValueError, match=f"^{name}: must be > 0, got {value}"):
+    with assert_raises(ValueError, "> 0", name, value):
         Atan(**{name: value})
 
 
 @pytest.mark.parametrize(
-    ("build", "message"),
+    ("build", "told"),
     [
-        (lambda: Atan(0.3, alpha=2.0), "give either width and height or alpha, got alpha, width"),
-        (lambda: Atan(height=1.0, alpha=2.0), "give either width and height or alpha, got alpha, height"),
-        (lambda: Sigmoid(alpha=1.0, slope=1.0), "give either width and height or alpha or slope, got alpha, slope"),
-        (lambda: Exponential(scale=0.4), r"or alpha \(with scale\) or tau \(with scale\) or grad_width .*, got scale$"),
-        (lambda: Exponential(alpha=2.0, grad_scale=0.4), "got alpha, grad_scale$"),
-        (lambda: Exponential(alpha=2.0, tau=0.4), "got alpha, tau$"),
-        (lambda: MultiGaussian(h=-0.1), "h: must be >= 0, got -0.1"),
-        (lambda: MultiGaussian(s=0.5), "s: must be >= 1, got 0.5"),
-        (lambda: MultiGaussian(h=8.0, s=1.0), "lobes with h = 8.0 and s = 1.0 leave no peak; lower h or raise s"),
+        (lambda: Atan(0.3, alpha=2.0), ("either",)),
+        (lambda: Atan(height=1.0, alpha=2.0), ("either",)),
+        (lambda: Sigmoid(alpha=1.0, slope=1.0), ("either",)),
+        (lambda: Exponential(scale=0.4), ("grad_width",)),
+        (lambda: Exponential(alpha=2.0, grad_scale=0.4), ("grad_scale",)),
+        (lambda: Exponential(alpha=2.0, tau=0.4), ("alpha",)),
+        (lambda: MultiGaussian(h=-0.1), ("h", ">= 0", -0.1)),
+        (lambda: MultiGaussian(s=0.5), ("s", ">= 1", 0.5)),
+        (lambda: MultiGaussian(h=8.0, s=1.0), (8.0, 1.0)),
     ],
 )
-def test_a_size_is_said_in_one_way(build: Callable[[], Surrogate], message: str):
-    with pytest.raises(ValueError, match=message):
+def test_a_size_is_said_in_one_way(build: Callable[[], Surrogate], told: tuple):
+    with assert_raises(ValueError, *told):
         build()
 
 
@@ -258,21 +260,21 @@ def test_a_null_in_the_node_counts_as_not_given():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "told"),
     [
-        ({"type": "atn"}, r"^surrogate\.type: there is no surrogate 'atn'. Did you mean 'atan'\?"),
-        ({"slope": 2.0}, r"^surrogate: unknown setting 'slope'; atan takes width \(thresholds\), height, alpha\."),
-        ({"type": "straight_through", "width": 2.0}, r"unknown setting 'width'; straight_through takes height\."),
-        ({"width": -1.0}, r"^surrogate\.width: must be > 0, got -1.0"),
-        ({"width": 0.5, "alpha": 1.0}, r"^surrogate: give either width and height or alpha, got alpha, width"),
+        ({"type": "atn"}, ("surrogate.type", "atn", "atan")),
+        ({"slope": 2.0}, ("surrogate.slope",)),
+        ({"type": "straight_through", "width": 2.0}, ("surrogate.width", "straight_through")),
+        ({"width": -1.0}, ("surrogate", "width", "> 0", -1.0)),
+        ({"width": 0.5, "alpha": 1.0}, ("surrogate", "either")),
     ],
 )
-def test_mistakes_in_the_node_are_named(given: dict[str, Any], message: str):
-    with pytest.raises(ConfigError, match=message):
+def test_mistakes_in_the_node_are_named(given: dict[str, Any], told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         as_surrogate(given)
 
 
 @pytest.mark.parametrize("given", ["atan", 5])
 def test_what_is_no_node_is_refused(given: Any):
-    with pytest.raises(ValueError, match=r"surrogate is a mapping such as {type: atan, width: 0\.3}, got"):
+    with assert_raises(ValueError, "surrogate", 0.3):
         as_surrogate(given)

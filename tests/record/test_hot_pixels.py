@@ -10,6 +10,8 @@ import torch
 from snnlab.errors import RecordError
 from snnlab.record.hot_pixels import FILE, read_hot_pixels, write_hot_pixels
 
+from ..refusals import assert_raises
+
 SIZE = (4, 3, 2)
 
 
@@ -30,5 +32,5 @@ def test_of_a_run_that_looks_for_none_there_is_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pixels": [12]}', '{"pixels": ["a"]}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(RecordError, match=r"hot_pixels\.json: cannot be read"):
+    with assert_raises(RecordError, "hot_pixels.json", "read"):
         read_hot_pixels(tmp_path, SIZE)

@@ -19,6 +19,8 @@ from snnlab.record.run_folder import (
     logged_warnings,
 )
 
+from ..refusals import assert_raises
+
 
 def _read(folder: Path) -> dict[str, object]:
     return json.loads((folder / "result.json").read_text())
@@ -85,7 +87,7 @@ def test_the_configuration_is_written_and_read_back_as_it_is(tmp_path: Path) -> 
 
 def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RecordError, match=r"^output_dir: cannot write .*/file/run: .*set output_dir=FOLDER"):
+    with assert_raises(RecordError, "output_dir", "file/run", "output_dir=FOLDER"):
         create_run_folder(tmp_path / "file" / "run", "")
 
 

@@ -22,6 +22,8 @@ from snnlab.record.statistics import (
     wilson,
 )
 
+from ..refusals import assert_raises
+
 
 def answers(rng: np.random.Generator, seeds: int, p: np.ndarray) -> np.ndarray:
     """Return what S networks answered rightly, with probability p of each recording."""
@@ -130,9 +132,9 @@ def test_answers_that_all_agree_leave_room_for_one_that_does_not():
 
 
 def test_arms_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="shapes"):
+    with assert_raises(ValueError, "shapes"):
         compare(np.ones((1, 5), bool), np.ones((1, 6), bool))
-    with pytest.raises(ValueError, match="shapes"):
+    with assert_raises(ValueError, "shapes"):
         compare(np.ones((4, 5), bool), np.ones((5, 5), bool), paired=True)
 
 

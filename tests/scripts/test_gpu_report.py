@@ -89,6 +89,12 @@ def test_a_page_of_nothing_is_no_pass(script: ModuleType) -> None:
     assert "- CuPy: broken off" in page.splitlines()
 
 
+def test_a_rehearsal_has_no_verdict(script: ModuleType) -> None:
+    page = script.page(synthetic() | {"rehearsal": True})
+    assert "**pass**" not in page
+    assert "nothing here was run on a GPU" in page
+
+
 def test_the_page_is_written_again_from_its_record(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

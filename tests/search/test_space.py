@@ -5,8 +5,10 @@ from typing import Any
 import optuna
 import pytest
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.search.space import Space, decoded, encoded, overrides
+
+from ..refusals import assert_raises
 
 NODE = {
     "optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -95,30 +97,30 @@ def test_values_are_written_as_overrides_that_mean_the_same(value: Any, text: st
 
 
 @pytest.mark.parametrize(
-    ("node", "words"),
+    ("node", "told"),
     [
-        ({}, "sweep.space: is empty"),
+        ({}, ("sweep.space", "empty")),
         (
             {"a": {"b": {"low": 1, "high": 2}}},
-            "sweep.space.a: a setting is named by its whole place; write sweep.space.a.b",
+            ("sweep.space.a", "sweep.space.a.b"),
         ),
-        ({"a": {"min": 1, "max": 2}}, "sweep.space.a: a range takes low and high, not min and max"),
-        ({"a": 3}, "sweep.space.a: expected {low: ..., high: ...} or {choices: [...]}, got 3"),
-        ({"a": {"low": 1}}, "sweep.space.a: a range needs high"),
-        ({"a": {"low": 1, "hihg": 2}}, "sweep.space.a: unknown setting 'hihg'; .* Did you mean 'high'?"),
-        ({"a": {"low": "x", "high": 2}}, "sweep.space.a.low: expected a number, got 'x'"),
-        ({"a": {"low": 2, "high": 2}}, "sweep.space.a: low must be less than high"),
-        ({"a": {"low": 0.0, "high": 2, "log": True}}, "sweep.space.a: with log, low must be above 0"),
-        ({"a": {"low": 1, "high": 2, "step": 0}}, "sweep.space.a.step: must be > 0"),
-        ({"a": []}, "sweep.space.a.choices: is empty"),
-        ({"a": {"choices": [1], "when": {"b": 1}}, "b": [1]}, "sweep.space.a.when: b must stand above it"),
+        ({"a": {"min": 1, "max": 2}}, ("sweep.space.a", "range")),
+        ({"a": 3}, ("sweep.space.a", "[...]", 3)),
+        ({"a": {"low": 1}}, ("sweep.space.a", "range")),
+        ({"a": {"low": 1, "hihg": 2}}, ("sweep.space.a.hihg", "high")),
+        ({"a": {"low": "x", "high": 2}}, ("sweep.space.a.low", "x")),
+        ({"a": {"low": 2, "high": 2}}, ("sweep.space.a", "low")),
+        ({"a": {"low": 0.0, "high": 2, "log": True}}, ("sweep.space.a", 0)),
+        ({"a": {"low": 1, "high": 2, "step": 0}}, ("sweep.space.a.step", 0)),
+        ({"a": []}, ("sweep.space.a.choices", "empty")),
+        ({"a": {"choices": [1], "when": {"b": 1}}, "b": [1]}, ("sweep.space.a.when", "b")),
     ],
 )
-def test_a_mistake_is_named_with_its_place(node: dict[str, Any], words: str):
-    with pytest.raises(ConfigError, match=words.replace("{", r"\{").replace("[", r"\[").replace("?", r"\?")):
+def test_a_mistake_is_named_with_its_place(node: dict[str, Any], told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         Space.parsed(node)
 
 
 def test_a_grid_of_infinitely_many_points_is_refused():
-    with pytest.raises(ConfigError, match=r"sweep.space.a: a grid needs choices, or a step"):
+    with assert_raises(ConfigError, "sweep.space.a", "choices"):
         Space.parsed({"a": {"low": 0.0, "high": 1.0}}).grid()

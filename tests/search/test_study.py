@@ -17,6 +17,8 @@ from snnlab.search.settings import checked
 from snnlab.search.study import SharedStudy, quiet_optuna
 from snnlab.search.task import Outcome
 
+from ..refusals import assert_raises
+
 SPACE = {"a": {"low": 0.0, "high": 1.0}, "b": [1, 2]}
 
 
@@ -145,13 +147,13 @@ def _take_all(folder: Path) -> None:
 )
 def test_the_study_of_another_search_is_refused(folder: Path, values: dict[str, Any], what: str):
     study(folder)
-    with pytest.raises(RecordError, match=f"its study a_sweep is of another {what}; begin a search of its own"):
+    with assert_raises(RecordError, "a_sweep/study.db", "a_sweep", what):
         study(folder, **values)
 
 
 def test_a_file_that_is_no_study_is_refused_in_one_line(folder: Path):
     (folder / "study.db").write_text("nothing of the kind " * 50)
-    with pytest.raises(RecordError, match=r"sweep.storage: .*study.db cannot be used: file is not a database"):
+    with assert_raises(RecordError, "sweep.storage", "study.db"):
         study(folder)
 
 
@@ -171,7 +173,7 @@ def test_a_search_whose_study_is_gone_or_empty_is_not_begun_anew(folder: Path, e
     (folder / "study.db").unlink()
     if empty:
         (folder / "study.db").touch()
-    with pytest.raises(RecordError, match=r"study\.db: .*gone or empty.*snnlab runs list .*trials"):
+    with assert_raises(RecordError, "a_sweep/study.db", "snnlab"):
         study(folder)
     assert (folder / "study.db").exists() == empty
     assert not empty or (folder / "study.db").stat().st_size == 0
@@ -180,5 +182,5 @@ def test_a_search_whose_study_is_gone_or_empty_is_not_begun_anew(folder: Path, e
 def test_a_study_of_the_same_storage_without_a_trial_is_not_begun_anew(folder: Path):
     study(folder, storage=f"sqlite:///{folder}/elsewhere.db").next_trial()
     (folder / "trials" / "000").mkdir(parents=True)
-    with pytest.raises(RecordError, match="gone or empty"):
+    with assert_raises(RecordError, "a_sweep/other.db", "empty"):
         study(folder, storage=f"sqlite:///{folder}/other.db")

@@ -8,18 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
 
 import pytest
 from omegaconf import OmegaConf
 
 from snnlab import cli, train
 
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
+from ..commands.conftest import Outcome, errors_said
 
 
 @pytest.fixture
@@ -42,7 +37,10 @@ def canary(tmp_path: Path) -> Path:
 def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs the command line in this process."""
 
+    said = errors_said(monkeypatch)
+
     def call(*arguments: str) -> Outcome:
+        said.clear()
         monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
         capfd.readouterr()
         try:
@@ -50,7 +48,7 @@ def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
         captured = capfd.readouterr()
-        return Outcome(status, captured.out, captured.err)
+        return Outcome(status, captured.out, captured.err, said[-1] if said else None)
 
     return call
 

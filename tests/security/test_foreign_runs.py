@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import snnlab as package
-from snnlab.errors import SnnlabError
+from snnlab.errors import ConfigError
 
+from ..refusals import assert_raises, assert_tells
 from .conftest import Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -56,7 +57,7 @@ def test_nothing_is_fetched_from_the_addresses_of_a_run(
     before = tree(workplace)
     done = snnlab(*words)
     assert (done.status, asked) == (2, [])
-    assert "data.root=" in done.err
+    assert_tells(done.error, "run", "data.root")
     assert SECRET not in done.err + done.out
     if command != "evaluate":
         return
@@ -65,7 +66,7 @@ def test_nothing_is_fetched_from_the_addresses_of_a_run(
     assert (named.status, asked) == (2, [])
     asks = snnlab(*words, f"data.root={workplace / 'mine'}", "data.download=true")
     assert (asks.status, asked) == (2, [])
-    assert "data.archives=" in asks.err
+    assert_tells(asks.error, "run", "data.archives")
     assert tree(workplace) == before
 
 
@@ -77,7 +78,7 @@ def test_nothing_is_fetched_without_a_word_even_from_the_packaged_address(
     run = edited(trained, workplace / "run", nmnist(address, workplace / "made", archives=archives))
     done = snnlab("evaluate", str(run), "data.root=mine")
     assert (done.status, asked) == (2, [])
-    assert "no recordings in mine" in done.err
+    assert_tells(done.error, "data.root", "recordings")
     assert not (workplace / "mine").exists()
 
 
@@ -126,9 +127,9 @@ def test_a_folder_of_the_users_is_not_read_as_recordings(
     done = snnlab("evaluate", str(run))
     assert done.status == 2
     assert SECRET not in done.err
-    assert f"data.root={private}" in done.err
+    assert_tells(done.error, "run", "data.root", private)
     climbing = edited(run, workplace / "climbing", {"data.labels": "../private/table.csv"})
-    assert "data.labels=" in snnlab("evaluate", str(climbing), "data.root=.").err
+    assert_tells(snnlab("evaluate", str(climbing), "data.root=.").error, "climbing", "data.labels")
 
 
 LOGGERS = "lightning.pytorch.loggers."
@@ -235,9 +236,9 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
     else:
         done = snnlab(*opened(command, run), f"data.store_dir={digits_store}")
     assert done.status == 2
-    assert "name=VALUE" in done.err
+    assert_tells(done.error, "run", "name=VALUE")
     assert SECRET not in done.err + done.out
-    with pytest.raises(SnnlabError, match="name=VALUE"):
+    with assert_raises(ConfigError, "work/run", "name=VALUE"):
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
 
 
@@ -262,7 +263,7 @@ def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace
         for words in commands:
             done = snnlab(*words)
             assert done.status == 2, (name, words)
-            assert "is a link" in done.err, (name, words)
+            assert_tells(done.error, run / name, "link")
         assert (list(target.iterdir()) == []) if target.is_dir() else target.read_text() == "mine", name
 
 
@@ -276,7 +277,7 @@ def test_a_pipe_in_a_run_holds_nobody_up(
     os.mkfifo(run / name)
     done = snnlab("train", f"resume={run}", f"data.store_dir={digits_store}")
     assert done.status == 2
-    assert "neither a file nor a folder" in done.err
+    assert_tells(done.error, run / name, "neither")
 
 
 def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
@@ -286,7 +287,7 @@ def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, work
     (run / "split.json").symlink_to(workplace / "private.json")
     done = snnlab("report", str(run))
     assert done.status == 2
-    assert "is a link" in done.err
+    assert_tells(done.error, "run/split.json", "link")
     assert not (run / "report.html").exists()
 
 
@@ -309,7 +310,7 @@ def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, s
     (line,) = done.err.splitlines()
     assert all(word in line for word in ("plugins=[theirs]", "name=VALUE", "data.store_dir=/theirs"))
     named = snnlab("evaluate", str(run), "name=x", "data.store_dir=null", "plugins=[theirs]")
-    assert "cannot import 'theirs'" in named.err
+    assert_tells(named.error, "plugins", "theirs")
 
 
 @pytest.mark.parametrize(
@@ -330,5 +331,5 @@ def test_a_record_sets_hydra_up_in_no_way(
     for words in (["show", "run"], ["report", "run"], ["evaluate", "run"], ["train", "resume=run"]):
         done = snnlab(*words)
         assert done.status == 2
-        assert "is not what a run recorded" in done.err
+        assert_tells(done.error, "run/config.yaml", "recorded")
     assert not canary.exists()

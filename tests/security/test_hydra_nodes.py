@@ -11,6 +11,7 @@ import pytest
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError
 
+from ..refusals import assert_tells
 from .conftest import Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -143,7 +144,7 @@ def test_validate_says_it_too_with_the_file(name: str, canary: Path, theirs: The
 def test_the_line_of_the_setting_is_named(canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
     theirs(nodes(canary)["callbacks"])
     done = snnlab("train", "--config-dir", "theirs", "experiment=nice")
-    assert "nice.yaml:3: hydra.callbacks:" in done.err
+    assert_tells(done.error, "theirs/experiment/nice.yaml:3", 3, "hydra.callbacks")
     assert len(done.err.splitlines()) == 1
 
 
@@ -151,7 +152,7 @@ def test_each_file_of_a_grid_is_looked_at(canary: Path, theirs: Theirs, snnlab: 
     theirs({**nodes(canary)["job_logging"], "experiment/good.yaml": HEAD + "seed: 1\n"})
     done = snnlab("train", "-m", "--config-dir", "theirs", "experiment=good,nice", "mode=nonsense")
     assert done.status == 2
-    assert "hydra.job_logging" in done.err
+    assert_tells(done.error, "", "hydra.job_logging")
     assert not canary.exists()
 
 
@@ -166,7 +167,7 @@ def test_where_a_run_goes_is_the_users_own_to_type(theirs: Theirs, snnlab: Snnla
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
     words = ("experiment=nice", "hydra.run.dir=elsewhere", "mode=nonsense")
     done = snnlab("train", "--config-dir", "theirs", *words)
-    assert "mode: expected" in done.err
+    assert_tells(done.error, "mode", "expected")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from snnlab.console import console_logging, table_console
 
+from ..refusals import assert_tells
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -48,7 +49,7 @@ def test_a_class_that_a_terminal_would_act_on_is_refused(
     words = recordings(workplace / "theirs", name, "b")
     done = snnlab(*command, *words, *(SHORT if command != ["data", "inspect"] else ()), "data.store_dir=store")
     assert done.status == 2
-    assert "control characters" in done.err
+    assert_tells(done.error, "data.root", "characters")
     assert not acts(done)
 
 
@@ -97,12 +98,16 @@ def test_what_a_run_recorded_is_shown_and_not_acted_on(
 
 
 def test_an_experiment_with_such_names_is_refused(theirs: Theirs, snnlab: Snnlab) -> None:
-    texts = ['name: "a\\e[2J"', 'model: {layers: {"l\\e[2J": {type: lif}}}', 'logger: {x: {_target_: "a\\u202e"}}']
-    for number, text in enumerate(texts):
+    texts = {
+        "name": 'name: "a\\e[2J"',
+        r"model.layers.l\x1b[2J.type": 'model: {layers: {"l\\e[2J": {type: lif}}}',
+        "logger.x._target_": 'logger: {x: {_target_: "a\\u202e"}}',
+    }
+    for number, (place, text) in enumerate(texts.items()):
         theirs({f"experiment/e{number}.yaml": f"# @package _global_\n{text}\n"})
         done = snnlab("show", "--config-dir", "theirs", f"experiment=e{number}")
         assert done.status == 2
-        assert "control characters" in done.err
+        assert_tells(done.error, place, "characters")
         assert not acts(done)
 
 
@@ -231,7 +236,7 @@ def test_percent_and_braces_in_names_are_only_letters(theirs: Theirs, snnlab: Sn
     )
     done = snnlab("show", "--config-dir", "theirs", "experiment=e")
     assert done.status == 2
-    assert "'%d%s'" in done.err
+    assert_tells(done.error, "neuron", "%d%s")
 
 
 def test_names_of_files_are_shown_too(workplace: Path, theirs: Theirs, snnlab: Snnlab) -> None:

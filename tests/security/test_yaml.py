@@ -13,6 +13,7 @@ from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError, SnnlabError
 
+from ..refusals import assert_raises, assert_tells
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -94,7 +95,7 @@ def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, 
     for words in (["report", str(run)], ["show", str(run)], ["evaluate", str(run)]):
         done = snnlab(*words)
         assert done.status == 2
-        assert "stand for more than" in done.err
+        assert_tells(done.error, "name", "more")
     assert snnlab("runs", "list", ".").status == 0
 
 
@@ -104,7 +105,7 @@ def test_what_is_large_and_written_out_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: &a [1, 2, 3]\nb: [*a, *a]\nlist: [" + ", ".join(["1"] * 20_000) + "]\n")
     require_bounded(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text("# " + "x" * MOST_BYTES)
-    with pytest.raises(ConfigError, match="larger than"):
+    with assert_raises(ConfigError, "b.yaml", "larger"):
         require_bounded(tmp_path / "b.yaml")
 
 

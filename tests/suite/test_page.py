@@ -12,6 +12,7 @@ from snnlab.suite.page import is_begun, make_folder, read_page, require_same, un
 from snnlab.suite.plan import Plan
 from snnlab.suite.settings import Choice, checked
 
+from ..refusals import assert_raises
 from .conftest import SUITE, write_run
 
 
@@ -43,7 +44,7 @@ def test_an_arm_that_is_no_longer_in_the_file_stays(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "values", "words"),
+    ("typed", "values", "told"),
     [
         (["trainer.max_epochs=3"], {}, "common: trainer.max_epochs=3"),
         ([], {"arms": {"a": ["neuron=iaf"]}}, "arms.a: neuron=lif"),
@@ -52,10 +53,10 @@ def test_an_arm_that_is_no_longer_in_the_file_stays(tmp_path: Path):
     ],
 )
 def test_other_settings_are_refused_in_the_same_folder(
-    tmp_path: Path, typed: list[str], values: dict[str, Any], words: str
+    tmp_path: Path, typed: list[str], values: dict[str, Any], told: str
 ):
     begun(tmp_path)
-    with pytest.raises(ConfigError, match=words):
+    with assert_raises(ConfigError, tmp_path, told):
         require_same(plan(tmp_path, typed, **values), read_page(tmp_path) or {}, ["data.root"])
 
 
@@ -66,13 +67,13 @@ def test_where_recordings_are_may_change(tmp_path: Path):
 
 def test_a_page_of_another_version_is_refused(tmp_path: Path):
     (tmp_path / "suite.yaml").write_text("schema: 99\n")
-    with pytest.raises(RecordError, match="was not written by this version"):
+    with assert_raises(RecordError, "suite.yaml", "written"):
         read_page(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match=r"folder: cannot write .*; set folder=FOLDER"):
+    with assert_raises(RecordError, "folder", "folder=FOLDER"):
         make_folder(tmp_path / "file" / "s")
 
 

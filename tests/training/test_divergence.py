@@ -16,6 +16,8 @@ from snnlab.nn.build import BuiltNetwork
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.divergence import DivergedError, first_not_finite
 
+from ..refusals import assert_raises
+
 
 @pytest.fixture
 def built() -> BuiltNetwork:
@@ -58,7 +60,7 @@ def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):
 
 
 def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(tmp_path: Path):
-    with pytest.raises(DivergedError, match=r"epoch [234], batch \d.*; lower optimizer.lr, or clip the gradients"):
+    with assert_raises(DivergedError, "", "optimizer.lr"):
         train(
             "model=mlp_lif",
             "model.layers.fc1.out_features=16",

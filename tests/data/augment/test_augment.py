@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from snnlab.data.augment import AUGMENTATIONS, geometry
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.events import Events
 from snnlab.events.recording import check_events
+
+from ...refusals import assert_raises
 
 SENSOR = (20, 14, 2)
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -214,25 +216,24 @@ def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "words"),
+    ("name", "settings", "told"),
     [
-        ("affine", {"rotate": 200}, "rotate: must be between 0 and 180"),
-        ("affine", {"shear": 90}, "shear: must be between 0 and 60, got 90"),
-        ("affine", {"scale": [1.2, 0.8]}, "scale must be"),
-        ("elastic", {"sigma": 0}, "sigma: must be > 0, got 0"),
-        ("elastic", {"strength": -1}, "strength: must be >= 0"),
-        ("affine", {"shfit": 2}, "shift"),
-        ("drop_events", {"most": 1.0}, "most: must be > 0 and < 1"),
-        ("time_jitter", {"std": 0}, "std: must be > 0"),
-        ("noise", {"rate": -1}, "rate: must be > 0"),
-        ("flip_x", {"p": 0}, "p: must be > 0"),
-        ("flipx", {}, "Did you mean 'flip_x'"),
+        ("affine", {"rotate": 200}, ("data.augment[0]", "rotate", 0, 180)),
+        ("affine", {"shear": 90}, ("data.augment[0]", "shear", 0, 60, 90)),
+        ("affine", {"scale": [1.2, 0.8]}, ("data.augment[0]", "scale")),
+        ("elastic", {"sigma": 0}, ("data.augment[0]", 0, 1.0)),
+        ("elastic", {"strength": -1}, ("data.augment[0]", "strength", 0)),
+        ("affine", {"shfit": 2}, ("data.augment[0].shfit",)),
+        ("drop_events", {"most": 1.0}, ("data.augment[0]", "most", 0, 1)),
+        ("time_jitter", {"std": 0}, ("data.augment[0]", "std", 0)),
+        ("noise", {"rate": -1}, ("data.augment[0]", "rate", 0)),
+        ("flip_x", {"p": 0}, ("data.augment[0]", "p", 0)),
+        ("flipx", {}, ("data.augment[0].type", "flip_x")),
     ],
 )
-def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=r"data\.augment\[0\]") as caught:
+def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         apply(name, recording(), **settings)
-    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ from snnlab.data.augment.from_tonic import ALLOWED
 from snnlab.data.module import EventDataModule
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError, DataError, UnknownSettingError
 from snnlab.events import Events, Store
 from snnlab.events.recording import check_events
+
+from ...refusals import assert_raises
 
 SENSOR, LINE = (20, 14, 2), (20, 1, 2)
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -128,9 +130,9 @@ def test_more_than_two_polarities_keep_their_numbers() -> None:
     events = build("UniformNoise", colours, n=50).apply(recording(colours), np.random.default_rng(0))
     check_events(events, colours, "colours")
     assert set(events.p.tolist()) == {0, 1, 2, 3}
-    with pytest.raises(ConfigError, match="knows two polarities, and this sensor has 4"):
+    with assert_raises(ConfigError, "data.augment[0].name", 4):
         build("RandomFlipPolarity", colours)
-    with pytest.raises(ConfigError, match=r"set settings\.flip_polarities: false"):
+    with assert_raises(ConfigError, "data.augment[0].name", "settings.flip_polarities"):
         build("RandomTimeReversal", colours)
 
 
@@ -152,7 +154,7 @@ def test_numpys_global_numbers_are_restored_when_tonic_fails() -> None:
     expected = np.random.random()
     np.random.seed(0)
     vars(augmentation)["_settings"]["p"] = 1.5  # more than all
-    with pytest.raises(ValueError, match="larger sample"):
+    with assert_raises(ValueError, "larger"):
         augmentation.apply(recording(), np.random.default_rng(0))
     assert np.random.random() == expected
 
@@ -208,7 +210,7 @@ def test_what_it_mirrors_or_reverses_has_the_class_of_its_mirror(name: str, alte
         node = {"type": "tonic", "name": name, "settings": {"p": 0.5}}
         return build_pipeline([node], {alters: classes}, 2, SENSOR)
 
-    with pytest.raises(ConfigError, match=rf"data\.augment\[0\]: {alters} would make these recordings of another"):
+    with assert_raises(ConfigError, "data.augment[0]", "recordings", alters):
         pipeline(None)
     events, targets = recording(), []
     for seed in range(40):
@@ -220,32 +222,36 @@ def test_what_it_mirrors_or_reverses_has_the_class_of_its_mirror(name: str, alte
 
 def test_events_outside_are_an_error_that_names_the_transform() -> None:
     augmentation = build("TimeSkew", coefficient=1.0, offset=0)
-    with pytest.raises(DataError, match=r"tonic's TimeSkew: t spans -5\.\."):
+    with assert_raises(DataError, "", -5):
         augmentation.apply(recording()._replace(t=np.arange(400) - 5), np.random.default_rng(0))
-    with pytest.raises(ConfigError, match=r"settings: tonic's SpatialJitter: x spans .* set clip_outliers: true"):
+    with assert_raises(ConfigError, "data.augment[0].settings", "clip_outliers"):
         build("SpatialJitter", var_x=50.0)
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "words"),
+    ("name", "settings", "told"),
     [
-        ("DropEvnt", {}, r"\.name: there is no transform 'DropEvnt'\. Did you mean 'DropEvent'\?"),
-        ("ToFrame", {"n_time_bins": 3}, r"\.name: tonic's ToFrame cannot be .* set data\.num_bins or data\.dt"),
-        ("ToImage", {}, "set data.num_bins"),
-        ("Downsample", {"spatial_factor": 0.5}, "of another sensor; use affine with scale"),
-        ("Compose", {"transforms": []}, "data.augment is a list itself"),
-        ("DropEvent", {"q": 0.1}, r"\.settings: unknown setting 'q'; DropEvent takes p"),
-        ("DropEvent", {}, r"\.settings: DropEvent needs p"),
-        ("DropEvent", {"p": "much"}, r"\.settings\.p: expected"),
-        ("DropEvent", {"p": 1.5}, r"\.settings: tonic's DropEvent cannot be used so"),
-        ("DropEventByTime", {"duration_ratio": 1.5}, "a value is out of its range"),
-        ("DropEventByArea", {"area_ratio": [0.1, 0.3]}, "must be one number between 0 and 1; drop_area draws"),
-        ("TimeSkew", {"coefficient": -1.0}, r"\.settings\.coefficient: must be above 0; RandomTimeReversal"),
-        ("RandomFlipLR", {"p": 0.0}, "p: must be > 0"),
-        ("UniformNoise", {"n": 3, "sensor_size": [9, 9, 2]}, r"\.settings\.sensor_size: is data\.sensor_size"),
-        ("TimeJitter", {"std": 30_000.0, "clip_negative": False}, r"t spans -.* set clip_negative: true"),
+        ("DropEvnt", {}, ("data.augment[0].name", "DropEvnt", "DropEvent")),
+        ("ToFrame", {"n_time_bins": 3}, ("data.augment[0].name", "data.num_bins", "data.dt")),
+        ("ToImage", {}, ("data.augment[0].name", "data.num_bins")),
+        ("Downsample", {"spatial_factor": 0.5}, ("data.augment[0].name", "sensor")),
+        ("Compose", {"transforms": []}, ("data.augment[0].name", "itself")),
+        ("DropEvent", {"q": 0.1}, ("data.augment[0].settings.q",)),
+        ("DropEvent", {}, ("data.augment[0].settings", "DropEvent")),
+        ("DropEvent", {"p": "much"}, ("data.augment[0].settings.p", "expected")),
+        ("DropEvent", {"p": 1.5}, ("data.augment[0].settings", "DropEvent")),
+        ("DropEventByTime", {"duration_ratio": 1.5}, ("data.augment[0].settings", "range")),
+        ("DropEventByArea", {"area_ratio": [0.1, 0.3]}, ("data.augment[0].settings.area_ratio", 0, 1, "drop_area")),
+        ("TimeSkew", {"coefficient": -1.0}, ("data.augment[0].settings.coefficient", 0)),
+        ("RandomFlipLR", {"p": 0.0}, ("data.augment[0]", "p", 0)),
+        (
+            "UniformNoise",
+            {"n": 3, "sensor_size": [9, 9, 2]},
+            ("data.augment[0].settings.sensor_size", "data.sensor_size"),
+        ),
+        ("TimeJitter", {"std": 30_000.0, "clip_negative": False}, ("data.augment[0].settings", "clip_negative")),
     ],
 )
-def test_what_cannot_be_is_named_by_its_place(name: str, settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.augment\[0\].*{words}"):
+def test_what_cannot_be_is_named_by_its_place(name: str, settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         AUGMENTATIONS.build("tonic", {"name": name, "settings": settings}, "data.augment[0]", sensor_size=SENSOR)

@@ -9,6 +9,8 @@ from snnlab.data.augment import build_pipeline
 from snnlab.errors import ConfigError
 from snnlab.events import Packed, Store
 
+from ...refusals import assert_raises
+
 NODES = [{"type": "affine", "shift": 1}, {"type": "flip_x"}, {"type": "drop_events", "most": 0.5}]
 
 
@@ -53,25 +55,25 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "labels", "words"),
+    ("nodes", "labels", "told"),
     [
         (
             [{"type": "flip_x"}],
             {"flip_x": None},
-            r"data.augment\[0\]: flip_x would make these recordings of another",
+            ("data.augment[0]", "flip_x"),
         ),
-        (NODES, {"flip_x": [0, 1]}, r"data.labels_after.flip_x: must be the class after it for each of 4 classes"),
-        (["flip_x"], {}, r"data.augment\[0\]: expected a mapping such as \{type: affine, shift: 2\}, got 'flip_x'"),
+        (NODES, {"flip_x": [0, 1]}, ("data.labels_after.flip_x", 4)),
+        (["flip_x"], {}, ("data.augment[0]", 2, "flip_x")),
     ],
 )
-def test_what_cannot_be_is_named(nodes: Any, labels: Any, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_what_cannot_be_is_named(nodes: Any, labels: Any, told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         build_pipeline(nodes, labels, 4, (20, 14, 2))
 
 
 @pytest.mark.parametrize("targets", ["value", "steps"])
 def test_labels_after_of_classes_are_refused_where_recordings_have_none(targets: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.labels_after\.flip_x: is for classes .* data\.targets is {targets}"):
+    with assert_raises(ConfigError, "data.labels_after.flip_x", "data.targets", targets):
         build_pipeline([], {"flip_x": [1, 0]}, 2, (20, 14, 2), targets)
 
 
@@ -85,7 +87,7 @@ def test_labels_after_of_classes_are_refused_where_recordings_have_none(targets:
     ],
 )
 def test_what_moves_events_in_time_is_refused_for_labels_over_time(node: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.augment\[0\]: {node['type']} moves events in time"):
+    with assert_raises(ConfigError, "data.augment[0]", "events", node["type"]):
         build_pipeline([node], {}, 2, (20, 14, 2), "steps")
     assert len(build_pipeline([node], {}, 2, (20, 14, 2), "value").steps) == 1
 

@@ -14,6 +14,8 @@ from expelliarmus import Wizard
 from snnlab.data.formats import SUFFIXES, Reading, read_file
 from snnlab.errors import DataError
 
+from ...refusals import assert_raises
+
 SENSOR = (10, 8, 2)
 T, X, Y, P = [5, 7, 7, 9000], [0, 9, 3, 1], [0, 7, 2, 6], [1, 0, 1, 0]
 ZERO = Reading(time_origin="zero")
@@ -132,7 +134,7 @@ def test_a_truncated_file_is_named(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match=name):
+    with assert_raises(DataError, name):
         read_file(path, ZERO, SENSOR)
 
 
@@ -143,7 +145,7 @@ def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: 
     whole = path.read_bytes()
     read_file(path, ZERO, SENSOR)
     path.write_bytes(whole[:-1])
-    with pytest.raises(DataError, match=rf"^{path}: truncated: it ends within an event"):
+    with assert_raises(DataError, path, "truncated"):
         read_file(path, ZERO, SENSOR)
 
 
@@ -151,22 +153,22 @@ def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: 
 def test_a_file_of_something_else_is_named(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"\x89PNG, and no events at all\xff\x00")
-    with pytest.raises(DataError, match=rf"a\{suffix}"):
+    with assert_raises(DataError, f"a{suffix}"):
         read_file(path, ZERO, SENSOR)
 
 
 def test_an_unknown_kind_is_told_which_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.mat: files of events end in .*\.npy"):
+    with assert_raises(DataError, "a.mat", "events"):
         read_file(tmp_path / "a.mat", ZERO, SENSOR)
 
 
 def test_a_table_of_other_columns_is_told_which_are_expected(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 6)))
-    with pytest.raises(DataError, match=r"an array \(3, 6\), and not a row for each event with x, y, t, p; set data"):
+    with assert_raises(DataError, "a.npy", 3, 6):
         read_file(tmp_path / "a.npy", ZERO, SENSOR)
 
 
 def test_python_objects_are_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"t": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"a\.npy: cannot be read \(it holds no array of numbers"):
+    with assert_raises(DataError, "a.npy", "array"):
         read_file(tmp_path / "a.npy", ZERO, SENSOR)

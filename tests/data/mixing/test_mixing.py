@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from snnlab.data.mixing import MIXES, build_mixing
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.events.frames import Batch
+
+from ...refusals import assert_raises
 
 T, B, P, H, W = 6, 5, 2, 7, 9
 KINDS = list(MIXES)
@@ -184,23 +186,23 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "words"),
+    ("node", "told"),
     [
-        ("mixup", r"data\.mix: expected a mapping such as \{type: mixup, alpha: 0\.2\}, got 'mixup'"),
-        ({"alpha": 0.2}, r"data\.mix: needs a type\n  there are: cutmix, eventmix, mixup"),
-        ({"type": "mixupp"}, r"data\.mix\.type: there is no mixing 'mixupp'\. Did you mean 'mixup'\?"),
+        ("mixup", ("data.mix", 0.2, "mixup")),
+        ({"alpha": 0.2}, ("data.mix", "eventmix")),
+        ({"type": "mixupp"}, ("data.mix.type", "mixupp", "mixup")),
         (
             {"type": "mixup", "alfa": 1},
-            r"data\.mix: unknown setting 'alfa'; mixup takes alpha, p\. Did you mean 'alpha'",
+            ("data.mix.alfa", "alpha"),
         ),
-        ({"type": "mixup", "alpha": "a"}, r"data\.mix\.alpha: expected a number"),
-        ({"type": "cutmix", "alpha": 0}, r"data\.mix\.alpha: must be > 0, got 0"),
-        ({"type": "cutmix", "p": 0}, r"data\.mix\.p: must be > 0 and <= 1, got 0"),
-        ({"type": "eventmix", "gaussians": 0}, r"data\.mix\.gaussians: must be >= 1, got 0"),
+        ({"type": "mixup", "alpha": "a"}, ("data.mix.alpha", "expected")),
+        ({"type": "cutmix", "alpha": 0}, ("data.mix", "alpha", 0)),
+        ({"type": "cutmix", "p": 0}, ("data.mix", "p", 0, 1)),
+        ({"type": "eventmix", "gaussians": 0}, ("data.mix", "gaussians", 1, 0)),
     ],
 )
-def test_settings_that_cannot_be_are_named_by_their_place(node: Any, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_settings_that_cannot_be_are_named_by_their_place(node: Any, told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         build_mixing(node)
 
 
@@ -218,5 +220,5 @@ def test_mixup_averages_values_as_it_averages_frames() -> None:
 
 @pytest.mark.parametrize(("kind", "targets"), [(kind, "steps") for kind in KINDS] + [("cutmix", "value")])
 def test_mixing_that_says_nothing_of_the_targets_is_refused(kind: str, targets: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.mix: {kind} does not say what data\.targets={targets} would be"):
+    with assert_raises(ConfigError, "data.mix", "data.targets", kind, targets):
         build_mixing({"type": kind}, targets)

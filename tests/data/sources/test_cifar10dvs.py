@@ -14,6 +14,8 @@ import pytest
 from snnlab.data.sources.recordings import CIFAR10DVS
 from snnlab.errors import DataError
 
+from ...refusals import assert_raises
+
 START = 1_605_537_493_718_345
 
 
@@ -75,5 +77,5 @@ def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_twin: A
 
 def test_without_the_package_it_says_what_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aedat", None)
-    with pytest.raises(DataError, match=r"pip install 'snnlab-train\[aedat\]'"):
+    with assert_raises(DataError, "CIFAR10DVS/airplane/cifar10_airplane_0.aedat4", "snnlab-train[aedat]"):
         CIFAR10DVS(str(root), download=False).read(0)

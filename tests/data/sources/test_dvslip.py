@@ -9,6 +9,8 @@ import pytest
 from snnlab.data.sources.recordings import WORDS, DVSLip
 from snnlab.errors import DataError
 
+from ...refusals import assert_raises
+
 FILES = ["train/accused/0.npy", "train/young/0.npy", "train/young/1.npy", "test/action/0.npy", "test/years/3.npy"]
 
 
@@ -53,5 +55,5 @@ def test_recordings_are_tonics_from_the_first_event_on(
 
 def test_how_to_get_it_by_hand_is_said(tmp_path: Path) -> None:
     archive = {"name": "DVS-Lip.zip", "md5": "1" * 32, "url": None}
-    with pytest.raises(DataError, match=r"fetch DVS-Lip\.zip by hand, as https://.* tells, and put it into DVSLip"):
+    with assert_raises(DataError, "data.root", "DVS-Lip.zip"):
         DVSLip(str(tmp_path), archives=[archive])

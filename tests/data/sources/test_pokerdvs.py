@@ -9,6 +9,8 @@ import pytest
 from snnlab.data.sources.recordings import PokerDVS
 from snnlab.errors import DataError
 
+from ...refusals import assert_raises
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -46,5 +48,5 @@ def test_recordings_are_tonics_from_the_first_event_on(
 
 def test_a_copy_without_test_recordings_is_refused(root: Path) -> None:
     (root / "POKERDVS/pips_test").rename(root / "POKERDVS/elsewhere")
-    with pytest.raises(DataError, match=r"no recordings in .*pips_test, which should hold cl/"):
+    with assert_raises(DataError, "data.root", "pips_test"):
         PokerDVS(str(root), download=False)

@@ -3,11 +3,12 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
 from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.events import Events, check_events
+
+from ...refusals import assert_raises
 
 
 def _same(one: Events, other: Events) -> bool:
@@ -56,5 +57,5 @@ def test_the_fingerprint_follows_the_seed() -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="simulation_seed: must be >= 0, got -1"):
+    with assert_raises(ValueError, "simulation_seed", 0, -1):
         SaccadeDigits(simulation_seed=-1)

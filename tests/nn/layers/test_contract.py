@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from snnlab.errors import ConfigError
+from snnlab.errors import UnknownSettingError
 from snnlab.nn import LAYERS, Network, build_network
+
+from ...refusals import assert_raises
 
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
@@ -146,5 +148,5 @@ def test_nothing_of_a_forward_is_left_in_the_layer(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_setting_is_named_by_its_place(kind: str) -> None:
     in_shape, settings = MINIMAL[kind]
-    with pytest.raises(ConfigError, match=rf"^model\.layers\.a: unknown setting 'zzz'; {kind} takes "):
+    with assert_raises(UnknownSettingError, "model.layers.a.zzz", kind):
         build_network({"a": {"type": kind, **settings, "zzz": 1}}, in_shape=in_shape, dt=1.0)

@@ -9,6 +9,8 @@ from torch import nn
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS
 
+from ...refusals import assert_raises
+
 SIZES = {1: (3, 11), 2: (4, 11, 9), 3: (2, 7, 6, 5)}
 CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSE: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -81,106 +83,104 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
 
 
 @pytest.mark.parametrize(
-    ("kind", "in_shape", "settings", "message"),
+    ("kind", "in_shape", "settings", "told"),
     [
-        ("conv2d", (800,), OK, "conv2d needs an input of 3 axes [C, H, W], got [800]"),
-        ("conv1d", (2, 8, 8), OK, "conv1d needs an input of 2 axes [C, W], got [2, 8, 8]"),
-        ("conv3d", (2, 8, 8), OK, "conv3d needs an input of 4 axes [C, D, H, W], got [2, 8, 8]"),
+        ("conv2d", (800,), OK, ("layers.a", "conv2d", 3, "[C, H, W]", [800])),
+        ("conv1d", (2, 8, 8), OK, ("layers.a", "conv1d", "[C, W]", [2, 8, 8])),
+        ("conv3d", (2, 8, 8), OK, ("layers.a", "conv3d", 4, "[C, D, H, W]", [2, 8, 8])),
         (
             "conv_transpose2d",
             (2, 8),
             OK,
-            "conv_transpose2d needs an input of 3 axes [C, H, W], got [2, 8]",
+            ("layers.a", "conv_transpose2d", 3, "[C, H, W]", [2, 8]),
         ),
         (
             "conv2d",
             (2, 3, 3),
             {**OK, "kernel_size": 5},
-            "kernel_size 5 is larger than its input [3, 3] (padding 0)",
+            ("layers.a", "kernel_size", 5, [3, 3], 0),
         ),
         (
             "conv2d",
             (2, 3, 9),
             {**OK, "kernel_size": [6, 3], "padding": [1, 0]},
-            "kernel_size [6, 3] is larger than its input [3, 9] (padding [1, 0])",
+            ("layers.a", "kernel_size", [6, 3], [3, 9], [1, 0]),
         ),
         (
             "conv2d",
             (2, 4, 4),
             {**OK, "dilation": 2},
-            "kernel_size 3 is larger than its input [4, 4] (padding 0, dilation 2)",
+            ("layers.a", "kernel_size", 3, [4, 4], 0, 2),
         ),
         (
             "conv1d",
             (2, 2),
             {**OK, "padding": "valid"},
-            "kernel_size 3 is larger than its input [2] (padding 0)",
+            ("layers.a", "kernel_size", 3, [2], 0),
         ),
-        ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, "out_channels: must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, "kernel_size: must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "kernel_size": [3, -1]}, "kernel_size: must be >= 1, got [3, -1]"),
-        ("conv2d", (2, 8, 8), {**OK, "stride": 0}, "stride: must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "dilation": 0}, "dilation: must be >= 1, got 0"),
-        ("conv2d", (2, 8, 8), {**OK, "padding": -1}, "padding: must be >= 0, got -1"),
+        ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, ("layers.a", "out_channels", "> 0")),
+        ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, ("layers.a", "kernel_size", ">= 1", 0)),
+        ("conv2d", (2, 8, 8), {**OK, "kernel_size": [3, -1]}, ("layers.a", "kernel_size", ">= 1", [3, -1])),
+        ("conv2d", (2, 8, 8), {**OK, "stride": 0}, ("layers.a", "stride", ">= 1", 0)),
+        ("conv2d", (2, 8, 8), {**OK, "dilation": 0}, ("layers.a", "dilation", ">= 1", 0)),
+        ("conv2d", (2, 8, 8), {**OK, "padding": -1}, ("layers.a", "padding", ">= 0", -1)),
         (
             "conv2d",
             (2, 8, 8),
             {**OK, "kernel_size": [3, 3, 3]},
-            "kernel_size takes a number or a list of 2, got [3, 3, 3]",
+            ("layers.a", "kernel_size", 2, [3, 3, 3]),
         ),
-        ("conv2d", (2, 8, 8), {**OK, "stride": []}, "stride takes a number or a list of 2, got []"),
-        ("conv2d", (2, 8, 8), {**OK, "groups": 0}, "groups: must be >= 1, got 0"),
+        ("conv2d", (2, 8, 8), {**OK, "stride": []}, ("layers.a", "stride", 2, [])),
+        ("conv2d", (2, 8, 8), {**OK, "groups": 0}, ("layers.a", "groups", "> 0")),
         (
             "conv2d",
             (2, 8, 8),
             {**OK, "groups": 3},
-            "groups must divide the input's channels (2) and out_channels (6), got 3",
+            ("layers.a", "groups", 2, "out_channels", 6, 3),
         ),
         (
             "conv_transpose2d",
             (4, 8, 8),
             {**OK, "groups": 4},
-            "groups must divide the input's channels (4) and out_channels (6), got 4",
+            ("layers.a", "groups", 4, "out_channels", 6),
         ),
         (
             "conv2d",
             (2, 8, 8),
             {**OK, "padding": "same", "stride": 2},
-            "padding='same' is not supported for strided convolutions",
+            ("layers.a", "same"),
         ),
         (
             "conv_transpose2d",
             (2, 8, 8),
             {**OK, "output_padding": 2, "stride": 2},
-            "output_padding 2 must be smaller than stride 2 or dilation 1",
+            ("layers.a", "output_padding", 2, 1),
         ),
         (
             "conv_transpose2d",
             (2, 1, 1),
             {**OK, "padding": 2},
-            "padding 2 leaves nothing of its output: [-1, -1]",
+            ("layers.a", "padding", 2, [-1, -1]),
         ),
     ],
 )
-def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         build(kind, in_shape, **settings)
-    assert str(caught.value).removeprefix("layers.a").lstrip(".: ") == message
 
 
 @pytest.mark.parametrize(
-    ("settings", "place"),
+    ("settings", "told"),
     [
-        ({**OK, "padding": "full"}, "layers.a.padding: expected a whole number or a list of whole numbers"),
-        ({**OK, "padding_mode": "zero"}, "layers.a.padding_mode: expected one of zeros, reflect"),
-        ({**OK, "kernel_size": 2.5}, "layers.a.kernel_size: expected a whole number or a list"),
-        ({"kernel_size": 3}, "layers.a: conv2d needs out_channels"),
+        ({**OK, "padding": "full"}, ("layers.a.padding", "expected")),
+        ({**OK, "padding_mode": "zero"}, ("layers.a.padding_mode", "reflect")),
+        ({**OK, "kernel_size": 2.5}, ("layers.a.kernel_size", "expected")),
+        ({"kernel_size": 3}, ("layers.a", "conv2d", "out_channels")),
     ],
 )
-def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], place: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         build("conv2d", (2, 8, 8), **settings)
-    assert str(caught.value).startswith(place)
 
 
 WEIGHTED = [f"{kind}{dims}d" for kind in ("conv", "conv_transpose") for dims in (1, 2, 3)]
@@ -255,9 +255,8 @@ def test_weight_norm_keeps_channels_last_memory(kind: str) -> None:
 def test_weight_norm_of_groups_is_by_filter_too() -> None:
     normed = build("conv2d", (4, 8, 8), **OK, groups=2, weight_norm=True)
     assert normed.get_parameter("parametrizations.weight.original0").shape == (6, 1, 1, 1)
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, "layers.a", "weight_norm", 1, 2):
         build("conv_transpose2d", (4, 8, 8), **OK, groups=2, weight_norm=True)
-    assert str(caught.value) == "layers.a: weight_norm needs groups: 1 in a transposed convolution, got 2"
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)

@@ -22,6 +22,8 @@ from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
 from snnlab.nn.surrogate import Atan
 from snnlab.nn.temporal import OWN
 
+from ...refusals import assert_raises
+
 T, B, N = 30, 3, 8
 LENGTHS = torch.tensor([T, 1, 9])
 
@@ -286,7 +288,7 @@ def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() ->
 
 
 def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn() -> None:
-    with pytest.raises(ValueError, match="'v_leak' cannot be learned"):
+    with assert_raises(ValueError, "v_leak"):
         AdLIF(1.0, learn=["v_leak"])
 
 
@@ -300,42 +302,41 @@ def test_recurrence_is_a_setting() -> None:
     assert torch.equal(state.s, y[-1])
 
 
-TAKES = "ranges: '{}' takes no range; only these do: tau_mem, tau_adapt, a, b."
-
-
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "told"),
     [
-        ({"a": math.inf}, "a: must be finite, got inf"),
-        ({"q": math.nan}, "q: must be finite, got nan"),
-        ({"b_gain": math.nan}, "b_gain: must be finite, got nan"),
-        ({"a_gain": "1-a"}, "a_gain: expected a number or one of 1-rho, got '1-a'"),
-        ({"coupling": "late"}, "coupling: expected one of before_reset, after_reset, got 'late'"),
-        ({"init": "normal"}, "init: expected one of value, uniform, got 'normal'"),
-        ({"ranges": {"v_threshold": [1, 2]}}, TAKES.format("v_threshold")),
-        ({"ranges": {"beta": [0.1, 0.2]}}, TAKES.format("beta")),
-        ({"ranges": {"a": [1, 0]}}, "ranges: a needs [low, high], two numbers, low < high, got [1, 0]"),
-        ({"ranges": {"a": [1]}}, "ranges: a needs [low, high], two numbers, low < high, got [1]"),
-        ({"ranges": {"a": 1}}, "ranges: a needs [low, high], two numbers, low < high, got 1"),
-        ({"ranges": {"tau_mem": [-5, 25]}}, "ranges: tau_mem must be > 0, got -5"),
+        ({"a": math.inf}, ("finite",)),
+        ({"q": math.nan}, ("q",)),
+        ({"b_gain": math.nan}, ("b_gain",)),
+        ({"a_gain": "1-a"}, ("a_gain", "1-a")),
+        ({"coupling": "late"}, ("coupling", "before_reset", "after_reset", "late")),
+        ({"init": "normal"}, ("init", "normal")),
+        (
+            {"ranges": {"v_threshold": [1, 2]}},
+            ("ranges", "v_threshold", "tau_mem", "tau_adapt"),
+        ),
+        ({"ranges": {"beta": [0.1, 0.2]}}, ("ranges", "beta", "tau_mem", "tau_adapt")),
+        ({"ranges": {"a": [1, 0]}}, ("ranges", "[low, high]", [1, 0])),
+        ({"ranges": {"a": [1]}}, ("ranges", "[low, high]", [1])),
+        ({"ranges": {"a": 1}}, ("ranges", "[low, high]", 1)),
+        ({"ranges": {"tau_mem": [-5, 25]}}, ("tau_mem", "> 0", -5)),
         (
             {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
-            "ranges: beta must be >= 0 and < 1, got 1.5",
+            ("0 <= beta < 1", 1.5),
         ),
         (
             {"a": 1.5, "learn": ["a"]},
-            "a of 1.5 is learned between -1 and 1; start it between them, or set ranges: {a: [low, high]}",
+            (1.5, -1, "[low, high]"),
         ),
     ],
 )
-def test_refused_settings_say_why(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
+def test_refused_settings_say_why(settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ValueError, *told):
         AdLIF(1.0, **settings)
-    assert str(caught.value).split(" Did you")[0] == message
 
 
 def test_a_mistake_in_the_yaml_has_its_place() -> None:
-    with pytest.raises(ConfigError, match=r"^lif1\.ranges: expected a mapping or null, got \[1\]"):
+    with assert_raises(ConfigError, "lif1.ranges", [1]):
         NEURONS.build("adlif", {"ranges": [1]}, "lif1", dt=1.0)
 
 

@@ -19,6 +19,8 @@ from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.surrogate import Atan
 from snnlab.nn.temporal import OWN
 
+from ...refusals import assert_raises
+
 T, B, N = 25, 3, 8
 BETA, GAIN, LEAK, THETA, RESET, RHO, JUMP = 0.75, 0.5, 0.25, 1.5, -0.25, 0.875, 0.5
 WIDTH, HEIGHT = 0.4, 0.8
@@ -132,11 +134,11 @@ def test_the_last_channels_adapt_and_the_others_are_lif(learn: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("adaptive", "in_shape", "message"),
-    [(3, None, "adaptive needs in_shape"), (0, (8,), "1 to 8, .* got 0"), (9, (8,), "1 to 8, .* got 9")],
+    ("adaptive", "in_shape", "told"),
+    [(3, None, ("adaptive", "in_shape")), (0, (8,), (1, 8, 0)), (9, (8,), (1, 8, 9))],
 )
-def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, told: tuple) -> None:
+    with assert_raises(ValueError, *told):
         ALIF(adaptive=adaptive, in_shape=in_shape)
 
 
@@ -269,26 +271,25 @@ def test_recurrence_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "told"),
     [
-        ({"adaptation": -0.1}, "adaptation: must be >= 0, got -0.1"),
-        ({"adaptation": math.nan}, "adaptation: must be >= 0, got nan"),
+        ({"adaptation": -0.1}, ("adaptation", ">= 0", -0.1)),
+        ({"adaptation": math.nan}, ("adaptation",)),
         (
             {"adaptation": 0.0, "learn": ["adaptation"]},
-            "adaptation is learned above 0 and cannot start there; start it at 0.1, say",
+            ("adaptation", 0, 0.1),
         ),
-        ({"adapted_reset": True, "reset": "value"}, "adapted_reset needs reset: subtract, got reset: value"),
+        ({"adapted_reset": True, "reset": "value"}, ("adapted_reset",)),
         (
             {"tau_adapt": 100.0, "rho": 0.9},
-            "give exactly one of tau_adapt (ms, or 'N steps') and rho (factor per step)",
+            ("tau_adapt", "N steps"),
         ),
-        ({"tau_adapt": 0.0}, "tau_adapt: must be > 0, got 0.0"),
+        ({"tau_adapt": 0.0}, ("tau_adapt", "> 0", 0.0)),
     ],
 )
-def test_refused_settings_say_why(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
+def test_refused_settings_say_why(settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ValueError, *told):
         ALIF(1.0, **settings)
-    assert str(caught.value) == message
 
 
 def test_its_dialect_is_told() -> None:

@@ -7,6 +7,8 @@ import torch
 
 from snnlab.nn.neurons import IAF
 
+from ...refusals import assert_raises
+
 
 @pytest.mark.parametrize(
     ("settings", "begins"),
@@ -35,5 +37,5 @@ def test_a_learned_reset_gets_the_gradient_of_the_beginning() -> None:
 
 def test_another_word_or_no_number_is_refused() -> None:
     for wrong in ("rest", float("nan")):
-        with pytest.raises(ValueError, match="v_init"):
+        with assert_raises(ValueError, "v_init"):
             IAF(v_init=wrong)  # type: ignore[arg-type]

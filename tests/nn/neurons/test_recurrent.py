@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LI, LIF, NEURONS
 from snnlab.nn.neurons import LIFState, Recurrent, RecurrentState
 from snnlab.nn.neurons.base import named_neurons
 from snnlab.nn.neurons.recurrent import FEEDBACKS, ConvFeedback, DenseFeedback
 from snnlab.nn.temporal import OWN
+
+from ...refusals import assert_raises
 
 T, B, N = 12, 3, 6
 IMAGE = (2, 5, 4)
@@ -194,39 +196,36 @@ def test_every_registered_neuron_takes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recurrent", "in_shape", "message"),
+    ("recurrent", "in_shape", "told"),
     [
         (
             {"kernel_size": 4},
             IMAGE,
-            "lif1.recurrent: kernel_size must be odd, so that the feedback has the layer's own size, got 4; take 5",
+            ("lif1.recurrent", "kernel_size", 4, 5),
         ),
         (
             {"kernel_size": [3, 2]},
             IMAGE,
-            "lif1.recurrent: kernel_size must be odd, so that the feedback has the layer's own size, got [3, 2];"
-            " take 3",
+            ("lif1.recurrent", "kernel_size", [3, 2]),
         ),
         (
             {"type": "conv"},
             (N,),
-            "lif1.recurrent: conv needs a layer of shape [C, W], [C, H, W] or [C, D, H, W], got [6]",
+            ("lif1.recurrent", "conv", "[C, W]", "[C, H, W]", "[C, D, H, W]", [6]),
         ),
         (
             {"kernel": 3},
             IMAGE,
-            "lif1.recurrent: unknown setting 'kernel'; conv takes kernel_size, autapses, bias, init. Did you mean"
-            " 'kernel_size'?",
+            ("lif1.recurrent.kernel", "kernel_size"),
         ),
-        ({"type": "dens"}, IMAGE, "lif1.recurrent.type: there is no feedback 'dens'. Did you mean 'dense'?"),
-        (True, (), "lif1.recurrent: needs in_shape, the shape of one sample at one step, with at least 1 axis"),
-        ("yes", (N,), "lif1.recurrent: expected true or false or a mapping, got 'yes'"),
+        ({"type": "dens"}, IMAGE, ("lif1.recurrent.type", "dens", "dense")),
+        (True, (), ("lif1.recurrent", "in_shape", 1)),
+        ("yes", (N,), ("lif1.recurrent", "yes")),
     ],
 )
-def test_mistakes_have_their_place_and_the_cure(recurrent: Any, in_shape: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_have_their_place_and_the_cure(recurrent: Any, in_shape: tuple[int, ...], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         build(recurrent, in_shape)
-    assert str(caught.value).splitlines()[0].startswith(message)
 
 
 def test_the_kinds_of_feedback() -> None:

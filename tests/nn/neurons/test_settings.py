@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF
+
+from ...refusals import assert_raises
 
 
 def test_milliseconds_steps_and_factor_agree() -> None:
@@ -62,7 +64,6 @@ def test_it_prints_its_time_constant() -> None:
 
 NAN, INF = math.nan, math.inf
 IN_MS_OR_STEPS = "tau_mem is a number in ms or 'N steps' such as '2 steps', got "
-ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)"
 
 
 @pytest.mark.parametrize(
@@ -83,12 +84,16 @@ ONE_OF_TWO = "give exactly one of tau_mem (ms, or 'N steps') and beta (factor pe
             {"dt": None, "tau_mem": 20.0},
             "tau_mem is in ms, but these steps have no length in ms; give dt (ms), or tau_mem as 'N steps'",
         ),
-        (LI, {"dt": 0.0}, "dt: must be > 0, got 0.0"),
-        (LI, {"dt": -1.0}, "dt: must be > 0, got -1.0"),
-        (LI, {"tau_mem": 20.0, "beta": 0.9}, ONE_OF_TWO),
-        (LI, {"beta": 1.0}, "beta: must be >= 0 and < 1, got 1.0"),
-        (LI, {"beta": -0.1}, "beta: must be >= 0 and < 1, got -0.1"),
-        (LI, {"beta": NAN}, "beta: must be >= 0 and < 1, got nan"),
+        (LI, {"dt": 0.0}, "dt must be > 0 ms, got 0.0"),
+        (LI, {"dt": -1.0}, "dt must be > 0 ms, got -1.0"),
+        (
+            LI,
+            {"tau_mem": 20.0, "beta": 0.9},
+            "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)",
+        ),
+        (LI, {"beta": 1.0}, "beta is a factor per step, 0 <= beta < 1, got 1.0"),
+        (LI, {"beta": -0.1}, "beta is a factor per step, 0 <= beta < 1, got -0.1"),
+        (LI, {"beta": NAN}, "beta is a factor per step, 0 <= beta < 1, got nan"),
         (
             LI,
             {"dt": 2.0, "tau_mem": 2.0, "decay": "euler"},
@@ -142,20 +147,19 @@ def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "told"),
     [
-        ({"tau": 3.0}, "lif1: unknown setting 'tau'; lif takes tau_mem (ms), beta, v_leak, v_threshold"),
-        ({"tau_mem": [1]}, "lif1.tau_mem: expected a number or text or null, got [1]"),
-        ({"reset": "zero"}, "lif1.reset: expected one of subtract, value, none, got 'zero'"),
-        ({"surrogate": {"type": "atn"}}, "lif1.surrogate.type: there is no surrogate 'atn'. Did you mean 'atan'?"),
-        ({"surrogate": {"width": "x"}}, "lif1.surrogate.width: expected a number or null, got 'x'"),
-        ({"beta": 2.0}, "lif1.beta: must be >= 0 and < 1, got 2.0"),
+        ({"tau": 3.0}, ("lif1.tau", "tau_mem", "v_leak", "v_threshold")),
+        ({"tau_mem": [1]}, ("lif1.tau_mem", [1])),
+        ({"reset": "zero"}, ("lif1.reset", "zero")),
+        ({"surrogate": {"type": "atn"}}, ("lif1.surrogate.type", "atn", "atan")),
+        ({"surrogate": {"width": "x"}}, ("lif1.surrogate.width", "x")),
+        ({"beta": 2.0}, ("lif1", "0 <= beta < 1", 2.0)),
     ],
 )
-def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         NEURONS.build("lif", settings, "lif1", dt=1.0)
-    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -163,5 +167,5 @@ def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], message
     [(LI, "tau_mem", "beta"), (LIF, "tau_mem", "beta"), (CubaLIF, "tau_mem", "beta"), (CubaLIF, "tau_syn", "alpha")],
 )
 def test_a_time_constant_and_its_factor_exclude_each_other(kind: Any, tau: str, factor: str) -> None:
-    with pytest.raises(ValueError, match=f"give exactly one of {tau} .* and {factor}"):
+    with assert_raises(ValueError, "exactly", tau, factor):
         kind(1.0, **{tau: 10.0, factor: 0.5})

@@ -20,6 +20,8 @@ from snnlab.nn import NEURONS
 from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
 from snnlab.nn.temporal import OWN
 
+from ...refusals import assert_raises
+
 DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64) * 0.4
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])
@@ -202,26 +204,25 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "told"),
     [
-        ({"v_threshold": 0.0}, "v_threshold: must be > 0, got 0.0"),
-        ({"v_threshold": math.nan}, "v_threshold: must be > 0, got nan"),
-        ({"min_v_mem": -math.inf}, "min_v_mem: must be <= 0, got -inf"),
-        ({"min_v_mem": 0.5}, "min_v_mem: must be <= 0, got 0.5"),
-        ({"input_gain": math.inf}, "input_gain: must be finite, got inf"),
-        ({"tau_mem": "2 steps", "beta": 0.5}, "give exactly one of tau_mem (ms, or 'N steps') and beta"),
-        ({"tau_syn": "2 steps", "alpha": 0.5}, "give exactly one of tau_syn (ms, or 'N steps') and alpha"),
-        ({"alpha": 1.0}, "alpha: must be >= 0 and < 1, got 1.0"),
+        ({"v_threshold": 0.0}, ("lif1", "v_threshold", "> 0", 0.0)),
+        ({"v_threshold": math.nan}, ("lif1", "v_threshold")),
+        ({"min_v_mem": -math.inf}, ("lif1", "min_v_mem", "-inf")),
+        ({"min_v_mem": 0.5}, ("lif1", "min_v_mem", "<= 0", 0.5)),
+        ({"input_gain": math.inf}, ("lif1", "input_gain")),
+        ({"tau_mem": "2 steps", "beta": 0.5}, ("lif1", "tau_mem", "N steps")),
+        ({"tau_syn": "2 steps", "alpha": 0.5}, ("lif1", "tau_syn", "N steps")),
+        ({"alpha": 1.0}, ("lif1", "0 <= alpha < 1", 1.0)),
         (
             {"learn": ["v_threshold"]},
-            "learn: 'v_threshold' cannot be learned; only real quantities are learned: tau_mem.",
+            ("lif1", "learn", "v_threshold", "tau_mem"),
         ),
     ],
 )
-def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_mistakes_are_named(settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
         NEURONS.build("sinabs_lif", settings, "lif1", dt=1.0)
-    assert str(caught.value).removeprefix("lif1").lstrip(".: ").startswith(message)
 
 
 def packaged(**changed: Any) -> SinabsLIF:

@@ -12,6 +12,7 @@ from snnlab.events import SensorSize
 from snnlab.record.pictures.callback import Pictures, _answers, first_of_classes
 from snnlab.training.module import SpikingModule
 
+from ...refusals import assert_raises
 from ..conftest import Fit, reload
 
 OF_A_RECORDING = {
@@ -156,5 +157,5 @@ def test_recordings_are_of_different_classes_as_far_as_they_go(
 
 @pytest.mark.parametrize("name", ["recordings", "every_epochs"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name}: must be >= 1, got 0"):
+    with assert_raises(ValueError, 1, 0, "pictures=null", name):
         Pictures(**{name: 0})

@@ -11,6 +11,7 @@ from snnlab.errors import RecordError
 from snnlab.record.suite.reading import read
 from snnlab.record.suite.table import read_table
 
+from ...refusals import assert_raises
 from .making import make_suite
 
 
@@ -76,10 +77,10 @@ def test_an_arm_of_some_datasets_is_not_missing_on_the_others(tmp_path: Path):
 
 def test_a_suite_of_another_version_is_refused(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, page={"schema": 9})
-    with pytest.raises(RecordError, match=r"suite\.yaml: is no suite of schema 1"):
+    with assert_raises(RecordError, "s/suite.yaml", 1):
         read_table(suite)
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path):
-    with pytest.raises(RecordError, match="is no suite's folder, and there is no run in it"):
+    with assert_raises(RecordError, tmp_path, "suite"):
         read_table(tmp_path)

@@ -20,6 +20,7 @@ from snnlab.nn.record import record
 from snnlab.nn.windows import run_windows
 from snnlab.training.losses import MembraneBand, Task
 
+from ...refusals import assert_raises
 from .conftest import HIDDEN, INPUTS, LENGTHS, B, K, T, make_task
 
 LOWER, UPPER = -0.4, 1.3
@@ -162,18 +163,18 @@ class _Closed(Neuron):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "told"),
     [
-        ({}, "^lower: set it, or upper, or both"),
-        ({"lower": 0.5, "upper": 0.5}, r"^lower: must be below upper \(0.5\), got 0.5"),
-        ({"lower": 1.0}, "^lower: must be < 1, got 1"),
-        ({"upper": 0.0}, "^upper: must be > 0, got 0"),
-        ({"upper": 2.0, "layers": ["lif2"]}, "^layers: there is no spiking layer 'lif2'. Did you mean 'lif'?"),
-        ({"upper": 2.0}, "^layers: 'last' does not show its membrane; name other layers"),
+        ({}, ("lower", "upper")),
+        ({"lower": 0.5, "upper": 0.5}, ("lower", 0.5)),
+        ({"lower": 1.0}, ("lower", 1)),
+        ({"upper": 0.0}, ("upper", 0)),
+        ({"upper": 2.0, "layers": ["lif2"]}, ("layers", "lif2", "lif")),
+        ({"upper": 2.0}, ("layers", "last")),
     ],
 )
-def test_what_cannot_be_is_refused(settings: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_is_refused(settings: dict[str, Any], told: tuple) -> None:
     task = make_task()
     task.built.network.last = _Closed()
-    with pytest.raises(ConfigError, match=words):
+    with assert_raises(ConfigError, *told):
         MembraneBand(**settings).bind(task)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.training.losses import CrossEntropy, WeightedParts, build_loss
 
+from ...refusals import assert_raises
 from .conftest import LENGTHS, Given, bound, built_loss
 
 BAND = {"type": "rate_band", "lower": 120.0, "upper": 210.0}
@@ -59,47 +60,45 @@ def test_regularisers_go_beside_losses_of_any_targets(given: Given) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "words"),
+    ("node", "told"),
     [
-        ({"type": "rate_band", "upper": 5.0}, r"^loss: rate_band is a regulariser, which answers nothing; write it"),
-        ({"type": "cross_entropy", "parts": [BAND]}, r"^loss\.parts: expected a mapping or null, got "),
-        ({"type": "cross_entropy", "parts": {"rate": 3}}, r"^loss\.parts\.rate: expected a mapping such as"),
-        ({"type": "cross_entropy", "parts": {"rate": {"weight": 3}}}, r"^loss\.parts\.rate: needs a type"),
+        ({"type": "rate_band", "upper": 5.0}, ("loss", "rate_band")),
+        ({"type": "cross_entropy", "parts": [BAND]}, ("loss.parts", "mapping")),
+        ({"type": "cross_entropy", "parts": {"rate": 3}}, ("loss.parts.rate", "mapping")),
+        ({"type": "cross_entropy", "parts": {"rate": {"weight": 3}}}, ("loss.parts.rate", "type")),
         (
             {"type": "cross_entropy", "parts": {"rate": {"type": "rate_bnd"}}},
-            r"^loss\.parts\.rate\.type: there is no loss 'rate_bnd'\. Did you mean 'rate_band'\?",
+            ("loss.parts.rate.type", "rate_bnd", "rate_band"),
         ),
         (
             {"type": "cross_entropy", "parts": {"rate": {**BAND, "weight": "much"}}},
-            r"^loss\.parts\.rate\.weight: expected a number, got 'much'",
+            ("loss.parts.rate.weight", "much"),
         ),
         (
             {"type": "cross_entropy", "parts": {"rate": {**BAND, "weight": -1}}},
-            r"^loss\.parts\.rate\.weight: must be >= 0",
+            ("loss.parts.rate.weight", ">= 0"),
         ),
         (
             {"type": "cross_entropy", "parts": {"rate": {**BAND, "uper": 1.0}}},
-            r"^loss\.parts\.rate: unknown setting 'uper'; .* Did you mean 'upper'\?",
+            ("loss.parts.rate.uper", "upper"),
         ),
         (
             {"type": "cross_entropy", "parts": {"cross_entropy": BAND}},
-            r"^loss\.parts\.cross_entropy: is the name of the loss itself; give the part another one",
+            ("loss.parts.cross_entropy", "itself"),
         ),
         (
             {"type": "cross_entropy", "parts": {"rate": {**BAND, "layers": ["lif3"]}}},
-            r"^parts\.rate\.layers: there is no spiking layer 'lif3'\. Did you mean 'lif'\?",
+            ("parts.rate.layers", "lif3", "lif"),
         ),
     ],
 )
-def test_a_mistake_names_its_place(node: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_a_mistake_names_its_place(node: dict[str, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *told):
         built_loss(**node)
 
 
 def test_a_part_for_other_targets_is_refused() -> None:
     loss = build_loss({"type": "cross_entropy", "parts": {"more": {"type": "mse"}}})
     assert isinstance(loss, WeightedParts)
-    with pytest.raises(
-        ConfigError, match=r"^loss\.parts\.more: mse is for values, .* needs loss\.parts\.more\.type=cross_"
-    ):
+    with assert_raises(ConfigError, "loss.parts.more", "mse"):
         loss.check_parts("class")

@@ -1,0 +1,51 @@
+"""What tests ask of an error: its type, its place, and the numbers and names that it tells; not its wording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from snnlab.errors import SnnlabError
+
+Kind = type[BaseException]
+
+
+@contextmanager
+def assert_raises(kind: Kind | tuple[Kind, ...], *told: object) -> Iterator[pytest.ExceptionInfo[Any]]:
+    """Let what is within raise an error of exactly this type, or of one of these, that tells so much.
+
+    Args:
+        kind: A type, or several.
+        told: See `assert_tells`.
+    """
+    with pytest.raises(kind) as caught:
+        yield caught
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    assert type(caught.value) in kinds, f"a {type(caught.value).__name__}: {caught.value}"
+    assert_tells(caught.value, *told)
+
+
+def assert_tells(error: BaseException | None, *told: object) -> None:
+    """Hold an error against what it has to tell.
+
+    Args:
+        error: The error.
+        told: The setting that is meant, of an error that has a place; of a file the end of its path is enough. Then
+            what stands in its sentence: numbers, names, settings.
+    """
+    assert error is not None, "there was no error"
+    facts = told
+    if isinstance(error, SnnlabError):
+        place, *facts = map(str, told)
+        assert error.key == place or error.key.endswith(f"/{place}"), f"its place is {error.key!r}, not {place!r}"
+    missing = [str(fact) for fact in facts if not _stands_in(str(fact), str(error))]
+    assert not missing, f"{missing} not in: {error}"
+
+
+def _stands_in(fact: str, text: str) -> bool:
+    """Return whether a text tells this, and no longer number or name that only holds it."""
+    return re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w|[.,]\d)", text) is not None

@@ -1,0 +1,62 @@
+"""What the command line says of a mistake, word for word, and that it leaves nothing behind.
+
+A transcript a command, `COMMAND.txt`: what is typed, what stands on stderr, the exit status. `$FAST` is a training of
+seconds, without the settings that are typed after it; WORK is the folder that the command is typed in.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from snnlab.settings import key_of
+
+from ..commands.conftest import FAST, Outcome
+
+FOLDER = Path(__file__).parent
+
+
+class Exchange(NamedTuple):
+    typed: str
+    said: list[str]
+    status: int
+
+
+def exchanges(path: Path) -> Iterator[Exchange]:
+    """Yield what a transcript holds; a line that begins with # is a heading."""
+    for block in path.read_text(encoding="utf-8").split("\n\n"):
+        typed, *said, status = [line for line in block.splitlines() if not line.startswith("# ")]
+        yield Exchange(typed.removeprefix("$ "), said, int(status.strip("[]")))
+
+
+ALL = [one for path in sorted(FOLDER.glob("*.txt")) for one in exchanges(path)]
+
+
+def words_of(typed: str, digits_store: str) -> list[str]:
+    """Return what a shell makes of a line, without `snnlab`."""
+    _, *words = shlex.split(typed)
+    keys = {key_of(word) for word in words}
+    fast = [*(word for word in FAST if key_of(word) not in keys), digits_store]
+    return [word for one in words for word in (fast if one == "$FAST" else [one])]
+
+
+@pytest.mark.parametrize("exchange", ALL, ids=[one.typed for one in ALL])
+def test_a_mistake_is_told_in_these_words_and_leaves_nothing(
+    exchange: Exchange, surroundings: Path, snnlab: Callable[..., Outcome], digits_store: str
+) -> None:
+    before = set(surroundings.rglob("*"))
+    done = snnlab(*words_of(exchange.typed, digits_store))
+    lines = done.err.replace(str(surroundings), "WORK").splitlines()
+    assert [line for line in lines if not line.startswith("packing ")] == exchange.said
+    assert (done.status, done.out) == (exchange.status, "")
+    assert set(surroundings.rglob("*")) == before
+
+
+def test_each_is_typed_once_and_two_lines_are_enough() -> None:
+    assert len({one.typed for one in ALL}) == len(ALL)
+    assert [one.typed for one in ALL if len(one.said) > 2] == []
+    assert [one.typed for one in ALL if not any(line.startswith("snnlab: ") for line in one.said)] == []
