@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.intervals import FINITE, above, at_least, between
 from snnlab.settings import (
     MISSING,
     Setting,

