@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, out_of_memory
-from snnlab.settings import check_settings, takes
+from snnlab.settings import check_settings, checks_arguments, takes
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,7 +25,7 @@ class Registry:
         self._entries: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Return a decorator that registers a class or function under `name`.
+        """Return a decorator that registers a class or function under `name`, and has its arguments checked.
 
         Raises:
             ValueError: if the name is taken.
@@ -34,10 +34,10 @@ class Registry:
         def decorate(factory: F) -> F:
             if name in self._entries:
                 raise ValueError(f"the {self.kind} '{name}' is registered twice")
-            if self.within is not None:
-                self.within.register(name)(factory)
-            self._entries[name] = factory
-            return factory
+            # Of a wider registry it comes back with its arguments checked already.
+            checked = checks_arguments(factory) if self.within is None else self.within.register(name)(factory)
+            self._entries[name] = checked
+            return checked
 
         return decorate
 

@@ -1,10 +1,12 @@
 """The settings that a function or a class takes, read from its signature, and checked with the place in the YAML.
 
-A setting's unit is written in its annotation: `tau_mem: Annotated[float, "ms"]`.
+A setting's unit and its legal numbers are written in its annotation: `width: Annotated[float | None, "ms", above(0)]`.
+What is built from Python too is a `checks_arguments`, as all that is registered, and refuses the same.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
@@ -12,9 +14,12 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
+from snnlab.intervals import Interval
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MISSING = inspect.Parameter.empty
 # So many settings are not listed in a message that names the likely meant one.
@@ -26,17 +31,36 @@ _OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its name, annotation without the unit, unit, and default (`MISSING` where it is required)."""
+    """One setting: name, annotation without notes, unit, default (`MISSING` where it is required), legal numbers."""
 
     name: str
     annotation: Any
     unit: str
     default: Any
+    interval: Interval | None = None
 
     @property
     def required(self) -> bool:
         """Whether the setting has no default."""
         return self.default is MISSING
+
+    @property
+    def kind(self) -> str:
+        """What it may be, in words."""
+        return describe_type(self.annotation, self.interval)
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        if not _fits(value, self.annotation):
+            return f"expected {describe_type(self.annotation)}, got {shown(value)}"
+        return self.beyond(value)
+
+    def beyond(self, value: Any) -> str | None:
+        """Return what is wrong with a number, or with one in a list, that is not among the legal ones."""
+        numbers = [v for v in (value if _is_list(value) else [value]) if _fits(v, float)]
+        if self.interval is None or all(number in self.interval for number in numbers):
+            return None
+        return f"must be {self.interval}, got {shown(list(value) if _is_list(value) else value)}"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.unit})" if self.unit else self.name
@@ -70,8 +94,8 @@ def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dic
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        annotation, unit = _split_unit(hints.get(name, Any))
-        settings[name] = Setting(name, annotation, unit, parameter.default)
+        annotation, unit, interval = _split(hints.get(name, Any))
+        settings[name] = Setting(name, annotation, unit, parameter.default, interval)
     return settings
 
 
@@ -80,10 +104,52 @@ def takes(factory: Callable[..., Any], name: str) -> bool:
     return name in inspect.signature(factory).parameters
 
 
+def checks_arguments(factory: F) -> F:
+    """Return a class or a function that refuses the numbers and choices which its annotations leave out.
+
+    Types are not looked at: Python's callers have more of them than a YAML, such as NumPy's numbers.
+
+    Raises:
+        ConfigError: when it is called; the place is the argument's name.
+    """
+    target: Any = factory
+    call = target.__init__ if isinstance(factory, type) else target
+    if call is object.__init__:
+        return target
+    names = list(inspect.signature(call).parameters)
+    known: dict[str, Setting] = {}
+
+    @functools.wraps(call)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if not known:
+            known.update(settings_of(call))
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in known and (problem := _refused(known[name], value)):
+                raise ConfigError(name, problem)
+        return call(*args, **kwargs)
+
+    if not isinstance(factory, type):
+        return cast(F, checked)
+    target.__init__ = checked
+    return target
+
+
+def _refused(setting: Setting, value: Any) -> str | None:
+    if isinstance(value, str) and _has_choices(setting.annotation):
+        return setting.problem(value)
+    return setting.beyond(value)
+
+
+def _has_choices(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(map(_has_choices, get_args(annotation)))
+    return get_origin(annotation) is Literal
+
+
 def check_settings(
     factory: Callable[..., Any], settings: Mapping[str, Any], place: str, label: str, given: Collection[str] = ()
 ) -> None:
-    """Check names, presence and types of `settings` against the signature of `factory`.
+    """Check names, presence, types and ranges of `settings` against the signature of `factory`.
 
     Args:
         factory: The class or function that will be called with them.
@@ -93,7 +159,7 @@ def check_settings(
         given: Arguments that the caller adds itself; not settings.
 
     Raises:
-        ConfigError: for the first setting that is unknown, missing or of the wrong type.
+        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
     known = settings_of(factory, given)
@@ -103,7 +169,7 @@ def check_settings(
 def check_known(
     known: Mapping[str, Setting], settings: Mapping[str, Any], place: str, label: str, *, open_ended: bool = False
 ) -> None:
-    """Check names, presence and types of `settings` against the `known` ones; see `check_settings`.
+    """Check names, presence, types and ranges of `settings` against the `known` ones; see `check_settings`.
 
     Args:
         known: What may be set.
@@ -113,7 +179,7 @@ def check_known(
         open_ended: Whether further names are accepted.
 
     Raises:
-        ConfigError: for the first setting that is unknown, missing or of the wrong type.
+        ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     for name, value in settings.items():
         if name not in known:
@@ -121,8 +187,7 @@ def check_known(
             if open_ended and not meant:
                 continue
             raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}{meant and '.' + meant}")
-        problem = type_problem(value, known[name].annotation)
-        if problem:
+        if problem := known[name].problem(value):
             raise ConfigError(inside(place, name), problem)
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
@@ -139,34 +204,38 @@ def _what_it_takes(label: str, known: Mapping[str, Setting], meant: str) -> str:
 
 def type_problem(value: Any, annotation: Any) -> str | None:
     """Return what is wrong with `value` for `annotation`, or None; what it does not know accepts everything."""
-    annotation, _ = _split_unit(annotation)
-    if _fits(value, annotation):
-        return None
-    return f"expected {describe_type(annotation)}, got {shown(value)}"
+    inner, unit, interval = _split(annotation)
+    return Setting("", inner, unit, MISSING, interval).problem(value)
 
 
-def describe_type(annotation: Any) -> str:
-    """Return an annotation in words: `a whole number`, `one of exact, euler`, `a number or text`."""
-    annotation, _ = _split_unit(annotation)
+def describe_type(annotation: Any, interval: Interval | None = None) -> str:
+    """Return an annotation in words: `a whole number >= 1`, `one of exact, euler`, `a number or text`."""
+    annotation = _split(annotation)[0]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return f"one of {listing(map(str, args))}"
     if origin in (Union, types.UnionType):
         plain = [a for a in args if a is not type(None) and not _is_class(a)] or args
-        return " or ".join(map(describe_type, plain)) + (" or null" if type(None) in args else "")
+        described = [describe_type(a, interval) for a in plain]
+        return " or ".join(described) + (" or null" if type(None) in args else "")
+    ends = f" {interval}" if interval and interval.has_ends else ""
     if _is_abc(origin or annotation, Sequence):
         inner = [a for a in args if a is not Ellipsis]
-        if inner and get_origin(inner[0]) in (Union, types.UnionType):
-            return f"a list, each of it {describe_type(inner[0])}"
-        return f"a list of {describe_type(inner[0])}s".replace("a list of a ", "a list of ") if inner else "a list"
+        if not inner:
+            return "a list"
+        if get_origin(inner[0]) in (Union, types.UnionType):
+            return f"a list, each of it {describe_type(inner[0], interval)}"
+        return f"a list of {describe_type(inner[0])}s{ends}".replace("a list of a ", "a list of ")
     if _is_abc(origin or annotation, Mapping):
         return "a mapping"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation))) + (
+        ends if annotation in (int, float) else ""
+    )
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    annotation, _ = _split_unit(annotation)
+    annotation = _split(annotation)[0]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(_fits(value, a) for a in args)
@@ -214,11 +283,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _split_unit(annotation: Any) -> tuple[Any, str]:
-    if get_origin(annotation) is Annotated:
-        inner, *notes = get_args(annotation)
-        return inner, next((n for n in notes if isinstance(n, str)), "")
-    return annotation, ""
+def _split(annotation: Any) -> tuple[Any, str, Interval | None]:
+    """Return an annotation without its notes, and of these, or of a union's parts', the unit and the legal numbers."""
+    parts = [annotation]
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if get_origin(part) is Annotated]
+    elif get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    notes = [note for part in parts if get_origin(part) is Annotated for note in get_args(part)[1:]]
+    unit = next((note for note in notes if isinstance(note, str)), "")
+    return annotation, unit, next((note for note in notes if isinstance(note, Interval)), None)
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:

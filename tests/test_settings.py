@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.intervals import FINITE, above, at_least, between
 from snnlab.settings import (
     MISSING,
     Setting,
     check_known,
     check_settings,
+    checks_arguments,
     describe_type,
     settings_of,
     takes,
@@ -196,3 +198,72 @@ def test_values_that_do_not_fit_are_described(value: Any, annotation: Any, probl
 )
 def test_types_are_described_in_words(annotation: Any, words: str) -> None:
     assert describe_type(annotation) == words
+
+
+def ranged(
+    tau: Annotated[float | str | None, "ms", above(0)] = None,
+    size: Annotated[int | Sequence[int], at_least(1)] = 1,
+    part: Annotated[float, between(0, 1)] = 0.5,
+    padding: Annotated[int, at_least(0)] | Literal["same"] = 0,
+    gain: Annotated[float | Literal["1-a"], FINITE] = 1.0,
+) -> tuple[Any, ...]:
+    return tau, size, part, padding, gain
+
+
+OUT_OF_RANGE = [
+    ({"tau": 0}, "tau", "must be > 0, got 0"),
+    ({"tau": float("inf")}, "tau", "must be > 0, got inf"),
+    ({"size": 0}, "size", "must be >= 1, got 0"),
+    ({"size": [3, 0]}, "size", "must be >= 1, got [3, 0]"),
+    ({"part": 1.5}, "part", "must be between 0 and 1, got 1.5"),
+    ({"padding": -1}, "padding", "must be >= 0, got -1"),
+    ({"gain": float("nan")}, "gain", "must be finite, got nan"),
+    ({"gain": "2"}, "gain", "expected a number or one of 1-a, got '2'"),
+]
+
+
+@pytest.mark.parametrize(("settings", "name", "message"), OUT_OF_RANGE)
+def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(
+    settings: dict[str, Any], name: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_settings(ranged, settings, "m.a", "ranged")
+    assert (caught.value.place, caught.value.message) == (f"m.a.{name}", message)
+    with pytest.raises(ConfigError) as caught:
+        checks_arguments(ranged)(**settings)
+    assert (caught.value.place, caught.value.message) == (name, message)
+
+
+def test_values_within_their_range_pass_as_do_others_than_numbers() -> None:
+    check_settings(ranged, {"tau": None, "size": [1, 2], "padding": "same", "gain": "1-a", "part": 1}, "m", "ranged")
+    assert checks_arguments(ranged)("2 steps", (1, 2), padding="same") == ("2 steps", (1, 2), 0.5, "same", 1.0)
+
+
+def test_a_class_checks_what_its_own_signature_says_and_so_does_its_base() -> None:
+    @checks_arguments
+    class Base:
+        def __init__(self, size: Annotated[int, at_least(1)]) -> None:
+            self.size = size
+
+    @checks_arguments
+    class Double(Base):
+        def __init__(self, half: Annotated[int, at_least(0)]) -> None:
+            super().__init__(2 * half)
+
+    assert Double(1).size == 2
+    assert list(settings_of(Double)) == ["half"]
+    for half, name in ((-1, "half"), (0, "size")):
+        with pytest.raises(ConfigError) as caught:
+            Double(half)
+        assert caught.value.place == name
+
+
+def test_a_setting_says_its_kind_with_its_range() -> None:
+    kinds = {name: setting.kind for name, setting in settings_of(ranged).items()}
+    assert kinds == {
+        "tau": "a number > 0 or text or null",
+        "size": "a whole number >= 1 or a list of whole numbers >= 1",
+        "part": "a number between 0 and 1",
+        "padding": "a whole number >= 0 or one of same",
+        "gain": "a number or one of 1-a",
+    }

@@ -117,10 +117,8 @@ def clock_of(settings: DataSettings) -> Clock:
     from snnlab.record.anytime import Clock
 
     dt = settings.step_ms
-    kind = settings.frames if isinstance(settings.frames, str) else settings.frames.get("type")
-    # A voxel grid shares an event between the two steps that are nearest, so a frame waits for half of the next step.
-    shared = dt / 2 if dt is not None and kind == "voxel_grid" else 0.0
-    return Clock(dt, settings.overlap_ms + shared)
+    ahead = 0.0 if dt is None else dt * settings.framing().kind.look_ahead_steps
+    return Clock(dt, settings.overlap_ms + ahead)
 
 
 def told_early(found: Mapping[str, Any]) -> Iterator[str]:

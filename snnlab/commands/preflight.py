@@ -44,7 +44,6 @@ def build_parts(experiment: Experiment, *, here: bool, alone: bool = False) -> P
     from snnlab.config.fit_checks import check_monitors
     from snnlab.config.goal import check_goal
 
-    assemble.check_threads(experiment.threads)
     if here:
         assemble.set_threads(experiment.threads)
         assemble.check_precision(experiment)

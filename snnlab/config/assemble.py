@@ -57,21 +57,11 @@ if TYPE_CHECKING:
 
 LIGHTNING = ("lightning.pytorch",)
 
-# Each of torch's threads takes some memory of its own.
-MOST_THREADS = 1024
-
 
 def set_threads(threads: int | None) -> None:
     """Set the number of torch's CPU threads, where one is asked for."""
-    check_threads(threads)
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def check_threads(threads: int | None) -> None:
-    """Raise `ConfigError` for a number of threads that no machine has."""
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise ConfigError("threads", f"must be 1 or more, up to {MOST_THREADS:,}, or null, got {threads}")
 
 
 def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
@@ -87,8 +77,6 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     set_backend(built.network, experiment.backend)
     sparse: dict[str, SparseInput] = {"frames": "never", "events": "always", "auto": "auto"}
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.first_layer])
-    if experiment.recompute < 0:
-        raise ConfigError("recompute", f"must be a number of pieces of time, or 0, got {experiment.recompute}")
     built.network.configure(checkpoint_segments=experiment.recompute)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
@@ -392,8 +380,6 @@ def averaging(experiment: Experiment) -> list[L.Callback]:
 
 def _window(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
-    if steps is not None and steps < 1:
-        raise ConfigError("tbptt_steps", f"must be 1 or more, or null, got {steps}")
     if steps is not None and any(isinstance(module, PerStepBatchNorm) for module in network.modules()):
         raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
     return steps

@@ -127,8 +127,6 @@ def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) 
 
 def _check_values(resolved: Mapping[str, Any]) -> None:
     """Refuse values that no experiment means."""
-    if resolved["seed"] < 0:
-        raise ConfigError("seed", f"must be 0 or more, got {resolved['seed']}")
     if not resolved.get("output_dir", ".").strip():
         raise ConfigError("output_dir", "is empty", "name a folder, '.' is the working folder")
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
@@ -136,8 +134,6 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
     parts = resolved["name"].split("/")
     if any(part.strip() in ("", ".", "..") for part in parts) or parts[0].startswith("~"):
         raise ConfigError("name", f"is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
-    if (resolved.get("checkpoint_every_s") or 0) < 0:
-        raise ConfigError("checkpoint_every_s", f"must be 0 or more, or null, got {resolved['checkpoint_every_s']}")
     for place, problem in _not_numbers(resolved):
         raise ConfigError(place, problem)
 

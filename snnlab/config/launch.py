@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from snnlab.errors import ROOT, ConfigError, did_you_mean
-from snnlab.settings import check_settings
+from snnlab.intervals import Count
+from snnlab.settings import check_settings, type_problem
+
+Launcher = Literal["basic", "joblib", "submitit", "ray"]
 
 _WORDS = ("launcher", "workers", "submitit")
 # Hydra's names for what is one word here.
@@ -25,8 +28,8 @@ class Launch:
         submitit: Parameters of submitit's executor, such as {cluster: slurm, slurm_partition: gpu}.
     """
 
-    launcher: Literal["basic", "joblib", "submitit", "ray"] = "basic"
-    workers: int = 2
+    launcher: Launcher = "basic"
+    workers: Count = 2
     submitit: Mapping[str, Any] | None = None
 
     @property
@@ -74,13 +77,11 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
 
 def _checked(values: Mapping[str, Any]) -> Launch:
     word = values.get("launcher", "basic")
-    if isinstance(word, str) and word not in ("basic", "joblib", "submitit", "ray"):
-        hint = f"write {_HYDRAS[word]}" if word in _HYDRAS else did_you_mean(word, ("basic", "joblib", "ray"))
-        raise ConfigError("launcher", f"expected one of basic, joblib, submitit, ray, got {word!r}", hint)
+    if isinstance(word, str) and (problem := type_problem(word, Launcher)):
+        hint = f"write {_HYDRAS[word]}" if word in _HYDRAS else did_you_mean(word, get_args(Launcher))
+        raise ConfigError("launcher", problem, hint)
     check_settings(Launch, values, ROOT, "a launcher")
     launch = Launch(**values)
-    if launch.workers < 1:
-        raise ConfigError("workers", f"must be 1 or more, got {launch.workers}")
     if launch.launcher == "basic" and len(values) > ("launcher" in values):
         raise ConfigError("launcher", "basic trains one run after the other", "with workers or submitit name another")
     return launch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.config.overrides import NEURON_RIVALS, SURROGATE_RIVALS, Rivals
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.rivals import NEURON_RIVALS, SURROGATE_RIVALS, Rivals
 from snnlab.settings import shown
 
 Nodes = dict[str, dict[str, Any]]

@@ -7,36 +7,17 @@ marked `++`, and whoever builds the object finds the typos, with the place and t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.errors import ConfigError, listing
+from snnlab.rivals import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals
 from snnlab.settings import key_of, quoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-
-Rivals = Mapping[str, Collection[str]]
-
-# Two ways to say one thing: an override of one takes the place of the other where a file has that.
-TIME_RIVALS: Rivals = {"num_bins": ["dt"], "dt": ["num_bins"]}
-NEURON_RIVALS: Rivals = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
-
-# The ways to say the size of a surrogate, of every kind; what shares no way are rivals.
-SURROGATE_WAYS = (
-    ("width", "height"),
-    ("alpha", "scale"),
-    ("slope",),
-    ("sigma", "scale"),
-    ("tau", "scale"),
-    ("grad_width", "grad_scale"),
-)
-_SIZES = list(dict.fromkeys(name for way in SURROGATE_WAYS for name in way))
-SURROGATE_RIVALS: Rivals = {
-    name: [other for other in _SIZES if not any({name, other} <= set(way) for way in SURROGATE_WAYS)] for name in _SIZES
-}
 
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from snnlab.config.origin import Origin
 from snnlab.errors import ConfigError
+from snnlab.intervals import NotNegative, at_least, between
 
 Node = Mapping[str, Any]
+# Each of torch's threads takes some memory of its own.
+MOST_THREADS = 1024
 Mode = Literal["train", "overfit", "profile", "shapes"]
 # Those of snnlab.kernels.function, which would bring torch with it.
 Backend = Literal["auto", "reference", "numba", "triton"]
@@ -72,7 +75,7 @@ class Experiment:
     """
 
     name: str
-    seed: int
+    seed: NotNegative
     model: Node
     data: Node
     loss: Node
@@ -88,20 +91,20 @@ class Experiment:
     mode: Mode = "train"
     output_dir: str = "outputs"
     plugins: Sequence[str] = ()
-    threads: int | None = None
+    threads: Annotated[int | None, between(1, MOST_THREADS)] = None
     backend: Backend = "auto"
     fuse: bool = True
     first_layer: FirstLayer = "auto"
-    recompute: int = 0
+    recompute: NotNegative = 0
     init_from: str | None = None
     on_trained_before: OnTrainedBefore = "fail"
     freeze: Sequence[str] = ()
     average: Node | None = None
-    tbptt_steps: int | None = None
+    tbptt_steps: Annotated[int | None, at_least(1)] = None
     surrogate_annealing: Node | None = None
     fit_on: FitOn = "train"
     control: Control | None = None
-    checkpoint_every_s: float | None = 60.0
+    checkpoint_every_s: Annotated[float | None, "s", at_least(0)] = 60.0
     selection: Selection = "lowest_val_loss"
     test: bool = True
     record: Node | None = None

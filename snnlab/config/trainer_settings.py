@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
+from snnlab.intervals import Count, NotNegative, at_least
 from snnlab.settings import check_settings
 
 Number = int | float
@@ -24,25 +25,25 @@ class TrainerSettings:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     strategy: Strategy = "auto"
     devices: int | str | Sequence[int] = "auto"
-    num_nodes: int = 1
+    num_nodes: Count = 1
     precision: int | str | None = None
-    fast_dev_run: int | bool = False
+    fast_dev_run: Annotated[int | bool, at_least(0)] = False
     max_epochs: int | None = None
-    min_epochs: int | None = None
+    min_epochs: Annotated[int | None, at_least(0)] = None
     max_steps: int = -1
-    min_steps: int | None = None
+    min_steps: Annotated[int | None, at_least(0)] = None
     max_time: str | Mapping[str, Any] | None = None
     limit_train_batches: Number | None = None
     limit_val_batches: Number | None = None
     limit_test_batches: Number | None = None
     val_check_interval: Number | str | Mapping[str, Any] | None = None
-    check_val_every_n_epoch: int | None = 1
-    num_sanity_val_steps: int | None = None
-    log_every_n_steps: int | None = None
+    check_val_every_n_epoch: Annotated[int | None, at_least(1)] = 1
+    num_sanity_val_steps: Annotated[int | None, at_least(-1)] = None
+    log_every_n_steps: Annotated[int | None, at_least(1)] = None
     enable_progress_bar: bool | None = None
     enable_model_summary: bool | None = None
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: Number | None = None
+    accumulate_grad_batches: Count = 1
+    gradient_clip_val: Annotated[Number | None, at_least(0)] = None
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
     deterministic: bool | Literal["warn"] | None = None
     benchmark: bool | None = None
@@ -51,7 +52,7 @@ class TrainerSettings:
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
     detect_anomaly: bool = False
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: int = 0
+    reload_dataloaders_every_n_epochs: NotNegative = 0
     enable_autolog_hparams: bool = True
     model_registry: str | None = None
 
@@ -68,18 +69,6 @@ ELSEWHERE = {
     "limit_predict_batches": "a training predicts nothing",
 }
 _WORDS = {"epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "gpus": "devices"}
-_AT_LEAST = {
-    "num_nodes": 1,
-    "fast_dev_run": 0,
-    "min_epochs": 0,
-    "min_steps": 0,
-    "check_val_every_n_epoch": 1,
-    "num_sanity_val_steps": -1,
-    "log_every_n_steps": 1,
-    "accumulate_grad_batches": 1,
-    "gradient_clip_val": 0,
-    "reload_dataloaders_every_n_epochs": 0,
-}
 # Where 0 or less means that nothing is trained or tested; -1 means that there is no limit.
 _UNLIMITED = ("max_epochs", "max_steps")
 _TIME = re.compile(r"(?P<days>\d+):(?P<hours>\d\d):(?P<minutes>\d\d):(?P<seconds>\d\d)")
@@ -137,8 +126,6 @@ def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, st
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             yield key, f"expected a finite number, got {value}"
-        elif key in _AT_LEAST and value < _AT_LEAST[key]:
-            yield key, f"must be {_AT_LEAST[key]} or more, got {value}"
         elif key in _UNLIMITED and value < 1 and value != -1:
             yield key, f"must be 1 or more, or -1 for no limit, got {value}" + ("; 0 trains nothing" * (value == 0))
         elif key.startswith("limit_"):

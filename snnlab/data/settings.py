@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from snnlab.data import sources as sources  # registers the datasets
 from snnlab.data.augment import Pipeline, build_pipeline
@@ -18,7 +17,8 @@ from snnlab.errors import ConfigError, DataError, listing
 from snnlab.events.camera import CameraPath
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
 from snnlab.events.targets import Targets
-from snnlab.settings import check_known, settings_of, takes
+from snnlab.intervals import Count, NotNegative, above, at_least, between
+from snnlab.settings import check_known, checks_arguments, settings_of, takes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,7 @@ OF_SOME = {"root": "reads no files", "download": "fetches nothing"}
 MANY_STEPS = 20_000
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class DataSettings:
     """How recordings become batches of frames.
@@ -59,7 +60,7 @@ class DataSettings:
             left out.
         batch_size: Recordings a batch.
         num_workers: Processes that load; 0 loads in the main process.
-        val_fraction: Part of the training recordings held out for validation, 0 <= f < 1.
+        val_fraction: Part of the training recordings held out for validation.
         split_seed: Seed of that choice, apart from the run's seed.
         folds: Deal the training recordings out to so many folds, of which `fold` is held out, instead of val_fraction.
         fold: Which of them, 0 .. folds - 1.
@@ -85,28 +86,28 @@ class DataSettings:
         ValueError: naming the setting that is out of its range.
     """
 
-    sensor_size: Sequence[int]
-    num_classes: int
-    duration_ms: Annotated[float, "ms"]
-    num_bins: int | None = None
-    dt: Annotated[float | None, "ms"] = None
+    sensor_size: Annotated[Sequence[int], at_least(1)]
+    num_classes: Count
+    duration_ms: Annotated[float, "ms", above(0)]
+    num_bins: Annotated[int | None, between(1, MANY_STEPS)] = None
+    dt: Annotated[float | None, "ms", above(0)] = None
     bin_by: Literal["time", "count"] = "time"
-    events_per_bin: int | None = None
-    overlap_ms: Annotated[float, "ms"] = 0.0
-    stride_ms: Annotated[float | None, "ms"] = None
+    events_per_bin: Annotated[int | None, at_least(1)] = None
+    overlap_ms: Annotated[float, "ms", at_least(0)] = 0.0
+    stride_ms: Annotated[float | None, "ms", at_least(0.001)] = None
     lengths: Literal["window", "recording"] = "window"
     frames: Mapping[str, Any] | str = "counts"
     camera_path: Sequence[Sequence[float]] | None = None
     still: bool = False
     crop: Sequence[int] | None = None
-    downsample: int = 1
-    hot_pixels_hz: Annotated[float | None, "Hz"] = None
-    batch_size: int = 32
-    num_workers: int = 0
-    val_fraction: float = 0.1
-    split_seed: int = 0
-    folds: int | None = None
-    fold: int = 0
+    downsample: Count = 1
+    hot_pixels_hz: Annotated[float | None, "Hz", above(0)] = None
+    batch_size: Count = 32
+    num_workers: NotNegative = 0
+    val_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.1
+    split_seed: NotNegative = 0
+    folds: Annotated[int | None, at_least(2)] = None
+    fold: NotNegative = 0
     split_file: str | None = None
     on_divided_group: OnDividedGroup = "fail"
     on_bad_recording: Literal["fail", "skip"] = "fail"
@@ -121,52 +122,31 @@ class DataSettings:
     mix: Mapping[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
-        if len(self.sensor_size) != 3 or min(self.sensor_size) < 1:
-            raise ValueError(f"sensor_size is [W, H, P] of 1 or more, got {list(self.sensor_size)}")
+        if len(self.sensor_size) != 3:
+            raise ValueError(f"sensor_size is [W, H, P], got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
             raise ValueError(f"name must be one that a file can have, got '{self.name}'")
-        if self.targets not in get_args(Targets):
-            raise ValueError(f"targets must be one of {listing(get_args(Targets))}, got {self.targets}")
         if self.targets == "steps" and self.bin_by == "count":
             raise ValueError(
                 "targets: steps are labels at times, and steps of bin_by: count have none; set bin_by: time"
             )
-        limits = {
-            "num_classes": 1 if self.targets == "value" else 2,
-            "batch_size": 1,
-            "num_workers": 0,
-            "split_seed": 0,
-        }
-        for name, least in limits.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
-        if not 0 <= self.val_fraction < 1:
-            raise ValueError(
-                f"val_fraction is a part of the training recordings, 0 to below 1, got {self.val_fraction}"
-            )
-        if self.folds is not None and not 0 <= self.fold < self.folds >= 2:
-            raise ValueError(f"folds must be 2 or more and fold 0 to folds - 1, got {self.folds} and {self.fold}")
+        if self.num_classes == 1 and self.targets != "value":
+            raise ConfigError("num_classes", "must be >= 2, got 1")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ConfigError("fold", f"must be < {self.folds}, the number of folds, got {self.fold}")
         if self.folds is None and self.fold:
             raise ValueError(f"fold: {self.fold} needs folds, how many there are")
         if self.folds is not None and self.split_file is not None:
             raise ValueError("give folds or split_file, not both")
-        if not 0 < self.duration_ms < math.inf:
-            raise ValueError(f"duration_ms must be > 0 ms and finite, got {self.duration_ms}")
         if (self.num_bins is None) == (self.dt is None):
             raise ValueError("give exactly one of num_bins and dt (ms)")
-        if self.num_bins is not None and not 1 <= self.num_bins <= MANY_STEPS:
-            raise ValueError(f"num_bins must be 1 to {MANY_STEPS:,}, got {self.num_bins:,}")
         if self.dt is not None:
             self._check_dt(self.dt)
             if self.bin_by == "count":
                 raise ValueError("bin_by: count has no dt; give num_bins, which is the largest number of steps")
-        if self.stride_ms is not None and not 0.001 <= self.stride_ms < math.inf:
-            raise ValueError(f"stride_ms must be 0.001 ms or more, got {self.stride_ms}")
         self._check_camera()
         if self.crop is not None and len(self.crop) != 4:
             raise ValueError(f"crop is [left, top, width, height], got {list(self.crop)}")
-        if self.hot_pixels_hz is not None and not self.hot_pixels_hz > 0:
-            raise ValueError(f"hot_pixels_hz must be > 0 Hz, got {self.hot_pixels_hz}")
 
     @property
     def camera(self) -> CameraPath | None:
@@ -271,8 +251,6 @@ class DataSettings:
             raise ValueError("give still or hot_pixels_hz, not both: without its motion, a scene moves over the pixels")
 
     def _check_dt(self, dt: float) -> None:
-        if not 0 < dt < math.inf:
-            raise ValueError(f"dt must be > 0 ms and finite, got {dt}")
         if dt < self.duration_ms / MANY_STEPS:
             raise ValueError(
                 f"dt of {dt} ms makes more than {MANY_STEPS:,} steps of a window of {self.duration_ms} ms; if it is in"
@@ -329,6 +307,8 @@ def read_shared(node: Mapping[str, Any]) -> DataSettings:
     check_known(known, settings, "data", str(node.get("type")))
     try:
         return DataSettings(**settings)
+    except ConfigError as error:
+        raise error.within("data") from error
     except ValueError as error:
         raise ConfigError("data", error) from error
 

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from snnlab.nn.layers.checks import require_fraction, require_positive
-from snnlab.nn.neurons.time_constants import Leak, TimeConstant
+from snnlab.intervals import Count, Fraction, Positive, above
+from snnlab.nn.neurons.time_constants import Dt, Leak, TimeConstant
 from snnlab.registry import Registry
+from snnlab.settings import checks_arguments
 
 ENCODERS = Registry("encoder")
 
@@ -29,8 +30,8 @@ class ConstantCurrent:
         x: `[B, ...]`; returns `[T, B, ...]`, a view.
     """
 
-    def __call__(self, x: Tensor, num_steps: int) -> Tensor:
-        require_positive(num_steps=num_steps)
+    @checks_arguments
+    def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
         return x.expand(num_steps, *x.shape)
 
 
@@ -56,13 +57,13 @@ class Poisson:
     """
 
     def __init__(
-        self, dt: float | None = None, *, max_rate_hz: Annotated[float | None, "Hz"] = None, seed: int = 0
+        self, dt: Dt = None, *, max_rate_hz: Annotated[float | None, "Hz", above(0)] = None, seed: int = 0
     ) -> None:
         self.max_probability = 1.0 if max_rate_hz is None else _spikes_a_step(max_rate_hz, dt)
         self.seed = seed
 
-    def __call__(self, x: Tensor, num_steps: int) -> Tensor:
-        require_positive(num_steps=num_steps)
+    @checks_arguments
+    def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
         _require_unit("poisson", x)
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would be too coarse for small rates
         generator = torch.Generator(x.device).manual_seed(self.seed)
@@ -97,24 +98,19 @@ class Latency:
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         code: Code = "linear",
-        tau: Annotated[TimeConstant | None, "ms"] = None,
-        threshold: float = 0.01,
+        tau: Annotated[TimeConstant | None, "ms", above(0)] = None,
+        threshold: Fraction = 0.01,
     ) -> None:
-        require_fraction(threshold=threshold)
-        if code not in ("linear", "logarithmic"):
-            raise ValueError(f"code is linear or logarithmic, got '{code}'")
-        if code == "logarithmic" and tau is None:
-            raise ValueError("code: logarithmic needs tau, in ms or as 'N steps'")
-        if code == "logarithmic":
-            require_positive(threshold=threshold)
+        if code == "logarithmic" and (tau is None or threshold == 0):
+            raise ValueError("code: logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")
         self.code, self.threshold = code, threshold
         self.tau_steps = None if tau is None else Leak("tau", "", tau, None, dt, "exact").constant().steps
 
-    def __call__(self, x: Tensor, num_steps: int) -> Tensor:
-        require_positive(num_steps=num_steps)
+    @checks_arguments
+    def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
         _require_unit("latency", x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         tau = num_steps - 1 if self.tau_steps is None else self.tau_steps
@@ -136,7 +132,7 @@ class Delta:
     Slower changes are lost, however far they lead: the reference is the step before, not the last spike.
 
     Args:
-        threshold: The least change, > 0.
+        threshold: The least change.
         before: What stands before the first step: `zero`, or `first`, the first step itself, which then has no spike.
         off_spikes: Whether there are -1; without them only increases are seen.
 
@@ -148,11 +144,8 @@ class Delta:
     """
 
     def __init__(
-        self, *, threshold: float = 0.1, before: Literal["zero", "first"] = "zero", off_spikes: bool = True
+        self, *, threshold: Positive = 0.1, before: Literal["zero", "first"] = "zero", off_spikes: bool = True
     ) -> None:
-        require_positive(threshold=threshold)
-        if before not in ("zero", "first"):
-            raise ValueError(f"before is zero or first, got '{before}'")
         self.threshold, self.before, self.off_spikes = threshold, before, off_spikes
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -166,10 +159,8 @@ class Delta:
 
 
 def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
-    require_positive(max_rate_hz=max_rate_hz)
     if dt is None:
         raise ValueError("max_rate_hz needs steps with a length; without it, x is the probability of a spike at a step")
-    require_positive(dt=dt)
     if max_rate_hz * dt > 1000:
         raise ValueError(
             f"max_rate_hz of {max_rate_hz:g} is {max_rate_hz * dt / 1000:g} spikes in a step of {dt:g} ms, where one is"

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from snnlab.compat import ConvNd, ConvTransposeNd, convolve
 from snnlab.nn.blocks import Residual
 from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.clock import NORMS
+from snnlab.nn.dt_checks import NORMS
 from snnlab.nn.layers import Dropout, SumPool, Voting
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
-from snnlab.nn.layers.checks import require_positive
+from snnlab.intervals import above, between
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.membrane import LeakyMembrane
@@ -61,16 +61,15 @@ class Initialisation(ABC):
         self,
         dt: float | None = None,
         *,
-        rate_hz: Annotated[float, "Hz"] = 10.0,
-        per_step: Annotated[float | None, "spikes a step"] = None,
+        rate_hz: Annotated[float, "Hz", above(0)] = 10.0,
+        per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None,
     ) -> None:
         if per_step is None:
             if dt is None:
                 raise ValueError("rate_hz needs steps with a length in ms; give per_step, the spikes a step")
-            require_positive(rate_hz=rate_hz)
             per_step = rate_hz * dt / 1000.0
-        if not 0 < per_step <= 1:
-            raise ValueError(f"a neuron has between 0 and 1 spikes a step, got {per_step:g}; lower the rate")
+            if per_step > 1:
+                raise ValueError(f"a neuron has between 0 and 1 spikes a step, got {per_step:g}; lower the rate")
         self.rate = per_step
 
     def __call__(self, network: nn.Module) -> list[str]:
@@ -105,12 +104,11 @@ class VariancePreserving(Initialisation):
         self,
         dt: float | None = None,
         *,
-        rate_hz: Annotated[float, "Hz"] = 10.0,
-        per_step: Annotated[float | None, "spikes a step"] = None,
-        std: Annotated[float, "thresholds"] = 0.5,
+        rate_hz: Annotated[float, "Hz", above(0)] = 10.0,
+        per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None,
+        std: Annotated[float, "thresholds", above(0)] = 0.5,
     ) -> None:
         super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
-        require_positive(std=std)
         self.std = std
 
     def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
@@ -137,12 +135,11 @@ class FluctuationDriven(Initialisation):
         self,
         dt: float | None = None,
         *,
-        rate_hz: Annotated[float, "Hz"] = 10.0,
-        per_step: Annotated[float | None, "spikes a step"] = None,
-        xi: Annotated[float, "deviations"] = 1.0,
+        rate_hz: Annotated[float, "Hz", above(0)] = 10.0,
+        per_step: Annotated[float | None, "spikes a step", between(0, 1, with_low=False)] = None,
+        xi: Annotated[float, "deviations", above(0)] = 1.0,
     ) -> None:
         super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
-        require_positive(xi=xi)
         self.xi = xi
 
     def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:

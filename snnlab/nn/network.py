@@ -6,18 +6,19 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.compat import bare, traced_by_torch
-from snnlab.errors import listing
 from snnlab.event_frames import EventFrames, dense
+from snnlab.intervals import at_least
 from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
 from snnlab.nn.recompute import run_in_segments
 from snnlab.nn.stages import Line, Stage, run_stages
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.settings import checks_arguments
 
 NetworkState = dict[str, Any]
 
@@ -62,12 +63,13 @@ class Network(TemporalLayer):
         """Return how the layers are connected, in words for `snnlab show`; nothing where one follows the other."""
         return ""
 
+    @checks_arguments
     def configure(
         self,
         *,
         fuse: bool | None = None,
         sparse_input: SparseInput | None = None,
-        checkpoint_segments: int | None = None,
+        checkpoint_segments: Annotated[int | None, at_least(0)] = None,
     ) -> None:
         """Change how the network runs; what is left out stays as it is.
 
@@ -83,10 +85,6 @@ class Network(TemporalLayer):
         Raises:
             ValueError: if a value is out of its range.
         """
-        if sparse_input is not None and sparse_input not in get_args(SparseInput):
-            raise ValueError(f"sparse_input is one of {listing(get_args(SparseInput))}, got '{sparse_input}'")
-        if checkpoint_segments is not None and checkpoint_segments < 0:
-            raise ValueError(f"checkpoint_segments must be 0 or more, got {checkpoint_segments}")
         wanted = {"sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
         changes = {key: value for key, value in wanted.items() if value is not None}
         self.run_settings = self.run_settings._replace(**changes)

@@ -11,8 +11,8 @@ from torch import nn
 
 from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.errors import did_you_mean, listing
+from snnlab.intervals import Positive
 from snnlab.nn.init import INITS, set_weight
-from snnlab.nn.layers.checks import require_positive
 from snnlab.nn.neurons.recurrent import Feedback
 
 Fan = Literal["in", "out"]
@@ -37,8 +37,7 @@ class Normal:
     Source: He et al., Delving deep into rectifiers, ICCV 2015: gain sqrt(2).
     """
 
-    def __init__(self, *, gain: float = 1.0, fan: Fan = "in", layers: Sequence[str] | None = None) -> None:
-        require_positive(gain=gain)
+    def __init__(self, *, gain: Positive = 1.0, fan: Fan = "in", layers: Sequence[str] | None = None) -> None:
         self.gain, self.layers = gain, layers
         self.fan: Fan = fan
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
+from snnlab.nn.blocks.loop import Loop
 from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.clock import NORMS, Warned, clock_warnings
+from snnlab.nn.dt_checks import NORMS, Warned, dt_warnings
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
+from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.record import evaluation
@@ -34,6 +36,7 @@ class LayerRow(NamedTuple):
         operations: Dense operations of one sample at one step; None where it has weights whose use is not known.
         follows: Whether its input is what the layer above it gives; not so for what a block has beside its layers.
         connection: How the layers of a block are connected, in words; nothing where one follows the other.
+        feedback: Of a loop, from which layer to which its feedback goes.
     """
 
     name: str
@@ -44,6 +47,7 @@ class LayerRow(NamedTuple):
     operations: int | None
     follows: bool = True
     connection: str = ""
+    feedback: tuple[tuple[str, str], ...] = ()
 
     @property
     def depth(self) -> int:
@@ -52,11 +56,11 @@ class LayerRow(NamedTuple):
 
 
 class NeuronRow(NamedTuple):
-    """One neuron's time constants, and the rest of its dialect in words."""
+    """One neuron's time constants, and what else it says of itself."""
 
     name: str
     constants: list[Constant]
-    words: Mapping[str, str]
+    info: NeuronInfo
 
 
 class Summary(NamedTuple):
@@ -88,15 +92,16 @@ def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
     """
     passed = pass_once(built.network, in_shape, built.num_steps)
     layers = [_row(place, passed[place.name]) for place in _places(built.network)]
-    neurons = [NeuronRow(name, n.constants(), n.dialect().words) for name, n in named_neurons(built.network)]
+    neurons = [NeuronRow(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
     known = sum(row.operations or 0 for row in layers if row.family != "block")  # whose own are sums
-    return Summary(in_shape, layers, neurons, clock_warnings(built.network), _size(built.network), known)
+    return Summary(in_shape, layers, neurons, dt_warnings(built.network), _size(built.network), known)
 
 
 def _row(place: _Place, passed: Passed) -> LayerRow:
     name, kind, layer, follows = place
     words = layer.connection() if isinstance(layer, Network) else ""
-    return LayerRow(name, kind, family(layer), passed.shape, _size(layer), passed.operations, follows, words)
+    back = tuple((way.source, way.target) for way in layer.ways) if isinstance(layer, Loop) else ()
+    return LayerRow(name, kind, family(layer), passed.shape, _size(layer), passed.operations, follows, words, back)
 
 
 class Passed(NamedTuple):

@@ -103,9 +103,7 @@ def chains_of(summary: Summary) -> list[Chain]:
             boxes.insert(0, Box(("frames",), "input", ("frames", f"→ {shape_text(summary.in_shape)}")))
         elif block.kind == "loop":
             places = {name: place for place, box in enumerate(boxes) for name in box.layers}
-            for way in block.connection.split(", "):
-                source, target = way.split(" → ")
-                ways.append((places[source], places[target], f"{source}_to_{target}"))
+            ways = [(places[source], places[target], f"{source}_to_{target}") for source, target in block.feedback]
         elif sign := _JOINS.get(block.connection):
             boxes = [Box((), "input", ("",)), *boxes, Box((), "input", (sign,))]
             ways = [(0, len(boxes) - 1, name) for name in [row.name.rpartition(".")[2] for row in beside] or [""]]
@@ -161,12 +159,12 @@ def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
     for neuron in neurons:
         for one in neuron.constants:
             symbol = re.sub(r"^tau_([a-z]+)$", r"$\\tau_{\\mathrm{\1}}$", one.name)
-            learned = ", learned" if one.name in neuron.words.get("learns", "") else ""
+            learned = ", learned" if one.name in neuron.info.learned else ""
             lines.append(f"{symbol} {f'{one.steps:.3g} steps' if one.ms is None else f'{one.ms:.3g} ms'}{learned}")
     if parameters := sum(row.parameters for row in unit):
         lines.append(f"{parameters:,} parameters")
     lines.append(f"→ {shape_text(unit[-1].shape)}" + (f", {times} times" if times > 1 else ""))
-    recurrent = any(neuron.words.get("feedback") for neuron in neurons)
+    recurrent = any(neuron.info.feedback for neuron in neurons)
     return Box(names, family, tuple(lines), recurrent)
 
 

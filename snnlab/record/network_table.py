@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from snnlab.nn.clock import Warned
+from snnlab.nn.dt_checks import Warned
 from snnlab.nn.footprint import Footprint
 from snnlab.nn.summary import NeuronRow, Summary, shape_text
+from snnlab.record.neuron_text import cure_text, neuron_words, warning_text
 from snnlab.record.tables import Table
 
 
@@ -29,7 +30,7 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str, about_le
     if summary.warnings:
         print("  What depends on dt, and changes with the number of bins:")
     for warned in summary.warnings:
-        print(f"    {warning_text(warned)}")
+        print(f"    {warned_text(warned)}")
 
 
 def layer_table(summary: Summary) -> Table:
@@ -48,9 +49,9 @@ def layer_table(summary: Summary) -> Table:
     return Table(head, rows, words=(0, 1), faint=(0,), sum=True)
 
 
-def warning_text(warned: Warned) -> str:
+def warned_text(warned: Warned) -> str:
     """Return a warning as a line."""
-    return f"{', '.join(warned.layers)}: {warned.remark.text}; cure: {warned.remark.cure}"
+    return f"{', '.join(warned.layers)}: {warning_text(warned.warning)}; cure: {cure_text(warned.warning)}"
 
 
 def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None = None) -> str:
@@ -72,11 +73,12 @@ def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None
 
 
 def _neuron_table(neurons: list[NeuronRow]) -> Table:
-    words = list(dict.fromkeys(word for row in neurons for word in row.words))
+    told = {row.name: neuron_words(row.info) for row in neurons}
+    words = list(dict.fromkeys(word for said in told.values() for word in said))
     ends = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
     rows = []
     for row in neurons:
-        said = [row.words.get(word, "") for word in words]
+        said = [told[row.name].get(word, "") for word in words]
         for number, constant in enumerate(row.constants):
             ms = "" if constant.ms is None else f"{constant.ms:.4g}"
             spread = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)

@@ -7,7 +7,7 @@ from typing import Any
 
 from snnlab.docstrings import argument_texts, first_sentence
 from snnlab.record.tables import Table
-from snnlab.settings import describe_type, settings_of
+from snnlab.settings import settings_of
 
 # What snnlab passes itself where a signature asks for it.
 GIVEN = ("in_shape", "dt", "num_steps")
@@ -27,7 +27,7 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
         settings, texts = settings | settings_of(shared), argument_texts(shared) | texts
     rows = [
         [
-            *(one.name, describe_type(one.annotation), one.unit),
+            *(one.name, one.kind, one.unit),
             *("required" if one.required else as_yaml(one.default), texts.get(one.name, "")),
         ]
         for one in settings.values()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.intervals import Count, NotNegative, at_least
 from snnlab.masking import is_masked, masked
 from snnlab.search.space import Space
 from snnlab.settings import check_settings
@@ -59,18 +60,18 @@ class Sweep:
     space: Mapping[str, Any]
     objectives: Mapping[str, Any] = field(default_factory=lambda: {"val/loss": "minimize"})
     sampler: Sampler = "tpe"
-    trials: int | None = 20
-    hours: float | None = None
+    trials: Annotated[int | None, at_least(1)] = 20
+    hours: Annotated[float | None, at_least(0)] = None
     prune: Mapping[str, Any] | None = None
     engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
-    workers: int = 2
+    workers: Count = 2
     submitit: Mapping[str, Any] | None = None
-    failures: int = 10
-    finalists: int = 3
-    finalist_seeds: int = 2
-    test_seeds: int = 3
+    failures: NotNegative = 10
+    finalists: NotNegative = 3
+    finalist_seeds: Count = 2
+    test_seeds: NotNegative = 3
     storage: str | None = None
-    seed: int = 0
+    seed: NotNegative = 0
 
     def pruner(self) -> Prune | None:
         """Return when trials are ended early."""
@@ -113,10 +114,6 @@ def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
             raise ConfigError(
                 f"{PLACE}.prune", f"takes one objective, and there are {len(sweep.objectives)}", "set it null"
             )
-    lowest = {"trials": 1, "workers": 1, "hours": 0, "failures": 0, "finalists": 0, "finalist_seeds": 1}
-    for name, least in {**lowest, "test_seeds": 0, "seed": 0}.items():
-        if (value := getattr(sweep, name)) is not None and value < least:
-            raise ConfigError(f"{PLACE}.{name}", f"must be {least} or more, got {value}")
     if sweep.trials is None and sweep.hours is None and sweep.sampler != "grid":
         raise ConfigError(PLACE, "set trials or hours, or it never ends")
     if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:

@@ -13,9 +13,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.intervals import above
 from snnlab.search.file_words import names_code
 from snnlab.settings import check_settings, quoted
 
@@ -42,7 +43,7 @@ class Range:
     low: float
     high: float
     log: bool = False
-    step: float | None = None
+    step: Annotated[float | None, above(0)] = None
     when: Mapping[str, Any] | None = None
 
     @property
@@ -208,8 +209,8 @@ def _part(said: Any, place: str) -> Range | Choice:
         raise ConfigError(place, f"low must be less than high, got {part.low} and {part.high}")
     if part.log and part.low <= 0:
         raise ConfigError(place, f"with log, low must be above 0, got {part.low}")
-    if part.step is not None and (part.log or part.step <= 0):
-        raise ConfigError(f"{place}.step", "must be above 0, and goes without log")
+    if part.step is not None and part.log:
+        raise ConfigError(f"{place}.step", "goes without log")
     return part
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.intervals import Count, at_least
 from snnlab.masking import holds_password, masked
 from snnlab.record.suite.energy import energy_of
 from snnlab.record.suite.published import check_published
@@ -63,7 +64,7 @@ class Match:
     """
 
     by: Literal["params", "steps", "synops", "wall_time"] = "params"
-    within: float = 0.1
+    within: Annotated[float, at_least(0)] = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Suite:
 
     arms: Mapping[str, Arm]
     datasets: Mapping[str, Sequence[str]]
-    seeds: Sequence[int] = (0, 1, 2)
+    seeds: Annotated[Sequence[int], at_least(0)] = (0, 1, 2)
     common: Sequence[str] = ()
     match: Mapping[str, Any] | None = None
     tune: Mapping[str, Any] | None = None
@@ -96,7 +97,7 @@ class Suite:
     published: Sequence[Mapping[str, Any]] = ()
     energy: Mapping[str, Any] | None = None
     engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
-    workers: int = 2
+    workers: Count = 2
     submitit: Mapping[str, Any] | None = None
     folder: str | None = None
 
@@ -147,8 +148,6 @@ def checked(values: Mapping[str, Any]) -> Suite:
     for part in ("arms", "datasets", "seeds"):
         if not getattr(suite, part):
             raise ConfigError(f"{PLACE}.{part}", "is empty", "name at least one")
-    if suite.workers < 1:
-        raise ConfigError(f"{PLACE}.workers", f"must be 1 or more, got {suite.workers}")
     arms = {str(name): _arm(str(name), node) for name, node in suite.arms.items()}
     datasets = {str(name): _dataset(str(name), node) for name, node in suite.datasets.items()}
     suite = replace(suite, arms=arms, datasets=datasets)
@@ -228,8 +227,8 @@ def _check_name(name: str, place: str) -> None:
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"{PLACE}.seeds", f"expected different numbers of 0 or more, got {list(seeds)}")
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{PLACE}.seeds", f"expected different numbers, got {list(seeds)}")
     if TUNE_SEED in seeds:
         raise ConfigError(f"{PLACE}.seeds", f"{TUNE_SEED} is the seed that arms are tuned with", "take others")
 
@@ -237,8 +236,6 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 def _check_match(node: Mapping[str, Any] | None) -> None:
     if node is not None:
         check_settings(Match, node, f"{PLACE}.match", "match")
-        if Match(**node).within < 0:
-            raise ConfigError(f"{PLACE}.match.within", f"must be 0 or more, got {node['within']}")
 
 
 def _check_shown(suite: Suite) -> None:

@@ -63,15 +63,15 @@ def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):
     done = snnlab("list", "layers", "conv2d")
     assert done.out.startswith("conv2d: Convolve the axes behind the channels.\n")
     told = rows(done.out)
-    assert told["out_channels"] == ["a whole number", "required", "Filters."]
+    assert told["out_channels"] == ["a whole number >= 1", "required", "Filters."]
     assert told["bias"] == ["true or false", "true", "Whether each filter has an offset."]
     assert "in_shape" not in told
 
 
 def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab):
     told = rows(snnlab("list", "neurons", "lif").out)
-    assert told["tau_mem"][:3] == ["a number or text or null", "ms", "null"]
-    assert told["v_threshold"] == ["a number", "1.0", "Firing threshold, dimensionless, > 0."]
+    assert told["tau_mem"][:3] == ["a number > 0 or text or null", "ms", "null"]
+    assert told["v_threshold"] == ["a number > 0", "1.0", "Firing threshold, dimensionless."]
     assert "dt" not in told
 
 
@@ -85,8 +85,8 @@ def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
     told = rows(snnlab("list", "datasets", "nmnist").out)
     assert told["root"][:2] == ["text or null", "null"]
     assert told["root"][2].startswith("Folder that holds")
-    assert told["dt"][:3] == ["a number or null", "ms", "null"]
-    assert told["duration_ms"][:3] == ["a number", "ms", "required"]
+    assert told["dt"][:3] == ["a number > 0 or null", "ms", "null"]
+    assert told["duration_ms"][:3] == ["a number > 0", "ms", "required"]
 
 
 def test_what_has_no_settings_says_so(snnlab: Snnlab):

@@ -4,10 +4,12 @@ import pytest
 
 from snnlab.config.composing import compose_once
 from snnlab.config.layers import merge
-from snnlab.config.overrides import SURROGATE_WAYS, checked, mark_overrides, merged, repeated
+from snnlab.config.overrides import checked, mark_overrides, merged, repeated
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
+from snnlab.rivals import SURROGATE_RIVALS
+from snnlab.settings import settings_of
 
 from ..refusals import assert_raises
 
@@ -77,12 +79,10 @@ def test_null_sets_nothing_and_leaves_the_rival_alone():
     assert mark_overrides(["data.num_bins=null", "data.dt=5"], GROUPS)[-1] == "++data.num_bins=null"
 
 
-def test_the_rivals_within_a_surrogate_are_the_ways_to_say_the_size_of_any_kind():
-    kinds = [SURROGATES.get(kind, "") for kind in SURROGATES]
-    ways = {way for kind in kinds if issubclass(kind, LibrarySurrogate) for way in kind.ways}  # type: ignore[arg-type]
-    for way in ways:
-        assert any(set(way) <= set(known) for known in SURROGATE_WAYS)
-    assert {name for way in ways for name in way} == {name for way in SURROGATE_WAYS[1:] for name in way}
+def test_every_number_that_says_the_size_of_a_surrogate_has_its_rivals():
+    kinds = [SURROGATES.get(name, "") for name in SURROGATES]
+    names = {name for kind in kinds if issubclass(kind, LibrarySurrogate) for name in settings_of(kind)}  # type: ignore[arg-type]
+    assert names - {"h", "s"} == set(SURROGATE_RIVALS)
 
 
 @pytest.mark.parametrize(

@@ -229,9 +229,9 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
         ),
         (
             {"type": "sequential", "layers": {"a": {"type": "repeat", "times": 2, "layers": {"b": WRONG}}}},
-            "block.layers.a.layers.b: beta",
+            "block.layers.a.layers.b.beta",
         ),
-        ({"type": "repeat", "times": 0, "layers": LAYERS}, "block: times must be > 0, got 0"),
+        ({"type": "repeat", "times": 0, "layers": LAYERS}, "block.times: must be >= 1, got 0"),
         ({"type": "repeat", "times": 1.5, "layers": LAYERS}, "block.times: expected a whole number, got 1.5"),
         (
             {"type": "repeat", "times": 3, "layers": {"p": {"type": "max_pool", "kernel_size": 2}}},
@@ -239,11 +239,11 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
         ),
         ({"type": "residual", "layers": LAYERS, "connect": "or"}, "block.connect: expected one of add, and, iand"),
         ({"type": "residual", "layers": {"shortcut": FC}, "shortcut": LAYERS}, "block: 'shortcut' cannot be a layer"),
-        ({"type": "residual", "layers": LAYERS, "shortcut": {"b": WRONG}}, "block.shortcut.b: beta"),
+        ({"type": "residual", "layers": LAYERS, "shortcut": {"b": WRONG}}, "block.shortcut.b.beta"),
         ({"type": "parallel", "branches": {}}, "block.branches: needs at least one, such as {a: "),
         ({"type": "parallel", "branches": {"a": FC}}, "block.branches.a.type: expected a mapping such as"),
         ({"type": "parallel", "branches": {"a": 3}}, "block.branches.a: expected named layers, such as"),
-        ({"type": "parallel", "branches": {"a": {"b": WRONG}}}, "block.branches.a.b: beta"),
+        ({"type": "parallel", "branches": {"a": {"b": WRONG}}}, "block.branches.a.b.beta"),
         ({"type": "parallel", "branches": {"line": LAYERS}}, "block: 'line' cannot be a layer's name"),
     ],
 )

@@ -160,8 +160,8 @@ def test_the_answer_to_an_impulse_is_the_closed_form() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "dt", "told"),
     [
-        ("fluctuation_driven", {"xi": 0.0}, 1.0, ("model.init", "xi", "> 0", 0.0)),
-        ("fluctuation_driven", {"rate_hz": -1.0}, 1.0, ("model.init", "rate_hz", "> 0", -1.0)),
+        ("fluctuation_driven", {"xi": 0.0}, 1.0, ("model.init.xi", "> 0", 0.0)),
+        ("fluctuation_driven", {"rate_hz": -1.0}, 1.0, ("model.init.rate_hz", "> 0", -1.0)),
         (
             "variance_preserving",
             {},

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
+from snnlab.errors import ConfigError
 from snnlab.kernels.function import Backend
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
@@ -97,7 +98,7 @@ def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]
 
 
 def test_fewer_than_no_pieces_are_refused() -> None:
-    with assert_raises(ValueError, "checkpoint_segments", 0, -1):
+    with assert_raises(ConfigError, "checkpoint_segments", 0, -1):
         network(NETWORKS["conv"], -1)
 
 

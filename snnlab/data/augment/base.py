@@ -5,20 +5,28 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from snnlab.events import Events
+from snnlab.intervals import Interval, between
 from snnlab.registry import Registry
+from snnlab.settings import checks_arguments
 
 AUGMENTATIONS = Registry("augmentation")
 
+# The probability of a change, and a part of a whole.
+Chance = Annotated[float, between(0, 1, with_low=False)]
+Part = Annotated[float, Interval(0, 1)]
 
+
+@checks_arguments
 class Augmentation(ABC):
     """A change of a recording that leaves it sorted by time and within the sensor.
 
     Args:
-        p: Probability that it is done, 0 < p <= 1.
+        p: Probability that it is done.
     """
 
     # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
@@ -26,9 +34,7 @@ class Augmentation(ABC):
     # Whether events get other times, as a whole, so that labels over time would no longer be theirs.
     shifts_time: bool = False
 
-    def __init__(self, p: float = 1.0) -> None:
-        if not 0 < p <= 1:
-            raise ValueError(f"p must be above 0 and at most 1, got {p}")
+    def __init__(self, p: Chance = 1.0) -> None:
         self.p = p
 
     def happens(self, rng: np.random.Generator) -> bool:

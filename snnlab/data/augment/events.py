@@ -7,9 +7,10 @@ from typing import Annotated
 
 import numpy as np
 
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, Chance, Part, in_order
 from snnlab.events import Events
 from snnlab.events.recording import polarity_dtype
+from snnlab.intervals import above
 
 
 @AUGMENTATIONS.register("flip_polarity")
@@ -24,7 +25,7 @@ class FlipPolarity(Augmentation):
         ValueError: if the sensor has not two polarities.
     """
 
-    def __init__(self, sensor_size: Sequence[int], p: float = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
         super().__init__(p)
         if sensor_size[2] != 2:
             raise ValueError(f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
@@ -38,7 +39,7 @@ class DropEvents(Augmentation):
     """Let each event be gone with one probability, drawn for the recording evenly from 0 to `most`.
 
     Args:
-        most: Largest part that goes, 0 < most < 1.
+        most: Largest part that goes.
         p: Probability that it is done.
 
     Raises:
@@ -47,9 +48,9 @@ class DropEvents(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: float, p: float = 1.0) -> None:
+    def __init__(self, most: Part, p: Chance = 1.0) -> None:
         super().__init__(p)
-        self.most = _part("most", most)
+        self.most = most
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         return events.take(rng.random(events.t.size) >= rng.uniform(0, self.most))
@@ -61,7 +62,7 @@ class DropArea(Augmentation):
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        most: Largest part of a side, 0 < most < 1.
+        most: Largest part of a side.
         p: Probability that it is done.
 
     Raises:
@@ -70,9 +71,9 @@ class DropArea(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, sensor_size: Sequence[int], most: float, p: float = 1.0) -> None:
+    def __init__(self, sensor_size: Sequence[int], most: Part, p: Chance = 1.0) -> None:
         super().__init__(p)
-        self.most = _part("most", most)
+        self.most = most
         self.width, self.height, _ = sensor_size
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
@@ -87,7 +88,7 @@ class DropTime(Augmentation):
     """Let the events of an interval be gone, its length a part of the recording's drawn evenly from 0 to `most`.
 
     Args:
-        most: Largest part of the time until the last event, 0 < most < 1.
+        most: Largest part of the time until the last event.
         p: Probability that it is done.
 
     Raises:
@@ -96,9 +97,9 @@ class DropTime(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: float, p: float = 1.0) -> None:
+    def __init__(self, most: Part, p: Chance = 1.0) -> None:
         super().__init__(p)
-        self.most = _part("most", most)
+        self.most = most
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         if not events.t.size:
@@ -119,10 +120,8 @@ class Noise(Augmentation):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms"], p: float = 1.0) -> None:
+    def __init__(self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Chance = 1.0) -> None:
         super().__init__(p)
-        if rate <= 0:
-            raise ValueError(f"rate must be above 0 events per ms, got {rate}")
         self.width, self.height, self.polarities = sensor_size
         self.rate = rate
 
@@ -138,12 +137,6 @@ class Noise(Augmentation):
             np.concatenate([events.p, p]),
         )
         return in_order(joined)
-
-
-def _part(name: str, value: float) -> float:
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must be above 0 and below 1, got {value}")
-    return value
 
 
 def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:

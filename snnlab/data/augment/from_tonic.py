@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snnlab.data import tonic_adapter
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, Chance, in_order
 from snnlab.data.augment.time import JITTER_REACH
 from snnlab.errors import ConfigError, DataError, did_you_mean
 from snnlab.events import Events
@@ -62,7 +62,7 @@ class FromTonic(Augmentation):
     """
 
     def __init__(
-        self, sensor_size: tuple[int, int, int], name: str, settings: Mapping[str, Any] | None = None, p: float = 1.0
+        self, sensor_size: tuple[int, int, int], name: str, settings: Mapping[str, Any] | None = None, p: Chance = 1.0
     ) -> None:
         self.name, self.sensor_size = name, (sensor_size[0], sensor_size[1], sensor_size[2])
         _check_name(name, self.sensor_size[1])

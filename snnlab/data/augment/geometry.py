@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, placed, require_range, within_pixel
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, Chance, placed, require_range, within_pixel
 from snnlab.events import Events
+from snnlab.intervals import Positive, at_least, between
 
 
 @AUGMENTATIONS.register("affine")
@@ -36,17 +38,13 @@ class Affine(Augmentation):
     def __init__(
         self,
         sensor_size: Sequence[int],
-        shift: float = 0.0,
-        rotate: float = 0.0,
+        shift: Annotated[float, at_least(0)] = 0.0,
+        rotate: Annotated[float, "degrees", between(0, 180)] = 0.0,
         scale: Sequence[float] = (1.0, 1.0),
-        shear: float = 0.0,
-        p: float = 1.0,
+        shear: Annotated[float, "degrees", between(0, 60)] = 0.0,
+        p: Chance = 1.0,
     ) -> None:
         super().__init__(p)
-        if shift < 0 or not 0 <= rotate <= 180:
-            raise ValueError(f"shift must be 0 or more and rotate 0 to 180, got {shift} and {rotate}")
-        if not 0 <= shear <= 60:
-            raise ValueError(f"shear must be 0 to 60, got {shear}")
         require_range("scale", scale, 0.1, 10)
         self.width, self.height, _ = sensor_size
         if self.height == 1 and rotate:
@@ -87,7 +85,7 @@ class FlipX(Augmentation):
 
     alters = "flip_x"
 
-    def __init__(self, sensor_size: Sequence[int], p: float = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
         super().__init__(p)
         self.last = sensor_size[0] - 1
 
@@ -111,7 +109,7 @@ class FlipY(Augmentation):
 
     alters = "flip_y"
 
-    def __init__(self, sensor_size: Sequence[int], p: float = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
         super().__init__(p)
         if sensor_size[1] == 1:
             raise ValueError("flip_y: the sensor has no rows")
@@ -144,10 +142,14 @@ class Elastic(Augmentation):
         ICDAR 2003, there with a field scaled after smoothing.
     """
 
-    def __init__(self, sensor_size: Sequence[int], strength: float = 1.0, sigma: float = 5.0, p: float = 1.0) -> None:
+    def __init__(
+        self,
+        sensor_size: Sequence[int],
+        strength: Annotated[float, at_least(0)] = 1.0,
+        sigma: Positive = 5.0,
+        p: Chance = 1.0,
+    ) -> None:
         super().__init__(p)
-        if strength < 0 or sigma <= 0:
-            raise ValueError(f"strength must be 0 or more and sigma above 0, got {strength} and {sigma}")
         self.width, self.height, _ = sensor_size
         self.strength = strength
         self.along_x, self.along_y = _smoothing(self.width, sigma), _smoothing(self.height, sigma)

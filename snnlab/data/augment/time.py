@@ -7,8 +7,9 @@ from typing import Annotated
 
 import numpy as np
 
-from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, in_order, require_range
+from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, Chance, in_order, require_range
 from snnlab.events import Events
+from snnlab.intervals import above
 
 # Standard deviations of a jitter beyond which no event is looked for: one of 10^15 moves further.
 JITTER_REACH = 8
@@ -30,10 +31,8 @@ class TimeShift(Augmentation):
 
     shifts_time = True
 
-    def __init__(self, most: Annotated[float, "ms"], p: float = 1.0) -> None:
+    def __init__(self, most: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
         super().__init__(p)
-        if most <= 0:
-            raise ValueError(f"most must be above 0 ms, got {most}")
         self.most = most
 
     def reach_us(self, until_us: float) -> float:
@@ -60,7 +59,7 @@ class TimeScale(Augmentation):
 
     shifts_time = True
 
-    def __init__(self, scale: Sequence[float], p: float = 1.0) -> None:
+    def __init__(self, scale: Sequence[float], p: Chance = 1.0) -> None:
         super().__init__(p)
         require_range("scale", scale, 0.1, 10)
         self.least, self.most = scale
@@ -86,10 +85,8 @@ class TimeJitter(Augmentation):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, std: Annotated[float, "ms"], p: float = 1.0) -> None:
+    def __init__(self, std: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
         super().__init__(p)
-        if std <= 0:
-            raise ValueError(f"std must be above 0 ms, got {std}")
         self.std = std
 
     def reach_us(self, until_us: float) -> float:
@@ -113,7 +110,7 @@ class Reverse(Augmentation):
     alters = "reverse"
     shifts_time = True
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: Chance = 0.5) -> None:
         super().__init__(p)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:

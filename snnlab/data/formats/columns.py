@@ -10,6 +10,7 @@ import numpy as np
 
 from snnlab.errors import DataError, listing
 from snnlab.events import Events, SensorSize
+from snnlab.settings import checks_arguments
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
@@ -28,6 +29,7 @@ _HALF_OF_32_BITS = 2**31
 _LONGEST = 2**62  # us; beyond it sums of times would wrap
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Reading:
     """How the columns of a file are to be understood.
@@ -45,17 +47,13 @@ class Reading:
         ValueError: if a setting is none of these.
     """
 
-    time_unit: str = "us"
-    time_origin: str = "first"
+    time_unit: TimeUnit = "us"
+    time_origin: TimeOrigin = "first"
     sort: bool = False
     columns: Sequence[str] | None = None
     polarity_values: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if self.time_unit not in TIME_UNITS:
-            raise ValueError(f"time_unit must be one of {listing(TIME_UNITS)}, got {self.time_unit}")
-        if self.time_origin not in get_args(TimeOrigin):
-            raise ValueError(f"time_origin must be first or zero, got {self.time_origin}")
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
             raise ValueError(f"columns are t, x and perhaps y and p, or - for others, got {list(self.columns or ())}")

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnlab.data.augment.base import Chance
 from snnlab.errors import ConfigError
 from snnlab.events.frames import Batch, Mix
 from snnlab.events.targets import Targets, kind_of
+from snnlab.intervals import Count, Positive
 from snnlab.registry import Registry
 
 MIXES = Registry("mixing")
@@ -28,7 +30,7 @@ class Mixing(ABC):
 
     Args:
         alpha: The part that comes from the other is drawn from Beta(alpha, alpha): small values, nearly all or nothing.
-        p: Probability that a batch is mixed, 0 < p <= 1.
+        p: Probability that a batch is mixed.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -38,10 +40,6 @@ class Mixing(ABC):
     mixes_values: ClassVar[bool] = False
 
     def __init__(self, alpha: float, p: float) -> None:
-        if alpha <= 0:
-            raise ValueError(f"alpha must be above 0, got {alpha}")
-        if not 0 < p <= 1:
-            raise ValueError(f"p must be above 0 and at most 1, got {p}")
         self.alpha, self.p = alpha, p
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
@@ -121,7 +119,7 @@ class Mixup(Mixing):
 
     mixes_values = True
 
-    def __init__(self, alpha: float = 0.2, p: float = 1.0) -> None:
+    def __init__(self, alpha: Positive = 0.2, p: Chance = 1.0) -> None:
         super().__init__(alpha, p)
 
     def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -145,7 +143,7 @@ class CutMix(Mixing):
     Source: Yun et al., CutMix, ICCV 2019.
     """
 
-    def __init__(self, alpha: float = 1.0, p: float = 1.0) -> None:
+    def __init__(self, alpha: Positive = 1.0, p: Chance = 1.0) -> None:
         super().__init__(alpha, p)
 
     def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -179,7 +177,7 @@ class EventMix(Mixing):
 
     Args:
         alpha: Of the distribution of l; 1: any part alike.
-        gaussians: Number of Gaussians, 1 or more.
+        gaussians: Number of Gaussians.
         p: Probability that a batch is mixed.
 
     Raises:
@@ -188,10 +186,8 @@ class EventMix(Mixing):
     Source: after Shen et al., EventMix, arXiv 2205.12054, 2022, with one mask for a batch and weights by events.
     """
 
-    def __init__(self, alpha: float = 1.0, gaussians: int = 3, p: float = 1.0) -> None:
+    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Chance = 1.0) -> None:
         super().__init__(alpha, p)
-        if gaussians < 1:
-            raise ValueError(f"gaussians must be 1 or more, got {gaussians}")
         self.gaussians = gaussians
 
     def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

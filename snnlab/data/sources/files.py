@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from snnlab.data.formats import Reading, read_file
 from snnlab.data.splits import held_out
 from snnlab.errors import DataError
 from snnlab.events import Events, SensorSize
+from snnlab.intervals import between
 from snnlab.seeds import Stream, generator
 
 TestRule = Literal["random", "last"]
@@ -134,7 +135,7 @@ class UnsplitFiles(RecordingFiles):
         archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
         test_rule: Which are for testing: `random` ones of each class, the same for everyone, or the `last` of each
             class in the order of their names.
-        test_fraction: Part of each class that is for testing, 0 <= f < 1.
+        test_fraction: Part of each class that is for testing.
 
     Raises:
         ConfigError: if an archive's settings cannot be used.
@@ -150,10 +151,8 @@ class UnsplitFiles(RecordingFiles):
         download: bool = True,
         archives: Sequence[Mapping[str, Any]] = (),
         test_rule: TestRule = "random",
-        test_fraction: float = 0.1,
+        test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.1,
     ) -> None:
-        if not 0 <= test_fraction < 1:
-            raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
         super().__init__(root, download, archives)
         self.test_rule, self.test_fraction = test_rule, test_fraction
         self.split = for_testing(self.targets, test_rule, test_fraction)
@@ -186,7 +185,7 @@ def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndar
     Args:
         targets: Class of each recording, in the order of their names.
         rule: `random` or `last`.
-        fraction: The part, 0 <= f < 1; each class gives its share rounded.
+        fraction: The part; each class gives its share rounded.
 
     Shape:
         targets: `[R]`; returns `[R]`, uint8, 1 for testing.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from snnlab.data.class_folders import from_folders
 from snnlab.data.formats import Reading, read_file
+from snnlab.data.formats.columns import TimeOrigin, TimeUnit
 from snnlab.data.grouping import join
 from snnlab.data.listing import Entry, labelled, parts_of
 from snnlab.data.registry import DATASETS
@@ -19,6 +20,7 @@ from snnlab.data.table import from_table
 from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events, SensorSize
 from snnlab.events.targets import Targets
+from snnlab.intervals import between
 
 # Class names that a note still lists.
 FEW = 20
@@ -45,7 +47,7 @@ class Folder:
         group_by: The table's column that says which recordings belong together, such as user; null: `group`, if there
             is one; path: none but parts of one file do.
         test_groups: The groups that are for testing, [user5], in place of test_fraction; null: no certain ones.
-        test_fraction: Part of the recordings that is for testing, where nothing says which, 0 <= f < 1.
+        test_fraction: Part of the recordings that is for testing, where nothing says which.
         time_unit: Unit of the times: s, ms, us or ns. Files of cameras have us by themselves.
         time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
         sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
@@ -76,17 +78,15 @@ class Folder:
         labels: str | None = None,
         group_by: str | None = None,
         test_groups: Sequence[str | int] | None = None,
-        test_fraction: float = 0.2,
-        time_unit: str = "us",
-        time_origin: str = "first",
+        test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.2,
+        time_unit: TimeUnit = "us",
+        time_origin: TimeOrigin = "first",
         sort: bool = False,
         columns: Sequence[str] | None = None,
         polarity_values: Sequence[float] | None = None,
         targets: Targets = "class",
         name: str | None = None,
     ) -> None:
-        if not 0 <= test_fraction < 1:
-            raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
         if polarity_values is not None and len(polarity_values) != sensor_size[2]:
             raise ValueError(f"polarity_values: {len(polarity_values)} are named, and sensor_size has {sensor_size[2]}")
         names = None if columns is None else tuple(columns)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from snnlab.data.sources.mnist_files import FOLDER, MNISTFiles
 from snnlab.data.splits import TEST
 from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events, SensorSize
+from snnlab.intervals import NotNegative, at_least, between
 from snnlab.seeds import Stream, generator
 
 # The encoders that make spikes of one value; each of their steps is a millisecond, and all are what the camera takes.
@@ -39,9 +40,7 @@ class SeenDuringSaccades(ABC):
         ValueError: if the seed is negative.
     """
 
-    def __init__(self, simulation_seed: int = 0, encoder: Mapping[str, Any] | None = None) -> None:
-        if simulation_seed < 0:
-            raise ValueError(f"simulation_seed must be 0 or more, got {simulation_seed}")
+    def __init__(self, simulation_seed: NotNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
         self.simulation_seed, self.encoder = simulation_seed, None if encoder is None else dict(encoder)
         if self.encoder is not None:
             if self.encoder.get("type") not in ENCODERS:
@@ -113,7 +112,7 @@ class SaccadeDigits(SeenDuringSaccades):
     groups = None
     class_names = None
 
-    def __init__(self, simulation_seed: int = 0, encoder: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, simulation_seed: NotNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
         super().__init__(simulation_seed, encoder)
         self.notes: list[str] = []
 
@@ -185,15 +184,12 @@ class SaccadeMNIST(SeenDuringSaccades):
         root: str | None,
         download: bool = True,
         archives: Sequence[Mapping[str, Any]] = (),
-        num_train: int | None = None,
-        num_test: int | None = None,
-        simulation_seed: int = 0,
+        num_train: Annotated[int | None, at_least(1)] = None,
+        num_test: Annotated[int | None, at_least(1)] = None,
+        simulation_seed: NotNegative = 0,
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
-        for name, number in (("num_train", num_train), ("num_test", num_test)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} must be 1 or more, or null, got {number}")
         self._files = MNISTFiles.obtain(root, archives, download)
         self.origin = self._files.folder
         numbers = enumerate((num_train, num_test))
@@ -236,7 +232,7 @@ class SaccadeImages(SeenDuringSaccades):
     Args:
         root: The folder.
         image_size: Width and height at which images are looked at, 8 or more (pixels); the camera's are 6 more.
-        test_fraction: Part of the images that is for testing, where nothing says which, 0 <= f < 1.
+        test_fraction: Part of the images that is for testing, where nothing says which.
         simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
         encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
             `{type: latency}`, in 300 ms; null: the camera.
@@ -254,16 +250,12 @@ class SaccadeImages(SeenDuringSaccades):
     def __init__(
         self,
         root: str | None,
-        image_size: int = 28,
-        test_fraction: float = 0.2,
-        simulation_seed: int = 0,
+        image_size: Annotated[int, between(8, 4096)] = 28,
+        test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.2,
+        simulation_seed: NotNegative = 0,
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
-        if not 8 <= image_size <= 4096:
-            raise ValueError(f"image_size must be 8 to 4096, got {image_size}")
-        if not 0 <= test_fraction < 1:
-            raise ValueError(f"test_fraction must be 0 to below 1, got {test_fraction}")
         self.image_size = image_size
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)

@@ -6,13 +6,14 @@ Axes: K pixels, N spikes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.mnist_files import FOLDER, MNISTFiles
 from snnlab.events import Events, SensorSize
+from snnlab.intervals import between
 
 
 @DATASETS.register("smnist")
@@ -48,7 +49,7 @@ class SMNIST:
         self,
         root: str | None,
         sensor_size: SensorSize,
-        pixel_ms: float = 2.0,
+        pixel_ms: Annotated[float, "ms", between(0.002, 1e6)] = 2.0,
         duplicate: bool = True,
         download: bool = True,
         archives: Sequence[Mapping[str, Any]] = (),
@@ -56,8 +57,6 @@ class SMNIST:
         channels, *others = sensor_size
         if list(others) != [1, 1] or channels < 3 or channels % 2 == 0:
             raise ValueError(f"sensor_size must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
-        if not 0.002 <= pixel_ms <= 1e6:
-            raise ValueError(f"pixel_ms must be 0.002 to 1e6, got {pixel_ms}")
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
         self._files = MNISTFiles.obtain(root, archives, download)

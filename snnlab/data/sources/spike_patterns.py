@@ -12,6 +12,7 @@ from snnlab.data.holding_out import held_out
 from snnlab.data.registry import DATASETS
 from snnlab.events import Events, SensorSize
 from snnlab.events.spike_patterns import Motifs, Recipe, draw_motifs, draw_orders, simulate
+from snnlab.intervals import NotNegative
 from snnlab.seeds import Stream, generator
 
 TEST_FRACTION = 0.2
@@ -45,10 +46,8 @@ class SpikePatterns:
     recipe = Recipe()
 
     def __init__(
-        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: int = 0
+        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NotNegative = 0
     ) -> None:
-        if simulation_seed < 0:
-            raise ValueError(f"simulation_seed must be 0 or more, got {simulation_seed}")
         if num_recordings < 2 * num_classes:
             raise ValueError(f"num_recordings must be {2 * num_classes} or more, two a class, got {num_recordings}")
         width, height, polarities = sensor_size

@@ -18,10 +18,12 @@ from snnlab.events.framing.kinds import Counts, Kind, Window
 from snnlab.events.framing.region import Region
 from snnlab.events.framing.steps import Steps
 from snnlab.events.targets import kind_of, step_labels
+from snnlab.settings import checks_arguments
 
 Lengths = Literal["window", "recording"]
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Framing:
     """How a batch of packed events becomes frames.
@@ -46,8 +48,6 @@ class Framing:
         self.kind.channels(self.region.size[2])
         if self.kind.timed and not self.steps.plain:
             raise ValueError("frames of this type need bin_by: time without overlap_ms")
-        if self.lengths not in ("window", "recording"):
-            raise ValueError(f"lengths must be window or recording, got {self.lengths}")
 
     @property
     def shape(self) -> tuple[int, ...]:

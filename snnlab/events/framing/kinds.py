@@ -16,6 +16,7 @@ from snnlab.events.frames import EventBatch, cells_of, count_frames
 from snnlab.events.framing.region import LEFT_OUT
 from snnlab.events.framing.steps import Steps
 from snnlab.events.recording import SensorSize
+from snnlab.intervals import above
 from snnlab.registry import Registry
 
 FRAMES = Registry("kind of frames")
@@ -46,6 +47,8 @@ class Kind(ABC):
     timed: ClassVar[bool] = False
     # Whether what a cell holds depends on its own count alone, and none where there is none.
     cellwise: ClassVar[bool] = False
+    # How many steps after its own end a frame still holds events of.
+    look_ahead_steps: ClassVar[float] = 0.0
 
     def __init__(self, merge: bool = False) -> None:
         self.merge = merge
@@ -189,6 +192,7 @@ class VoxelGrid(Kind):
     """
 
     timed = True
+    look_ahead_steps = 0.5  # an event is shared between the two steps whose middles are nearest
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,10 +238,8 @@ class Surface(Kind):
 
     timed = True
 
-    def __init__(self, tau: Annotated[float, "ms"] = 50.0, merge: bool = False) -> None:
+    def __init__(self, tau: Annotated[float, "ms", above(0)] = 50.0, merge: bool = False) -> None:
         super().__init__(merge)
-        if not tau > 0:
-            raise ValueError(f"tau must be > 0 ms, got {tau}")
         self.tau_us = 1000 * tau
 
 

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from snnlab.events.frames import EventBatch
 from snnlab.events.recording import SensorSize
+from snnlab.intervals import Count
+from snnlab.settings import checks_arguments
 
 LEFT_OUT = -1
 """The time of events that no frame is to hold: it is before any window."""
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Region:
     """A part of the sensor, in cells of several pixels.
@@ -37,7 +40,7 @@ class Region:
 
     sensor_size: SensorSize
     crop: tuple[int, int, int, int] | None = None
-    downsample: int = 1
+    downsample: Count = 1
     hot: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -47,8 +50,8 @@ class Region:
             raise ValueError(
                 f"crop is [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
             )
-        if self.downsample < 1 or min(self.size[:2]) < 1:
-            raise ValueError(f"downsample must be 1 or more and at most the size of {w} x {h}, got {self.downsample}")
+        if min(self.size[:2]) < 1:
+            raise ValueError(f"downsample must be at most the size of {w} x {h}, got {self.downsample}")
 
     @property
     def size(self) -> SensorSize:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from snnlab.events.frames import EventBatch
 from snnlab.events.framing.region import LEFT_OUT
+from snnlab.intervals import NotNegative, at_least
+from snnlab.settings import checks_arguments
 
 BinBy = Literal["time", "count"]
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Steps:
     """How a window becomes steps.
@@ -40,16 +43,14 @@ class Steps:
     duration_us: int
     num_bins: int
     bin_by: BinBy = "time"
-    events_per_bin: int | None = None
-    overlap_us: int = 0
+    events_per_bin: Annotated[int | None, at_least(1)] = None
+    overlap_us: NotNegative = 0
 
     def __post_init__(self) -> None:
-        if self.bin_by not in ("time", "count"):
-            raise ValueError(f"bin_by must be time or count, got {self.bin_by}")
-        if self.events_per_bin is not None and (self.bin_by == "time" or self.events_per_bin < 1):
-            raise ValueError(f"events_per_bin must be 1 or more and needs bin_by: count, got {self.events_per_bin}")
-        if self.overlap_us < 0 or (self.overlap_us and self.bin_by == "count"):
-            raise ValueError("overlap_ms must be 0 or more, and needs bin_by: time")
+        if self.events_per_bin is not None and self.bin_by == "time":
+            raise ValueError(f"events_per_bin needs bin_by: count, got {self.events_per_bin}")
+        if self.overlap_us and self.bin_by == "count":
+            raise ValueError("overlap_ms needs bin_by: time")
 
     @property
     def plain(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from snnlab.errors import ConfigError
+from snnlab.intervals import Count
 from snnlab.nn.blocks.within import Context, Layers, last_shape
 from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.layers.checks import require_positive
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
 
@@ -29,7 +29,7 @@ def sequential(in_shape: Shape, dt: float | None, num_steps: int | None, *, laye
 
 
 @LAYERS.register("repeat")
-def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: int, layers: Layers) -> Network:
+def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: Count, layers: Layers) -> Network:
     """Apply layers several times, one copy after the other, each with weights of its own.
 
     The copies are called `copy1`, `copy2`, ...; each is built for the shape that the one before gives.
@@ -45,7 +45,6 @@ def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: i
         ConfigError: naming a layer, if it is wrong or does not fit its input.
         ValueError: if there are no copies.
     """
-    require_positive(times=times)
     context, copies = Context(dt, num_steps), dict[str, nn.Module]()
     for number in range(1, times + 1):
         built = _copy(context, layers, in_shape, number)

@@ -17,10 +17,12 @@ from snnlab.nn.build import Shape
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.nn.temporal import Counts
+from snnlab.settings import checks_arguments
 
 Join = Literal["concat", "add"]
 
 
+@checks_arguments
 class Parallel(Network):
     """Send the input through several branches and join what they give.
 
@@ -39,8 +41,8 @@ class Parallel(Network):
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
-        if join not in ("concat", "add") or not branches:
-            raise ValueError(f"a parallel block has branches and join is concat or add, got {list(branches)}, '{join}'")
+        if not branches:
+            raise ValueError("a parallel block has branches")
         super().__init__({}, kinds=dict.fromkeys(branches, "branch"), beside=branches)
         self.join: Join = join
 

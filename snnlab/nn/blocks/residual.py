@@ -6,7 +6,7 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from snnlab.nn.build import Shape
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.nn.temporal import Counts
+from snnlab.settings import checks_arguments
 
 Connect = Literal["add", "and", "iand", "concat"]
 SHORTCUT = "shortcut"
@@ -28,6 +29,7 @@ _JOIN: dict[Connect, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+@checks_arguments
 class Residual(Network):
     """Join what layers make of an input with the input itself.
 
@@ -62,8 +64,6 @@ class Residual(Network):
         *,
         kinds: Mapping[str, str] | None = None,
     ) -> None:
-        if connect not in _JOIN:
-            raise ValueError(f"connect is one of {', '.join(get_args(Connect))}, got '{connect}'")
         super().__init__(layers, kinds=kinds, beside={} if shortcut is None else {SHORTCUT: shortcut})
         self.connect: Connect = connect
 

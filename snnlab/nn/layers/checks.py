@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from snnlab.intervals import at_least
 
 Shape = tuple[int, ...]
 # One number for all axes, or one for each.
 Size = int | Sequence[int]
+Window = Annotated[Size, at_least(1)]
+Padding = Annotated[Size, at_least(0)]
 
 _AXES = {1: "[C, W]", 2: "[C, H, W]", 3: "[C, D, H, W]"}
 
@@ -44,37 +49,20 @@ def first_axis(kind: str, in_shape: Shape) -> int:
     return in_shape[0]
 
 
-def per_axis(name: str, size: Size, dims: int, least: int = 1) -> Shape:
+def per_axis(name: str, size: Size, dims: int) -> Shape:
     """Return a setting as one number for each of `dims` axes.
 
     Raises:
-        ValueError: if it has another number of them, or one is less than `least`.
+        ValueError: if it has another number of them.
     """
     sizes = (size,) * dims if isinstance(size, int) else tuple(size)
     if len(sizes) != dims:
         raise ValueError(f"{name} takes a number or a list of {dims}, got {list(sizes)}")
-    if min(sizes) < least:
-        raise ValueError(f"{name} must be >= {least}, got {short(sizes)}")
     return sizes
-
-
-def require_positive(**values: float) -> None:
-    """Raise a ValueError for the first value that is not > 0."""
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be > 0, got {value}")
-
-
-def require_fraction(**values: float) -> None:
-    """Raise a ValueError for the first value that is not within 0..1."""
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {value}")
 
 
 def require_groups(groups: int, in_channels: int, out_channels: int) -> None:
     """Raise a ValueError if `groups` does not divide both numbers of channels."""
-    require_positive(groups=groups)
     if in_channels % groups or out_channels % groups:
         raise ValueError(
             f"groups must divide the input's channels ({in_channels}) and out_channels ({out_channels}), got {groups}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import nn
 
+from snnlab.intervals import Count
 from snnlab.nn.layers.checks import (
+    Padding,
     Shape,
     Size,
+    Window,
     per_axis,
     require_groups,
-    require_positive,
     require_window,
     short,
     split_channels,
@@ -34,12 +36,12 @@ def _conv(dims: int) -> Module:
     def build(
         in_shape: Shape,
         *,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] | Literal["same", "valid"] = 0,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
+        out_channels: Count,
+        kernel_size: Window,
+        stride: Window = 1,
+        padding: Padding | Literal["same", "valid"] = 0,
+        dilation: Window = 1,
+        groups: Count = 1,
         bias: bool = True,
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         weight_norm: bool = False,
@@ -66,10 +68,9 @@ def _conv(dims: int) -> Module:
             ValueError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
-        require_positive(out_channels=out_channels)
         require_groups(groups, in_channels, out_channels)
         kernel, step, spread = _window(dims, kernel_size, stride, dilation)
-        pad = padding if isinstance(padding, str) else per_axis("padding", padding, dims, least=0)
+        pad = padding if isinstance(padding, str) else per_axis("padding", padding, dims)
         if pad != "same":
             require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, spread)
         module = _CONV[dims](in_channels, out_channels, kernel, step, pad, spread, groups, bias, padding_mode)
@@ -87,13 +88,13 @@ def _conv_transpose(dims: int) -> Module:
     def build(
         in_shape: Shape,
         *,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
-        output_padding: int | Sequence[int] = 0,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
+        out_channels: Count,
+        kernel_size: Window,
+        stride: Window = 1,
+        padding: Padding = 0,
+        output_padding: Padding = 0,
+        dilation: Window = 1,
+        groups: Count = 1,
         bias: bool = True,
         weight_norm: bool = False,
     ) -> nn.Module:
@@ -119,13 +120,12 @@ def _conv_transpose(dims: int) -> Module:
             ValueError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
-        require_positive(out_channels=out_channels)
         require_groups(groups, in_channels, out_channels)
         if weight_norm and groups > 1:  # the weight's axis of outputs is that of one group
             raise ValueError(f"weight_norm needs groups: 1 in a transposed convolution, got {groups}")
         kernel, step, spread = _window(dims, kernel_size, stride, dilation)
-        pad = per_axis("padding", padding, dims, least=0)
-        extra = per_axis("output_padding", output_padding, dims, least=0)
+        pad = per_axis("padding", padding, dims)
+        extra = per_axis("output_padding", output_padding, dims)
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
             raise ValueError(
                 f"output_padding {short(extra)} must be smaller than stride {short(step)} or dilation {short(spread)}"

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from snnlab.nn.layers.checks import Shape, require_positive
+from snnlab.intervals import Count
+from snnlab.nn.layers.checks import Shape
 from snnlab.nn.layers.registry import LAYERS
 
 
@@ -39,7 +40,7 @@ def normed_weight(module: nn.Module, dim: int) -> nn.Module:
 
 
 @LAYERS.register("linear")
-def linear(in_shape: Shape, *, out_features: int, bias: bool = True, weight_norm: bool = False) -> nn.Module:
+def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_norm: bool = False) -> nn.Module:
     """Return y = W x + b over the last axis.
 
     Args:
@@ -56,7 +57,6 @@ def linear(in_shape: Shape, *, out_features: int, bias: bool = True, weight_norm
     """
     if not in_shape:
         raise ValueError("linear needs an input of at least 1 axis, got []")
-    require_positive(out_features=out_features)
     module = nn.Linear(in_shape[-1], out_features, bias)
     return normed_weight(module, dim=0) if weight_norm else module
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.nn.layers.checks import require_fraction
+from snnlab.intervals import Fraction
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
 
@@ -23,7 +23,7 @@ class Dropout(TemporalLayer):
     """Dropout in training: each value is zero with probability p, else divided by 1 - p.
 
     Args:
-        p: Probability of a zero, 0 to 1.
+        p: Probability of a zero.
         mask: `shared`: what is dropped stays so for all steps, also of later calls that are given the state;
             `per_step`: a new draw at each step.
 
@@ -37,11 +37,8 @@ class Dropout(TemporalLayer):
     Source: Gal and Ghahramani, Dropout in recurrent neural networks, NeurIPS 2016.
     """
 
-    def __init__(self, p: float = 0.5, *, mask: Literal["shared", "per_step"] = "shared") -> None:
+    def __init__(self, p: Fraction = 0.5, *, mask: Literal["shared", "per_step"] = "shared") -> None:
         super().__init__()
-        require_fraction(p=p)
-        if mask not in ("shared", "per_step"):
-            raise ValueError(f"mask is shared or per_step, got '{mask}'")
         self.p, self.mask = p, mask
 
     def forward(

@@ -6,7 +6,7 @@ Axes: T steps, B samples, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError
-from snnlab.nn.layers.checks import Shape, first_axis, require_fraction, require_positive
+from snnlab.intervals import Count, Positive, at_least, between
+from snnlab.nn.layers.checks import Shape, first_axis
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
 
@@ -200,10 +201,10 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
 @LAYERS.register("batch_norm")
 def batch_norm(
     in_shape: Shape,
-    num_steps: int | None = None,
+    num_steps: Annotated[int | None, at_least(1)] = None,
     *,
-    eps: float = 1e-5,
-    momentum: float | None = 0.1,
+    eps: Positive = 1e-5,
+    momentum: Annotated[float | None, between(0, 1)] = 0.1,
     affine: bool = True,
     per_step: bool = False,
 ) -> BatchNorm | PerStepBatchNorm:
@@ -213,7 +214,7 @@ def batch_norm(
         in_shape: Shape of one sample at one step.
         num_steps: Steps of a recording; None where that is not known.
         eps: Added to the variance.
-        momentum: How far the running statistics move at once, 0 to 1; null makes them the mean of all.
+        momentum: How far the running statistics move at once; null makes them the mean of all.
         affine: Whether there are a weight and a bias.
         per_step: Whether each step has its own statistics, weight and bias; then no other number of steps can be run.
 
@@ -223,14 +224,11 @@ def batch_norm(
     Raises:
         ValueError: if a setting is out of its range, or `per_step` is on and the number of steps is not known.
     """
-    require_positive(eps=eps)
-    require_fraction(momentum=0.0 if momentum is None else momentum)
     channels = first_axis("batch_norm", in_shape)
     if not per_step:
         return BatchNorm(channels, eps, momentum, affine)
     if num_steps is None:
         raise ValueError("per_step needs the number of steps, which is not known here; leave per_step out")
-    require_positive(num_steps=num_steps)
     return PerStepBatchNorm(channels, num_steps, eps, momentum, affine)
 
 
@@ -239,7 +237,7 @@ def layer_norm(
     in_shape: Shape,
     *,
     normalized_shape: int | Sequence[int] | None = None,
-    eps: float = 1e-5,
+    eps: Positive = 1e-5,
     elementwise_affine: bool = True,
     bias: bool = True,
 ) -> nn.LayerNorm:
@@ -259,7 +257,6 @@ def layer_norm(
         ValueError: if `normalized_shape` is not how the input's shape ends, or `eps` is not positive.
     """
     first_axis("layer_norm", in_shape)
-    require_positive(eps=eps)
     given = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
     last = in_shape if given is None else tuple(given)
     if not last or in_shape[-len(last) :] != last:
@@ -268,7 +265,7 @@ def layer_norm(
 
 
 @LAYERS.register("group_norm")
-def group_norm(in_shape: Shape, *, num_groups: int, eps: float = 1e-5, affine: bool = True) -> nn.GroupNorm:
+def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affine: bool = True) -> nn.GroupNorm:
     """Normalise each sample at each step over groups of channels.
 
     Args:
@@ -284,7 +281,6 @@ def group_norm(in_shape: Shape, *, num_groups: int, eps: float = 1e-5, affine: b
         ValueError: if the channels cannot be divided so, or a setting is not positive.
     """
     channels = first_axis("group_norm", in_shape)
-    require_positive(num_groups=num_groups, eps=eps)
     if channels % num_groups:
         raise ValueError(f"num_groups must divide the input's channels ({channels}), got {num_groups}")
     return nn.GroupNorm(num_groups, channels, eps, affine)

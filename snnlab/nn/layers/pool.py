@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snnlab.nn.layers.checks import Shape, Size, behind_channels, per_axis, require_window, short
+from snnlab.nn.layers.checks import Padding, Shape, Size, Window, behind_channels, per_axis, require_window, short
 from snnlab.nn.layers.registry import LAYERS
 
 Module = Callable[..., nn.Module]
@@ -22,10 +22,10 @@ _ADAPTIVE_AVG: dict[int, Module] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPo
 def max_pool(
     in_shape: Shape,
     *,
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
+    kernel_size: Window,
+    stride: Window | None = None,
+    padding: Padding = 0,
+    dilation: Window = 1,
     ceil_mode: bool = False,
 ) -> nn.Module:
     """Return the largest value of each window; of spikes, whether there is one.
@@ -53,9 +53,9 @@ def max_pool(
 def avg_pool(
     in_shape: Shape,
     *,
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    kernel_size: Window,
+    stride: Window | None = None,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> nn.Module:
@@ -116,9 +116,9 @@ class SumPool(nn.Module):
 def sum_pool(
     in_shape: Shape,
     *,
-    kernel_size: int | Sequence[int],
-    stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
+    kernel_size: Window,
+    stride: Window | None = None,
+    padding: Padding = 0,
 ) -> SumPool:
     """Return the sum of each window; of spikes, how many there are.
 
@@ -139,7 +139,7 @@ def sum_pool(
 
 
 @LAYERS.register("adaptive_max_pool")
-def adaptive_max_pool(in_shape: Shape, *, output_size: int | Sequence[int]) -> nn.Module:
+def adaptive_max_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
     """Return the largest values of windows chosen so that `output_size` of them cover the input.
 
     Args:
@@ -157,7 +157,7 @@ def adaptive_max_pool(in_shape: Shape, *, output_size: int | Sequence[int]) -> n
 
 
 @LAYERS.register("adaptive_avg_pool")
-def adaptive_avg_pool(in_shape: Shape, *, output_size: int | Sequence[int]) -> nn.Module:
+def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
     """Return the means of windows chosen so that `output_size` of them cover the input.
 
     Args:
@@ -181,7 +181,7 @@ def _window(
     dims = len(in_size)
     kernel = per_axis("kernel_size", kernel_size, dims)
     step = kernel if stride is None else per_axis("stride", stride, dims)
-    pad = per_axis("padding", padding, dims, least=0)
+    pad = per_axis("padding", padding, dims)
     spread = per_axis("dilation", dilation, dims)
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
         raise ValueError(f"padding must be at most half of kernel_size {short(kernel)}, got {short(pad)}")

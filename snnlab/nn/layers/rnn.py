@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from snnlab.nn.layers.checks import Shape, require_fraction, require_positive
+from snnlab.intervals import Count, Fraction
+from snnlab.nn.layers.checks import Shape
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
 
@@ -79,7 +80,7 @@ class LSTM(Recurrent, nn.LSTM):  # pyright: ignore[reportIncompatibleMethodOverr
 def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recurrent]:
     @LAYERS.register(kind)
     def build(
-        in_shape: Shape, *, hidden_size: int, num_layers: int = 1, bias: bool = True, dropout: float = 0.0
+        in_shape: Shape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: Fraction = 0.0
     ) -> Recurrent:
         """Run torch's recurrent layers of this name over all steps: a baseline, which does not spike.
 
@@ -98,8 +99,6 @@ def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recur
         """
         if len(in_shape) != 1:
             raise ValueError(f"{kind} needs an input of 1 axis [F], got {list(in_shape)}; put a flatten before it")
-        require_positive(hidden_size=hidden_size, num_layers=num_layers)
-        require_fraction(dropout=dropout)
         if dropout and num_layers == 1:
             raise ValueError("dropout acts between layers, and num_layers is 1; put a dropout layer behind it")
         return module(in_shape[0], hidden_size, num_layers, bias, dropout=dropout)

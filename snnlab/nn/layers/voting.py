@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snnlab.errors import listing
-from snnlab.nn.layers.checks import Shape, require_positive
+from snnlab.intervals import Count
+from snnlab.nn.layers.checks import Shape
 from snnlab.nn.layers.registry import LAYERS
 
 
@@ -34,7 +35,7 @@ class Voting(nn.Module):
 
 
 @LAYERS.register("voting")
-def voting(in_shape: Shape, *, group_size: int) -> Voting:
+def voting(in_shape: Shape, *, group_size: Count) -> Voting:
     """Return the mean of each group of consecutive features; of spikes, the part of the group that votes.
 
     Args:
@@ -51,7 +52,6 @@ def voting(in_shape: Shape, *, group_size: int) -> Voting:
     """
     if not in_shape:
         raise ValueError("voting needs an input of at least 1 axis, got []")
-    require_positive(group_size=group_size)
     features = in_shape[-1]
     if features % group_size:
         near = listing(map(str, _near_divisors(features, group_size)))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Above, Learn, Number, Range, as_learn, quantity
-from snnlab.nn.neurons.membrane import Coefficients, require_finite
+from snnlab.intervals import Interval, above
+from snnlab.nn.neurons.learn import Learn, Number, as_learn, quantity
+from snnlab.nn.neurons.membrane import Coefficients
 from snnlab.nn.neurons.spiking import SpikingMembrane
 from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 from snnlab.nn.surrogate import spike
-
-TauAdapt = Annotated[TimeConstant | None, "ms"]
 
 DEFAULT_TAU_ADAPT = 200.0
 
@@ -35,7 +34,7 @@ class Adaptive(SpikingMembrane):
         self.tau_adapt, self.rho = tau_adapt, rho
         self.leak_of_adaptation = Leak("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         leak = self.leak_of_adaptation
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 
@@ -60,7 +59,7 @@ class ThresholdCoefficients(NamedTuple):
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.dialect` tells."""
+        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
         return self.membrane.g
 
 
@@ -68,10 +67,10 @@ class AdaptiveThreshold(Adaptive):
     """A membrane whose threshold rises by `adaptation` with each spike and comes back with `tau_adapt`.
 
     Args:
-        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is, >= 0.
+        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is.
 
     Raises:
-        ValueError: if it is negative, or zero and to be learned.
+        ValueError: if it is zero and to be learned.
     """
 
     adaptation: Any = quantity("adaptation")
@@ -79,17 +78,14 @@ class AdaptiveThreshold(Adaptive):
     def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
         """Keep the threshold's settings, which the membrane's constructor does not know."""
         self.set_adaptation(tau_adapt, rho)
-        require_finite(adaptation=adaptation)
-        if adaptation < 0:
-            raise ValueError(f"adaptation must be >= 0, got {adaptation}")
         if adaptation == 0 and "adaptation" in as_learn(learn):
             raise ValueError("adaptation is learned above 0 and cannot start there; start it at 0.1, say")
         self.adaptation = float(adaptation)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned; a spike never lowers the threshold."""
         own = super().learnable()
-        return own | ({"adaptation": (self.adaptation, Above())} if self.adaptation else {})
+        return own | ({"adaptation": (self.adaptation, above(0.0))} if self.adaptation else {})
 
     def coefficients(self) -> ThresholdCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
         rho = self.factor(self.leak_of_adaptation)

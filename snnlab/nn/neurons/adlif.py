@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.adaptation import Adaptive, TauAdapt
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Anywhere, Learn, Number, Range, Shape, as_learn, number_text, quantity
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem, is_number, require_finite, require_words
+from snnlab.intervals import FINITE, Finite, Interval, Positive
+from snnlab.nn.neurons.adaptation import Adaptive
+from snnlab.nn.neurons.info import AdaptationCurrent, DtWarning, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Number, Shape, as_learn, quantity
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, is_number
 from snnlab.nn.neurons.ranges import Init, Ranges, as_ranges, require_between, scatter, within_ranges
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
-from snnlab.nn.neurons.time_constants import Decay
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
 
 Coupling = Literal["before_reset", "after_reset"]
-AdaptationGain = float | Literal["1-rho"]
+AdaptationGain = Annotated[float | Literal["1-rho"], FINITE]
 
 # Bittar and Garner 2022.
 DEFAULT_RANGES: Ranges = {"a": (-1.0, 1.0), "b": (0.0, 2.0)}
@@ -49,7 +51,7 @@ class AdLIFCoefficients(NamedTuple):
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.dialect` tells."""
+        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
         return self.membrane.g
 
 
@@ -102,20 +104,20 @@ class AdLIF(Adaptive):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
+        beta: Factor = None,
         tau_adapt: TauAdapt = None,
-        rho: float | None = None,
-        a: float = 0.1,
-        b: float = 0.1,
+        rho: Factor = None,
+        a: Finite = 0.1,
+        b: Finite = 0.1,
         coupling: Coupling = "after_reset",
         a_gain: AdaptationGain = "1-rho",
         b_gain: AdaptationGain = 1.0,
-        q: float = 1.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        q: Finite = 1.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
@@ -143,26 +145,22 @@ class AdLIF(Adaptive):
             surrogate=surrogate,
         )
         self.set_adaptation(tau_adapt, rho)
-        words = {"a_gain": (a_gain, AdaptationGain), "b_gain": (b_gain, AdaptationGain)}
-        require_words(coupling=(coupling, Coupling), init=(init, Init), **words)
-        numbers = {name: gain for name, gain in (("a_gain", a_gain), ("b_gain", b_gain)) if gain != "1-rho"}
-        require_finite(a=a, b=b, q=q, **numbers)  # type: ignore[arg-type]
         self.a, self.b, self.q = float(a), float(b), float(q)
         self.coupling, self.a_gain, self.b_gain = coupling, a_gain, b_gain
         self.init: Init = init
         leaks = (self.leak_of_membrane, self.leak_of_adaptation)
         self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, leaks, ("a", "b"))
-        require_between(as_learn(learn), self.learnable())
+        require_between(as_learn(learn), self.learnable(), self.ranges)
         self.start(learn, in_shape)
         if init == "uniform":
             for name in [n for n in self.learn_per if n in self.ranges]:
                 scatter(self.learned[name])
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned; what has a range stays within it."""
         own = super().learnable()
         own.pop("v_leak")
-        driven: dict[str, tuple[float, Range]] = {"a": (self.a, Anywhere()), "b": (self.b, Anywhere())}
+        driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}
         return within_ranges(own | driven, self.ranges, self.init)
 
     def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -182,18 +180,16 @@ class AdLIF(Adaptive):
         seen = v if self.coupling == "after_reset" else u
         return s, AdLIFState(v, k.rho * state.w + (k.a * seen + k.b * s))
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
-        words = {**own.words, "adaptation": f"w, by {number_text(self.a)} {seen} + {number_text(self.b)} s"}
-        remarks = list(own.remarks)
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        found: list[DtWarning] = []
         if self.a_gain != "1-rho" and not self._never("a"):
-            remarks.append(
-                Remark("w adds the potential up at each step: twice the bins, twice its pull", "a_gain: 1-rho")
-            )
+            found.append(DtWarning("potential_adds_up", fix=(("a_gain", "1-rho"),)))
         if self.b_gain == "1-rho" and not self._never("b"):
-            remarks.append(Remark("a spike moves w by (1 - rho) q b: twice the bins, half the jump", "b_gain: 1"))
-        return own._replace(words=words, remarks=tuple(remarks))
+            found.append(DtWarning("jump_shrinks_with_rho", fix=(("b_gain", 1.0),)))
+        seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
+        current = AdaptationCurrent(self.a, seen, self.b)
+        return replace(own, adaptation=current, warnings=(*own.warnings, *found))
 
     def _never(self, name: str) -> bool:
         """Return whether a or b is zero and stays so."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients
-from snnlab.nn.neurons.dialect import Dialect
-from snnlab.nn.neurons.learn import Learn, Shape, number_text
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.intervals import Finite, Positive, at_least
+from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
+from snnlab.nn.neurons.info import AfterSpike, Firing, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import Coefficients, InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
-from snnlab.nn.neurons.time_constants import Decay
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
 
 
 class ALIFState(NamedTuple):
@@ -45,7 +47,7 @@ class ALIF(AdaptiveThreshold):
     Args:
         tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
         rho: The factor of w in one step itself, in place of `tau_adapt`.
-        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is, >= 0.
+        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is.
         adaptive: How many of the layer's channels or features adapt, the last ones: the others are `lif` within the
             same layer, so that all can be joined by one feedback; null for all.
         adapted_reset: Whether reset `subtract` takes away A, what the membrane has reached, and not v_threshold.
@@ -67,17 +69,17 @@ class ALIF(AdaptiveThreshold):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
+        beta: Factor = None,
         tau_adapt: TauAdapt = None,
-        rho: float | None = None,
-        adaptation: float = 0.1,
+        rho: Factor = None,
+        adaptation: Annotated[float, at_least(0)] = 0.1,
         adaptive: int | None = None,
-        v_leak: float = 0.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
@@ -129,13 +131,11 @@ class ALIF(AdaptiveThreshold):
         v = self._reset(u, s, self._lowering(threshold, k.membrane) if self.adapted_reset else k.membrane)
         return s, ALIFState(v, k.rho * state.w + s)
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        whose = "" if self.adaptive is None else f" (the last {self.adaptive})"
-        words = {**own.words, "threshold": f"{own.words['threshold']} + {number_text(self.adaptation)} w{whose}"}
-        if self.adapted_reset:
-            words["reset"] = "subtract the adapted threshold"
-        return own._replace(words=words)
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        rising = Firing(self.v_threshold, strict=self.strict, rise=self.adaptation, rising=self.adaptive)
+        reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
+        return replace(own, firing=rising, reset=reset)
 
     def _lowering(self, threshold: Tensor, k: Coefficients) -> Coefficients:
         """Return coefficients by which a reset takes the adapted threshold, or of it what `average` has it take."""

@@ -6,18 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import listing
 from snnlab.kernels import function
 from snnlab.kernels.function import Backend, Output
 from snnlab.kernels.layout import Pool
-from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts, TemporalLayer
+from snnlab.settings import checks_arguments
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -65,16 +65,16 @@ class Neuron(TemporalLayer, ABC):
         """Return the time constants, for `snnlab show`."""
         return []
 
-    def dialect(self) -> Dialect:
-        """Return the dialect in words, for `snnlab show`."""
-        return Dialect()
+    def info(self) -> NeuronInfo:
+        """Return what it says of itself: gain, threshold, reset, and what in it depends on dt."""
+        return NeuronInfo()
 
     @property
     def dt_invariant(self) -> bool:
         """Whether impulses at the same times drive it alike however long a step is."""
-        dialect = self.dialect()
+        info = self.info()
         physical = all(constant.given == "ms" for constant in self.constants())
-        return physical and dialect.drive_power == 0 and not dialect.remarks
+        return physical and info.drive_power == 0 and not info.warnings
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
@@ -131,6 +131,7 @@ def rounded(coefficients: Any, like: Tensor) -> Any:
     return coefficients
 
 
+@checks_arguments
 def set_backend(network: nn.Module, backend: Backend) -> None:
     """Let all neurons of a network run with one backend.
 
@@ -142,8 +143,6 @@ def set_backend(network: nn.Module, backend: Backend) -> None:
     Raises:
         ValueError: if there is no such backend.
     """
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend is one of {listing(get_args(Backend))}, got '{backend}'")
     for module in network.modules():
         if isinstance(module, Neuron):
             module.backend = backend

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.intervals import Finite
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.membrane import Coefficients, InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.synapse import Synapse, Synaptic
-from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
 
 
 class CubaLIState(NamedTuple):
@@ -39,15 +40,15 @@ class CubaLI(Synaptic):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        alpha: float | None = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
         synapse: Synapse = "jump_first",
         input_gain: InputGain = "average",
-        v_leak: float = 0.0,
+        v_leak: Finite = 0.0,
         decay: Decay = "exact",
         learn: Learn = (),
         in_shape: Shape | None = None,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.intervals import Finite, Positive
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.membrane import Coefficients, InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
 from snnlab.nn.neurons.synapse import Synapse, Synaptic
-from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
 
 
 class CubaLIFState(NamedTuple):
@@ -38,17 +39,17 @@ class CubaLIF(Synaptic, SpikingMembrane):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        alpha: float | None = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
         synapse: Synapse = "jump_first",
         input_gain: InputGain = "average",
-        v_leak: float = 0.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         decay: Decay = "exact",
         reset: Reset = "subtract",
         reset_delay: bool = False,

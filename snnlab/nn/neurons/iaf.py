@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
+from snnlab.intervals import FINITE, Finite, Positive
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
-from snnlab.nn.neurons.membrane import Coefficients, potential, require_finite, require_words
+from snnlab.nn.neurons.membrane import Coefficients, potential
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.time_constants import Dt
 
-VInit = float | Literal["v_reset"]
+VInit = Annotated[float | Literal["v_reset"], FINITE]
 
 
 class IAFState(NamedTuple):
@@ -43,12 +45,12 @@ class IAF(SpikingMembrane):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         v_init: VInit = 0.0,
-        input_gain: float = 1.0,
+        input_gain: Finite = 1.0,
         reset: Reset = "subtract",
         reset_delay: bool = False,
         detach_reset: bool = True,
@@ -72,8 +74,6 @@ class IAF(SpikingMembrane):
             threshold=threshold,
             surrogate=surrogate,
         )
-        require_words(v_init=(v_init, VInit))
-        require_finite(v_init=0.0 if isinstance(v_init, str) else v_init)
         self.v_init: VInit = v_init
         self.start(learn, in_shape)
 

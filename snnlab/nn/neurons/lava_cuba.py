@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.intervals import Count, Positive
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.membrane import TauMem, require_finite
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
-from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate, spike
 
 # The decays have 12 bits: a factor is a whole number of 4096ths.
@@ -75,14 +75,14 @@ class LavaCuba(Neuron):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        alpha: float | None = None,
-        v_threshold: float = 1.0,
-        scale: int = 64,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
+        v_threshold: Positive = 1.0,
+        scale: Count = 64,
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__()
@@ -90,9 +90,6 @@ class LavaCuba(Neuron):
             beta = DEFAULT_BETA
         if tau_syn is None and alpha is None:
             alpha = DEFAULT_ALPHA
-        if scale < 1:
-            raise ValueError(f"scale must be >= 1, got {scale}")
-        require_finite(v_threshold=v_threshold)
         if v_threshold * scale < 1:
             raise ValueError(f"v_threshold must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
         self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
@@ -127,17 +124,14 @@ class LavaCuba(Neuron):
             self.leak_of_synapse.constant(kept.i / DECAY_SCALE),
         ]
 
-    def dialect(self) -> Dialect:
-        words = {
-            "gain": "1",
-            "threshold": f"u > {self.v_threshold:g}",
-            "reset": "to 0",
-            "integers": f"1/{self.scale * STATE_BITS}",
-        }
-        stays = Remark(
-            "a jump drives the membrane at each step that it stays: twice the bins, twice the drive", "keep dt"
+    def info(self) -> NeuronInfo:
+        return NeuronInfo(
+            Gain(1.0, 1.0),
+            Firing(self.v_threshold, strict=True),
+            AfterSpike("value"),
+            resolution=self.scale * STATE_BITS,
+            warnings=(DtWarning("jump_drives_each_step"),),
         )
-        return Dialect(words, remarks=(stays,))
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

@@ -1,84 +1,20 @@
-"""Quantities of a neuron that training may change; what is stored in their place keeps them within their range."""
+"""Quantities of a neuron that training may change, each within its interval."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import did_you_mean, listing
+from snnlab.intervals import Interval
 
 Number = float | Tensor
 Shape = tuple[int, ...]
 Per = Literal["layer", "channel", "neuron"]
 Learn = Sequence[str] | Mapping[str, Per] | None
-
-
-class Range(Protocol):
-    """A one-to-one map between a quantity's legal values and all numbers, one of which is stored."""
-
-    def stored(self, value: float) -> float:
-        """Return the number that stands for a legal value."""
-        ...
-
-    def value(self, stored: Tensor) -> Tensor:
-        """Return the legal value that a number stands for."""
-        ...
-
-
-class Anywhere(NamedTuple):
-    """Any number: value = stored."""
-
-    def stored(self, value: float) -> float:
-        """Return the value."""
-        return value
-
-    def value(self, stored: Tensor) -> Tensor:
-        """Return what is stored."""
-        return stored
-
-
-class Fraction(NamedTuple):
-    """Between 0 and 1: value = 1 / (1 + exp(-stored))."""
-
-    def stored(self, value: float) -> float:
-        """Return the logit."""
-        return math.log(value) - math.log1p(-value)
-
-    def value(self, stored: Tensor) -> Tensor:
-        """Return the logistic function."""
-        return torch.sigmoid(stored)
-
-
-class Above(NamedTuple):
-    """Above a floor: value = floor + exp(stored)."""
-
-    floor: float = 0.0
-
-    def stored(self, value: float) -> float:
-        """Return the logarithm of the distance from the floor."""
-        return math.log(value - self.floor)
-
-    def value(self, stored: Tensor) -> Tensor:
-        """Return floor + exp(stored)."""
-        return self.floor + stored.exp()
-
-
-class Below(NamedTuple):
-    """Below a ceiling: value = ceiling - exp(stored)."""
-
-    ceiling: float
-
-    def stored(self, value: float) -> float:
-        """Return the logarithm of the distance from the ceiling."""
-        return math.log(self.ceiling - value)
-
-    def value(self, stored: Tensor) -> Tensor:
-        """Return ceiling - exp(stored)."""
-        return self.ceiling - stored.exp()
 
 
 def quantity(name: str) -> Any:
@@ -131,7 +67,7 @@ def require_learnable(name: Any, learnable: Collection[str]) -> None:
         raise ValueError(f"learn: '{name}' cannot be learned; {there}.{did_you_mean(str(name), learnable)}")
 
 
-def parameter(name: str, value: float, within: Range, per: Per, in_shape: Shape | None) -> nn.Parameter:
+def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
     """Return the parameter that is stored for a quantity, at `value` everywhere.
 
     Args:
@@ -144,8 +80,8 @@ def parameter(name: str, value: float, within: Range, per: Per, in_shape: Shape 
     Raises:
         ValueError: if the shape is needed and not known.
     """
-    if isinstance(within, Fraction) and not value > 0:
-        raise ValueError(f"learn: {name} must be above 0 to be learned, got {value:g}")
+    if value not in within:
+        raise ValueError(f"learn: {name} must be {within} to be learned, got {value:g}")
     if per == "layer":
         shape: Shape = ()
     elif not in_shape:

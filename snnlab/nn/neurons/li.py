@@ -6,10 +6,11 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from snnlab.intervals import Finite
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane, TauMem
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane
 from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.time_constants import Decay
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem
 
 
 class LIState(NamedTuple):
@@ -34,11 +35,11 @@ class LI(LeakyMembrane):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        v_leak: float = 0.0,
+        beta: Factor = None,
+        v_leak: Finite = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = "average",
         learn: Learn = (),

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from snnlab.intervals import Finite, Positive
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, TauMem
+from snnlab.nn.neurons.membrane import Coefficients, InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
-from snnlab.nn.neurons.time_constants import Decay
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem
 
 
 class LIFState(NamedTuple):
@@ -36,13 +37,13 @@ class LIF(SpikingMembrane):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        v_leak: float = 0.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        beta: Factor = None,
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         decay: Decay = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.adaptation import AdaptiveThreshold, TauAdapt, ThresholdCoefficients
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Learn, Shape, number_text
-from snnlab.nn.neurons.membrane import InputGain, TauMem
+from snnlab.intervals import Finite, Positive, at_least
+from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
+from snnlab.nn.neurons.info import DtWarning, Firing, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import InputGain
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
 from snnlab.nn.neurons.synapse import Synaptic
-from snnlab.nn.neurons.time_constants import Decay, TimeConstant
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem, TauSyn
 
 
 class LSNNState(NamedTuple):
@@ -45,7 +47,7 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         alpha: The factor of the synapse in one step itself, in place of `tau_syn`.
         tau_adapt: Time constant of the threshold, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
         rho: The factor of the threshold in one step itself, in place of `tau_adapt`.
-        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is, >= 0; Norse's beta.
+        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is; Norse's beta.
         input_gain: g: `average`, `1-a`, which filters the current, or a number; see `Synaptic`.
         decay: `exact` or `euler`, for all three time constants.
         detach_reset: Whether the gradient leaves out what a spike does to its own neuron: reset and threshold.
@@ -60,19 +62,19 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        alpha: float | None = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
         tau_adapt: TauAdapt = None,
-        rho: float | None = None,
-        adaptation: float = 0.1,
+        rho: Factor = None,
+        adaptation: Annotated[float, at_least(0)] = 0.1,
         input_gain: InputGain = "average",
-        v_leak: float = 0.0,
-        v_threshold: float = 1.0,
-        v_reset: float = 0.0,
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
         decay: Decay = "exact",
         reset: Reset = "value",
         detach_reset: bool = False,
@@ -114,12 +116,8 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         risen = b + k.adaptation * (s.detach() if self.detach_reset else s)
         return s, LSNNState(v, self.current(state.i, x, k.membrane), risen)
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        words = {
-            **own.words,
-            "threshold": f"u {'>' if self.strict else '≥'} b, + {number_text(self.adaptation)} a spike",
-            "synapse": "a step later",
-        }
-        late = Remark("its membrane sees a current one step later, however long that is", "neuron=alif, or keep dt")
-        return own._replace(words=words, remarks=(*own.remarks, late))
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        late = DtWarning("late_current", fix=(("type", "alif"),))
+        rising = Firing(self.v_threshold, strict=self.strict, rise=self.adaptation)
+        return replace(own, firing=rising, synapse="next_step", warnings=(*own.warnings, late))

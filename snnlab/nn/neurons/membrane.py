@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.intervals import FINITE, Interval
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect
+from snnlab.nn.neurons.info import Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
-    Anywhere,
     Learn,
     Number,
-    Range,
+    Per,
     Shape,
     as_learn,
     number_text,
@@ -29,10 +29,8 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
-from snnlab.settings import type_problem
 
-InputGain = float | Literal["1-a", "average"]
-TauMem = Annotated[TimeConstant | None, "ms"]
+InputGain = Annotated[float | Literal["1-a", "average"], FINITE]
 
 DEFAULT_TAU_MEM = 20.0
 
@@ -101,16 +99,14 @@ class LeakyMembrane(Neuron):
         super().__init__()
         if tau_mem is None and beta is None:
             tau_mem = DEFAULT_TAU_MEM
-        require_words(decay=(decay, Decay), input_gain=(input_gain, InputGain))
         self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
         self.decay: Decay = decay
         self.v_leak, self.input_gain = float(v_leak), input_gain
-        require_finite(v_leak=v_leak, input_gain=1.0 if isinstance(input_gain, str) else input_gain)
         if input_gain == "average" and beta == 0:
             raise ValueError("input_gain: average needs a membrane that remembers; beta is 0, so set input_gain: 1")
         self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
-        self.learn_per: dict[str, str] = {}
-        self._ranges: dict[str, Range] = {}
+        self.learn_per: dict[str, Per] = {}
+        self._ranges: dict[str, Interval] = {}
 
     def start(self, learn: Learn, in_shape: Shape | None) -> None:
         """Check all settings together and make the parameters; every constructor ends with it."""
@@ -124,13 +120,13 @@ class LeakyMembrane(Neuron):
                 {name: parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
             )
             self._ranges = {name: legal[name][1] for name in wanted}
-            self.learn_per = {name: str(per) for name, per in wanted.items()}
+            self.learn_per = wanted
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned, with its start and its legal values."""
         leak = self.leak_of_membrane
-        own: dict[str, tuple[float, Range]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
-        return own | ({"v_leak": (self.v_leak, Anywhere())} if self.leaks else {})
+        own: dict[str, tuple[float, Interval]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
+        return own | ({"v_leak": (self.v_leak, FINITE)} if self.leaks else {})
 
     def value(self, name: str) -> Number:
         """Return a quantity: a number, or what training has made of it, in double precision."""
@@ -185,16 +181,13 @@ class LeakyMembrane(Neuron):
             for decay in self.decays()
         ]
 
-    def dialect(self) -> Dialect:
-        """Return the gain in words; `1-a` treats the input as a level, the others treat it as impulses."""
+    def info(self) -> NeuronInfo:
+        """Return the gain; `1-a` treats the input as a level, the others treat it as impulses."""
         filters = self.input_gain == "1-a"
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
-        gain = self.input_gain if isinstance(self.input_gain, str) else f"{g:.4g}"
-        words = {"gain": f"{gain} = {g:.4g}" if isinstance(self.input_gain, str) else gain}
-        if self.learn_per:
-            words["learns"] = ", ".join(f"{name} per {per}" for name, per in self.learn_per.items())
-        cures = {-1: "input_gain: 1"} if filters else {1: "input_gain: 1-a"}
-        return Dialect(words, gain, drive_power=-1 if filters else 0, cures=cures)
+        fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
+        power = -1 if filters else 0
+        return NeuronInfo(Gain(self.input_gain, g), learned=self.learn_per, drive_power=power, fixes=fixes)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
@@ -221,17 +214,3 @@ def average_left(a: Number, decay: Decay) -> Number:
 def is_number(value: Number, number: float) -> bool:
     """Return whether a coefficient is just this number, which spares an operation at each step."""
     return isinstance(value, float) and value == number
-
-
-def require_words(**values: tuple[Any, Any]) -> None:
-    """Raise a ValueError for the first `(value, annotation)` that does not fit, for callers without a registry."""
-    for name, (value, annotation) in values.items():
-        if problem := type_problem(value, annotation):
-            raise ValueError(f"{name}: {problem}")
-
-
-def require_finite(**values: float) -> None:
-    """Raise a ValueError for the first value that is infinite or no number."""
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value}")

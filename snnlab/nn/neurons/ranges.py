@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from snnlab.errors import did_you_mean, listing
-from snnlab.nn.neurons.learn import Range
-from snnlab.nn.neurons.time_constants import Leak
+from snnlab.intervals import Interval, above
+from snnlab.nn.neurons.time_constants import FACTOR, Leak
 
 Init = Literal["value", "uniform"]
 Ranges = Mapping[str, Sequence[float]]
@@ -20,22 +20,7 @@ Ranges = Mapping[str, Sequence[float]]
 MARGIN = 1e-3
 
 
-class Between(NamedTuple):
-    """Between two ends: value = low + (high - low) / (1 + exp(-stored))."""
-
-    low: float
-    high: float
-
-    def stored(self, value: float) -> float:
-        """Return the logit of the value's place between the ends."""
-        return math.log(value - self.low) - math.log(self.high - value)
-
-    def value(self, stored: Tensor) -> Tensor:
-        """Return the value at the logistic function's place between the ends."""
-        return self.low + (self.high - self.low) * torch.sigmoid(stored)
-
-
-def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) -> dict[str, Between]:
+def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) -> dict[str, Interval]:
     """Return the ranges of time constants, in the unit in which each is given, and of other quantities.
 
     Raises:
@@ -53,21 +38,23 @@ def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) 
         if name in by_name:
             for end in ends:
                 _require_legal(by_name[name], end)
-    return {name: Between(float(low), float(high)) for name, (low, high) in ranges.items()}
+    return {name: Interval(float(low), float(high)) for name, (low, high) in ranges.items()}
 
 
 def within_ranges(
-    legal: Mapping[str, tuple[float, Range]], ranges: Mapping[str, Between], init: Init
-) -> dict[str, tuple[float, Range]]:
+    legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval], init: Init
+) -> dict[str, tuple[float, Interval]]:
     """Return what can be learned, with its start and its legal values, where some of it has a range of its own."""
-    starts = {n: (low + high) / 2 if init == "uniform" else legal[n][0] for n, (low, high) in ranges.items()}
+    starts = {n: (r.low + r.high) / 2 if init == "uniform" else legal[n][0] for n, r in ranges.items()}
     return {**legal, **{name: (starts[name], ranges[name]) for name in ranges}}
 
 
-def require_between(learned: Collection[str], legal: Mapping[str, tuple[float, Range]]) -> None:
+def require_between(
+    learned: Collection[str], legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval]
+) -> None:
     """Raise a ValueError for the first learned quantity that starts beyond its range, or at its end."""
     for name, (start, within) in legal.items():
-        if name in learned and isinstance(within, Between) and not within.low < start < within.high:
+        if name in learned and name in ranges and start not in within:
             raise ValueError(
                 f"{name} of {start:g} is learned between {within.low:g} and {within.high:g}; start it between them, or"
                 f" set ranges: {{{name}: [low, high]}}"
@@ -89,6 +76,9 @@ def _are_ends(ends: Any) -> bool:
 
 def _require_legal(leak: Leak, end: float) -> None:
     """Raise a ValueError if a time constant, or a factor, could not have this value."""
+    within = FACTOR if leak.tau is None else above(0)
+    if end not in within:
+        raise ValueError(f"ranges: {leak.given} must be {within}, got {end:g}")
     in_steps = isinstance(leak.tau, str)
     changed = {"factor": end} if leak.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
     leak._replace(**changed).per_step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from snnlab.kernels.function import Kernel, Output
 from snnlab.kernels.reference import unroll
 from snnlab.nn.layers.checks import per_axis, short, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
-from snnlab.nn.neurons.dialect import LATE_FEEDBACK, Dialect
+from snnlab.nn.neurons.info import LATE_FEEDBACK, FeedbackInfo, NeuronInfo
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.temporal import OWN, Counts
@@ -290,9 +291,7 @@ class Recurrent(Neuron):
     def constants(self) -> list[Constant]:
         return self.neuron.constants()
 
-    def dialect(self) -> Dialect:
-        own = self.neuron.dialect()
-        size = "x".join(map(str, self.feedback.weight.shape[2:]))
-        kind = f"{size} convolution" if size else "dense"
-        words = {**own.words, "feedback": kind + ("" if self.feedback.autapses else ", no autapses")}
-        return own._replace(words=words, remarks=(*own.remarks, LATE_FEEDBACK))
+    def info(self) -> NeuronInfo:
+        own = self.neuron.info()
+        feedback = FeedbackInfo(tuple(self.feedback.weight.shape[2:]), self.feedback.autapses)
+        return replace(own, feedback=feedback, warnings=(*own.warnings, LATE_FEEDBACK))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.intervals import FINITE, Interval, Positive
 from snnlab.kernels.trace import Symbol, with_slope
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Learn, Range, Shape, quantity
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, TauMem, require_finite, require_words
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Shape, quantity
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import SurrogateSetting
-from snnlab.nn.neurons.time_constants import Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Dt, Factor, Leak, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
 from snnlab.nn.surrogate.spike import tell
 
-InputGain = float | Literal["1-a"]
+InputGain = Annotated[float | Literal["1-a"], FINITE]
 
 DEFAULT_TAU_MEM = "2 steps"
 
@@ -49,8 +51,8 @@ class SinabsLIF(LeakyMembrane):
         beta: The factor a itself, in place of `tau_mem`.
         tau_syn: Synaptic time constant, `"2 steps"` or ms; no synapse where neither it nor `alpha` is given.
         alpha: The factor b itself, in place of `tau_syn`.
-        v_threshold: Firing threshold, dimensionless, > 0.
-        min_v_mem: The least that the membrane falls to, <= 0; None lets it fall.
+        v_threshold: Firing threshold, dimensionless.
+        min_v_mem: The least that the membrane falls to; None lets it fall.
         input_gain: g: `1-a`, Sinabs' norm_input, or a number, 1 without it.
         surrogate: A `Surrogate`, or its YAML node; Sinabs' `{type: exponential, grad_width: 0.5}` where not given.
         learn: What training changes: `[tau_mem, tau_syn]`, or the factors that were given in their place.
@@ -71,14 +73,14 @@ class SinabsLIF(LeakyMembrane):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
         tau_mem: TauMem = None,
-        beta: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        alpha: float | None = None,
-        v_threshold: float = 1.0,
-        min_v_mem: float | None = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
+        v_threshold: Positive = 1.0,
+        min_v_mem: Annotated[float | None, Interval(high=0, with_high=True)] = None,
         input_gain: InputGain = "1-a",
         surrogate: SurrogateSetting | None = None,
         learn: Learn = (),
@@ -86,13 +88,7 @@ class SinabsLIF(LeakyMembrane):
     ) -> None:
         if tau_mem is None and beta is None:
             tau_mem = DEFAULT_TAU_MEM
-        require_words(input_gain=(input_gain, InputGain))
         super().__init__(dt, tau_mem, beta, 0.0, "exact", input_gain)
-        require_finite(v_threshold=v_threshold, min_v_mem=0.0 if min_v_mem is None else min_v_mem)
-        if v_threshold <= 0:
-            raise ValueError(f"v_threshold must be > 0, got {v_threshold}")
-        if min_v_mem is not None and min_v_mem > 0:
-            raise ValueError(f"min_v_mem must be <= 0, where the membrane rests, or null, got {min_v_mem}")
         self.tau_syn, self.alpha = tau_syn, alpha
         self.v_threshold, self.min_v_mem = float(v_threshold), min_v_mem
         no_synapse = tau_syn is None and alpha is None
@@ -100,7 +96,7 @@ class SinabsLIF(LeakyMembrane):
         self.surrogate = Exponential(grad_width=0.5) if surrogate is None else as_surrogate(surrogate)
         self.start(learn, in_shape)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned: the two decays, as in Sinabs."""
         leaks = [leak for leak in (self.leak_of_membrane, self.leak_of_synapse) if leak is not None]
         return {leak.given: (leak.start(), leak.range()) for leak in leaks}
@@ -128,22 +124,20 @@ class SinabsLIF(LeakyMembrane):
     def decays(self) -> list[Leak]:
         return [*super().decays(), *([] if self.leak_of_synapse is None else [self.leak_of_synapse])]
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        words = {
-            **own.words,
-            "threshold": f"trunc(u / {self.v_threshold:g})",
-            "reset": f"subtract {self.v_threshold:g} a spike",
-        }
-        if self.min_v_mem is not None:
-            words["bound"] = f"v ≥ {self.min_v_mem:g}"
+    def info(self) -> NeuronInfo:
+        own = replace(
+            super().info(),
+            firing=Firing(self.v_threshold, several=True),
+            reset=AfterSpike("subtract", self.v_threshold),
+            lowest=self.min_v_mem,
+        )
         if self.leak_of_synapse is None:
-            return own._replace(words=words)
+            return own
         # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
         power = None if own.drive_power is None else own.drive_power + 1
-        weaker = Remark("jumps decay before they act, the more the longer a step", "keep dt")
-        words["synapse"] = "decay first"
-        return own._replace(words=words, drive_power=power, cures={1: "input_gain: 1-a"}, remarks=(weaker,))
+        fixes: dict[int, Fix] = {1: (("input_gain", "1-a"),)}
+        weaker = DtWarning("jump_decays_first")
+        return replace(own, synapse="decay_first", drive_power=power, fixes=fixes, warnings=(weaker,))
 
 
 def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:

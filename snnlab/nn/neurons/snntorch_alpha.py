@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.intervals import Positive
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.membrane import TauMem, require_finite, require_words
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.registry import NEURONS
 from snnlab.nn.neurons.spiking import Reset, SurrogateSetting
-from snnlab.nn.neurons.time_constants import Constant, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.95, 0.9
@@ -58,7 +58,7 @@ class SnntorchAlpha(Neuron):
         tau_syn: Time constant of alpha = exp(-1 / tau_syn), `"20 steps"` or ms, in its place.
         beta: Factor of the inhibitory current in one step; 0.9 where neither it nor `tau_mem` is given.
         tau_mem: Time constant of beta, likewise, in its place.
-        v_threshold: Firing threshold, dimensionless, > 0.
+        v_threshold: Firing threshold, dimensionless.
         reset: `value` (to 0), `subtract` or `none`.
         surrogate: A `Surrogate`, or its YAML node; snnTorch's `{type: atan, alpha: 2.0}` where it is not given.
 
@@ -74,22 +74,19 @@ class SnntorchAlpha(Neuron):
 
     def __init__(
         self,
-        dt: float | None = None,
+        dt: Dt = None,
         *,
-        alpha: float | None = None,
-        tau_syn: Annotated[TimeConstant | None, "ms"] = None,
-        beta: float | None = None,
+        alpha: Factor = None,
+        tau_syn: TauSyn = None,
+        beta: Factor = None,
         tau_mem: TauMem = None,
-        v_threshold: float = 1.0,
+        v_threshold: Positive = 1.0,
         reset: Reset = "value",
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__()
-        require_words(reset=(reset, Reset))
-        require_finite(v_threshold=v_threshold)
-        if v_threshold <= 0:
-            raise ValueError(f"v_threshold must be > 0, got {v_threshold}")
-        self.dt, self.v_threshold, self.reset = dt, float(v_threshold), reset
+        self.dt, self.v_threshold = dt, float(v_threshold)
+        self.reset: Reset = reset
         if tau_syn is None and alpha is None:
             alpha = DEFAULT_ALPHA
         if tau_mem is None and beta is None:
@@ -125,19 +122,18 @@ class SnntorchAlpha(Neuron):
     def constants(self) -> list[Constant]:
         return [leak.constant() for leak in self.leaks]
 
-    def dialect(self) -> Dialect:
-        resets = {"subtract": f"excitatory - {self.v_threshold:g}", "value": "to 0", "none": "none"}
-        words = {
-            "gain": f"{self.coefficients().tau:.4g}",
-            "threshold": f"v > {self.v_threshold:g}",
-            "reset": resets[self.reset] + (", a step later" if self.reset != "none" else ""),
-        }
-        remark = (
-            Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: value")
-            if self.reset == "none"
-            else Remark("the reset waits for the next step, however long that is", "keep dt")
+    def info(self) -> NeuronInfo:
+        resets = self.reset != "none"
+        tau = self.coefficients().tau
+        level = self.v_threshold if self.reset == "subtract" else 0.0
+        late = DtWarning("late_reset") if resets else DtWarning("no_reset", fix=(("reset", "value"),))
+        return NeuronInfo(
+            Gain(tau, tau),
+            Firing(self.v_threshold, strict=True, variable="v"),
+            AfterSpike(self.reset, level, of="i_exc", delayed=resets),
+            drive_power=0,
+            warnings=(late,),
         )
-        return Dialect(words, words["gain"], drive_power=0, remarks=(remark,))
 
     def extra_repr(self) -> str:
         """Return the factors that `print(network)` shows."""

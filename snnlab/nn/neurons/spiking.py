@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
 
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Above, Below, Range, number_text, quantity
+from snnlab.intervals import Interval, above, below
+from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
+from snnlab.nn.neurons.learn import quantity
 from snnlab.nn.neurons.membrane import (
     Coefficients,
     InputGain,
     LeakyMembrane,
     average_left,
     is_number,
-    require_finite,
-    require_words,
 )
 from snnlab.nn.neurons.time_constants import Decay, TimeConstant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
@@ -41,7 +41,7 @@ class SpikingMembrane(LeakyMembrane):
         value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
 
     Args:
-        v_threshold: Firing threshold, dimensionless, > 0.
+        v_threshold: Firing threshold, dimensionless.
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
         reset_delay: Whether the reset acts one step after its spike.
@@ -74,10 +74,8 @@ class SpikingMembrane(LeakyMembrane):
         surrogate: SurrogateSetting | None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        require_words(reset=(reset, Reset), threshold=(threshold, Threshold))
-        require_finite(v_threshold=v_threshold, v_reset=v_reset)
-        if v_threshold <= max(v_leak, 0.0):
-            raise ValueError(f"v_threshold must be > 0 and above v_leak ({v_leak}), got {v_threshold}")
+        if v_threshold <= v_leak:
+            raise ValueError(f"v_threshold must be above v_leak ({v_leak}), got {v_threshold}")
         if reset == "value" and v_reset >= v_threshold:
             raise ValueError(f"v_reset must be below v_threshold ({v_threshold}), got {v_reset}")
         if reset == "none" and reset_delay:
@@ -89,17 +87,17 @@ class SpikingMembrane(LeakyMembrane):
         self.strict = threshold == "strict"
         self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned; threshold above and leak and reset below a line between them stay legal."""
         resets = self.reset == "value"
-        below = max(self.v_leak, self.v_reset) if resets else self.v_leak
-        line = max(0.0, (below + self.v_threshold) / 2)
-        levels: dict[str, tuple[float, Range]] = {"v_threshold": (self.v_threshold, Above(line))}
+        under = max(self.v_leak, self.v_reset) if resets else self.v_leak
+        line = max(0.0, (under + self.v_threshold) / 2)
+        levels: dict[str, tuple[float, Interval]] = {"v_threshold": (self.v_threshold, above(line))}
         own = super().learnable()
         if "v_leak" in own:
-            levels["v_leak"] = (self.v_leak, Below(line))
+            levels["v_leak"] = (self.v_leak, below(line))
         if resets:
-            levels["v_reset"] = (self.v_reset, Below(line))
+            levels["v_reset"] = (self.v_reset, below(line))
         return own | levels
 
     def coefficients(self) -> Coefficients:
@@ -120,27 +118,21 @@ class SpikingMembrane(LeakyMembrane):
             u = self._reset(self.integrate(v, j, k), s_before, k)
         return self._spike(u, k), u
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        threshold, reset = number_text(self.v_threshold), number_text(self.v_reset)
-        resets = {"subtract": f"subtract {threshold}", "value": f"to {reset}", "none": "none"}
-        words = {
-            **own.words,
-            "threshold": f"{'u >' if self.strict else 'u ≥'} {threshold}",
-            "reset": resets[self.reset] + (", a step later" if self.reset_delay else ""),
-        }
-        remarks = []
-        if self.reset == "none":
-            remarks.append(
-                Remark("spikes at each step above its threshold: twice the bins, twice the spikes", "reset: subtract")
-            )
-        if self.reset == "value":
-            remarks.append(
-                Remark("what is above the threshold is lost at a spike, the more the longer a step", "reset: subtract")
-            )
+    def info(self) -> NeuronInfo:
+        found: list[DtWarning] = []
+        if self.reset != "subtract":
+            cause: Cause = "no_reset" if self.reset == "none" else "reset_to_a_value"
+            found.append(DtWarning(cause, fix=(("reset", "subtract"),)))
         if self.reset_delay:
-            remarks.append(Remark("the reset waits for the next step, however long that is", "reset_delay: false"))
-        return own._replace(words=words, remarks=(*own.remarks, *remarks))
+            found.append(DtWarning("late_reset", fix=(("reset_delay", False),)))
+        level = self.v_reset if self.reset == "value" else self.v_threshold
+        own = super().info()
+        return replace(
+            own,
+            firing=Firing(self.v_threshold, strict=self.strict),
+            reset=AfterSpike(self.reset, level, delayed=self.reset_delay),
+            warnings=(*own.warnings, *found),
+        )
 
     def _spike(self, u: Tensor, k: Coefficients) -> Tensor:
         return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)

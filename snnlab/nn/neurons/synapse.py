@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
 
-from snnlab.nn.neurons.dialect import Dialect, Remark
-from snnlab.nn.neurons.learn import Range, quantity
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left, require_words
+from snnlab.intervals import Interval
+from snnlab.nn.neurons.info import DtWarning, NeuronInfo
+from snnlab.nn.neurons.learn import quantity
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, average_left
 from snnlab.nn.neurons.time_constants import Leak, TimeConstant
 
 Synapse = Literal["jump_first", "decay_first"]
@@ -16,11 +18,10 @@ Synapse = Literal["jump_first", "decay_first"]
 DEFAULT_TAU_SYN = 10.0
 
 
+_AVERAGE = ("input_gain", "average")
 _UNEVEN = {
-    "jump_first": Remark("a jump is there for the whole of its step, however long that is", "input_gain: average"),
-    "decay_first": Remark(
-        "jumps decay before they act, the more the longer a step", "synapse: jump_first with input_gain: average"
-    ),
+    "jump_first": DtWarning("jump_for_a_whole_step", fix=(_AVERAGE,)),
+    "decay_first": DtWarning("jump_decays_first", fix=(("synapse", "jump_first"), _AVERAGE)),
 }
 
 
@@ -43,7 +44,6 @@ class Synaptic(LeakyMembrane):
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
         """Keep the synapse's settings, which the membrane's constructor does not know."""
-        require_words(synapse=(synapse, Synapse))
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
         if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
@@ -52,7 +52,7 @@ class Synaptic(LeakyMembrane):
         self.synapse: Synapse = synapse
         self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
-    def learnable(self) -> dict[str, tuple[float, Range]]:
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
         leak = self.leak_of_synapse
         return {leak.given: (leak.start(), leak.range())} | super().learnable()
 
@@ -70,12 +70,11 @@ class Synaptic(LeakyMembrane):
     def decays(self) -> list[Leak]:
         return [*super().decays(), self.leak_of_synapse]
 
-    def dialect(self) -> Dialect:
-        own = super().dialect()
-        words = {**own.words, "synapse": self.synapse.replace("_", " ")}
+    def info(self) -> NeuronInfo:
+        own = replace(super().info(), synapse=self.synapse)
         if self.input_gain == "average" or own.drive_power is None:
-            return own._replace(words=words, cures={})
+            return replace(own, fixes={})
         # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
         power = own.drive_power + 1
-        remarks = own.remarks if power else (*own.remarks, _UNEVEN[self.synapse])
-        return own._replace(words=words, drive_power=power, cures={1: "input_gain: average"}, remarks=remarks)
+        warnings = own.warnings if power else (*own.warnings, _UNEVEN[self.synapse])
+        return replace(own, drive_power=power, fixes={1: (_AVERAGE,)}, warnings=warnings)

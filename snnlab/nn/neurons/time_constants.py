@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.neurons.learn import Above, Fraction, Range
+from snnlab.errors import ConfigError
+from snnlab.intervals import Interval, above, between
 
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str
+# What is left of a variable after a step.
+FACTOR = between(0, 1, with_high=False)
+
+Dt = Annotated[float | None, "ms", above(0)]
+Factor = Annotated[float | None, FACTOR]
+TauMem = TauSyn = TauAdapt = Annotated[TimeConstant | None, "ms", above(0)]
 
 # A time constant in ms below this part of a step leaves less than e^-20 after it: a slip of the unit.
 FORGOTTEN = 0.05
@@ -80,10 +87,6 @@ class Leak(NamedTuple):
                 f"give exactly one of {self.tau_name} (ms, or 'N steps') and {self.factor_name} (factor per step)"
             )
         if self.factor is not None:
-            if not 0 <= self.factor < 1:
-                raise ValueError(
-                    f"{self.factor_name} is a factor per step, 0 <= {self.factor_name} < 1, got {self.factor}"
-                )
             return float(self.factor)
         steps = self._steps()
         if self.decay == "exact":
@@ -102,11 +105,11 @@ class Leak(NamedTuple):
             return value
         return torch.exp(-self._unit / value) if self.decay == "exact" else 1.0 - self._unit / value
 
-    def range(self) -> Range:
+    def range(self) -> Interval:
         """Return the legal values of the one that was given: of a time constant those that `decay` can follow."""
         if self.tau is None:
-            return Fraction()
-        return Above(self._unit if self.decay == "euler" else 0.0)
+            return Interval(0.0, 1.0)
+        return above(self._unit if self.decay == "euler" else 0.0)
 
     def start(self) -> float:
         """Return the one that was given as a number, ms, steps or a factor."""
@@ -160,14 +163,10 @@ class Leak(NamedTuple):
             steps = float(match[1])
         else:
             assert tau is not None
-            if not tau > 0:
-                raise ValueError(f"{name} must be > 0 ms, got {tau}")
             if self.dt is None:
                 raise ValueError(
                     f"{name} is in ms, but these steps have no length in ms; give dt (ms), or {name} as 'N steps'"
                 )
-            if not self.dt > 0:
-                raise ValueError(f"dt must be > 0 ms, got {self.dt}")
             steps = tau / self.dt
             if steps < FORGOTTEN:
                 raise ValueError(
@@ -175,5 +174,5 @@ class Leak(NamedTuple):
                     f" it is in seconds, write {1000 * tau:g}"
                 )
         if not (steps > 0 and math.isfinite(steps)):
-            raise ValueError(f"{name} must be > 0, got {tau}")
+            raise ConfigError(name, f"must be > 0, got {tau}")
         return steps

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor
 
+from snnlab.intervals import above
 from snnlab.registry import Registry
+from snnlab.settings import checks_arguments
 
 SURROGATES = Registry("surrogate")
 
 DEFAULT_WIDTH = 0.3
 DEFAULT_HEIGHT = 1.0
 
-Width = Annotated[float | None, "thresholds"]
+Width = Annotated[float | None, "thresholds", above(0)]
+Parameter = Annotated[float | None, above(0)]
 
 
 class Size(NamedTuple):
@@ -35,6 +37,7 @@ class Size(NamedTuple):
     per_threshold: bool = False
 
 
+@checks_arguments
 class Surrogate(ABC):
     """A bell over the distance to the threshold.
 
@@ -52,10 +55,10 @@ class Surrogate(ABC):
 
     half: float = 1.0
 
-    def __init__(self, width: Width = None, height: float | None = None) -> None:
+    def __init__(self, width: Width = None, height: Parameter = None) -> None:
         self.size = Size(
-            DEFAULT_WIDTH if width is None else positive("width", width),
-            DEFAULT_HEIGHT if height is None else positive("height", height),
+            DEFAULT_WIDTH if width is None else float(width),
+            DEFAULT_HEIGHT if height is None else float(height),
         )
 
     def derivative(self, distance: Tensor, v_threshold: float | Tensor) -> Tensor:
@@ -84,13 +87,6 @@ class Surrogate(ABC):
         width, height, absolute, per_threshold = self.size
         units = " in units of u" * absolute, " / v_threshold" * per_threshold
         return f"{type(self).__name__}(width={width:g}{units[0]}, height={height:g}{units[1]})"
-
-
-def positive(name: str, value: float) -> float:
-    """Return the value as a float, or raise a ValueError that names it."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be > 0, got {value}")
-    return float(value)
 
 
 def as_surrogate(given: Surrogate | Mapping[str, Any]) -> Surrogate:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from snnlab.nn.surrogate.base import SURROGATES, Size, Width
+from snnlab.intervals import at_least
+from snnlab.nn.surrogate.base import SURROGATES, Parameter, Size, Width
 from snnlab.nn.surrogate.library import AlphaSurrogate, LibrarySurrogate
 
 ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
@@ -30,16 +32,15 @@ class Gaussian(LibrarySurrogate):
     """
 
     half = math.sqrt(math.log(2.0))
-    ways = (("sigma", "scale"), ("alpha", "scale"))
 
     def __init__(
         self,
         width: Width = None,
-        height: float | None = None,
+        height: Parameter = None,
         *,
-        sigma: float | None = None,
-        alpha: float | None = None,
-        scale: float | None = None,
+        sigma: Parameter = None,
+        alpha: Parameter = None,
+        scale: Parameter = None,
     ) -> None:
         super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
 
@@ -86,8 +87,8 @@ class MultiGaussian(LibrarySurrogate):
     Args:
         sigma: Standard deviation of the central Gaussian in units of u, in place of width and height.
         scale: A factor, beside sigma; 1 where it is not given.
-        h: Weight of the lobes, >= 0.
-        s: Width of the lobes in sigma, >= 1.
+        h: Weight of the lobes.
+        s: Width of the lobes in sigma.
 
     Raises:
         ValueError: if a value is out of its range, the size is said in two ways, or the lobes leave no peak.
@@ -96,22 +97,16 @@ class MultiGaussian(LibrarySurrogate):
     2021.
     """
 
-    ways = (("sigma", "scale"),)
-
     def __init__(
         self,
         width: Width = None,
-        height: float | None = None,
+        height: Parameter = None,
         *,
-        sigma: float | None = None,
-        scale: float | None = None,
-        h: float = 0.15,
-        s: float = 6.0,
+        sigma: Parameter = None,
+        scale: Parameter = None,
+        h: Annotated[float, at_least(0)] = 0.15,
+        s: Annotated[float, at_least(1)] = 6.0,
     ) -> None:
-        if not 0 <= h < math.inf:
-            raise ValueError(f"h must be >= 0, got {h}")
-        if not 1 <= s < math.inf:
-            raise ValueError(f"s must be >= 1, got {s}")
         self.h, self.s = float(h), float(s)
         self.peak = 1.0
         with torch.device("cpu"):  # numbers are needed, and networks are also built without any, on torch's meta device

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Collection, Mapping, Sequence
 
 from snnlab.errors import listing
-from snnlab.nn.surrogate.base import Size, Surrogate, Width, positive
+from snnlab.nn.surrogate.base import Parameter, Size, Surrogate, Width
+from snnlab.rivals import ways_of
 
 
 class LibrarySurrogate(Surrogate):
@@ -22,25 +22,17 @@ class LibrarySurrogate(Surrogate):
         ValueError: if a value is not positive, or the size is said in two ways.
     """
 
-    # The ways to say the size in place of width and height: a way's first name is needed, the others may go with it.
-    ways: ClassVar[tuple[tuple[str, ...], ...]] = (("alpha",),)
-
-    def __init__(self, width: Width, height: float | None, **library: float | None) -> None:
+    def __init__(self, width: Width, height: Parameter, **library: float | None) -> None:
         super().__init__(width, height)
-        given = {name: positive(name, value) for name, value in library.items() if value is not None}
+        given = {name: float(value) for name, value in library.items() if value is not None}
         if given:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            self._require_one_way([*given, *own])
+            _require_one_way([*given, *own], ways_of(library))
             self.size = self.translate(given)
 
     @abstractmethod
     def translate(self, given: Mapping[str, float]) -> Size:
         """Return the size of the bell with a library's parameters, which are in units of u."""
-
-    def _require_one_way(self, names: list[str]) -> None:
-        if not any(way[0] in names and set(names) <= set(way) for way in self.ways):
-            ways = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in self.ways]
-            raise ValueError(f"give either width and height or {' or '.join(ways)}, got {listing(names)}")
 
 
 class AlphaSurrogate(LibrarySurrogate):
@@ -50,7 +42,7 @@ class AlphaSurrogate(LibrarySurrogate):
         alpha: The libraries' parameter, in place of width and height.
     """
 
-    def __init__(self, width: Width = None, height: float | None = None, *, alpha: float | None = None) -> None:
+    def __init__(self, width: Width = None, height: Parameter = None, *, alpha: Parameter = None) -> None:
         super().__init__(width, height, alpha=alpha)
 
 
@@ -62,14 +54,18 @@ class SlopeSurrogate(LibrarySurrogate):
         slope: snnTorch's word for alpha.
     """
 
-    ways = (("alpha",), ("slope",))
-
     def __init__(
         self,
         width: Width = None,
-        height: float | None = None,
+        height: Parameter = None,
         *,
-        alpha: float | None = None,
-        slope: float | None = None,
+        alpha: Parameter = None,
+        slope: Parameter = None,
     ) -> None:
         super().__init__(width, height, alpha=alpha, slope=slope)
+
+
+def _require_one_way(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
+    if not any(way[0] in names and set(names) <= set(way) for way in ways):
+        said = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
+        raise ValueError(f"give either width and height or {' or '.join(said)}, got {listing(names)}")

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from snnlab.nn.surrogate.base import SURROGATES, Size, Surrogate, Width
+from snnlab.intervals import Positive
+from snnlab.nn.surrogate.base import SURROGATES, Parameter, Size, Surrogate, Width
 from snnlab.nn.surrogate.library import AlphaSurrogate, LibrarySurrogate
 
 
@@ -84,18 +85,17 @@ class Exponential(LibrarySurrogate):
     """
 
     half = math.log(2.0)
-    ways = (("alpha", "scale"), ("tau", "scale"), ("grad_width", "grad_scale"))
 
     def __init__(
         self,
         width: Width = None,
-        height: float | None = None,
+        height: Parameter = None,
         *,
-        alpha: float | None = None,
-        tau: float | None = None,
-        scale: float | None = None,
+        alpha: Parameter = None,
+        tau: Parameter = None,
+        scale: Parameter = None,
         grad_width: Width = None,
-        grad_scale: float | None = None,
+        grad_scale: Parameter = None,
     ) -> None:
         super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
 
@@ -124,7 +124,7 @@ class StraightThrough(Surrogate):
 
     half = 0.0  # no distance is far
 
-    def __init__(self, height: float = 1.0) -> None:
+    def __init__(self, height: Positive = 1.0) -> None:
         super().__init__(height=height)
 
     def bell(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
@@ -23,16 +23,19 @@ from snnlab.diagnosis.vitals import Vitals
 from snnlab.diagnosis.weights import OUTPUT, change, norm, weight_groups
 from snnlab.events.frames import Batch, Mix
 from snnlab.events.targets import kind_of
+from snnlab.intervals import Count, at_least
 from snnlab.nn import Network
 from snnlab.nn.neurons.learned import learned
 from snnlab.nn.temporal import Counts
 from snnlab.seeds import Stream, derived_seed
+from snnlab.settings import checks_arguments
 from snnlab.training.mixed import batch_loss
 from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
 
 
+@checks_arguments
 class Monitors(L.Callback):
     """Looks, every so many steps of the optimizer, at what a few recordings of the batch do in the network.
 
@@ -49,14 +52,9 @@ class Monitors(L.Callback):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, every_steps: int = 100, recordings: int = 8, every_epochs: int = 4) -> None:
-        for name, value, least in (
-            ("every_steps", every_steps, 1),
-            ("recordings", recordings, 2),
-            ("every_epochs", every_epochs, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more, got {value}; monitors=null looks at nothing")
+    def __init__(
+        self, every_steps: Count = 100, recordings: Annotated[int, at_least(2)] = 8, every_epochs: Count = 4
+    ) -> None:
         self.every_steps, self.recordings, self.every_epochs = every_steps, recordings, every_epochs
         self._vitals: Vitals | None = None
         self._looked_at = self._drawn_at = -1

@@ -19,8 +19,10 @@ from torch import Tensor
 from snnlab.events import Events
 from snnlab.events.frames import Batch, EventBatch
 from snnlab.events.targets import IGNORED, kind_of
+from snnlab.intervals import Count
 from snnlab.nn.network import Network
 from snnlab.nn.record import record
+from snnlab.settings import checks_arguments
 from snnlab.training.mixed import counted_targets
 from snnlab.training.module import Outputs, SpikingModule
 from snnlab.training.optimization.average import averaged
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from snnlab.record.pictures import Seen
 
 
+@checks_arguments
 class Pictures(L.Callback):
     """Draws rasters, membranes, readout, rates and confusion each few epochs and at the end, in TensorBoard.
 
@@ -43,10 +46,7 @@ class Pictures(L.Callback):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, recordings: int = 2, every_epochs: int = 12) -> None:
-        for name, value in (("recordings", recordings), ("every_epochs", every_epochs)):
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}; pictures=null draws none")
+    def __init__(self, recordings: Count = 2, every_epochs: Count = 12) -> None:
         self.recordings, self.every_epochs = recordings, every_epochs
         self._counts: dict[str, Tensor] = {}
         self._steps = 0

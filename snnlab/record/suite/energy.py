@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from snnlab.errors import ConfigError, RecordError
+from snnlab.intervals import above
 from snnlab.settings import check_settings
 
 
@@ -23,8 +24,8 @@ class Energy:
         source: Where the numbers come from.
     """
 
-    mac_pj: float = 4.6
-    ac_pj: float = 0.9
+    mac_pj: Annotated[float, "pJ", above(0)] = 4.6
+    ac_pj: Annotated[float, "pJ", above(0)] = 0.9
     source: str = "32-bit floats in 45 nm: Horowitz, ISSCC 2014"
 
     def __str__(self) -> str:
@@ -44,7 +45,4 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ConfigError as error:
         raise RecordError(error.place, error.message, error.hint, error.allowed) from error
-    energy = Energy(**(node or {}))
-    if not min(energy.mac_pj, energy.ac_pj) > 0:
-        raise RecordError(f"{place}.energy", "mac_pj and ac_pj must be > 0 pJ")
-    return energy
+    return Energy(**(node or {}))

@@ -38,8 +38,6 @@ _OPERATIONS = (
     " than 0; ACs where a layer's whole input of a sample and step is 0, 1 or -1. Padding and biases count nothing."
     " Membrane updates: neurons times steps. Footprint: parameters and buffers. Sparsity: the part that is 0"
 )
-# Frames that hold what comes after their step.
-_LOOK_AHEAD = {"voxel_grid": "an event counts in the step before its own too"}
 _KINDS = {"counts": "counts of events", "binary": "binary: whether there is an event"}
 _LIMITS = {"limit_train_batches": "trained", "limit_val_batches": "validated"}
 
@@ -192,8 +190,8 @@ def _framing(cell: Cell) -> str:
         why.append("equal parts of the events need all of them")
     if overlap := float(config.get("data.overlap_ms") or 0):
         why.append(f"a frame has the first {overlap:g} ms of the next step")
-    if (reason := _LOOK_AHEAD.get(_frames(cell))) is not None:
-        why.append(reason)
+    if ahead := _look_ahead(_frames(cell)):
+        why.append(f"a frame has events up to {ahead:g} steps after its end")
     return f"not causal: {'; '.join(why)}" if why else "causal: a frame holds nothing after its step's end"
 
 
@@ -201,6 +199,15 @@ def _input(cell: Cell) -> str:
     names = ("still", "crop", "downsample", "hot_pixels_hz", "stride_ms")
     more = [f"{name} {value}" for name in names if (value := cell.config.get(f"data.{name}")) not in (None, 1, False)]
     return ", ".join([_KINDS.get(_frames(cell), _frames(cell)), *more])
+
+
+@cache
+def _look_ahead(frames: str) -> float:
+    if frames == "counts":  # spares torch's import where all frames are the default ones
+        return 0.0
+    from snnlab.events.framing import FRAMES
+
+    return getattr(FRAMES.get(frames, "data.frames"), "look_ahead_steps", 0.0) if frames in FRAMES else 0.0
 
 
 def _frames(cell: Cell) -> str:

@@ -6,13 +6,13 @@ Axes: T steps, B samples, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.errors import ConfigError, listing
 from snnlab.events.targets import IGNORED
+from snnlab.intervals import between
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted, ClassWeights
@@ -30,6 +30,9 @@ from snnlab.training.losses.spiking_output import require_moments, require_spike
 
 OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 
+# A part of something that must leave some of it.
+Part = Annotated[float, between(0, 1, with_high=False)]
+
 
 @LOSSES.register("cross_entropy")
 class CrossEntropy(ClassWeighted):
@@ -43,7 +46,7 @@ class CrossEntropy(ClassWeighted):
 
     Args:
         over_time: How the steps become one readout.
-        label_smoothing: Part of each target that is spread over all classes, 0 to 1.
+        label_smoothing: Part of each target that is spread over all classes.
         class_weight: How much a recording of each class counts: a list; `balanced`, as the training recordings ask
             for; null for all alike.
 
@@ -58,13 +61,11 @@ class CrossEntropy(ClassWeighted):
     """
 
     def __init__(
-        self, over_time: OverTime = "mean", label_smoothing: float = 0.0, class_weight: ClassWeight = None
+        self, over_time: OverTime = "mean", label_smoothing: Part = 0.0, class_weight: ClassWeight = None
     ) -> None:
         super().__init__(class_weight)
-        if over_time not in get_args(OverTime):
-            raise ValueError(f"over_time is one of {listing(get_args(OverTime))}, got '{over_time}'")
         self.over_time = over_time
-        self.label_smoothing = checked_smoothing(label_smoothing)
+        self.label_smoothing = label_smoothing
         self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 
     def bind(self, task: Task) -> None:
@@ -104,13 +105,6 @@ def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     return each.unflatten(0, y.shape[:2])
 
 
-def checked_smoothing(part: float) -> float:
-    """Return a label smoothing, or raise a ConfigError."""
-    if not 0 <= part < 1:
-        raise ConfigError("label_smoothing", f"is a part of each target, 0 <= label_smoothing < 1, got {part:g}")
-    return part
-
-
 @LOSSES.register("cross_entropy_steps")
 class StepCrossEntropy(Loss):
     """Cross-entropy of each labelled step's own output; for `data.targets: steps`.
@@ -121,15 +115,15 @@ class StepCrossEntropy(Loss):
     of processes. With `trainer.accumulate_grad_batches` the parts beside it, `loss.parts`, are weighed so too.
 
     Args:
-        label_smoothing: Part of each target that is spread over all classes, 0 to 1.
+        label_smoothing: Part of each target that is spread over all classes.
         class_weight: How much a step of each class counts, a list; null for all alike.
     """
 
     takes = ("steps",)
 
-    def __init__(self, label_smoothing: float = 0.0, class_weight: Sequence[float] | None = None) -> None:
+    def __init__(self, label_smoothing: Part = 0.0, class_weight: Sequence[float] | None = None) -> None:
         super().__init__()
-        self.label_smoothing = checked_smoothing(label_smoothing)
+        self.label_smoothing = label_smoothing
         self.class_weights = ClassWeights(class_weight)
 
     def bind(self, task: Task) -> None:
@@ -178,7 +172,7 @@ class TemporalEfficientTraining(ClassWeighted):
     Args:
         mix: The paper's lambda, from 0 (cross-entropy alone) to below 1; 0.001 for CIFAR10-DVS.
         level: The paper's phi: what all outputs are drawn to.
-        label_smoothing: Part of each target that is spread over all classes, 0 to 1.
+        label_smoothing: Part of each target that is spread over all classes.
         class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
 
     Source: Deng et al., Temporal Efficient Training, ICLR 2022.
@@ -186,16 +180,14 @@ class TemporalEfficientTraining(ClassWeighted):
 
     def __init__(
         self,
-        mix: float = 0.0,
+        mix: Part = 0.0,
         level: float = 1.0,
-        label_smoothing: float = 0.0,
+        label_smoothing: Part = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        if not 0 <= mix < 1:
-            raise ConfigError("mix", f"is a part of the loss, 0 <= mix < 1, got {mix:g}")
         self.mix, self.level = mix, level
-        self.label_smoothing = checked_smoothing(label_smoothing)
+        self.label_smoothing = label_smoothing
         self._reduce, self._so_far = REDUCTIONS["mean"]
 
     def forward(

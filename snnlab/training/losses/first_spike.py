@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
+from snnlab.intervals import at_least
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
@@ -40,14 +41,11 @@ class FirstSpikeError(ClassWeighted):
 
     def __init__(
         self,
-        correct: Annotated[float, "ms; steps where they have no length"] = 0.0,
-        incorrect: Annotated[float | None, "ms; steps where they have no length"] = None,
+        correct: Annotated[float, "ms; steps where they have no length", at_least(0)] = 0.0,
+        incorrect: Annotated[float | None, "ms; steps where they have no length", at_least(0)] = None,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        for name, value in (("correct", correct), ("incorrect", incorrect)):
-            if value is not None and value < 0:
-                raise ConfigError(name, f"is a time from the recording's start on, >= 0, got {value:g}")
         if correct == incorrect:
             raise ConfigError("correct", f"must differ from incorrect, both are {correct:g}")
         self.correct, self.incorrect = correct, incorrect

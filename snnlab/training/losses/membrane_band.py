@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError, listing
+from snnlab.intervals import above, below
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.membrane_cost import MembraneCost, shows_membrane
 from snnlab.nn.temporal import Counts
@@ -39,8 +40,8 @@ class MembraneBand(Regulariser):
 
     def __init__(
         self,
-        lower: Annotated[float | None, "thresholds"] = None,
-        upper: Annotated[float | None, "thresholds"] = None,
+        lower: Annotated[float | None, "thresholds", below(1)] = None,
+        upper: Annotated[float | None, "thresholds", above(0)] = None,
         layers: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
@@ -48,10 +49,6 @@ class MembraneBand(Regulariser):
             raise ConfigError("lower", "set it, or upper, or both")
         if lower is not None and upper is not None and lower >= upper:
             raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
-        if lower is not None and lower >= 1:
-            raise ConfigError("lower", "must be below 1, the threshold, or every neuron always fires", f"got {lower:g}")
-        if upper is not None and upper <= 0:
-            raise ConfigError("upper", "must be above 0, where a membrane without input is", f"got {upper:g}")
         self.cost, self.layers = MembraneCost(lower, upper), layers
         self._names: list[str] = []
         self._said = False

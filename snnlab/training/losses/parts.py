@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.events.targets import Targets
+from snnlab.intervals import at_least
 from snnlab.nn.temporal import Counts
 from snnlab.settings import type_problem
 from snnlab.training.losses.contract import LOSSES, REGULARISERS, Loss, Part, Task, Valued, located
@@ -150,8 +150,6 @@ def _part(node: Any, place: str) -> Beside:
         raise ConfigError(place, f"expected a mapping such as {{type: rate_band, weight: 0.1}}, got {node!r}")
     settings = dict(node)
     kind, weight = settings.pop("type", None), settings.pop("weight", 1.0)
-    if problem := type_problem(weight, float):
+    if problem := type_problem(weight, Annotated[float, at_least(0)]):
         raise ConfigError(f"{place}.weight", problem)
-    if not 0 <= weight < math.inf:
-        raise ConfigError(f"{place}.weight", f"must be >= 0 and finite, got {weight:g}")
     return Beside(str(kind), float(weight), LOSSES.build(kind, settings, place))

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from snnlab import intervals
 from snnlab.errors import ConfigError
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.contract import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
@@ -40,18 +41,14 @@ class RateBand(Regulariser):
 
     def __init__(
         self,
-        lower: Annotated[float | None, "Hz; spikes a step where steps have no length"] = None,
-        upper: Annotated[float | None, "Hz; spikes a step where steps have no length"] = None,
+        lower: Annotated[float | None, "Hz; spikes a step where steps have no length", intervals.above(0)] = None,
+        upper: Annotated[float | None, "Hz; spikes a step where steps have no length", intervals.above(0)] = None,
         of: Literal["layer", "neuron"] = "layer",
         layers: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if lower is None and upper is None:
             raise ConfigError("lower", "set it, or upper, or both")
-        for name, bound in (("lower", lower), ("upper", upper)):
-            if bound is not None and bound <= 0:
-                cure = "leave it out for no bound" if name == "lower" else "only silence is below 0"
-                raise ConfigError(name, f"must be > 0, got {bound:g}", cure)
         if lower is not None and upper is not None and lower >= upper:
             raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
         self.lower, self.upper, self.of, self.layers = lower, upper, of, layers

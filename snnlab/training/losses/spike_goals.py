@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.errors import ConfigError
+from snnlab.intervals import at_least, between
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
@@ -34,12 +35,8 @@ def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | 
     return torch.where(is_right, right, wrong)
 
 
-def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str, *, most: float | None = None) -> None:
-    """Raise a ConfigError if a goal is out of its range, or both are the same, so that nothing can be learnt."""
-    for name, value in (right, wrong):
-        if value < 0 or (most is not None and value > most):
-            bounds = ">= 0" if most is None else f"0 to {most:g}"
-            raise ConfigError(name, f"is {bounds} {unit}, got {value:g}")
+def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
+    """Raise a ConfigError if both goals are the same, so that nothing can be learnt."""
     if right[1] == wrong[1]:
         raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
 
@@ -61,8 +58,8 @@ class RateError(ClassWeighted):
 
     def __init__(
         self,
-        correct_rate: Annotated[float, "spikes a step"] = 1.0,
-        incorrect_rate: Annotated[float, "spikes a step"] = 0.0,
+        correct_rate: Annotated[float, "spikes a step", at_least(0)] = 1.0,
+        incorrect_rate: Annotated[float, "spikes a step", at_least(0)] = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
@@ -108,10 +105,10 @@ class CountError(ClassWeighted):
 
     def __init__(
         self,
-        correct_rate: Annotated[float, "spikes a step"] = 1.0,
-        incorrect_rate: Annotated[float, "spikes a step"] = 0.0,
-        correct_count: Annotated[float | None, "spikes"] = None,
-        incorrect_count: Annotated[float | None, "spikes"] = None,
+        correct_rate: Annotated[float, "spikes a step", between(0, 1)] = 1.0,
+        incorrect_rate: Annotated[float, "spikes a step", between(0, 1)] = 0.0,
+        correct_count: Annotated[float | None, "spikes", at_least(0)] = None,
+        incorrect_count: Annotated[float | None, "spikes", at_least(0)] = None,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
@@ -122,8 +119,7 @@ class CountError(ClassWeighted):
             require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
             self.right, self.wrong = correct_count, incorrect_count
         else:
-            rates = ("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate)
-            require_apart(*rates, "spikes a step", most=1)
+            require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
             self.right, self.wrong = correct_rate, incorrect_rate
         self._reduce, self._so_far = REDUCTIONS["sum"]
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from snnlab import intervals
 from snnlab.errors import ConfigError
 from snnlab.nn.fan_out import fan_out
 from snnlab.nn.temporal import Counts
@@ -41,8 +42,6 @@ class Budget(Regulariser):
 
     def __init__(self, budget: float) -> None:
         super().__init__()
-        if budget <= 0:
-            raise ConfigError("budget", f"must be > 0, got {budget:g}", "only a silent network spends nothing")
         self.budget = budget
         self._looked = False
 
@@ -142,7 +141,9 @@ class SpikeBudget(Budget):
         layers: Names of spiking layers or of blocks; null for all.
     """
 
-    def __init__(self, budget: Annotated[float, "spikes a sample"], layers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, budget: Annotated[float, "spikes a sample", intervals.above(0)], layers: Sequence[str] | None = None
+    ) -> None:
         super().__init__(budget)
         self.layers = layers
         self._names: list[str] = []
@@ -173,7 +174,9 @@ class SynapticOperations(Budget):
     Source: Yik et al., The NeuroBench framework, Nature Communications 2025, for synaptic operations.
     """
 
-    def __init__(self, budget: Annotated[float, "operations a sample"], layers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, budget: Annotated[float, "operations a sample", intervals.above(0)], layers: Sequence[str] | None = None
+    ) -> None:
         super().__init__(budget)
         self.layers = layers
         self._names: list[str] = []

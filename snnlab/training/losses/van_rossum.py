@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
+from snnlab.intervals import above, at_least
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
@@ -46,14 +47,12 @@ class VanRossum(ClassWeighted):
 
     def __init__(
         self,
-        tau: Annotated[float, "ms; steps where they have no length"],
-        correct_rate: Annotated[float, "Hz; spikes a step where steps have no length"],
-        incorrect_rate: Annotated[float, "Hz; spikes a step where steps have no length"] = 0.0,
+        tau: Annotated[float, "ms; steps where they have no length", above(0)],
+        correct_rate: Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)],
+        incorrect_rate: Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)] = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        if tau <= 0:
-            raise ConfigError("tau", f"must be > 0, got {tau:g}")
         require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
         self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
         self._dt: float | None = None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import lightning as L
 from torch import nn
 
+from snnlab.intervals import Count, Positive
 from snnlab.nn.surrogate import Surrogate
+from snnlab.settings import checks_arguments
 
 
+@checks_arguments
 class SurrogateAnnealing(L.Callback):
     """Multiplies the width of every surrogate by a factor that goes from `start` to `end`, an equal part an epoch.
 
@@ -17,17 +20,15 @@ class SurrogateAnnealing(L.Callback):
 
     Args:
         network: The network.
-        start: Factor in the first epoch, > 0.
-        end: Factor in the last of the epochs and behind them, > 0; 1 is the surrogate as its layer has it.
-        epochs: Over how many epochs it changes, 1 or more.
+        start: Factor in the first epoch.
+        end: Factor in the last of the epochs and behind them; 1 is the surrogate as its layer has it.
+        epochs: Over how many epochs it changes.
 
     Raises:
         ValueError: if a value is out of its range, or there are no surrogates.
     """
 
-    def __init__(self, network: nn.Module, start: float, epochs: int, end: float = 1.0) -> None:
-        if not (start > 0 and end > 0 and epochs >= 1):
-            raise ValueError(f"start and end must be > 0 and epochs 1 or more, got {start}, {end} and {epochs}")
+    def __init__(self, network: nn.Module, start: Positive, epochs: Count, end: Positive = 1.0) -> None:
         self.start, self.end, self.epochs = start, end, epochs
         found = {
             id(own): own for module in network.modules() for own in vars(module).values() if isinstance(own, Surrogate)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from snnlab.intervals import Interval, between
 from snnlab.registry import Registry
 
 AVERAGES = Registry("average")
@@ -53,10 +54,8 @@ class Exponential(AverageRule):
         ValueError: if decay is not within 0 and 1.
     """
 
-    def __init__(self, decay: float = 0.999, every: Every = "step") -> None:
+    def __init__(self, decay: Annotated[float, Interval(0, 1)] = 0.999, every: Every = "step") -> None:
         super().__init__(every)
-        if not 0 < decay < 1:
-            raise ValueError(f"decay is between 0 and 1, got {decay}")
         self.decay = decay
 
     def share(self, updates: int) -> float:
@@ -80,10 +79,8 @@ class Equal(AverageRule):
     Source: Izmailov et al., Averaging weights leads to wider optima and better generalization, UAI 2018.
     """
 
-    def __init__(self, start: float = 0.75, every: Every = "epoch") -> None:
+    def __init__(self, start: Annotated[float, between(0, 1, with_high=False)] = 0.75, every: Every = "epoch") -> None:
         super().__init__(every)
-        if not 0 <= start < 1:
-            raise ValueError(f"start is a part of the run, 0 <= start < 1, got {start}")
         self.start = start
 
     def share(self, updates: int) -> float:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from snnlab.intervals import Fraction
 from snnlab.registry import Registry
 
 SCHEDULES = Registry("schedule")
@@ -75,9 +76,7 @@ class _Warming(Curve):
         ValueError: if one of them is out of its range.
     """
 
-    def __init__(self, warmup: Span = 0.05, start: float = 0.0, final: float = 0.0) -> None:
-        if not (0 <= start <= 1 and 0 <= final <= 1):
-            raise ValueError(f"start and final are factors of lr, 0 to 1, got {start} and {final}")
+    def __init__(self, warmup: Span = 0.05, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
         self.warmup, self.start, self.final = warmup, start, final
         span_steps(warmup, RunLength(1, 1))
 
@@ -147,9 +146,7 @@ class OneCycle(Curve):
     Source: Smith and Topin, Super-convergence, 2017; as torch's OneCycleLR with cycle_momentum=False.
     """
 
-    def __init__(self, rise: float = 0.3, start: float = 0.04, final: float = 4e-6) -> None:
-        if not all(0 <= value <= 1 for value in (rise, start, final)):
-            raise ValueError(f"rise, start and final are within 0 and 1, got {rise}, {start} and {final}")
+    def __init__(self, rise: Fraction = 0.3, start: Fraction = 0.04, final: Fraction = 4e-6) -> None:
         self.rise, self.start, self.final = rise, start, final
 
     def factor(self, step: int, run: RunLength) -> float:

@@ -243,7 +243,7 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
         ("DropEventByTime", {"duration_ratio": 1.5}, ("data.augment[0].settings", "range")),
         ("DropEventByArea", {"area_ratio": [0.1, 0.3]}, ("data.augment[0].settings.area_ratio", 0, 1, "drop_area")),
         ("TimeSkew", {"coefficient": -1.0}, ("data.augment[0].settings.coefficient", 0)),
-        ("RandomFlipLR", {"p": 0.0}, ("data.augment[0]", "p", 0)),
+        ("RandomFlipLR", {"p": 0.0}, ("data.augment[0].p", 0)),
         (
             "UniformNoise",
             {"n": 3, "sensor_size": [9, 9, 2]},

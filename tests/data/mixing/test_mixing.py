@@ -196,9 +196,9 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
             ("data.mix.alfa", "alpha"),
         ),
         ({"type": "mixup", "alpha": "a"}, ("data.mix.alpha", "expected")),
-        ({"type": "cutmix", "alpha": 0}, ("data.mix", "alpha", 0)),
-        ({"type": "cutmix", "p": 0}, ("data.mix", "p", 0, 1)),
-        ({"type": "eventmix", "gaussians": 0}, ("data.mix", "gaussians", 1, 0)),
+        ({"type": "cutmix", "alpha": 0}, ("data.mix.alpha", 0)),
+        ({"type": "cutmix", "p": 0}, ("data.mix.p", 0, 1)),
+        ({"type": "eventmix", "gaussians": 0}, ("data.mix.gaussians", 1, 0)),
     ],
 )
 def test_settings_that_cannot_be_are_named_by_their_place(node: Any, told: tuple) -> None:

@@ -280,11 +280,11 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
         (lambda: _make("time_surface", overlap_us=5), ("overlap_ms",)),
         (lambda: _make("signed", region=Region((W, H, 1))), (1,)),
         (lambda: _make(lengths="all"), ("lengths",)),
-        (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", 0, "bin_by")),
-        (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", 1, "bin_by")),
+        (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", "bin_by")),
+        (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", "bin_by")),
         (lambda: Region(SENSOR, (0, 0, 7, 5)), ("crop", "[left, top, width, height]", 6, 5)),
-        (lambda: Region(SENSOR, downsample=6), ("downsample", 1)),
-        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames", "tau", "> 0")),
+        (lambda: Region(SENSOR, downsample=6), ("downsample",)),
+        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames.tau", "> 0")),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(make: Callable[[], Any], told: tuple) -> None:
@@ -357,3 +357,22 @@ def test_steps_of_another_kind_have_no_lists(settings: dict[str, Any]) -> None:
 def test_events_without_rows_have_no_lists() -> None:
     make = _make(region=Region((W, 1, 2)))
     assert isinstance(make(_batch(rows=False), lists=True).frames, Tensor)
+
+
+@pytest.mark.parametrize("kind", list(FRAMES))
+def test_a_frame_has_events_of_so_many_steps_after_its_end_as_its_kind_says(kind: str) -> None:
+    framing = _make(kind, num_bins=4)
+    step = DURATION // 4
+
+    def first_frame(late_us: float) -> Tensor:
+        """Return the first frame of an event in the first step and one so long after that step's end."""
+        t = torch.tensor([step // 2, step + round(late_us)])
+        place = torch.ones(2, dtype=torch.int16)
+        offsets, index = torch.tensor([0, 2]), torch.zeros(1, dtype=torch.int64)
+        return framing(EventBatch(t, place, place, torch.tensor([True, True]), offsets, index, index)).x[0]
+
+    ahead = framing.kind.look_ahead_steps * step
+    far = first_frame(3 * step - 1)
+    assert torch.equal(first_frame(ahead + 2), far)
+    if ahead:
+        assert not torch.equal(first_frame(ahead - 20), far)

@@ -96,9 +96,9 @@ def test_channels_last_memory_is_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"p": 1.5}, ("layers.a", "p", 0, 1, 1.5)),
-        ({"p": -0.1}, ("layers.a", "p", 0, 1, -0.1)),
-        ({"p": float("nan")}, ("layers.a", "p", 0, 1)),
+        ({"p": 1.5}, ("layers.a.p", 0, 1, 1.5)),
+        ({"p": -0.1}, ("layers.a.p", 0, 1, -0.1)),
+        ({"p": float("nan")}, ("layers.a.p", 0, 1)),
         ({"mask": "same"}, ("layers.a.mask", "per_step", "same")),
     ],
 )
@@ -108,7 +108,7 @@ def test_mistakes_are_named(settings: dict[str, Any], told: tuple) -> None:
 
 
 def test_an_unknown_mask_is_refused_without_a_registry_too() -> None:
-    with assert_raises(ValueError, "mask", "per_step", "same"):
+    with assert_raises(ConfigError, "mask", "per_step", "same"):
         Dropout(mask="same")  # pyright: ignore[reportArgumentType]
 
 

@@ -123,9 +123,9 @@ def test_gradients_are_right(kind: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"hidden_size": 0}, ("layers.a", "hidden_size", "> 0")),
-        ({"num_layers": 0}, ("layers.a", "num_layers", "> 0")),
-        ({"dropout": 1.5, "num_layers": 2}, ("layers.a", "dropout", 0, 1, 1.5)),
+        ({"hidden_size": 0}, ("layers.a.hidden_size",)),
+        ({"num_layers": 0}, ("layers.a.num_layers",)),
+        ({"dropout": 1.5, "num_layers": 2}, ("layers.a.dropout", 0, 1, 1.5)),
         ({"dropout": 0.5}, ("layers.a", "num_layers", 1)),
     ],
 )

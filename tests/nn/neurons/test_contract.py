@@ -18,6 +18,7 @@ from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
 from snnlab.nn.temporal import OWN
+from snnlab.record.neuron_text import neuron_words
 from snnlab.settings import takes
 
 from ...refusals import assert_raises
@@ -270,7 +271,7 @@ def test_channels_last_memory_is_kept(kind: str) -> None:
 def test_it_says_of_itself_what_show_prints(kind: str) -> None:
     neuron = build(kind)
     assert all(constant.factor < 1 for constant in neuron.constants())
-    assert neuron.dialect().words
+    assert neuron_words(neuron.info())
     assert repr(neuron).startswith(type(neuron).__name__)
 
 

@@ -92,9 +92,9 @@ def test_an_integrators_mean_for_the_same_events_hardly_depends_on_the_bins(name
 @pytest.mark.parametrize("name", DEPENDENT)
 def test_a_neuron_that_depends_on_dt_says_why(name: str) -> None:
     neuron = build(name, 1.0)
-    dialect = neuron.dialect()
+    info = neuron.info()
     own_clock = [constant for constant in neuron.constants() if constant.given != "ms"]
-    assert own_clock or dialect.remarks or dialect.drive_power not in (0, None)
+    assert own_clock or info.warnings or info.drive_power not in (0, None)
 
 
 @pytest.mark.parametrize(

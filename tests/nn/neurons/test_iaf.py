@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from snnlab.errors import ConfigError
 from snnlab.nn.neurons import IAF
 
 from ...refusals import assert_raises
@@ -37,5 +38,5 @@ def test_a_learned_reset_gets_the_gradient_of_the_beginning() -> None:
 
 def test_another_word_or_no_number_is_refused() -> None:
     for wrong in ("rest", float("nan")):
-        with assert_raises(ValueError, "v_init"):
+        with assert_raises(ConfigError, "v_init"):
             IAF(v_init=wrong)  # type: ignore[arg-type]

@@ -259,11 +259,11 @@ def test_its_clock_is_that_of_its_steps() -> None:
     ("settings", "told"),
     [
         ({"v_threshold": 0.01}, ("lif1", "v_threshold", 1, 0.015625, 0.01)),
-        ({"v_threshold": -1.0}, ("lif1", "v_threshold", 1, 0.015625, -1.0)),
-        ({"v_threshold": math.nan}, ("lif1", "v_threshold")),
-        ({"scale": 0}, ("lif1", "scale", ">= 1", 0)),
+        ({"v_threshold": -1.0}, ("lif1.v_threshold", -1.0)),
+        ({"v_threshold": math.nan}, ("lif1.v_threshold",)),
+        ({"scale": 0}, ("lif1.scale", ">= 1", 0)),
         ({"beta": 0.5, "tau_mem": 3.0}, ("lif1", "tau_mem", "N steps")),
-        ({"alpha": 1.0}, ("lif1", "0 <= alpha < 1", 1.0)),
+        ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         (
             {"tau_mem": "10000 steps"},
             ("lif1", "tau_mem", 10000, 12, 1, 4096, 0.999756),

@@ -12,6 +12,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF, Network, build_network
 from snnlab.nn.neurons import IAF, CubaLI
+from snnlab.nn.neurons.info import Firing
 from snnlab.nn.neurons.learned import learned, learned_figures
 from snnlab.nn.surrogate import Atan
 
@@ -181,7 +182,7 @@ def test_single_and_half_precision_keep_the_inputs_type() -> None:
 
 def test_show_is_told_the_present_value_and_what_is_learned() -> None:
     neuron = LIF(1.0, tau_mem=20.0, learn={"tau_mem": "channel"}, in_shape=SHAPE)
-    assert neuron.dialect().words["learns"] == "tau_mem per channel"
+    assert neuron.info().learned == {"tau_mem": "channel"}
     with torch.no_grad():
         neuron.learned["tau_mem"].fill_(math.log(10.0))
     told = neuron.constants()[0]
@@ -206,7 +207,7 @@ def test_a_setting_tells_what_it_is_now() -> None:
     assert neuron.v_threshold == pytest.approx(0.75, rel=1e-6)
     assert repr(neuron).split("\n")[1].strip() == "tau_mem=7, dt=1.0"
     assert neuron.constants()[0].ms == pytest.approx(7.0, rel=1e-6)
-    assert neuron.dialect().words["threshold"] == "u ≥ 0.75"
+    assert neuron.info().firing == (pytest.approx(0.75, rel=1e-6), *Firing(0.0)[1:])
 
 
 def test_of_channels_it_tells_all_and_constants_their_mean_and_ends() -> None:

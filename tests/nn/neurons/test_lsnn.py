@@ -17,6 +17,7 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import LSNN, LSNNState, Neuron, RecurrentState
+from snnlab.nn.neurons.info import Firing
 from snnlab.nn.surrogate import Atan
 from snnlab.nn.temporal import OWN
 
@@ -183,8 +184,8 @@ def test_it_says_what_depends_on_dt() -> None:
     neuron = LSNN(1.0)
     assert [(c.name, c.ms) for c in neuron.constants()] == [("tau_mem", 20.0), ("tau_syn", 10.0), ("tau_adapt", 200.0)]
     assert not neuron.dt_invariant
-    assert any("one step later" in remark.text for remark in neuron.dialect().remarks)
-    assert neuron.dialect().words["threshold"] == "u > b, + 0.1 a spike"
+    assert "late_current" in [warning.cause for warning in neuron.info().warnings]
+    assert neuron.info().firing == Firing(1.0, strict=True, rise=0.1)
 
 
 # The comparison with Norse. Orders of operations differ, so that states differ by so much of max(|v|, v_threshold), and

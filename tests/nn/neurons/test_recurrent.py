@@ -183,8 +183,8 @@ def test_a_network_knows_it_as_one_neuron_that_depends_on_dt() -> None:
     rec = build(True)
     network = torch.nn.ModuleDict({"lif1": rec, "lif2": LIF(1.0)})
     assert [name for name, _ in named_neurons(network)] == ["lif1", "lif2"]
-    assert rec.dialect().words["feedback"] == "dense"
-    assert build({"autapses": False}, IMAGE).dialect().words["feedback"] == "3x3 convolution, no autapses"
+    assert rec.info().feedback == ((), True)
+    assert build({"autapses": False}, IMAGE).info().feedback == ((3, 3), False)
     assert LIF(1.0).dt_invariant
     assert not rec.dt_invariant
     assert rec.constants() == LIF(2.0).constants()

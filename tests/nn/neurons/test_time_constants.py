@@ -5,6 +5,7 @@ import math
 import pytest
 
 from snnlab.nn import LIF, CubaLIF
+from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak
 
 
@@ -39,7 +40,7 @@ def test_a_neuron_with_a_synapse_has_two() -> None:
     assert [c.name for c in CubaLIF(1.0).constants()] == ["tau_mem", "tau_syn"]
 
 
-def test_resets_and_thresholds_in_words() -> None:
-    words = LIF(1.0, reset="value", v_reset=-0.5, reset_delay=True, threshold="strict", v_threshold=2.0).dialect().words
-    assert words == {"gain": "1", "threshold": "u > 2", "reset": "to -0.5, a step later"}
-    assert LIF(1.0, reset="none").dialect().words["reset"] == "none"
+def test_it_says_its_reset_and_its_threshold() -> None:
+    info = LIF(1.0, reset="value", v_reset=-0.5, reset_delay=True, threshold="strict", v_threshold=2.0).info()
+    assert info.firing == Firing(2.0, strict=True)
+    assert info.reset == AfterSpike("value", -0.5, delayed=True)

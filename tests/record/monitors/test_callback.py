@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.errors import ConfigError
 from snnlab.events.frames import Batch, Mix
 from snnlab.record.monitors import callback
 from snnlab.record.monitors.callback import Monitors, first_of, look
@@ -165,5 +166,5 @@ def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.Log
 
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])
 def test_numbers_that_are_too_small_are_refused(name: str, least: int) -> None:
-    with assert_raises(ValueError, 0, "monitors=null", name, least):
+    with assert_raises(ConfigError, name, least, 0):
         Monitors(**{name: 0})

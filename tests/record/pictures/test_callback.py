@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.errors import ConfigError
 from snnlab.events import SensorSize
 from snnlab.record.pictures.callback import Pictures, _answers, first_of_classes
 from snnlab.training.module import SpikingModule
@@ -157,5 +158,5 @@ def test_recordings_are_of_different_classes_as_far_as_they_go(
 
 @pytest.mark.parametrize("name", ["recordings", "every_epochs"])
 def test_numbers_below_one_are_refused(name: str) -> None:
-    with assert_raises(ValueError, 1, 0, "pictures=null", name):
+    with assert_raises(ConfigError, name, 1, 0):
         Pictures(**{name: 0})

@@ -58,7 +58,7 @@ def test_what_differs_is_said_for_each_arm(tmp_path: Path):
         ({"bin_by": "count"}, "clock", "320 ms in 8 steps of equally many events, which have no dt"),
         ({"bin_by": "count", "events_per_bin": 50}, "framing", "causal: a frame holds nothing after its step's end"),
         ({"overlap_ms": 5.0}, "framing", "not causal: a frame has the first 5 ms of the next step"),
-        ({"frames": "voxel_grid"}, "framing", "not causal: an event counts in the step before its own too"),
+        ({"frames": "voxel_grid"}, "framing", "not causal: a frame has events up to 0.5 steps after its end"),
         ({"dt": 10.0, "num_bins": None}, "clock", "320 ms in 32 steps of 10 ms"),
         (
             {"augment": [{"type": "affine", "shift": 2}], "mix": "eventmix"},

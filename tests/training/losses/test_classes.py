@@ -115,7 +115,7 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"label_smoothing": 1.0}, ("label_smoothing", "0 <= label_smoothing < 1")),
+        ({"label_smoothing": 1.0}, ("label_smoothing",)),
         ({"class_weight": [1.0, -1.0, 0.0]}, ("class_weight", "weights", ">= 0")),
         ({"class_weight": [0.0, 0.0, 0.0]}, ("class_weight", 0)),
         ({"class_weight": [1.0, 2.0]}, ("class_weight", 2, 3)),
@@ -124,5 +124,5 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
 def test_what_cannot_be_a_weight_or_a_part_is_refused(settings: dict, told: tuple) -> None:
     with assert_raises(ConfigError, *told):
         CrossEntropy(**settings).bind(make_task())
-    with assert_raises(ConfigError, "mix", "part"):
+    with assert_raises(ConfigError, "mix"):
         TemporalEfficientTraining(mix=1.0)

@@ -204,7 +204,7 @@ def test_losses_of_spikes_refuse_a_membrane(loss: Any, told: tuple) -> None:
         (lambda: CountError(1.5), ("correct_rate", 0, 1, 1.5)),
         (lambda: CountError(correct_count=5), ("correct_count", "incorrect_count")),
         (lambda: CountError(correct_count=50, incorrect_count=1), ("correct_count", 50, 9)),
-        (lambda: FirstSpikeError(-1.0), ("correct", ">= 0", -1)),
+        (lambda: FirstSpikeError(-1.0), ("correct", ">= 0")),
         (lambda: FirstSpikeError(3.0, 3.0), ("correct", 3)),
         (
             lambda: FirstSpikeError(18.0, 2.0),

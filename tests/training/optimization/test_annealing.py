@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.spiking import SpikingMembrane
@@ -46,10 +47,10 @@ def test_one_epoch_has_the_end() -> None:
     assert SurrogateAnnealing(network(), 4.0, 1, end=2.0).factor(0) == 2.0
 
 
-@pytest.mark.parametrize("settings", [{"start": 0.0, "epochs": 3}, {"start": 1.0, "epochs": 0}])
-def test_a_value_out_of_range_is_refused(settings: dict[str, Any]) -> None:
-    with assert_raises(ValueError, "> 0"):
-        SurrogateAnnealing(network(), **settings)
+@pytest.mark.parametrize(("start", "epochs", "name"), [(0.0, 3, "start"), (1.0, 0, "epochs")])
+def test_a_value_out_of_range_is_refused(start: float, epochs: int, name: str) -> None:
+    with assert_raises(ConfigError, name, 0):
+        SurrogateAnnealing(network(), start, epochs)
 
 
 def test_a_network_without_surrogates_is_refused() -> None:

@@ -9,16 +9,18 @@ import torch
 from torch import nn
 
 from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
-from snnlab.nn.clock import clock_warnings
+from snnlab.nn.dt_checks import dt_warnings
 from snnlab.nn.neurons import Neuron
+from snnlab.nn.neurons.info import DtWarning
+from snnlab.record.neuron_text import cure_text
 
 FC = {"type": "linear", "out_features": 3, "bias": False}
 BIASED = {"type": "linear", "out_features": 3}
 
 
-def warned(dt: float | None = 10.0, **layers: dict[str, Any]) -> list[tuple[str, str, str]]:
+def warned(dt: float | None = 10.0, **layers: dict[str, Any]) -> list[tuple[str, DtWarning]]:
     network = build_network(layers, in_shape=(4,), dt=dt, num_steps=8).network
-    return [(", ".join(w.layers), w.remark.text, w.remark.cure) for w in clock_warnings(network)]
+    return [(", ".join(w.layers), w.warning) for w in dt_warnings(network)]
 
 
 def test_the_defaults_without_bias_do_not_depend_on_dt() -> None:
@@ -27,64 +29,58 @@ def test_the_defaults_without_bias_do_not_depend_on_dt() -> None:
 
 
 def test_layers_with_a_bias_share_one_line() -> None:
-    ((layers, text, cure),) = warned(fc=BIASED, lif={"type": "lif"}, out=BIASED, readout={"type": "li"})
-    assert layers == "fc, out"
-    assert text == "a bias acts once a step: twice the bins, twice the drive"
-    assert cure == "bias: false"
+    found = warned(fc=BIASED, lif={"type": "lif"}, out=BIASED, readout={"type": "li"})
+    assert found == [("fc, out", DtWarning("bias", fix=(("bias", False),), power=1))]
 
 
 def test_a_bias_that_reaches_no_neuron_or_a_norm_first_is_not_warned_of() -> None:
     assert warned(fc=FC, lif={"type": "lif"}, out=BIASED) == []
-    ((layers, text, _),) = warned(fc=BIASED, norm={"type": "batch_norm"}, lif={"type": "lif"})
-    assert layers == "norm"
-    assert text.startswith("normalises what arrives in a step, over all steps")
+    ((layers, warning),) = warned(fc=BIASED, norm={"type": "batch_norm"}, lif={"type": "lif"})
+    assert (layers, warning.cause) == ("norm", "norm_over_time")
 
 
 @pytest.mark.parametrize("norm", [{"type": "batch_norm", "per_step": True}, {"type": "layer_norm"}])
 def test_a_norm_of_each_step_is_told_from_one_over_all(norm: dict[str, Any]) -> None:
-    ((layers, text, _),) = warned(fc=FC, norm=norm, lif={"type": "lif"})
-    assert layers == "norm"
-    assert text.startswith("normalises each step")
+    ((layers, warning),) = warned(fc=FC, norm=norm, lif={"type": "lif"})
+    assert (layers, warning.cause) == ("norm", "norm_of_a_step")
 
 
 def test_a_gain_for_levels_is_warned_of_where_impulses_arrive_and_the_other_way_round() -> None:
-    ((layer, text, cure),) = warned(fc=FC, lif={"type": "lif", "input_gain": "1-a"})
-    assert (layer, cure) == ("lif", "input_gain: 1")
-    assert text == "an input_gain of 1-a does not suit impulses (spikes or events): twice the bins, half the drive"
+    found = warned(fc=FC, lif={"type": "lif", "input_gain": "1-a"})
+    assert found == [("lif", DtWarning("gain", fix=(("input_gain", 1.0),), about="1-a", power=-1))]
     behind = {"fc": FC, "li": {"type": "li"}, "fc2": FC}
-    ((layer, text, cure),) = warned(**behind, lif={"type": "lif"})
-    assert (layer, cure) == ("lif", "input_gain: 1-a")
-    assert "the level of li, which comes once a step: twice the bins, twice the drive" in text
+    found = warned(**behind, lif={"type": "lif"})
+    assert found == [("lif", DtWarning("gain", fix=(("input_gain", "1-a"),), about="1", source="li", power=1))]
     assert warned(**behind, lif={"type": "lif", "input_gain": "1-a"}) == []
-    ((_, text, cure),) = warned(**behind, lif={"type": "cuba_lif"})
-    assert cure == "keep dt"
+    ((_, warning),) = warned(**behind, lif={"type": "cuba_lif"})
+    assert (warning.fix, warning.advice) == ((), "keep dt")
 
 
 @pytest.mark.parametrize(
-    ("settings", "text", "cure"),
+    ("settings", "cause", "cure"),
     [
-        ({"tau_mem": "2 steps"}, "tau_mem is given as 2 steps: twice the bins, half the time constant", "tau_mem: 20"),
-        ({"beta": 0.9}, "tau_mem is given as a factor, 0.9 a step: twice the bins, half", "tau_mem: 94.91"),
-        ({"tau_mem": 15.0, "decay": "euler"}, "tau_mem is 1.5 steps, where decay: euler needs 2", "decay: exact"),
-        ({"tau_mem": 5.0}, "tau_mem is 0.5 steps long, so that what happens within a step is lost", "more bins"),
-        ({"reset": "none"}, "spikes at each step above its threshold", "reset: subtract"),
-        ({"reset_delay": True}, "the reset waits for the next step", "reset_delay: false"),
-        ({"reset": "value"}, "what is above the threshold is lost at a spike", "reset: subtract"),
+        ({"tau_mem": "2 steps"}, "constant_in_steps", "tau_mem: 20"),
+        ({"beta": 0.9}, "constant_as_factor", "tau_mem: 94.91"),
+        ({"tau_mem": 15.0, "decay": "euler"}, "too_short_for_euler", "decay: exact"),
+        ({"tau_mem": 5.0}, "shorter_than_a_step", "more bins"),
+        ({"reset": "none"}, "no_reset", "reset: subtract"),
+        ({"reset_delay": True}, "late_reset", "reset_delay: false"),
+        ({"reset": "value"}, "reset_to_a_value", "reset: subtract"),
         (
             {"type": "cuba_lif", "synapse": "decay_first", "input_gain": "1-a"},
-            "jumps decay before they act",
+            "jump_decays_first",
             "synapse: jump_first with input_gain: average",
         ),
-        ({"type": "cuba_lif", "input_gain": "1-a"}, "a jump is there for the whole of its step", "input_gain: average"),
-        ({"type": "cuba_lif", "input_gain": 0.5}, "an input_gain of 0.5 does not suit impulses", "input_gain: average"),
-        ({"type": "cuba_lif", "alpha": 0.5}, "tau_syn is given as a factor, 0.5 a step", "tau_syn: 14.43"),
+        ({"type": "cuba_lif", "input_gain": "1-a"}, "jump_for_a_whole_step", "input_gain: average"),
+        ({"type": "cuba_lif", "input_gain": 0.5}, "gain", "input_gain: average"),
+        ({"type": "cuba_lif", "alpha": 0.5}, "constant_as_factor", "tau_syn: 14.43"),
     ],
 )
-def test_each_dialect_that_depends_on_dt_is_named_with_its_cure(settings: dict[str, Any], text: str, cure: str) -> None:
-    ((layer, said, proposed),) = warned(fc=FC, lif={"type": "lif", **settings})
-    assert layer == "lif"
-    assert said.startswith(text)
-    assert proposed == cure
+def test_each_dialect_that_depends_on_dt_is_named_with_its_cure(
+    settings: dict[str, Any], cause: str, cure: str
+) -> None:
+    ((layer, warning),) = warned(fc=FC, lif={"type": "lif", **settings})
+    assert (layer, warning.cause, cure_text(warning)) == ("lif", cause, cure)
 
 
 @pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}])
@@ -109,7 +105,7 @@ def test_a_neuron_that_says_nothing_of_itself_is_not_judged() -> None:
         def step(self, x: Any, state: Any, coefficients: Any) -> tuple[Any, Any]:
             return x, state
 
-    assert clock_warnings(Network({"fc": nn.Linear(2, 2), "silent": Silent()})) == []
+    assert dt_warnings(Network({"fc": nn.Linear(2, 2), "silent": Silent()})) == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +127,7 @@ def test_twice_the_bins_drive_the_membrane_as_the_power_says(make: Any) -> None:
         x = torch.full((round(500 / dt), 1, 1), a_ms * dt + a_step, dtype=torch.float64)
         return make(dt)(x)[1].v.item()
 
-    power = make(0.25).dialect().drive_power
+    power = make(0.25).info().drive_power
     assert power is not None
     assert membrane(0.25, 1.0, 0.0) / membrane(0.5, 1.0, 0.0) == pytest.approx(2.0**power, rel=0.03)
     assert membrane(0.25, 0.0, 1.0) / membrane(0.5, 0.0, 1.0) == pytest.approx(2.0 ** (power + 1), rel=0.03)

@@ -1,0 +1,117 @@
+"""What in a network depends on the length of a step, where it should not.
+
+Spikes and events are impulses: with twice the steps there are as many of them. A level, such as a bias or the membrane
+of an integrator, is there at each step: with twice the steps it comes twice as often. A neuron suits one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from snnlab.compat import BatchNormNd
+from snnlab.nn.blocks.loop import Loop
+from snnlab.nn.layers.norm import PerStepBatchNorm
+from snnlab.nn.neurons.base import Neuron, named_neurons
+from snnlab.nn.neurons.info import LATE_FEEDBACK, DtWarning, NeuronInfo
+from snnlab.nn.neurons.time_constants import Constant
+
+NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
+
+
+class Warned(NamedTuple):
+    """A warning and the layers that it is about."""
+
+    layers: tuple[str, ...]
+    warning: DtWarning
+
+
+def dt_warnings(network: nn.Module) -> list[Warned]:
+    """Return what depends on the length of a step, in the order of the layers, the same warning only once.
+
+    The layers are taken as one chain, whose input counts events.
+    """
+    layers: dict[DtWarning, list[str]] = {}
+    for name, warning in _found(network):
+        layers.setdefault(warning, []).append(name)
+    return [Warned(tuple(names), warning) for warning, names in layers.items()]
+
+
+def _found(network: nn.Module) -> Iterator[tuple[str, DtWarning]]:
+    source = ""  # the integrator whose level arrives, where it is no impulses
+    biased: list[str] = []
+    normed: list[tuple[str, DtWarning]] = []
+    neurons = dict(named_neurons(network))
+    for name, layer in network.named_modules():
+        if any(name.startswith(f"{neuron}.") for neuron in neurons):
+            continue  # a part of a neuron, such as its feedback
+        if isinstance(layer, Neuron):
+            yield from _of_neuron(name, layer, source, biased, normed)
+            source, biased, normed = "" if layer.spiking else name, [], []
+        elif isinstance(layer, Loop):
+            yield name, LATE_FEEDBACK
+        elif isinstance(layer, NORMS):
+            normed, biased = [(name, _normed(layer))], []  # an earlier bias is among what it normalises
+        elif isinstance(getattr(layer, "bias", None), Tensor):
+            biased.append(name)
+
+
+def _of_neuron(
+    name: str, neuron: Neuron, source: str, biased: list[str], normed: list[tuple[str, DtWarning]]
+) -> Iterator[tuple[str, DtWarning]]:
+    if getattr(neuron, "dt", None) is None:
+        return  # there is no dt to depend on
+    info, constants = neuron.info(), neuron.constants()
+    yield from normed
+    own_clock = [constant for constant in constants if constant.given != "ms"]
+    if own_clock:  # the rest depends on it anyhow
+        yield from ((name, _given(constant)) for constant in own_clock)
+    elif info.drive_power is not None:
+        yield from ((layer, _bias(info.drive_power + 1)) for layer in biased if info.drive_power != -1)
+        if warning := _drive(info, source):
+            yield name, warning
+    yield from ((name, _coarse(constant)) for constant in constants if _is_coarse(constant))
+    yield from ((name, warning) for warning in info.warnings)
+
+
+def _normed(layer: nn.Module) -> DtWarning:
+    whole = isinstance(layer, BatchNormNd) and not isinstance(layer, PerStepBatchNorm)
+    return DtWarning("norm_over_time" if whole else "norm_of_a_step", advice="train again where dt changes")
+
+
+def _bias(power: int) -> DtWarning:
+    return DtWarning("bias", fix=(("bias", False),), power=power)
+
+
+def _drive(info: NeuronInfo, source: str) -> DtWarning | None:
+    """Return what is wrong with the gain for what arrives."""
+    assert info.drive_power is not None
+    power = info.drive_power + bool(source)
+    if power == 0:
+        return None
+    given = "" if info.gain is None else info.gain.given
+    gain = given if isinstance(given, str) else f"{given:.4g}"
+    return DtWarning("gain", fix=info.fixes.get(power, ()), about=gain, source=source, power=power)
+
+
+def _given(constant: Constant) -> DtWarning:
+    in_steps = constant.given == "steps"
+    return DtWarning(
+        "constant_in_steps" if in_steps else "constant_as_factor",
+        fix=() if constant.ms is None else ((constant.name, constant.ms),),
+        about=constant.name,
+        number=constant.steps if in_steps else constant.factor,
+    )
+
+
+def _is_coarse(constant: Constant) -> bool:
+    return constant.given == "ms" and constant.steps < (2.0 if constant.decay == "euler" else 1.0)
+
+
+def _coarse(constant: Constant) -> DtWarning:
+    if constant.decay == "euler":
+        fix = (("decay", "exact"),)
+        return DtWarning("too_short_for_euler", fix=fix, about=constant.name, number=constant.steps)
+    return DtWarning("shorter_than_a_step", advice="more bins", about=constant.name, number=constant.steps)
