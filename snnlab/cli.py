@@ -92,11 +92,11 @@ def main() -> int:
     if name in ("-sc", "--shell_completion", "--shell-completion"):
         return _run("completion", arguments, started)
     if name not in COMMANDS:
-        from snnlab.errors import did_you_mean
+        from snnlab.errors import ConfigError, did_you_mean
 
-        hint = f" Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
-        print(f"snnlab: there is no command '{name}'.{hint}", file=sys.stderr)
-        print(f"  commands: {', '.join(COMMANDS)}; see snnlab --help", file=sys.stderr)
+        hint = f"Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
+        error = ConfigError("", f"there is no command '{name}'", hint, COMMANDS)
+        print(f"snnlab: {error}", file=sys.stderr)
         return 2
     return _run(name, arguments, started)
 

@@ -52,7 +52,7 @@ class SnnlabError(Exception):
     origin: tuple[Path, int] | None = None
 
     def __init__(self, place: object, message: object, hint: str = "", allowed: Iterable[str] = ()) -> None:
-        self.place, self.message, self.hint, self.allowed = str(place), str(message), hint, tuple(allowed)
+        self.place, self.message, self.hint, self.allowed = str(place), str(message), hint.strip(), tuple(allowed)
         super().__init__(self.place, self.message, self.hint, self.allowed)
 
     def __str__(self) -> str:

@@ -53,7 +53,7 @@ class Registry:
             raise ConfigError(place, "needs a type", allowed=self)
         if not isinstance(name, str) or name not in self._entries:
             near = did_you_mean(str(name), self)
-            raise ConfigError(f"{place}.type", f"there is no {self.kind} '{name}'.{near}", allowed=self)
+            raise ConfigError(f"{place}.type", f"there is no {self.kind} '{name}'", near, self)
         return self._entries[name]
 
     def build(self, name: Any, settings: Mapping[str, Any], place: str, /, **context: Any) -> Any:

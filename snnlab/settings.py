@@ -186,7 +186,7 @@ def check_known(
             meant = did_you_mean(str(name), known)
             if open_ended and not meant:
                 continue
-            raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}.{meant}")
+            raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}{meant and '.' + meant}")
         if problem := known[name].problem(value):
             raise ConfigError(inside(place, name), problem)
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]

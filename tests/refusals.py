@@ -41,7 +41,8 @@ def assert_tells(error: BaseException | None, *told: object) -> None:
     facts = told
     if isinstance(error, SnnlabError):
         place, *facts = map(str, told)
-        assert error.key == place or error.key.endswith(f"/{place}"), f"its place is {error.key!r}, not {place!r}"
+        meant = error.key == place or error.key.endswith((f"/{place}", f": {place}"))
+        assert meant, f"its place is {error.key!r}, not {place!r}"
     missing = [str(fact) for fact in facts if not _stands_in(str(fact), str(error))]
     assert not missing, f"{missing} not in: {error}"
 

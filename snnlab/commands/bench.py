@@ -56,8 +56,8 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
-    hint = did_you_mean(action, ["compare", "table"]) or " There are table, compare, and suite=NAME."
-    raise ConfigError("bench", f"there is no action {action}.{hint}")
+    there = ("table", "compare", "suite=NAME")
+    raise ConfigError("bench", f"there is no action {action}", did_you_mean(action, there[:2]), there)
 
 
 def compare(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options
 from snnlab.console import say
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -42,9 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     action, *rest = arguments
     if action not in ACTIONS:
-        raise ConfigError(
-            "data", (f"there is no action {action}.{did_you_mean(action, ACTIONS)} There are {listing(ACTIONS)}")
-        )
+        raise ConfigError("data", f"there is no action {action}", did_you_mean(action, ACTIONS), ACTIONS)
     known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
     options, overrides = split_options(f"data {action}", rest, known, (_ALL,) if action == "clean" else ())
     everything, figure = _ALL in options, options.get("--figure")

@@ -109,7 +109,7 @@ def collect(run: Assembled, wanted: Wanted) -> Arrays:
     for name in wanted.what:
         if name not in ALWAYS and name not in variables:
             known = [*ALWAYS, *sorted(variables)]
-            raise ConfigError("export", f"--what {name} is none of {listing(known)}.{did_you_mean(name, known)}")
+            raise ConfigError("export", f"--what {name} is none of {listing(known)}", did_you_mean(name, known))
     _check_layers(wanted.layers, recording)
     parts: dict[str, Callable[[], Arrays]] = {
         "input": lambda: {"input": batch.x.numpy()},
@@ -145,8 +145,8 @@ def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:
     known = sorted(recording.spikes.keys() | recording.states.keys())
     for name in layers or ():
         if name not in known:
-            hint = did_you_mean(name, known) or f" There are {listing(known)}."
-            raise ConfigError("export", f"--layers: no layer {name} has spikes or a state.{hint}")
+            near = did_you_mean(name, known)
+            raise ConfigError("export", f"--layers: no layer {name} has spikes or a state", near, () if near else known)
 
 
 def _gradients(run: Assembled, batch: Batch) -> Arrays:

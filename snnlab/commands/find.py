@@ -41,8 +41,8 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     what, *rest = arguments or [""]
     if what not in OPTIONS:
-        hint = did_you_mean(what, OPTIONS) or " snnlab find lr, or snnlab find batch_size."
-        raise ConfigError("find", f"'{what}' is nothing that it finds.{hint}" if what else f"what?{hint}")
+        wrong = f"'{what}' is nothing that it finds" if what else "name what to find"
+        raise ConfigError("find", wrong, did_you_mean(what, OPTIONS), OPTIONS)
     options, overrides = split_options(f"find {what}", rest, (*OPTIONS[what], *SHARED))
     numbers = {name: _number(name, options[name]) for name in OPTIONS[what] if name in options}
     figure = options.get("--figure")

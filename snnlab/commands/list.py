@@ -133,6 +133,5 @@ def print_lines(rows: Iterable[tuple[str, str]]) -> None:
 def unknown(what: str, name: str, options: Iterable[str]) -> ConfigError:
     """Return the error for a kind or a name that is not there."""
     known = list(options)
-    return ConfigError(
-        "list", f"there is no {what} '{name}'.{did_you_mean(name, known) or f' Known: {listing(known)}'}"
-    )
+    near = did_you_mean(name, known)
+    return ConfigError("list", f"there is no {what} '{name}'", near, () if near else known)

@@ -167,9 +167,7 @@ class Run:
         from snnlab.errors import ConfigError, did_you_mean
 
         if part not in PARTS:
-            raise ConfigError(
-                "", f"there is no part {part}", f"there are {', '.join(PARTS)}.{did_you_mean(part, PARTS)}"
-            )
+            raise ConfigError("", f"there is no part {part}", did_you_mean(part, PARTS), PARTS)
         there = self.data.places_of(getattr(self.data.split, part))
         try:
             return np.atleast_1d(there[places if isinstance(places, slice) else np.asarray(places, np.int64)])
@@ -269,7 +267,7 @@ class Run:
         Raises:
             ConfigError: if a layer is not there, or has neither.
         """
-        from snnlab.errors import ConfigError, did_you_mean, listing
+        from snnlab.errors import ConfigError, did_you_mean
         from snnlab.nn.record import record
 
         found = record(self.network, x)
@@ -278,8 +276,10 @@ class Run:
         known = found.spikes.keys() | found.states.keys()
         for name in layers:
             if name not in known:
-                hint = did_you_mean(name, known) or f" There are {listing(sorted(known))}."
-                raise ConfigError("record", f"no layer {name} has spikes or a state.{hint}")
+                near = did_you_mean(name, known)
+                raise ConfigError(
+                    "record", f"no layer {name} has spikes or a state", near, () if near else sorted(known)
+                )
         return found._replace(
             spikes={name: found.spikes[name] for name in layers if name in found.spikes},
             states={name: found.states[name] for name in layers if name in found.states},

@@ -7,7 +7,7 @@ from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import is_override
 
 
@@ -36,10 +36,8 @@ def split_options(
         raise ConfigError(command, f"{error.argument_name} {needs}") from None
     if unknown := next((word for word in others if word.startswith("-")), None):
         name = unknown.partition("=")[0]
-        takes = listing([*known, *flags]) if known or flags else "none"
-        raise ConfigError(
-            command, f"there is no option {name}.{did_you_mean(name, [*known, *flags]) or f' It takes {takes}.'}"
-        )
+        near = did_you_mean(name, [*known, *flags])
+        raise ConfigError(command, f"there is no option {name}", near, () if near else (*known, *flags))
     return vars(found), others
 
 

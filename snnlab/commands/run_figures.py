@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from snnlab.commands.early import clock_of, no_early_answers
 from snnlab.commands.loading import Run
 from snnlab.config import assemble
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.record.anytime import answered, anytime
 from snnlab.record.evaluation import findings
 from snnlab.record.pictures import default_style, draw_answer, draw_recording
@@ -50,8 +50,8 @@ def figure(run: Run, name: str, part: str, recording: int) -> Figure:
         elif (draw := _of_files(run, part).get(name)) is not None:
             return draw()
     known = figure_names(run)
-    hint = did_you_mean(name, known) or f" There are {listing(known)}."
-    raise ConfigError("figure", f"there is no {name} of {part} recordings.{hint}")
+    near = did_you_mean(name, known)
+    raise ConfigError("figure", f"there is no {name} of {part} recordings", near, () if near else known)
 
 
 def _of_files(run: Run, part: str) -> dict[str, Callable[[], Figure]]:

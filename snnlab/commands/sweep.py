@@ -194,7 +194,7 @@ def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool)
 def _rehearsed(plan: Plan, workers: Executor) -> None:
     """Let a worker check the configuration, pack the recordings, and say what runs log."""
     from snnlab.commands.trial import rehearse
-    from snnlab.errors import did_you_mean, listing
+    from snnlab.errors import did_you_mean
     from snnlab.search.words import describe, uncertainty
 
     values = list(plan.space.probes())
@@ -205,7 +205,7 @@ def _rehearsed(plan: Plan, workers: Executor) -> None:
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
-            raise ConfigError(f"sweep.objectives.{name}", f"is not logged.{hint}\n  runs log {listing(found.metrics)}")
+            raise ConfigError(f"sweep.objectives.{name}", "is not logged", hint, found.metrics)
     if words := uncertainty(found.val_size):
         _log.warning(words)
 

@@ -80,7 +80,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         elif name in _ASKED:
             found.flags += [name, *([value if equals else _next(name, waiting)] if _ASKED[name] else [])]
         elif argument.startswith("-"):
-            raise ConfigError("train", f"there is no option {name}{_of_option(name, value, waiting)}")
+            raise ConfigError("train", f"there is no option {name}", _of_option(name, value, waiting))
         elif is_override(argument):
             found.overrides.append(argument)
         else:
@@ -96,7 +96,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 def _next(name: str, waiting: list[str]) -> str:
     if not waiting or waiting[0].startswith("-"):
         example = f", such as {name} {_WHAT[name][0]}" if name in _WHAT else ""
-        raise ConfigError("", f"{name} needs a value behind it{example}")
+        raise ConfigError(name, f"needs a value behind it{example}")
     return waiting.pop(0)
 
 
@@ -115,11 +115,11 @@ def _check_asked(found: Arguments) -> None:
 def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
     """Return what to say of an option that is none."""
     if name in _INSTEAD:
-        return f"; {_INSTEAD[name]}"
+        return _INSTEAD[name]
     word = name.lstrip("-").replace("-", "_")
     key = SETTINGS.get(word, word)
     behind = value or (waiting[0] if waiting and not waiting[0].startswith("-") else "VALUE")
     known = {one.name for one in fields(Experiment)} | groups(config_folder())
     if key.partition(".")[0] in known:
-        return f"; write {key}={behind}"
-    return did_you_mean(name, _KNOWN).replace(" Did", ". Did") or f"; it takes {listing(_KNOWN)}"
+        return f"write {key}={behind}"
+    return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"

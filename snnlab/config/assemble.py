@@ -357,7 +357,7 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
         return []
     from snnlab.training.optimization.annealing import SurrogateAnnealing
 
-    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "surrogate_annealing", given=("network",))
+    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", given=("network",))
     try:
         return [SurrogateAnnealing(network, **node)]
     except ValueError as error:

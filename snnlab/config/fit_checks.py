@@ -37,7 +37,7 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
         of_value = data.targets == "value" and figure.rpartition("/")[0] in known
         if figure not in known and not of_value and not foreign:  # a callback of the user's own may log more
             hint = did_you_mean(figure, known)
-            raise ConfigError(place, f"nothing logs '{figure}'.{hint}", allowed=() if hint else known)
+            raise ConfigError(place, f"nothing logs '{figure}'", hint, () if hint else known)
         if at == "step" and figure.startswith("val/"):
             raise ConfigError(place, f"{figure} is known once an epoch", "set scheduler.interval=epoch")
     if not _nodes(experiment.logger):

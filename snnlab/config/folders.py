@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 
 ENVIRONMENT = "SNNLAB_CONFIG_DIR"
 # Groups whose files speak of the whole experiment.
@@ -54,10 +54,10 @@ def find_file(name: str) -> Path:
     folders = [folder for folder in (config_folder(), own_folder()) if folder]
     known = groups(*folders)
     if group not in known:
-        raise ConfigError(name, f"there is no group '{group}'.{did_you_mean(group, known)}\n  {listing(sorted(known))}")
+        raise ConfigError(name, f"there is no group '{group}'", did_you_mean(group, known), sorted(known))
     files = {path.stem: path for folder in folders for path in sorted((folder / group).glob("*.yaml"))}
     if stem not in files:
-        raise ConfigError(name, f"there is no such file.{did_you_mean(stem, files)}\n  {group}: {listing(files)}")
+        raise ConfigError(name, "there is no such file", did_you_mean(stem, files), files)
     return files[stem]
 
 

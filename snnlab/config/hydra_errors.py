@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from snnlab.config.hints import of_file
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 
 HYDRAS_INSTEAD = "snnlab train -m launcher=joblib trains several runs at a time, snnlab sweep searches"
 
@@ -49,10 +49,8 @@ def _missing(name: str | None, options: object, text: str) -> ConfigError:
     place = f"{by[1]}.yaml: defaults: " if by and "/" in by[1] else ""
     if instead := of_file(group, choice):
         return ConfigError(f"{place}{group}={choice}", "there is no such file in this group", instead)
-    hint = did_you_mean(choice, options)
-    return ConfigError(
-        f"{place}{group}={choice}", f"there is no such file in this group.{hint}\n  {group}: {listing(options)}"
-    )
+    near = did_you_mean(choice, options)
+    return ConfigError(f"{place}{group}={choice}", "there is no such file in this group", near, options)
 
 
 def _other(text: str) -> ConfigError:

@@ -78,8 +78,8 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
 def _checked(values: Mapping[str, Any]) -> Launch:
     word = values.get("launcher", "basic")
     if isinstance(word, str) and (problem := type_problem(word, Launcher)):
-        hint = f" Write {_HYDRAS[word]}." if word in _HYDRAS else did_you_mean(word, get_args(Launcher))
-        raise ConfigError("launcher", f"{problem}.{hint}")
+        hint = f"write {_HYDRAS[word]}" if word in _HYDRAS else did_you_mean(word, get_args(Launcher))
+        raise ConfigError("launcher", problem, hint)
     check_settings(Launch, values, ROOT, "a launcher")
     launch = Launch(**values)
     if launch.launcher == "basic" and len(values) > ("launcher" in values):

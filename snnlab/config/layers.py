@@ -55,8 +55,9 @@ def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dic
         raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: relu}}, got {shown(node)}")
     if node.get("type") is None:
         others = [other for other in layers if other != name and isinstance(layers[other], Mapping)]
-        hint = did_you_mean(name, others) or (f"\n  layers: {listing(others)}" if others else "")
-        raise ConfigError(f"{place}.{name}", "there is no layer of this name", f"a new one needs a type.{hint}")
+        near = did_you_mean(name, others)
+        hint = f"a new one needs a type{near and '.' + near}"
+        raise ConfigError(f"{place}.{name}", "there is no layer of this name", hint, () if near else others)
     return dict(node)
 
 
@@ -65,9 +66,8 @@ def _order(nodes: Nodes, place: str) -> list[str]:
     order = [name for name in nodes if name not in after]
     for name, target in after.items():
         if target not in nodes:
-            raise ConfigError(
-                f"{place}.{name}.after", f"there is no layer '{target}'.{did_you_mean(str(target), nodes)}"
-            )
+            near = did_you_mean(str(target), nodes)
+            raise ConfigError(f"{place}.{name}.after", f"there is no layer '{target}'", near)
     waiting = dict(after)
     while waiting:
         ready = next((name for name, target in waiting.items() if target in order), None)

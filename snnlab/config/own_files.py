@@ -142,7 +142,7 @@ def _chosen_by(
         other = word[1:] if word.startswith("/") else f"{group}/{word}"
         known = other.split("/")[0]
         if known != "hydra" and known not in groups:
-            raise ConfigError(path, f"defaults: there is no group '{known}'.{did_you_mean(known, groups)}")
+            raise ConfigError(path, f"defaults: there is no group '{known}'", did_you_mean(known, groups))
         if other == group and "override" in words:
             raise ConfigError(path, f"defaults: write '- {value}' to begin with another file of {group}")
         if other in groups and other != group and "override" not in words and not package:

@@ -91,6 +91,6 @@ def _names(text: str, known: Any) -> list[str]:
         raise ConfigError(head, "is empty", "name at least one")
     for name in names:
         if name not in (known or {}):
-            meant = did_you_mean(name, known or ()) or f"\n  {listing(known or ())}"
-            raise ConfigError(f"{head}={name}", f"the suite has no such {head[:-1]}.{meant}")
+            near = did_you_mean(name, known or ())
+            raise ConfigError(f"{head}={name}", f"the suite has no such {head[:-1]}", near, () if near else known or ())
     return names

@@ -51,7 +51,7 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     if not allowed:
         names = [n for n, value in vars(module).items() if isinstance(value, type) and issubclass(value, tuple(kinds))]
         wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise ConfigError(f"{place}._target_", f"{target} is no {wanted}.{did_you_mean(name, names)}")
+        raise ConfigError(f"{place}._target_", f"{target} is no {wanted}", did_you_mean(name, names))
     return found  # type: ignore[return-value]
 
 

@@ -15,7 +15,7 @@ from snnlab.config.folders import config_folder, groups
 from snnlab.config.overrides import checked
 from snnlab.config.own_files import check_file
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import key_of
 
 
@@ -32,10 +32,8 @@ def read_file(group: str, name: str, own: Path | None, what: str, example: str) 
     """
     files = group_files(group, own)
     if name not in files:
-        own_ones = "" if own else f"; one of yours is in --config-dir DIR, as DIR/{group}/NAME.yaml"
-        raise ConfigError(
-            f"{group}={name}", f"there is no such {what}.{did_you_mean(name, files)}\n  {listing(files)}{own_ones}"
-        )
+        own_ones = "" if own else f"one of yours is in --config-dir DIR, as DIR/{group}/NAME.yaml"
+        raise ConfigError(f"{group}={name}", f"there is no such {what}", did_you_mean(name, files) or own_ones, files)
     with readable_errors():
         check_file(files[name], group)
         page = OmegaConf.to_container(OmegaConf.load(files[name]))
@@ -92,4 +90,4 @@ def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None
     word = key_of(text).partition(".")[0]
     others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
     if word not in others and (meant := did_you_mean(word, known)):
-        raise ConfigError(text, f"there is no setting '{word}'.{meant}")
+        raise ConfigError(text, f"there is no setting '{word}'", meant)

@@ -87,11 +87,8 @@ def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
         )
     for name in test_groups:
         if name not in known:
-            more = ", ..." if len(known) > _FEW else ""
-            raise DataError(
-                "data.test_groups",
-                f"there is no group {name}.{did_you_mean(name, known)} There are {listing(known[:_FEW])}{more}",
-            )
+            there = [*known[:_FEW], *(["..."] if len(known) > _FEW else [])]
+            raise DataError("data.test_groups", f"there is no group {name}", did_you_mean(name, known), there)
     chosen = np.isin(joined.groups, joined.groups[[name in test_groups for name in joined.given]])
     beside = {name for name, test in zip(joined.given, chosen, strict=True) if test and name} - set(test_groups)
     if beside:

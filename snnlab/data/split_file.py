@@ -128,5 +128,5 @@ def _place(line: str, word: str, ends: dict[str, list[int]], total: int) -> int:
     found = ends.get(word, [])
     if len(found) != 1:
         what = f"names {len(found)} recordings; write more of their path" if found else "is no recording"
-        raise DataError(line, f"{word} {what}.{'' if found else did_you_mean(word, ends)}")
+        raise DataError(line, f"{word} {what}", "" if found else did_you_mean(word, ends))
     return found[0]

@@ -68,25 +68,17 @@ def _check_head(table: Path, names: list[str], targets: Targets, group_by: str |
     needed = ("path", "value" if targets == "value" else "label")
     for name in needed:
         if name not in found:
-            instead = " data.targets=value takes its values." if name == "label" and values else ""
+            instead = "data.targets=value takes its values; " if name == "label" and values else ""
             several = ", or columns value_NAME" if name == "value" else ""
-            raise DataError(
-                "data.labels",
-                (
-                    f"{table} has no column {name}{several}.{did_you_mean(name, names)}{instead} Its"
-                    f" first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
-                ),
-            )
+            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
+            raise DataError("data.labels", f"{table} has no column {name}{several}", did_you_mean(name, names) or hint)
     if group_by is not None and group_by not in names:
-        raise DataError(
-            "data.group_by",
-            f"{table} has no column {group_by}.{did_you_mean(group_by, names)} It has {listing(names)}",
-        )
+        raise DataError("data.group_by", f"{table} has no column {group_by}", did_you_mean(group_by, names), names)
     for name in names:
         if name in (*COLUMNS, *values, group_by) and names.count(name) > 1:
             raise DataError("data.labels", f"{table} names the column {name} twice")
         if name not in (*COLUMNS, group_by) and (meant := did_you_mean(name, COLUMNS)):
-            raise DataError("data.labels", f"{table} has a column {name}.{meant}")
+            raise DataError("data.labels", f"{table} has a column {name}", meant)
 
 
 def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:

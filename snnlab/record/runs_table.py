@@ -138,7 +138,7 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
     known = {"status"}.union(*(line.config.keys() | line.result.keys() for line in lines))
     for key in [key for key, _ in conditions] + ([sort] if sort else []):
         if lines and key not in known:
-            raise ConfigError("runs list", f"no run has {key}.{did_you_mean(key, known)}")
+            raise ConfigError("runs list", f"no run has {key}", did_you_mean(key, known))
     kept = [line for line in lines if all(_same(line.value(key), word) for key, word in conditions)]
     if sort is None:
         return kept

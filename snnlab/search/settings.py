@@ -157,4 +157,4 @@ def _check_objectives(objectives: Mapping[str, Any]) -> None:
             raise ConfigError(place, "test recordings choose nothing, or they test nothing", f"use {better}")
         if direction not in ("minimize", "maximize"):
             hint = did_you_mean(str(direction), ("minimize", "maximize"))
-            raise ConfigError(place, f"expected one of minimize, maximize, got {direction!r}.{hint}")
+            raise ConfigError(place, f"expected one of minimize, maximize, got {direction!r}", hint)

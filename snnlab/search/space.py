@@ -218,10 +218,9 @@ def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], n
     earlier = [key for key in parts if key != name]
     for key in when or {}:
         if key not in earlier:
+            there = listing(earlier) or "nothing"
             hint = did_you_mean(key, earlier)
-            raise ConfigError(
-                f"{PLACE}.{name}.when", f"{key} must stand above it ({listing(earlier) or 'nothing'}).{hint}"
-            )
+            raise ConfigError(f"{PLACE}.{name}.when", f"{key} must stand above it ({there})", hint)
 
 
 def _holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
-from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+from snnlab.errors import ConfigError, RecordError, did_you_mean
 from snnlab.intervals import Count, at_least
 from snnlab.masking import holds_password, masked
 from snnlab.record.suite.energy import energy_of
@@ -191,7 +191,7 @@ def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], 
     """
     for name in names:
         if name not in known:
-            raise ConfigError(place, f"there is no {what} '{name}'.{did_you_mean(name, known)}\n  {listing(known)}")
+            raise ConfigError(place, f"there is no {what} '{name}'", did_you_mean(name, known), known)
 
 
 _OF_ARM = tuple(one.name for one in fields(Arm))

@@ -172,7 +172,7 @@ HEALTHY = {
 }
 
 
-def finds_nothing(snnlab: Snnlab, *overrides: str) -> None:
+def assert_finds_nothing(snnlab: Snnlab, *overrides: str) -> None:
     done = snnlab("doctor", *overrides)
     assert done.status == 0, done.out + done.err
     assert done.out.endswith("Nothing is wrong with it.\n")
@@ -184,7 +184,7 @@ OFTEN = ("mlp_lif", "mlp_recurrent", "spike_patterns", "conv_lif", "gru")
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in HEALTHY])
 def test_nothing_is_found_in_what_is_packaged(name: str, workplace: Path, snnlab: Snnlab, digits_store: str):
-    finds_nothing(snnlab, *HEALTHY[name], digits_store)
+    assert_finds_nothing(snnlab, *HEALTHY[name], digits_store)
 
 
 DEEPER = {
@@ -207,7 +207,7 @@ def test_two_convolutions_learn_after_the_proposals_too(fault: str, workplace: P
 
 def test_the_network_of_a_run_is_looked_at_with_its_weights(workplace: Path, snnlab: Snnlab, digits_store: str):
     result = train(*BARE, *SMALL, digits_store)
-    finds_nothing(snnlab, str(result.folder))
+    assert_finds_nothing(snnlab, str(result.folder))
     done = snnlab("doctor", str(result.folder), "model.layers.lif1.v_threshold=2000")
     assert done.status == 1
     assert "snnlab doctor " in done.out.splitlines()[-2]

@@ -111,7 +111,7 @@ def names(folder: Path, places: np.ndarray) -> list[str]:
     return [dataset.name(place) for place in places.tolist()]
 
 
-def stretches_are_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
+def assert_stretches_are_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
     """Check the rows of `predict` against the answers at each step, of the whole and of pieces."""
     files = names(folder, arrays["test_recording"])
     rows = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), *files).out)))
@@ -190,7 +190,7 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     assert np.array(found["confusion"]).sum() == labelled.sum()
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
-    stretches_are_the_answers(folder, arrays, snnlab)
+    assert_stretches_are_the_answers(folder, arrays, snnlab)
     assert (again / "confusion.png").stat().st_size > 5000
 
 

@@ -47,7 +47,7 @@ def kill_while_it_builds(store_dir: Path, workers: int, delay: float) -> None:
     process.communicate()
 
 
-def check_absent_or_whole_and_build(store_dir: Path) -> list[str]:
+def assert_absent_or_whole_and_built(store_dir: Path) -> list[str]:
     """Return the folders that the killed process had left, after the next one has built or opened the store."""
     path, left = store_path(ToySource(), store_dir), folders(store_dir)
     if path.exists():
@@ -68,14 +68,14 @@ def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, time
         store_dir = tmp_path / str(number)
         kill_while_it_builds(store_dir, workers, delays.uniform(0, 2.0 if workers else 0.5))
         store_dir.mkdir(exist_ok=True)  # it may not have come so far
-        halves += any(name.endswith(".building") for name in check_absent_or_whole_and_build(store_dir))
+        halves += any(name.endswith(".building") for name in assert_absent_or_whole_and_built(store_dir))
     assert halves  # some of the delays end on the way
 
 
 def test_killed_again_and_again_at_one_place_it_is_built_in_the_end(tmp_path: Path) -> None:
     for delay in (0.1, 0.3, 0.2):
         kill_while_it_builds(tmp_path, 0, delay)
-    check_absent_or_whole_and_build(tmp_path)
+    assert_absent_or_whole_and_built(tmp_path)
 
 
 def test_four_processes_at_once_open_one_store_that_was_built_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     @pytest.mark.parametrize("case", CASES)
     def test_it_equals_the_plain_loop(case):
-        check(partial(function.run, backend="numba"), case())
+        assert_kernel_equals_loop(partial(function.run, backend="numba"), case())
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def check(run: Kernel, case: Case) -> None:
+def assert_kernel_equals_loop(run: Kernel, case: Case) -> None:
     """Require that a kernel gives what the plain loop gives, leaves its input alone and keeps its layout."""
     expected, found = outcome(plain, case), outcome(run, case)
     for name, one, other in zip(Run._fields, found.run, expected.run, strict=True):

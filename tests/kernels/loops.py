@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def check(
+def assert_equals_loop(
     layer: nn.Module,
     x: Tensor,
     state: Any = None,

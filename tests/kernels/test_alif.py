@@ -13,7 +13,7 @@ import pytest
 import torch
 from loop_layers import ALIF_RESETS as RESETS
 from loop_layers import alif as build
-from loops import SURROGATES, check, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 
 from snnlab import threads
@@ -43,8 +43,8 @@ def test_it_equals_the_plain_loop(reset: str, detach: bool, per: str, dtype: tor
         )
         x = drive(T, B, 7, dtype=dtype) * (3.0 if gain == "1-a" else 1.0)
         assert outcome(neuron, "reference", x).outputs["y"].any()
-        check(neuron, x, started(neuron, x), LENGTHS)
-        check(neuron, x)
+        assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
+        assert_equals_loop(neuron, x)
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -58,14 +58,14 @@ def test_it_equals_the_plain_loop(reset: str, detach: bool, per: str, dtype: tor
 def test_every_size_runs(shape: tuple[int, ...], per: str, reset: str, detach: bool) -> None:
     own = "layer" if per and not shape[2:] else per
     neuron, x = build(reset, shape[2:], own, detach_reset=detach), drive(*shape)
-    check(neuron, x, started(neuron, x))
+    assert_equals_loop(neuron, x, started(neuron, x))
 
 
 @pytest.mark.parametrize("reset", RESETS)
 def test_memory_with_channels_last_is_kept(reset: str) -> None:
     neuron = build(reset, (2, 5, 3), "neuron", detach_reset=False)
     x = drive(T, B, 2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    check(neuron, x, lengths=LENGTHS)
+    assert_equals_loop(neuron, x, lengths=LENGTHS)
     y, _ = neuron(x)
     assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
@@ -74,11 +74,11 @@ def test_memory_with_channels_last_is_kept(reset: str) -> None:
 def test_a_layer_of_which_a_part_adapts_equals_the_plain_loop(per: str) -> None:
     neuron = build("adapted", per=per, adaptive=3, in_shape=(7,), detach_reset=False)
     x = drive(T, B, 7)
-    check(neuron, x, started(neuron, x), LENGTHS)
+    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
 
 
 def test_an_input_with_gaps_in_memory_runs() -> None:
-    check(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
+    assert_equals_loop(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -98,7 +98,7 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(reset: str, options: dict[str, Any]) -> None:
     neuron, x = build(reset, per="neuron", detach_reset=False), drive(T, B, 7, dtype=torch.float64)
-    check(neuron, x, started(neuron, x), LENGTHS, **options)
+    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("reset", RESETS)

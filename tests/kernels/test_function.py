@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from cases import LEARNED, Case, build
-from equality import CASES, Run, check, through
+from equality import CASES, Run, assert_kernel_equals_loop, through
 from torch import Tensor
 
 from snnlab.kernels import function
@@ -22,7 +22,7 @@ JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True,
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
-    check(run, case())
+    assert_kernel_equals_loop(run, case())
 
 
 @pytest.mark.parametrize("part", ["y", "v", "i", "n"])

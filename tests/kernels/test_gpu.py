@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 import torch
 from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
-from equality import CASES, check, dialects, title
+from equality import CASES, assert_kernel_equals_loop, dialects, title
 from loop_layers import ALIF_RESETS, DIALECTS, RESETS, alif, recurrent
-from loops import SURROGATES, drive, outcome, started, stirred
-from loops import check as check_layer
+from loops import SURROGATES, assert_equals_loop, drive, outcome, started, stirred
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -67,7 +66,7 @@ def _params() -> Iterator[Any]:
 @interpreted
 @pytest.mark.parametrize("case", list(_params()))
 def test_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
-    check(run, case())
+    assert_kernel_equals_loop(run, case())
 
 
 OTHERS: list[tuple[str, dict[str, Any]]] = [
@@ -90,7 +89,7 @@ def test_every_neuron_equals_the_plain_loop(kind: str, settings: dict[str, Any],
         neuron = stirred(NEURONS.build(kind, own, "n", in_shape=(7,), dt=1.0))
     for dtype in (torch.float32, torch.float64):
         x = drive(T, B, 7, dtype=dtype) * 2.0
-        check_layer(neuron, x, started(neuron, x), LENGTHS, "triton")
+        assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, "triton")
 
 
 # Every neuron that a YAML names: those of the registry, the libraries' presets, the recurrent ones.
@@ -111,24 +110,26 @@ def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
     return stirred(made)
 
 
-def check_preset(name: str, per: str, shape: tuple[int, ...], num_steps: int, lengths: Tensor) -> None:
+def assert_preset_equals_loop(name: str, per: str, shape: tuple[int, ...], num_steps: int, lengths: Tensor) -> None:
     """Compare a preset's outputs, states and gradients with the plain loop's, in both precisions."""
     if name in UNTRACED:
         with pytest.raises(ValueError, match=UNTRACED[name]):
-            check_layer(preset(name, "", shape).to(DEVICE), drive(num_steps, B, *shape).to(DEVICE), backend="triton")
+            assert_equals_loop(
+                preset(name, "", shape).to(DEVICE), drive(num_steps, B, *shape).to(DEVICE), backend="triton"
+            )
         return
     for dtype in (torch.float32, torch.float64):
         neuron = preset(name, per, shape).to(DEVICE, dtype)
         x = drive(num_steps, len(lengths), *shape, dtype=dtype).to(DEVICE) * 2.0
-        check_layer(neuron, x, started(neuron, x), lengths, "triton")
-        check_layer(neuron, x, backend="triton")
+        assert_equals_loop(neuron, x, started(neuron, x), lengths, "triton")
+        assert_equals_loop(neuron, x, backend="triton")
 
 
 @interpreted
 @pytest.mark.parametrize("per", ["", "neuron"], ids=["fixed", "learned"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
-    check_preset(name, per, (7,), T, LENGTHS)
+    assert_preset_equals_loop(name, per, (7,), T, LENGTHS)
 
 
 @interpreted
@@ -137,24 +138,24 @@ def test_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
 def test_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str) -> None:
     rec: Any = recurrent(kind, feedback, per="neuron", detach_reset=detach, **RESETS[reset])
     x = drive(T, B, *rec.neuron.learned["v_threshold"].shape)
-    check_layer(rec, x, started(rec, x), LENGTHS, "triton")
-    check_layer(rec, x, backend="triton")
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS, "triton")
+    assert_equals_loop(rec, x, backend="triton")
 
 
 @interpreted
 def test_memory_with_channels_last_is_kept_and_gaps_run() -> None:
     neuron = alif("adapted", (2, 5, 3), "neuron", detach_reset=False)
     x = drive(T, B, 2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    check_layer(neuron, x, started(neuron, x), LENGTHS, "triton")
+    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, "triton")
     assert neuron(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-    check_layer(alif(), drive(T, B, 14)[..., ::2], lengths=LENGTHS, backend="triton")
+    assert_equals_loop(alif(), drive(T, B, 14)[..., ::2], lengths=LENGTHS, backend="triton")
 
 
 @interpreted
 @pytest.mark.parametrize("shape", [(1, 3, 1), (5, 2, 300), (5, 0, 6), (5, 4)], ids=str)
 def test_every_size_runs(shape: tuple[int, ...]) -> None:
     neuron, x = alif("value", shape[2:], "neuron" if shape[2:] else "layer", detach_reset=False), drive(*shape)
-    check_layer(neuron, x, started(neuron, x), backend="triton")
+    assert_equals_loop(neuron, x, started(neuron, x), backend="triton")
 
 
 @interpreted
@@ -200,7 +201,7 @@ def test_compiled_for_a_gpu_no_neuron_contracts_a_product(tmp_path: Path) -> Non
 def test_compiled_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
     on_cpu = case()
     moved = {name: part.cuda() for name, part in on_cpu._asdict().items() if isinstance(part, Tensor)}
-    check(run, on_cpu._replace(neuron=on_cpu.neuron.cuda(), **moved))
+    assert_kernel_equals_loop(run, on_cpu._replace(neuron=on_cpu.neuron.cuda(), **moved))
 
 
 @pytest.mark.gpu
@@ -209,14 +210,14 @@ def test_compiled_every_neuron_equals_the_plain_loop(kind: str, settings: dict[s
     neuron = NEURONS.build(kind, dict(settings), "n", in_shape=(300,), dt=1.0).to(DEVICE)
     for dtype in (torch.float32, torch.float64):
         x = drive(63, 4, 300, dtype=dtype).to(DEVICE) * 2.0
-        check_layer(neuron, x, started(neuron, x), torch.tensor([0, 1, 63, 20]), "triton")
+        assert_equals_loop(neuron, x, started(neuron, x), torch.tensor([0, 1, 63, 20]), "triton")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("per", ["", "neuron"], ids=["fixed", "learned"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_compiled_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
-    check_preset(name, per, (300,), 23, torch.tensor([0, 1, 23, 20]))
+    assert_preset_equals_loop(name, per, (300,), 23, torch.tensor([0, 1, 23, 20]))
 
 
 @pytest.mark.gpu
@@ -224,4 +225,4 @@ def test_compiled_every_preset_equals_the_plain_loop(name: str, per: str) -> Non
 def test_compiled_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: bool) -> None:
     rec = recurrent(kind, shape=(37,), per="neuron", detach_reset=detach, **RESETS[reset]).to(DEVICE)
     x = drive(13, 3, 37).to(DEVICE)
-    check_layer(rec, x, started(rec, x), torch.tensor([0, 13, 6]), "triton")
+    assert_equals_loop(rec, x, started(rec, x), torch.tensor([0, 13, 6]), "triton")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING
 from loop_layers import recurrent as build
-from loops import SURROGATES, check, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 
 from snnlab import threads
@@ -45,8 +45,8 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
         rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
         rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
         assert outcome(rec, "reference", x).outputs["y"].any()
-        check(rec, x, started(rec, x), LENGTHS)
-        check(rec, x)
+        assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+        assert_equals_loop(rec, x)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -56,7 +56,7 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
 def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bool, bias: bool) -> None:
     rec = build(kind, feedback, per="layer", recurrent={"autapses": autapses, "bias": bias})
     x = drive(T, B, *SHAPES[feedback])
-    check(rec, x, started(rec, x), LENGTHS)
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,7 +73,7 @@ def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bo
 )
 def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> None:
     rec, x = build(kind, feedback, shape[2:]), drive(*shape)
-    check(rec, x, started(rec, x))
+    assert_equals_loop(rec, x, started(rec, x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,12 +81,12 @@ def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> No
 def test_memory_with_channels_last_is_kept(kind: str, feedback: str) -> None:
     rec = build(kind, feedback, SHAPES["conv"], "channel")
     x = drive(T, B, *SHAPES["conv"]).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    check(rec, x, lengths=LENGTHS)
+    assert_equals_loop(rec, x, lengths=LENGTHS)
     assert rec(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_input_with_gaps_in_memory_runs() -> None:
-    check(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
+    assert_equals_loop(build(), drive(T, B, 14)[..., ::2], lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("kind", ["cuba_decay", "alif", "li"])
@@ -108,13 +108,13 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(kind: str, options: dict[str, Any]) -> None:
     rec, x = build(kind, per="neuron", recurrent={"bias": True}), drive(T, B, 7)
-    check(rec, x, started(rec, x), LENGTHS, **options)
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("kind", SPIKING)
 def test_counts_pass_gradients(kind: str) -> None:
     rec, x = build(kind), drive(T, B, 7)
-    check(rec, x, started(rec, x), LENGTHS, through="counts")
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS, through="counts")
 
 
 @pytest.mark.parametrize("frozen", ["weight", "all"])
@@ -226,7 +226,7 @@ def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pyte
 
     rec, x = Recurrent(build().neuron, Doubled((7,))), drive(T, B, 7)
     assert not reaches(rec, x, monkeypatch)
-    check(rec, x, backend="auto")
+    assert_equals_loop(rec, x, backend="auto")
     rec.backend = rec.neuron.backend = "numba"
     with assert_raises(ValueError, "feedback"):
         rec(x)
@@ -235,7 +235,7 @@ def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pyte
 def test_other_neurons_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     rec, x = NEURONS.build("adlif", {"recurrent": True}, "n", in_shape=(7,), dt=1.0), drive(T, B, 7)
     assert reaches(rec, x, monkeypatch)
-    check(rec, x, started(rec, x), LENGTHS)
+    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize(("kind", "part"), [("cuba_jump", "i"), ("alif", "w"), ("lif", "v")])

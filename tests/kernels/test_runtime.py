@@ -77,7 +77,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(cache: Path, tmp_path: Path) 
     assert not path.is_symlink()
 
 
-def not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
+def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
         assert doubled(loop(" + real(1.0)")) == [1, 3, 5]
@@ -88,7 +88,7 @@ def not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
 def test_a_folder_that_is_a_link_keeps_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "elsewhere").mkdir()
     cache.symlink_to(tmp_path / "elsewhere")
-    not_kept(caplog, cache)
+    assert_not_kept(caplog, cache)
 
 
 def test_a_folder_of_somebody_else_keeps_nothing(
@@ -96,7 +96,7 @@ def test_a_folder_of_somebody_else_keeps_nothing(
 ) -> None:
     cache.mkdir()
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    not_kept(caplog, cache)
+    assert_not_kept(caplog, cache)
 
 
 def test_a_folder_that_cannot_be_written_to_keeps_nothing(
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_nothing(
 ) -> None:
     cache.mkdir(mode=0o700)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    not_kept(caplog, cache)
+    assert_not_kept(caplog, cache)
 
 
 def test_a_full_disk_keeps_nothing(
@@ -114,7 +114,7 @@ def test_a_full_disk_keeps_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runtime, "write_text", full)
-    not_kept(caplog, cache)
+    assert_not_kept(caplog, cache)
 
 
 def test_a_disk_that_is_full_while_numba_writes_does_no_harm(

@@ -84,7 +84,7 @@ def answer(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, i
     return [y.detach(), *torch.autograd.grad(y, parts, gy)]
 
 
-def close(found: list[Tensor], expected: list[Tensor]) -> None:
+def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
     for name, part, exact in zip(("y", "x", "weight", "bias"), found, expected, strict=False):
         error = (part - exact).abs().max() / exact.abs().max()
         assert error < ERROR, f"{name} is off by {error:.1e}"
@@ -117,7 +117,7 @@ def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) 
         assert not exact.pop(2).count_nonzero()
         assert biased or not found[0].count_nonzero()
         found, exact = found[int(not biased) :], exact[int(not biased) :]
-    close(found, exact)
+    assert_close(found, exact)
 
 
 def test_its_output_lies_channels_last_as_does_what_goes_back() -> None:

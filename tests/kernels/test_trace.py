@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from loops import check, drive, started, stirred
+from loops import assert_equals_loop, drive, started, stirred
 from torch import Tensor
 
 from snnlab.kernels import function, trace
@@ -85,8 +85,8 @@ def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[s
     if per:
         neuron = NEURONS.build(kind, settings | {"learn": dict.fromkeys(neuron.learnable(), per)}, "n", **own)
     x = drive(T, B, 4, dtype=torch.float64) * 3.0
-    check(stirred(neuron), x, started(neuron, x), LENGTHS)
-    check(neuron, x)
+    assert_equals_loop(stirred(neuron), x, started(neuron, x), LENGTHS)
+    assert_equals_loop(neuron, x)
 
 
 @pytest.mark.usefixtures("python")
@@ -97,9 +97,9 @@ def test_every_preset_is_traced_but_the_one_in_integers(preset: Path) -> None:
     x = drive(T, B, 4, dtype=torch.float64)
     if preset.stem == "lava_cuba":
         with pytest.raises(ValueError, match=r"LavaCuba.*line \d+"):
-            check(neuron, x)
+            assert_equals_loop(neuron, x)
     else:
-        check(neuron, x)
+        assert_equals_loop(neuron, x)
 
 
 class State(NamedTuple):

@@ -93,7 +93,7 @@ def test_it_is_the_same_convolution(convolution: Node, neuron: Node, pool: Node 
     expected, of_expected = answer(network(convolution, neuron, pool, events=False), lengths)
     assert parts[0].count_nonzero() > 50
     assert all(torch.equal(a, b) for a, b in zip(parts, expected, strict=True))
-    close(gradients, of_expected)
+    assert_close(gradients, of_expected)
 
 
 SURROGATES = ("superspike", "atan", "triangle", "rectangular", "sigmoid")
@@ -109,10 +109,10 @@ def test_where_the_outputs_alone_have_a_gradient_it_is_the_same(surrogate: str, 
         answer(network(convolution, neuron, pooling, events=events), outputs_alone=True) for events in (True, False)
     )
     assert torch.equal(parts[0], expected[0])
-    close(gradients, of_expected)
+    assert_close(gradients, of_expected)
 
 
-def close(gradients: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def assert_close(gradients: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert gradients.keys() == expected.keys()
     for name, gradient in expected.items():
         error = (gradients[name] - gradient).abs().max() / gradient.abs().max()

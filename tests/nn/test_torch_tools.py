@@ -104,7 +104,7 @@ def trained(module: nn.Module, run: Callable[..., Any], x: Tensor, **given: Any)
     return [part.detach().clone() for part in (y, *counts.values(), *gradients) if part is not None]
 
 
-def check_compiled(module: Network, x: Tensor, backend: str, *, whole: bool = True, **given: Any) -> None:
+def assert_compiles(module: Network, x: Tensor, backend: str, *, whole: bool = True, **given: Any) -> None:
     """Compare a network with itself, compiled."""
     torch.compiler.reset()
     expected = trained(module, module, x, **given)
@@ -118,36 +118,36 @@ def check_compiled(module: Network, x: Tensor, backend: str, *, whole: bool = Tr
 @pytest.mark.parametrize("kind", list(NEURONS))
 def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
     neuron = NEURONS.build(kind, {}, "n", in_shape=(F,), dt=1.0)
-    check_compiled(Network({"fc": nn.Linear(F, F), "n": neuron}), inputs() * 30, "eager", lengths=LENGTHS)
+    assert_compiles(Network({"fc": nn.Linear(F, F), "n": neuron}), inputs() * 30, "eager", lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("kind", ["lif", "cuba_lif", "alif"])
 def test_a_convolutional_network_compiles_into_one_graph(kind: str) -> None:
-    check_compiled(network(conv(kind), (2, 8, 8)), inputs(2, 8, 8), "aot_eager")
+    assert_compiles(network(conv(kind), (2, 8, 8)), inputs(2, 8, 8), "aot_eager")
 
 
 @pytest.mark.parametrize("layers", [LOOP, PARALLEL, DENSE], ids=["loop", "parallel", "learned"])
 def test_blocks_and_lengths_compile_into_one_graph(layers: Any) -> None:
-    check_compiled(network(layers), inputs(), "eager", lengths=LENGTHS)
+    assert_compiles(network(layers), inputs(), "eager", lengths=LENGTHS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lif", "alif"])
 def test_inductor_compiles_it(kind: str) -> None:
-    check_compiled(network(conv(kind), (2, 8, 8)), inputs(2, 8, 8), "inductor", lengths=LENGTHS)
+    assert_compiles(network(conv(kind), (2, 8, 8)), inputs(2, 8, 8), "inductor", lengths=LENGTHS)
 
 
 def test_a_first_layer_on_events_compiles() -> None:
     made = network(conv("lif"), (2, 8, 8))
     made.configure(sparse_input="always")
-    check_compiled(made, inputs(2, 8, 8), "eager")
+    assert_compiles(made, inputs(2, 8, 8), "eager")
 
 
 @pytest.mark.parametrize(
     "layers", [{"norm": {"type": "batch_norm"}, **DENSE}, {"gru": {"type": "gru", "hidden_size": F}}]
 )
 def test_batch_norm_with_lengths_and_gru_break_the_graph_and_give_the_same(layers: Any) -> None:
-    check_compiled(network(layers), inputs(), "eager", whole=False, lengths=LENGTHS)
+    assert_compiles(network(layers), inputs(), "eager", whole=False, lengths=LENGTHS)
 
 
 @pytest.mark.parametrize("whole", [False, True])

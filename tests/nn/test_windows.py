@@ -58,7 +58,7 @@ def gradients(net: Network) -> dict[str, Tensor]:
     return found
 
 
-def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor], exactly: bool) -> None:
+def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor], exactly: bool) -> None:
     assert one.keys() == other.keys()
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=0 if exactly else 1e-4, atol=0 if exactly else 1e-6)
@@ -80,7 +80,7 @@ def test_a_window_of_all_steps_is_full_backpropagation_bit_for_bit(
             y = run_windows(net, frames(), window, lengths=lengths, counts=counts)
         (loss_of(y) + sum(n.square().mean() for n in counts.values())).backward()
         found.append({"y": y.detach(), **gradients(net), **{f"counts {k}": n.detach() for k, n in counts.items()}})
-    same(*found, exactly=True)
+    assert_same(*found, exactly=True)
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
@@ -93,7 +93,7 @@ def test_output_and_counts_are_those_of_the_whole(layers: Layers, lengths: Tenso
         y = run_windows(net, frames(), window, lengths=lengths, counts=counts)
         found.append({"y": y.detach(), **{name: n.detach() for name, n in counts.items()}})
     assert any(n.sum() > 0 for name, n in found[0].items() if name != "y")
-    same(*found, exactly=False)
+    assert_same(*found, exactly=False)
 
 
 @pytest.mark.parametrize("layers", [layers for name, layers in NETWORKS.items() if name != "norm"])
@@ -104,7 +104,7 @@ def test_a_loss_of_the_first_window_has_the_full_gradient(layers: Layers) -> Non
         torch.manual_seed(3)
         loss_of(run_windows(net, frames(), window), slice(0, 4)).backward()
         found.append(gradients(net))
-    same(*found, exactly=False)
+    assert_same(*found, exactly=False)
 
 
 @pytest.mark.parametrize("name", ["conv", "recurrent", "block"])
@@ -118,7 +118,7 @@ def test_the_gradient_is_that_of_windows_written_out_with_the_state_detached(nam
         state = {key: detached(part) for key, part in state.items()}
         outputs.append(y)
     loss_of(torch.cat(outputs)).backward()
-    same(found, gradients(net), exactly=False)
+    assert_same(found, gradients(net), exactly=False)
     loss_of(net(frames())[0]).backward()
     full = gradients(net)
     assert any(not torch.allclose(full[key], value, rtol=1e-3) for key, value in found.items())
@@ -139,7 +139,7 @@ def test_without_state_nothing_is_truncated() -> None:
         net = network(layers)
         loss_of(run_windows(net, frames(), window)).backward()
         found.append(gradients(net))
-    same(*found, exactly=False)
+    assert_same(*found, exactly=False)
 
 
 def test_batch_norm_sees_each_window_once() -> None:
@@ -164,7 +164,7 @@ def test_it_goes_with_what_is_computed_again_in_pieces() -> None:
             net.configure(checkpoint_segments=pieces)
         loss_of(run_windows(net, frames(), 5)).backward()
         found.append(gradients(net))
-    same(*found, exactly=False)
+    assert_same(*found, exactly=False)
 
 
 def test_without_a_gradient_there_are_no_windows() -> None:

@@ -135,7 +135,7 @@ def _check_name(name: str, height: int) -> None:
         raise ConfigError("name", f"tonic's {name} cannot be an augmentation", _CURES[name])
     if name not in ALLOWED:
         meant = did_you_mean(name, ALLOWED)
-        raise ConfigError("name", f"there is no transform '{name}'.{meant}", allowed=ALLOWED)
+        raise ConfigError("name", f"there is no transform '{name}'", meant, ALLOWED)
     if height == 1 and name in _WITH_ROWS:
         raise ConfigError("name", f"tonic's {name} needs rows, and this sensor has none (H = 1)")
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.blocks.within import Context, Layers, cure, last_shape
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.settings import Setting, check_known
@@ -102,6 +102,6 @@ def _layer(name: str | None, default: str, names: Collection[str], place: str) -
     if name is None:
         return default
     if name not in names:
-        meant = did_you_mean(name, names) or f"\n  layers: {listing(names)}"
-        raise ConfigError(place, f"there is no layer '{name}' in this loop.{meant}")
+        near = did_you_mean(name, names)
+        raise ConfigError(place, f"there is no layer '{name}' in this loop", near, () if near else names)
     return name

@@ -95,8 +95,8 @@ def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Colum
         names = ["test_accuracy" if "test_accuracy" in there else "test_mae"]
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known) or f" There are {listing(known)}."
-            raise ConfigError("bench table", f"--columns: there is no column {name}.{hint}")
+            near = did_you_mean(name, known)
+            raise ConfigError("bench table", f"--columns: there is no column {name}", near, () if near else known)
     return [known[name] for name in names]
 
 

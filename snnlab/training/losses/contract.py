@@ -158,7 +158,7 @@ def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> l
         these = [other for other in known if other == name or other.startswith(f"{name}.")]
         if not these:
             near = did_you_mean(name, known)
-            raise ConfigError("layers", f"there is no {what} '{name}'.{near}", allowed=() if near else known)
+            raise ConfigError("layers", f"there is no {what} '{name}'", near, () if near else known)
         found |= dict.fromkeys(these)
     if not found:
         raise ConfigError("layers", "names no layer", "leave it out for all")

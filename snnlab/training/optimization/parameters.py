@@ -81,4 +81,4 @@ def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
             known = [kind for kind in KINDS if many[kind]]
             near = did_you_mean(word, [*known, *layers])
             there = [*(f"{kind} ({many[kind]})" for kind in known), *layers]
-            raise ConfigError("", f"nothing is called '{word}', or of that kind.{near}", allowed=there)
+            raise ConfigError("", f"nothing is called '{word}', or of that kind", near, there)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -38,7 +36,8 @@ def test_the_test_recordings_are_the_same_for_everyone() -> None:
     split = SaccadeDigits(simulation_seed=9).split
     # Of all published results on it: must never change.
     assert split.sum() == 359
-    assert hashlib.sha256(split.tobytes()).hexdigest().startswith("b43ea5ee196fd34e")
+    places = np.flatnonzero(split)
+    assert (places[:8].tolist(), places.sum()) == ([17, 19, 21, 34, 38, 42, 47, 57], 337_970)
 
 
 def test_a_recording_is_made_from_the_seed_and_its_place_alone() -> None:

@@ -40,7 +40,7 @@ def _tonics(root: Path, train: bool, **settings: Any) -> Any:
     return tonic.datasets.SMNIST(str(root), train=train, **settings)
 
 
-def _compare(root: Path, places: int, duplicate: bool, sensor: tuple[int, int, int] = SENSOR) -> None:
+def assert_as_tonic(root: Path, places: int, duplicate: bool, sensor: tuple[int, int, int] = SENSOR) -> None:
     ours = SMNIST(str(root), sensor, 2.0 if duplicate else 1.0, duplicate)
     first = 0
     for part in (0, 1):
@@ -60,12 +60,12 @@ def _compare(root: Path, places: int, duplicate: bool, sensor: tuple[int, int, i
 @pytest.mark.parametrize("duplicate", [True, False])
 @pytest.mark.parametrize("sensor", [SENSOR, (9, 1, 1)])
 def test_spikes_and_labels_are_tonics(root: Path, duplicate: bool, sensor: tuple[int, int, int]) -> None:
-    _compare(root, 1, duplicate, sensor)
+    assert_as_tonic(root, 1, duplicate, sensor)
 
 
 @pytest.mark.parametrize("duplicate", [True, False])
 def test_spikes_of_the_genuine_digits_are_tonics(real_data: Path, duplicate: bool) -> None:
-    _compare(real_data, 997, duplicate)
+    assert_as_tonic(real_data, 997, duplicate)
 
 
 def test_a_rise_and_a_fall_fire_the_channels_between(root: Path) -> None:

@@ -70,7 +70,7 @@ def _step(t: int, num_bins: int = 7) -> int:
     return t * num_bins // DURATION
 
 
-def _close(frames: Tensor, expected: Tensor) -> None:
+def assert_close(frames: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(frames, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_relative_is_the_part_of_the_frames_largest_count() -> None:
     frames = _make("relative")(batch).x
     most = counts.amax((2, 3, 4), keepdim=True)
     assert most[:, 1].max() == 0  # a recording without events
-    _close(frames, torch.where(most > 0, counts / most.clamp(min=1), 0.0))
+    assert_close(frames, torch.where(most > 0, counts / most.clamp(min=1), 0.0))
     assert torch.equal(frames.amax((2, 3, 4)), (most > 0).float()[:, :, 0, 0, 0])
 
 
@@ -112,7 +112,7 @@ def test_relative_frames_without_rows_or_polarities_are_theirs_too() -> None:
 
 def test_rate_is_events_per_ms() -> None:
     batch = _batch()
-    _close(_make("rate")(batch).x, _make()(batch).x / (DURATION / 7 / 1000))
+    assert_close(_make("rate")(batch).x, _make()(batch).x / (DURATION / 7 / 1000))
 
 
 def test_signed_is_on_less_off() -> None:
@@ -138,9 +138,9 @@ def test_a_voxel_grid_shares_each_event_between_the_two_nearest_middles() -> Non
         return sum(sign * max(0.0, 1 - abs(place - step)) for place, sign in places)
 
     frames = _make("voxel_grid")(batch).x
-    _close(frames, _expected(batch, 1, value))
+    assert_close(frames, _expected(batch, 1, value))
     signs = [sum(1 if p else -1 for *_, p in events) for events in _events(batch)]
-    _close(frames.sum((0, 2, 3, 4)), torch.tensor(signs).float())
+    assert_close(frames.sum((0, 2, 3, 4)), torch.tensor(signs).float())
 
 
 def test_a_time_surface_says_how_long_ago_the_last_event_was() -> None:
@@ -150,7 +150,7 @@ def test_a_time_surface_says_how_long_ago_the_last_event_was() -> None:
         before = [t for t, p in events if p == channel and _step(t) <= step]
         return float(np.exp((max(before) - (step + 1) * DURATION / 7) / 300)) if before else 0.0
 
-    _close(_make("time_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
+    assert_close(_make("time_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
 
 
 def test_in_a_decaying_surface_every_event_fades_by_itself() -> None:
@@ -160,7 +160,7 @@ def test_in_a_decaying_surface_every_event_fades_by_itself() -> None:
         before = [t for t, p in events if p == channel and _step(t) <= step]
         return float(sum(np.exp((t - (step + 1) * DURATION / 7) / 300) for t in before))
 
-    _close(_make("decaying_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
+    assert_close(_make("decaying_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
 
 
 @pytest.mark.parametrize("overlap", [1, 142, 143, 400])

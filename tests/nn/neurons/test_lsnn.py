@@ -247,7 +247,7 @@ def theirs(cell: Any, x: Tensor, *more: Tensor) -> Run:
     return Run(torch.stack(outputs), v, i, b, (x, *more))
 
 
-def compare(name: str, a: Run, b: Run, coupled: bool) -> None:
+def assert_agree(name: str, a: Run, b: Run, coupled: bool) -> None:
     """Require that spikes, states and gradients agree but for spikes of membranes that just met their threshold.
 
     A neuron, or where all reach each other (`coupled`) its sample, is left out from its first differing spike on.
@@ -292,7 +292,7 @@ def test_the_preset_is_norses_lsnn_cell(norse: Any, dtype: torch.dtype) -> None:
     x = noise(dtype, STEPS, BATCH, HIDDEN)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     cell = norse.LSNNCell(parameters(norse, dtype))
-    compare("LSNNCell", ours(preset("norse_lsnn", dtype, **ALPHA_1), a), theirs(cell, b), coupled=False)
+    assert_agree("LSNNCell", ours(preset("norse_lsnn", dtype, **ALPHA_1), a), theirs(cell, b), coupled=False)
 
 
 @pytest.mark.peers
@@ -318,4 +318,4 @@ def test_the_recurrent_preset_is_norses_recurrent_cell(norse: Any, dtype: torch.
         neuron.feedback.weight.copy_(cell.recurrent_weights)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     mine = ours(neuron, a, neuron.feedback.weight)
-    compare("LSNNRecurrentCell", mine, theirs(cell, b, cell.recurrent_weights), coupled=True)
+    assert_agree("LSNNRecurrentCell", mine, theirs(cell, b, cell.recurrent_weights), coupled=True)

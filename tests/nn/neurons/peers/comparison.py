@@ -35,7 +35,7 @@ class Report(NamedTuple):
     gradient: float
 
 
-def compare(
+def assert_agree(
     name: str,
     ours: Run,
     theirs: Run,
@@ -86,7 +86,7 @@ def compare(
     return report
 
 
-def agree_on_ties(preset: str, theirs: Run, drive: Drive, **changes: Any) -> None:
+def assert_agree_on_ties(preset: str, theirs: Run, drive: Drive, **changes: Any) -> None:
     """Require the same spikes and membranes to the last bit, for a drive that brings many to the threshold exactly."""
     ours = run(build(preset, drive.x.dtype, **changes), drive)
     assert torch.equal(ours.y, theirs.y)

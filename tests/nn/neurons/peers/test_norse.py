@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from comparison import agree_on_ties, compare
+from comparison import assert_agree, assert_agree_on_ties
 from presets import Drive, Run, build, dyadic, library, noise, run, stacked, unrolled
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,32 +52,34 @@ def li(norse: Any, drive: Drive, b: float = BETA_SYN, **changes: Any) -> Run:
 
 def test_norse_lif(norse: Any, dtype: torch.dtype) -> None:
     drive = noise(dtype, 0.2, 0.8)
-    compare("norse_lif", run(build("norse_lif", dtype, surrogate=ALPHA_1), drive), lif(norse, drive), drive)
+    assert_agree("norse_lif", run(build("norse_lif", dtype, surrogate=ALPHA_1), drive), lif(norse, drive), drive)
 
 
 def test_norse_lif_box(norse: Any, dtype: torch.dtype) -> None:
     drive = noise(dtype, 0.6, 2.0)
-    compare("norse_lif_box", run(build("norse_lif_box", dtype, surrogate=ALPHA_1), drive), lif_box(norse, drive), drive)
+    assert_agree(
+        "norse_lif_box", run(build("norse_lif_box", dtype, surrogate=ALPHA_1), drive), lif_box(norse, drive), drive
+    )
 
 
 def test_norse_lif_box_with_reset_by_subtraction(norse: Any, dtype: torch.dtype) -> None:
     drive = noise(dtype, 0.6, 2.0)
     theirs = lif_box(norse, drive, reset_method=library("norse.torch.functional.reset").reset_subtract)
     ours = run(build("norse_lif_box", dtype, surrogate=ALPHA_1, reset="subtract"), drive)
-    compare("norse_lif_box reset_subtract", ours, theirs, drive)
+    assert_agree("norse_lif_box reset_subtract", ours, theirs, drive)
 
 
 def test_norse_li(norse: Any, dtype: torch.dtype) -> None:
     drive = noise(dtype, 0.2, 0.8)
-    compare("norse_li", run(build("norse_li", dtype), drive), li(norse, drive), drive, spiking=False)
+    assert_agree("norse_li", run(build("norse_li", dtype), drive), li(norse, drive), drive, spiking=False)
 
 
 def test_norse_leaves_neurons_at_the_threshold_silent(norse: Any) -> None:
     drive = dyadic()
     two_steps = torch.tensor(500.0)
     theirs = lif(norse, drive, b=0.5, tau_mem_inv=two_steps, tau_syn_inv=two_steps)
-    agree_on_ties("norse_lif", theirs, drive, tau_mem="2 steps", tau_syn="2 steps")
-    agree_on_ties("norse_lif_box", lif_box(norse, drive, tau_mem_inv=two_steps), drive, tau_mem="2 steps")
+    assert_agree_on_ties("norse_lif", theirs, drive, tau_mem="2 steps", tau_syn="2 steps")
+    assert_agree_on_ties("norse_lif_box", lif_box(norse, drive, tau_mem_inv=two_steps), drive, tau_mem="2 steps")
 
 
 def test_norse_1_1_ignores_alpha(norse: Any) -> None:
@@ -116,12 +118,14 @@ def formula(drive: Drive, *, b: float = 0.0, w_rec: Tensor | None = None, x: Ten
 
 def test_norse_lif_has_the_gradient_of_norses_formula() -> None:
     drive = noise(torch.float64, 0.2, 0.8)
-    compare("norse_lif by formula", run(build("norse_lif", torch.float64), drive), formula(drive, b=BETA_SYN), drive)
+    assert_agree(
+        "norse_lif by formula", run(build("norse_lif", torch.float64), drive), formula(drive, b=BETA_SYN), drive
+    )
 
 
 def test_norse_lif_box_has_the_gradient_of_norses_formula() -> None:
     drive = noise(torch.float64, 0.6, 2.0)
-    compare("norse_lif_box by formula", run(build("norse_lif_box", torch.float64), drive), formula(drive), drive)
+    assert_agree("norse_lif_box by formula", run(build("norse_lif_box", torch.float64), drive), formula(drive), drive)
 
 
 class Layer(NamedTuple):
@@ -166,7 +170,7 @@ def lif_recurrent(norse: Any, layer: Layer, drive: Drive) -> Run:
 
 def test_norse_lif_recurrent(norse: Any, dtype: torch.dtype, layer: Layer) -> None:
     drive = recurrent_drive(dtype)
-    compare("norse_lif_recurrent", layer.run(drive), lif_recurrent(norse, layer, drive), drive, coupled=True)
+    assert_agree("norse_lif_recurrent", layer.run(drive), lif_recurrent(norse, layer, drive), drive, coupled=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64], indirect=True, ids=["double"])
@@ -176,7 +180,7 @@ def test_norse_lif_recurrent_has_the_gradient_of_norses_formula(dtype: torch.dty
     x = functional.linear(drive.x, ours.front.weight)
     without = 1 - torch.eye(100, dtype=dtype)
     theirs = formula(drive, b=BETA_SYN, w_rec=ours.learned[1] * without, x=x)._replace(learned=ours.learned)
-    compare("norse_lif_recurrent by formula", ours.run(drive), theirs, drive, coupled=True)
+    assert_agree("norse_lif_recurrent by formula", ours.run(drive), theirs, drive, coupled=True)
 
 
 def test_norse_lif_recurrent_starts_with_norses_weights(norse: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import agree_on_ties, compare
+from comparison import assert_agree, assert_agree_on_ties
 from presets import Drive, Run, build, dyadic, library, noise, run, unrolled
 from torch import Tensor
 
@@ -49,7 +49,7 @@ def test_sinabs_lif_single(layers: Any, dtype: torch.dtype, norm_input: bool) ->
     neuron = build("sinabs_lif_single", dtype, learn=["tau_mem"], input_gain="1-a" if norm_input else 1.0)
     theirs = batch_first(layer(layers, "LIF", tau_mem=TAU_MEM, norm_input=norm_input), drive)
     ours = run(neuron, drive, learned=(neuron.learned["tau_mem"],))
-    compare(f"sinabs_lif_single norm_input={norm_input}", ours, theirs, drive, factors=(TAU_MEM,))
+    assert_agree(f"sinabs_lif_single norm_input={norm_input}", ours, theirs, drive, factors=(TAU_MEM,))
 
 
 @pytest.mark.parametrize("norm_input", [False, True], ids=["defaults", "norm_input=True"])
@@ -59,7 +59,7 @@ def test_sinabs_expleak(layers: Any, dtype: torch.dtype, norm_input: bool) -> No
     theirs = batch_first(layer(layers, "ExpLeak", tau_mem=TAU_MEM, norm_input=norm_input), drive)
     ours = run(neuron, drive, learned=(neuron.learned["tau_mem"],))
     name = f"sinabs_expleak norm_input={norm_input}"
-    compare(name, ours, theirs, drive, factors=(TAU_MEM,), spiking=False)
+    assert_agree(name, ours, theirs, drive, factors=(TAU_MEM,), spiking=False)
 
 
 def test_sinabs_lets_neurons_at_the_threshold_spike(layers: Any) -> None:
@@ -67,4 +67,4 @@ def test_sinabs_lets_neurons_at_the_threshold_spike(layers: Any) -> None:
     theirs = layer(layers, "LIF", tau_mem=TAU_MEM, train_alphas=True)
     with torch.no_grad():
         theirs.alpha_mem.fill_(0.5)
-    agree_on_ties("sinabs_lif_single", batch_first(theirs, drive), drive, tau_mem=None, beta=0.5)
+    assert_agree_on_ties("sinabs_lif_single", batch_first(theirs, drive), drive, tau_mem=None, beta=0.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import agree_on_ties, compare
+from comparison import assert_agree, assert_agree_on_ties
 from presets import Drive, Run, build, dyadic, library, noise, run, unrolled
 from torch import Tensor
 
@@ -62,20 +62,20 @@ def test_snntorch_leaky(snntorch: Any, dtype: torch.dtype) -> None:
     neuron = build("snntorch_leaky", dtype, learn=list(names))
     theirs = leaky(snntorch, drive, learn_beta=True, learn_threshold=True)
     ours = run(neuron, drive, learned=learned(neuron, *names))
-    compare("snntorch_leaky", ours, theirs, drive, factors=(BETA, V_THRESHOLD))
+    assert_agree("snntorch_leaky", ours, theirs, drive, factors=(BETA, V_THRESHOLD))
 
 
 def test_snntorch_leaky_with_reset_to_zero(snntorch: Any, dtype: torch.dtype) -> None:
     drive = noise(dtype, 0.1, 0.4)
     theirs = leaky(snntorch, drive, reset_mechanism="zero")
-    compare("snntorch_leaky zero", run(build("snntorch_leaky", dtype, reset="value"), drive), theirs, drive)
+    assert_agree("snntorch_leaky zero", run(build("snntorch_leaky", dtype, reset="value"), drive), theirs, drive)
 
 
 def test_snntorch_leaky_with_immediate_reset_to_zero(snntorch: Any, dtype: torch.dtype) -> None:
     drive = noise(dtype, 0.1, 0.4)
     theirs = leaky(snntorch, drive, reset_mechanism="zero", reset_delay=False)
     ours = run(build("snntorch_leaky", dtype, **IMMEDIATE), drive)
-    compare("snntorch_leaky zero, reset_delay=False", ours, theirs, drive)
+    assert_agree("snntorch_leaky zero, reset_delay=False", ours, theirs, drive)
 
 
 def test_snntorch_synaptic(snntorch: Any, dtype: torch.dtype) -> None:
@@ -84,14 +84,14 @@ def test_snntorch_synaptic(snntorch: Any, dtype: torch.dtype) -> None:
     neuron = build("snntorch_synaptic", dtype, learn=list(names))
     theirs = synaptic(snntorch, drive, learn_alpha=True, learn_beta=True, learn_threshold=True)
     ours = run(neuron, drive, learned=learned(neuron, *names))
-    compare("snntorch_synaptic", ours, theirs, drive, factors=(ALPHA, BETA, V_THRESHOLD))
+    assert_agree("snntorch_synaptic", ours, theirs, drive, factors=(ALPHA, BETA, V_THRESHOLD))
 
 
 def test_snntorch_leaves_neurons_at_the_threshold_silent(snntorch: Any) -> None:
     drive = dyadic()
-    agree_on_ties("snntorch_leaky", leaky(snntorch, drive, beta=0.5), drive, beta=0.5)
+    assert_agree_on_ties("snntorch_leaky", leaky(snntorch, drive, beta=0.5), drive, beta=0.5)
     theirs = synaptic(snntorch, drive, alpha=0.5, beta=0.5)
-    agree_on_ties("snntorch_synaptic", theirs, drive, alpha=0.5, beta=0.5)
+    assert_agree_on_ties("snntorch_synaptic", theirs, drive, alpha=0.5, beta=0.5)
 
 
 def rleaky(snntorch: Any, neuron: Any, drive: Drive, **settings: Any) -> Run:
@@ -119,7 +119,7 @@ def test_snntorch_rleaky(snntorch: Any, dtype: torch.dtype) -> None:
     neuron = build("snntorch_rleaky", dtype, (100,))
     ours = run(neuron, drive, learned=feedback_weights(neuron))
     theirs = rleaky(snntorch, neuron, drive, linear_features=100)
-    compare("snntorch_rleaky dense", ours, theirs, drive, coupled=True)
+    assert_agree("snntorch_rleaky dense", ours, theirs, drive, coupled=True)
 
 
 def test_snntorch_rleaky_over_images(snntorch: Any, dtype: torch.dtype) -> None:
@@ -127,7 +127,7 @@ def test_snntorch_rleaky_over_images(snntorch: Any, dtype: torch.dtype) -> None:
     neuron = build("snntorch_rleaky", dtype, (4, 8, 8))
     ours = run(neuron, drive, learned=feedback_weights(neuron))
     theirs = rleaky(snntorch, neuron, drive, conv2d_channels=4, kernel_size=3)
-    compare("snntorch_rleaky conv", ours, theirs, drive, coupled=True)
+    assert_agree("snntorch_rleaky conv", ours, theirs, drive, coupled=True)
 
 
 @pytest.mark.parametrize(

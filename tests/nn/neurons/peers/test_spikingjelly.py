@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import agree_on_ties, compare
+from comparison import assert_agree, assert_agree_on_ties
 from presets import Drive, Run, build, dyadic, library, noise, run
 from torch import Tensor
 
@@ -41,7 +41,7 @@ def test_spikingjelly_lif(neurons: Any, dtype: torch.dtype, way: str) -> None:
     changes, settings = WAYS[way]
     drive = noise(dtype, 0.4, 0.8)
     theirs = node(neurons.LIFNode(step_mode="m", store_v_seq=True, **settings), drive)
-    compare(f"spikingjelly_lif {way}", run(build("spikingjelly_lif", dtype, **changes), drive), theirs, drive)
+    assert_agree(f"spikingjelly_lif {way}", run(build("spikingjelly_lif", dtype, **changes), drive), theirs, drive)
 
 
 def test_spikingjelly_plif(neurons: Any, dtype: torch.dtype) -> None:
@@ -50,7 +50,9 @@ def test_spikingjelly_plif(neurons: Any, dtype: torch.dtype) -> None:
     plif = neurons.ParametricLIFNode(step_mode="m", store_v_seq=True).to(dtype)
     theirs = node(plif, drive, (plif.w,))
     # We store log(tau - 1), SpikingJelly w = -log(tau - 1).
-    compare("spikingjelly_plif", run(ours, drive, learned=(ours.learned["tau_mem"],)), theirs, drive, factors=(-1.0,))
+    assert_agree(
+        "spikingjelly_plif", run(ours, drive, learned=(ours.learned["tau_mem"],)), theirs, drive, factors=(-1.0,)
+    )
 
 
 def test_spikingjelly_plif_stores_the_negative_of_w(neurons: Any) -> None:
@@ -70,7 +72,7 @@ def test_spikingjelly_if(neurons: Any, dtype: torch.dtype, way: str) -> None:
     changes, settings = WAYS_WITHOUT_A_LEAK[way]
     drive = noise(dtype, 0.05, 0.3)
     theirs = node(neurons.IFNode(step_mode="m", store_v_seq=True, **settings), drive)
-    compare(f"spikingjelly_if {way}", run(build("spikingjelly_if", dtype, **changes), drive), theirs, drive)
+    assert_agree(f"spikingjelly_if {way}", run(build("spikingjelly_if", dtype, **changes), drive), theirs, drive)
 
 
 @pytest.mark.parametrize("way", WAYS_WITHOUT_A_LEAK)
@@ -97,6 +99,6 @@ def test_spikingjelly_if_begins_where_spikingjelly_does(neurons: Any, way: str, 
 def test_spikingjelly_lets_neurons_at_the_threshold_spike(neurons: Any) -> None:
     drive = dyadic()
     settings = {"step_mode": "m", "store_v_seq": True}
-    agree_on_ties("spikingjelly_lif", node(neurons.LIFNode(**settings), drive), drive)
-    agree_on_ties("spikingjelly_plif", node(neurons.ParametricLIFNode(**settings).double(), drive), drive)
-    agree_on_ties("spikingjelly_if", node(neurons.IFNode(**settings), drive), drive)
+    assert_agree_on_ties("spikingjelly_lif", node(neurons.LIFNode(**settings), drive), drive)
+    assert_agree_on_ties("spikingjelly_plif", node(neurons.ParametricLIFNode(**settings).double(), drive), drive)
+    assert_agree_on_ties("spikingjelly_if", node(neurons.IFNode(**settings), drive), drive)
