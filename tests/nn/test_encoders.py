@@ -182,7 +182,7 @@ def test_no_steps_are_refused(kind: str) -> None:
             {"tau": 5.0},
             ("encoder", "tau", "N steps"),
         ),
-        ("delta", 1.0, {"threshold": 0.0}, ("encoder", "N steps", "threshold")),
+        ("delta", 1.0, {"threshold": 0.0}, ("encoder.threshold", "> 0", 0.0)),
         ("constant_current", 1.0, {"gain": 2.0}, ("encoder.gain", "constant_current")),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from snnlab.data.sources.saccades import SaccadeDigits
+from snnlab.errors import ConfigError
 from snnlab.events import Events, check_events
 
 from ...refusals import assert_raises
@@ -56,5 +57,5 @@ def test_the_fingerprint_follows_the_seed() -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with assert_raises(ValueError, "simulation_seed", 0, -1):
+    with assert_raises(ConfigError, "simulation_seed", 0, -1):
         SaccadeDigits(simulation_seed=-1)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from snnlab.data.sources.saccades import SaccadeImages
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
 from snnlab.events import open_or_build
 
 from ...refusals import assert_raises
@@ -68,5 +68,5 @@ def test_a_file_that_is_no_image_is_named_and_can_be_left_out(root: Path, store_
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.root", "recordings"):
         SaccadeImages(str(tmp_path))
-    with assert_raises(ValueError, "image_size", 8, 4096):
+    with assert_raises(ConfigError, "image_size", 8):
         SaccadeImages(str(tmp_path), image_size=4)

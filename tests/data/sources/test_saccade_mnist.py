@@ -49,9 +49,9 @@ def test_fewer_digits_are_the_first_ones_with_the_same_cameras(root: Path) -> No
 
 
 def test_missing_files_and_impossible_numbers_are_refused(root: Path, tmp_path: Path) -> None:
-    with assert_raises(ValueError, "num_test", 1):
+    with assert_raises(ConfigError, "num_test", 1):
         SaccadeMNIST(str(root), num_test=0)
-    with assert_raises(ValueError, "simulation_seed"):
+    with assert_raises(ConfigError, "simulation_seed"):
         SaccadeMNIST(str(root), simulation_seed=-1)
     with assert_raises(DataError, "data.root", "data.download=true"):
         SaccadeMNIST(str(tmp_path / "none"), download=False)
