@@ -290,7 +290,7 @@ def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str) -> L.
 
     patience = node.get("patience")
     if isinstance(patience, int) and patience < 0:
-        raise ConfigError(f"{place}.patience", f"must be 0 or more, got {patience}")
+        raise ConfigError(f"{place}.patience", f"must be >= 0, got {patience}")
     try:
         return partial_target(node, [Callback], modules, place)()
     except MisconfigurationException as error:

@@ -110,7 +110,7 @@ def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callabl
         if not math.isfinite(value):
             raise ConfigError(f"{place}.{key}", f"expected a finite number, got {value}")
         if value < 0 and not_negative(key):
-            raise ConfigError(f"{place}.{key}", f"must be 0 or more, got {value}")
+            raise ConfigError(f"{place}.{key}", f"must be >= 0, got {value}")
 
 
 def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
