@@ -107,7 +107,7 @@ def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_correcte
 ):
     for mistake, *told in [
         ("trainer.max_epoch=3", "trainer.max_epoch", "max_epochs"),
-        ("threads=0", "", "threads", 1, 0),
+        ("threads=0", "threads", 1, 0),
     ]:
         done = snnlab(*SMOKE, store, mistake)
         assert done.status == 2
