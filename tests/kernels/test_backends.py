@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from snnlab.errors import ConfigError
 from snnlab.kernels import function
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import LIF, NEURONS, build_network
@@ -56,7 +57,7 @@ def test_triton_that_is_missing_says_how_to_install_it(monkeypatch: pytest.Monke
 
 
 def test_a_backend_that_does_not_exist_names_those_that_do() -> None:
-    with assert_raises(ValueError, "fast"):
+    with assert_raises(ConfigError, "backend", "fast"):
         set_backend(LIF(1.0), "fast")  # pyright: ignore[reportArgumentType]
 
 
