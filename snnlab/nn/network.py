@@ -18,7 +18,7 @@ from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_e
 from snnlab.nn.recompute import run_in_segments
 from snnlab.nn.stages import Line, Stage, run_stages
 from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
-from snnlab.settings import checks_arguments
+from snnlab.settings import check_settings
 
 NetworkState = dict[str, Any]
 
@@ -63,7 +63,6 @@ class Network(TemporalLayer):
         """Return how the layers are connected, in words for `snnlab show`; nothing where one follows the other."""
         return ""
 
-    @checks_arguments
     def configure(
         self,
         *,
@@ -83,10 +82,11 @@ class Network(TemporalLayer):
                 step takes half as long again with any.
 
         Raises:
-            ValueError: if a value is out of its range.
+            ConfigError: if a value is of another type or out of its range.
         """
-        wanted = {"sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
-        changes = {key: value for key, value in wanted.items() if value is not None}
+        wanted = {"fuse": fuse, "sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
+        check_settings(Network.configure, wanted, "", "configure", given=("self",))
+        changes = {key: value for key, value in wanted.items() if value is not None and key != "fuse"}
         self.run_settings = self.run_settings._replace(**changes)
         for network in self.modules() if fuse is not None else ():
             if isinstance(network, Network):

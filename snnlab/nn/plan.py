@@ -101,6 +101,10 @@ class Plan(NamedTuple):
     stages: tuple[Stage, ...]
     apart: dict[str, str]
 
+    def __str__(self) -> str:
+        """Return a line for each stage: its layers, and what runs them."""
+        return "\n".join(f"{', '.join(name for name, _ in stage.layers)}: {stage.words()}" for stage in self.stages)
+
 
 def make_plan(layers: Line, kind: Kind, settings: Settings, *, first: bool) -> Plan:
     """Return how layers run.

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, Network, stages
 from snnlab.nn import plan as planning
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import Plan
 from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, watched
+
+from ..refusals import assert_raises
 
 T, B = 6, 4
 
@@ -287,3 +290,18 @@ def test_a_setting_out_of_its_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         net.configure(**wrong)
     assert net.run_settings == planning.Settings()
+
+
+@pytest.mark.parametrize("wrong", [{"fuse": "no"}, {"checkpoint_segments": 2.5}], ids=["fuse", "checkpoint_segments"])
+def test_a_setting_of_another_type_is_refused_too(wrong: dict[str, Any]) -> None:
+    net = network()
+    with assert_raises(ConfigError, next(iter(wrong)), next(iter(wrong.values()))):
+        net.configure(**wrong)
+    assert net.run_settings == planning.Settings()
+
+
+def test_a_plan_prints_a_line_for_each_stage() -> None:
+    lines = str(network().plan(frames())).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        *("conv1, lif1, pool1", "conv2", "lif2", "flatten", "out", "readout"),
+    ]
