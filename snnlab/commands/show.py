@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options, split_run
+from snnlab.errors import ConfigError, listing
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -30,6 +31,8 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, overrides = split_options("show", arguments, ("--figure", "--config-dir"), ("--plan", "--kernels"))
+    if len(ways := [option for option in ("--figure", "--plan", "--kernels") if option in options]) > 1:
+        raise ConfigError("show", f"takes one of --figure, --plan, --kernels, got {listing(ways)}")
     figure = options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target
@@ -90,7 +93,7 @@ def main(arguments: list[str], started: float) -> int:
 def learned_in(run: Path, built: BuiltNetwork) -> str | None:
     """Give a network the weights of a run where its neurons learn constants; return in words whose these are."""
     from snnlab.commands.loading import load_weights
-    from snnlab.errors import ConfigError, RecordError
+    from snnlab.errors import RecordError
     from snnlab.nn.neurons.learned import learned
 
     if next(learned(built.network), None) is None:
