@@ -40,6 +40,7 @@ from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput, begins_on_events
+from snnlab.nn.rendered import require_loops
 from snnlab.nn.stages import SPARSE
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings, takes
@@ -75,6 +76,8 @@ def network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     set_backend(built.network, experiment.backend)
+    if experiment.backend == "numba":  # refused here, before data are read, rather than at the first step
+        require_loops(built)
     sparse: dict[str, SparseInput] = {"frames": "never", "events": "always", "auto": "auto"}
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.first_layer])
     built.network.configure(checkpoint_segments=experiment.recompute)

@@ -25,7 +25,7 @@ from snnlab.kernels.emit import Form, in_memory, sums
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.reference import difference, unroll
 from snnlab.kernels.trace import Step
-from snnlab.kernels.traced import Direction, Refused, Traced, numbers_of, refuse, traced
+from snnlab.kernels.traced import Direction, Refused, Traced, numbers_of, refuse, say_plain, traced
 from snnlab.threads import share
 
 log = logging.getLogger(__name__)
@@ -180,6 +180,7 @@ def kernel_for(
         return Kernel(found, chosen)
     if backend != "auto":
         raise ValueError(f"backend: {backend} cannot run this step: {found.why}")
+    say_plain(found.why)
     return found.why
 
 

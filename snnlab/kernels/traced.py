@@ -124,7 +124,7 @@ def traced(
     with _tracing:
         found = _traced(step, owner, state, k, wanted, grad, keep_y)
         _known.setdefault(key, []).append(found)
-    return found if isinstance(found, Traced) else _said(found)
+    return found
 
 
 def refuse(found: Traced, problem: str) -> Refused:
@@ -133,16 +133,12 @@ def refuse(found: Traced, problem: str) -> Refused:
     with _tracing:
         for entries in _known.values():
             entries[:] = [refused if entry is found else entry for entry in entries]
-    return _said(refused)
-
-
-def _said(refused: Refused) -> Refused:
-    _say(refused.why)
     return refused
 
 
 @cache  # once, and not for each neuron
-def _say(why: str) -> None:
+def say_plain(why: str) -> None:
+    """Say that the plain loop runs, and why."""
     log.warning("the plain loop runs, some times slower: %s", why)
 
 

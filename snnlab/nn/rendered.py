@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import ConfigError
 from snnlab.kernels.emit import Form
 from snnlab.kernels.function import Backend, Kernel, kernel_for
 from snnlab.nn.blocks import Loop
@@ -27,6 +28,19 @@ def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
             continue
         kernel, own = found
         yield name, "\n" + "\n\n".join(kernel.traced.source(way, Form(own)).text for way in ("forward", "backward"))
+
+
+def require_loops(built: BuiltNetwork) -> None:
+    """Raise unless each neuron has loops for its backend.
+
+    Raises:
+        ConfigError: naming the first layer that has none.
+    """
+    for name, layer in named_neurons(built.network):
+        try:
+            _kernel(layer, built.shapes.get(name, (1,)))
+        except ValueError as error:
+            raise ConfigError(f"model.layers.{name}", error, "set backend: auto") from error
 
 
 def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:

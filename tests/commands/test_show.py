@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ..refusals import assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -74,6 +75,14 @@ def test_the_plan_says_what_runs_together_and_what_does_not(workplace: Path, snn
     done = snnlab("show", "--plan", "model=sew_resnet", "fuse=false")
     assert "block2.shortcut.lif" in done.out
     assert "lif1, pool1" not in done.out
+
+
+def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
+    done = snnlab("train", "neuron=lava_cuba", "backend=numba")
+    assert done.status == 2
+    assert_tells(done.error, "model.layers.lif1", "numba", "LavaCuba")
+    assert "runs" not in done.err  # nor is a plain loop told of, which does not
+    assert not list(workplace.iterdir())
 
 
 def test_it_leaves_nothing_behind_and_needs_no_data(workplace: Path, snnlab: Snnlab):
