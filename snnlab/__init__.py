@@ -1,6 +1,7 @@
 """snnlab: train spiking neural networks on event-camera data, described in YAML.
 
-`snnlab.nn` is plain PyTorch and usable on its own; `train` runs a whole experiment, `load` opens a run that it left.
+`snnlab.nn` is plain PyTorch and usable on its own; `train` runs a whole experiment, `load` opens a run that it left;
+`Session` has the objects of an experiment.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from snnlab import nn
     from snnlab.commands.loading import load
     from snnlab.commands.train import train
+    from snnlab.session import Session
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "nn", "train"]
+__all__ = ["Session", "__version__", "load", "nn", "train"]
 
 
 def __dir__() -> list[str]:
@@ -35,4 +37,8 @@ def __getattr__(name: str) -> Any:
         from snnlab.commands.loading import load
 
         return load
+    if name == "Session":
+        from snnlab.session import Session
+
+        return Session
     raise AttributeError(f"module 'snnlab' has no attribute '{name}'")

@@ -9,7 +9,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "snnlab"
 # From the ground up; what is not named here is a single file that all rooms share.
-ROOMS = ["kernels", "nn", "events", "data", "training", "diagnosis", "record", "search", "suite", "config", "commands"]
+ROOMS = [
+    "kernels",
+    "nn",
+    "events",
+    "data",
+    "training",
+    "diagnosis",
+    "record",
+    "search",
+    "suite",
+    "config",
+    "session",
+    "commands",
+]
 MAY_NOT = {
     "kernels": {"hydra", "omegaconf", "lightning", "tonic", "torchmetrics", "matplotlib"},
     "nn": {"hydra", "omegaconf", "lightning", "tonic", "torchmetrics", "matplotlib"},

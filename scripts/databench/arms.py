@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.data.module import EventDataModule
 from snnlab.events import Packed
 from snnlab.events.frames import EventBatch, to_frames
+from snnlab.session import Session
 
 # Goes through all batches; who looks at one before the next is made lets go of it, as a training does.
 Turn = Callable[[], Iterator[Tensor]]
@@ -61,9 +61,7 @@ class Arm(NamedTuple):
 def work(overrides: list[str], recordings: int, batch: int) -> Work:
     """Return the recordings that training takes first."""
     experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
-    settings = assemble.data_settings(experiment)
-    dataset = assemble.dataset(experiment)
-    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+    data = Session(experiment).data
     draws = islice(data.train_dataloader().sampler, max(1, recordings // batch))
     return Work(data, [draw.indices for draw in draws])
 

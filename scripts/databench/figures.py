@@ -15,9 +15,9 @@ import torch
 from databench.arms import Work
 from torch.nn.functional import cross_entropy
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.events import Events, Store, open_or_build
+from snnlab.session import Session
 
 LARGE = 60_000
 GOALS = {"packed_per_s": 3_000, "open_s": 0.1, "loading_share": 0.05}
@@ -94,8 +94,8 @@ def _best(do: Callable[[], object], before: Path | None = None) -> float:
 def _shares(work: Work, overrides: list[str]) -> tuple[float, float]:
     """Return the seconds of a step of conv_lif, forward, backward and Adam, and those of its batch; medians."""
     experiment, _ = compose_once([*overrides, "model=conv_lif"], None)
-    built = assemble.network(experiment, work.data.settings)
-    make, _ = assemble.optimizer(experiment, built)
+    session = Session(experiment)
+    built, (make, _) = session.built, session.optimization
     optimizer = make(built.network)
     steps, loading = [], []
     batches = cycle(work.data.train_dataloader())

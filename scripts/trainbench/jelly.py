@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from trainbench.clock import epoch
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.data.module import EventDataModule
 from snnlab.events.frames import Batch
@@ -30,6 +29,7 @@ from snnlab.nn import Network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
+from snnlab.session import Session
 
 ALPHA = 2.0  # of the arctangent; its height is alpha / 2
 CHECKED = 8  # recordings
@@ -137,14 +137,12 @@ def train(overrides: list[str]) -> dict[str, Any]:
         BenchError: if the network is another one.
     """
     experiment, _ = compose_once(overrides, None)
-    assemble.set_threads(experiment.threads)
+    session = Session(experiment)
+    session.use_threads()
     keep_heap()
-    settings = assemble.data_settings(experiment)
-    dataset = assemble.dataset(experiment)
-    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
-    built = assemble.network(experiment, settings)
+    data, built = session.data, session.built
     set_backend(built.network, "reference")
-    make_optimizer, schedule = assemble.optimizer(experiment, built)
+    make_optimizer, schedule = session.optimization
     jelly, loader = Jelly(built.network), data.train_dataloader()
     errors = check(jelly, built.network, next(batches(data, loader)))
     optimizer = make_optimizer(jelly)

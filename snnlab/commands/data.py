@@ -51,21 +51,20 @@ def main(arguments: list[str], started: float) -> int:
 
         check_target(figure, (".png",))
 
-    from snnlab.config import assemble
     from snnlab.config.composing import compose_once
-    from snnlab.config.plugins import import_plugins
     from snnlab.console import console_logging, until_nobody_reads
+    from snnlab.session import Session
 
     console_logging()
     experiment, _ = compose_once(overrides, options.get("--config-dir"))
-    import_plugins(experiment)
     with experiment.located_errors():
-        settings = assemble.data_settings(experiment)
+        session = Session(experiment)
+        settings = session.settings
         if everything:
             with until_nobody_reads():
                 clean_all(experiment, settings)
             return 0
-        dataset = assemble.dataset(experiment)
+        dataset = session.dataset
         with until_nobody_reads():
             for note in dataset.notes:
                 say(note)
@@ -100,11 +99,11 @@ def inspect(experiment: Experiment, settings: DataSettings, dataset: Dataset, fi
 
 def verify(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Compare the packed copy with its checksums."""
-    from snnlab.config import assemble
     from snnlab.errors import StoreError
     from snnlab.events.build import store_path
+    from snnlab.session.packing import store_folder
 
-    if not store_path(dataset, assemble.store_folder(settings)).exists():
+    if not store_path(dataset, store_folder(settings)).exists():
         raise StoreError("data", "these recordings are not packed yet", "snnlab data prepare packs them")
     store = _store(settings, dataset)
     store.verify()
@@ -113,10 +112,10 @@ def verify(experiment: Experiment, settings: DataSettings, dataset: Dataset, fig
 
 def where(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Print where the packed copy is, and those of before."""
-    from snnlab.config import assemble
     from snnlab.events.build import store_path
+    from snnlab.session.packing import store_folder
 
-    folder = assemble.store_folder(settings)
+    folder = store_folder(settings)
     path = store_path(dataset, folder)
     print(_size_text(_store(settings, dataset)) if path.exists() else f"{path}: not packed yet")
     _say_earlier(dataset, folder)
@@ -124,10 +123,10 @@ def where(experiment: Experiment, settings: DataSettings, dataset: Dataset, figu
 
 def clean(experiment: Experiment, settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Delete the packed copy."""
-    from snnlab.config import assemble
     from snnlab.events.build import remove, store_path
+    from snnlab.session.packing import store_folder
 
-    folder = assemble.store_folder(settings)
+    folder = store_folder(settings)
     freed = _megabytes(store_path(dataset, folder))
     path = remove(dataset, folder)
     print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
@@ -136,13 +135,13 @@ def clean(experiment: Experiment, settings: DataSettings, dataset: Dataset, figu
 
 def clean_all(experiment: Experiment, settings: DataSettings) -> None:
     """Delete all packed copies of a dataset's recordings, which need not be there any more."""
-    from snnlab.config import assemble
     from snnlab.data.settings import DATASETS
     from snnlab.events.copies import copies, copies_of, remove_copies
+    from snnlab.session.packing import store_folder
 
     factory = DATASETS.get(experiment.data["type"], "data")
     lie_in = Path(settings.root or "data").expanduser() / getattr(factory, "folder_name", "")
-    folder, label = assemble.store_folder(settings), str(getattr(factory, "label", experiment.data["type"]))
+    folder, label = store_folder(settings), str(getattr(factory, "label", experiment.data["type"]))
     found = copies_of(folder, label, str(lie_in.resolve()))
     for copy in remove_copies(found):
         print(f"{copy.path} deleted, {copy.size / 1e6:,.1f} MB free")
@@ -154,7 +153,7 @@ def clean_all(experiment: Experiment, settings: DataSettings) -> None:
 
 
 def _say_earlier(dataset: Dataset, folder: Path) -> None:
-    from snnlab.config.assemble_data import earlier_copies
+    from snnlab.session.packing import earlier_copies
 
     for copy in earlier_copies(dataset, folder):
         print(f"{copy.path}: of before, {copy.size / 1e6:,.1f} MB; snnlab data clean --all deletes it")
@@ -171,21 +170,21 @@ ACTIONS: dict[str, Callable[[Experiment, DataSettings, Dataset, str | None], Non
 
 def _split(settings: DataSettings, store: Store, dataset: Dataset) -> Split:
     """Return the split, or where there can be none say why, and hold nothing out."""
-    from snnlab.config import assemble
     from snnlab.data.splits import make_split
     from snnlab.errors import DataError
+    from snnlab.session.packing import split
 
     try:
-        return assemble.split(settings, store, dataset)
+        return split(settings, store, dataset)
     except DataError as error:
         say(f"these recordings have no split: {error}")
         return make_split(store.targets, store.split, 0.0, settings.split_seed)
 
 
 def _store(settings: DataSettings, dataset: Dataset) -> Store:
-    from snnlab.config import assemble
+    from snnlab.session.packing import open_store
 
-    return assemble.store(dataset, settings)
+    return open_store(dataset, settings)
 
 
 def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[str], target: Path) -> None:

@@ -118,15 +118,19 @@ def evaluate(
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
-    from snnlab.commands.loading import assembled_run
     from snnlab.commands.testing import costs
-    from snnlab.commands.trained_before import require_not_trained_on
-    from snnlab.config import assemble
     from snnlab.console import quiet_lightning
     from snnlab.nn.operations import counted
     from snnlab.record.predictions import Predictions, layer_names
+    from snnlab.session import Session
+    from snnlab.session.trained_before import require_not_trained_on
 
-    settings, loss, built, dataset, data = assembled_run(run, experiment, "last" if checkpoint == "last" else "best")
+    folder = out or _own_folder(run, part, checkpoint)
+    quiet = replace(experiment, logger=None, callbacks=None)
+    session = Session(quiet, folder, run=run, checkpoint="last" if checkpoint == "last" else "best")
+    session.use_threads()
+    session.build("loss", "network")
+    settings, data = session.settings, session.data
     for answered in {part, "val"} if early and early.accuracy is not None else {part}:
         if answered != "train":
             require_not_trained_on(run, data, answered)
@@ -135,25 +139,22 @@ def evaluate(
         early.check(experiment, settings, data)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _tell_other_recordings(run, data.store.fingerprint)
-    folder = out or _own_folder(run, part, checkpoint)
     with quiet_lightning():
-        optimizer = assemble.optimizer(experiment, built)
-        module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
+        module = session.module
         predictions = Predictions("test", data.groups)
-        quiet = replace(experiment, logger=None, callbacks=None)
-        trainer = assemble.trainer(quiet, folder, [predictions])
+        trainer = session.trainer([predictions])
         # As in the training: a first convolution of events differs from one of frames in the last digits.
-        assemble.first_layer(experiment, built, data, assemble.backend(experiment, trainer.strategy.root_device))
+        session.computed_on(trainer.strategy.root_device)
         with counted(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
         anytime = early.find(predictions.arrays(), trainer, module, data) if early else None
     found = {**found, **costs(operations.totals(), "test")}
     plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
-    values = _record(experiment, dataset, data, part, checkpoint, overrides, dict(found), arrays)
+    values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
     if anytime:
         values["anytime"] = anytime.record
-    _write(folder, values, {"layers": layer_names(built.spiking), **arrays}, settings.step_ms, anytime)
+    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, anytime)
     return values, folder
 
 

@@ -7,26 +7,20 @@ from pathlib import Path
 
 import torch
 
-from snnlab.commands.loading import checkpoint_file, init_from
 from snnlab.commands.patient import Patient
 from snnlab.commands.shapes import first_batch
-from snnlab.config import assemble
-from snnlab.config.goal import check_goal
-from snnlab.config.plugins import import_plugins
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
-from snnlab.data.settings import DataSettings
 from snnlab.diagnosis.case import Case
 from snnlab.diagnosis.findings import undecided
 from snnlab.diagnosis.measure import measure
 from snnlab.diagnosis.treat import Exam
 from snnlab.diagnosis.waking import waking
-from snnlab.errors import ConfigError, SnnlabError
+from snnlab.errors import SnnlabError
 from snnlab.events.frames import Batch
-from snnlab.nn import BuiltNetwork
 from snnlab.nn.temporal import Counts
 from snnlab.seeds import Stream, derived_seed
-from snnlab.training.checkpoints import network_weights
+from snnlab.session import Session
 from snnlab.training.mixed import batch_loss
 
 
@@ -54,16 +48,15 @@ class Clinic:
             return self._exam(experiment, folder)
 
     def _exam(self, experiment: Experiment, folder: Path) -> Exam:
-        import_plugins(experiment)
-        assemble.set_threads(experiment.threads)
-        settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
-        built = self._network(experiment, settings)
-        check_goal(experiment, settings, loss, built)
-        make_optimizer, _ = assemble.optimizer(experiment, built)
-        device = assemble.trainer(experiment, folder, []).strategy.root_device
-        data, batch = self._first_batch(experiment, settings, device)
-        assemble.count_classes(loss, data)
-        network, loss = built.network.to(device), loss.to(device)
+        same = self._seen is not None and self._seen[0] == experiment.data
+        session = Session(experiment, folder, run=self.patient.run, data=self._seen[1] if same and self._seen else None)
+        session.use_threads()
+        session.build("network", "loss")
+        settings, (make_optimizer, _), device = session.settings, session.optimization, session.processes.device
+        network, loss = session.network.to(device), session.counted_loss.to(device)
+        if not same or self._seen is None:
+            self._seen = experiment.data, session.data, first_batch(session.data, device)
+        batch = self._seen[2]
 
         def objective(y: torch.Tensor, counts: Counts) -> torch.Tensor:
             return batch_loss(loss, y, batch, counts)[0]
@@ -74,29 +67,6 @@ class Clinic:
         if names := undecided(vitals):
             vitals = vitals._replace(wakes=waking(network, x, lengths, objective, make_optimizer, names))
         return Exam(vitals, case_of(experiment, trained=self.patient.run is not None))
-
-    def _network(self, experiment: Experiment, settings: DataSettings) -> BuiltNetwork:
-        built = assemble.network(experiment, settings)
-        if self.patient.run is None:
-            if experiment.init_from is not None:
-                init_from(built.network, Path(experiment.init_from).expanduser())
-            return built
-        try:
-            built.network.load_state_dict(network_weights(checkpoint_file(self.patient.run, "best")))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ConfigError(self.patient.run, f"its weights do not fit this network: {reason}") from error
-        return built
-
-    def _first_batch(
-        self, experiment: Experiment, settings: DataSettings, device: torch.device
-    ) -> tuple[EventDataModule, Batch]:
-        """Return the data and their first training batch, made anew only where the data's settings have changed."""
-        if self._seen is None or self._seen[0] != experiment.data:
-            dataset = assemble.dataset(experiment)
-            data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
-            self._seen = (experiment.data, data, first_batch(data, device))
-        return self._seen[1:]
 
 
 def case_of(experiment: Experiment, *, trained: bool) -> Case:

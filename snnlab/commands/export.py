@@ -15,10 +15,11 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 if TYPE_CHECKING:
     import numpy as np
 
-    from snnlab.commands.loading import Assembled, Checkpoint
     from snnlab.events.frames import Batch
     from snnlab.nn import Network
     from snnlab.nn.record import Recording
+    from snnlab.session import Session
+    from snnlab.session.weights import Checkpoint
 
 USAGE = """usage: snnlab export RUN --what WHAT,... --out FILE [--layers NAME,...] [--samples 0:8]
                      [--split test|val|train] [--checkpoint best|last] [OVERRIDES]
@@ -77,14 +78,16 @@ def main(arguments: list[str], started: float) -> int:
         )
     wanted = _wanted(options)
 
-    from snnlab.commands.loading import assembled_run
     from snnlab.config.of_run import compose_run
     from snnlab.console import console_logging
+    from snnlab.session import Session
 
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
     with experiment.located_errors():
-        arrays = collect(assembled_run(run, experiment, wanted.checkpoint), wanted)
+        session = Session(experiment, run, run=run, checkpoint=wanted.checkpoint)
+        session.use_threads()
+        arrays = collect(session, wanted)
     _write(target, arrays)
     for name, array in arrays.items():
         print(f"{name}  {list(array.shape)}  {array.dtype}")
@@ -92,7 +95,7 @@ def main(arguments: list[str], started: float) -> int:
     return 0
 
 
-def collect(run: Assembled, wanted: Wanted) -> Arrays:
+def collect(run: Session, wanted: Wanted) -> Arrays:
     """Return the arrays that are asked for, by name.
 
     Raises:
@@ -103,7 +106,7 @@ def collect(run: Assembled, wanted: Wanted) -> Arrays:
     from snnlab.nn.record import record
 
     batch = _batch(run, wanted)
-    network = run.built.network.eval()
+    network = run.network.eval()
     recording = record(network, batch.x, lengths=batch.lengths)
     variables = {name for of in recording.states.values() for name in of}
     for name in wanted.what:
@@ -149,14 +152,14 @@ def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:
             raise ConfigError("export", f"--layers: no layer {name} has spikes or a state", near, () if near else known)
 
 
-def _gradients(run: Assembled, batch: Batch) -> Arrays:
+def _gradients(run: Session, batch: Batch) -> Arrays:
     """Return the gradient of the recordings' loss for each parameter, in evaluation mode."""
     import torch
 
-    network = run.built.network
+    network = run.network
     counts: dict[str, Any] = {}
     y, _ = network(batch.x, lengths=batch.lengths, counts=counts)
-    loss, _ = run.loss(y, batch.targets, batch.lengths, counts)
+    loss, _ = run.counted_loss(y, batch.targets, batch.lengths, counts)
     named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
     gradients = torch.autograd.grad(loss, [value for _, value in named], allow_unused=True)
     return {
@@ -165,7 +168,7 @@ def _gradients(run: Assembled, batch: Batch) -> Arrays:
     }
 
 
-def _batch(run: Assembled, wanted: Wanted) -> Batch:
+def _batch(run: Session, wanted: Wanted) -> Batch:
     data = run.data
     places = data.places_of(getattr(data.split, wanted.split))
     events = data.events_of(places[_samples(wanted.samples, places.size, wanted.split)])

@@ -10,18 +10,13 @@ from typing import Any
 import lightning as L
 import torch
 
-from snnlab.commands.train import assembled
-from snnlab.config import assemble
-from snnlab.config.assemble_optimizer import make_optimizer
 from snnlab.config.schema import Experiment
-from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError
-from snnlab.heap import keep_heap
-from snnlab.nn import BuiltNetwork
 from snnlab.nn.footprint import footprint
+from snnlab.session import Session
+from snnlab.session.build_trainer import annealing
 from snnlab.training.finding import Found, RateRange, StepClock, Tried, available_memory, judge
 from snnlab.training.memory import is_out_of_memory
-from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +37,9 @@ def find_rate(experiment: Experiment, folder: Path, low: float, high: float, ste
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
     """
-    alone = _alone(experiment, steps)
-    module, data, built = assembled(alone, folder)
+    session = _alone(experiment, folder, steps)
     growing = RateRange(low, high, steps)
-    _trainer(alone, folder, built, data, growing).fit(module, datamodule=data)
+    _trainer(session, growing).fit(session.module, datamodule=session.data)
     return judge(growing.rates, growing.losses), growing.exploded
 
 
@@ -61,18 +55,18 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
     """
-    alone = _alone(experiment, steps)
-    module, data, built = assembled(alone, folder)
+    session = _alone(experiment, folder, steps)
+    data = session.data
     most, tried = min(last, data.split.train.size), list[Tried]()
     size, reason = min(4, most), f"--to {last}" if most == last else "the training set has no more"
     while size <= most:
         data.settings = replace(data.settings, batch_size=size)
-        memory, left = _memory(alone, data, built), available_memory()
-        on_gpu = module.device.type == "cuda"
+        memory, left = _memory(session), available_memory()
+        on_gpu = session.module.device.type == "cuda"
         if not on_gpu and memory is not None and left is not None and _ROOM * memory > left:
             return tried, f"a batch of {size} takes about {memory / 1e9:.1f} GB, and {left / 1e9:.1f} GB are left"
         try:
-            tried.append(_timed(alone, folder, module, data, built, memory))
+            tried.append(_timed(session, memory))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -81,50 +75,38 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
     return tried, reason
 
 
-def _timed(
-    experiment: Experiment,
-    folder: Path,
-    module: SpikingModule,
-    data: EventDataModule,
-    built: BuiltNetwork,
-    memory: float | None,
-) -> Tried:
+def _timed(session: Session, memory: float | None) -> Tried:
     clock = StepClock()
-    trainer = _trainer(experiment, folder, built, data, clock)
+    trainer = _trainer(session, clock)
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
-    trainer.fit(module, datamodule=data)
+    trainer.fit(session.module, datamodule=session.data)
     peak = float(torch.cuda.max_memory_allocated(trainer.strategy.root_device)) if on_gpu else memory
-    return Tried(data.settings.batch_size, clock.recordings_per_s, peak)
+    return Tried(session.data.settings.batch_size, clock.recordings_per_s, peak)
 
 
-def _alone(experiment: Experiment, steps: int) -> Experiment:
-    """Return an experiment of some steps in this process, of which nothing is logged, validated or drawn."""
+def _alone(experiment: Experiment, folder: Path, steps: int) -> Session:
+    """Prepare a training of some steps in this process, of which nothing is logged, validated or drawn."""
     ends: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = {key: value for key, value in experiment.trainer.items() if key not in ("min_epochs", "min_steps")}
     silent = {"scheduler": None, "logger": None, "callbacks": None, "pictures": None, "monitors": None}
-    return replace(
-        experiment,
-        trainer={**trainer, **ends, "enable_checkpointing": False, "log_every_n_steps": 1},
-        average=None,
-        **silent,
-    )
+    trainer |= {**ends, "enable_checkpointing": False, "log_every_n_steps": 1}
+    session = Session(replace(experiment, trainer=trainer, average=None, **silent), folder)
+    session.prepare()
+    return session
 
 
-def _trainer(
-    experiment: Experiment, folder: Path, built: BuiltNetwork, data: EventDataModule, callback: L.Callback
-) -> L.Trainer:
-    trainer = assemble.trainer(experiment, folder, [callback, *assemble.annealing(experiment, built.network)])
-    assemble.first_layer(experiment, built, data, assemble.backend(experiment, trainer.strategy.root_device))
-    keep_heap()
+def _trainer(session: Session, callback: L.Callback) -> L.Trainer:
+    trainer = session.trainer([callback, *annealing(session.experiment, session.network)])
+    session.computed_on(trainer.strategy.root_device)
     return trainer
 
 
-def _memory(experiment: Experiment, data: EventDataModule, built: BuiltNetwork) -> float | None:
-    settings, make = data.settings, make_optimizer(experiment)
+def _memory(session: Session) -> float | None:
+    settings, (make, _) = session.data.settings, session.optimization
     try:
-        return footprint(built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
+        return footprint(session.built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
     except (RuntimeError, ValueError) as error:
         _log.debug("the memory of a step is not known: %s", error)
         return None

@@ -18,19 +18,13 @@ from snnlab.commands.processes.group import process_group, shared_threads
 from snnlab.commands.processes.job import Job
 from snnlab.commands.processes.outside import team_of
 from snnlab.commands.testing import chosen_metrics
-from snnlab.commands.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
-from snnlab.config import assemble
-from snnlab.config.assemble import mode_callbacks
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.errors import ConfigError, DamagedError, RecordError
 from snnlab.files import write_json
-from snnlab.heap import keep_heap
 from snnlab.kernels.function import kernels_of
 from snnlab.masking import masked
-from snnlab.nn import BuiltNetwork
-from snnlab.nn.rendered import rounding_otherwise
 from snnlab.record.earlier_results import archive_result, search_of
 from snnlab.record.hot_pixels import write_hot_pixels
 from snnlab.record.lock import locked
@@ -39,6 +33,9 @@ from snnlab.record.metrics_csv import MetricsCSV
 from snnlab.record.provenance import config_hash, provenance
 from snnlab.record.run_folder import SPLIT, Result, config_text, create_run_folder, log_file, logged_warnings
 from snnlab.record.run_reading import read_ended
+from snnlab.session import Session
+from snnlab.session.build_trainer import annealing, averaging, mode_callbacks, monitors, norm_note, pictures
+from snnlab.session.trained_before import KEY, counted, found_before, record_trained_on, recorded_before
 from snnlab.signals import end_undisturbed
 from snnlab.training.callbacks.progress import console_callbacks
 from snnlab.training.callbacks.risen_loss import RisenLoss
@@ -47,7 +44,6 @@ from snnlab.training.callbacks.silence import SilenceWarning
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.divergence import DivergenceGuard
 from snnlab.training.memory import is_out_of_memory, smaller
-from snnlab.training.module import SpikingModule
 from snnlab.training.processes.ranks import Team
 from snnlab.training.resuming.longer import LongerRun
 from snnlab.training.resuming.resumption import Resumption
@@ -69,19 +65,12 @@ class _Watched:
 
 
 @ctrl_c_comes_back()
-def fit_and_test(
-    experiment: Experiment,
-    folder: Path,
-    module: SpikingModule,
-    data: EventDataModule,
-    built: BuiltNetwork,
-    started: float,
-    resumption: Resumption | None = None,
-) -> Result:
+def fit_and_test(session: Session, started: float, resumption: Resumption | None = None) -> Result:
     """Train, test the chosen epoch and write the record; a failure or an interruption on the way is recorded too.
 
     Args:
-        folder: Where the run is recorded; one that is resumed is locked by the caller.
+        session: What is trained; its folder is where the run is recorded, and one that is resumed is locked by the
+            caller.
         started: `time.perf_counter()` when the command began.
 
     Raises:
@@ -90,9 +79,9 @@ def fit_and_test(
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP; nothing is tested then.
         Exception: whatever stopped the training, after `status: failed` was written.
     """
+    experiment, folder, data, wanted = session.experiment, session.folder, session.data, session.processes
     text = config_text(experiment.record or {})
     hashes = {"data_fingerprint": data.store.fingerprint, "split_hash": data.split.hash}
-    wanted = assemble.processes(experiment)
     if resumption:
         resumption.require_same(hashes, wanted.world)
     command = _command(experiment, folder, resumption)
@@ -103,10 +92,10 @@ def fit_and_test(
         if wanted.world > 1:
             _log.info("%d processes begin", wanted.world)
         group = held.enter_context(process_group(job, wanted.world, wanted.local, team_of(wanted.world)))
-        watched = _watched(job, data, built, started, group.team)
+        watched = _watched(job, session, started, group.team)
         if resumption:
             resumption.require_callbacks(watched.trainer.callbacks)  # type: ignore[attr-defined]
-        numerics = _numerics(job, watched, built, data)
+        numerics = _numerics(job, watched, session)
         device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
         create_run_folder(folder, text, plugin_files(experiment.plugins))
@@ -125,12 +114,12 @@ def fit_and_test(
                 _log.info(resumption.words(watched.trainer.max_epochs))
                 if words := resumption.kernels_words():
                     _log.warning(words)
-            if note := assemble.norm_note(wanted, built.network, data.settings.batch_size):
+            if note := norm_note(wanted, session.network, data.settings.batch_size):
                 _log.warning(note)
             group.join(gpu=wanted.gpu)
-            _fit(job, watched, module, data)
+            _fit(job, watched, session)
             result.selection = {**_selection(watched, data), **counted(before)}
-            result.metrics = _tested(job, watched, module, data, built)
+            result.metrics = _tested(job, watched, session)
             result.status = "completed"
             watched.logged.conclude(watched.trainer, result.metrics)
     return result
@@ -155,47 +144,38 @@ def _command(experiment: Experiment, folder: Path, resumption: Resumption | None
     return list(begun or resumption.command)
 
 
-def take_share(job: Job, module: SpikingModule, data: EventDataModule, built: BuiltNetwork, team: Team) -> None:
+def take_share(job: Job, session: Session, team: Team) -> None:
     """Do the same as `fit_and_test` in another process than the first, without a record."""
-    watched = _watched(job, data, built, 0.0, team)
-    _numerics(job, watched, built, data)
-    _fit(job, watched, module, data)
-    _tested(job, watched, module, data, built)
+    watched = _watched(job, session, 0.0, team)
+    _numerics(job, watched, session)
+    _fit(job, watched, session)
+    _tested(job, watched, session)
 
 
-def _numerics(job: Job, watched: _Watched, built: BuiltNetwork, data: EventDataModule) -> dict[str, Any]:
+def _numerics(job: Job, watched: _Watched, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it."""
-    experiment, trainer = job.experiment, watched.trainer
+    trainer = watched.trainer
     before = job.resumption.node.get("first_layer") if job.resumption else None
-    backend, heap_kept = assemble.backend(experiment, trainer.strategy.root_device), keep_heap()
-    first_layer = assemble.first_layer(experiment, built, data, backend, before)
+    found = session.computed_on(trainer.strategy.root_device, before)
     # Each checkpoint says it, so that what goes on from one does not decide again.
-    watched.snapshots.identity["first_layer"] = first_layer
-    return {
-        "backend": backend,
-        "kernels": kernels_of(experiment.backend),
-        "approximate": rounding_otherwise(built, backend),
-        "first_layer": first_layer,
-        "heap_kept": heap_kept,
-        "precision": str(trainer.precision),
-    }
+    watched.snapshots.identity["first_layer"] = found.first_layer
+    return {**found._asdict(), "precision": str(trainer.precision)}
 
 
-def _fit(job: Job, watched: _Watched, module: SpikingModule, data: EventDataModule) -> None:
+def _fit(job: Job, watched: _Watched, session: Session) -> None:
     checkpoint = job.resumption.checkpoint if job.resumption else None
-    watched.trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    watched.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _tested(
-    job: Job, watched: _Watched, module: SpikingModule, data: EventDataModule, built: BuiltNetwork
-) -> dict[str, float]:
-    return chosen_metrics(watched.trainer, module, data, watched.selection, built, job.experiment.test)
+def _tested(job: Job, watched: _Watched, session: Session) -> dict[str, float]:
+    objects = session.module, session.data, watched.selection, session.built
+    return chosen_metrics(watched.trainer, *objects, job.experiment.test)
 
 
-def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: float, team: Team) -> _Watched:
+def _watched(job: Job, session: Session, started: float, team: Team) -> _Watched:
     """Build the trainer with all that watches it; in another process than the first, with what all need alike."""
     experiment, folder, resumption = job.experiment, job.folder, job.resumption
-    validates = data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
+    validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
     selection = Selection(folder / "checkpoints", experiment.selection if validates else "last")
     resumed = resumption.resumed if resumption else []
     identity = {**job.identity, "processes": team.world}
@@ -205,16 +185,16 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
         SilenceWarning(),
         RisenLoss(),
-        *assemble.pictures(experiment),
-        *assemble.monitors(experiment),
+        *pictures(experiment),
+        *monitors(experiment),
         logged,
     ]
     callbacks = [
         timing,
         DivergenceGuard(),
         *(speaking if team.leads else []),
-        *assemble.annealing(experiment, built.network),
-        *assemble.averaging(experiment),
+        *annealing(experiment, session.network),
+        *averaging(experiment),
         *mode_callbacks(experiment, folder),
         *([LongerRun(resumption)] if resumption else []),
         MetricsCSV(folder / "metrics.csv"),
@@ -222,7 +202,7 @@ def _watched(job: Job, data: EventDataModule, built: BuiltNetwork, started: floa
         snapshots,
         StopOnSignal(snapshots),
     ]
-    trainer = assemble.trainer(experiment, folder, callbacks, resumption.logged_steps if resumption else None, team)
+    trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, team)
     return _Watched(trainer, timing, selection, snapshots, logged)
 
 

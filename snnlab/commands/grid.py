@@ -96,8 +96,8 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     Raises:
         ConfigError: with the mistakes of the runs, each once.
     """
-    from snnlab.commands.preflight import preflight
     from snnlab.config.composing import compose_job
+    from snnlab.session.session import check_builds
 
     jobs: list[_Job] = []
     mistakes: dict[str, tuple[SnnlabError, str]] = {}
@@ -106,7 +106,7 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
         said = [*axes.fixed, *point]
         try:
             experiment, folder, run = compose_job(said, config_dir, number, folder)
-            preflight(experiment, run, here=here)
+            check_builds(experiment, run, here=here)
             jobs.append(_Job(said, replace(experiment, command=command), folder, run))
         except SnnlabError as error:
             mistakes.setdefault(str(error), (error, " ".join(point)))

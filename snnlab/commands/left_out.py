@@ -8,13 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from snnlab.commands.loading import Run
-from snnlab.config import assemble
 from snnlab.config.of_run import compose_run
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.settings import DataSettings
 from snnlab.data.split_file import read_split
 from snnlab.errors import DataError, SnnlabError
 from snnlab.record.hot_pixels import read_hot_pixels
+from snnlab.session import Session
 
 
 def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
@@ -38,7 +38,7 @@ def _found_again(run: Run, settings: DataSettings) -> Tensor:
         experiment = compose_run(run.folder, run.naming, use="data")
         kept = {"download": False} if "download" in experiment.data else {}
         experiment = replace(experiment, data={**experiment.data, **kept})
-        store = assemble.store(assemble.dataset(experiment), settings)
+        store = Session(experiment).store
     except SnnlabError as error:
         raise DataError("", f"{why}, and these are not here: {error}") from error
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):

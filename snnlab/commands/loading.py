@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 
     from snnlab.config.schema import Experiment
     from snnlab.data.module import EventDataModule
-    from snnlab.data.registry import Dataset
-    from snnlab.data.settings import DataSettings
     from snnlab.events.frames import Batch
     from snnlab.nn import BuiltNetwork, Network
     from snnlab.nn.record import Recording
     from snnlab.record.run_reading import Recorded
-    from snnlab.training.losses import Loss
+    from snnlab.session import Session
+    from snnlab.session.weights import Checkpoint
 
-Checkpoint = Literal["best", "last"]
 Places = int | Sequence[int] | range | slice
 PARTS = ("train", "val", "test")
 
@@ -100,17 +98,17 @@ class Run:
         return self.recorded.predictions()
 
     @cached_property
+    def session(self) -> Session:
+        """The experiment's objects, of which the network has the checkpoint's weights."""
+        from snnlab.session import Session
+
+        return Session(self.experiment, self.folder, run=self.folder, checkpoint=self.checkpoint)
+
+    @cached_property
     def built(self) -> BuiltNetwork:
         """The network with the checkpoint's weights, in evaluation, and the shapes of its layers."""
-        from snnlab.config import assemble
-        from snnlab.config.plugins import import_plugins
-
-        import_plugins(self.experiment)
-
-        built = assemble.network(self.experiment, assemble.data_settings(self.experiment))
-        load_weights(built.network, self.folder, self.checkpoint)
-        built.network.eval()
-        return built
+        self.session.network.eval()
+        return self.session.built
 
     @property
     def network(self) -> Network:
@@ -130,14 +128,10 @@ class Run:
 
         The recordings have to be here, and are packed if they are not.
         """
-        from snnlab.config import assemble
         from snnlab.config.of_run import compose_run
-        from snnlab.config.plugins import import_plugins
+        from snnlab.session import Session
 
-        experiment = compose_run(self.folder, self.naming, use="data")
-        import_plugins(experiment)
-        settings, dataset = assemble.data_settings(experiment), assemble.dataset(experiment)
-        return assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
+        return Session(compose_run(self.folder, self.naming, use="data"), self.folder).data
 
     def batch(self, part: str = "test", places: Places = slice(None)) -> Batch:
         """Return recordings as a batch of frames, as an evaluation has them, with their targets and lengths.
@@ -284,93 +278,3 @@ class Run:
             spikes={name: found.spikes[name] for name in layers if name in found.spikes},
             states={name: found.states[name] for name in layers if name in found.states},
         )
-
-
-class Assembled(NamedTuple):
-    """A run's network with its weights, and the data of its experiment."""
-
-    settings: DataSettings
-    loss: Loss
-    built: BuiltNetwork
-    dataset: Dataset
-    data: EventDataModule
-
-
-def assembled_run(run: Path, experiment: Experiment, checkpoint: Checkpoint) -> Assembled:
-    """Build what an experiment says, and give its network the weights of a run.
-
-    Raises:
-        SnnlabError: for a mistake in the overrides, the data or the run.
-    """
-    from snnlab.config import assemble
-    from snnlab.config.goal import check_goal
-    from snnlab.config.plugins import import_plugins
-
-    import_plugins(experiment)
-    checkpoint_file(run, checkpoint)  # before anything is built
-    assemble.set_threads(experiment.threads)
-    settings, loss = assemble.data_settings(experiment), assemble.loss(experiment)
-    built = assemble.network(experiment, settings)
-    check_goal(experiment, settings, loss, built)
-    load_weights(built.network, run, checkpoint)
-    dataset = assemble.dataset(experiment)
-    data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
-    assemble.count_classes(loss, data)
-    return Assembled(settings, loss, built, dataset, data)
-
-
-def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
-    """Give a network the weights of a run.
-
-    Raises:
-        RecordError: if there are none, or they are damaged.
-        ConfigError: if they are of another network.
-    """
-    from snnlab.errors import ConfigError
-    from snnlab.training.checkpoints import network_weights
-
-    weights = network_weights(checkpoint_file(run, checkpoint))
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(run, f"its weights do not fit this network: {reason}") from error
-
-
-def init_from(network: Network, run: Path) -> str:
-    """Give a network a run's weights wherever name and shape are the same, and return what was done, in words.
-
-    Raises:
-        RecordError: if the folder is no run's, or has no weights.
-        ConfigError: if none of its weights fits.
-    """
-    from snnlab.errors import ConfigError, RecordError
-    from snnlab.training.checkpoints import network_weights
-
-    try:
-        weights = network_weights(checkpoint_file(run, "best"))
-    except RecordError as error:
-        raise RecordError("init_from", error) from error
-    own = network.state_dict()
-    taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    if not taken:
-        raise ConfigError("init_from", f"no layer of {run} has the name and the shape of one of this network's")
-    network.load_state_dict(taken, strict=False)
-    new = [name for name in own if name not in taken]
-    rest = f"; at random: {', '.join(new)}" if new else ""
-    return f"begins with {len(taken)} of {len(own)} tensors from {run}{rest}"
-
-
-def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return where a run's weights are.
-
-    Raises:
-        RecordError: if they are not there.
-    """
-    from snnlab.errors import RecordError
-
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    if not path.is_file():
-        why = "the run ended before" if (folder / "config.yaml").is_file() else "it is no run's folder"
-        raise RecordError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
-    return path

@@ -46,9 +46,9 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
     Raises:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
     """
-    from snnlab.commands.preflight import preflight
     from snnlab.config.composing import compose_once, read_overrides
     from snnlab.config.folders import write_new
+    from snnlab.session.session import check_builds
 
     if not name.isidentifier():
         raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
@@ -59,7 +59,7 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
     experiment, place = compose_once(given, own)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
     text = experiment_text(name, given, command, folder)
-    preflight(experiment, place, here=False)
+    check_builds(experiment, place, here=False)
     write_new(path, text, replace=force)
     return command
 

@@ -68,16 +68,13 @@ def main(arguments: list[str], started: float) -> int:
 
     from snnlab.commands.answering import Rows, steps_of_piece
     from snnlab.commands.left_out import left_out_pixels
-    from snnlab.config import assemble
-    from snnlab.config.plugins import import_plugins
     from snnlab.console import until_nobody_reads
 
-    import_plugins(run.experiment)
-    settings = assemble.data_settings(run.experiment)
+    settings = run.session.settings
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
     reading = reading_of(run.experiment.data, options)
     until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
-    rows = Rows(assemble.loss(run.experiment), settings, run.recorded.class_names(settings.num_classes))
+    rows = Rows(run.session.loss, settings, run.recorded.class_names(settings.num_classes))
     framing = as_trained(run, settings.framing(left_out_pixels(run, settings)))
     with until_nobody_reads():
         each = size is not None and form == "jsonl" and until is None

@@ -115,9 +115,9 @@ def _newer(one: Path, other: Path) -> bool:
 
 def _of_run(folder: Path) -> Page:
     from snnlab.commands.early import clock_of, no_early_answers
-    from snnlab.config import assemble
     from snnlab.config.composing import compose_once
     from snnlab.config.of_run import compose_run
+    from snnlab.data.settings import read_shared
     from snnlab.record.report.of_run import When, run_page
     from snnlab.record.run_reading import read_run
 
@@ -125,7 +125,7 @@ def _of_run(folder: Path) -> Page:
     recorded.check_files()
     experiment = compose_run(folder, use="record")
     defaults, _ = compose_once([], None)
-    settings = assemble.shared_data_settings(experiment)
+    settings = read_shared(experiment.data)
     when = When(clock_of(settings), no_early_answers(experiment, settings))
     names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)

@@ -166,11 +166,12 @@ def _other_schedule(before: Experiment, now: Experiment, changed: Mapping[str, A
 
 def _go_on(experiment: Experiment, folder: Path, started: float, resumption: Resumption) -> Result:
     from snnlab.commands.fit import fit_and_test
-    from snnlab.commands.train import assembled
     from snnlab.console import quiet_lightning
+    from snnlab.session import Session
 
     with experiment.located_errors(), quiet_lightning():
         if experiment.threads is None and resumption.node:  # sums differ in their last digits with other numbers
             experiment = replace(experiment, threads=resumption.node["threads"])
-        module, data, built = assembled(experiment, folder)
-        return fit_and_test(experiment, folder, module, data, built, started, resumption)
+        session = Session(experiment, folder)
+        session.prepare()
+        return fit_and_test(session, started, resumption)

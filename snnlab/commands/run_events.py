@@ -16,8 +16,6 @@ from snnlab.commands.answering import Rows, batch_of, require_sensor
 from snnlab.commands.left_out import left_out_pixels
 from snnlab.commands.loading import Run
 from snnlab.commands.predict import answers, as_trained, reading_of
-from snnlab.config import assemble
-from snnlab.config.plugins import import_plugins
 from snnlab.data.formats import Reading, read_array, read_file
 from snnlab.data.settings import DataSettings
 from snnlab.events import Events
@@ -32,9 +30,8 @@ class RunInput:
     """
 
     def __init__(self, run: Run, options: Mapping[str, Any]) -> None:
-        import_plugins(run.experiment)
         self.run = run
-        self.settings: DataSettings = assemble.data_settings(run.experiment)
+        self.settings: DataSettings = run.session.settings
         self.framing: Framing = as_trained(run, self.settings.framing(left_out_pixels(run, self.settings)))
         said = {f"--{name.replace('_', '-')}": _word(value) for name, value in options.items() if value is not None}
         self.reading: Reading = reading_of(run.experiment.data, said)
@@ -51,7 +48,7 @@ class RunInput:
     def answers(self, given: Any) -> list[dict[str, Any]]:
         """Return what the network answers to each window of each recording, as `snnlab predict` writes it."""
         names = self.run.recorded.class_names(self.settings.num_classes)
-        rows = Rows(assemble.loss(self.run.experiment), self.settings, names)
+        rows = Rows(self.run.session.loss, self.settings, names)
         return [
             row
             for name, events in self._recordings(given)

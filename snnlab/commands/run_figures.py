@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from snnlab.commands.early import clock_of, no_early_answers
 from snnlab.commands.loading import Run
-from snnlab.config import assemble
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.record.anytime import answered, anytime
 from snnlab.record.evaluation import findings
@@ -66,7 +65,7 @@ def _of_files(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
 
 
 def _of_answers(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
-    settings = assemble.data_settings(run.experiment)
+    settings = run.session.settings
     names = run.recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     targets, readout, answers = (run.predictions[f"{part}_{what}"] for what in ("target", "readout", "answers"))
     found, each = findings(targets, readout, answers, names), settings.targets == "steps"
@@ -82,7 +81,7 @@ def _of_answers(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
 
 def _of_recording(run: Run, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
     (index,) = run.chosen(part, recording)
-    loss = assemble.loss(run.experiment)
+    loss = run.session.loss
     seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
     yield from draw_recording(seen)
     yield from draw_answer(seen)

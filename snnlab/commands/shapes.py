@@ -13,14 +13,13 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from snnlab.commands.train import assembled
-from snnlab.config import assemble
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning, table_console
 from snnlab.data.module import EventDataModule
 from snnlab.events.frames import Batch
 from snnlab.nn import Network
 from snnlab.nn.temporal import TemporalLayer
+from snnlab.session import Session
 
 
 class Passed(NamedTuple):
@@ -39,11 +38,12 @@ def show_shapes(experiment: Experiment, folder: Path) -> None:
         SnnlabError: for a mistake in the configuration or the data.
     """
     with experiment.located_errors(), quiet_lightning():
-        module, data, _ = assembled(experiment, folder)
-        device = assemble.trainer(experiment, folder, []).strategy.root_device
-        batch = first_batch(data, device)
+        session = Session(experiment, folder)
+        session.prepare()
+        device = session.processes.device
+        batch = first_batch(session.data, device)
         with torch.no_grad():
-            passed = list(layers_passed(module.network.to(device), batch))
+            passed = list(layers_passed(session.network.to(device), batch))
     steps, samples = batch.x.shape[:2]
     print(f"{steps} steps of {samples} samples through the network, {device}")
     table_console().print(shapes_table(passed))

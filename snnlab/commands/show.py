@@ -39,11 +39,10 @@ def main(arguments: list[str], started: float) -> int:
 
         check_target(figure)
 
-    from snnlab.config import assemble
     from snnlab.config.composing import compose_once
-    from snnlab.config.plugins import import_plugins
     from snnlab.console import until_nobody_reads
     from snnlab.nn.summary import summarize
+    from snnlab.session import Session
 
     run, changes = split_run(overrides)
     if run is not None and len(run.parts) == 1 and not run.is_dir():
@@ -55,9 +54,8 @@ def main(arguments: list[str], started: float) -> int:
     else:
         experiment, _ = compose_once(overrides, options.get("--config-dir"))
     with experiment.located_errors():
-        import_plugins(experiment)
-        settings = assemble.data_settings(experiment)
-        built = assemble.network(experiment, settings)
+        session = Session(experiment)
+        settings, built = session.settings, session.built
         about_learned = None if run is None else learned_in(run, built)
     if "--plan" in options:
         from snnlab.nn.rendered import planned
@@ -92,9 +90,9 @@ def main(arguments: list[str], started: float) -> int:
 
 def learned_in(run: Path, built: BuiltNetwork) -> str | None:
     """Give a network the weights of a run where its neurons learn constants; return in words whose these are."""
-    from snnlab.commands.loading import load_weights
     from snnlab.errors import RecordError
     from snnlab.nn.neurons.learned import learned
+    from snnlab.session.weights import load_weights
 
     if next(learned(built.network), None) is None:
         return None
@@ -107,10 +105,10 @@ def learned_in(run: Path, built: BuiltNetwork) -> str | None:
 
 def memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetwork) -> str:
     """Return what a training step on the CPU takes, in words, or why that is not known."""
-    from snnlab.config.assemble_optimizer import make_optimizer
     from snnlab.errors import SnnlabError
     from snnlab.nn.footprint import footprint
     from snnlab.record.network_table import footprint_text
+    from snnlab.session.build_optimizer import make_optimizer
 
     steps, batch = settings.steps, settings.batch_size
     try:

@@ -42,17 +42,16 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
 
 
 def _recordings(experiment: Experiment) -> Survey:
-    from snnlab.config import assemble
-    from snnlab.config.assemble_data import find_duplicates
     from snnlab.config.launch import shares_gpus
+    from snnlab.session import Session
+    from snnlab.session.build_data import data_notes
+    from snnlab.session.packing import find_duplicates
 
     copies: Duplicates | None = None
     try:
-        copies = find_duplicates(experiment)
-        settings = assemble.data_settings(experiment)
-        dataset = assemble.dataset(experiment)
-        data = assemble.data_module(experiment, settings, assemble.store(dataset, settings), dataset)
-        assemble.data_notes(data)
+        session = Session(experiment)
+        copies = find_duplicates(session.settings, session.store, session.dataset)
+        data_notes(session.data)
     except (DataError, MissingPackageError) as error:
         return Survey(gap=str(error), **_said(copies))
     except SnnlabError as error:

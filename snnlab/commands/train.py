@@ -24,10 +24,7 @@ from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, RecordError
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
-    from snnlab.data.module import EventDataModule
-    from snnlab.nn import BuiltNetwork
     from snnlab.record.run_folder import Result
-    from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
 
@@ -160,6 +157,7 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
     from snnlab.console import quiet_lightning
     from snnlab.files import require_writable
     from snnlab.record.run_folder import CONFIG
+    from snnlab.session import Session
 
     if experiment.mode == "shapes":
         raise ConfigError("mode", "shapes trains nothing and has no result", "it is for the command line")
@@ -169,12 +167,13 @@ def run(experiment: Experiment, folder: Path, started: float) -> Result:
         raise RecordError(folder, "holds a run", f"resume={folder} goes on with it, another folder begins a new one")
     require_writable(folder)
     with experiment.located_errors(), quiet_lightning():
-        module, data, built = assembled(experiment, folder)
+        session = Session(experiment, folder)
+        session.prepare()
 
         from snnlab.commands.fit import fit_and_test
 
         remember(experiment, folder)
-        return _or_requeued(lambda: fit_and_test(experiment, folder, module, data, built, started))
+        return _or_requeued(lambda: fit_and_test(session, started))
 
 
 def _or_requeued(training: Callable[[], Result]) -> Result:
@@ -185,42 +184,3 @@ def _or_requeued(training: Callable[[], Result]) -> Result:
         if stop.signum == signal.SIGUSR1:
             requeue()
         raise
-
-
-def assembled(experiment: Experiment, folder: Path) -> tuple[SpikingModule, EventDataModule, BuiltNetwork]:
-    """Return what is trained, on what, and the network's shapes; the recordings are packed.
-
-    Raises:
-        SnnlabError: for a mistake in the configuration or the data.
-    """
-    from snnlab.commands.preflight import build_parts
-
-    settings, built, loss, optimizer = build_parts(experiment, here=True)
-
-    from snnlab.config import assemble
-    from snnlab.config.fit_checks import check_batches
-
-    if experiment.init_from is not None:
-        from snnlab.commands.loading import init_from
-
-        _log.info(init_from(built.network, Path(experiment.init_from).expanduser()))
-    # Only to find mistakes before the recordings are packed.
-    changing = assemble.annealing(experiment, built.network)
-    assemble.trainer(experiment, folder, [*assemble.pictures(experiment), *assemble.monitors(experiment), *changing])
-    processes = assemble.processes(experiment)
-    dataset = assemble.dataset(experiment)
-    module = assemble.module(experiment, settings, built, loss, optimizer, dataset.class_names)
-    store = assemble.store(dataset, settings)
-    data = assemble.data_module(experiment, settings, store, dataset)
-    assemble.require_shares(processes, experiment, data)
-    check_batches(experiment, data, processes.world)
-    if experiment.init_from is not None:
-        from snnlab.commands.trained_before import found_before
-
-        found_before(experiment, data, say=True)
-    assemble.count_classes(loss, data)
-    for note in [*dataset.notes, *assemble.data_notes(data)]:
-        _log.info(note)
-    for warning in assemble.data_warnings(data):
-        _log.warning(warning)
-    return module, data, built

@@ -151,11 +151,11 @@ def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = Fa
         folder: A folder of the user's files.
         alone: Whether loss and data need not go together.
     """
-    from snnlab.commands.preflight import preflight
     from snnlab.config.composing import compose_once
+    from snnlab.session.session import check_builds
 
     try:
-        preflight(*compose_once(overrides, folder), here=False, alone=alone)
+        check_builds(*compose_once(overrides, folder), here=False, alone=alone)
     except (UnsetError, MissingPackageError):
         raise
     except SnnlabError as error:

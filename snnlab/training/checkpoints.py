@@ -1,40 +1,21 @@
-"""Checkpoints: written whole or not at all, checked when they are read, and never executed."""
+"""Checkpoints: checked when they are read, and never executed."""
 
 from __future__ import annotations
 
-import io
 import pickle
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 
 from snnlab.errors import RecordError
-from snnlab.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 _UNSAFE = "Weights only load failed"
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints here."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint beside its place, and rename it when it is whole and on the disk."""
-        # torch writing to the file itself would turn a full disk into an error that says nothing of it.
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)  # as Lightning does: a ModelCheckpoint names any folder
-        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
-
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Return what is in a checkpoint, see `read_checkpoint`."""
-        return read_checkpoint(Path(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

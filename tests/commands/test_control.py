@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from snnlab import load, train
-from snnlab.config.assemble_data import find_duplicates
 from snnlab.config.composing import compose_once
 from snnlab.files import write_json
 from snnlab.record.run_folder import Result
+from snnlab.session import Session
+from snnlab.session.packing import find_duplicates
 
 from .conftest import FAST, Outcome
 
@@ -71,7 +72,8 @@ def test_a_run_from_before_controls_is_none(workplace: Path, snnlab: Snnlab, dig
 
 def test_a_data_set_is_looked_through_for_copies(workplace: Path, digits_store: str):
     experiment, _ = compose_once([digits_store], None)
-    found = find_duplicates(experiment)
+    session = Session(experiment)
+    found = find_duplicates(session.settings, session.store, session.dataset)
     assert found.passed
     assert found.compared > 1000
 

@@ -262,15 +262,15 @@ def test_fewer_recordings_than_processes_are_told_of_before_the_training(
 
 
 def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people: list[str], workplace: Path) -> None:
-    from snnlab.config import assemble
     from snnlab.config.composing import compose_once
+    from snnlab.session import Session
+    from snnlab.session.build_trainer import density
 
     for stride in (None, 50.0):
         more = [] if stride is None else [f"data.stride_ms={stride}"]
         experiment, _ = compose_once([*people, *more, "data.val_fraction=0"], None)
-        settings, dataset = assemble.data_settings(experiment), assemble.dataset(experiment)
-        store = assemble.store(dataset, settings)
-        data = assemble.data_module(experiment, settings, store, dataset)
+        session = Session(experiment)
+        store, data = session.store, session.data
         events = windows = 0
         for index in data.split.train.tolist():
             t = store[index].t
@@ -278,4 +278,4 @@ def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people
                 if start == 0 or int(t[-1]) >= 1000 * (start - 50 + 100):
                     events += int(((t >= 1000 * start) & (t < 1000 * start + 100_000)).sum())
                     windows += 1
-        assert assemble.density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
+        assert density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))

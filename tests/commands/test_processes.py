@@ -14,9 +14,9 @@ import torch
 from lightning.pytorch.trainer.connectors import accelerator_connector
 
 from snnlab import load, train
-from snnlab.config import assemble
-from snnlab.config.assemble_processes import Processes
 from snnlab.config.composing import compose_once
+from snnlab.session import Session
+from snnlab.session.build_trainer import Processes, find_processes, norm_note
 
 from ..refusals import assert_tells
 from . import killing
@@ -160,7 +160,7 @@ def test_from_python(tmp_path: Path, digits_store: str, whole: Path):
 def test_a_notebook_may_ask_for_several_processes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(accelerator_connector, "_IS_INTERACTIVE", True)
     experiment, _ = compose_once(list(RUN[:-3]), None)
-    assert assemble.processes(experiment) == Processes(2, 2, gpu=False)
+    assert find_processes(experiment) == Processes(2, 2, torch.device("cpu"))
 
 
 def outside(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
@@ -197,14 +197,14 @@ def test_slurm(tmp_path: Path, digits_store: str, whole: Path):
 
 def test_batch_norm_of_several_processes_is_spoken_of():
     experiment, _ = compose_once([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
-    network = assemble.network(experiment, assemble.data_settings(experiment)).network
-    two, one = Processes(2, 2, gpu=False), Processes(1, 1, gpu=False)
-    assert assemble.norm_note(two, network, 8) == (
+    network = Session(experiment).built.network
+    two, one = Processes(2, 2, torch.device("cpu")), Processes(1, 1, torch.device("cpu"))
+    assert norm_note(two, network, 8) == (
         "batch norm (norm) takes the 8 recordings of each process for itself, not the 16 of a step; the running means"
         " are those of the first process"
     )
-    assert assemble.norm_note(one, network, 8) is None
-    assert assemble.norm_note(two, network.get_submodule("fc1"), 8) is None
+    assert norm_note(one, network, 8) is None
+    assert norm_note(two, network.get_submodule("fc1"), 8) is None
 
 
 @pytest.mark.parametrize(

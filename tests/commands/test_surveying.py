@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from snnlab.commands.surveying import survey
-from snnlab.config import assemble, assemble_data
 from snnlab.data.duplicates import Duplicates
 from snnlab.errors import DataError
+from snnlab.session import build_data, packing
 
 
 def test_the_first_arm_that_is_right_describes_the_data(workplace: Path, digits_store: str):
@@ -30,7 +30,7 @@ def test_another_gap_is_no_verdict_on_copies(
     def broken(*_: Any) -> None:
         raise DataError("", "something else is missing")
 
-    monkeypatch.setattr(assemble_data, "find_duplicates", lambda _: copies)
-    monkeypatch.setattr(assemble, "data_module", broken)
+    monkeypatch.setattr(packing, "find_duplicates", lambda *_: copies)
+    monkeypatch.setattr(build_data, "make_data_module", broken)
     found = survey([[digits_store]], None, str(workplace))
     assert (found.gap, found.apart) == ("something else is missing", apart)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.config.layers import expand_layers, merge
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.session import Session
 
 from ..refusals import assert_raises
 
@@ -142,7 +142,7 @@ def test_a_layer_within_a_block_is_set_on_the_command_line_and_typos_in_it_are_n
         return compose_once(["model=sew_resnet", *overrides], None)[0]
 
     def network(experiment: Experiment):
-        return assemble.network(experiment, assemble.data_settings(experiment)).network
+        return Session(experiment).built.network
 
     place = "model.layers.block1.layers.lif1"
     built = network(composed(f"{place}.tau_mem=5", "neuron.tau_mem=7"))

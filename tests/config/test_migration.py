@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snnlab.config import assemble, migration
+from snnlab.config import migration
 from snnlab.config.of_run import compose_run, recorded_config
+from snnlab.session import Session
 
 # The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without places on a machine.
 FIRST = Path(__file__).parent / "recorded" / "first.yaml"
@@ -33,7 +34,7 @@ def test_the_first_recorded_run_composes_with_the_defaults_of_its_time(
     assert experiment.model["layers"]["readout"] == {"type": "li", "tau_mem": 20.0, "input_gain": 1.0}
     (line,) = caplog.messages
     assert line.startswith(f"{run / 'config.yaml'}: model.layers.readout: input_gain is 1.0, the default of li when")
-    assemble.network(experiment, assemble.data_settings(experiment))
+    Session(experiment).build("built")
 
 
 def test_what_an_older_run_says_itself_stays(run: Path, caplog: pytest.LogCaptureFixture) -> None:

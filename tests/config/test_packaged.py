@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from snnlab.commands.validate import build_problem
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.config.folders import config_folder
-from snnlab.config.goal import check_goal
 from snnlab.config.sweeps import read_sweep
 from snnlab.nn.temporal import only_spikes
 from snnlab.search.settings import checked
 from snnlab.search.space import overrides
+from snnlab.session import Session
+from snnlab.session.checks import check_goal
 
 # What a file leaves to its user, and what a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
@@ -50,10 +50,9 @@ def test_there_is_a_file_in_every_group():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     experiment, _ = compose_once([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
-    settings = assemble.data_settings(experiment)
-    built = assemble.network(experiment, settings)
-    assemble.optimizer(experiment, built)
-    loss = assemble.loss(experiment)
+    session = Session(experiment, alone=True)
+    settings, built, loss = session.settings, session.built, session.loss
+    session.build("optimization")
     check_goal(experiment, replace(settings, targets=loss.takes[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}

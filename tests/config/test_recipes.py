@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.nn import BuiltNetwork
+from snnlab.session import Session
 
 # Counted by hand from the sources that the experiments name.
 CONVOLUTIONS = 2 * 9 * 128 + 2 * 128  # and its normalisation; the others have 128 channels to read
@@ -24,7 +24,7 @@ PARAMETERS = {
 
 def built(recipe: str) -> BuiltNetwork:
     experiment, _ = compose_once([f"experiment={recipe}"], None)
-    return assemble.network(experiment, assemble.data_settings(experiment))
+    return Session(experiment).built
 
 
 @pytest.mark.parametrize("recipe", PARAMETERS)

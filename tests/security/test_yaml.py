@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError, SnnlabError
+from snnlab.session import Session
 
 from ..refusals import assert_raises, assert_tells
 from .conftest import SHORT, Outcome, edited
@@ -194,7 +194,6 @@ def test_a_module_of_the_users_folder_is_no_part_of_an_allowed_one(theirs: Their
     theirs({"torch/optim/evil.py": f"open({str(canary)!r}, 'w')\nclass Evil: pass\n"})
     for name in ("torch.optim.evil.Evil", "theirs.torch.optim.evil.Evil"):
         experiment, _ = compose_once([f"optimizer._target_={name}"], None)
-        built = assemble.network(experiment, assemble.data_settings(experiment))
         with pytest.raises(SnnlabError):
-            assemble.optimizer(experiment, built)
+            Session(experiment).build("optimization")
     assert not canary.exists()

@@ -65,17 +65,18 @@ def _take_part(part: Any, content: bytes, team: Team) -> int:
     from snnlab.commands.interruption import received_signal
     from snnlab.commands.processes.group import LOST, READY, TROUBLE
     from snnlab.commands.processes.job import unpacked
-    from snnlab.commands.train import assembled
     from snnlab.console import quiet_lightning
+    from snnlab.session import Session
     from snnlab.training.processes.team import is_loss, join, leave
 
     try:
         with quiet_lightning():
             job = unpacked(content)
-            module, data, built = assembled(job.experiment, job.folder)
+            session = Session(job.experiment, job.folder)
+            session.prepare()
             part.set(READY.format(rank=team.rank), b"1")
             join(team, PrefixStore("connection", part), gpu=job.gpu)
-            take_share(job, module, data, built, team)
+            take_share(job, session, team)
     except SnnlabError as error:
         part.set(TROUBLE, f"rank {team.rank}: {error}".encode())
         return 2

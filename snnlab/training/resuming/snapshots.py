@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from snnlab.compat import batches_that_stepped
 from snnlab.data.module import EventDataModule
 from snnlab.errors import RecordError
+from snnlab.files import write_atomically
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.processes.team import gathered, largest
@@ -28,6 +32,22 @@ FORMAT = 1
 NODE = "snnlab"
 # Saving may take this part of the time; on a slow disk, or with epochs below a second, checkpoints are rarer for that.
 _PART = 0.01
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How Lightning writes and reads checkpoints here."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint beside its place, and rename it when it is whole and on the disk."""
+        # torch writing to the file itself would turn a full disk into an error that says nothing of it.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # as Lightning does: a ModelCheckpoint names any folder
+        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Return what is in a checkpoint, see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
 
 
 class Snapshots(Checkpoint):

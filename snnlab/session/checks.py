@@ -1,22 +1,75 @@
-"""What a training waits for, and how many batches it has: checked before it begins, with Lightning's own rules."""
+"""Whether the parts of an experiment go together: goal, data, network, figures that are waited for, batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from snnlab.config.schema import Experiment
+from snnlab.data.control import Controlled
+from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.events.targets import kind_of
+from snnlab.nn import BuiltNetwork
+from snnlab.training.losses import Loss, Task, WeightedParts, check_takes
+from snnlab.training.losses.contract import located
 
 if TYPE_CHECKING:
-    from snnlab.data.module import EventDataModule
-    from snnlab.data.settings import DataSettings
-    from snnlab.nn import BuiltNetwork
-    from snnlab.training.losses import Loss
+    from snnlab.data.module import EventDataModule  # which brings Lightning
 
 # Callbacks of Lightning's that only tell loggers.
 _FOR_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
 _PLATEAU = "ReduceLROnPlateau"
+
+
+def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
+    """Check loss, selection and control against the targets, and the loss against the network, which it then knows.
+
+    Raises:
+        ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
+    """
+    check_takes(loss, str(experiment.loss.get("type")), data.targets)
+    if isinstance(loss, WeightedParts):
+        loss.check_parts(data.targets)
+    if data.targets == "value" and experiment.selection == "best_val_accuracy":
+        raise ConfigError("selection", "best_val_accuracy: values have no accuracy", "set selection: lowest_val_loss")
+    _check_control(experiment, data)
+    with located("loss"):
+        loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+
+
+def _check_control(experiment: Experiment, data: DataSettings) -> None:
+    kind = experiment.control
+    if kind is None:
+        return
+    if data.targets != "class":
+        raise ConfigError("control", f"{kind} is for classes, and data.targets is {data.targets}", "set control: null")
+    Controlled(kind, experiment.seed, data.duration_us).framing(data.framing())
+
+
+def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> None:
+    """Check that of targets over time, some are in the windows of each part of the split.
+
+    Args:
+        targets: The store's.
+        data: Where the windows are.
+
+    Raises:
+        ConfigError: naming the part of which no step has a target: its loss would be of nothing.
+    """
+    if kind_of(targets) != "steps":
+        return
+    seen = targets if data.stride_us is not None else targets[targets[:, 1] < data.duration_us]
+    for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)):
+        if part.size and not np.isin(part, seen[:, 0]).any():
+            raise ConfigError(
+                "data.labels",
+                f"nothing is labelled in the {data.duration_ms:g} ms of any {name} recording",
+                "set data.duration_ms or data.stride_ms so that windows reach the labels",
+            )
 
 
 def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwork, loss: Loss) -> None:

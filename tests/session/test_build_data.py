@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.assemble import data_module
 from snnlab.config.schema import Experiment, Mode
 from snnlab.data.mixing import Mixing
 from snnlab.data.settings import build_dataset, read_settings
 from snnlab.events import open_or_build
+from snnlab.session.build_data import make_data_module
 
 
 @pytest.mark.parametrize(("mode", "changed"), [("train", True), ("profile", True), ("overfit", False)])
@@ -23,6 +23,6 @@ def test_one_batch_learnt_by_heart_is_neither_augmented_nor_mixed(mode: Mode, ch
     settings, _, _ = read_settings(node)
     experiment = Experiment("one", 0, model={}, data=node, loss={}, optimizer={}, trainer={}, mode=mode)
     dataset = build_dataset(node)
-    module = data_module(experiment, settings, open_or_build(dataset, tmp_path), dataset)
+    module = make_data_module(experiment, settings, open_or_build(dataset, tmp_path), dataset)
     assert isinstance(module.mixing, Mixing) == changed
     assert (module.pipeline is not None) == changed

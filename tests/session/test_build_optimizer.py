@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from torch.optim import Optimizer
 
-from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.session import Session
 from snnlab.training.module import Schedule
 from snnlab.training.optimization.schedules import RunLength
 
@@ -22,8 +22,8 @@ SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=8")
 
 def made(*overrides: str) -> tuple[Optimizer, Schedule | None]:
     experiment = compose_once([*SMALL, *overrides], None)[0]
-    built = assemble.network(experiment, assemble.data_settings(experiment))
-    make, schedule = assemble.optimizer(experiment, built)
+    built = Session(experiment).built
+    make, schedule = Session(experiment).optimization
     return make(built.network), schedule
 
 
@@ -71,8 +71,8 @@ def test_a_mistake_is_named_by_its_place(override: str, told: tuple):
 def schedule_of(node: dict[str, Any], epochs: int = 4) -> tuple[Any, Schedule]:
     """Return a schedule made for a run of 40 steps in so many epochs, and how it is made."""
     experiment = replace(compose_once([*SMALL, f"trainer.max_epochs={epochs}"], None)[0], scheduler=node)
-    built = assemble.network(experiment, assemble.data_settings(experiment))
-    make, schedule = assemble.optimizer(experiment, built)
+    built = Session(experiment).built
+    make, schedule = Session(experiment).optimization
     assert schedule is not None
     return schedule.make(make(built.network), RunLength(40, 10) if schedule.whole_run else None), schedule
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.config.assemble import count_classes
 from snnlab.data.windows import Windows
+from snnlab.session.build_data import count_classes
 from snnlab.training.losses import CrossEntropy
 
 

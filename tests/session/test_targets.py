@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.optim import Optimizer
 
-from snnlab.config.targets import find_target, partial_target
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.session.targets import find_target, partial_target
 
 from ..refusals import assert_raises
 

@@ -6,35 +6,32 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.config.schema import Experiment
-from snnlab.config.targets import check_numbers, find_target, partial_target
 from snnlab.errors import ConfigError
+from snnlab.nn import BuiltNetwork
+from snnlab.session.targets import check_numbers, find_target, partial_target
 from snnlab.settings import takes, type_problem
+from snnlab.training.optimization.groups import DECAY, Group, GroupedOptimizer
+from snnlab.training.optimization.schedules import SCHEDULES, MakeOptimizer, RunLength, Schedule
 
-if TYPE_CHECKING:
-    from snnlab.nn import BuiltNetwork
-    from snnlab.training.optimization.groups import Group
-    from snnlab.training.optimization.schedules import MakeOptimizer, Schedule
+Optimization = tuple[MakeOptimizer, Schedule | None]
 
-    Optimization = tuple[MakeOptimizer, Schedule | None]
-    from snnlab.training.optimization.schedules import RunLength, Schedule
 
+_log = logging.getLogger(__name__)
 
 _OWN = ("groups", "weight_decay_of")
 # What torch would refuse only once it has built an optimizer, if at all.
 _NOT_NEGATIVE = ("lr", "weight_decay", "eps")
 
 
-def optimizer(experiment: Experiment, built: BuiltNetwork) -> Optimization:
+def make_optimization(experiment: Experiment, built: BuiltNetwork) -> Optimization:
     """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
-    from snnlab.config.assemble_optimizer import schedule
-
     make = make_optimizer(experiment)
     parameters = list(built.network.parameters())
     if not parameters:
@@ -48,8 +45,6 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     Raises:
         ConfigError: for a wrong setting of it or of a group; making it raises it for a group that means nothing.
     """
-    from snnlab.training.optimization.groups import DECAY, GroupedOptimizer
-
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules = ("torch.optim", *experiment.plugins)
     make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",))
@@ -85,7 +80,6 @@ def _groups(experiment: Experiment) -> Mapping[str, Any]:
 
 
 def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...]) -> Group:
-    from snnlab.training.optimization.groups import Group
 
     place = f"optimizer.groups.{name}"
     if not isinstance(own, Mapping):
@@ -99,8 +93,6 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
     partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)
 
-
-_log = logging.getLogger(__name__)
 
 # The value that stands for the run's number of steps, or of epochs, as `interval` says.
 _RUN = "run"
@@ -119,8 +111,6 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
     Raises:
         ConfigError: for a mistake in its settings.
     """
-    from snnlab.training.optimization.schedules import SCHEDULES, RunLength, Schedule
-
     if experiment.scheduler is None:
         return None
     node = dict(experiment.scheduler)
@@ -139,7 +129,6 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
 
 def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) -> Schedule:
-    from snnlab.training.optimization.schedules import Schedule
 
     modules = ("torch.optim", *experiment.plugins)
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.assemble import trainer
 from snnlab.config.composing import compose_once
 from snnlab.errors import ConfigError
+from snnlab.session.build_trainer import make_trainer
 
 from ..refusals import assert_raises
 
@@ -23,4 +23,4 @@ def test_a_precision_that_rounds_membranes_is_refused_with_those_that_do_not(pre
 def test_half_precision_on_a_cpu_is_refused_with_what_a_cpu_computes_in(tmp_path: Path, precision: str) -> None:
     experiment, _ = compose_once([f"trainer.precision={precision}", "trainer.accelerator=cpu"], None)
     with assert_raises(ConfigError, "trainer.precision", 16):
-        trainer(experiment, tmp_path, [])
+        make_trainer(experiment, tmp_path, [])

@@ -1,0 +1,1 @@
+from snnlab.session.session import Session as Session

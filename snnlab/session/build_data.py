@@ -1,0 +1,107 @@
+"""From an experiment and its packed recordings to the data module, and what is odd about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from snnlab.config.schema import Experiment
+from snnlab.data.control import Controlled, controlled
+from snnlab.data.module import EventDataModule
+from snnlab.data.registry import Dataset
+from snnlab.data.remarks import remarks, too_early
+from snnlab.data.settings import DataSettings
+from snnlab.data.splits import Split, one_batch, with_validation
+from snnlab.errors import ConfigError
+from snnlab.events import Store
+from snnlab.session.checks import check_labelled
+from snnlab.session.packing import split
+from snnlab.training.losses import Loss
+
+# Steps on the one batch that make up an epoch of mode=overfit.
+OVERFIT_STEPS = 20
+# A window that leaves out this part of all events is a slip of the unit.
+NEARLY_ALL = 0.95
+
+
+def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, recordings: Dataset) -> EventDataModule:
+    """Split the recordings and build the data module.
+
+    Raises:
+        ConfigError: if no recording is left for training.
+    """
+    parts = split(data, packed, recordings)
+    if not parts.train.size:
+        raise ConfigError(
+            "data.val_fraction", f"of {parts.val.size} training recordings none is left", f"lower {data.val_fraction}"
+        )
+    check_labelled(packed.targets, data, parts)
+    if experiment.fit_on == "train_and_val":
+        parts = with_validation(parts)
+    if experiment.mode == "overfit":
+        parts = one_batch(parts, data.batch_size, experiment.seed)
+        done = control(experiment, data, parts, packed)
+        names = recordings.class_names
+        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=names, control=done)
+    return EventDataModule(
+        packed,
+        parts,
+        data,
+        experiment.seed,
+        pipeline=data.pipeline,
+        mixing=data.mixing,
+        class_names=recordings.class_names,
+        control=control(experiment, data, parts, packed),
+    )
+
+
+def control(experiment: Experiment, data: DataSettings, parts: Split, packed: Store) -> Controlled | None:
+    """Return the control that the experiment is, if it is one."""
+    if experiment.control is None:
+        return None
+    return controlled(experiment.control, parts, packed.targets, experiment.seed, data.duration_us)
+
+
+def data_notes(data: EventDataModule) -> list[str]:
+    """Return what the user should know of the data: sizes, a control, and events that the window leaves out.
+
+    Raises:
+        ConfigError: if the window leaves out nearly all events, or they are all at its very start.
+    """
+    split, settings = data.split, data.settings
+    if problem := too_early(data.store, settings):
+        raise ConfigError("data.time_unit", problem)
+    sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
+    notes = [f"{sizes}; {settings.steps_text}"]
+    if data.control is not None:
+        notes.append(f"control: {data.control.kind}: {data.control.meaning}")
+    if data.hot is not None:
+        notes.append(f"{int(data.hot.sum()):,} hot pixels are left out, of more than {settings.hot_pixels_hz:g} Hz")
+    if data.windows is not None:
+        many = ", ".join(f"{data.windows.of(part).size:,}" for part in (split.train, split.val, split.test))
+        return [*notes, f"cut into {many} windows of {settings.duration_ms:g} ms, one every {settings.stride_ms:g} ms"]
+    everything = np.arange(len(data.store))
+    outside = data.store.count_outside(everything, settings.duration_us)
+    if outside:
+        share = outside / data.store.num_events
+        said = f"{outside:,} events ({share:.2%}) come after duration_ms = {settings.duration_ms:g} and are left out"
+        if share > NEARLY_ALL:
+            raise ConfigError("data.duration_ms", said, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
+        notes.append(said)
+    return notes
+
+
+def data_warnings(data: EventDataModule) -> list[str]:
+    """Return what is odd about the split: classes that a part lacks, groups that are divided."""
+    names = data.class_names if data.settings.targets == "class" else None
+    return [f"data: {line}" for line in remarks(data.store, data.split, names)]
+
+
+def count_classes(loss: Loss, data: EventDataModule) -> None:
+    """Tell a loss how many training recordings, or windows of them, there are of each class."""
+    if data.settings.targets != "class":
+        return
+    train = data.split.train
+    recordings = train if data.windows is None else data.windows.recording[data.windows.of(train)]
+    many = np.bincount(data.store.targets[recordings], minlength=data.settings.num_classes)
+    loss.count_classes(torch.from_numpy(many))

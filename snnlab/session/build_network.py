@@ -1,0 +1,79 @@
+"""From a checked experiment to its network, and to how it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from snnlab.config.schema import Experiment
+from snnlab.data.settings import DataSettings
+from snnlab.errors import ConfigError
+from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
+from snnlab.nn.neurons.base import set_backend
+from snnlab.nn.plan import SparseInput
+from snnlab.nn.rendered import require_loops
+from snnlab.seeds import Stream, derived_seed
+from snnlab.training.optimization import freezing
+
+
+def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
+    """Build the network for the data's frames from the run's initialisation stream, and check its output."""
+    if experiment.neuron is not None:  # on its own first, so that a mistake is named where the user made it
+        settings = {key: value for key, value in experiment.neuron.items() if key != "type"}
+        kind = experiment.neuron.get("type")
+        with torch.device("meta"):  # for the checks alone: the feedback of so many neurons would fill the memory
+            NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
+    torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
+    layers = experiment.model["layers"]
+    built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
+    set_backend(built.network, experiment.backend)
+    if experiment.backend == "numba":  # refused here, before data are read, rather than at the first step
+        require_loops(built)
+    sparse: dict[str, SparseInput] = {"frames": "never", "events": "always", "auto": "auto"}
+    built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.first_layer])
+    built.network.configure(checkpoint_segments=experiment.recompute)
+    if experiment.model.get("init") is not None:
+        _initialise(built, experiment.model["init"], data)
+    freeze(experiment, built.network)
+    name, shape = next(reversed(built.shapes.items()))
+    if shape != (data.num_classes,):
+        hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
+        raise ConfigError(
+            f"model.layers.{name}",
+            (
+                f"the network ends with shape {list(shape)} at each step, but data.num_classes asks"
+                f" for [{data.num_classes}]"
+            ),
+            hint or f"set its out_features to {data.num_classes}",
+        )
+    return built
+
+
+def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
+    if not isinstance(node, Mapping):
+        raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
+    settings = dict(node)
+    initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
+    try:
+        done = initialise(built.network)
+    except ValueError as error:
+        raise ConfigError("model.init", error) from error
+    if not done:
+        raise ConfigError(
+            "model.init", "no layer with weights stands before a spiking neuron, so there is nothing to set"
+        )
+
+
+def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
+    """Freeze what is asked for, and return the layers that stay in evaluation.
+
+    Raises:
+        ConfigError: if a word means nothing, or nothing is left to train.
+    """
+    try:
+        return freezing.freeze(network, experiment.freeze)
+    except ConfigError as error:
+        raise error.within("freeze") from error

@@ -1,0 +1,240 @@
+"""An experiment and its objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from snnlab.config.plugins import import_plugins
+from snnlab.config.schema import Experiment
+from snnlab.console import quiet_lightning
+from snnlab.data.registry import Dataset
+from snnlab.data.settings import DataSettings, build_dataset, read_settings
+from snnlab.events import Store
+from snnlab.nn import BuiltNetwork, Network
+from snnlab.session.build_network import make_network
+from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
+from snnlab.session.checks import check_batches, check_goal, check_monitors
+from snnlab.session.packing import open_store
+from snnlab.session.trained_before import found_before
+from snnlab.session.weights import Checkpoint, checkpoint_file, init_from, load_weights
+from snnlab.training.losses import Loss, build_loss
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from snnlab.data.module import EventDataModule
+    from snnlab.session.build_trainer import Computation, Processes
+    from snnlab.training.module import SpikingModule
+    from snnlab.training.processes.ranks import Team
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """The objects of an experiment, each built once, when it is first asked for, in an order that is known here alone.
+
+    What brings Lightning, `data`, `module`, `processes` and `trainer`, is imported when it is asked for, which takes
+    three seconds.
+
+    Args:
+        experiment: The experiment.
+        folder: Where its run is, or would be, recorded.
+        run: A recorded run whose weights the network has; None: it begins with those of `init_from`, or at random.
+        checkpoint: Which of that run's.
+        alone: Whether loss and data need not go together.
+        data: The data module of another session, where the settings of the data are the same.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path = Path(),
+        *,
+        run: Path | None = None,
+        checkpoint: Checkpoint = "best",
+        alone: bool = False,
+        data: EventDataModule | None = None,
+    ) -> None:
+        self.experiment, self.folder = experiment, folder
+        self.run, self.alone = run, alone
+        self.checkpoint: Checkpoint = checkpoint
+        self._data = data
+
+    @cached_property
+    def settings(self) -> DataSettings:
+        """The settings that all datasets share; the plugins are imported."""
+        import_plugins(self.experiment)
+        return read_settings(self.experiment.data)[0]
+
+    @cached_property
+    def built(self) -> BuiltNetwork:
+        """The network as it is built, at random, and the shapes of its layers."""
+        if self.run is not None:
+            checkpoint_file(self.run, self.checkpoint)  # before anything is built
+        return make_network(self.experiment, self.settings)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with the weights that it begins with."""
+        network = self.built.network
+        if self.run is not None:
+            load_weights(network, self.run, self.checkpoint)
+        elif self.experiment.init_from is not None:
+            _log.info(init_from(network, Path(self.experiment.init_from).expanduser()))
+        return network
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The loss, which goes with the targets and knows the network."""
+        settings, loss = self.settings, build_loss(self.experiment.loss)
+        if not self.alone:
+            check_goal(self.experiment, settings, loss, self.built)
+        return loss
+
+    @cached_property
+    def counted_loss(self) -> Loss:
+        """The loss, which knows how many training recordings there are of each class."""
+        from snnlab.session.build_data import count_classes
+
+        count_classes(self.loss, self.data)
+        return self.loss
+
+    @cached_property
+    def optimization(self) -> Optimization:
+        """How optimizer and schedule are made."""
+        return make_optimization(self.experiment, self.built)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The recordings on this machine."""
+        self.build("settings")  # its plugins may register the dataset
+        return build_dataset(self.experiment.data)
+
+    @cached_property
+    def store(self) -> Store:
+        """The packed recordings; they are packed first where they are not."""
+        return open_store(self.dataset, self.settings)
+
+    @cached_property
+    def data(self) -> EventDataModule:
+        """The data module: the recordings, split, and their loaders."""
+        from snnlab.session.build_data import make_data_module
+
+        return self._data or make_data_module(self.experiment, self.settings, self.store, self.dataset)
+
+    @cached_property
+    def processes(self) -> Processes:
+        """The processes and the device of a training."""
+        from snnlab.session.build_trainer import find_processes
+
+        return find_processes(self.experiment)
+
+    @cached_property
+    def module(self) -> SpikingModule:
+        """The Lightning module, whose network has the weights that it begins with."""
+        from snnlab.session.build_trainer import make_module
+
+        self.build("network")
+        names = self.dataset.class_names
+        return make_module(self.experiment, self.settings, self.built, self.counted_loss, self.optimization, names)
+
+    def build(self, *names: str) -> None:
+        """Build objects now, in this order, so that what is wrong with them is found."""
+        for name in names:
+            getattr(self, name)
+
+    def use_threads(self) -> None:
+        """Let torch use as many threads as the experiment asks for, if it does."""
+        if self.experiment.threads is not None:
+            torch.set_num_threads(self.experiment.threads)
+
+    def trainer(
+        self, callbacks: Sequence[L.Callback], logged_steps: int | None = None, team: Team | None = None
+    ) -> L.Trainer:
+        """Build a trainer with the experiment's loggers and callbacks.
+
+        Args:
+            callbacks: Further callbacks.
+            logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
+            team: The processes of the training; None: this one alone, whatever the experiment asks for.
+        """
+        from snnlab.session.build_trainer import make_trainer
+
+        return make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
+
+    def computed_on(self, device: torch.device, before: str | None = None) -> Computation:
+        """Decide how the network is computed on a device.
+
+        Args:
+            before: How the first layer saw the data when the training began, if this goes on with one.
+        """
+        from snnlab.session.build_trainer import decide_computation
+
+        return decide_computation(self.experiment, self.built, self.data, device, before)
+
+    def check(self, *, here: bool = True) -> None:
+        """Build everything but the data, so that a mistake is found; what is quickly told comes first.
+
+        Args:
+            here: Whether it is to be trained on this machine.
+
+        Raises:
+            ConfigError: for the first mistake found.
+        """
+        import_plugins(self.experiment)
+        make_optimizer(self.experiment)  # names and types of its settings
+        if here:
+            self.use_threads()
+        self.build("built", "loss")
+        if not self.alone:
+            check_monitors(self.experiment, self.settings, self.built, self.loss)
+        self.build("optimization")
+
+        from snnlab.session.build_trainer import check_trainer
+
+        check_trainer(self.experiment, self.folder, self.built.network)
+        if here:
+            self.build("processes")
+
+    def prepare(self) -> None:
+        """Build everything that a training here needs, the recordings last, and say what is odd about them.
+
+        Raises:
+            SnnlabError: for a mistake in the configuration or the data.
+        """
+        self.check()
+        self.build("network")
+
+        from snnlab.session.build_data import data_notes, data_warnings
+        from snnlab.session.build_trainer import require_shares
+
+        data = self.data
+        require_shares(self.processes, self.experiment, data)
+        check_batches(self.experiment, data, self.processes.world)
+        found_before(self.experiment, data, say=True)
+        self.build("module")
+        for note in [*self.dataset.notes, *data_notes(data)]:
+            _log.info(note)
+        for warning in data_warnings(data):
+            _log.warning(warning)
+
+
+def check_builds(experiment: Experiment, folder: Path, *, here: bool, alone: bool = False) -> None:
+    """Build everything of an experiment but its data.
+
+    Args:
+        folder: Its run's.
+        here: Whether it is to be trained on this machine.
+        alone: Whether loss and data need not go together.
+
+    Raises:
+        ConfigError: for the first mistake found.
+    """
+    with experiment.located_errors(), quiet_lightning():
+        Session(experiment, folder, alone=alone).check(here=here)

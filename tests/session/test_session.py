@@ -1,0 +1,72 @@
+"""A session builds each object of an experiment once, and only what is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnlab.config.composing import compose_once
+from snnlab.errors import ConfigError
+from snnlab.session import Session
+from snnlab.session.session import check_builds
+
+from ..refusals import assert_raises
+
+
+@pytest.fixture(scope="module")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"data.store_dir={tmp_path_factory.mktemp('digits')}"
+
+
+@pytest.fixture
+def session(digits_store: str, tmp_path: Path) -> Session:
+    experiment, _ = compose_once([digits_store, "threads=1", "trainer.accelerator=cpu", "logger=null"], None)
+    return Session(experiment, tmp_path)
+
+
+def test_each_object_is_built_once_and_the_others_hold_it(session: Session) -> None:
+    module = session.module
+    assert module is session.module
+    assert module.network is session.network is session.built.network
+    assert module.loss is session.loss is session.counted_loss
+    assert session.data.store is session.store
+
+
+def test_the_network_is_built_without_data_or_lightning() -> None:
+    code = (
+        "import sys; from snnlab.config.composing import compose_once; from snnlab.session import Session;"
+        "s = Session(compose_once(['data=nmnist', 'data.root=nowhere'], None)[0]);"
+        "s.build('network', 'loss', 'optimization');"
+        "print('lightning' in sys.modules, 'tonic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_two_sessions_of_one_experiment_begin_with_the_same_weights(session: Session) -> None:
+    other = Session(session.experiment)
+    torch.rand(3)  # what else is drawn changes nothing
+    for name, value in session.network.state_dict().items():
+        assert torch.equal(value, other.network.state_dict()[name])
+
+
+def test_a_mistake_of_the_trainer_is_found_before_recordings_are_looked_for(tmp_path: Path) -> None:
+    experiment, folder = compose_once(["data=nmnist", "data.root=nowhere", "pictures.recordings=-1"], None)
+    with assert_raises(ConfigError, "pictures.recordings"):
+        Session(experiment, folder).prepare()
+
+
+def test_what_another_machine_trains_on_its_gpu_is_checked_here_but_for_the_device(tmp_path: Path) -> None:
+    experiment, folder = compose_once(["trainer.accelerator=gpu", "trainer.precision=16-mixed"], None)
+    check_builds(experiment, folder, here=False)
+    if not torch.cuda.is_available():
+        with assert_raises(ConfigError, "trainer"):
+            check_builds(experiment, folder, here=True)
+
+
+def test_data_of_another_session_are_taken_over(session: Session) -> None:
+    assert Session(session.experiment, data=session.data).data is session.data
