@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from snnlab.commands.evaluate import evaluate
 from snnlab.config.of_run import compose_run
 from snnlab.nn.operations.counting import Operations
+from snnlab.session.evaluation import evaluate
 
 TIMES = 3
 

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from snnlab import load, train
-from snnlab.commands.resume import resume
+from snnlab.session.training import resume
 from snnlab.training.callbacks.selection import Selection
 from snnlab.training.resuming.snapshots import Snapshots
 

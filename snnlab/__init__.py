@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snnlab import nn
-    from snnlab.commands.loading import load
     from snnlab.commands.train import train
     from snnlab.session import Session
+    from snnlab.session.loading import load
 
 __version__ = "0.1.0"
 __all__ = ["Session", "__version__", "load", "nn", "train"]
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
         return train
     if name == "load":
-        from snnlab.commands.loading import load
+        from snnlab.session.loading import load
 
         return load
     if name == "Session":

@@ -126,17 +126,17 @@ def _with(point: str, message: str) -> str:
 
 def _one_by_one(jobs: Sequence[_Job], config_dir: str | None, started: float) -> int:
     """Train the runs in this process, or go on with those that were begun; return how many failed."""
-    from snnlab.commands.resume import resume
-    from snnlab.commands.train import run, say_result
     from snnlab.console import say_error
+    from snnlab.record.table import say_result
+    from snnlab.session import Session
+    from snnlab.session.training import resume, run
 
     failed = 0
     for job in jobs:
         try:
             begun = (job.folder / CONFIG).is_file()
-            say_result(
-                resume(job.folder, (), config_dir, started) if begun else run(job.experiment, job.folder, started)
-            )
+            session = Session(job.experiment, job.folder)
+            say_result(resume(job.folder, (), config_dir, started) if begun else run(session, started))
         except SnnlabError as error:
             say_error(error)
             failed += 1

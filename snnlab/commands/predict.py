@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,12 +15,7 @@ from snnlab.errors import ConfigError, DataError, listing
 from snnlab.printable import cell, printable
 
 if TYPE_CHECKING:
-    from snnlab.commands.answering import Rows
-    from snnlab.commands.loading import Run
-    from snnlab.data.formats import Reading
-    from snnlab.data.settings import DataSettings
-    from snnlab.events import Events
-    from snnlab.events.framing import Framing
+    pass
 
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
                       [--until PROBABILITY] [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
@@ -62,13 +57,12 @@ def main(arguments: list[str], started: float) -> int:
     files = [Path(word).expanduser() for word in words[1:]]
     _check_files(files)
 
-    from snnlab.commands.loading import load
+    from snnlab.console import until_nobody_reads
+    from snnlab.session.answering import Rows, as_trained, predictions, probability, reading_of, steps_of_piece
+    from snnlab.session.left_out import left_out_pixels
+    from snnlab.session.loading import load
 
     run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
-
-    from snnlab.commands.answering import Rows, steps_of_piece
-    from snnlab.commands.left_out import left_out_pixels
-    from snnlab.console import until_nobody_reads
 
     settings = run.session.settings
     size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
@@ -110,136 +104,6 @@ def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(asked[-1], "expected names of modules, such as plugins=[my_layers]")
     return names, [word for word in words if word not in asked]
-
-
-def predictions(
-    run: Run,
-    rows: Rows,
-    framing: Framing,
-    reading: Reading,
-    files: list[Path],
-    size: int | None,
-    *,
-    each: bool,
-    until: float | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Yield what the network answers to each window of each file.
-
-    Args:
-        rows: How outputs become rows.
-        reading: How files are read.
-        size: Steps that are fed to the network at a time; None: all of a window.
-        each: Whether there is an answer after each piece.
-        until: How probable a class has to be for an answer before a window's end; None: there is none before.
-
-    Raises:
-        DataError: naming a file that cannot be used.
-    """
-    from snnlab.data.formats import read_file
-
-    for path in files:
-        events = read_file(path, reading, rows.settings.size)
-        yield from answers(run, rows, framing, events, str(path), size, each=each, until=until)
-
-
-def answers(
-    run: Run,
-    rows: Rows,
-    framing: Framing,
-    events: Events,
-    name: str,
-    size: int | None = None,
-    *,
-    each: bool = False,
-    until: float | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Yield what the network answers to each window of a recording.
-
-    Args:
-        name: What it is called, such as its file.
-
-    Raises:
-        DataError: if it is not of the run's sensor.
-    """
-    from snnlab.commands.answering import hear, require_sensor, windows
-
-    settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
-    if until is not None:
-        from snnlab.commands.early import clock_of
-
-        ahead = clock_of(settings).ahead_ms  # a frame may wait for events after its step
-    require_sensor(events, settings, name)
-    if camera is not None:
-        events = camera.still(events, settings.size)
-    for window in windows(events, settings):
-        for heard in hear(run.network, framing, window.events, size or settings.steps):
-            if each:
-                so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
-                yield from (row | so_far for row in rows.of(name, window, heard))
-            elif until is not None and (heard.last or rows.confidence(heard) >= until):
-                at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
-                yield from (row | at for row in rows.of(name, window, heard))
-                break
-            elif heard.last:
-                yield from rows.of(name, window, heard._replace(first=0))
-
-
-def as_trained(run: Run, framing: Framing) -> Framing:
-    """Return how events become frames for a run; of one that was trained under a control it is told."""
-    from snnlab.data.control import Controlled
-
-    kind = run.experiment.control
-    if kind is None:
-        return framing
-    print(f"snnlab: {run.folder}: was trained under control: {kind}; its answers are worth little", file=sys.stderr)
-    return Controlled(kind, run.experiment.seed, framing.steps.duration_us).framing(framing)
-
-
-def probability(text: str, run: Run, settings: DataSettings) -> float:
-    """Return how probable a class has to be for an early answer.
-
-    Raises:
-        ConfigError: if it is no probability, or the run's network has no answer before a window's end.
-    """
-    from snnlab.commands.early import no_early_answers, part_of_1
-
-    if why := no_early_answers(run.experiment, settings) or (
-        "steps of data.bin_by: count have no time" if settings.step_ms is None else None
-    ):
-        raise ConfigError("predict", f"--until: {why}")
-    return part_of_1(text, "predict: --until needs a probability")
-
-
-def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
-    """Return how files are read: as the run's dataset reads its own, with what the options say.
-
-    Raises:
-        ConfigError: if an option is none of what there is.
-    """
-    from dataclasses import replace
-
-    from snnlab.data.formats import Reading
-    from snnlab.data.settings import DATASETS
-
-    own = getattr(DATASETS.get(data["type"], "data"), "reading", Reading(time_origin="zero"))
-    if data["type"] == "folder":
-        columns, values = data.get("columns"), data.get("polarity_values")
-        own = Reading(
-            data.get("time_unit", "us"),
-            data.get("time_origin", "first"),
-            data.get("sort", False),
-            None if columns is None else tuple(columns),
-            None if values is None else tuple(values),
-        )
-    given: dict[str, Any] = {
-        name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in _READING
-    }
-    if "columns" in given:
-        given["columns"] = tuple(given["columns"].split(","))
-    try:
-        return replace(own, **given)
-    except ValueError as error:
-        raise ConfigError("predict", error) from error
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

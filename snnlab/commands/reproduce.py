@@ -103,18 +103,19 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
     Raises:
         SnnlabError: for an override of what the run learned from, and for whatever a training refuses.
     """
-    from snnlab.commands.train import run
     from snnlab.config.of_run import compose_run
     from snnlab.console import console_logging, say
     from snnlab.record.repeating import compare, surroundings
     from snnlab.record.run_folder import REPEATED
     from snnlab.record.run_reading import read_run
+    from snnlab.session import Session
+    from snnlab.session.training import run
 
     console_logging()
     experiment = compose_run(recorded.folder, [*replayed(recorded), *overrides], use="training")
     folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
     experiment = replace(experiment, command=("snnlab", "reproduce", str(recorded.folder)))
-    again = read_run(run(experiment, folder, started).folder)
+    again = read_run(run(Session(experiment, folder), started).folder)
     findings = compare(recorded, again)
     for finding in findings:
         say(f"{finding.what}: {finding.text}")

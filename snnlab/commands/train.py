@@ -7,26 +7,25 @@ what takes time; the run's folder is written last before the training.
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnlab.commands.processes.outside import outside
-from snnlab.commands.requeueing import begun_before, remember, requeue
-from snnlab.commands.resume import resume, run_to_resume
 from snnlab.config.launch import split_launch
-from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, RecordError
+from snnlab.errors import NOT_WINDOWS, ConfigError
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
     from snnlab.record.run_folder import Result
+    from snnlab.session import Session
 
 _log = logging.getLogger(__name__)
+_KEY = "resume="
 
 
 def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any) -> Result:
@@ -66,12 +65,19 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     log_unless_set_up()
     command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
     if asked := run_to_resume(given):
+        from snnlab.session.training import resume
+
         result = resume(*asked, config_dir, started, command)
     else:
         from snnlab.config.composing import compose_once
 
         experiment, folder = compose_once(given, config_dir)
-        result = run(replace(experiment, command=command), folder, started)
+
+        session = _checked(replace(experiment, command=command), folder)
+
+        from snnlab.session.training import run
+
+        result = run(session, started)
     _log.info("%s", result.summary)
     return result
 
@@ -105,6 +111,8 @@ def _runs(arguments: list[str], started: float) -> int:
 
     command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
+        from snnlab.record.table import say_result
+
         say_result(_resumed(arguments, started))
         return 0
     launch, rest = split_launch(arguments)
@@ -123,8 +131,23 @@ def _runs(arguments: list[str], started: float) -> int:
 
         show_shapes(experiment, folder)
         return 0
-    say_result(run(experiment, folder, started))
+    session = _checked(experiment, folder)
+
+    from snnlab.record.table import say_result
+    from snnlab.session.training import run
+
+    say_result(run(session, started))
     return 0
+
+
+def _checked(experiment: Experiment, folder: Path) -> Session:
+    """Return the session of an experiment, of which all is built that needs no Lightning, which takes three seconds."""
+    from snnlab.session import Session
+
+    session = Session(experiment, folder)
+    with experiment.located_errors():
+        session.check_without_lightning()
+    return session
 
 
 def _resumed(arguments: list[str], started: float) -> Result:
@@ -134,53 +157,26 @@ def _resumed(arguments: list[str], started: float) -> Result:
     asked = run_to_resume(overrides)
     assert asked is not None
     command = ("snnlab", "train", *arguments)
-    return _or_requeued(lambda: resume(*asked, options.get("--config-dir"), started, command))
+    from snnlab.session.training import resume
+
+    return resume(*asked, options.get("--config-dir"), started, command)
 
 
-def say_result(result: Result) -> None:
-    """Print what a run came to, and its folder as the last line."""
-    from snnlab.record.table import print_result
-
-    print_result(result)
-    print(result.folder, flush=True)
-
-
-def run(experiment: Experiment, folder: Path, started: float) -> Result:
-    """Train, test the chosen epoch, write the record; or go on with it, where SLURM has started the job again.
-
-    Args:
-        started: `time.perf_counter()` when the command began.
+def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
 
     Raises:
-        SnnlabError: for a mistake found before the training; the folder is then not written.
+        ConfigError: if they name none, or more than one, or all but spell the word.
     """
-    from snnlab.console import quiet_lightning
-    from snnlab.files import require_writable
-    from snnlab.record.run_folder import CONFIG
-    from snnlab.session import Session
-
-    if experiment.mode == "shapes":
-        raise ConfigError("mode", "shapes trains nothing and has no result", "it is for the command line")
-    if begun := begun_before(experiment):
-        return _or_requeued(lambda: resume(begun, (), None, started, begun=lambda: experiment))
-    if os.path.isfile(folder / CONFIG):
-        raise RecordError(folder, "holds a run", f"resume={folder} goes on with it, another folder begins a new one")
-    require_writable(folder)
-    with experiment.located_errors(), quiet_lightning():
-        session = Session(experiment, folder)
-        session.prepare()
-
-        from snnlab.commands.fit import fit_and_test
-
-        remember(experiment, folder)
-        return _or_requeued(lambda: fit_and_test(session, started))
-
-
-def _or_requeued(training: Callable[[], Result]) -> Result:
-    """Train; where SLURM's signal before the end of the time stops it, ask for more before that is passed on."""
-    try:
-        return training()
-    except Interrupted as stop:
-        if stop.signum == signal.SIGUSR1:
-            requeue()
-        raise
+    for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
+        if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
+            raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
+    for text in overrides:
+        if text.startswith(f"+{_KEY}"):
+            raise ConfigError(text, "leave out the +")
+    asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
+    if not asked:
+        return None
+    if len(asked) > 1 or not asked[0] or asked[0] == "null":
+        raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
+    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_KEY)]

@@ -62,9 +62,10 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
         probes: Overrides.
         place: The working folder.
     """
-    from snnlab.commands.train import run
     from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
+    from snnlab.session import Session
+    from snnlab.session.training import run
 
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
@@ -74,7 +75,7 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
                     return Rehearsal(problem, probe=number)
             where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
             experiment, path = compose_once([*probes[0], *_SHORT, where], config_dir)
-            result = run(experiment, path, time.perf_counter())
+            result = run(Session(experiment, path), time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(str(error))
         return Rehearsal(None, list(_metrics(result)), result.selection["val_size"])
@@ -113,12 +114,12 @@ def _enter(folder: str) -> None:
 
 
 def _trained(task: Task, started: float) -> Result:
-    from snnlab.commands.resume import resume
-    from snnlab.commands.train import run
     from snnlab.config.composing import compose_once
     from snnlab.config.overrides import merged
     from snnlab.record.lock import is_locked
     from snnlab.search.pruning import watched
+    from snnlab.session import Session
+    from snnlab.session.training import resume, run
 
     def composed() -> tuple[Experiment, Path]:
         return compose_once([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
@@ -130,7 +131,7 @@ def _trained(task: Task, started: float) -> Result:
         if (folder / "config.yaml").is_file():
             around = [text for text in task.overrides if key_of(text) in AROUND]
             return resume(folder, merged(around), task.config_dir, started, begun=lambda: composed()[0])
-        return run(*composed(), started)
+        return run(Session(*composed()), started)
 
 
 def _outcome(status: Status, error: str | None, result: Result | None, started: float) -> Outcome:

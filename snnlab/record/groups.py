@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from snnlab.record.suite.reading import Cell
+from typing import Any, TypeVar
 
 Settings = Mapping[str, Any]
 # What may differ between runs of one way of training: the seed, and what is around a training.
@@ -46,13 +43,6 @@ def settings_of(config: Settings) -> dict[str, Any]:
 def identity(config: Settings) -> str:
     """Return a text that is the same for all runs of one way of training."""
     return json.dumps(settings_of(config), sort_keys=True, default=str)
-
-
-def newest(runs: Iterable[Cell]) -> tuple[list[Cell], list[int]]:
-    """Return the last run of each seed that was tested, or else the last; and the seeds that have several."""
-    seeds = sorted(grouped(runs, lambda run: run.seed).items())
-    kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]
-    return kept, [seed for seed, of in seeds if len(of) > 1]
 
 
 def differing(settings: Sequence[Settings]) -> dict[str, list[str]]:

@@ -115,3 +115,9 @@ def _percent(value: float | None, of: str) -> str:
 
 def _number(value: float | None, form: str, missing: str = "?") -> str:
     return missing if value is None else format(value, form)
+
+
+def say_result(result: Result) -> None:
+    """Print what a run came to, and its folder as the last line."""
+    print_result(result)
+    print(result.folder, flush=True)

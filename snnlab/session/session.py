@@ -187,20 +187,28 @@ class Session:
         Raises:
             ConfigError: for the first mistake found.
         """
-        import_plugins(self.experiment)
-        make_optimizer(self.experiment)  # names and types of its settings
         if here:
             self.use_threads()
-        self.build("built", "loss")
-        if not self.alone:
-            check_monitors(self.experiment, self.settings, self.built, self.loss)
-        self.build("optimization")
+        self.check_without_lightning()
 
         from snnlab.session.build_trainer import check_trainer
 
         check_trainer(self.experiment, self.folder, self.built.network)
         if here:
             self.build("processes")
+
+    def check_without_lightning(self) -> None:
+        """Build network, loss and optimizer, so that a mistake is found before Lightning is imported.
+
+        Raises:
+            ConfigError: for the first mistake found.
+        """
+        import_plugins(self.experiment)
+        make_optimizer(self.experiment)  # names and types of its settings
+        self.build("built", "loss")
+        if not self.alone:
+            check_monitors(self.experiment, self.settings, self.built, self.loss)
+        self.build("optimization")
 
     def prepare(self) -> None:
         """Build everything that a training here needs, the recordings last, and say what is odd about them.

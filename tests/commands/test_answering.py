@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from snnlab.commands.answering import hear, require_sensor, steps_of_piece
 from snnlab.data.settings import DataSettings
 from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events, Packed
 from snnlab.events.frames import EventBatch
 from snnlab.nn import NEURONS, Network, build_network
+from snnlab.session.answering import hear, require_sensor, steps_of_piece
 from snnlab.training.losses import CrossEntropy, OverTime
 
 from ..refusals import assert_raises

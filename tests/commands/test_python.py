@@ -17,6 +17,7 @@ import snnlab
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 from snnlab.events import Events
 from snnlab.record.run_folder import Result
+from snnlab.session import Session
 
 from ..refusals import assert_raises
 from .conftest import FAST
@@ -47,11 +48,11 @@ def run(folder: Path) -> Any:
 def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[Any] = []
 
-    def noted(experiment: Any, folder: Path, started: float) -> Result:
-        asked.append(experiment)
-        return Result(folder, "completed", experiment.seed)
+    def noted(session: Session, started: float) -> Result:
+        asked.append(session.experiment)
+        return Result(session.folder, "completed", session.experiment.seed)
 
-    monkeypatch.setattr("snnlab.commands.train.run", noted)
+    monkeypatch.setattr("snnlab.session.training.run", noted)
     snnlab.train(
         "data.batch_size=8",
         {"trainer.max_epochs": 3, "model.layers.fc1.out_features": 16},

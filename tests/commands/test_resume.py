@@ -17,9 +17,9 @@ import torch
 
 from snnlab import load, train
 from snnlab.commands.report import write_report
-from snnlab.commands.resume import other_kernels
 from snnlab.kernels import function
 from snnlab.record.lock import locked
+from snnlab.session.last_checkpoint import other_kernels
 from snnlab.training.checkpoints import KEYS
 
 from ..refusals import assert_tells

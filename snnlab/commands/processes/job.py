@@ -48,7 +48,7 @@ def unpacked(content: bytes) -> Job:
     Raises:
         RecordError: if the checkpoint cannot be read.
     """
-    from snnlab.commands.resume import read_resumption
+    from snnlab.session.last_checkpoint import read_resumption
 
     page = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
     said, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]

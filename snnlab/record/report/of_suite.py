@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from snnlab.record.report.page import Page, Picture
 from snnlab.record.report.scores import Point, draw_costs
-from snnlab.record.suite.figures import Spread
-from snnlab.record.suite.table import Part, Row, SuiteTable
+from snnlab.record.suite.figures import Row, Spread
+from snnlab.record.suite.table import Part, SuiteTable
 from snnlab.record.suite.tables import VERDICTS, remarks, tables
 
 

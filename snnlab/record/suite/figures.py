@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
 
 from snnlab.errors import RecordError
+from snnlab.record.arms import Arm as Answers
 from snnlab.record.suite.energy import Energy
 from snnlab.record.suite.reading import Cell
 
@@ -189,3 +191,53 @@ COLUMNS = (
     Column("membrane_updates", "test_membrane_updates", "membrane updates / sample", _short, "operations"),
     Column("energy_nj", "energy_nj", "energy estimate (nJ / sample)", _short, "operations"),
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm on a dataset.
+
+    Attributes:
+        role: arm or baseline.
+        seeds: Of the runs that were completed and tested.
+        asked: How many runs there were to be.
+        failed: How many of them failed.
+        values: Mean and spread of each figure, by key; see `figures`.
+        flags: What makes the row less than it seems, in words.
+        note: A sentence about the arm, or None.
+        differs: In what it differs from the other arms.
+        cells: Its runs, one a seed, tested or not.
+        answers: What its networks answered to the test recordings; or why that cannot be compared.
+    """
+
+    dataset: str
+    arm: str
+    role: str
+    seeds: Sequence[int]
+    asked: int
+    failed: int
+    values: Mapping[str, Spread]
+    flags: Sequence[str]
+    note: str | None = None
+    differs: Sequence[str] = ()
+    cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
+    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
+
+    @property
+    def tested(self) -> list[Cell]:
+        """The runs that count."""
+        return [cell for cell in self.cells if cell.tested]
+
+    @property
+    def goodness(self) -> tuple[bool, float]:
+        """What rows are ranked by: accuracy, or less error; those without a result come last."""
+        score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
+        found = score.mean if score is not None else None if error is None else -error.mean
+        return found is not None, found or 0.0
+
+    def record(self) -> dict[str, Any]:
+        """Return the row as JSON has it."""
+        lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
+        values = {key: value._asdict() for key, value in self.values.items()}
+        own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}
+        return {**own, **lists, "values": values}

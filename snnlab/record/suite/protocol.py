@@ -8,17 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from snnlab.errors import listing
 from snnlab.record.groups import grouped
 from snnlab.record.runs_table import is_limit
 from snnlab.record.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
-from snnlab.record.suite.figures import short_number
+from snnlab.record.suite.figures import Row, short_number
 from snnlab.record.suite.reading import Cell, Read, steps_of
-
-if TYPE_CHECKING:
-    from snnlab.record.suite.table import Row
 
 _SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
 _ACCURACY = (

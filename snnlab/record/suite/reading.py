@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -255,3 +255,10 @@ def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapp
             for seed in page.get("seeds") or ():
                 folder = place_of(dataset, arm, seed)
                 yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
+
+
+def newest(runs: Iterable[Cell]) -> tuple[list[Cell], list[int]]:
+    """Return the last run of each seed that was tested, or else the last; and the seeds that have several."""
+    seeds = sorted(grouped(runs, lambda run: run.seed).items())
+    kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]
+    return kept, [seed for seed, of in seeds if len(of) > 1]

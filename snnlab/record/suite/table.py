@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,66 +13,16 @@ import numpy as np
 from snnlab.errors import RecordError
 from snnlab.record.arms import Arm as Answers
 from snnlab.record.arms import arm_of
-from snnlab.record.groups import grouped, newest
+from snnlab.record.groups import grouped
 from snnlab.record.statistics import MIN_SEEDS, accuracy_interval
 from snnlab.record.suite.energy import Energy
-from snnlab.record.suite.figures import COLUMNS, Spread, figures, spread
+from snnlab.record.suite.figures import COLUMNS, Row, figures, spread
 from snnlab.record.suite.protocol import Clause, flags, protocol
 from snnlab.record.suite.published import Published, published
-from snnlab.record.suite.reading import Arm, Cell, Read, read
+from snnlab.record.suite.reading import Arm, Cell, Read, newest, read
 from snnlab.record.verdicts import Looks, verdicts
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Row:
-    """An arm on a dataset.
-
-    Attributes:
-        role: arm or baseline.
-        seeds: Of the runs that were completed and tested.
-        asked: How many runs there were to be.
-        failed: How many of them failed.
-        values: Mean and spread of each figure, by key; see `figures`.
-        flags: What makes the row less than it seems, in words.
-        note: A sentence about the arm, or None.
-        differs: In what it differs from the other arms.
-        cells: Its runs, one a seed, tested or not.
-        answers: What its networks answered to the test recordings; or why that cannot be compared.
-    """
-
-    dataset: str
-    arm: str
-    role: str
-    seeds: Sequence[int]
-    asked: int
-    failed: int
-    values: Mapping[str, Spread]
-    flags: Sequence[str]
-    note: str | None = None
-    differs: Sequence[str] = ()
-    cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
-    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
-
-    @property
-    def tested(self) -> list[Cell]:
-        """The runs that count."""
-        return [cell for cell in self.cells if cell.tested]
-
-    @property
-    def goodness(self) -> tuple[bool, float]:
-        """What rows are ranked by: accuracy, or less error; those without a result come last."""
-        score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
-        found = score.mean if score is not None else None if error is None else -error.mean
-        return found is not None, found or 0.0
-
-    def record(self) -> dict[str, Any]:
-        """Return the row as JSON has it."""
-        lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
-        values = {key: value._asdict() for key, value in self.values.items()}
-        own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}
-        return {**own, **lists, "values": values}
 
 
 class Neighbours(NamedTuple):

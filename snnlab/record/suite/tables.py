@@ -10,9 +10,9 @@ from snnlab.console import say
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.files import json_text, unwritable, write_text
 from snnlab.record.rendering import render
-from snnlab.record.suite.figures import COLUMNS, Column, short_number
+from snnlab.record.suite.figures import COLUMNS, Column, Row, short_number
 from snnlab.record.suite.published import Published
-from snnlab.record.suite.table import Part, Row, SuiteTable
+from snnlab.record.suite.table import Part, SuiteTable
 from snnlab.record.suite.table import read_table as read_table
 from snnlab.record.tables import Table, csv_text
 

@@ -10,7 +10,6 @@ import torch
 from matplotlib.figure import Figure
 
 from snnlab.commands.early import clock_of, no_early_answers
-from snnlab.commands.loading import Run
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.record.anytime import answered, anytime
 from snnlab.record.evaluation import findings
@@ -19,17 +18,18 @@ from snnlab.record.pictures.answers import draw_anytime, draw_findings
 from snnlab.record.pictures.callback import see
 from snnlab.record.report.curves import curves, draw_curve
 from snnlab.record.run_folder import METRICS, PREDICTIONS
+from snnlab.session.opened_run import OpenedRun
 
 _OF_RECORDINGS = ("events", "events_over_time", "readout")
 
 
-def figure_names(run: Run) -> list[str]:
+def figure_names(run: OpenedRun) -> list[str]:
     """Return the names of the pictures that a run has, those of the layers with the layer's name behind."""
     layers = [f"{what}/{layer}" for layer in run.built.spiking for what in ("raster", "membranes")]
     return [*_of_files(run, "test"), *_OF_RECORDINGS, *layers]
 
 
-def figure(run: Run, name: str, part: str, recording: int) -> Figure:
+def figure(run: OpenedRun, name: str, part: str, recording: int) -> Figure:
     """Draw a picture of a run.
 
     Args:
@@ -53,7 +53,7 @@ def figure(run: Run, name: str, part: str, recording: int) -> Figure:
     raise ConfigError("figure", f"there is no {name} of {part} recordings", near, () if near else known)
 
 
-def _of_files(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
+def _of_files(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
     """Return what draws each picture for which no recordings are needed."""
     found: dict[str, Callable[[], Figure]] = {}
     if (run.folder / METRICS).is_file():
@@ -64,7 +64,7 @@ def _of_files(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
     return found
 
 
-def _of_answers(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
+def _of_answers(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
     settings = run.session.settings
     names = run.recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     targets, readout, answers = (run.predictions[f"{part}_{what}"] for what in ("target", "readout", "answers"))
@@ -79,7 +79,7 @@ def _of_answers(run: Run, part: str) -> dict[str, Callable[[], Figure]]:
     return pictures
 
 
-def _of_recording(run: Run, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
+def _of_recording(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
     (index,) = run.chosen(part, recording)
     loss = run.session.loss
     seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from snnlab.commands.loading import Run
 from snnlab.config.of_run import compose_run
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.settings import DataSettings
@@ -15,9 +14,10 @@ from snnlab.data.split_file import read_split
 from snnlab.errors import DataError, SnnlabError
 from snnlab.record.hot_pixels import read_hot_pixels
 from snnlab.session import Session
+from snnlab.session.opened_run import OpenedRun
 
 
-def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
+def left_out_pixels(run: OpenedRun, settings: DataSettings) -> Tensor | None:
     """Return the pixels that a run left out: those it wrote, or those found again in its training recordings.
 
     Shape:
@@ -32,7 +32,7 @@ def left_out_pixels(run: Run, settings: DataSettings) -> Tensor | None:
     return _found_again(run, settings) if written is None else written
 
 
-def _found_again(run: Run, settings: DataSettings) -> Tensor:
+def _found_again(run: OpenedRun, settings: DataSettings) -> Tensor:
     why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
     try:
         experiment = compose_run(run.folder, run.naming, use="data")

@@ -1,11 +1,13 @@
-"""What `snnlab predict` does with a file: windows of it, pieces of these, and the network's outputs to them.
+"""What a run's network answers to recordings: windows of them, pieces of these, and the outputs to them.
 
-Axes: T steps, B = 1 recordings, K outputs.
+Axes: T steps, B recordings, K outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.settings import DataSettings
+from snnlab.commands.early import clock_of, no_early_answers, part_of_1
+from snnlab.data.control import Controlled
+from snnlab.data.formats import Reading, read_array, read_file
+from snnlab.data.settings import DATASETS, DataSettings
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.events import Events, Packed, check_events
 from snnlab.events.frames import EventBatch
 from snnlab.events.framing import Framing, in_pieces
 from snnlab.nn import Network
+from snnlab.session.left_out import left_out_pixels
+from snnlab.session.opened_run import OpenedRun
 from snnlab.training.losses import Loss
+
+# Options of `snnlab predict` that say how files are read.
+READING = ("--time-unit", "--time-origin", "--columns")
 
 
 class Window(NamedTuple):
@@ -232,3 +242,176 @@ class Rows(NamedTuple):
 
     def _value(self, number: int) -> str:
         return f"value_{number if self.names is None else self.names[number]}"
+
+
+def predictions(
+    run: OpenedRun,
+    rows: Rows,
+    framing: Framing,
+    reading: Reading,
+    files: list[Path],
+    size: int | None,
+    *,
+    each: bool,
+    until: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield what the network answers to each window of each file.
+
+    Args:
+        rows: How outputs become rows.
+        reading: How files are read.
+        size: Steps that are fed to the network at a time; None: all of a window.
+        each: Whether there is an answer after each piece.
+        until: How probable a class has to be for an answer before a window's end; None: there is none before.
+
+    Raises:
+        DataError: naming a file that cannot be used.
+    """
+    for path in files:
+        events = read_file(path, reading, rows.settings.size)
+        yield from answers(run, rows, framing, events, str(path), size, each=each, until=until)
+
+
+def answers(
+    run: OpenedRun,
+    rows: Rows,
+    framing: Framing,
+    events: Events,
+    name: str,
+    size: int | None = None,
+    *,
+    each: bool = False,
+    until: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield what the network answers to each window of a recording.
+
+    Args:
+        name: What it is called, such as its file.
+
+    Raises:
+        DataError: if it is not of the run's sensor.
+    """
+    settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
+    if until is not None:
+        ahead = clock_of(settings).ahead_ms  # a frame may wait for events after its step
+    require_sensor(events, settings, name)
+    if camera is not None:
+        events = camera.still(events, settings.size)
+    for window in windows(events, settings):
+        for heard in hear(run.network, framing, window.events, size or settings.steps):
+            if each:
+                so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
+                yield from (row | so_far for row in rows.of(name, window, heard))
+            elif until is not None and (heard.last or rows.confidence(heard) >= until):
+                at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
+                yield from (row | at for row in rows.of(name, window, heard))
+                break
+            elif heard.last:
+                yield from rows.of(name, window, heard._replace(first=0))
+
+
+def as_trained(run: OpenedRun, framing: Framing) -> Framing:
+    """Return how events become frames for a run; of one that was trained under a control it is told."""
+    kind = run.experiment.control
+    if kind is None:
+        return framing
+    print(f"snnlab: {run.folder}: was trained under control: {kind}; its answers are worth little", file=sys.stderr)
+    return Controlled(kind, run.experiment.seed, framing.steps.duration_us).framing(framing)
+
+
+def probability(text: str, run: OpenedRun, settings: DataSettings) -> float:
+    """Return how probable a class has to be for an early answer.
+
+    Raises:
+        ConfigError: if it is no probability, or the run's network has no answer before a window's end.
+    """
+    if why := no_early_answers(run.experiment, settings) or (
+        "steps of data.bin_by: count have no time" if settings.step_ms is None else None
+    ):
+        raise ConfigError("predict", f"--until: {why}")
+    return part_of_1(text, "predict: --until needs a probability")
+
+
+def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
+    """Return how files are read: as the run's dataset reads its own, with what the options say.
+
+    Raises:
+        ConfigError: if an option is none of what there is.
+    """
+    own = getattr(DATASETS.get(data["type"], "data"), "reading", Reading(time_origin="zero"))
+    if data["type"] == "folder":
+        columns, values = data.get("columns"), data.get("polarity_values")
+        own = Reading(
+            data.get("time_unit", "us"),
+            data.get("time_origin", "first"),
+            data.get("sort", False),
+            None if columns is None else tuple(columns),
+            None if values is None else tuple(values),
+        )
+    given: dict[str, Any] = {
+        name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in READING
+    }
+    if "columns" in given:
+        given["columns"] = tuple(given["columns"].split(","))
+    try:
+        return replace(own, **given)
+    except ValueError as error:
+        raise ConfigError("predict", error) from error
+
+
+class RunInput:
+    """What makes recordings into frames as a run has them.
+
+    Args:
+        options: `time_unit`, `time_origin`, `columns`, where they are not those of the run's own dataset.
+    """
+
+    def __init__(self, run: OpenedRun, options: Mapping[str, Any]) -> None:
+        self.run = run
+        self.settings: DataSettings = run.session.settings
+        self.framing: Framing = as_trained(run, self.settings.framing(left_out_pixels(run, self.settings)))
+        said = {f"--{name.replace('_', '-')}": _word(value) for name, value in options.items() if value is not None}
+        self.reading: Reading = reading_of(run.experiment.data, said)
+
+    def frames(self, given: Any) -> Tensor:
+        """Return the frames of the first window of each recording, `[T, B, ...]`."""
+        recordings = []
+        for name, events in self._recordings(given):
+            require_sensor(events, self.settings, name)
+            camera = self.settings.camera
+            recordings.append(events if camera is None else camera.still(events, self.settings.size))
+        return self.framing(batch_of(recordings)).x
+
+    def answers(self, given: Any) -> list[dict[str, Any]]:
+        """Return what the network answers to each window of each recording, as `snnlab predict` writes it."""
+        names = self.run.recorded.class_names(self.settings.num_classes)
+        rows = Rows(self.run.session.loss, self.settings, names)
+        return [
+            row
+            for name, events in self._recordings(given)
+            for row in answers(self.run, rows, self.framing, events, name)
+        ]
+
+    def _recordings(self, given: Any) -> list[tuple[str, Events]]:
+        """Return one or several recordings, with what they are called."""
+        several = isinstance(given, list | tuple) and not isinstance(given, Events)
+        if not several:
+            return [self._recording(given, "events")]
+        return [self._recording(one, f"events[{place}]") for place, one in enumerate(given)]
+
+    def _recording(self, given: Any, name: str) -> tuple[str, Events]:
+        if isinstance(given, Events):
+            return name, given
+        if isinstance(given, str | Path):
+            path = Path(given).expanduser()
+            return str(path), read_file(path, self.reading, self.settings.size)
+        if isinstance(given, np.ndarray | Mapping):
+            return name, read_array(given, self.reading, self.settings.size, name)
+        raise TypeError(
+            f"{name}: expected a file, an array [N, 4] or with fields t, x, y, p, or snnlab.events.Events, got a"
+            f" {type(given).__name__}"
+        )
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ",".join(value)

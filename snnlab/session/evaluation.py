@@ -1,0 +1,211 @@
+"""A recorded run's network on recordings: what is right, class by class and over time."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.image import imsave
+
+from snnlab.commands.early import Anytime, Early, told_early
+from snnlab.commands.testing import costs
+from snnlab.config.of_run import compose_run
+from snnlab.config.schema import Experiment
+from snnlab.console import quiet_lightning
+from snnlab.data.module import EventDataModule
+from snnlab.data.registry import Dataset
+from snnlab.errors import ConfigError, listing
+from snnlab.files import unwritable, write_json, write_npz, write_text
+from snnlab.nn.operations import counted
+from snnlab.record.anytime import as_csv
+from snnlab.record.evaluation import findings
+from snnlab.record.lock import require_no_links
+from snnlab.record.pictures.answers import draw_anytime, draw_findings
+from snnlab.record.pictures.style import default_style, render
+from snnlab.record.predictions import Predictions, layer_names
+from snnlab.record.run_reading import is_run, read_ended
+from snnlab.session.session import Session
+from snnlab.session.trained_before import require_not_trained_on
+
+_log = logging.getLogger(__name__)
+
+SPLITS = ("test", "val", "train")
+CHECKPOINTS = ("best", "last")
+
+
+def evaluate_run(
+    run: Path,
+    overrides: list[str],
+    config_dir: str | None,
+    part: str,
+    checkpoint: str,
+    out: str | Path | None,
+    early: Early | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate a run with overrides; see `evaluate`."""
+    check_asked(part, checkpoint, out)
+    experiment = compose_run(run, overrides, config_dir, "data")
+    with experiment.located_errors():
+        folder = None if out is None else Path(out).expanduser()
+        return evaluate(run, experiment, part, checkpoint, folder, overrides, early)
+
+
+def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
+    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into."""
+    _one_of("--split", part, SPLITS)
+    _one_of("--checkpoint", checkpoint, CHECKPOINTS)
+    if out is not None and is_run(Path(out).expanduser()):
+        raise ConfigError("evaluate", f"--out: {out} is a run's folder, whose own result would be lost", "name another")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError("evaluate", f"{option} must be one of {listing(allowed)}, got {value}")
+
+
+def evaluate(
+    run: Path,
+    experiment: Experiment,
+    part: str,
+    checkpoint: str,
+    out: Path | None,
+    overrides: list[str],
+    early: Early | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate, write the record, and return it with its folder.
+
+    Args:
+        part: The recordings: `test`, `val` or `train`.
+        checkpoint: Whose weights: `best` or `last`.
+        out: Where to write; None: in the run's folder.
+        overrides: What is different, for the record.
+        early: Whether recordings are answered before their end too, and how well.
+
+    Raises:
+        SnnlabError: for a mistake in the overrides, the data or the run.
+    """
+    folder = out or _own_folder(run, part, checkpoint)
+    quiet = replace(experiment, logger=None, callbacks=None)
+    session = Session(quiet, folder, run=run, checkpoint="last" if checkpoint == "last" else "best")
+    session.use_threads()
+    session.build("loss", "network")
+    settings, data = session.settings, session.data
+    for answered in {part, "val"} if early and early.accuracy is not None else {part}:
+        if answered != "train":
+            require_not_trained_on(run, data, answered)
+    _choose(data, part)
+    if early:
+        early.check(experiment, settings, data)
+    if not any(override.lstrip("+~").startswith("data") for override in overrides):
+        _tell_other_recordings(run, data.store.fingerprint)
+    with quiet_lightning():
+        module = session.module
+        predictions = Predictions("test", data.groups)
+        trainer = session.trainer([predictions])
+        # As in the training: a first convolution of events differs from one of frames in the last digits.
+        session.computed_on(trainer.strategy.root_device)
+        with counted(module.network) as operations:
+            (found,) = trainer.test(module, datamodule=data, verbose=False)
+        anytime = early.find(predictions.arrays(), trainer, module, data) if early else None
+    found = {**found, **costs(operations.totals(), "test")}
+    plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
+    arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
+    values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
+    if anytime:
+        values["anytime"] = anytime.record
+    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, anytime)
+    return values, folder
+
+
+def lines(values: dict[str, Any]) -> list[str]:
+    """Return what was found, in words."""
+    metrics, part = values["metrics"], values["split"]
+    if values["targets"] == "value":
+        mae, rmse, r2 = (metrics[f"{part}/{name}"] for name in ("mae", "rmse", "r2"))
+        score = f"mean error {mae:.4g}, rms error {rmse:.4g}, R2 {r2:.3f}"
+    else:
+        score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
+    told = [f"control: {values['control']}: the figures are no result"] if values.get("control") else []
+    windows = f"{values['windows']:,} windows of " if "windows" in values else ""
+    told += [
+        f"{windows}{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
+        f" {score}, loss {metrics[f'{part}/loss']:.4f}"
+    ]
+    names = values.get("accuracy_of_class", {})
+    width = max(map(len, names), default=0)
+    for name, (right, of) in names.items():
+        told.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
+    return [*told, *told_early(values["anytime"])] if "anytime" in values else told
+
+
+def _choose(data: EventDataModule, part: str) -> None:
+    chosen = getattr(data.split, part)
+    if not chosen.size:
+        raise ConfigError("evaluate", f"there are no {part} recordings")
+    data.split = replace(data.split, test=chosen)
+
+
+def _tell_other_recordings(run: Path, fingerprint: str) -> None:
+    """Warn where the same settings lead to other recordings than those of the run."""
+    recorded = read_ended(run)
+    if recorded is not None and recorded.provenance.get("data_fingerprint") not in (None, fingerprint):
+        _log.warning("the recordings are not those that %s was trained and tested on: what is read has changed", run)
+
+
+def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
+
+    require_no_links(run)
+    return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
+
+
+def _record(
+    experiment: Experiment,
+    dataset: Dataset,
+    data: EventDataModule,
+    part: str,
+    checkpoint: str,
+    overrides: list[str],
+    found: dict[str, float],
+    arrays: dict[str, np.ndarray],
+) -> dict[str, Any]:
+
+    names = dataset.class_names or [str(number) for number in range(dataset.num_classes)]
+    targets, readout, answers = (arrays[f"{part}_{what}"] for what in ("target", "readout", "answers"))
+    return {
+        "split": part,
+        "checkpoint": checkpoint,
+        "overrides": overrides,
+        "data": experiment.data["type"],
+        "data_fingerprint": data.store.fingerprint,
+        "recordings": int(np.unique(arrays[f"{part}_recording"]).size),
+        **({} if data.windows is None else {"windows": len(targets)}),
+        "targets": data.settings.targets,
+        "control": experiment.control,
+        "metrics": {name.replace("test/", f"{part}/", 1): float(value) for name, value in found.items()},
+        **findings(targets, readout, answers, names),
+    }
+
+
+def _write(
+    folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None, anytime: Anytime | None
+) -> None:
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_npz(folder / "predictions.npz", arrays)
+        with default_style():
+            drawn = []
+            if anytime:
+                drawn.append(("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen)))
+            names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
+            for name, figure in (*draw_findings(values, names, dt, labelled_steps=each), *drawn):
+                imsave(folder / f"{name}.png", render(figure))
+        if anytime:
+            write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
+        write_json(folder / "result.json", values)
+    except OSError as error:
+        raise unwritable(folder, error) from error
