@@ -1,4 +1,4 @@
-"""What tests ask of an error: its type, its place, and the numbers and names that it tells; not its wording."""
+"""What tests ask of an error or a text: type, place, the numbers and names that it tells; not its wording."""
 
 from __future__ import annotations
 
@@ -43,8 +43,13 @@ def assert_tells(error: BaseException | None, *told: object) -> None:
         place, *facts = map(str, told)
         meant = error.key == place or error.key.endswith((f"/{place}", f": {place}"))
         assert meant, f"its place is {error.key!r}, not {place!r}"
-    missing = [str(fact) for fact in facts if not _stands_in(str(fact), str(error))]
-    assert not missing, f"{missing} not in: {error}"
+    assert_says(str(error), *facts)
+
+
+def assert_says(text: str, *facts: object) -> None:
+    """Hold a text that a user reads, a log, a page, against the numbers and names that it has to hold."""
+    missing = [str(fact) for fact in facts if not _stands_in(str(fact), text)]
+    assert not missing, f"{missing} not in: {text}"
 
 
 def _stands_in(fact: str, text: str) -> bool:
