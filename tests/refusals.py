@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,13 @@ def assert_says(text: str, *facts: object) -> None:
     """Hold a text that a user reads, a log, a page, against the numbers and names that it has to hold."""
     missing = [str(fact) for fact in facts if not _stands_in(str(fact), text)]
     assert not missing, f"{missing} not in: {text}"
+
+
+def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
+    """Hold lines, no more and no fewer than these, each against the numbers and names that it has to hold."""
+    assert len(lines) == len(facts), "\n".join(lines)
+    for line, told in zip(lines, facts, strict=True):
+        assert_says(line, *told)
 
 
 def _stands_in(fact: str, text: str) -> bool:

@@ -236,7 +236,7 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
             {"type": "repeat", "times": 3, "layers": {"p": {"type": "max_pool", "kernel_size": 2}}},
             (".layers.p", "kernel_size", 2, [1], "copy", 3),
         ),
-        ({"type": "residual", "layers": LAYERS, "connect": "or"}, (".connect", "add, and, iand", "'or'")),
+        ({"type": "residual", "layers": LAYERS, "connect": "or"}, (".connect", "iand", "'or'")),
         ({"type": "residual", "layers": {"shortcut": FC}, "shortcut": LAYERS}, ("", "'shortcut'")),
         ({"type": "residual", "layers": LAYERS, "shortcut": {"b": WRONG}}, (".shortcut.b.beta",)),
         ({"type": "parallel", "branches": {}}, (".branches", "{a: {fc: {type: linear, out_features: 32}}}")),

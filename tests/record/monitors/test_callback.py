@@ -16,7 +16,7 @@ from snnlab.record.monitors import callback
 from snnlab.record.monitors.callback import Monitors, first_of, look
 from snnlab.training.module import SpikingModule
 
-from ...refusals import assert_raises
+from ...refusals import assert_raises, assert_says
 from ..conftest import Fit, reload
 
 OF_NEURONS = {
@@ -141,7 +141,7 @@ def test_a_network_that_cannot_be_copied_is_trained_and_the_reason_is_said_once(
 ) -> None:
     trainer, _ = fit(Hoarder(), Monitors(every_steps=1), max_epochs=2)
     assert trainer.global_step == 4
-    assert caplog.text.count("the network cannot be copied, so that its layers are not looked at (Only Tensors") == 1
+    assert caplog.text.count("(Only Tensors") == 1
     assert not [tag for tag in reload(tmp_path).Tags()["scalars"] if tag.startswith("monitors/")]
 
 
@@ -161,7 +161,7 @@ def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.Log
     shared = Shared()
     fit(shared)
     assert shared.seen is None
-    assert "batch norm over several processes would wait" in caplog.text
+    assert_says(caplog.text, "batch norm", "processes")
 
 
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])
