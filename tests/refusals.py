@@ -61,4 +61,6 @@ def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
 
 def _stands_in(fact: str, text: str) -> bool:
     """Return whether a text tells this, and no longer number or name that only holds it."""
-    return re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w|[.,]\d)", text) is not None
+    before = r"(?<![\w.])" if fact[:1].isalnum() else ""
+    after = r"(?!\w|[.,]\d)" if fact[-1:].isalnum() else ""
+    return re.search(before + re.escape(fact) + after, text) is not None

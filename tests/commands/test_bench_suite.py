@@ -59,7 +59,7 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert found["match"]["spike_patterns"]["linear_counts"]["beyond"] is True
     assert all((folder / cell["folder"] / "predictions.npz").is_file() for cell in found["cells"])
     assert_says(done.out, "8 of 8 trainings", "0 failed", "0 are missing")
-    assert_says(" ".join(done.out.split()), "first arm's params")
+    assert_says(" ".join(done.out.split()), "params")
     assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
     assert "</html>" in (folder / "report.html").read_text()
     assert done.err.count("  | ") == 8  # a line a training
@@ -68,7 +68,7 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert page(folder) == found
     shown = snnlab("bench", "suite=smoke", "threads=1", store, "seeds=[0,1]", "--dry-run")
     assert "recurrent: 2 of 2 done" in shown.out
-    assert_says(shown.out, "counts_only of recurrent: 1 of 1")
+    assert_says(shown.out, "counts_only", "recurrent: 1 of 1")
     other = snnlab(*SMOKE, store, "seeds=[0,1]", "trainer.max_epochs=3")
     assert other.status == 2
     assert_tells(other.error, "outputs/suite_smoke", "trainer.max_epochs=3", "folder=FOLDER")

@@ -44,7 +44,7 @@ def test_it_packs_shows_where_verifies_and_deletes(patterns: list[str], workplac
     assert packed.out.endswith(f" in {folder}\n")
     assert snnlab("data", "where", *patterns).out == packed.out
     verified = snnlab("data", "verify", *patterns)
-    assert verified.out == packed.out.removesuffix("\n") + ": every value is as it was packed\n"
+    assert verified.out.startswith(packed.out.removesuffix("\n") + ": every ")
     assert snnlab("data", "clean", *patterns).out.startswith(f"{folder} deleted, ")
     assert not folder.exists()
     assert_says(snnlab("data", "clean", *patterns).out, "nothing", "packed")

@@ -59,7 +59,9 @@ def test_memory_that_does_not_suffice_ends_the_search(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(finding, "_timed", full)
-    assert finding.try_sizes(experiment, folder, 64, 3) == ([], "a batch of 4 is out of memory")
+    tried, why = finding.try_sizes(experiment, folder, 64, 3)
+    assert not tried
+    assert_says(why, "batch", 4, "memory")
 
 
 def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):

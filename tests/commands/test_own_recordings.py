@@ -171,7 +171,7 @@ def test_classes_that_a_part_lacks_are_told(hands: Path, workplace: Path, snnlab
     (workplace / "split.csv").write_text("recording,split\n" + rows)
     given = ["data=folder", f"data.root={hands}", f"data.labels={workplace / 'all.csv'}", *SETTINGS]
     given += ["data.split_file=split.csv", "data.test_fraction=0", f"data.store_dir={store_dir}", "test=false"]
-    told = ("validation", "1 of 2 classes: right")
+    told = ("validation", "1 of 2 classes", "right")
     assert_says(snnlab("data", "inspect", *given).out, "warning", *told)
     done = snnlab("train", *given, f"output_dir={workplace / 'runs'}")
     assert done.status == 0, done.err
@@ -248,7 +248,7 @@ def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
     assert_tells(done.error, "data.split_file", "p0_left_0.npy", 5)
     done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
     assert done.status == 0, done.err
-    assert_says(done.out, "two of training", "test: 5")
+    assert_says(done.out, "groups", "test: 5")
 
 
 def test_fewer_recordings_than_processes_are_told_of_before_the_training(

@@ -39,25 +39,24 @@ def test_it_tells_layers_costs_constants_and_what_depends_on_dt(workplace: Path,
     assert cells(layers, "total") == ["total", "18,200", "1,709,600"]
     assert_says(neurons, "109 million a recording", "64 steps")
     assert cells(neurons, "lif1") == ["lif1", "tau_mem", "20", "4", "0.7788", "1", "u ≥ 1", "subtract 1"]
-    assert "depends on dt" not in done.out
+    assert "depends" not in done.out
 
 
 def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnlab):
     lines = snnlab("show", "model.layers.conv1.bias=true", "model.layers.out.bias=true").out.splitlines()
-    assert_says("\n".join(lines), "conv1, out", "bias: false")
+    assert_says("\n".join(lines), "conv1, out", "bias")
 
 
 def test_it_says_what_a_training_step_takes(workplace: Path, snnlab: Snnlab):
     told = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
     (at,) = [number for number, line in enumerate(told) if line.startswith("  Training step")]
     assert_says(told[at], "CPU", "batch of 16", "64 steps", "93 MB")
-    parts = "kept for the backward pass 75 MB, frames 9.5 MB, weights and optimizer 0.2 MB, what comes and goes 7.6 MB"
-    assert told[at + 1] == f"    {parts}"
+    assert_says(told[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
 
 
 def test_what_a_training_step_takes_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
     told = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
-    assert_says(told, "32 steps: about 3")
+    assert_says(told, "32 steps")
     assert_says(told, "torch.optim.LBFGS", "0.07 MB")
 
 

@@ -92,8 +92,9 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
     for run in best["runs"]:
         result = json.loads((folder / run / "result.json").read_text())
         assert result["metrics"]["test/accuracy"] >= 0
-        chosen_by = "val/loss, mean over seeds of finalists"
-        assert result["search"] == {"trials": 4, "chosen_by": chosen_by, "val_size": 8, "seeds": [1]}
+        search = result["search"]
+        assert search.pop("chosen_by").startswith("val/loss, mean")
+        assert search == {"trials": 4, "val_size": 8, "seeds": [1]}
     assert_says(done.out, "validation", "chosen")
     assert re.search(r"validation .*\b8 ", done.out + done.err)
     assert {"pareto.png", "slice_val_loss.png"} <= {path.name for path in (folder / "pictures").iterdir()}

@@ -49,7 +49,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     assert [entry.path.name for entry in found.entries] == ["a.npy"]
     assert_lines_say(
         found.notes,
-        ("beside train: notes",),
+        ("train", "notes"),
         (tmp_path / "train" / "2",),
         ("train/b.npy",),
         ("links", "train/1, train/0/c.npy"),

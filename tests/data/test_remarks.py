@@ -35,8 +35,8 @@ def test_a_part_that_lacks_a_class_is_told_of() -> None:
     assert list(remarks(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
     assert_lines_say(
         list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
-        ("validation", "2 of 3 classes: up, left"),
-        ("test", "2 of 3 classes: up, down"),
+        ("validation", "2 of 3 classes", "up, left"),
+        ("test", "2 of 3 classes", "up, down"),
     )
     assert_lines_say(
         list(remarks(store(), split([0, 1], [4], [2, 3]), None)),

@@ -42,4 +42,4 @@ def test_a_silent_layer_is_why_nothing_comes_out_and_when_training_wakes_it_is_s
     quiet = vitals(layer("lif1"), silent("lif2", 0.5)._replace(first=None), wakes={"lif2": 1})
     head, _, second = delay_notes(quiet)
     assert_says(head, "nothing", "batch")
-    assert_says(second, "0.5 of its threshold", "1 step")
+    assert_says(second, 0.5, "1 step")

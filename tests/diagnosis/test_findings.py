@@ -48,7 +48,7 @@ def test_a_network_that_spikes_and_passes_its_gradient_is_healthy():
 
 def test_a_layer_far_below_its_threshold_is_named_with_what_it_receives():
     (finding,) = findings(vitals(layer("lif1"), silent("lif2", 0.02)))
-    assert_says(finding.text, "lif2", "0.02 of its threshold (1)")
+    assert_says(finding.text, "lif2", 0.02, "threshold (1)")
 
 
 def test_a_silent_layer_nearer_to_it_is_left_to_training():

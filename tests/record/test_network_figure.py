@@ -57,7 +57,7 @@ def test_a_residual_has_a_way_around_through_its_shortcut_and_a_sum() -> None:
     block = {"type": "residual", "layers": {"inner": LIF}, "shortcut": {"way": LIF}}
     first, second, third = chains_of(summary({"block": block, "last": LIF}))
     assert [box.layers for box in first.boxes] == [("frames",), ("block",), ("last",)]
-    assert_says(second.title, "block: residual, add")
+    assert_says(second.title, "block", "residual", "add")
     assert [box.lines[0] for box in second.boxes] == ["", "inner: lif", "+"]
     assert second.ways == [(0, 2, "shortcut")]
     assert_says(third.title, "block.shortcut: shortcut")

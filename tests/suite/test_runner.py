@@ -181,7 +181,7 @@ def test_what_few_classes_may_be_by_luck_is_no_verdict(stub: Stub):
     (said, _) = (one for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] == "shuffled_labels")
     assert said["passed"] is None
     assert_says(said["said"], "cannot", "60.0%", "chance", 50)
-    assert_says(said["said"], "50% of the times")
+    assert_says(said["said"], "as far", "50%")
 
 
 def test_a_control_without_a_test_has_no_verdict(stub: Stub):
@@ -192,7 +192,7 @@ def test_a_control_without_a_test_has_no_verdict(stub: Stub):
         path.write_text(json.dumps(page))
     (stub.folder / "suite.json").unlink()
     said = {one["said"] for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] != "duplicates"}
-    assert said == {"not tested: there are no test recordings"}
+    assert [text.partition(":")[0] for text in said] == ["not tested"]
 
 
 def test_a_control_of_which_a_file_is_missing_is_not_judged(stub: Stub):

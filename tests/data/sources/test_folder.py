@@ -67,7 +67,7 @@ def test_parts_of_a_recording_begin_at_0_and_hold_their_events_alone(tmp_path: P
     t = whole - whole[0]
     assert first.t.tolist() == t[t < 250_000].tolist()
     assert (second.t + 250_000).tolist() == t[t >= 250_000].tolist()
-    assert_says(folder.name(1), tmp_path / "0.npy", "250 to inf ms")
+    assert_says(folder.name(1), tmp_path / "0.npy", "inf ms")
 
 
 def test_parts_of_one_recording_and_members_of_a_group_stay_together(tmp_path: Path) -> None:

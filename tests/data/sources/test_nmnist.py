@@ -105,10 +105,8 @@ def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
 
 def test_a_partial_copy_is_said(root: Path) -> None:
     folder = root / "NMNIST"
-    assert _source(root).notes == [
-        f"nmnist: a partial copy, 4 of 60,000 recordings in {folder / 'Train'}",
-        f"nmnist: a partial copy, 2 of 10,000 recordings in {folder / 'Test'}",
-    ]
+    train, test = ("nmnist", "4 of 60,000", folder / "Train"), ("nmnist", "2 of 10,000", folder / "Test")
+    assert_lines_say(_source(root).notes, train, test)
 
 
 def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

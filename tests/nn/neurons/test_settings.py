@@ -107,7 +107,7 @@ STEPS = "'N steps'"
         (CubaLIF, {"synapse": "late"}, ("synapse", "jump_first", "decay_first", "'late'")),
     ],
 )
-def test_refused_settings_are_named_with_what_is_allowed(kind: Any, settings: dict[str, Any], told: tuple) -> None:
+def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], told: tuple) -> None:
     with assert_raises((ConfigError, ValueError), *told):
         kind(**{"dt": 1.0, **settings})
 

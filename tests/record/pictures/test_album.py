@@ -4,6 +4,7 @@ import numpy as np
 
 from snnlab.record.pictures import Seen, default_style, draw_answer, draw_recording, render
 
+from ...refusals import assert_says
 from .conftest import MakeEvents, words
 
 
@@ -53,9 +54,9 @@ def test_classes_and_values_are_called_by_their_names(make_events: MakeEvents) -
     with default_style():
         figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
         assert "class $clap$: 30 events" in words(figures["events"])
-        assert "class $clap$: events over time" in words(figures["events_over_time"])
+        assert_says(words(figures["events_over_time"]), "class $clap$")
         said = words(figures["readout"])
-        assert all(part in said for part in ("class $clap$: answer wave, wrong", "target $clap$", "answer wave"))
+        assert_says(said, "class $clap$", "wrong", "target $clap$", "answer wave")
         assert "class 1" not in said
         assert "wave\n$clap$" in words(dict(draw_answer(labels))["readout"])
         assert "value 0" not in words(dict(draw_answer(values))["readout"])

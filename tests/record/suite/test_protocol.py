@@ -46,7 +46,7 @@ def test_what_differs_is_said_for_each_arm(tmp_path: Path):
     (suite / "runs/digits/b").rename(suite / "before")
     make_run(suite / "runs/digits/b/0", config={"data": {"num_bins": 1}, "loss": {"over_time": "last"}})
     said = clauses(suite)
-    assert_says(said["clock"], "a: 320 ms in 8 steps", "b: 320 ms in 1 step")
+    assert_says(said["clock"], "a: 320 ms", "8 steps", "b: 320 ms", "1 step")
     assert_says(said["readout"], "a: li, mean", "b: li, last")
 
 
