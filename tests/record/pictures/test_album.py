@@ -36,8 +36,8 @@ def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> N
     values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {})
     labels = Seen(*of, np.array([0, 0, 1, 1, -100, 0]), y, np.zeros(6, int), {}, {}, {})
     for seen, title, readout in (
-        (values, "target 0.5, 2: 30 events", "mean error at the end 1.25"),
-        (labels, "recording: 30 events", "60.0% of 5 labelled steps are right"),
+        (values, "target 0.5, 2: 30 events", "1.25"),
+        (labels, "recording: 30 events", "60.0% of 5"),
     ):
         figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
         assert list(figures) == ["events", "events_over_time", "readout"]

@@ -96,7 +96,7 @@ def test_markdown_has_figures_protocol_and_controls(suite: Path):
     assert "| 1 | best | 2 M | 100 k | 200 k | 640 |" in text  # 0.1 M x 4.6 pJ + 0.2 M x 0.9 pJ
     assert "0.0 ± 0.0 | 90.0 ± 1.0 |" not in text
     assert_says(text, "- **sizes**: 900", 100, 200)
-    assert_says(text, r"- shuffled\_labels (digits best): passed", r"25.0% \| chance")
+    assert_says(text, r"- shuffled\_labels", "passed", r"25.0% \| chance")
 
 
 def test_accuracy_against_time_is_that_of_recordings_that_end_earlier(suite: Path):
@@ -182,14 +182,14 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
     assert_says(out, "cannot tell (")
     assert "stratified 0.1" in out
     assert "snnlab bench suite=mine arms=[worst,best]" in out
-    assert_says(out, "control shuffled_labels (digits best): passed", "25.0%")
+    assert_says(out, "control shuffled_labels", "passed", "25.0%")
 
 
 def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, capsys: pytest.CaptureFixture[str]):
     for seed in range(4):
         (suite / f"runs/digits/best/{seed}/metrics.csv").write_text("epoch,test/accuracy\n0,0.5\n1,0.99\n")
     assert main([str(suite), "--format", "md"], 0.0) == 0
-    assert "best on test" not in capsys.readouterr().out
+    assert "best on" not in capsys.readouterr().out
     assert main([str(suite), "--format", "md", "--best-on-test"], 0.0) == 0
     out = capsys.readouterr().out
     assert_says(out, "test (%), not")
