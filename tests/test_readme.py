@@ -174,4 +174,6 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
 def test_the_python_of_the_readme_runs(block: str):
     anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_the_readme")', block)  # the commands import it as a plugin
-    exec(compile(anew, "README.md", "exec"), {"__name__": "readme"})
+    made: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(anew, "README.md", "exec"), made)
+    assert set(re.findall(r"^(?:class )?(\w+)(?= = |\()", block, re.M)) <= made.keys()

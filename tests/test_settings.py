@@ -61,10 +61,6 @@ def test_takes_says_whether_there_is_such_a_parameter() -> None:
     assert not takes(neuron, "in_shape")
 
 
-def test_right_settings_pass() -> None:
-    check_settings(neuron, {"tau": 10, "size": 2, "mode": "b", "dt": None}, "here", "neuron")
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -119,6 +115,8 @@ def test_settings_of_the_experiment_itself_have_no_place_before_them() -> None:
 
 def test_annotations_that_cannot_be_read_accept_everything() -> None:
     check_settings(foreign, {"thing": 1, "size": "x"}, "m", "foreign")
+    with assert_raises(UnknownSettingError, "m.sise", "size"):
+        check_settings(foreign, {"thing": 1, "sise": 1}, "m", "foreign")
 
 
 @pytest.mark.parametrize(

@@ -224,8 +224,10 @@ def test_a_network_without_spikes_has_nothing_to_regularise() -> None:
 
 def test_where_neurons_spike_several_times_a_step_no_rate_is_the_highest() -> None:
     several = make_task({"fc": {"type": "linear", "out_features": K}, "iaf": {"type": "sinabs_lif", "tau_mem": 10.0}})
-    for part in (RateBand(600.0), SpikeBudget(1e6)):
+    counts = {"iaf": torch.full((B, K), 1e9)}
+    for part, costs in ((RateBand(600.0), False), (RateBand(upper=600.0), True), (SpikeBudget(1e6), True)):
         part.bind(several)
+        assert bool(part(counts["iaf"], LENGTHS, LENGTHS, counts)[0] > 0) == costs
 
 
 def test_a_block_stands_for_all_within_it() -> None:
