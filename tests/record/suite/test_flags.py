@@ -42,7 +42,7 @@ def test_changes_that_are_not_committed(suite: Path):
 
 def test_code_of_no_repository(suite: Path):
     replaced(suite, "a/1", 1, provenance={"git": None})
-    assert flags_of(suite, "a") == ["no commit"]
+    assert "no commit" in flags_of(suite, "a")
 
 
 def test_versions_that_are_not_those_of_the_others(suite: Path):
