@@ -43,13 +43,18 @@ def assert_tells(error: BaseException | None, *told: object) -> None:
         place, *facts = map(str, told)
         meant = error.key == place or error.key.endswith((f"/{place}", f": {place}"))
         assert meant, f"its place is {error.key!r}, not {place!r}"
-    assert_says(str(error), *facts)
+    missing = [str(fact) for fact in facts if _end_of(str(fact), str(error)) is None]
+    assert not missing, f"{missing} not in: {error}"
 
 
-def assert_says(text: str, *facts: object) -> None:
-    """Hold a text that a user reads, a log, a page, against the numbers and names that it has to hold."""
-    missing = [str(fact) for fact in facts if not _stands_in(str(fact), text)]
-    assert not missing, f"{missing} not in: {text}"
+def assert_says(text: str | None, *facts: object) -> None:
+    """Hold a text that a user reads, a log, a page, against the numbers and names that it tells, in their order."""
+    assert text is not None, "nothing was said"
+    at = 0
+    for fact in map(str, facts):
+        end = _end_of(fact, text, at)
+        assert end is not None, f"{fact!r} is not in the rest, {text[at:]!r}, of: {text}"
+        at = end
 
 
 def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
@@ -59,8 +64,9 @@ def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
         assert_says(line, *told)
 
 
-def _stands_in(fact: str, text: str) -> bool:
-    """Return whether a text tells this, and no longer number or name that only holds it."""
+def _end_of(fact: str, text: str, at: int = 0) -> int | None:
+    """Return where a text has told this, from a place on, and no longer number or name that only holds it; or None."""
     before = r"(?<![\w.])" if fact[:1].isalnum() else ""
     after = r"(?!\w|[.,]\d)" if fact[-1:].isalnum() else ""
-    return re.search(before + re.escape(fact) + after, text) is not None
+    found = re.compile(before + re.escape(fact) + after).search(text, at)
+    return None if found is None else found.end()

@@ -66,7 +66,7 @@ def test_neurons_are_types_and_presets_and_those_that_depend_on_dt_are_marked(sn
     out = snnlab("list", "neurons").out
     assert re.search(r"^lif +lif +Leaky", out, re.MULTILINE)
     assert re.search(r"^norse_lif +\* +cuba_lif +Norse's LIF", out, re.MULTILINE)
-    assert re.search(r"^\W*\* .* dt$", out, re.MULTILINE)
+    assert re.search(r"^\* .*\bdt\b", out, re.MULTILINE)
 
 
 def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):

@@ -56,7 +56,7 @@ def test_classes_and_values_are_called_by_their_names(make_events: MakeEvents) -
         assert "class $clap$: 30 events" in words(figures["events"])
         assert_says(words(figures["events_over_time"]), "class $clap$")
         said = words(figures["readout"])
-        assert_says(said, "class $clap$", "wrong", "target $clap$", "answer wave")
+        assert_says(said, "class $clap$", "wrong", "answer wave", "target $clap$")
         assert "class 1" not in said
         assert "wave\n$clap$" in words(dict(draw_answer(labels))["readout"])
         assert "value 0" not in words(dict(draw_answer(values))["readout"])

@@ -15,7 +15,7 @@ def test_values_approach_their_targets() -> None:
     drawn = [line.get_ydata() for line in figure.axes[0].lines if line.get_color() == BLUE]
     np.testing.assert_array_equal(drawn, answers.T)
     text = words(figure)
-    assert_says(text, 0.25, "value 1", "target", "time (ms)")
+    assert_says(text, "time (ms)", 0.25, "target", "value 1")
 
 
 def test_of_many_values_the_first_are_drawn() -> None:

@@ -19,7 +19,7 @@ def test_target_and_a_wrong_answer_stand_out() -> None:
     np.testing.assert_array_equal(lines[VERMILION].get_ydata(), Y[:, 1])
     assert [line.get_color() for line in figure.axes[0].lines].count(GREY) == 3
     text = words(figure)
-    assert_says(text, "class 2", "wrong", "target 2", "answer 1", "other")
+    assert_says(text, "class 2", "wrong", "other", "answer 1", "target 2")
     assert "time (ms)" in text
 
 
