@@ -217,7 +217,7 @@ def test_the_network_of_a_run_is_looked_at_with_its_weights(workplace: Path, snn
 def test_the_table_has_a_row_a_layer_of_neurons(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("doctor", *SMALL, "data.num_bins=16", "data.batch_size=4", digits_store)
     title, head, *rows = done.out.splitlines()
-    assert_says(title, "mlp_lif_saccade_digits", "4 recordings", "16 steps", "20 ms", "loss 2")
+    assert_says(title, "mlp_lif_saccade_digits", "4 recordings", "16 steps", "20 ms", "loss")
     assert [row.split()[0] for row in rows[:3]] == ["(frames)", "lif1", "readout"]
     assert "Hz" in head
     assert max(map(len, rows[:6])) <= 120

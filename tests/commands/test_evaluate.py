@@ -218,7 +218,7 @@ def test_what_a_training_cannot_begin_with_names_the_setting(run: Path, snnlab: 
 
 
 def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
-    assert "recordings" not in snnlab("evaluate", str(run)).err
+    assert "trained" not in snnlab("evaluate", str(run)).err
     changed = tmp_path / "changed"
     changed.mkdir()
     for path in run.iterdir():
@@ -228,8 +228,8 @@ def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab:
     (changed / "result.json").unlink()
     (changed / "result.json").write_text(json.dumps(page))
     out = ("--out", str(tmp_path / "out"))
-    assert_says(snnlab("evaluate", str(changed), *out).err, "recordings", changed)
-    assert "recordings" not in snnlab("evaluate", str(changed), *out, "data.simulation_seed=1").err
+    assert_says(snnlab("evaluate", str(changed), *out).err, "recordings", changed, "trained")
+    assert "trained" not in snnlab("evaluate", str(changed), *out, "data.simulation_seed=1").err
 
 
 def test_early_answers_are_told_written_and_drawn(run: Path, snnlab: Snnlab) -> None:

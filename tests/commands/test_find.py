@@ -29,7 +29,7 @@ def test_a_rate_is_proposed_drawn_and_nothing_else_is_written(
     assert [path for path in workplace.rglob("*") if path.is_file()] == [workplace / picture]
     assert command.startswith("  snnlab train model=mlp_lif ")
     assert " optimizer.lr=0." in command
-    assert_says(said[1], "proposed", "now 0.0")
+    assert_says(said[1], "proposed", "now 0.002")
 
 
 def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome], workplace: Path, digits_store: str):
