@@ -332,7 +332,7 @@ def test_a_word_that_is_nearly_resume_and_a_file_of_a_run_are_understood(snnlab:
 def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., Outcome], tmp_path: Path):
     done = snnlab("train", f"resume={tmp_path}")
     assert (done.status, done.out) == (2, "")
-    assert_says(done.err, "no run's")
+    assert_says(done.err, tmp_path, "config.yaml")
 
 
 def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnlab: Callable[..., Outcome], copy: Path):

@@ -48,7 +48,7 @@ def test_folders_become_classes_in_order_and_a_fifth_of_each_is_for_testing(clas
     assert (folder.class_names, folder.num_classes, len(folder)) == (["down", "up"], 2, 20)
     assert np.bincount(folder.targets[folder.split == 1]).tolist() == [2, 2]
     assert folder.groups is None
-    assert_lines_say(folder.notes, ("20 recordings", classes, "4 for testing", "0 down, 1 up"))
+    assert_lines_say(folder.notes, ("20 recordings", classes, 4, "0 down, 1 up"))
     assert (Folder(str(classes), SENSOR).split == folder.split).all()
 
 
@@ -67,7 +67,7 @@ def test_parts_of_a_recording_begin_at_0_and_hold_their_events_alone(tmp_path: P
     t = whole - whole[0]
     assert first.t.tolist() == t[t < 250_000].tolist()
     assert (second.t + 250_000).tolist() == t[t >= 250_000].tolist()
-    assert_says(folder.name(1), tmp_path / "0.npy", "inf ms")
+    assert_says(folder.name(1), tmp_path / "0.npy", "inf")
 
 
 def test_parts_of_one_recording_and_members_of_a_group_stay_together(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_
             write(tmp_path / "parts" / part / name / "a.npy", number)
     folder = Folder(str(tmp_path / "parts"), SENSOR)
     assert sorted(folder.split.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert_says(folder.notes[0], "2 for testing", "2 for validation")
+    assert_says(folder.notes[0], 2, "testing", 2, "validation")
 
 
 def test_classes_beside_a_folder_of_a_part_are_not_passed_over(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.Log
     shared = Shared()
     fit(shared)
     assert shared.seen is None
-    assert_says(caplog.text, "batch norm", "processes")
+    assert_says(caplog.text, "norm", "processes")
 
 
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])

@@ -21,8 +21,8 @@ def test_each_epoch_says_one_line(fit_scripted: Callable[..., Any], caplog: pyte
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("snnlab")]
     assert len(lines) == 3
     assert_says(lines.pop(0), "2 epochs", "3 batches")
-    assert_says(lines[0], "epoch 1/2", "val loss 2.500", "accuracy 50.0%", "samples/s")
-    assert_says(lines[1], "epoch 2/2", "val loss 1.250", "accuracy 97.5%")
+    assert_says(lines[0], "epoch 1/2", "loss 2.500", "accuracy 50.0%", "samples/s")
+    assert_says(lines[1], "epoch 2/2", "loss 1.250", "accuracy 97.5%")
 
 
 def test_training_and_spikes_are_in_the_line(

@@ -144,7 +144,7 @@ def test_what_it_costs_is_said_at_the_first_training_batch(caplog: pytest.LogCap
         for _ in range(2):
             gradients(net, part)
     (said,) = caplog.records
-    assert_says(said.getMessage(), "lif", "plain loop")
+    assert_says(said.getMessage(), "lif", "loop")
 
 
 class _Closed(Neuron):

@@ -189,7 +189,7 @@ def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.L
     value(bound("spike_budget"), given)
     assert not caplog.records
     value(bound("spike_budget", budget=0.5), given)
-    assert_says(caplog.text, "budget of 0.5")
+    assert_says(caplog.text, "budget", 0.5)
 
 
 @pytest.mark.parametrize(
