@@ -42,7 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     action, *rest = arguments
     if action not in ACTIONS:
-        raise ConfigError("data", f"there is no action {action}", did_you_mean(action, ACTIONS), ACTIONS)
+        raise ConfigError("data", f"there is no action '{action}'", did_you_mean(action, ACTIONS), ACTIONS)
     known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
     options, overrides = split_options(f"data {action}", rest, known, (_ALL,) if action == "clean" else ())
     everything, figure = _ALL in options, options.get("--figure")

@@ -46,7 +46,7 @@ def read_axes(overrides: Sequence[str]) -> Axes:
     for text in overrides:
         key, _, said = text.partition("=")
         if not said.strip() and "=" in text:
-            raise ConfigError("", f"{text} is empty", f"a grid takes values, such as {key}=1,2")
+            raise ConfigError(key, "is empty", f"a grid takes values, such as {key}=1,2")
         with readable_errors():
             parsed = parser.parse_overrides([text])[0]
         if not parsed.is_sweep_override() or not parsed.is_discrete_sweep():

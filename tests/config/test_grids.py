@@ -27,7 +27,7 @@ def test_values_of_a_run_are_those_of_the_grid_whatever_their_mark():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("seed=", ("", 2)),
+        ("seed=", ("seed", 2)),
         ("seed=1,", ("seed=1,", "override")),
         ("seed=1,2,1", ("seed=1,2,1", "twice")),
         ("neuron=glob(*)", ("neuron=glob(*)", "neuron=a")),
