@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from snnlab.commands.patient import Patient
-from snnlab.commands.shapes import first_batch
 from snnlab.config.schema import Experiment
 from snnlab.data.module import EventDataModule
 from snnlab.diagnosis.case import Case
@@ -55,7 +54,7 @@ class Clinic:
         settings, (make_optimizer, _), device = session.settings, session.optimization, session.processes.device
         network, loss = session.network.to(device), session.counted_loss.to(device)
         if not same or self._seen is None:
-            self._seen = experiment.data, session.data, first_batch(session.data, device)
+            self._seen = experiment.data, session.data, session.data.first_batch(device)
         batch = self._seen[2]
 
         def objective(y: torch.Tensor, counts: Counts) -> torch.Tensor:

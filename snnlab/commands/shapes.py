@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning, table_console
-from snnlab.data.module import EventDataModule
 from snnlab.events.frames import Batch
 from snnlab.nn import Network
 from snnlab.nn.temporal import TemporalLayer
@@ -41,18 +40,12 @@ def show_shapes(experiment: Experiment, folder: Path) -> None:
         session = Session(experiment, folder)
         session.prepare()
         device = session.processes.device
-        batch = first_batch(session.data, device)
+        batch = session.data.first_batch(device)
         with torch.no_grad():
             passed = list(layers_passed(session.network.to(device), batch))
     steps, samples = batch.x.shape[:2]
     print(f"{steps} steps of {samples} samples through the network, {device}")
     table_console().print(shapes_table(passed))
-
-
-def first_batch(data: EventDataModule, device: torch.device) -> Batch:
-    """Return the first training batch as the network sees it."""
-    events = next(iter(data.train_dataloader()))
-    return data.on_after_batch_transfer(data.transfer_batch_to_device(events, device, 0), 0)
 
 
 def layers_passed(network: Network, batch: Batch) -> Iterator[Passed]:

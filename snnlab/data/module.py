@@ -126,6 +126,11 @@ class EventDataModule(L.LightningDataModule):
         stride_us = settings.stride_us
         self.windows = None if stride_us is None else Windows.cut(store, stride_us, settings.duration_us)
 
+    def first_batch(self, device: torch.device) -> Batch:
+        """Return the first training batch as the network sees it."""
+        events = next(iter(self.train_dataloader()))
+        return self.on_after_batch_transfer(self.transfer_batch_to_device(events, device, 0), 0)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches, in a new order each epoch."""
         return self._loader(self.split.train, self.seed, self.repeats, self.pipeline)
