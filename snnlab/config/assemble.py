@@ -33,7 +33,7 @@ from snnlab.config.targets import find_target, partial_target
 from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
 from snnlab.data.settings import DataSettings
-from snnlab.errors import ConfigError, MissingPackageError
+from snnlab.errors import ConfigError, MissingPackageError, located
 from snnlab.events.framing.kinds import Counts
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
@@ -103,10 +103,8 @@ def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
         raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
     settings = dict(node)
     initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
-    try:
+    with located("model.init"):
         done = initialise(built.network)
-    except ValueError as error:
-        raise ConfigError("model.init", error) from error
     if not done:
         raise ConfigError(
             "model.init", "no layer with weights stands before a spiking neuron, so there is nothing to set"
@@ -119,10 +117,7 @@ def backend(experiment: Experiment, device: torch.device) -> Backend:
     Raises:
         ConfigError: if the backend that is asked for cannot.
     """
-    try:
-        return resolve(experiment.backend, device, torch.float32)
-    except ValueError as error:
-        raise ConfigError("", error) from error
+    return resolve(experiment.backend, device, torch.float32)
 
 
 def first_layer(
@@ -232,10 +227,8 @@ def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str
     if node is None:
         return []
     check_settings(kind, node, place, place)
-    try:
+    with located(place):
         return [kind(**node)]
-    except ValueError as error:
-        raise ConfigError(place, error) from error
 
 
 def trainer(
@@ -343,10 +336,8 @@ def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
     """
     from snnlab.training.optimization import freezing
 
-    try:
+    with located("freeze"):
         return freezing.freeze(network, experiment.freeze)
-    except ConfigError as error:
-        raise error.within("freeze") from error
 
 
 def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
@@ -361,10 +352,8 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
     from snnlab.training.optimization.annealing import SurrogateAnnealing
 
     check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", given=("network",))
-    try:
+    with located("surrogate_annealing"):
         return [SurrogateAnnealing(network, **node)]
-    except ValueError as error:
-        raise ConfigError("surrogate_annealing", error) from error
 
 
 def averaging(experiment: Experiment) -> list[L.Callback]:

@@ -9,7 +9,7 @@ import numpy as np
 from snnlab.config.schema import Experiment
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, located
 from snnlab.events.targets import kind_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: Bu
         ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
     """
     from snnlab.training.losses import Task, WeightedParts, check_takes
-    from snnlab.training.losses.contract import located
 
     check_takes(loss, str(experiment.loss.get("type")), data.targets)
     if isinstance(loss, WeightedParts):

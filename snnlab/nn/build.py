@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from snnlab.errors import ConfigError, out_of_memory
+from snnlab.errors import ConfigError, located, out_of_memory
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import plain_loops
@@ -70,10 +70,8 @@ def build_network(
         built[name], shapes[name], kinds[name] = layer, shape, str(kind)
         spiking.update({name if key == OWN else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()})
         most_tried = max(most_tried, tried)
-    try:
+    with located(place):
         return BuiltNetwork(Network(built, kinds=kinds), shapes, spiking, most_tried)
-    except ValueError as error:
-        raise ConfigError(place, error) from error
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:

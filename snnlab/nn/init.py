@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
+from snnlab.errors import ConfigError
 from snnlab.intervals import above, between
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
@@ -54,7 +55,7 @@ class Initialisation(ABC):
         per_step: The same as spikes a step, in place of `rate_hz`.
 
     Raises:
-        ValueError: if a rate is out of its range, or is given in Hz where steps have no length.
+        ConfigError: if a rate is out of its range, or is given in Hz where steps have no length.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Initialisation(ABC):
     ) -> None:
         if per_step is None:
             if dt is None:
-                raise ValueError("rate_hz needs steps with a length in ms; give per_step, the spikes a step")
+                raise ConfigError("rate_hz", "needs steps with a length in ms", "give per_step, the spikes a step")
             per_step = rate_hz * dt / 1000.0
             if per_step > 1:
-                raise ValueError(f"a neuron has between 0 and 1 spikes a step, got {per_step:g}; lower the rate")
+                raise ConfigError(
+                    "rate_hz", f"a neuron has between 0 and 1 spikes a step, got {per_step:g}", "lower it"
+                )
         self.rate = per_step
 
     def __call__(self, network: nn.Module) -> list[str]:
@@ -161,12 +164,12 @@ def threshold_of(neuron: Neuron) -> float:
     """Return the firing threshold, the mean of those that are learned.
 
     Raises:
-        ValueError: if the neuron has none.
+        ConfigError: if the neuron has none.
     """
     learns = isinstance(neuron, LeakyMembrane)
     value = neuron.value("v_threshold") if learns else getattr(neuron, "v_threshold", None)
     if value is None:
-        raise ValueError(f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
+        raise ConfigError("", f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
     return float(torch.as_tensor(value).detach().mean())
 
 
@@ -174,7 +177,7 @@ def impulse_response(neuron: Neuron) -> Tensor:
     """Return what an impulse of 1 leaves on the membrane, far below the threshold, at each step.
 
     Raises:
-        ValueError: if the neuron's state has no membrane v, or it forgets nothing.
+        ConfigError: if the neuron's state has no membrane v, or it forgets nothing.
     """
     learned = [p.shape for p in neuron.parameters()]
     shape = torch.broadcast_shapes((1,), *learned)
@@ -183,7 +186,9 @@ def impulse_response(neuron: Neuron) -> Tensor:
     with torch.no_grad():
         coefficients, state = neuron.coefficients(), neuron.initial_state(x)
         if not hasattr(state, "v"):
-            raise ValueError(f"{type(neuron).__name__} has no membrane v, so that its answer to a spike is not known")
+            raise ConfigError(
+                "", f"{type(neuron).__name__} has no membrane v, so that its answer to a spike is not known"
+            )
         quiet = neuron.initial_state(x)
         answer: list[float] = []
         peak = 0.0
@@ -194,7 +199,7 @@ def impulse_response(neuron: Neuron) -> Tensor:
             peak = max(peak, abs(answer[-1]))
             if t > 2 and max(map(abs, answer[-3:])) < FORGOTTEN * peak:
                 return torch.tensor(answer, dtype=torch.float64)
-    raise ValueError(f"{type(neuron).__name__} forgets nothing in {LONGEST:,} steps; use variance_preserving")
+    raise ConfigError("", f"{type(neuron).__name__} forgets nothing in {LONGEST:,} steps", "use variance_preserving")
 
 
 def _weighted(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:

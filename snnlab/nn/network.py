@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.compat import bare, traced_by_torch
+from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.intervals import at_least
 from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
@@ -38,7 +39,7 @@ class Network(TemporalLayer):
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
 
     Raises:
-        ValueError: if a name cannot be used, or the state holds a name that is no layer.
+        ConfigError: if a name cannot be used, or the state holds a name that is no layer.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Network(TemporalLayer):
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
                 such = f", such as '{name}1'" if str(name).isidentifier() else ""
-                raise ValueError(f"'{name}' cannot be a layer's name; use letters, digits and _{such}")
+                raise ConfigError("", f"'{name}' cannot be a layer's name", f"use letters, digits and _{such}")
             self.add_module(name, layer)
 
     def connection(self) -> str:

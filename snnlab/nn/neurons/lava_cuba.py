@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
@@ -67,7 +68,7 @@ class LavaCuba(Neuron):
         the state.
 
     Raises:
-        ValueError: if a value is out of its range, or finer than the integers.
+        ConfigError: if a value is out of its range, or finer than the integers.
 
     Source: lava-nc/lava-dl, lava.lib.dl.slayer.neuron.cuba and dynamics.leaky_integrator; Shrestha and Orchard,
     SLAYER, NeurIPS 2018.
@@ -91,7 +92,7 @@ class LavaCuba(Neuron):
         if tau_syn is None and alpha is None:
             alpha = DEFAULT_ALPHA
         if v_threshold * scale < 1:
-            raise ValueError(f"v_threshold must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
+            raise ConfigError("v_threshold", f"must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
         self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
         self.scale = scale
         self.v_threshold = int(v_threshold * scale) / scale
@@ -144,9 +145,10 @@ def _kept(leak: Leak) -> int:
     decay = round(DECAY_SCALE * (1.0 - leak.per_step()))
     if decay == 0:
         given = leak.factor if leak.tau is None else leak.tau
-        raise ValueError(
-            f"{leak.given} of {given} decays by less than 12 bits can say, 1/{DECAY_SCALE} a step; take"
-            f" {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less"
+        raise ConfigError(
+            leak.given,
+            f"{given} decays by less than 12 bits can say, 1/{DECAY_SCALE} a step",
+            f"take {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
         )
     return DECAY_SCALE - decay
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
@@ -67,7 +68,7 @@ class SnntorchAlpha(Neuron):
         `[T, B, ...]`, and the state.
 
     Raises:
-        ValueError: if a value is out of its range, or alpha is not above beta.
+        ConfigError: if a value is out of its range, or alpha is not above beta.
 
     Source: Eshraghian et al., Training spiking neural networks using lessons from deep learning, 2023; snnTorch 1.0.0.
     """
@@ -98,7 +99,7 @@ class SnntorchAlpha(Neuron):
         self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
         above, below = (leak.per_step() for leak in self.leaks)
         if above <= below:
-            raise ValueError(f"alpha must be above beta, got alpha {above:g} and beta {below:g}")
+            raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")
 
     def coefficients(self) -> Coefficients:
         alpha, beta = (leak.per_step() for leak in self.leaks)

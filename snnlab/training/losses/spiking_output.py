@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from snnlab.compat import ConvNd
+from snnlab.errors import ConfigError
 from snnlab.nn import Neuron, Voting
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.network import Network
@@ -16,9 +17,11 @@ _CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
 
 
 def require_moments(steps: int, what: str) -> None:
-    """Raise a ValueError if there is one step alone, at which all first spikes are."""
+    """Raise a ConfigError if there is one step alone, at which all first spikes are."""
     if steps < 2:
-        raise ValueError(f"{what} tells outputs apart by when they spike, but the data have 1 step; set data.num_bins")
+        raise ConfigError(
+            "", f"{what} tells outputs apart by when they spike, but the data have 1 step", "set data.num_bins"
+        )
 
 
 def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
@@ -30,12 +33,12 @@ def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
         instead: What else could be done.
 
     Raises:
-        ValueError: naming the layer that gives something else.
+        ConfigError: naming the layer that gives something else.
     """
     name = _no_spikes(built.network, "")
     if name is not None:
-        raise ValueError(
-            f"{what}, but model.layers.{name} gives none; end the model with a spiking layer, or {instead}"
+        raise ConfigError(
+            "", f"{what}, but model.layers.{name} gives none", f"end the model with a spiking layer, or {instead}"
         )
 
 
