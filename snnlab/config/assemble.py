@@ -37,11 +37,11 @@ from snnlab.errors import ConfigError, MissingPackageError, located
 from snnlab.events.framing.kinds import Counts
 from snnlab.kernels.function import Backend, resolve
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
-from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput, begins_on_events
 from snnlab.nn.rendered import require_loops
 from snnlab.nn.stages import SPARSE
+from snnlab.nn.temporal import reach_of
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import check_settings, takes
 
@@ -372,7 +372,7 @@ def averaging(experiment: Experiment) -> list[L.Callback]:
 
 def _window(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
-    if steps is not None and any(isinstance(module, PerStepBatchNorm) for module in network.modules()):
+    if steps is not None and reach_of([network]) == "recording":
         raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
     return steps
 

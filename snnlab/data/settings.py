@@ -123,7 +123,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if len(self.sensor_size) != 3:
-            raise ConfigError("sensor_size", f"is [W, H, P], got {list(self.sensor_size)}")
+            raise ConfigError("sensor_size", f"expected [W, H, P], got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
             raise ConfigError("name", f"must be one that a file can have, got '{self.name}'")
         if self.targets == "steps" and self.bin_by == "count":
@@ -146,7 +146,7 @@ class DataSettings:
                 raise ConfigError("bin_by", "count has no dt", "give num_bins, which is the largest number of steps")
         self._check_camera()
         if self.crop is not None and len(self.crop) != 4:
-            raise ConfigError("crop", f"is [left, top, width, height], got {list(self.crop)}")
+            raise ConfigError("crop", f"expected [left, top, width, height], got {list(self.crop)}")
 
     @property
     def camera(self) -> CameraPath | None:

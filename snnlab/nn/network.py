@@ -18,7 +18,7 @@ from snnlab.intervals import at_least
 from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
 from snnlab.nn.recompute import run_in_segments
 from snnlab.nn.stages import Line, Stage, run_stages
-from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.nn.temporal import Counts, Reach, TemporalLayer, reach_of, valid_steps
 from snnlab.settings import check_settings
 
 NetworkState = dict[str, Any]
@@ -101,10 +101,10 @@ class Network(TemporalLayer):
         return asked and type(self) is Network and bare(self) and begins_on_events([*self.line()], settings)
 
     @property
-    def sees_one_step(self) -> bool:
-        """Whether each of its layers sees one step after another."""
-        layers = (layer for _, layer in self.line())
-        return type(self) is Network and all(getattr(layer, "sees_one_step", True) for layer in layers)
+    def reach(self) -> Reach:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The widest of its layers'; a block's is not cut into pieces."""
+        found = reach_of(self.children())
+        return found if type(self) is Network or found == "recording" else "given"
 
     def plan(self, x: Tensor | EventFrames) -> Plan:
         """Return how the layers run for an input like x, see `Plan`."""

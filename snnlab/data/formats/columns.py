@@ -57,7 +57,7 @@ class Reading:
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
             raise ConfigError(
-                "columns", f"are t, x and perhaps y and p, or - for others, got {list(self.columns or ())}"
+                "columns", f"expected t, x and perhaps y and p, or - for others, got {list(self.columns or ())}"
             )
         values = self.polarity_values
         if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):

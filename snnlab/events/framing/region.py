@@ -49,7 +49,7 @@ class Region:
         left, top, w, h = self._part
         if not (left >= 0 and top >= 0 and 1 <= w <= width - left and 1 <= h <= height - top):
             raise ConfigError(
-                "crop", f"is [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
+                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
             )
         if min(self.size[:2]) < 1:
             raise ConfigError("downsample", f"must be at most the size of {w} x {h}, got {self.downsample}")

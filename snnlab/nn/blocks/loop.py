@@ -17,11 +17,10 @@ from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.feedback import FeedbackState, LoopFeedback, as_nodes, build_feedback
 from snnlab.nn.blocks.within import Context, Layers, children
 from snnlab.nn.build import Shape
-from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
-from snnlab.nn.temporal import Counts
+from snnlab.nn.temporal import Counts, reach_of
 
 
 class _Way(NamedTuple):
@@ -219,7 +218,7 @@ def loop(
 def _require_single_steps(made: Loop) -> None:
     """Raise a ConfigError if a layer that is run step by step takes only whole recordings in training."""
     for name, layer in made.stepped():
-        if any(isinstance(module, PerStepBatchNorm) for module in layer.modules()):
+        if reach_of([layer]) == "recording":
             raise ConfigError(
                 f"layers.{name}.per_step",
                 "needs all steps at once, and the layer is run step by step",

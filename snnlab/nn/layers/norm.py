@@ -17,7 +17,7 @@ from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Positive, at_least, between
 from snnlab.nn.layers.checks import Shape, first_axis
 from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.nn.temporal import Counts, Reach, TemporalLayer, valid_steps
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):
@@ -120,6 +120,7 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
     Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
     """
 
+    reach: Reach = "recording"
     running_mean: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
     running_var: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
     num_batches_tracked: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]

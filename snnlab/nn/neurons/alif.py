@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,13 +29,6 @@ class ALIFState(NamedTuple):
 @NEURONS.register("alif")
 class ALIF(AdaptiveThreshold):
     """Leaky integrate-and-fire neuron whose threshold rises with each of its spikes and comes back slowly.
-
-        u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak
-        A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])
-        v[t] = u[t] - s[t] * v_threshold            reset "subtract"
-             | u[t] - s[t] * A[t]                   the same with `adapted_reset`
-             | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"
-        w[t] = rho * w[t-1] + s[t]
 
     A jump of w is 1, whatever dt is, and the reset takes v_threshold away: so do Bellec et al. 2020, one step later.
     Bellec et al. 2018 take the threshold that the membrane has reached, which is `adapted_reset`, and add
@@ -65,6 +58,15 @@ class ALIF(AdaptiveThreshold):
     Bellec et al., A solution to the learning dilemma for recurrent networks of spiking neurons, Nature Communications
     11, 2020.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",
+        "A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])",
+        'v[t] = u[t] - s[t] * v_threshold            reset "subtract"',
+        "     | u[t] - s[t] * A[t]                   the same with `adapted_reset`",
+        '     | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"',
+        "w[t] = rho * w[t-1] + s[t]",
+    )
 
     adapts: Tensor | None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,9 +42,6 @@ class Coefficients(NamedTuple):
 class LavaCuba(Neuron):
     """lava-dl's CUBA neuron, with decays of 12 bits and states that are whole numbers of 1 / (64 * scale).
 
-        i[t] = (1 - d_i) * i[t-1] + x[t],   u[t] = (1 - d_v) * v[t-1] + i[t]
-        s[t] = H(u[t] - v_threshold),       v[t] = (1 - s[t]) * u[t]
-
     d = round(4096 * (1 - a)) / 4096 with a = beta or alpha; v_threshold is cut to a whole number of 1 / scale. Each
     product and each input is cut towards zero, and H is strict: lava-dl writes u >= v_threshold + 0.01 / (64 * scale),
     the same in its integers. Gradients are those of the linear recurrence: cuts and resets are left out.
@@ -73,6 +70,11 @@ class LavaCuba(Neuron):
     Source: lava-nc/lava-dl, lava.lib.dl.slayer.neuron.cuba and dynamics.leaky_integrator; Shrestha and Orchard,
     SLAYER, NeurIPS 2018.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "i[t] = (1 - d_i) * i[t-1] + x[t],   u[t] = (1 - d_v) * v[t-1] + i[t]",
+        "s[t] = H(u[t] - v_threshold),       v[t] = (1 - s[t]) * u[t]",
+    )
 
     def __init__(
         self,
@@ -127,6 +129,7 @@ class LavaCuba(Neuron):
 
     def info(self) -> NeuronInfo:
         return NeuronInfo(
+            self.equations,
             Gain(1.0, 1.0),
             Firing(self.v_threshold, strict=True),
             AfterSpike("value"),

@@ -190,7 +190,8 @@ class LeakyMembrane(Neuron):
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
         fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
         power = -1 if filters else 0
-        return NeuronInfo(Gain(self.input_gain, g), learned=self.learn_per, drive_power=power, fixes=fixes)
+        gain = Gain(self.input_gain, g)
+        return NeuronInfo(self.equations, gain, learned=self.learn_per, drive_power=power, fixes=fixes)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

@@ -160,7 +160,7 @@ class Leak(NamedTuple):
         if isinstance(tau, str):
             match = _STEPS.fullmatch(tau)
             if not match:
-                raise ConfigError(name, f"is a number in ms or 'N steps' such as '2 steps', got '{tau}'")
+                raise ConfigError(name, f"expected a number in ms or 'N steps' such as '2 steps', got '{tau}'")
             steps = float(match[1])
         else:
             assert tau is not None

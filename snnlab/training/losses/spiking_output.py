@@ -9,7 +9,6 @@ from snnlab.errors import ConfigError
 from snnlab.nn import Neuron, Voting
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 # Of spikes, these give spikes again, or parts of them.
 _KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
@@ -44,7 +43,7 @@ def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
 
 def spikes_once(network: nn.Module) -> bool:
     """Return whether no neuron spikes more than once in a step."""
-    return not any(isinstance(layer, SinabsLIF) for layer in network.modules())
+    return not any(isinstance(layer, Neuron) and layer.graded for layer in network.modules())
 
 
 def _no_spikes(network: Network, within: str) -> str | None:

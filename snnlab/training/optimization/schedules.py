@@ -171,5 +171,5 @@ def span_steps(span: Span, run: RunLength) -> int:
     number, _, unit = str(span).partition(" ")
     factors = {"epochs": run.epoch, "epoch": run.epoch, "steps": 1.0, "step": 1.0}
     if unit not in factors or not number.replace(".", "", 1).isdigit():
-        raise ConfigError("warmup", f"is a part of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}")
+        raise ConfigError("warmup", f"expected a part of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}")
     return round(float(number) * factors[unit])
