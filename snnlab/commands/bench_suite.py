@@ -26,7 +26,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.commands.options import split_options
     from snnlab.console import console_logging
 
-    options, overrides = split_options("bench", arguments, ("--config-dir",), (DRY_RUN,))
+    options, overrides = split_options("bench", arguments)
     console_logging()
     if not overrides:
         print_suites(options.get("--config-dir"))

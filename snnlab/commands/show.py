@@ -30,7 +30,7 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"), ("--plan", "--kernels"))
+    options, overrides = split_options("show", arguments)
     if len(ways := [option for option in ("--figure", "--plan", "--kernels") if option in options]) > 1:
         raise ConfigError("show", f"takes one of --figure, --plan, --kernels, got {listing(ways)}")
     figure = options.get("--figure")

@@ -50,7 +50,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.commands.options import split_options
     from snnlab.console import console_logging
 
-    options, overrides = split_options("sweep", arguments, ("--config-dir",))
+    options, overrides = split_options("sweep", arguments)
     console_logging()
     sweep(*overrides, config_dir=options.get("--config-dir"), started=started)
     return 0

@@ -30,7 +30,7 @@ give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status: 2 if a file is wrong."""
-    options, words = split_options("validate", arguments, ("--config-dir",))
+    options, words = split_options("validate", arguments)
     folders = [word for word in words if Path(word).expanduser().is_dir() or not is_override(word)]
     overrides = [word for word in words if word not in folders]
     folders += options.values()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,13 @@ class Initialisation(ABC):
         ConfigError: if a rate is out of its range, or is given in Hz where steps have no length.
     """
 
+    scale: ClassVar[str]
+    """The setting that says how large they are."""
+    louder: ClassVar[tuple[float, ...]]
+    """Its values that let silent layers spike, the first to be tried first."""
+    quieter: ClassVar[tuple[float, ...]]
+    """Those that let saturated layers spike less."""
+
     def __init__(
         self,
         dt: float | None = None,
@@ -103,6 +110,8 @@ class VariancePreserving(Initialisation):
     Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
     """
 
+    scale, louder, quieter = "std", (0.5, 1.0, 2.0), (0.5, 0.25, 0.1)
+
     def __init__(
         self,
         dt: float | None = None,
@@ -133,6 +142,8 @@ class FluctuationDriven(Initialisation):
 
     Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.
     """
+
+    scale, louder, quieter = "xi", (2.0, 1.0, 0.5), (1.0, 2.0, 3.0)
 
     def __init__(
         self,

@@ -74,8 +74,9 @@ class TemporalLayer(nn.Module):
 
 def reach_of(layers: Iterable[nn.Module]) -> Reach:
     """Return the widest reach of some layers; one without time sees a step by itself, unless it takes statistics."""
-    found = (getattr(layer, "reach", "given" if isinstance(layer, BatchNormNd) else "step") for layer in layers)
-    return max(found, key=get_args(Reach).index, default="step")
+    known: tuple[Reach, ...] = get_args(Reach)
+    found = ((layer, "given" if isinstance(layer, BatchNormNd) else "step") for layer in layers)
+    return known[max((known.index(getattr(layer, "reach", own)) for layer, own in found), default=0)]
 
 
 def only_spikes(counts: Counts) -> Counts:
