@@ -184,6 +184,12 @@ def located(place: str) -> Iterator[None]:
         raise ConfigError(place, error) from error
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says in a line, without what there is to choose from; its type where it says nothing."""
+    said = str(error.moved(allowed=()) if isinstance(error, SnnlabError) else error)
+    return next(iter(said.splitlines()), type(error).__name__)
+
+
 def out_of_memory(error: BaseException) -> str | None:
     """Return in words that an error says that something is too large for this machine, or None where it does not."""
     if asked := re.search(r"allocate (\d+) bytes", str(error)):

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.errors import ConfigError, Interrupted, SnnlabError
+from snnlab.errors import ConfigError, Interrupted, SnnlabError, one_line
 from snnlab.masking import masked
 from snnlab.search.words import shown
 
@@ -265,7 +265,7 @@ def _print_experiment(plan: Plan, winner: Winner) -> None:
     try:
         text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)
     except SnnlabError as error:  # an override that drops a layer, say, has no place in an experiment
-        print(f"as an experiment it cannot be written ({error}); the run's config.yaml holds it")
+        print(f"as an experiment it cannot be written ({one_line(error)}); the run's config.yaml holds it")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from snnlab.errors import RecordError, SnnlabError
+from snnlab.errors import RecordError, SnnlabError, one_line
 from snnlab.files import write_text
 from snnlab.search.space import written
 from snnlab.search.task import AROUND, Outcome, Rehearsal, Status, Task
@@ -47,7 +47,7 @@ def train_task(task: Task) -> Outcome:
         except SnnlabError as error:
             # What the disk refuses, it would refuse the next trial too.
             full = isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
-            return _outcome("stopped" if full else "failed", str(error).splitlines()[0], None, started)
+            return _outcome("stopped" if full else "failed", one_line(error), None, started)
         except Exception as error:  # a trial's failure is recorded, and the others go on
             folder = Path(task.folder)
             folder.mkdir(parents=True, exist_ok=True)

@@ -213,20 +213,23 @@ def pictures(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws pictures for TensorBoard, if one is asked for."""
     from snnlab.record.pictures.callback import Pictures
 
-    return _shown_by(Pictures, experiment.pictures, "pictures")
+    return _shown_by(Pictures, experiment.pictures, "pictures", "pictures=null draws none")
 
 
 def monitors(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that looks at each layer during the training, if one is asked for."""
     from snnlab.record.monitors.callback import Monitors
 
-    return _shown_by(Monitors, experiment.monitors, "monitors")
+    return _shown_by(Monitors, experiment.monitors, "monitors", "monitors=null looks at nothing")
 
 
-def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str) -> list[L.Callback]:
+def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str, without: str) -> list[L.Callback]:
     if node is None:
         return []
-    check_settings(kind, node, place, place)
+    try:
+        check_settings(kind, node, place, place)
+    except ConfigError as error:
+        raise error.moved(hint=error.hint or without) from error
     with located(place):
         return [kind(**node)]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from snnlab.errors import ConfigError, located, out_of_memory
+from snnlab.errors import ConfigError, located, one_line, out_of_memory
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import plain_loops
@@ -79,7 +79,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
     try:
         x = torch.zeros(num_steps, 1, *in_shape)
     except (RuntimeError, MemoryError, TypeError) as error:  # the last of a number that is too large for PyTorch
-        words = out_of_memory(error) or str(error).splitlines()[0]
+        words = out_of_memory(error) or one_line(error)
         raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
     counts: Counts = {}
     training = layer.training
@@ -90,7 +90,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
     except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
         if words := out_of_memory(error):
             raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error)
         raise ConfigError(place, f"{kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
     finally:
         layer.train(training)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.errors import ConfigError, Interrupted, RecordError, one_line
 from snnlab.search.executor import Ended, Executor, WorkerLostError
 from snnlab.search.task import Task
 from snnlab.search.words import shown
@@ -131,7 +131,7 @@ class Runner:
                 found = tune(self.plan, dataset, arm, self.executor, self._work.merged, self.clock)
             except ConfigError as error:
                 for cell in of_arm:
-                    self.book.states[cell] = State("failed", str(error).splitlines()[0])
+                    self.book.states[cell] = State("failed", one_line(error))
                 left = [cell for cell in left if cell not in of_arm]
                 _log.warning("%s on %s could not be tuned: %s", arm, dataset, error)
                 continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from snnlab.errors import RecordError
+from snnlab.errors import RecordError, one_line
 from snnlab.files import write_atomically
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def network_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
+    first = one_line(error)
     return "it holds more than numbers and plain values, which is not loaded" if _UNSAFE in first else first
 
 
