@@ -194,7 +194,7 @@ def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -
     except OSError as error:
         raise RecordError(grid.folder, error.strerror or error, _goes_on(grid)) from error
     if workers.trouble:
-        raise RecordError("", f"{workers.trouble}\n  {_goes_on(grid)}")
+        raise RecordError("", workers.trouble, _goes_on(grid))
     if workers.stopped is not None:
         done = f"{len(outcomes)} of {len(tasks)}"
         raise Interrupted(f"stopped with {done} runs finished\n  {_goes_on(grid)}", int(workers.stopped))

@@ -201,7 +201,8 @@ def _rehearsed(plan: Plan, workers: Executor) -> None:
     probes = [plan.trial_overrides(proposed) for proposed in values]
     found: Rehearsal = workers.call(rehearse, probes, plan.config_dir, plan.place)
     if found.error:
-        raise ConfigError("", f"{found.error}\n  tried with {describe(values[found.probe])}, of sweep.space")
+        tried = f"tried with {describe(values[found.probe])}, of sweep.space"
+        raise found.error.moved(message=f"{found.error.message} ({tried})")
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
@@ -214,7 +215,7 @@ def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     from snnlab.errors import RecordError
 
     if workers.trouble:
-        raise RecordError("", f"{workers.trouble}\n  {_goes_on(plan)}")
+        raise RecordError("", workers.trouble, _goes_on(plan))
     if workers.stopped is not None:
         count = study.count()
         done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)

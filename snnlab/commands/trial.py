@@ -63,20 +63,22 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
         place: The working folder.
     """
     from snnlab.commands.train import run
-    from snnlab.commands.validate import build_problem
+    from snnlab.commands.validate import check_build
     from snnlab.config.composing import compose_once
 
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
+        for number, probe in enumerate(probes):
+            try:
+                check_build(list(probe), Path(config_dir) if config_dir else None)
+            except SnnlabError as error:
+                return Rehearsal(error, probe=number)
         try:
-            for number, probe in enumerate(probes):
-                if problem := build_problem(list(probe), Path(config_dir) if config_dir else None):
-                    return Rehearsal(problem, probe=number)
             where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
             experiment, path = compose_once([*probes[0], *_SHORT, where], config_dir)
             result = run(experiment, path, time.perf_counter())
         except SnnlabError as error:
-            return Rehearsal(str(error))
+            return Rehearsal(error)
         return Rehearsal(None, list(_metrics(result)), result.selection["val_size"])
 
 
