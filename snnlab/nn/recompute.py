@@ -54,17 +54,7 @@ def run_in_segments(
     *,
     pieces: int,
 ) -> Tensor:
-    """Run stages as `run_stages` does, and keep only what comes between the segments; see there.
-
-    Args:
-        stages: The stages.
-        x: Input of the first.
-        before: State before the first step, by layer.
-        after: A dict to fill with the state after the last step.
-        lengths: See `TemporalLayer`, as `counts`.
-        counts: A dict to fill, or None.
-        pieces: Pieces of time, at least 1.
-    """
+    """Run stages as `run_stages` does, in so many pieces of time, and keep only what comes between the segments."""
     known = dict(before)
     for in_pieces, stretch in groupby(_with_levels(stages), key=lambda each: each[0].in_pieces):
         part_of_line = list(stretch)
