@@ -100,7 +100,7 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RecordError:
     """Return the error for a folder that cannot be written, which a setting names."""
-    return RecordError(setting, f"cannot write {folder}: {error.strerror}", f"set {setting}=FOLDER")
+    return RecordError(setting, f"{folder} cannot be written ({error.strerror})", f"set {setting}=FOLDER")
 
 
 def remove_empty(folder: Path, parents: int) -> None:

@@ -1,9 +1,9 @@
-"""What tests ask of an error: its type, its place, and the numbers and names that it tells; not its wording."""
+"""What tests ask of an error or a text: type, place, the numbers and names that it tells; not its wording."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,10 +43,30 @@ def assert_tells(error: BaseException | None, *told: object) -> None:
         place, *facts = map(str, told)
         meant = error.key == place or error.key.endswith((f"/{place}", f": {place}"))
         assert meant, f"its place is {error.key!r}, not {place!r}"
-    missing = [str(fact) for fact in facts if not _stands_in(str(fact), str(error))]
+    missing = [str(fact) for fact in facts if _end_of(str(fact), str(error)) is None]
     assert not missing, f"{missing} not in: {error}"
 
 
-def _stands_in(fact: str, text: str) -> bool:
-    """Return whether a text tells this, and no longer number or name that only holds it."""
-    return re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w|[.,]\d)", text) is not None
+def assert_says(text: str | None, *facts: object) -> None:
+    """Hold a text that a user reads, a log, a page, against the numbers and names that it tells, in their order."""
+    assert text is not None, "nothing was said"
+    at = 0
+    for fact in map(str, facts):
+        end = _end_of(fact, text, at)
+        assert end is not None, f"{fact!r} is not in the rest, {text[at:]!r}, of: {text}"
+        at = end
+
+
+def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
+    """Hold lines, no more and no fewer than these, each against the numbers and names that it has to hold."""
+    assert len(lines) == len(facts), "\n".join(lines)
+    for line, told in zip(lines, facts, strict=True):
+        assert_says(line, *told)
+
+
+def _end_of(fact: str, text: str, at: int = 0) -> int | None:
+    """Return where a text has told this, from a place on, and no longer number or name that only holds it; or None."""
+    before = r"(?<![\w.])" if fact[:1].isalnum() else ""
+    after = r"(?!\w|[.,]\d)" if fact[-1:].isalnum() else ""
+    found = re.compile(before + re.escape(fact) + after).search(text, at)
+    return None if found is None else found.end()

@@ -10,22 +10,22 @@ import pytest
 from snnlab.console import console_logging, quiet_lightning
 
 
-@pytest.mark.parametrize(("terminal", "columns", "said"), [(True, 10, "short"), (True, 80, "a long line")])
+@pytest.mark.parametrize(("terminal", "columns", "said"), [(True, 10, "short"), (True, 80, "a-long-line")])
 def test_a_message_wider_than_the_terminal_is_said_shorter(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int, said: str
 ) -> None:
     console_logging()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
-    logging.getLogger("snnlab.test").info("a long line", extra={"short": "short"})
+    logging.getLogger("snnlab.test").info("a-long-line", extra={"short": "short"})
     assert capsys.readouterr().err == f"{said}\n"
 
 
 def test_a_file_gets_the_whole_message(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     console_logging()
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((10, 24)))
-    logging.getLogger("snnlab.test").info("a long line", extra={"short": "short"})
-    assert capsys.readouterr().err == "a long line\n"
+    logging.getLogger("snnlab.test").info("a-long-line", extra={"short": "short"})
+    assert capsys.readouterr().err == "a-long-line\n"
 
 
 @pytest.mark.parametrize("name", ["utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"])
@@ -47,7 +47,7 @@ class Writer(threading.Thread):
 def test_an_error_that_a_thread_keeps_for_its_owner_is_not_said_twice() -> None:
     said: list[str] = []
     before = threading.excepthook
-    threading.excepthook = lambda arguments: said.append(str(arguments.exc_value))
+    threading.excepthook = lambda arguments: said.append(arguments.exc_type.__name__)
     try:
         with quiet_lightning():
             for thread in (Writer(), threading.Thread(target=lambda: 1 / 0)):
@@ -55,4 +55,4 @@ def test_an_error_that_a_thread_keeps_for_its_owner_is_not_said_twice() -> None:
                 thread.join()
     finally:
         threading.excepthook = before
-    assert said == ["division by zero"]
+    assert said == ["ZeroDivisionError"]

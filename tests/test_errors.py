@@ -20,21 +20,6 @@ ERRORS: dict[str, SnnlabError] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (ConfigError("", "out of memory"), "out of memory"),
-        (ConfigError("seed", "is no number", "write seed=1"), "seed: is no number; write seed=1"),
-        (ConfigError("seed", "is not there", "Did you mean 'seeds'?"), "seed: is not there. Did you mean 'seeds'?"),
-        (ConfigError("loss", "is none", allowed=["a", "b"]), "loss: is none\n  there are: a, b"),
-        (ERRORS["located"], "mine.yaml:3: data.root: is empty"),
-        (DamagedError(Path("a"), "cut", "remove it"), "a: cannot be read (cut); remove it"),
-    ],
-)
-def test_its_sentence_has_place_message_hint_and_choice(error: SnnlabError, text: str) -> None:
-    assert str(error) == text
-
-
 def test_a_place_within_a_whole_and_a_part_that_names_none() -> None:
     inner = UnknownSettingError("surrogate", "wdith")
     outer = inner.within("model.layers.lif1")

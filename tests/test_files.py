@@ -12,7 +12,7 @@ import pytest
 from snnlab.errors import RecordError
 from snnlab.files import remove_empty, require_writable, unwritable, write_atomically, write_json, write_npz, write_text
 
-from .refusals import assert_raises
+from .refusals import assert_raises, assert_says
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -87,7 +87,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_names_the_setting() -> None:
     error = unwritable(Path("runs/a"), PermissionError(13, "Permission denied"))
     assert isinstance(error, RecordError)
-    assert str(error) == "output_dir: cannot write runs/a: Permission denied; set output_dir=FOLDER"
+    assert_says(str(error), "output_dir", "runs/a", "Permission denied", "output_dir=FOLDER")
 
 
 @pytest.mark.parametrize("place", ["new", "new/deep/er", "there", "there/new"])

@@ -16,6 +16,8 @@ import pytest
 from snnlab import cli, train
 from snnlab.data.sources.saccades import SaccadeDigits
 
+from .refusals import assert_says
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
@@ -160,7 +162,7 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *FEW])
     assert cli.main() == 0, capfd.readouterr().err
     said = capfd.readouterr().out
-    assert "winner: trial " in said
+    assert_says(said, "winner: trial")
     (again,) = [line for line in commands(sweeps=True) if "resume=" in line]
     _, name, _, *others = shlex.split(again)
     wanted = [text.replace("=40", "=3") for text in others]
@@ -172,4 +174,6 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
 def test_the_python_of_the_readme_runs(block: str):
     anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_the_readme")', block)  # the commands import it as a plugin
-    exec(compile(anew, "README.md", "exec"), {"__name__": "readme"})
+    made: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(anew, "README.md", "exec"), made)
+    assert set(re.findall(r"^(?:class )?(\w+)(?= = |\()", block, re.M)) <= made.keys()

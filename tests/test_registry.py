@@ -64,7 +64,7 @@ def test_an_unknown_kind_names_its_place_the_nearest_and_all(toys: Registry) -> 
 def test_a_kind_far_from_all_gets_no_guess(toys: Registry) -> None:
     with assert_raises(ConfigError, "box.a.type", "zzz") as caught:
         toys.get("zzz", "box.a")
-    assert "Did you mean" not in str(caught.value)
+    assert not caught.value.hint
 
 
 @pytest.mark.parametrize("kind", [["ball"], {}, 3])

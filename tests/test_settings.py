@@ -13,7 +13,6 @@ from snnlab.settings import (
     check_known,
     check_settings,
     checks_arguments,
-    describe_type,
     settings_of,
     takes,
     type_problem,
@@ -60,10 +59,6 @@ def test_settings_of_a_class_are_those_of_its_init() -> None:
 def test_takes_says_whether_there_is_such_a_parameter() -> None:
     assert takes(neuron, "dt")
     assert not takes(neuron, "in_shape")
-
-
-def test_right_settings_pass() -> None:
-    check_settings(neuron, {"tau": 10, "size": 2, "mode": "b", "dt": None}, "here", "neuron")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +115,8 @@ def test_settings_of_the_experiment_itself_have_no_place_before_them() -> None:
 
 def test_annotations_that_cannot_be_read_accept_everything() -> None:
     check_settings(foreign, {"thing": 1, "size": "x"}, "m", "foreign")
+    with assert_raises(UnknownSettingError, "m.sise", "size"):
+        check_settings(foreign, {"thing": 1, "sise": 1}, "m", "foreign")
 
 
 @pytest.mark.parametrize(
@@ -155,51 +152,6 @@ def test_values_that_fit(value: Any, annotation: Any) -> None:
     assert type_problem(value, annotation) is None
 
 
-@pytest.mark.parametrize(
-    ("value", "annotation", "problem"),
-    [
-        ("1", int, "expected a whole number, got '1'"),
-        (1.0, int, "expected a whole number, got 1.0"),
-        (True, int, "expected a whole number, got true"),
-        (False, float, "expected a number, got false"),
-        ("1.0", float, "expected a number, got '1.0'"),
-        (1, bool, "expected true or false, got 1"),
-        (1, str, "expected text, got 1"),
-        ("x", int | None, "expected a whole number or null, got 'x'"),
-        ("x", Annotated[float | None, "ms"], "expected a number or null, got 'x'"),
-        (None, int, "expected a whole number, got null"),
-        ("c", Literal["a", "b"], "expected one of a, b, got 'c'"),
-        (["a"], Literal["a", "b"], "expected one of a, b, got ['a']"),
-        (True, Literal["a"], "expected one of a, got true"),
-        ("35", Sequence[int], "expected a list of whole numbers, got '35'"),
-        ([1, "x"], list[int], "expected a list of whole numbers, got [1, 'x']"),
-        ([1.5], int | Sequence[int], "expected a whole number or a list of whole numbers, got [1.5]"),
-        ([1], tuple[int, int], "expected a list of whole numbers, got [1]"),
-        ([1, "x"], tuple[int, ...], "expected a list of whole numbers, got [1, 'x']"),
-        (3, Mapping[str, int], "expected a mapping, got 3"),
-        (3, dict, "expected a mapping, got 3"),
-        (3, list, "expected a list, got 3"),
-        ("x", Neuron | Mapping[str, Any] | None, "expected a mapping or null, got 'x'"),
-        (list(range(99)), int, f"expected a whole number, got {str(list(range(99)))[:57]}..."),
-    ],
-)
-def test_values_that_do_not_fit_are_described(value: Any, annotation: Any, problem: str) -> None:
-    assert type_problem(value, annotation) == problem
-
-
-@pytest.mark.parametrize(
-    ("annotation", "words"),
-    [
-        (float | Literal["1-a"], "a number or one of 1-a"),
-        (list, "a list"),
-        (list[str], "a list of texts"),
-        (Annotated[int, "steps"], "a whole number"),
-    ],
-)
-def test_types_are_described_in_words(annotation: Any, words: str) -> None:
-    assert describe_type(annotation) == words
-
-
 def ranged(
     tau: Annotated[float | str | None, "ms", above(0)] = None,
     size: Annotated[int | Sequence[int], at_least(1)] = 1,
@@ -210,28 +162,25 @@ def ranged(
     return tau, size, part, padding, gain
 
 
-OUT_OF_RANGE = [
-    ({"tau": 0}, "tau", "must be > 0, got 0"),
-    ({"tau": float("inf")}, "tau", "must be > 0, got inf"),
-    ({"size": 0}, "size", "must be >= 1, got 0"),
-    ({"size": [3, 0]}, "size", "must be >= 1, got [3, 0]"),
-    ({"part": 1.5}, "part", "must be between 0 and 1, got 1.5"),
-    ({"padding": -1}, "padding", "must be >= 0, got -1"),
-    ({"gain": float("nan")}, "gain", "must be finite, got nan"),
-    ({"gain": "2"}, "gain", "expected a number or one of 1-a, got '2'"),
-]
-
-
-@pytest.mark.parametrize(("settings", "name", "message"), OUT_OF_RANGE)
-def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(
-    settings: dict[str, Any], name: str, message: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"tau": 0}, ("tau", "> 0", 0)),
+        ({"tau": float("inf")}, ("tau", "> 0", "inf")),
+        ({"size": 0}, ("size", ">= 1", 0)),
+        ({"size": [3, 0]}, ("size", ">= 1", [3, 0])),
+        ({"part": 1.5}, ("part", 0, 1, 1.5)),
+        ({"padding": -1}, ("padding", ">= 0", -1)),
+        ({"gain": float("nan")}, ("gain", "finite", "nan")),
+        ({"gain": "2"}, ("gain", "1-a", "'2'")),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(settings: dict[str, Any], told: tuple) -> None:
+    place, *facts = told
+    with assert_raises(ConfigError, f"m.a.{place}", *facts):
         check_settings(ranged, settings, "m.a", "ranged")
-    assert (caught.value.place, caught.value.message) == (f"m.a.{name}", message)
-    with pytest.raises(ConfigError) as caught:
+    with assert_raises(ConfigError, place, *facts):
         checks_arguments(ranged)(**settings)
-    assert (caught.value.place, caught.value.message) == (name, message)
 
 
 def test_values_within_their_range_pass_as_do_others_than_numbers() -> None:
@@ -256,14 +205,3 @@ def test_a_class_checks_what_its_own_signature_says_and_so_does_its_base() -> No
         with pytest.raises(ConfigError) as caught:
             Double(half)
         assert caught.value.place == name
-
-
-def test_a_setting_says_its_kind_with_its_range() -> None:
-    kinds = {name: setting.kind for name, setting in settings_of(ranged).items()}
-    assert kinds == {
-        "tau": "a number > 0 or text or null",
-        "size": "a whole number >= 1 or a list of whole numbers >= 1",
-        "part": "a number between 0 and 1",
-        "padding": "a whole number >= 0 or one of same",
-        "gain": "a number or one of 1-a",
-    }

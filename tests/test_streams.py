@@ -68,6 +68,7 @@ def test_a_stream_of_a_program_around_us_ends_quietly_too() -> None:
     try:
         with until_nobody_reads():
             print("x")
+        assert os.path.samefile(f"/proc/self/fd/{writer}", os.devnull)  # what follows is lost too
     finally:
         sys.stdout.close()
         sys.stdout = before

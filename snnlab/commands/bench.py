@@ -57,7 +57,7 @@ def main(arguments: list[str], started: float) -> int:
     if action == "compare":
         return compare(rest)
     there = ("table", "compare", "suite=NAME")
-    raise ConfigError("bench", f"there is no action {action}", did_you_mean(action, there[:2]), there)
+    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, there[:2]), there)
 
 
 def compare(arguments: list[str]) -> int:

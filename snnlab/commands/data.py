@@ -42,7 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     action, *rest = arguments
     if action not in ACTIONS:
-        raise ConfigError("data", f"there is no action {action}", did_you_mean(action, ACTIONS), ACTIONS)
+        raise ConfigError("data", f"there is no action '{action}'", did_you_mean(action, ACTIONS), ACTIONS)
     options, overrides = split_options(f"data {action}", rest)
     everything, figure = _ALL in options, options.get("--figure")
     if figure is not None:

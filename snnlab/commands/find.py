@@ -41,7 +41,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     what, *rest = arguments or [""]
     if what not in FINDS:
-        wrong = f"'{what}' is nothing that it finds" if what else "name what to find"
+        wrong = f"there is nothing '{what}' to find" if what else "name what to find"
         raise ConfigError("find", wrong, did_you_mean(what, FINDS), FINDS)
     options, overrides = split_options(f"find {what}", rest)
     numbers = {name: _number(name, options[name]) for name in NUMBERS if name in options}
@@ -72,7 +72,7 @@ def main(arguments: list[str], started: float) -> int:
 def _lr(experiment: Experiment, folder: Path, numbers: Mapping[str, float]) -> tuple[Callable[[], Figure], str | None]:
     low, high, steps = numbers.get("--from", 1e-6), numbers.get("--to", 1.0), int(numbers.get("--steps", 100))
     if not 0 < low < high < math.inf:
-        raise ConfigError("", f"find lr: --from must be above 0 and below --to, got {low:g} and {high:g}")
+        raise ConfigError("find lr: --from", f"must be > 0 and below --to ({high:g}), got {low:g}")
 
     from snnlab.commands.finding import find_rate, require_steps
     from snnlab.training.finding import rounded
@@ -101,7 +101,7 @@ def _batch_size(
 ) -> tuple[Callable[[], Figure], str | None]:
     last, steps = int(numbers.get("--to", 256)), int(numbers.get("--steps", 5))
     if last < 1:
-        raise ConfigError("", f"find batch_size: --to must be 1 or more, got {last}")
+        raise ConfigError("find batch_size: --to", f"must be >= 1, got {last}")
 
     from snnlab.commands.finding import require_steps, try_sizes
     from snnlab.training.finding import fastest
@@ -144,4 +144,4 @@ def _draw(draw: Callable[[], Figure], target: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(target)
         except OSError as error:
-            raise ConfigError("--figure", f"{target} cannot be written: {error.strerror}") from error
+            raise ConfigError("--figure", f"{target} cannot be written ({error.strerror})") from error

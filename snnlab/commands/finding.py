@@ -133,4 +133,4 @@ def _memory(experiment: Experiment, data: EventDataModule, built: BuiltNetwork) 
 def require_steps(steps: int, least: int) -> None:
     """Raise a ConfigError for fewer steps than tell anything."""
     if steps < least:
-        raise ConfigError("find", f"--steps must be {least} or more, got {steps}")
+        raise ConfigError("find: --steps", f"must be >= {least}, got {steps}")

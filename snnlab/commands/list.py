@@ -101,7 +101,7 @@ def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
     if name is None:
         print_lines((stem, description(path)) for stem, path in files.items())
     elif name not in files:
-        raise unknown(f"file among the {kind}", name, files)
+        raise unknown(f"file of {kind}", name, files)
     else:
         print(f"# {files[name]}")
         print(printable(files[name].read_text(encoding="utf-8"), "\n\t"), end="")

@@ -62,7 +62,7 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
         found, others = parser.parse_known_args(list(arguments))
     except ArgumentError as error:
         needs = "takes no value" if error.argument_name in flags else "needs a value behind it"
-        raise ConfigError(command, f"{error.argument_name} {needs}") from None
+        raise ConfigError(str(error.argument_name), needs) from None
     if unknown := next((word for word in others if word.startswith("-")), None):
         name = unknown.partition("=")[0]
         near = did_you_mean(name, [*known, *flags])

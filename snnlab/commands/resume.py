@@ -34,7 +34,7 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
             raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
     for text in overrides:
         if text.startswith(f"+{_KEY}"):
-            raise ConfigError(text, "leave out the +")
+            raise ConfigError(text, "is no setting to add", "leave out the +")
     asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
     if not asked:
         return None

@@ -31,7 +31,7 @@ def main(arguments: list[str], started: float) -> int:
     if action.startswith("-") or (action not in ACTIONS and Path(action).expanduser().is_dir()):
         action, rest = "list", arguments  # the word can be left out
     if action not in ACTIONS:
-        raise ConfigError("runs", f"there is no action {action}", did_you_mean(action, ACTIONS), ACTIONS)
+        raise ConfigError("runs", f"there is no action '{action}'", did_you_mean(action, ACTIONS), ACTIONS)
     ACTIONS[action](rest)
     return 0
 

@@ -144,6 +144,8 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
 
     of_torch = str(node["_target_"]).startswith("torch.")
     check_numbers(node, "scheduler", lambda key: of_torch and key != _BEFORE_FIRST)
+    if of_torch and node.get("step_size") == 0:
+        raise ConfigError("scheduler.step_size", "must be >= 1, got 0")
 
     def built(optimizer: Optimizer, length: int) -> LRScheduler:
         settings = {key: length if value == _RUN else value for key, value in node.items()}

@@ -28,7 +28,7 @@ from snnlab.config.own_files import OwnFile, check_chosen, clash, files_and_pack
 from snnlab.config.plugins import require_typed
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError
 from snnlab.settings import is_override, key_of, literal, quoted
 
 _log = logging.getLogger(__name__)
@@ -154,9 +154,7 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
             place = f"model.layers.{name}"
             path = None if name in typed else in_files[name]
             at = f"{path}:{line_of(path, place, '')}: " if path else ""
-            raise ConfigError(
-                f"{at}{place}", f"a new layer says where it stands, after: NAME\n  layers: {listing(before)}"
-            )
+            raise ConfigError(f"{at}{place}", "a new layer needs its place", "set after: NAME", before)
 
 
 def _layers(page: Mapping[str, Any]) -> list[str]:

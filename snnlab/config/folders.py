@@ -76,7 +76,7 @@ def write_new(path: Path, text: str, *, replace: bool = False) -> None:
             file.write(text)
     except FileExistsError as error:
         if not path.exists():  # a file stands where a folder is wanted
-            raise ConfigError(path, f"cannot be written: {error.strerror}") from error
+            raise ConfigError(path, f"cannot be written ({error.strerror})") from error
         raise ConfigError(path, "is there already", "remove it, or choose another name") from error
     except OSError as error:
-        raise ConfigError(path, f"cannot be written: {error.strerror}") from error
+        raise ConfigError(path, f"cannot be written ({error.strerror})") from error

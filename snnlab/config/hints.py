@@ -97,7 +97,7 @@ _FILES = {
     ("debug", "fdr"): "debug=fast trains two batches",
     ("debug", "limit"): "trainer.limit_train_batches=0.1 trains a tenth of the batches",
     ("debug", "profiler"): "debug=profile says where the time goes",
-    ("trainer", "mps"): "trainer.accelerator=mps",
+    ("trainer", "mps"): "write trainer.accelerator=mps",
     ("trainer", "ddp_sim"): "trainer=ddp trainer.accelerator=cpu",
     ("hparams_search", ""): "snnlab has its own search: snnlab sweep",
 }

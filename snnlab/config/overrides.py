@@ -138,7 +138,7 @@ def _refuse_hydras(text: str) -> None:
     key, value = key_of(text), text.partition("=")[2]
     head, _, rest = key.replace("/", ".").partition(".")
     if key in HYDRAS and (value == "null" or value[:1] in ("[", "{")):
-        raise ConfigError(text, "name a folder")
+        raise ConfigError(text, "is no folder", "name one")
     if head == "hydra" and key not in HYDRAS:
         instead = _INSTEAD.get(rest.partition(".")[0], f"Hydra is told {listing(HYDRAS)}")
         raise ConfigError(key, "is not used here", instead)

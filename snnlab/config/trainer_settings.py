@@ -127,7 +127,7 @@ def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, st
         if isinstance(value, float) and not math.isfinite(value):
             yield key, f"expected a finite number, got {value}"
         elif key in _UNLIMITED and value < 1 and value != -1:
-            yield key, f"must be 1 or more, or -1 for no limit, got {value}" + ("; 0 trains nothing" * (value == 0))
+            yield key, f"must be >= 1, or -1 for no limit, got {value}" + ("; 0 trains nothing" * (value == 0))
         elif key.startswith("limit_"):
             yield from _limit(key, value, test)
     yield from _devices(values.get("devices"))
@@ -151,7 +151,7 @@ def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
 def _devices(value: Any) -> Iterator[tuple[str, str]]:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
     if isinstance(number, int) and number < 1 and number != -1:
-        yield "devices", f"must be 1 or more, or -1 for all, got {value}"
+        yield "devices", f"must be >= 1, or -1 for all, got {value}"
     elif isinstance(value, Sequence) and not value:
         yield "devices", "is empty; name a number of devices, or which, as in [0, 1]"
 
@@ -160,7 +160,7 @@ def _length(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for unit in ("epochs", "steps"):
         least, most = values.get(f"min_{unit}"), values.get(f"max_{unit}", -1)
         if least is not None and 0 < most < least:
-            yield f"min_{unit}", f"is more than trainer.max_{unit}, {most}, got {least}"
+            yield f"min_{unit}", f"must be <= trainer.max_{unit} ({most}), got {least}"
     if "max_time" in values:
         duration = _duration(values["max_time"])
         if duration is None:

@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         path.open("a").close()  # or FileLock would make the folder
     except OSError as error:
-        raise RecordError(folder, f"cannot be written: {error.strerror}") from error
+        raise RecordError(folder, f"cannot be written ({error.strerror})") from error
     try:
         lock.acquire(timeout=0.2)  # one that its owner removes meanwhile is opened anew
         of_this_process = path.stat()

@@ -58,7 +58,7 @@ def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
     """Raise a ConfigError if a picture cannot be written there, before anything is computed."""
     target = Path(path)
     if target.suffix.lower() not in formats:
-        raise ConfigError("--figure", f"{path} should end with {listing(formats)}")
+        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
     if not target.absolute().parent.is_dir():
         raise ConfigError("--figure", f"there is no folder {target.parent}")
     if target.is_dir():
@@ -79,7 +79,7 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
                 path, dpi=160
             )
         except OSError as error:
-            raise ConfigError("--figure", f"{path} cannot be written: {error.strerror}") from error
+            raise ConfigError("--figure", f"{path} cannot be written ({error.strerror})") from error
 
 
 def chains_of(summary: Summary) -> list[Chain]:

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from snnlab.data import fetching
 from snnlab.errors import DataError
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from . import killing
 from .conftest import Outcome
 
@@ -35,7 +35,7 @@ def test_it_says_what_it_does(snnlab: Snnlab) -> None:
 
 
 def test_it_packs_shows_where_verifies_and_deletes(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
-    assert snnlab("data", "where", *patterns).out.endswith(": not packed yet\n")
+    assert_says(snnlab("data", "where", *patterns).out, "not packed")
     assert snnlab("data", "verify", *patterns).status == 2
     packed = snnlab("data", "prepare", *patterns)
     assert packed.status == 0, packed.err
@@ -44,10 +44,10 @@ def test_it_packs_shows_where_verifies_and_deletes(patterns: list[str], workplac
     assert packed.out.endswith(f" in {folder}\n")
     assert snnlab("data", "where", *patterns).out == packed.out
     verified = snnlab("data", "verify", *patterns)
-    assert verified.out == packed.out.removesuffix("\n") + ": every value is as it was packed\n"
+    assert verified.out.startswith(packed.out.removesuffix("\n") + ": every ")
     assert snnlab("data", "clean", *patterns).out.startswith(f"{folder} deleted, ")
     assert not folder.exists()
-    assert snnlab("data", "clean", *patterns).out == "nothing to delete: these recordings are not packed\n"
+    assert_says(snnlab("data", "clean", *patterns).out, "nothing", "packed")
 
 
 def packed_folders(stores: Path) -> list[Path]:
@@ -81,7 +81,7 @@ def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Pa
     assert [line.rpartition(";")[2] for line in earlier] == [" snnlab data clean --all deletes it"] * 2
     *deleted, left = snnlab("data", "clean", "--all", *mine).out.splitlines()
     assert len(deleted) == 3
-    assert left.startswith("packed copies of other recordings that stay: 1, ")
+    assert_says(left, "stay: 1")
     assert len(packed_folders(workplace / "stores")) == 1
     # Of recordings that are gone too.
     shutil.rmtree(workplace / "others")
@@ -96,7 +96,7 @@ def test_a_signal_while_recordings_are_packed_leaves_nothing(workplace: Path, mo
     for command in (["data", "prepare"], ["train", "model=mlp_lif", f"output_dir={workplace / 'runs'}"]):
         log = workplace / f"{command[0]}.log"
         assert killing.run([*command, *few, "plugins=[tests.commands.terminating]"], log) == 143
-        assert log.read_text().splitlines()[-1] == "snnlab: stopped by SIGTERM"
+        assert_says(log.read_text().splitlines()[-1], "SIGTERM")
         assert "Traceback" not in log.read_text()
         assert list((workplace / "stores").iterdir()) == []
         assert not (workplace / "runs").exists()
@@ -157,7 +157,7 @@ def test_it_counts_and_draws(patterns: list[str], workplace: Path, snnlab: Snnla
         ["all", "30"],
     ]
     assert [line[1:6] for line in lines if line and line[0] in ("0", "1", "2")] == [["7", "/", "1", "/", "2"]] * 3
-    assert "20 steps of 10 ms" in done.out
+    assert_says(done.out, "20 steps", "10 ms")
     picture = workplace / "outputs" / "data_simulated_spike_patterns.png"
     assert done.out.endswith(f"{picture.relative_to(workplace)}\n")
     assert imread(picture).shape[1] == 614  # 4.8 inches
@@ -179,8 +179,5 @@ def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(wor
     where = [f"data.root={workplace}", "data.download=false", f"data.store_dir={workplace / 'stores'}"]
     done = snnlab("data", "inspect", "data=dvsgesture", *where)
     assert done.status == 0, done.err
-    assert (
-        "these recordings have no split: all 3 recordings are of one group, of which no part can be held out"
-        in done.out
-    )
-    assert "right hand wave" in done.out
+    assert_says(done.out, "no split", "all 3 recordings", "one group")
+    assert_says(done.out, "right")

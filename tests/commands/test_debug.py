@@ -13,7 +13,7 @@ import pytest
 from snnlab import train
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_raises, assert_says, assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -101,7 +101,7 @@ def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: S
     assert done.status == 0, done.err
     assert not (workplace / "outputs").exists()
     title, head, *rows = done.out.splitlines()
-    assert title.startswith("8 steps of 4 samples through the network, ")
+    assert_says(title, "8 steps", "4 samples")
     assert head.split()[:5] == ["layer", "in", "out", "dtype", "order"]
     cells = {row.split()[0]: row.split()[1:] for row in rows}
     assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]

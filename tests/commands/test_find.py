@@ -11,6 +11,7 @@ import torch
 from snnlab.commands import finding
 from snnlab.config.composing import compose_once
 
+from ..refusals import assert_says
 from .conftest import FAST, Outcome
 
 SMALL = (*(text for text in FAST if "max_epochs" not in text), "threads=1")
@@ -23,12 +24,12 @@ def test_a_rate_is_proposed_drawn_and_nothing_else_is_written(
     done = snnlab("find", "lr", "--steps", "40", "--to=0.3", *given)
     assert done.status == 0, done.err
     *said, curve, command = done.out.splitlines()
-    assert "is lowest at" in said[0]
+    assert_says(said[0], "lowest")
     picture = Path(curve.partition("the curve: ")[2])
     assert [path for path in workplace.rglob("*") if path.is_file()] == [workplace / picture]
     assert command.startswith("  snnlab train model=mlp_lif ")
     assert " optimizer.lr=0." in command
-    assert "which is proposed (now 0.0" in said[1]
+    assert_says(said[1], "proposed", "now 0.0")
 
 
 def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome], workplace: Path, digits_store: str):
@@ -38,7 +39,7 @@ def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome
     assert done.status == 0, done.err
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["4", "8", "16"]
-    assert "the largest was 16 (--to 16)" in done.out
+    assert_says(done.out, 16, "--to 16")
     assert [path.name for path in workplace.rglob("*") if path.is_file()] == ["sizes.png"]
     assert lines[-1].split()[-1].startswith("data.batch_size=")
     assert "data.batch_size=8" not in lines[-1].split()[:-1]
@@ -51,14 +52,16 @@ def test_memory_that_does_not_suffice_ends_the_search(
     monkeypatch.setattr(finding, "available_memory", lambda: 0.0)
     tried, why = finding.try_sizes(experiment, folder, 64, 3)
     assert not tried
-    assert why.startswith("a batch of 4 takes about")
+    assert_says(why, "batch", 4)
     monkeypatch.setattr(finding, "available_memory", lambda: None)
 
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(finding, "_timed", full)
-    assert finding.try_sizes(experiment, folder, 64, 3) == ([], "a batch of 4 is out of memory")
+    tried, why = finding.try_sizes(experiment, folder, 64, 3)
+    assert not tried
+    assert_says(why, "batch", 4, "memory")
 
 
 def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):

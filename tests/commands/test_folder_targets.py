@@ -17,7 +17,7 @@ import torch
 from snnlab import load
 from snnlab.data.settings import build_dataset
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -147,7 +147,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     assert metrics["test/mae"] < np.abs(target - target.mean(0)).mean() / 1.5
     assert "test/accuracy" not in metrics
     assert "val/mae" in (folder / "metrics.csv").read_text().splitlines()[0]
-    assert "test error" in done.out
+    assert_says(done.out, "test error")
     assert "error" in done.err + done.out
     assert snnlab("validate", "mine").status == 0
     again, found = evaluated(snnlab("evaluate", str(folder)))

@@ -13,7 +13,7 @@ import pytest
 from snnlab.search import workers
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -31,9 +31,9 @@ def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path,
     folder = Path(done.out.splitlines()[-1])
     assert folder.parent == workplace / "outputs" / "mlp_lif_saccade_digits"
     assert [(row["neuron.tau_mem"], row["test/accuracy_n"]) for row in rows(folder)] == [("5", "2"), ("10", "2")]
-    assert "4 runs: mean ± sd over seeds" in done.out
+    assert_says(done.out, "4 runs", "mean ± sd")
     listed = snnlab("runs", str(folder))
-    assert "4 runs: mean ± sd over seeds" in listed.out
+    assert_says(listed.out, "4 runs", "mean ± sd")
 
 
 def test_a_launcher_trains_the_same_runs_and_goes_on_with_them(

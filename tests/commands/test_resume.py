@@ -22,7 +22,7 @@ from snnlab.kernels import function
 from snnlab.record.lock import locked
 from snnlab.training.checkpoints import KEYS
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from . import killing
 from .conftest import FAST, Outcome
 
@@ -189,9 +189,9 @@ def test_stopped_by_a_signal_it_goes_on_with_the_next_batch(tmp_path: Path, digi
     status = {"INT": 130, "TERM": 143}[name]
     run = trained(tmp_path / "run", (digits_store, "checkpoint_every_s=null"), f"{name}@batch:1:2", status)
     assert result(run)["status"] == "interrupted"
-    assert f"snnlab train resume={run} goes on" in (tmp_path / "run.log").read_text()
+    assert_says((tmp_path / "run.log").read_text(), f"snnlab train resume={run}")
     resumed(run, "checkpoint_every_s=0")
-    assert "goes on with epoch 2, batch 4; checkpoint_every_s None -> 0" in (run / "log.txt").read_text()
+    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 4", "checkpoint_every_s None -> 0")
     assert_same(run, whole)
     (entry,) = result(run)["resumed"]
     assert (entry["epoch"], entry["batch"]) == (1, 3)
@@ -200,7 +200,7 @@ def test_stopped_by_a_signal_it_goes_on_with_the_next_batch(tmp_path: Path, digi
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: str, whole: Path):
     run = trained(tmp_path / "run", (digits_store,), "full:12", 2)
     log = (tmp_path / "run.log").read_text()
-    assert "No space left on device; the run is incomplete: snnlab train resume=" in log
+    assert_says(log, "space", "incomplete: snnlab train resume=")
     assert "Traceback" not in log
     assert_same(resumed(run), whole)
 
@@ -217,7 +217,7 @@ def test_slurm_starts_it_again(tmp_path: Path, digits_store: str, whole: Path):
     assert trained(tmp_path / "run", (digits_store,), env=again) == run
     assert_same(run, whole)
     assert trained(tmp_path / "run", (digits_store,), env=again) == run
-    assert "is complete; there is nothing to resume" in (tmp_path / "run.log").read_text()
+    assert_says((tmp_path / "run.log").read_text(), "complete")
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_
     run = trained(tmp_path / "run", (*given, "trainer.max_epochs=1"))
     resumed(run, "trainer.max_epochs=3", place="setup")
     resumed(run)
-    assert "goes on with epoch 2, batch 1" in (run / "log.txt").read_text()
+    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 1")
     longer = trained(tmp_path / "longer", (*given, "trainer.max_epochs=3"))
     assert np.array_equal(load(run).epochs["lr"][1:], load(longer).epochs["lr"][1:])
     states = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True) for of in (run, longer)]
@@ -326,13 +326,13 @@ def test_a_word_that_is_nearly_resume_and_a_file_of_a_run_are_understood(snnlab:
     assert_tells(done.error, "", "resum", "resume")
     done = snnlab("train", f"resume={stopped / 'config.yaml'}")
     assert (done.status, done.out) == (2, "")
-    assert f"is a file; name the run's folder, {stopped}" in done.err
+    assert_says(done.err, "file", stopped)
 
 
 def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., Outcome], tmp_path: Path):
     done = snnlab("train", f"resume={tmp_path}")
     assert (done.status, done.out) == (2, "")
-    assert "is no run's folder" in done.err
+    assert_says(done.err, "no run's")
 
 
 def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnlab: Callable[..., Outcome], copy: Path):
@@ -461,7 +461,7 @@ def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
         assert len(said) == (epochs == 4)
         assert result(run)["provenance"]["numerics"]["kernels"] == version
     assert [entry.get("kernels") for entry in result(run)["resumed"]] == [None, [began, began + 1], None]
-    assert "in epoch 4, with other kernels" in write_report(run).read_text()
+    assert_says(write_report(run).read_text(), "epoch 4", "kernels")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -84,7 +84,7 @@ def test_some_are_chosen_by_setting_or_result(runs: list[Path], snnlab: Snnlab) 
     assert _rows(snnlab("runs", "list", "outputs", "--where", "optimizer.lr=1e-1")) == ["1_0", "4_0"]
     assert _rows(snnlab("runs", "--where", "optimizer.lr=0.1,status=completed,data.type=nmnist")) == ["1_0"]
     assert len(_rows(snnlab("runs", "--where", "model.layers.out.out_features=10"))) == 4  # by a reference
-    assert "of 4 runs in outputs none is so" in snnlab("runs", "--where", "data.type=shd").out
+    assert_says(snnlab("runs", "--where", "data.type=shd").out, "4 runs", "none")
 
 
 def test_two_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
@@ -93,7 +93,7 @@ def test_two_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
     assert "optimizer.lr" in done.out
     assert "val/accuracy" in done.out
     assert "data.type" not in done.out
-    assert "settings: no difference" in snnlab("runs", "compare", str(runs[0]), str(runs[3])).out
+    assert_says(snnlab("runs", "compare", str(runs[0]), str(runs[3])).out, "settings: no")
 
 
 def test_deleting_removes_runs(runs: list[Path], snnlab: Snnlab) -> None:
@@ -148,7 +148,7 @@ def test_a_damaged_configuration_hides_no_other_run(runs: list[Path], snnlab: Sn
 
 def test_an_empty_folder_has_no_runs(workplace: Path, snnlab: Snnlab) -> None:
     (workplace / "outputs").mkdir()
-    assert snnlab("runs").out == "no runs in outputs\n"
+    assert_says(snnlab("runs").out, "no", "outputs")
 
 
 def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplace: Path, snnlab: Snnlab) -> None:
@@ -162,7 +162,7 @@ def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplac
     (site / "checkpoints").rmdir()
     assert snnlab("runs", "delete", "site").status == 2
     assert (site / "index.html").read_text() == "mine"
-    assert "no runs" in snnlab("runs", "list", ".").out
+    assert_says(snnlab("runs", "list", ".").out, "no")
 
 
 def test_a_run_that_is_being_trained_is_not_deleted_nor_those_named_beside_it(
@@ -237,7 +237,7 @@ def test_tags_are_shown_and_choose_runs(runs: list[Path], snnlab: Snnlab) -> Non
             file.write(f"tags: {tags}\n")
     done = snnlab("runs")
     assert " tags " in done.out
-    assert "paper, first" in done.out
+    assert_says(done.out, "paper, first")
     assert _rows(snnlab("runs", "--where", "tags=paper")) == ["1_0", "2_0"]
     assert _rows(snnlab("runs", "--where", "tags=first,status=completed")) == ["1_0"]
-    assert "none is so" in snnlab("runs", "--where", "tags=pap").out
+    assert_says(snnlab("runs", "--where", "tags=pap").out, "none")

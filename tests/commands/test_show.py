@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -24,45 +24,47 @@ def test_it_tells_layers_costs_constants_and_what_depends_on_dt(workplace: Path,
     done = snnlab("show", "data.num_bins=64")
     assert done.status == 0, done.err
     lines = done.out.splitlines()
-    assert lines[0] == (
-        "conv_lif_saccade_digits: saccade_digits, 34 × 34 pixels, 2 polarities, 64 steps of 5 ms = 320 ms"
+    assert_says(
+        lines[0],
+        "conv_lif_saccade_digits",
+        "saccade_digits",
+        "34 × 34 pixels",
+        "2 polarities",
+        "64 steps",
+        "5 ms = 320 ms",
     )
     layers, neurons = done.out.split("Dense operations:")
     assert cells(layers, "conv1") == ["conv1", "conv2d", "12 × 30 × 30", "600", "540,000"]
     assert cells(layers, "pool1") == ["pool1", "max_pool", "12 × 15 × 15"]
     assert cells(layers, "total") == ["total", "18,200", "1,709,600"]
-    assert "109 million a recording of 64 steps" in neurons
+    assert_says(neurons, "109 million a recording", "64 steps")
     assert cells(neurons, "lif1") == ["lif1", "tau_mem", "20", "4", "0.7788", "1", "u ≥ 1", "subtract 1"]
-    assert "depends on dt" not in done.out
+    assert "depends" not in done.out
 
 
 def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnlab):
     lines = snnlab("show", "model.layers.conv1.bias=true", "model.layers.out.bias=true").out.splitlines()
-    assert "    conv1, out: a bias acts once a step: twice the bins, twice the drive; cure: bias: false" in lines
+    assert_says("\n".join(lines), "conv1, out", "bias")
 
 
 def test_it_says_what_a_training_step_takes(workplace: Path, snnlab: Snnlab):
     told = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
     (at,) = [number for number, line in enumerate(told) if line.startswith("  Training step")]
-    assert told[at] == (
-        "  Training step on a CPU, batch of 16, 64 steps: about 93 MB of tensors at its peak; gaps between them"
-        " can add two thirds."
-    )
-    parts = "kept for the backward pass 75 MB, frames 9.5 MB, weights and optimizer 0.2 MB, what comes and goes 7.6 MB"
-    assert told[at + 1] == f"    {parts}"
+    assert_says(told[at], "CPU", "batch of 16", "64 steps", "93 MB")
+    assert_says(told[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
 
 
 def test_what_a_training_step_takes_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
     told = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
-    assert "32 steps: about 3" in told
-    assert "weights (what torch.optim.LBFGS keeps is not known) 0.07 MB" in told
+    assert_says(told, "32 steps")
+    assert_says(told, "torch.optim.LBFGS", "0.07 MB")
 
 
 def test_a_step_that_cannot_be_is_said_and_the_rest_is_shown(workplace: Path, snnlab: Snnlab):
     norm = "+model.layers.norm={type: batch_norm, per_step: true, after: out}"
     done = snnlab("show", norm, "data.batch_size=1")
     assert done.status == 0, done.err
-    assert "Training step: its memory is not known: batch_norm in training needs more than 1 value" in done.out
+    assert_says(done.out, "memory", "batch_norm", "1 value")
     assert cells(done.out, "norm")[1] == "batch_norm"
 
 
@@ -71,7 +73,7 @@ def test_the_plan_says_what_runs_together_and_what_does_not(workplace: Path, snn
     assert done.status == 0, done.err
     rows = [re.split(r" {2,}", line.strip())[0] for line in done.out.splitlines()]
     assert [row for row in rows if "conv" in row or "lif" in row][1:] == ["conv1, lif1, pool1", "conv2", "lif2, pool2"]
-    assert "one loop over the events " in done.out
+    assert_says(done.out, "one loop", "events")
     done = snnlab("show", "--plan", "model=sew_resnet", "fuse=false")
     assert "block2.shortcut.lif" in done.out
     assert "lif1, pool1" not in done.out

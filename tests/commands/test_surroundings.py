@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_lines_say, assert_raises, assert_says, assert_tells
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -63,7 +63,7 @@ def test_a_full_stdout_is_said(arguments: tuple[str, ...]):
     with open("/dev/full", "w") as full:
         done = started(*arguments, stdout=full)
     assert done.returncode == 2
-    assert done.stderr == "snnlab: stdout cannot be written: No space left on device\n"
+    assert_says(done.stderr, "snnlab: stdout", "space")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -77,7 +77,7 @@ def test_warnings_of_other_packages_are_no_errors_of_ours(workplace: Path):
     data = ("data=nmnist", "data.root=nowhere", "data.download=false")
     done = started("train", *data, options=("-W", "error"))
     assert done.returncode == 2
-    assert "\nsnnlab: data.root: no recordings in nowhere" in f"\n{done.stderr}"
+    assert_says(f"\n{done.stderr}", "\nsnnlab: data.root", "nowhere")
 
 
 def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
@@ -88,7 +88,7 @@ def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pyte
     monkeypatch.setattr(importlib, "import_module", no_room)
     done = snnlab("show")
     assert done.status == 2
-    assert done.err.startswith("snnlab: out of memory: 1.2 GB of addresses")
+    assert_says(done.err, "snnlab", "memory: 1.2 GB")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     with assert_raises(OSError, "libllvmlite"):
         snnlab("show")
@@ -100,7 +100,8 @@ def test_a_working_folder_that_is_gone_is_said(workplace: Path, snnlab: Snnlab, 
     os.chdir(workplace / "gone")
     (workplace / "gone").rmdir()
     done = snnlab(command)
-    assert (done.status, done.err) == (2, "snnlab: the working folder is gone; cd to another one\n")
+    assert done.status == 2
+    assert_lines_say(done.err.splitlines(), ("snnlab", "gone", "cd"))
 
 
 def test_a_working_folder_with_a_reference_for_its_name_is_no_reference(
@@ -158,7 +159,7 @@ def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu(
     for _ in range(5):
         used, done = cpu_s("train", "optimizer.lr=abc")
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "snnlab: optimizer.lr: expected a number, got 'abc'\n"
+        assert_says(done.stderr, "snnlab: optimizer.lr", "number", "'abc'")
         times.append(used)
         if used <= 2.0:
             return

@@ -19,7 +19,7 @@ from snnlab.events.frames import Batch, EventBatch
 from snnlab.events.framing import Framing
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_raises, assert_says, assert_tells
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -55,7 +55,7 @@ def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Pa
     assert done.status == 0, done.err
     assert "above" in done.err
     result = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
-    assert any("far above the" in warning for warning in result.get("warnings", []))
+    assert any("far above" in warning for warning in result.get("warnings", []))
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -82,7 +82,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
         "tensorboard",
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert "test accuracy" in done.out
+    assert_says(done.out, "test accuracy")
     assert "rate (Hz)" in done.out
     assert re.search(r"^training: 1 .* 2 ", done.err, re.MULTILINE)
 
@@ -257,7 +257,7 @@ def test_a_bug_in_a_plugin_shows_its_traceback_and_is_recorded(workplace: Path, 
     (result,) = workplace.glob("out/*/*/result.json")
     record = json.loads(result.read_text())
     assert record["status"] == "failed"
-    assert record["error"] == "ZeroDivisionError: division by zero"
+    assert_says(record["error"], "ZeroDivisionError")
 
 
 def test_without_validation_recordings_the_last_epoch_is_chosen_and_said(workplace: Path, digits_store: str):

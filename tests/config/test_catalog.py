@@ -40,7 +40,7 @@ def test_the_users_files_and_groups_are_there_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("# @package _global_\n# snnlab train a=b\n# What it is.\nlr: 1\n", "What it is."),
+        ("# @package _global_\n# snnlab train a=b\n# Something.\nlr: 1\n", "Something."),
         ("# snnlab train a=b\n_target_: torch.optim.SGD\n", "torch.optim.SGD"),
         ("lr: 1\n", ""),
         ("", ""),

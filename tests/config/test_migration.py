@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from snnlab.config import assemble, migration
 from snnlab.config.of_run import compose_run, recorded_config
 
+from ..refusals import assert_says
+
 # The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without places on a machine.
 FIRST = Path(__file__).parent / "recorded" / "first.yaml"
 
@@ -32,7 +34,7 @@ def test_the_first_recorded_run_composes_with_the_defaults_of_its_time(
     experiment = compose_run(run)
     assert experiment.model["layers"]["readout"] == {"type": "li", "tau_mem": 20.0, "input_gain": 1.0}
     (line,) = caplog.messages
-    assert line.startswith(f"{run / 'config.yaml'}: model.layers.readout: input_gain is 1.0, the default of li when")
+    assert_says(line, run / "config.yaml", "model.layers.readout", "input_gain is 1.0")
     assemble.network(experiment, assemble.data_settings(experiment))
 
 
@@ -71,6 +73,7 @@ def test_a_renamed_setting_is_told_and_its_reference_kept(
 def test_a_run_by_a_backend_that_went_opens_by_todays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     _rewritten(run, "backend=eager")
     assert compose_run(run).backend == "auto"
-    assert any("backend: eager is auto now" in line for line in caplog.messages)
+    (line,) = caplog.messages
+    assert_says(line, "backend", "eager", "auto")
     assert migration.today("backend", "eager") == "auto"
     assert migration.today("backend", "numba") == "numba"

@@ -11,7 +11,7 @@ from snnlab.nn.surrogate import LibrarySurrogate
 from snnlab.rivals import SURROGATE_RIVALS
 from snnlab.settings import settings_of
 
-from ..refusals import assert_raises
+from ..refusals import assert_lines_say, assert_raises
 
 GROUPS = {"neuron", "model", "data", "scheduler"}
 
@@ -199,6 +199,5 @@ def test_what_hydra_takes_and_nothing_here_follows_is_refused(text: str, told: t
 
 
 def test_what_is_set_more_than_once_is_told_with_its_values():
-    assert repeated(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"]) == [
-        "seed is set 2 times, to 1, 2; the last one counts"
-    ]
+    told = repeated(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
+    assert_lines_say(told, ("seed", "2 times", "1, 2"))

@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS, SURROGATES
 from snnlab.suite.settings import check_overrides, checked
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 
 SUITES = sorted((config_folder() / "suite").glob("*.yaml"))
 SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab bench suite=(?!NAME)", line)]
@@ -24,7 +24,10 @@ SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab benc
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_a_suite_is_right(path: Path):
-    checked(read_suite(path.stem, None))
+    node = read_suite(path.stem, None)
+    suite = checked(node)
+    assert (list(suite.arms), list(suite.datasets)) == (list(node["arms"]), list(node["datasets"]))
+    assert suite.seeds
 
 
 def test_every_neuron_that_spikes_is_in_neurons():
@@ -53,8 +56,8 @@ def test_every_dataset_of_snnlab_is_in_classic():
 def test_a_suite_that_help_shows_is_right(line: str):
     words = [word for word in shlex.split(line)[2:] if not word.startswith("--")]
     request = asked(words, None)
-    checked(request.settings)
     check_overrides(request.typed, "bench")
+    assert checked(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
 
 
 def test_there_are_such_suites():
@@ -82,8 +85,8 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
     (tmp_path / "suite" / "mine.yaml").write_text(f"arms: {arms}\ndatasets: {{d: [data=saccade_digits]}}\n")
     problem = suite_problem("mine", [], tmp_path)
     assert problem is not None
-    assert problem.startswith("bad on d: ")
-    assert "Did you mean 'tau_mem'?" in problem
+    assert_says(problem, "bad", "d")
+    assert_says(problem, "'tau_mem'")
 
 
 @pytest.mark.parametrize(

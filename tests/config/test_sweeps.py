@@ -27,6 +27,7 @@ def test_a_search_that_readme_or_help_shows_is_right(line: str):
     settings, common = sweep_settings(shlex.split(line)[2:], None)
     _, space = checked(settings)
     check_common(common, space)
+    assert space.parts.keys() == settings["space"].keys()
 
 
 def test_there_are_such_searches():

@@ -41,8 +41,10 @@ def test_it_knows_all_settings_of_lightnings_trainer_with_their_defaults():
         {"gradient_clip_val": None, "log_every_n_steps": None, "num_sanity_val_steps": -1},
     ],
 )
-def test_what_makes_sense_is_taken(settings: dict[str, Any]):
+def test_what_makes_sense_is_taken_and_nothing_beside_it(settings: dict[str, Any]):
     check_trainer(settings, test=True)
+    with assert_raises(UnknownSettingError, "trainer.epochs", "max_epochs"):
+        check_trainer({**settings, "epochs": 1}, test=True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from snnlab.data.listing import Entry
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 
-from ..refusals import assert_raises
+from ..refusals import assert_lines_say, assert_raises
 
 
 def touch(root: Path, *names: str) -> None:
@@ -47,25 +47,26 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "1").symlink_to(tmp_path / "gone")
     found = from_folders(tmp_path)
     assert [entry.path.name for entry in found.entries] == ["a.npy"]
-    assert found.notes == [
-        "left out, beside train: notes",
-        f"no recordings in {tmp_path / 'train' / '2'}",
-        "left out, in no class's folder: train/b.npy",
-        "left out, links that lead nowhere: train/1, train/0/c.npy",
-        "left out, for their endings: train/0/a.mat, train/2/deep/notes.md",
-    ]
+    assert_lines_say(
+        found.notes,
+        ("train", "notes"),
+        (tmp_path / "train" / "2",),
+        ("train/b.npy",),
+        ("links", "train/1, train/0/c.npy"),
+        ("endings", "train/0/a.mat, train/2/deep/notes.md"),
+    )
 
 
 def test_many_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "up/a.npy", *(f"up/{n}.mat" for n in range(9)))
-    assert from_folders(tmp_path).notes == ["left out, for their endings: up/0.mat, up/1.mat, up/2.mat and 6 more"]
+    assert_lines_say(from_folders(tmp_path).notes, ("endings", "up/0.mat, up/1.mat, up/2.mat and 6"))
 
 
 def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
     touch(tmp_path, "wave/a.npy", "train/b.npy", "test/c.npy")
     found = from_folders(tmp_path)
     assert [(entry.label, entry.part) for entry in found.entries] == [("test", None), ("train", None), ("wave", None)]
-    assert found.notes == ["taken for a class, as the folders beside: test, train"]
+    assert_lines_say(found.notes, ("class", "test, train"))
 
 
 @pytest.mark.parametrize(

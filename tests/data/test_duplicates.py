@@ -9,7 +9,7 @@ from snnlab.data.duplicates import FEW_EVENTS, Duplicates, duplicates, without_d
 from snnlab.data.splits import Split
 from snnlab.errors import DataError
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 
 # Recordings 0 and 1 train, 2 and 3 validate, 4 and 5 test.
 SPLIT = Split(np.array([0, 1]), np.array([2, 3]), np.array([4, 5]), "by hand")
@@ -56,6 +56,6 @@ def test_copies_are_counted_by_the_parts_they_are_in() -> None:
     found = duplicates(SPLIT, _hashes(1, 2, 2, 4, 1, 4), SIZES, left_out=False)
     assert found == Duplicates(6, val_in_test=1, train_in_test=1, train_in_val=1, left_out=False)
     assert not found.passed
-    assert "1 training and 1 validation recordings are in the test too" in found.said
+    assert_says(found.said, "1 training", "1 validation", "test")
     assert found._replace(left_out=True).passed
     assert duplicates(SPLIT, _hashes(1, 1, 3, 3, 5, 5), SIZES, left_out=False).passed

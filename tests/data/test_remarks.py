@@ -11,6 +11,8 @@ from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.events import Store
 
+from ..refusals import assert_lines_say, assert_says
+
 NAMES = ["up", "down", "left"]
 
 
@@ -31,15 +33,17 @@ def split(train: list[int], val: list[int], test: list[int]) -> Split:
 
 def test_a_part_that_lacks_a_class_is_told_of() -> None:
     assert list(remarks(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
-    assert list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)) == [
-        "no validation recording is of 2 of 3 classes: up, left",
-        "no test recording is of 2 of 3 classes: up, down",
-    ]
-    assert list(remarks(store(), split([0, 1], [4], [2, 3]), None)) == [
-        "no training recording is of 1 of 3 classes: 2",
-        "no validation recording is of 2 of 3 classes: 0, 2",
-        "no test recording is of 1 of 3 classes: 1",
-    ]
+    assert_lines_say(
+        list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
+        ("validation", "2 of 3 classes", "up, left"),
+        ("test", "2 of 3 classes", "up, down"),
+    )
+    assert_lines_say(
+        list(remarks(store(), split([0, 1], [4], [2, 3]), None)),
+        ("training", "1 of 3 classes: 2"),
+        ("validation", "2 of 3 classes: 0, 2"),
+        ("test", "1 of 3 classes: 1"),
+    )
     values = np.zeros((6, 1), np.float32)
     assert list(remarks(store(targets=values), split([0], [1], [2]), NAMES)) == []
 
@@ -48,9 +52,7 @@ def test_a_group_in_two_parts_is_told_of() -> None:
     groups = np.array([0, 0, 1, 1, 2, 2])
     whole, divided = split([0, 1, 2, 3, 4, 5], [], []), split([0, 2, 3, 4, 5], [], [1])
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []
-    assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)) == [
-        "groups of recordings that are in two of training, validation and test: 1"
-    ]
+    assert_lines_say(list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)), ("groups", 1))
     batch = split([0, 1], [0, 1], [])  # one batch, learned by heart
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), batch, None)) == []
 
@@ -76,8 +78,8 @@ def test_events_at_the_very_start_of_a_window_are_noticed(
     found = too_early(store(last_t=last_t), DataSettings([8, 6, 2], 2, 100.0, **{"num_bins": 4, **settings}))
     assert (found is None) == (unit is None)
     if found is not None:
-        assert f"set data.time_unit={unit} of data=folder" in found
-        assert "the last event of 5 recordings" in found
+        assert_says(found, f"data.time_unit={unit}", "data=folder")
+        assert_says(found, "5 recordings")
 
 
 def test_recordings_without_events_say_nothing_of_their_unit() -> None:

@@ -66,14 +66,14 @@ def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_recording_is_left_out_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
-    source = ToySource(failing=(20, DataError("", "broken file")), journal=tmp_path / "journal")
+    source = ToySource(failing=(20, DataError("", "broken")), journal=tmp_path / "journal")
     with assert_raises(DataError, "", "data.on_bad_recording=skip"):
         open_or_build(source, tmp_path / "stores", workers=workers)
     read = (tmp_path / "journal").read_text()
     store = open_or_build(source, tmp_path / "stores", on_bad="skip")
     assert (tmp_path / "journal").read_text() == read
     store.verify()
-    assert store.bad == {20: "broken file"}
+    assert store.bad == {20: "broken"}
     assert len(store) == 37
     assert store.sizes[20] == 0
     whole = open_or_build(ToySource(), tmp_path / "whole")

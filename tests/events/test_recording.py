@@ -11,10 +11,13 @@ from ..refusals import assert_raises
 SENSOR = (4, 3, 2)
 
 
-def test_good_and_empty_recordings_pass(recording: Events) -> None:
-    check_events(recording, SENSOR, "a.bin")
-    check_events(Events(*(column[:0] for column in recording if column is not None)), SENSOR, "a.bin")
-    check_events(recording._replace(y=None), (4, 1, 1), "a.bin")
+def test_a_recording_goes_with_its_sensor_however_few_its_events(recording: Events) -> None:
+    empty = Events(*(column[:0] for column in recording if column is not None))
+    for events, sensor in ((recording, SENSOR), (empty, SENSOR), (recording._replace(y=None), (4, 1, 1))):
+        check_events(events, sensor, "a.bin")
+        another = SENSOR if events.y is None else (4, 1, 1)
+        with assert_raises(DataError, "a.bin", list(another)):
+            check_events(events, another, "a.bin")
 
 
 @pytest.mark.parametrize(

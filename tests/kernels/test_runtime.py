@@ -18,6 +18,8 @@ import pytest
 from snnlab.kernels import runtime
 from snnlab.kernels.runtime import Loop
 
+from ..refusals import assert_says
+
 TEXT = '''"""A test's."""
 import numpy as np
 
@@ -81,7 +83,7 @@ def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
         assert doubled(loop(" + real(1.0)")) == [1, 3, 5]
-    assert len([record for record in caplog.records if "are not kept" in record.message]) == 1
+    assert len(caplog.records) == 1
     assert not cache.is_dir() or not list(cache.rglob("*.nbc"))
 
 
@@ -128,7 +130,7 @@ def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
     monkeypatch.setattr(IndexDataCacheFile, "save", full)
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
-    assert "No space left" in caplog.text
+    assert_says(caplog.text, "space")
 
 
 def test_another_numba_has_another_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

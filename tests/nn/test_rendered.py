@@ -10,6 +10,8 @@ from torch import Tensor
 from snnlab.nn import LIF, build_network
 from snnlab.nn.rendered import rendered, rounding_otherwise
 
+from ..refusals import assert_says
+
 
 def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
     layers: dict[str, Any] = {
@@ -23,7 +25,7 @@ def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
     for way in ("def forward(", "def backward("):
         assert way in texts["lif"]
     assert "k_a[n]" in texts["own"]
-    assert "the plain loop, because of LavaCuba.forward, line" in texts["whole"]
+    assert_says(texts["whole"], "plain loop", "LavaCuba.forward", "line")
 
 
 class Exponential(LIF):

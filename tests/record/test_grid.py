@@ -16,7 +16,7 @@ from snnlab.record.report.scores import draw_swept
 from snnlab.record.run_folder import Result
 from snnlab.record.runs_table import read_line
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 from .suite.making import make_run
 
 
@@ -60,7 +60,7 @@ def test_what_is_printed_has_validation_before_test_and_says_what_is_missing(
 ):
     print_grouped(grid)
     said = capsys.readouterr().out
-    assert "4 runs: mean ± sd over seeds" in said
+    assert_says(said, "4 runs", "mean ± sd")
     assert "60.00% ± 14.14%" in said
     assert "1 of 2" in said
     assert said.index("val/loss") < said.index("test/accuracy")
@@ -68,7 +68,7 @@ def test_what_is_printed_has_validation_before_test_and_says_what_is_missing(
 
 def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
     page = runs_page(grid.folder, []).html()
-    assert "Over seeds" in page
+    assert_says(page, "Over seeds")
     assert "60.00% ± 14.14%" in page
     (grid.folder / "grid.json").unlink()
     assert "Over seeds" not in runs_page(grid.folder, []).html()
@@ -78,7 +78,7 @@ def test_where_nothing_was_tested_that_is_said(tmp_path: Path, capsys: pytest.Ca
     run(tmp_path / "0_0", val_accuracy=0.5)
     print_grouped(Grid(tmp_path, [], ["neuron"], {"0_0": {"neuron": "lif"}}))
     said = capsys.readouterr().out
-    assert "on validation recordings, nothing was tested" in said
+    assert_says(said, "validation", "nothing")
     assert "val/accuracy" in said
 
 
@@ -132,7 +132,7 @@ def test_the_page_of_a_grid_has_what_came_out_against_what_was_swept(tmp_path: P
     assert ax.get_xscale() == "log"
     found = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
     assert [[5, pytest.approx(0.55)], [200, pytest.approx(0.55)]] in found
-    assert "Against what was swept" in page.html()
+    assert_says(page.html(), "Against", "swept")
 
 
 def test_what_was_swept_may_be_words_and_other_settings_have_a_line_each() -> None:

@@ -12,7 +12,7 @@ from snnlab.nn import build_network
 from snnlab.nn.summary import Summary, summarize
 from snnlab.record.network_figure import chains_of, check_target, draw, network_figure
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 
 LIF, FC = {"type": "lif"}, {"type": "linear", "out_features": 4}
 
@@ -57,10 +57,10 @@ def test_a_residual_has_a_way_around_through_its_shortcut_and_a_sum() -> None:
     block = {"type": "residual", "layers": {"inner": LIF}, "shortcut": {"way": LIF}}
     first, second, third = chains_of(summary({"block": block, "last": LIF}))
     assert [box.layers for box in first.boxes] == [("frames",), ("block",), ("last",)]
-    assert second.title == "block: residual, add"
+    assert_says(second.title, "block", "residual", "add")
     assert [box.lines[0] for box in second.boxes] == ["", "inner: lif", "+"]
     assert second.ways == [(0, 2, "shortcut")]
-    assert third.title == "block.shortcut: shortcut"
+    assert_says(third.title, "block.shortcut: shortcut")
     assert arrows({"block": block, "last": LIF}) == {"follows": 4, "around": 1}
 
 
@@ -80,7 +80,7 @@ def test_feedback_and_recurrence_lead_back() -> None:
     assert arrows(recurrent)["recurrent"] == 1
     assert arrows({"fc": FC, "lif": LIF})["recurrent"] == 0
     lines = chains_of(summary(recurrent))[0].boxes[1].lines
-    assert r"$\tau_{\mathrm{mem}}$ 20 ms, learned" in lines
+    assert_says("\n".join(lines), r"$\tau_{\mathrm{mem}}$ 20 ms, learned")
     assert "37 parameters" in lines  # 20 of fc, 16 of the feedback, one time constant
 
 

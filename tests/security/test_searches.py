@@ -24,7 +24,7 @@ from snnlab.search.settings import checked
 from snnlab.search.space import Space
 from snnlab.search.study import SharedStudy, open_storage
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_raises, assert_says, assert_tells
 from .conftest import SHORT, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -159,7 +159,7 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     done = snnlab("sweep", f"resume={folder}")
     assert done.status == 2
     (line,) = done.err.splitlines()
-    assert "named again" in line
+    assert_says(line, "named")
     assert "model=mlp_lif" in line
     assert "sweep.space=" in line
     words = [*SEARCH, f"output_dir={workplace / 'before'}"]
@@ -287,7 +287,7 @@ def test_no_file_has_a_queue_run_anything(queue: str, theirs: Theirs, canary: Pa
         assert done.status == 2
         key = f"{'sweep' if words[0] == 'sweep' else 'suite'}.submitit.{queue.partition(':')[0]}"
         assert_tells(done.error, key, "queue")
-    assert snnlab("validate", "theirs").out.count("a file does not say this") == 2
+    assert snnlab("validate", "theirs").out.count(f"submitit.{queue.partition(':')[0]}: ") == 2
     assert not canary.exists()
     plain = "{cluster: slurm, slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240, slurm_gres: 'gpu:a100:1'}"
     (folder / "suite" / "good.yaml").write_text(f"submitit: {plain}\n")

@@ -16,7 +16,7 @@ import pytest
 
 from snnlab.console import console_logging, table_console
 
-from ..refusals import assert_tells
+from ..refusals import assert_says, assert_tells
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -265,4 +265,4 @@ def test_nothing_is_made_or_asked_where_files_are_only_validated(
     assert "Traceback" not in done.err
     assert server[1] == []
     assert [path.name for path in workplace.iterdir()] == ["theirs"]
-    assert "unknown setting" in snnlab("validate", "theirs", "+logger.x.save_dirr=x").out
+    assert_says(snnlab("validate", "theirs", "+logger.x.save_dirr=x").out, "unknown", "save_dirr")

@@ -62,7 +62,10 @@ def test_other_settings_are_refused_in_the_same_folder(
 
 def test_where_recordings_are_may_change(tmp_path: Path):
     begun(tmp_path, ["data.root=here"])
-    require_same(plan(tmp_path, ["data.root=there"]), read_page(tmp_path) or {}, ["data.root"])
+    there, page = plan(tmp_path, ["data.root=there"]), read_page(tmp_path) or {}
+    require_same(there, page, ["data.root"])
+    with assert_raises(ConfigError, tmp_path, "data.root=here"):
+        require_same(there, page, [])
 
 
 def test_a_page_of_another_version_is_refused(tmp_path: Path):

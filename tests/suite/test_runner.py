@@ -13,7 +13,7 @@ from snnlab.errors import ConfigError, Interrupted, RecordError
 from snnlab.suite import runner
 from snnlab.suite.book import open_book
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 from .conftest import Stub, settings_of, write_run
 
 
@@ -58,12 +58,12 @@ def test_what_is_done_is_not_done_again_and_more_seeds_are_added(stub: Stub):
 
 
 def test_a_training_that_fails_is_recorded_the_others_go_on_and_it_is_tried_again(stub: Stub):
-    stub.broken = lambda task: "it broke" if "/b/1" in task.folder else None
+    stub.broken = lambda task: "broken" if "/b/1" in task.folder else None
     stub.run()
     failed = [cell for cell in page(stub)["cells"] if cell["status"] == "failed"]
     assert [(cell["folder"], cell["error"]) for cell in failed] == [
-        ("runs/digits/b/1", "it broke"),
-        ("runs/patterns/b/1", "it broke"),
+        ("runs/digits/b/1", "broken"),
+        ("runs/patterns/b/1", "broken"),
     ]
     assert list(statuses(stub).values()).count("completed") == 6
     stub.trained.clear()
@@ -74,13 +74,13 @@ def test_a_training_that_fails_is_recorded_the_others_go_on_and_it_is_tried_agai
 
 
 def test_a_dataset_without_recordings_leaves_a_gap_and_the_rest_runs(stub: Stub, caplog: pytest.LogCaptureFixture):
-    stub.gaps = {"saccade_digits": "data.root: nothing there\n  fetch it"}
+    stub.gaps = {"saccade_digits": "data.root: missing\n  fetch it"}
     with caplog.at_level("INFO", "snnlab"):
         stub.run()
     counts = [line.rpartition("| ")[2].partition(",")[0] for line in caplog.messages if "  | " in line]
     assert counts == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
     missing = [cell for cell in page(stub)["cells"] if cell["status"] == "missing"]
-    assert {(cell["dataset"], cell["error"]) for cell in missing} == {("digits", "data.root: nothing there")}
+    assert {(cell["dataset"], cell["error"]) for cell in missing} == {("digits", "data.root: missing")}
     assert len(missing) == 4
     assert len(stub.trained) == 4
 
@@ -111,8 +111,8 @@ def test_a_result_of_another_schema_is_left_alone_and_shown(stub: Stub):
     stub.trained.clear()
     stub.run()
     assert not stub.trained
-    assert page(stub)["cells"][0]["error"] == (
-        "runs/digits/a/0/result.json: is of schema 7, and this snnlab reads 1; remove runs/digits/a/0"
+    assert_says(
+        page(stub)["cells"][0]["error"], "runs/digits/a/0/result.json", "schema 7", "reads 1", "remove runs/digits/a/0"
     )
 
 
@@ -165,9 +165,9 @@ def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
     ] * 2
     said = {one["name"]: one for one in book.controls if one["dataset"] == "digits"}
     assert said["shuffled_labels"]["passed"] is True
-    assert "27.0% with labels shuffled; chance is 25.0%" in said["shuffled_labels"]["said"]
+    assert_says(said["shuffled_labels"]["said"], "27.0%", "chance", "25.0%")
     assert said["shuffled_time"]["passed"] is None
-    assert "27.0% without what is taken away, 90.0% with it: +63.0 points" in said["shuffled_time"]["said"]
+    assert_says(said["shuffled_time"]["said"], "27.0%", "90.0%", "+63.0 points")
     assert said["duplicates"]["passed"] is True
 
 
@@ -180,8 +180,8 @@ def test_what_few_classes_may_be_by_luck_is_no_verdict(stub: Stub):
     stub.classes, stub.accuracy = 2, lambda task: 0.6 if "shuffled" in task.folder else 0.9
     (said, _) = (one for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] == "shuffled_labels")
     assert said["passed"] is None
-    assert said["said"].startswith("cannot be told from one training: 60.0% with labels shuffled; chance is 50")
-    assert said["said"].endswith("with its classes renamed at random it would be as far from chance 50% of the times")
+    assert_says(said["said"], "cannot", "60.0%", "chance", 50)
+    assert_says(said["said"], "as far", "50%")
 
 
 def test_a_control_without_a_test_has_no_verdict(stub: Stub):
@@ -192,7 +192,7 @@ def test_a_control_without_a_test_has_no_verdict(stub: Stub):
         path.write_text(json.dumps(page))
     (stub.folder / "suite.json").unlink()
     said = {one["said"] for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] != "duplicates"}
-    assert said == {"not tested: there are no test recordings"}
+    assert [text.partition(":")[0] for text in said] == ["not tested"]
 
 
 def test_a_control_of_which_a_file_is_missing_is_not_judged(stub: Stub):
@@ -202,9 +202,9 @@ def test_a_control_of_which_a_file_is_missing_is_not_judged(stub: Stub):
     (stub.folder / "suite.json").unlink()
     book = stub.run(controls=["shuffled_labels", "permuted_test_labels"])
     said = {one["name"]: one["said"] for one in book.controls if one["dataset"] == "digits"}
-    assert said["shuffled_labels"].startswith("not judged: ")
-    assert "predictions.npz: cannot be read" in said["shuffled_labels"]
-    assert said["permuted_test_labels"].startswith("not judged: ")  # stubs write no checkpoint
+    assert_says(said["shuffled_labels"], "not judged", "predictions.npz")
+    assert_says(said["shuffled_labels"], "predictions.npz")
+    assert_says(said["permuted_test_labels"], "not judged")  # stubs write no checkpoint
 
 
 def test_a_dry_run_leaves_a_damaged_suite_json_where_it_is(stub: Stub):

@@ -75,7 +75,9 @@ def test_what_comes_out_is_a_recording_and_what_went_in_is_as_it_was(name: str, 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name not in ("flip_y", "affine")])
 def test_a_sensor_without_rows_has_none_afterwards(name: str) -> None:
-    check_events(apply(name, recording(sensor=(20, 1, 2)), sensor=(20, 1, 2), **SETTINGS[name]), (20, 1, 2), name)
+    done = apply(name, recording(sensor=(20, 1, 2)), sensor=(20, 1, 2), **SETTINGS[name])
+    check_events(done, (20, 1, 2), name)
+    assert done.y is None
 
 
 @pytest.mark.parametrize("name", SETTINGS)

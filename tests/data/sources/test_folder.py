@@ -15,7 +15,7 @@ from snnlab.errors import ConfigError, DataError
 from snnlab.events import open_or_build
 from snnlab.events.targets import NO_END
 
-from ...refusals import assert_raises
+from ...refusals import assert_lines_say, assert_raises, assert_says
 
 SENSOR = (16, 12, 2)
 
@@ -48,7 +48,7 @@ def test_folders_become_classes_in_order_and_a_fifth_of_each_is_for_testing(clas
     assert (folder.class_names, folder.num_classes, len(folder)) == (["down", "up"], 2, 20)
     assert np.bincount(folder.targets[folder.split == 1]).tolist() == [2, 2]
     assert folder.groups is None
-    assert folder.notes == [f"folder: 20 recordings in {classes}, 4 for testing; classes: 0 down, 1 up"]
+    assert_lines_say(folder.notes, ("20 recordings", classes, "4 for testing", "0 down, 1 up"))
     assert (Folder(str(classes), SENSOR).split == folder.split).all()
 
 
@@ -67,7 +67,7 @@ def test_parts_of_a_recording_begin_at_0_and_hold_their_events_alone(tmp_path: P
     t = whole - whole[0]
     assert first.t.tolist() == t[t < 250_000].tolist()
     assert (second.t + 250_000).tolist() == t[t >= 250_000].tolist()
-    assert folder.name(1) == f"{tmp_path / '0.npy'} (250 to inf ms)"
+    assert_says(folder.name(1), tmp_path / "0.npy", "inf ms")
 
 
 def test_parts_of_one_recording_and_members_of_a_group_stay_together(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_
             write(tmp_path / "parts" / part / name / "a.npy", number)
     folder = Folder(str(tmp_path / "parts"), SENSOR)
     assert sorted(folder.split.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert "2 for testing, 2 for validation" in folder.notes[0]
+    assert_says(folder.notes[0], "2 for testing", "2 for validation")
 
 
 def test_classes_beside_a_folder_of_a_part_are_not_passed_over(tmp_path: Path) -> None:
@@ -236,17 +236,13 @@ def test_what_is_no_recording_is_named(classes: Path) -> None:
     (classes / "up" / "notes.mat").touch()
     (classes / "up" / "gone.npy").symlink_to(classes / "nowhere.npy")
     _, *notes = Folder(str(classes), SENSOR).notes
-    assert notes == [
-        f"folder: no recordings in {classes / 'still'}",
-        "folder: left out, links that lead nowhere: up/gone.npy",
-        "folder: left out, for their endings: up/notes.mat",
-    ]
+    assert_lines_say(notes, ("no", classes / "still"), ("links", "up/gone.npy"), ("endings", "up/notes.mat"))
 
 
 def test_columns_of_a_table_that_are_not_used_are_named(tmp_path: Path) -> None:
     table(tmp_path)
     (tmp_path / "labels.csv").write_text("path,label,camera\n0.npy,a,x\n1.npy,a,y\n2.npy,b,x\n3.npy,b,x\n")
-    assert Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:] == ["folder: columns not used: camera"]
+    assert_lines_say(Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:], ("columns", "camera"))
 
 
 def test_hidden_files_of_other_systems_are_no_recordings(classes: Path) -> None:
@@ -266,7 +262,7 @@ def test_the_table_beside_the_recordings_comes_before_one_in_the_working_folder(
     (root / "labels.csv").unlink()
     other = Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0)
     assert other.class_names == ["x", "y"]
-    assert f"2 recordings in {root} by labels.csv" in other.notes[0]
+    assert_says(other.notes[0], "2 recordings", root, "labels.csv")
 
 
 PEOPLE = [f"{n}.npy,{label},{who}" for n, (label, who) in enumerate(zip("abab", ("p1", "p1", "p2", "p3"), strict=True))]

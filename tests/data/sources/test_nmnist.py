@@ -17,7 +17,7 @@ from snnlab.data.sources.recordings import NMNIST
 from snnlab.errors import DataError
 from snnlab.events import Events, open_or_build
 
-from ...refusals import assert_raises
+from ...refusals import assert_lines_say, assert_raises, assert_says
 
 ROOT = Path(__file__).parents[3]
 OVERFLOW_Y, OVERFLOW_US = 240, 2**13
@@ -105,10 +105,8 @@ def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
 
 def test_a_partial_copy_is_said(root: Path) -> None:
     folder = root / "NMNIST"
-    assert _source(root).notes == [
-        f"nmnist: a partial copy, 4 of 60,000 recordings in {folder / 'Train'}",
-        f"nmnist: a partial copy, 2 of 10,000 recordings in {folder / 'Test'}",
-    ]
+    train, test = ("nmnist", "4 of 60,000", folder / "Train"), ("nmnist", "2 of 10,000", folder / "Test")
+    assert_lines_say(_source(root).notes, train, test)
 
 
 def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,14 +173,8 @@ def test_a_failing_download_says_what_is_there_and_what_to_do(root: Path) -> Non
     with pytest.raises(DataError) as caught:
         NMNIST(str(root), archives=[archive(root / "nowhere.zip")])
     what, *cure = str(caught.value).splitlines()
-    assert what.startswith(
-        f"data.root: found 4 of 60,000 in {folder / 'Train'}, 2 of 10,000 in {folder / 'Test'}; "
-        "fetching the rest failed ([Errno 2] No such file or directory"
-    )
-    assert cure == [
-        "  data.download=false uses what is there; data.root=FOLDER names the folder that holds NMNIST",
-        f"  or fetch {url} by hand and put the file at {folder / 'train.zip'}",
-    ]
+    assert_says(what, "data.root", "4 of 60,000", folder / "Train", "2 of 10,000", folder / "Test", "[Errno 2]")
+    assert_lines_say(cure, ("data.download=false", "data.root=FOLDER", "NMNIST"), (url, folder / "train.zip"))
 
 
 def test_what_was_fetched_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -63,87 +63,53 @@ def test_it_prints_its_time_constant() -> None:
 
 
 NAN, INF = math.nan, math.inf
-IN_MS_OR_STEPS = "tau_mem is a number in ms or 'N steps' such as '2 steps', got "
+STEPS = "'N steps'"
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "message"),
+    ("kind", "settings", "told"),
     [
-        (LI, {"tau_mem": 0.0}, "tau_mem: must be > 0, got 0.0"),
-        (LI, {"tau_mem": -3.0}, "tau_mem: must be > 0, got -3.0"),
-        (LI, {"tau_mem": NAN}, "tau_mem: must be > 0, got nan"),
-        (LI, {"tau_mem": INF}, "tau_mem: must be > 0, got inf"),
-        (LI, {"tau_mem": "0 steps"}, "tau_mem: must be > 0, got 0 steps"),
-        (LI, {"tau_mem": "-1 steps"}, "tau_mem: must be > 0, got -1 steps"),
-        (LI, {"tau_mem": "1e400 steps"}, "tau_mem: must be > 0, got 1e400 steps"),
-        (LI, {"tau_mem": "20 ms"}, IN_MS_OR_STEPS + "'20 ms'"),
-        (LI, {"tau_mem": "e steps"}, IN_MS_OR_STEPS + "'e steps'"),
-        (LI, {"tau_mem": "1.2.3 steps"}, IN_MS_OR_STEPS + "'1.2.3 steps'"),
-        (
-            LI,
-            {"dt": None, "tau_mem": 20.0},
-            "tau_mem is in ms, but these steps have no length in ms; give dt (ms), or tau_mem as 'N steps'",
-        ),
-        (LI, {"dt": 0.0}, "dt: must be > 0, got 0.0"),
-        (LI, {"dt": -1.0}, "dt: must be > 0, got -1.0"),
-        (
-            LI,
-            {"tau_mem": 20.0, "beta": 0.9},
-            "give exactly one of tau_mem (ms, or 'N steps') and beta (factor per step)",
-        ),
-        (LI, {"beta": 1.0}, "beta: must be >= 0 and < 1, got 1.0"),
-        (LI, {"beta": -0.1}, "beta: must be >= 0 and < 1, got -0.1"),
-        (LI, {"beta": NAN}, "beta: must be >= 0 and < 1, got nan"),
-        (
-            LI,
-            {"dt": 2.0, "tau_mem": 2.0, "decay": "euler"},
-            "tau_mem of 2.0 is not longer than one step (2.0 ms), which decay: euler cannot follow;"
-            " use decay: exact, a longer time constant or a shorter dt",
-        ),
-        (
-            LI,
-            {"dt": None, "tau_mem": "1 steps", "decay": "euler"},
-            "tau_mem of 1 steps is not longer than one step (1 step), which decay: euler cannot follow;"
-            " use decay: exact, a longer time constant or a shorter dt",
-        ),
-        (LI, {"v_leak": INF}, "v_leak: must be finite, got inf"),
-        (LI, {"input_gain": NAN}, "input_gain: must be finite, got nan"),
-        (LI, {"input_gain": "2"}, "input_gain: expected a number or one of 1-a, average, got '2'"),
-        (LI, {"decay": "Euler"}, "decay: expected one of exact, euler, got 'Euler'"),
-        (LIF, {"v_threshold": NAN}, "v_threshold: must be > 0, got nan"),
-        (LIF, {"v_threshold": 0.0}, "v_threshold: must be > 0, got 0.0"),
-        (LIF, {"v_leak": 1.5}, "v_threshold must be above v_leak (1.5), got 1.0"),
-        (LIF, {"v_reset": INF}, "v_reset: must be finite, got inf"),
-        (LIF, {"reset": "value", "v_reset": 1.0}, "v_reset must be below v_threshold (1.0), got 1.0"),
-        (
-            LIF,
-            {"reset": "none", "reset_delay": True},
-            "reset_delay needs a reset; set reset: subtract or value, or reset_delay: false",
-        ),
-        (LIF, {"reset": "zero"}, "reset: expected one of subtract, value, none, got 'zero'"),
-        (LIF, {"threshold": ">"}, "threshold: expected one of inclusive, strict, got '>'"),
-        (LIF, {"surrogate": "atan"}, "surrogate is a mapping such as {type: atan, width: 0.3}, got 'atan'"),
-        (LIF, {"surrogate": {"width": 0.0}}, "surrogate.width: must be > 0, got 0.0"),
-        (CubaLIF, {"tau_syn": -1.0}, "tau_syn: must be > 0, got -1.0"),
-        (CubaLIF, {"alpha": 1.0}, "alpha: must be >= 0 and < 1, got 1.0"),
-        (
-            CubaLIF,
-            {"tau_syn": 5.0, "alpha": 0.5},
-            "give exactly one of tau_syn (ms, or 'N steps') and alpha (factor per step)",
-        ),
-        (
-            CubaLIF,
-            {"tau_syn": 0.5, "decay": "euler"},
-            "tau_syn of 0.5 is not longer than one step (1.0 ms), which decay: euler cannot follow;"
-            " use decay: exact, a longer time constant or a shorter dt",
-        ),
-        (CubaLIF, {"synapse": "late"}, "synapse: expected one of jump_first, decay_first, got 'late'"),
+        (LI, {"tau_mem": 0.0}, ("tau_mem", "> 0", 0.0)),
+        (LI, {"tau_mem": -3.0}, ("tau_mem", "> 0", -3.0)),
+        (LI, {"tau_mem": NAN}, ("tau_mem", "> 0", NAN)),
+        (LI, {"tau_mem": INF}, ("tau_mem", "> 0", INF)),
+        (LI, {"tau_mem": "0 steps"}, ("tau_mem", "> 0", "0 steps")),
+        (LI, {"tau_mem": "-1 steps"}, ("tau_mem", "> 0", "-1 steps")),
+        (LI, {"tau_mem": "1e400 steps"}, ("tau_mem", "> 0", "1e400 steps")),
+        (LI, {"tau_mem": "20 ms"}, ("tau_mem", STEPS, "'20 ms'")),
+        (LI, {"tau_mem": "e steps"}, ("tau_mem", STEPS, "'e steps'")),
+        (LI, {"tau_mem": "1.2.3 steps"}, ("tau_mem", STEPS, "'1.2.3 steps'")),
+        (LI, {"dt": None, "tau_mem": 20.0}, ("tau_mem", "ms", "dt", STEPS)),
+        (LI, {"dt": 0.0}, ("dt", "> 0", 0.0)),
+        (LI, {"dt": -1.0}, ("dt", "> 0", -1.0)),
+        (LI, {"beta": 1.0}, ("beta", ">= 0", "< 1", 1.0)),
+        (LI, {"beta": -0.1}, ("beta", ">= 0", "< 1", -0.1)),
+        (LI, {"beta": NAN}, ("beta", ">= 0", "< 1", NAN)),
+        (LI, {"dt": 2.0, "tau_mem": 2.0, "decay": "euler"}, ("tau_mem", "2.0 ms", "decay: exact")),
+        (LI, {"dt": None, "tau_mem": "1 steps", "decay": "euler"}, ("tau_mem", "1 step", "decay: exact")),
+        (LI, {"v_leak": INF}, ("v_leak", "finite", INF)),
+        (LI, {"input_gain": NAN}, ("input_gain", "finite", NAN)),
+        (LI, {"input_gain": "2"}, ("input_gain", "1-a", "average", "'2'")),
+        (LI, {"decay": "Euler"}, ("decay", "exact", "euler", "'Euler'")),
+        (LIF, {"v_threshold": NAN}, ("v_threshold", "> 0", NAN)),
+        (LIF, {"v_threshold": 0.0}, ("v_threshold", "> 0", 0.0)),
+        (LIF, {"v_leak": 1.5}, ("v_threshold", "v_leak", 1.5, 1.0)),
+        (LIF, {"v_reset": INF}, ("v_reset", "finite", INF)),
+        (LIF, {"reset": "value", "v_reset": 1.0}, ("v_reset", "v_threshold", 1.0)),
+        (LIF, {"reset": "none", "reset_delay": True}, ("reset_delay", "subtract", "value", "reset_delay: false")),
+        (LIF, {"reset": "zero"}, ("reset", "subtract", "value", "none", "'zero'")),
+        (LIF, {"threshold": ">"}, ("threshold", "inclusive", "strict", "'>'")),
+        (LIF, {"surrogate": "atan"}, ("surrogate", "{type: atan, width: 0.3}", "'atan'")),
+        (LIF, {"surrogate": {"width": 0.0}}, ("surrogate.width", "> 0", 0.0)),
+        (CubaLIF, {"tau_syn": -1.0}, ("tau_syn", "> 0", -1.0)),
+        (CubaLIF, {"alpha": 1.0}, ("alpha", ">= 0", "< 1", 1.0)),
+        (CubaLIF, {"tau_syn": 0.5, "decay": "euler"}, ("tau_syn", 0.5, "1.0 ms", "decay: exact")),
+        (CubaLIF, {"synapse": "late"}, ("synapse", "jump_first", "decay_first", "'late'")),
     ],
 )
-def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
+def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], told: tuple) -> None:
+    with assert_raises((ConfigError, ValueError), *told):
         kind(**{"dt": 1.0, **settings})
-    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

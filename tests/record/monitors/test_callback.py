@@ -16,7 +16,7 @@ from snnlab.record.monitors import callback
 from snnlab.record.monitors.callback import Monitors, first_of, look
 from snnlab.training.module import SpikingModule
 
-from ...refusals import assert_raises
+from ...refusals import assert_raises, assert_says
 from ..conftest import Fit, reload
 
 OF_NEURONS = {
@@ -89,8 +89,11 @@ def test_gradient_and_update_are_those_of_the_step_that_the_training_takes(tmp_p
 
 
 def test_without_a_logger_nobody_looks(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callback, "look", None)
-    fit(Monitors(), logger=False)
+    looked: list[object] = []
+    monkeypatch.setattr(callback, "look", lambda *given: looked.append(given))
+    trainer, _ = fit(Monitors(every_steps=1), logger=False)
+    assert trainer.global_step > 0
+    assert not looked
 
 
 class Looks(L.Callback):
@@ -141,7 +144,7 @@ def test_a_network_that_cannot_be_copied_is_trained_and_the_reason_is_said_once(
 ) -> None:
     trainer, _ = fit(Hoarder(), Monitors(every_steps=1), max_epochs=2)
     assert trainer.global_step == 4
-    assert caplog.text.count("the network cannot be copied, so that its layers are not looked at (Only Tensors") == 1
+    assert caplog.text.count("(Only Tensors") == 1
     assert not [tag for tag in reload(tmp_path).Tags()["scalars"] if tag.startswith("monitors/")]
 
 
@@ -161,7 +164,7 @@ def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.Log
     shared = Shared()
     fit(shared)
     assert shared.seen is None
-    assert "batch norm over several processes would wait" in caplog.text
+    assert_says(caplog.text, "batch norm", "processes")
 
 
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])

@@ -4,6 +4,7 @@ import numpy as np
 
 from snnlab.record.pictures import Seen, default_style, draw_answer, draw_recording, render
 
+from ...refusals import assert_says
 from .conftest import MakeEvents, words
 
 
@@ -35,8 +36,8 @@ def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> N
     values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {})
     labels = Seen(*of, np.array([0, 0, 1, 1, -100, 0]), y, np.zeros(6, int), {}, {}, {})
     for seen, title, readout in (
-        (values, "target 0.5, 2: 30 events", "mean error at the end 1.25"),
-        (labels, "recording: 30 events", "60.0% of 5 labelled steps are right"),
+        (values, "target 0.5, 2: 30 events", "1.25"),
+        (labels, "recording: 30 events", "60.0% of 5"),
     ):
         figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
         assert list(figures) == ["events", "events_over_time", "readout"]
@@ -53,9 +54,9 @@ def test_classes_and_values_are_called_by_their_names(make_events: MakeEvents) -
     with default_style():
         figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
         assert "class $clap$: 30 events" in words(figures["events"])
-        assert "class $clap$: events over time" in words(figures["events_over_time"])
+        assert_says(words(figures["events_over_time"]), "class $clap$")
         said = words(figures["readout"])
-        assert all(part in said for part in ("class $clap$: answer wave, wrong", "target $clap$", "answer wave"))
+        assert_says(said, "class $clap$", "wrong", "answer wave", "target $clap$")
         assert "class 1" not in said
         assert "wave\n$clap$" in words(dict(draw_answer(labels))["readout"])
         assert "value 0" not in words(dict(draw_answer(values))["readout"])

@@ -5,6 +5,7 @@ import numpy as np
 from snnlab.record.pictures import draw_membranes
 from snnlab.record.pictures.layers import NEURONS, choose
 
+from ...refusals import assert_says
 from .conftest import words
 
 
@@ -21,7 +22,7 @@ def test_where_none_fires_the_highest_membranes_are_drawn() -> None:
     v = np.zeros((8, 20))
     v[3, [4, 9]] = 0.5, 0.9
     assert choose(v, np.zeros_like(v)).tolist()[:2] == [9, 4]
-    assert "no spikes" in words(draw_membranes(v, np.zeros_like(v), 2.0, "lif1", 1.0))
+    assert_says(words(draw_membranes(v, np.zeros_like(v), 2.0, "lif1", 1.0)), "no spikes")
 
 
 def test_membrane_threshold_and_spikes_are_drawn() -> None:

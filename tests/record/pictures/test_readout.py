@@ -6,6 +6,7 @@ import pytest
 from snnlab.record.pictures import draw_readout
 from snnlab.record.pictures.style import BLUE, GREY, VERMILION
 
+from ...refusals import assert_says
 from .conftest import words
 
 Y = np.random.default_rng(0).normal(size=(4, 5))
@@ -18,21 +19,21 @@ def test_target_and_a_wrong_answer_stand_out() -> None:
     np.testing.assert_array_equal(lines[VERMILION].get_ydata(), Y[:, 1])
     assert [line.get_color() for line in figure.axes[0].lines].count(GREY) == 3
     text = words(figure)
-    assert all(part in text for part in ("class 2: answer 1, wrong", "target 2", "answer 1", "other classes"))
+    assert_says(text, "class 2", "wrong", "other", "answer 1", "target 2")
     assert "time (ms)" in text
 
 
 @pytest.mark.parametrize(
     ("answers", "dt", "said"),
     [
-        ([2, 2, 2, 2], 10.0, "answer right from 10 ms on"),
-        ([2, 1, 2, 2], 10.0, "answer right from 30 ms on"),
-        ([2, 1, 2, 2], None, "answer right from step 2 on"),
+        ([2, 2, 2, 2], 10.0, ("from 10 ms",)),
+        ([2, 1, 2, 2], 10.0, ("from 30 ms",)),
+        ([2, 1, 2, 2], None, ("from step 2",)),
     ],
 )
-def test_it_is_said_from_when_on_the_answer_is_right(answers: list[int], dt: float | None, said: str) -> None:
+def test_it_is_said_from_when_on_the_answer_is_right(answers: list[int], dt: float | None, said: tuple) -> None:
     figure = draw_readout(Y, np.array(answers), 2, dt)
-    assert said in words(figure)
+    assert_says(words(figure), *said)
     assert VERMILION not in {line.get_color() for line in figure.axes[0].lines}
 
 

@@ -11,6 +11,7 @@ from snnlab.record.anytime import Clock
 from snnlab.record.report.of_run import When, run_page
 from snnlab.record.run_reading import read_run
 
+from ...refusals import assert_says
 from ..suite.making import make_run
 
 
@@ -24,7 +25,7 @@ def page(folder: Path, config: dict[str, Any] | None = None) -> str:
 def test_it_says_again_what_was_typed_with_the_folder_of_files(tmp_path: Path, command: Any):
     run = make_run(tmp_path / "x" / "1_0", provenance={"command": command})
     again = page(run).partition("<h2>Again</h2>")[2]
-    assert "<pre>snnlab train --config-dir mine model=x\nsnnlab reproduce " in again
+    assert_says(again, "snnlab train --config-dir mine model=x", "snnlab reproduce")
 
 
 def test_a_run_of_a_grid_is_called_by_what_it_is(tmp_path: Path):
@@ -36,5 +37,5 @@ def test_a_run_of_a_grid_is_called_by_what_it_is(tmp_path: Path):
 
 def test_a_run_on_a_part_of_the_recordings_says_so(tmp_path: Path):
     text = page(make_run(tmp_path / "x" / "1_0"), {"trainer": {"limit_test_batches": 4}})
-    assert "completed, limited" in text
+    assert_says(text, "completed, limited")
     assert "trainer.limit_test_batches=4" in text

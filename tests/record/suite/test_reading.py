@@ -11,7 +11,7 @@ from snnlab.errors import RecordError
 from snnlab.record.suite.reading import read
 from snnlab.record.suite.table import read_table
 
-from ...refusals import assert_raises
+from ...refusals import assert_lines_say, assert_raises, assert_says
 from .making import make_suite
 
 
@@ -23,7 +23,7 @@ def test_a_half_written_result_is_named_and_the_rest_is_shown(tmp_path: Path):
     (row,) = table.parts[0].rows
     assert list(row.seeds) == [0, 2]
     assert row.values["test_accuracy"].mean == pytest.approx(0.8)
-    assert [said for said in table.problems if said.startswith("runs/digits/a/1: result.json: cannot be read (")]
+    assert [said for said in table.problems if said.startswith("runs/digits/a/1: result.json: ")]
     assert any(flag.startswith("seed 1 damaged") for flag in row.flags)
 
 
@@ -33,9 +33,7 @@ def test_a_run_without_its_settings_is_named_and_left_out(tmp_path: Path):
     (suite / "runs/digits/a/1/config.yaml").unlink()
     table = read_table(suite)
     assert list(table.parts[0].rows[0].seeds) == [2]
-    assert [said.partition(" (")[0] for said in table.problems] == [
-        f"runs/digits/a/{seed}: config.yaml: cannot be read" for seed in (0, 1)
-    ]
+    assert_lines_say(table.problems, *((f"runs/digits/a/{seed}: config.yaml",) for seed in (0, 1)))
 
 
 def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
@@ -43,7 +41,7 @@ def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
     path = suite / "runs/digits/a/0/result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
     table = read_table(suite)
-    assert table.problems == ["runs/digits/a/0: result.json: is of schema 7, and this snnlab reads 1; it is left out"]
+    assert_lines_say(table.problems, ("runs/digits/a/0: result.json", "schema 7", 1))
     assert list(table.parts[0].rows[0].seeds) == [1]
 
 
@@ -51,7 +49,7 @@ def test_a_half_written_suite_json_costs_what_it_said_and_nothing_else(tmp_path:
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.8]}, seeds=(0, 1))
     (suite / "suite.json").write_text("{")
     table = read_table(suite)
-    assert "suite.json: cannot be read" in table.problems[0]
+    assert_says(table.problems[0], "suite.json")
     assert list(table.parts[0].rows[0].seeds) == [0, 1]
 
 
@@ -64,7 +62,7 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
     table = read_table(suite)
     assert table.parts[0].rows[0].flags == ["1 of 3 failed", "seed 2 missing"]
     runs = next(clause.said for clause in table.parts[0].protocol if clause.about == "runs")
-    assert runs == "1 of 3 completed and tested, 1 failed: a seed 1 (a loss that is no number)"
+    assert_says(runs, "1 of 3 completed", "1 failed: a seed 1")
 
 
 def test_an_arm_of_some_datasets_is_not_missing_on_the_others(tmp_path: Path):

@@ -13,6 +13,8 @@ from snnlab.training.callbacks.bar import Bar, fitting, training_words
 from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
 
+from ...refusals import assert_says
+
 ERASED = "\x1b[2K"  # what takes a line away
 
 
@@ -152,7 +154,15 @@ def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], mon
 
 def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
     words = training_words(VALUES, 1234.5, 65.0, 3725.0)
-    assert words[0] == "loss 1.235  accuracy 89.2%  18,792 spikes a sample  1,234 samples/s  1:05 left, run 1:02:05"
+    assert_says(
+        words[0],
+        "loss 1.235",
+        "accuracy 89.2%",
+        "18,792 spikes a sample",
+        "1,234 samples/s",
+        "1:05 left",
+        "run 1:02:05",
+    )
     assert fitting(words, 60) == "loss 1.235  89.2%  18.8k spikes  1.2k/s  1:05/1:02:05 left"
     assert fitting(words, 40) == "loss 1.235  89.2%  1:05/1:02:05 left"
     assert fitting(words, 20) == "1:05/1:02:05 left"
@@ -160,7 +170,7 @@ def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
 
 
 def test_what_nobody_knows_is_a_question_mark() -> None:
-    assert training_words({}, 0.0, 1.0, math.inf)[0].endswith("0:01 left, run ?")
+    assert_says(training_words({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
 
 
 def test_values_have_an_error_in_place_of_an_accuracy() -> None:

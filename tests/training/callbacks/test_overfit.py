@@ -8,20 +8,22 @@ import pytest
 
 from snnlab.training.callbacks.overfit import OverfitVerdict
 
+from ...refusals import assert_says
+
 
 @pytest.mark.parametrize(
     ("accuracies", "words"),
     [
-        ([0.5, 1.0], "overfit: the whole batch is right after 6 steps"),
-        ([0.5, 0.96875], "overfit: 96.9% of the batch is right after 6 steps, not all"),
+        ([0.5, 1.0], ("6 steps",)),
+        ([0.5, 0.96875], ("96.9%", "6 steps")),
     ],
 )
 def test_it_says_whether_the_whole_batch_was_right_at_the_end(
-    fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture, accuracies: list[float], words: str
+    fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture, accuracies: list[float], words: tuple
 ) -> None:
     with caplog.at_level(logging.INFO, logger="snnlab"):
         fit_scripted([OverfitVerdict()], [1.0, 1.0], accuracies)
-    assert words in caplog.text
+    assert_says(caplog.text, *words)
 
 
 @pytest.mark.parametrize(("accuracies", "steps"), [([0.5, 1.0, 0.5, 0.5], 6), ([0.5, 0.9, 0.99], 9)])

@@ -11,6 +11,8 @@ from snnlab.training.callbacks.bar import Bar
 from snnlab.training.callbacks.progress import EpochLines, console_callbacks
 from snnlab.training.callbacks.timing import Timing
 
+from ...refusals import assert_says
+
 
 def test_each_epoch_says_one_line(fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     timing = Timing(0.0)
@@ -18,9 +20,9 @@ def test_each_epoch_says_one_line(fit_scripted: Callable[..., Any], caplog: pyte
         fit_scripted([timing, EpochLines(timing)], [2.5, 1.25], [0.5, 0.975])
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("snnlab")]
     assert len(lines) == 3
-    assert lines.pop(0) == "training: 2 epochs, 3 batches each"
-    assert re.fullmatch(r"epoch 1/2  \| val loss 2\.500  accuracy 50\.0%  \d+\.\d s, \d+ samples/s", lines[0])
-    assert lines[1].startswith("epoch 2/2  | val loss 1.250  accuracy 97.5%")
+    assert_says(lines.pop(0), "2 epochs", "3 batches")
+    assert_says(lines[0], "epoch 1/2", "val loss 2.500", "accuracy 50.0%", "samples/s")
+    assert_says(lines[1], "epoch 2/2", "val loss 1.250", "accuracy 97.5%")
 
 
 def test_training_and_spikes_are_in_the_line(
@@ -31,11 +33,16 @@ def test_training_and_spikes_are_in_the_line(
     with caplog.at_level(logging.INFO, logger="snnlab"):
         quiet_trainer(max_epochs=1, callbacks=callbacks, enable_checkpointing=True).fit(make_module(), loader, loader)
     _, line = [record.getMessage() for record in caplog.records if record.name.startswith("snnlab")]
-    pattern = (
-        r"epoch 1/1  train loss \d\.\d{3}  accuracy [\d.]+%  \| val loss \d\.\d{3}  accuracy [\d.]+%  "
-        r"spikes a sample \d+  \d+\.\d s, \d+ samples/s"
-    )
-    assert re.fullmatch(pattern, line), line
+    figures = [
+        r"epoch 1/1",
+        r"train loss \d\.\d{3}",
+        r"accuracy [\d.]+%",
+        r"val loss \d\.\d{3}",
+        r"\d+\.\d s",
+        r"\d+ samples/s",
+    ]
+    assert [figure for figure in figures if not re.search(figure, line)] == [], line
+    assert "spikes" in line
 
 
 def test_an_open_end_is_shown_as_such(fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
