@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.commands.validate import build_problem
+from snnlab.commands.validate import check_build
 from snnlab.config import assemble
 from snnlab.config.composing import compose_once
 from snnlab.config.folders import config_folder
@@ -70,4 +70,4 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
 def test_a_sweep_is_right_and_all_that_it_searches_builds(path: Path):
     _, space = checked(read_sweep(path.stem, None))
     for values in space.probes():
-        assert build_problem(overrides(values), None) is None
+        check_build(overrides(values), None)
