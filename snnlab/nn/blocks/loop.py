@@ -220,7 +220,7 @@ def _require_single_steps(made: Loop) -> None:
     for name, layer in made.stepped():
         if reach_of([layer]) == "recording":
             raise ConfigError(
-                f"layers.{name}.per_step",
-                "needs all steps at once, and the layer is run step by step",
+                "feedback" if name in (way.name for way in made.ways) else f"layers.{name}",
+                f"per_step of batch_norm needs all steps at once, and {name} is run step by step",
                 "put it before or behind the layers that the feedback spans, or leave per_step out",
             )
