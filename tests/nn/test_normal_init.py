@@ -71,7 +71,7 @@ def test_mistakes_are_named() -> None:
         INITS.build("normal", {"gain": 0.0}, "model.init", dt=1.0)
     with assert_raises(ConfigError, "layers", "fcc", "fc"):
         initialised(network(), layers=["fcc"])
-    with assert_raises(ValueError, "flatten"):
+    with assert_raises(ConfigError, "layers", "flatten"):
         initialised(network(), layers=["flatten"])
 
 
