@@ -24,7 +24,8 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -168,6 +169,25 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(message)
         self.signum = signum
         self.status = 128 + signum  # the exit status, as shells have it
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Give a ConfigError, whose place is a setting, its place in the whole, and a ValueError of others that place."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.within(place) from error
+    except SnnlabError:
+        raise
+    except ValueError as error:
+        raise ConfigError(place, error) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in a line, without what there is to choose from; its type where it says nothing."""
+    said = str(error.moved(allowed=()) if isinstance(error, SnnlabError) else error)
+    return next(iter(said.splitlines()), type(error).__name__)
 
 
 def out_of_memory(error: BaseException) -> str | None:

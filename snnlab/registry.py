@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from snnlab.errors import ConfigError, SnnlabError, did_you_mean, out_of_memory
+from snnlab.errors import ConfigError, did_you_mean, located, out_of_memory
 from snnlab.settings import check_settings, checks_arguments, takes
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,13 +72,8 @@ class Registry:
         check_settings(factory, settings, place, str(name), given=tuple(context))
         wanted = {key: value for key, value in context.items() if takes(factory, key)}
         try:
-            return factory(**settings, **wanted)
-        except ConfigError as error:  # from a part inside this one, whose place is relative
-            raise error.within(place) from error
-        except SnnlabError:
-            raise
-        except ValueError as error:
-            raise ConfigError(place, error) from error
+            with located(place):
+                return factory(**settings, **wanted)
         except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # PyTorch has no error of its own for it
             if words := out_of_memory(error):
                 raise ConfigError(place, words) from error

@@ -62,7 +62,7 @@ def main(arguments: list[str], started: float) -> int:
 
 def compare(arguments: list[str]) -> int:
     """Compare runs, or folders of runs; return the exit status."""
-    _, words = split_options("bench compare", arguments, ())
+    _, words = split_options("bench compare", arguments)
     if len(words) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from snnlab.errors import ConfigError, MissingPackageError, UnsetError, listing
+from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError, listing, one_line
 
 if TYPE_CHECKING:
     from snnlab.config.suites import Asked
@@ -26,7 +26,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.commands.options import split_options
     from snnlab.console import console_logging
 
-    options, overrides = split_options("bench", arguments, ("--config-dir",), (DRY_RUN,))
+    options, overrides = split_options("bench", arguments)
     console_logging()
     if not overrides:
         print_suites(options.get("--config-dir"))
@@ -106,7 +106,7 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in missing):
         if problem := _problem(plan, dataset, arm):
             wrong += 1
-            print(f"{arm} on {dataset}: {problem.splitlines()[0]}", flush=True)
+            print(f"{arm} on {dataset}: {one_line(problem)}", flush=True)
     if missing and not wrong:
         print("all that is missing builds")
 
@@ -130,17 +130,18 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
             raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
     problems = (_problem(plan, *pair) for pair in pairs)
     first = next(problems)
-    if first and all(problems):
-        raise ConfigError("", first)
+    if first is not None and all(problems):
+        raise first
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> str | None:
-    from snnlab.commands.validate import arm_problem
+def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
+    from snnlab.commands.validate import check_arm
 
     try:
-        return arm_problem(plan, dataset, arm)
-    except (UnsetError, MissingPackageError) as error:
-        return str(error)
+        check_arm(plan, dataset, arm)
+    except SnnlabError as error:
+        return error
+    return None
 
 
 def _failed(book: Book, cells: list[Cell]) -> str:

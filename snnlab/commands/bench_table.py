@@ -28,7 +28,7 @@ _BEST = "--best-on-test"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("bench table", arguments, ("--format", "--columns", "--by"), (_BEST,))
+    options, words = split_options("bench table", arguments)
     best = _BEST in options
     if len(words) != 1:
         raise ConfigError("bench table", f"takes one folder, got {listing(words) or 'none'}")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from snnlab.commands.options import OPTIONS
 from snnlab.errors import ConfigError
 
 # Commands that take the overrides of `snnlab train`, and how many words stand before those.
@@ -24,18 +25,9 @@ _FIRST: dict[str, Sequence[str] | str] = {
     "new": ("experiment",),
     "data": "ACTIONS",
     "runs": "ACTIONS",
-    "find": "OPTIONS",
+    "find": "FINDS",
 }
 _OF_TRAIN = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
-# Settings that name a type, and the kind of `snnlab list` that it is of.
-_TYPES = {
-    r"(neuron|model\.layers\.\w+)\.surrogate\.type": "surrogates",
-    r"model\.layers(\.\w+)+\.type": "layers",
-    r"neuron\.type": "neurons",
-    r"loss(\.parts\.\w+)?\.type": "losses",
-    r"data\.type": "datasets",
-    r"model\.init\.type": "initialisations",
-}
 
 
 class Line(NamedTuple):
@@ -111,18 +103,17 @@ def own_words(line: Line) -> list[str] | None:
     key, equals, value = current.partition("=")
     if not equals:
         return None
-    if kind := next((kind for place, kind in _TYPES.items() if re.fullmatch(place, key.lstrip("+"))), None):
+    if kind := _kind_of(key.lstrip("+")):
         return [f"{key}={name}" for name in _beginning(value, _entries(kind))]
     return _of_group(line, key, value)
 
 
 def options_of(command: str) -> list[str]:
-    """Return the options of a command, as its help names them."""
+    """Return the options of a command."""
     if command == "train":
         return list(_OF_TRAIN)
-    usage = getattr(importlib.import_module(f"snnlab.commands.{command}"), "USAGE", "")
-    more = importlib.import_module("snnlab.commands.bench_table").USAGE if command == "bench" else ""
-    return sorted({*re.findall(r"(?<![\w-])--[a-z][\w-]*", usage + more), "--help"})
+    found = (option for name, both in OPTIONS.items() if name.split()[0] == command for of in both for option in of)
+    return sorted({*found, "--help"})
 
 
 def overrides_of(line: Line) -> str:
@@ -148,7 +139,7 @@ def _without_options(words: Sequence[str]) -> list[str]:
         word = waiting.pop(0)
         if not word.startswith("-"):
             kept.append(word)
-        elif word.startswith("--") and "=" not in word and word not in ("--help", "--multirun", "--anytime"):
+        elif any(word in with_value for with_value, _ in OPTIONS.values()):
             del waiting[:1]
     return kept
 
@@ -170,6 +161,15 @@ def _of_list(line: Line, words: Sequence[str]) -> list[str]:
         return []
     kind = words[0]
     return _beginning(line.current, _entries(kind) if kind in REGISTRIES else group_files(files[kind], own))
+
+
+def _kind_of(key: str) -> str | None:
+    """Return the kind of `snnlab list` that a setting names one of, or None; NAME may be within blocks."""
+    from snnlab.commands.list import REGISTRIES
+
+    kinds = {place: kind for kind, (_, _, places) in reversed(REGISTRIES.items()) for place in places}
+    named = [place for place in kinds if re.fullmatch(re.escape(place).replace("NAME", r"[\w.]+"), key)]
+    return kinds[max(named, key=len)] if named else None
 
 
 def _entries(kind: str) -> list[str]:

@@ -43,8 +43,7 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action not in ACTIONS:
         raise ConfigError("data", f"there is no action '{action}'", did_you_mean(action, ACTIONS), ACTIONS)
-    known = ("--config-dir", "--figure") if action == "inspect" else ("--config-dir",)
-    options, overrides = split_options(f"data {action}", rest, known, (_ALL,) if action == "clean" else ())
+    options, overrides = split_options(f"data {action}", rest)
     everything, figure = _ALL in options, options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target

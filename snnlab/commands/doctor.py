@@ -26,7 +26,7 @@ written. Exit status: 0 nothing was found, 1 something was, 2 there is a mistake
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, others = split_options("doctor", arguments, ("--config-dir",))
+    options, others = split_options("doctor", arguments)
     run, overrides = split_run(others)
 
     from snnlab.commands.patient import Patient

@@ -41,8 +41,7 @@ CHECKPOINTS = ("best", "last")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    known = ("--split", "--checkpoint", "--out", "--accuracy", "--config-dir")
-    options, others = split_options("evaluate", arguments, known, ["--anytime"])
+    options, others = split_options("evaluate", arguments)
     run, overrides = split_run(others)
     if run is None:
         raise ConfigError("evaluate", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")

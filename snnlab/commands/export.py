@@ -43,7 +43,6 @@ in arrays such as spikes/lif1 and weights/conv1.weight, always with recording, t
 """
 ALWAYS = ("input", "spikes", "output", "readout", "weights", "gradients")
 SPLITS = ("test", "val", "train")
-_OPTIONS = ("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", "--config-dir")
 Arrays = dict[str, "np.ndarray"]
 
 
@@ -67,7 +66,7 @@ class Wanted(NamedTuple):
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("export", arguments, _OPTIONS)
+    options, words = split_options("export", arguments)
     run, overrides = split_run(words)
     if run is None:
         raise ConfigError("export", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")

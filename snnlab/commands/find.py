@@ -33,18 +33,18 @@ nothing else is written, and no setting is changed: what to put behind snnlab tr
   snnlab find batch_size data=nmnist --figure sizes.png
 """
 
-OPTIONS = {"lr": ("--from", "--to", "--steps"), "batch_size": ("--to", "--steps")}
-SHARED = ("--figure", "--config-dir")
+FINDS = ("lr", "batch_size")
+NUMBERS = ("--from", "--to", "--steps")
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     what, *rest = arguments or [""]
-    if what not in OPTIONS:
+    if what not in FINDS:
         wrong = f"there is nothing '{what}' to find" if what else "name what to find"
-        raise ConfigError("find", wrong, did_you_mean(what, OPTIONS), OPTIONS)
-    options, overrides = split_options(f"find {what}", rest, (*OPTIONS[what], *SHARED))
-    numbers = {name: _number(name, options[name]) for name in OPTIONS[what] if name in options}
+        raise ConfigError("find", wrong, did_you_mean(what, FINDS), FINDS)
+    options, overrides = split_options(f"find {what}", rest)
+    numbers = {name: _number(name, options[name]) for name in NUMBERS if name in options}
     figure = options.get("--figure")
     if figure is not None:
         from snnlab.record.network_figure import check_target

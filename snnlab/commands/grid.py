@@ -113,15 +113,15 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     if len(mistakes) == 1 and not axes.swept:
         raise next(error for error, _ in mistakes.values())
     if mistakes:
-        lines = [_with(point, message) for message, (_, point) in mistakes.items()]
+        lines = [str(_with(point, error)) for error, point in mistakes.values()]
         raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
     return jobs
 
 
-def _with(point: str, message: str) -> str:
-    """Return a mistake of a run with the values that it was found with, where it does not begin with them."""
-    first, newline, more = message.partition("\n")
-    return message if message.startswith(f"{point}:") or not point else f"{first} (with {point}){newline}{more}"
+def _with(point: str, error: SnnlabError) -> SnnlabError:
+    """Return a mistake of a run with the values that it was found with, where they are not its place."""
+    known = not point or (not error.where and error.place == point)
+    return error if known else error.moved(message=f"{error.message} (with {point})")
 
 
 def _one_by_one(jobs: Sequence[_Job], config_dir: str | None, started: float) -> int:
@@ -194,7 +194,7 @@ def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -
     except OSError as error:
         raise RecordError(grid.folder, error.strerror or error, _goes_on(grid)) from error
     if workers.trouble:
-        raise RecordError("", f"{workers.trouble}\n  {_goes_on(grid)}")
+        raise RecordError("", workers.trouble, _goes_on(grid))
     if workers.stopped is not None:
         done = f"{len(outcomes)} of {len(tasks)}"
         raise Interrupted(f"stopped with {done} runs finished\n  {_goes_on(grid)}", int(workers.stopped))

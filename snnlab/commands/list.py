@@ -28,25 +28,25 @@ List what there is to choose from.
   snnlab list models conv_lif    the YAML file
 """
 
-# Module and name of each registry, and where its entries are named.
+# Module and name of each registry, and the settings that name one of its entries.
 REGISTRIES = {
-    "layers": ("snnlab.nn", "LAYERS", "model.layers.NAME.type"),
-    "neurons": ("snnlab.nn", "NEURONS", "neuron.type, model.layers.NAME.type"),
-    "surrogates": ("snnlab.nn", "SURROGATES", "neuron.surrogate.type"),
-    "encoders": ("snnlab.nn", "ENCODERS", "data.encoder.type of images, or snnlab.nn.ENCODERS"),
-    "initialisations": ("snnlab.nn", "INITS", "model.init.type"),
-    "losses": ("snnlab.training.losses", "LOSSES", "loss.type, loss.parts.NAME.type"),
-    "regularisers": ("snnlab.training.losses", "REGULARISERS", "loss.parts.NAME.type"),
-    "datasets": ("snnlab.data.settings", "DATASETS", "data.type"),
-    "frames": ("snnlab.events.framing", "FRAMES", "data.frames, or data.frames.type"),
-    "augmentations": ("snnlab.data.augment", "AUGMENTATIONS", "data.augment[].type"),
-    "mixes": ("snnlab.data.mixing", "MIXES", "data.mix.type"),
+    "layers": ("snnlab.nn", "LAYERS", ("model.layers.NAME.type",)),
+    "neurons": ("snnlab.nn", "NEURONS", ("neuron.type", "model.layers.NAME.type")),
+    "surrogates": ("snnlab.nn", "SURROGATES", ("neuron.surrogate.type", "model.layers.NAME.surrogate.type")),
+    "encoders": ("snnlab.nn", "ENCODERS", ("data.encoder.type",)),
+    "initialisations": ("snnlab.nn", "INITS", ("model.init.type",)),
+    "losses": ("snnlab.training.losses", "LOSSES", ("loss.type", "loss.parts.NAME.type")),
+    "regularisers": ("snnlab.training.losses", "REGULARISERS", ("loss.parts.NAME.type",)),
+    "datasets": ("snnlab.data.settings", "DATASETS", ("data.type",)),
+    "frames": ("snnlab.events.framing", "FRAMES", ("data.frames", "data.frames.type")),
+    "augmentations": ("snnlab.data.augment", "AUGMENTATIONS", ("data.augment[].type",)),
+    "mixes": ("snnlab.data.mixing", "MIXES", ("data.mix.type",)),
 }
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("list", arguments, ("--config-dir",))
+    options, words = split_options("list", arguments)
     own = own_folder(options.get("--config-dir"))
     if len(words) > 2:
         raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
@@ -76,7 +76,7 @@ def print_kinds(files: dict[str, str], own: Path | None) -> None:
     """Print the kinds, how many there are of each, and where they are named."""
     print("what a YAML file names as type, with its settings:")
     for kind in REGISTRIES:
-        print(f"  {kind:15} {len(list(registry(kind))):>3}   {REGISTRIES[kind][2]}")
+        print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
     print("YAML files, chosen behind the command:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from snnlab.config.catalog import description, group_files
 from snnlab.docstrings import first_sentence
-from snnlab.errors import ConfigError, SnnlabError
+from snnlab.errors import ConfigError, SnnlabError, one_line
 from snnlab.nn import NEURONS
 from snnlab.record.run_config import read_raw
 
@@ -54,7 +54,7 @@ def _of_file(name: str, path: Path) -> Line:
     try:
         suits = NEURONS.build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
     except SnnlabError as error:  # a user's own file; the others are still worth listing
-        return Line(name, str(kind), f"cannot be built: {str(error).splitlines()[0]}", False)
+        return Line(name, str(kind), f"cannot be built: {one_line(error)}", False)
     return Line(name, str(kind), description(path), suits)
 
 

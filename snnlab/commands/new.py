@@ -29,7 +29,7 @@ HEADER = "# @package _global_\n# {command}\n# {words}\n"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, rest = split_options("new", arguments, ("--config-dir",), (FORCE,))
+    options, rest = split_options("new", arguments)
     if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
         raise ConfigError("new", "give a name, as snnlab new experiment NAME [OVERRIDES]")
     print(written(_folder(options), rest[1], rest[2:], force=FORCE in options))

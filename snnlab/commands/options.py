@@ -4,26 +4,55 @@ from __future__ import annotations
 
 import os
 from argparse import SUPPRESS, ArgumentError, ArgumentParser
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import is_override
 
+_OWN = "--config-dir"
+# The options of each command, or of what stands behind it: those with a value, and those without.
+OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
+    "bench": ((_OWN,), ("--dry-run",)),
+    "bench compare": ((), ()),
+    "bench table": (("--format", "--columns", "--by"), ("--best-on-test",)),
+    "data clean": ((_OWN,), ("--all",)),
+    "data inspect": ((_OWN, "--figure"), ()),
+    **dict.fromkeys(("data prepare", "data verify", "data where"), ((_OWN,), ())),
+    "doctor": ((_OWN,), ()),
+    "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _OWN), ("--anytime",)),
+    "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _OWN), ()),
+    "find batch_size": (("--to", "--steps", "--figure", _OWN), ()),
+    "find lr": (("--from", "--to", "--steps", "--figure", _OWN), ()),
+    "list": ((_OWN,), ()),
+    "new": ((_OWN,), ("--force",)),
+    "predict": (
+        ("--format", "--pieces", "--checkpoint", "--until", "--time-unit", "--time-origin", "--columns"),
+        (),
+    ),
+    "report": (("--out", "--figures"), ()),
+    "reproduce": ((), ("--env",)),
+    "runs compare": ((), ()),
+    "runs delete": ((), ()),
+    "runs list": (("--where", "--sort"), ()),
+    "show": (("--figure", _OWN), ("--plan", "--kernels")),
+    "sweep": ((_OWN,), ()),
+    "train resume=RUN": ((_OWN,), ()),
+    "validate": ((_OWN,), ()),
+}
 
-def split_options(
-    command: str, arguments: Sequence[str], known: Collection[str], flags: Collection[str] = ()
-) -> tuple[dict[str, str], list[str]]:
+
+def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return the options with their values, those without one among them, and the other arguments in their order.
 
     Args:
+        command: One of `OPTIONS`.
         arguments: What stands behind it; an option is `--name value` or `--name=value`, anywhere.
-        known: Options that it takes, such as `--config-dir`; each has a value.
-        flags: Options without a value; one that is given has an empty one.
 
     Raises:
         ConfigError: if an option is unknown, or has no value.
     """
+    known, flags = OPTIONS[command]
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=SUPPRESS)
     for name in known:
         parser.add_argument(name, dest=name)

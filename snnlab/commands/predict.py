@@ -40,12 +40,11 @@ pieces) are fed one by one, and later ones not at all. Which probability is righ
 """
 FORMATS = ("csv", "jsonl")
 _READING = ("--time-unit", "--time-origin", "--columns")
-_OPTIONS = ("--format", "--pieces", "--checkpoint", "--until", *_READING)
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("predict", arguments, _OPTIONS)
+    options, words = split_options("predict", arguments)
     plugins, words = named_plugins(words)
     if len(words) < 2:
         raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")

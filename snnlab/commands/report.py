@@ -33,7 +33,7 @@ FORMS = ("pdf", "svg", "png")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("report", arguments, ("--out", "--figures"))
+    options, words = split_options("report", arguments)
     if len(words) != 1:
         raise ConfigError("report", f"takes one folder, of a run or of runs, got {len(words)}")
     folder, form = Path(words[0]).expanduser(), options.get("--figures")

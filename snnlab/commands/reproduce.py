@@ -43,7 +43,7 @@ NAMED = (
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("reproduce", arguments, (), ("--env",))
+    options, words = split_options("reproduce", arguments)
     if not words or "=" in words[0] or any("=" not in word for word in words[1:]):
         raise ConfigError(
             "reproduce", (f"takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}")

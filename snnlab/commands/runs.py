@@ -42,7 +42,7 @@ def list_runs(arguments: list[str]) -> None:
     from snnlab.record.grid import find_all_runs, print_grouped, read_grid
     from snnlab.record.runs_table import chosen, print_runs, read_line
 
-    options, words = split_options("runs list", arguments, ("--where", "--sort"))
+    options, words = split_options("runs list", arguments)
     if len(words) > 1:
         raise ConfigError("runs list", f"takes one folder, got {listing(words)}")
     root = Path(words[0] if words else "outputs").expanduser()
@@ -65,7 +65,7 @@ def compare(arguments: list[str]) -> None:
     from snnlab.console import until_nobody_reads
     from snnlab.record.runs_table import print_comparison, read_line
 
-    _, words = split_options("runs compare", arguments, ())
+    _, words = split_options("runs compare", arguments)
     if len(words) != 2:
         raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
     lines = [read_line(_run(word)) for word in words]
@@ -79,7 +79,7 @@ def delete(arguments: list[str]) -> None:
     """Delete runs, after all of them were looked at."""
     import shutil
 
-    _, words = split_options("runs delete", arguments, ())
+    _, words = split_options("runs delete", arguments)
     if not words:
         raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
     folders = [_run(word) for word in words]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnlab.commands.options import split_options, split_run
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, listing, one_line
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -30,7 +30,7 @@ its neurons' constants at this dt, and what in it depends on dt. The overrides a
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, overrides = split_options("show", arguments, ("--figure", "--config-dir"), ("--plan", "--kernels"))
+    options, overrides = split_options("show", arguments)
     if len(ways := [option for option in ("--figure", "--plan", "--kernels") if option in options]) > 1:
         raise ConfigError("show", f"takes one of --figure, --plan, --kernels, got {listing(ways)}")
     figure = options.get("--figure")
@@ -115,7 +115,7 @@ def memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetw
         make = make_optimizer(experiment)
         found = footprint(built, settings.frame_shape, steps, batch, make, experiment.tbptt_steps)
     except (RuntimeError, ValueError, SnnlabError) as error:
-        return f"Training step: its memory is not known: {str(error).splitlines()[0]}"
+        return f"Training step: its memory is not known: {one_line(error)}"
     return footprint_text(found, batch, steps, None if found.counted else str(experiment.optimizer.get("_target_")))
 
 

@@ -23,21 +23,22 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
         probes: Overrides of the arms.
         place: The working folder.
     """
-    from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
+    from snnlab.session.session import check_build
 
     os.chdir(place)
-    mistake: str | None = None
+    mistake: SnnlabError | None = None
     own = Path(config_dir) if config_dir else None
     with quiet():
         for probe in probes:
             try:
-                problem = build_problem(list(probe), own)
-                if problem is None:
-                    return _recordings(compose_once(list(probe), own)[0])
+                check_build(list(probe), own)
             except (UnsetError, MissingPackageError) as error:
-                return Survey(gap=str(error))
-            mistake = mistake or problem
+                return Survey(gap=error)
+            except SnnlabError as error:
+                mistake = mistake or error
+            else:
+                return _recordings(compose_once(list(probe), own)[0])
     return Survey(mistake=mistake)
 
 
@@ -53,9 +54,9 @@ def _recordings(experiment: Experiment) -> Survey:
         copies = find_duplicates(session.settings, session.store, session.dataset)
         data_notes(session.data)
     except (DataError, MissingPackageError) as error:
-        return Survey(gap=str(error), **_said(copies))
+        return Survey(gap=error, **_said(copies))
     except SnnlabError as error:
-        return Survey(mistake=str(error))
+        return Survey(mistake=error)
     return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_said(copies))
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snnlab.errors import ConfigError, Interrupted, SnnlabError
+from snnlab.errors import ConfigError, Interrupted, SnnlabError, one_line
 from snnlab.masking import masked
 from snnlab.search.words import shown
 
@@ -50,7 +50,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.commands.options import split_options
     from snnlab.console import console_logging
 
-    options, overrides = split_options("sweep", arguments, ("--config-dir",))
+    options, overrides = split_options("sweep", arguments)
     console_logging()
     sweep(*overrides, config_dir=options.get("--config-dir"), started=started)
     return 0
@@ -201,7 +201,8 @@ def _rehearsed(plan: Plan, workers: Executor) -> None:
     probes = [plan.trial_overrides(proposed) for proposed in values]
     found: Rehearsal = workers.call(rehearse, probes, plan.config_dir, plan.place)
     if found.error:
-        raise ConfigError("", f"{found.error}\n  tried with {describe(values[found.probe])}, of sweep.space")
+        tried = f"tried with {describe(values[found.probe])}, of sweep.space"
+        raise found.error.moved(message=f"{found.error.message} ({tried})")
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
@@ -214,7 +215,7 @@ def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     from snnlab.errors import RecordError
 
     if workers.trouble:
-        raise RecordError("", f"{workers.trouble}\n  {_goes_on(plan)}")
+        raise RecordError("", workers.trouble, _goes_on(plan))
     if workers.stopped is not None:
         count = study.count()
         done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)
@@ -265,7 +266,7 @@ def _print_experiment(plan: Plan, winner: Winner) -> None:
     try:
         text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)
     except SnnlabError as error:  # an override that drops a layer, say, has no place in an experiment
-        print(f"as an experiment it cannot be written ({error}); the run's config.yaml holds it")
+        print(f"as an experiment it cannot be written ({one_line(error)}); the run's config.yaml holds it")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)

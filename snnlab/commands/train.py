@@ -153,7 +153,7 @@ def _checked(experiment: Experiment, folder: Path) -> Session:
 def _resumed(arguments: list[str], started: float) -> Result:
     from snnlab.commands.options import split_options
 
-    options, overrides = split_options("train resume=RUN", arguments, ("--config-dir",))
+    options, overrides = split_options("train resume=RUN", arguments)
     asked = run_to_resume(overrides)
     assert asked is not None
     command = ("snnlab", "train", *arguments)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from snnlab.errors import RecordError, SnnlabError
+from snnlab.errors import RecordError, SnnlabError, one_line
 from snnlab.files import write_text
 from snnlab.search.space import written
 from snnlab.search.task import AROUND, Outcome, Rehearsal, Status, Task
@@ -47,7 +47,7 @@ def train_task(task: Task) -> Outcome:
         except SnnlabError as error:
             # What the disk refuses, it would refuse the next trial too.
             full = isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
-            return _outcome("stopped" if full else "failed", str(error).splitlines()[0], None, started)
+            return _outcome("stopped" if full else "failed", one_line(error), None, started)
         except Exception as error:  # a trial's failure is recorded, and the others go on
             folder = Path(task.folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -62,22 +62,24 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
         probes: Overrides.
         place: The working folder.
     """
-    from snnlab.commands.validate import build_problem
     from snnlab.config.composing import compose_once
     from snnlab.session import Session
+    from snnlab.session.session import check_build
     from snnlab.session.training import run
 
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
+        for number, probe in enumerate(probes):
+            try:
+                check_build(list(probe), Path(config_dir) if config_dir else None)
+            except SnnlabError as error:
+                return Rehearsal(error, probe=number)
         try:
-            for number, probe in enumerate(probes):
-                if problem := build_problem(list(probe), Path(config_dir) if config_dir else None):
-                    return Rehearsal(problem, probe=number)
             where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
             experiment, path = compose_once([*probes[0], *_SHORT, where], config_dir)
             result = run(Session(experiment, path), time.perf_counter())
         except SnnlabError as error:
-            return Rehearsal(str(error))
+            return Rehearsal(error)
         return Rehearsal(None, list(_metrics(result)), result.selection["val_size"])
 
 

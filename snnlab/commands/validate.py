@@ -30,7 +30,7 @@ give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status: 2 if a file is wrong."""
-    options, words = split_options("validate", arguments, ("--config-dir",))
+    options, words = split_options("validate", arguments)
     folders = [word for word in words if Path(word).expanduser().is_dir() or not is_override(word)]
     overrides = [word for word in words if word not in folders]
     folders += options.values()
@@ -59,35 +59,40 @@ def files(folder: Path) -> Iterator[Path]:
 def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
     """Return whether a file is right, and what is wrong with it or left to its user."""
     try:
-        problem = problem_of(path, folder, overrides)
+        check_file(path, folder, overrides)
     except (UnsetError, MissingPackageError) as error:
         return OPEN, str(error)
-    return (OK, None) if problem is None else (WRONG, problem)
+    except SnnlabError as error:
+        return WRONG, str(error)
+    return OK, None
 
 
-def problem_of(path: Path, folder: Path, overrides: list[str]) -> str | None:
-    """Return what is wrong with one file under the overrides, or None."""
+def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
+    """Refuse one file that is wrong under the overrides."""
     from snnlab.config.folders import config_folder, groups
 
     packaged = folder == config_folder()
-    if path.suffix != ".yaml":
-        return "Hydra finds only files that end with .yaml"
-    if path == folder / "train.yaml":
-        return build_problem(overrides, None) if packaged else "a file of this name hides the root of all experiments"
+    own = None if packaged else folder
     group = path.parent.relative_to(folder).as_posix()
-    if group not in groups(config_folder()):
-        return f"{group} is no group; the groups are {', '.join(sorted(groups(config_folder())))}"
-    if group == "sweep":
-        return sweep_problem(path.stem, overrides, None if packaged else folder)
-    if group == "suite":
-        return suite_problem(path.stem, overrides, None if packaged else folder)
-    # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
-    alone = group in ("loss", "data")
-    return build_problem([f"{group}={path.stem}", *overrides], None if packaged else folder, alone=alone)
+    if path.suffix != ".yaml":
+        raise ConfigError("", "Hydra finds only files that end with .yaml")
+    if path == folder / "train.yaml":
+        if not packaged:
+            raise ConfigError("", "a file of this name hides the root of all experiments")
+        check_build(overrides, None)
+    elif group not in groups(config_folder()):
+        raise ConfigError("", f"there is no group '{group}'", allowed=sorted(groups(config_folder())))
+    elif group == "sweep":
+        check_sweep(path.stem, overrides, own)
+    elif group == "suite":
+        check_suite(path.stem, overrides, own)
+    else:
+        # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
+        check_build([f"{group}={path.stem}", *overrides], own, alone=group in ("loss", "data"))
 
 
-def sweep_problem(name: str, given: list[str], folder: Path | None) -> str | None:
-    """Return what is wrong with a sweep's file, or with what it proposes, or None.
+def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
+    """Refuse a sweep's file that is wrong, or proposes what is.
 
     Args:
         given: What every trial has.
@@ -97,16 +102,13 @@ def sweep_problem(name: str, given: list[str], folder: Path | None) -> str | Non
     from snnlab.search.settings import checked
     from snnlab.search.space import overrides
 
-    try:
-        _, space = checked(read_sweep(name, folder))
-    except ConfigError as error:
-        return str(error)
-    problems = (build_problem([*given, *overrides(values)], folder) for values in space.probes())
-    return next((problem for problem in problems if problem), None)
+    _, space = checked(read_sweep(name, folder))
+    for values in space.probes():
+        check_build([*given, *overrides(values)], folder)
 
 
-def suite_problem(name: str, given: list[str], folder: Path | None) -> str | None:
-    """Return what is wrong with a suite's file, or with one of its arms on one of its datasets, or None.
+def check_suite(name: str, given: list[str], folder: Path | None) -> None:
+    """Refuse a suite's file that is wrong, or of which an arm on a dataset is.
 
     Args:
         given: What every training has.
@@ -116,48 +118,28 @@ def suite_problem(name: str, given: list[str], folder: Path | None) -> str | Non
     from snnlab.suite.plan import Plan
     from snnlab.suite.settings import checked
 
-    try:
-        own = None if folder is None else str(folder)
-        plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, own, "", "")
-    except ConfigError as error:
-        return str(error)
-    pairs = dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells())
-    problems = ((pair, arm_problem(plan, *pair)) for pair in pairs)
-    return next((f"{arm} on {dataset}: {problem}" for (dataset, arm), problem in problems if problem), None)
+    own = None if folder is None else str(folder)
+    plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, own, "", "")
+    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells()):
+        try:
+            check_arm(plan, dataset, arm)
+        except SnnlabError as error:
+            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
 
 
-def arm_problem(plan: Plan, dataset: str, arm: str) -> str | None:
-    """Return what is wrong with an arm on a dataset, or with what it is tuned in, or None."""
+def check_arm(plan: Plan, dataset: str, arm: str) -> None:
+    """Refuse an arm on a dataset that is wrong, or is tuned in what is."""
     from snnlab.config.overrides import merged
     from snnlab.search.space import overrides
     from snnlab.suite.tuning import search_plan
 
     folder = Path(plan.config_dir) if plan.config_dir else None
     own = plan.arm_overrides(dataset, arm)
-    if (problem := build_problem(merged(own), folder)) or plan.suite.tuning(arm) is None:
-        return problem
-    try:
-        search = search_plan(plan, dataset, arm, merged)
-    except ConfigError as error:
-        return str(error)
-    problems = (build_problem(merged([*own, *overrides(values)]), folder) for values in search.space.probes())
-    return next((f"tune.space: {problem}" for problem in problems if problem), None)
-
-
-def build_problem(overrides: list[str], folder: Path | None, *, alone: bool = False) -> str | None:
-    """Return the first mistake found when everything but the data is built, or None.
-
-    Args:
-        folder: A folder of the user's files.
-        alone: Whether loss and data need not go together.
-    """
-    from snnlab.config.composing import compose_once
-    from snnlab.session.session import check_builds
-
-    try:
-        check_builds(*compose_once(overrides, folder), here=False, alone=alone)
-    except (UnsetError, MissingPackageError):
-        raise
-    except SnnlabError as error:
-        return str(error)
-    return None
+    check_build(merged(own), folder)
+    if plan.suite.tuning(arm) is None:
+        return
+    for values in search_plan(plan, dataset, arm, merged).space.probes():
+        try:
+            check_build(merged([*own, *overrides(values)]), folder)
+        except SnnlabError as error:
+            raise error.moved(place=f"tune.space: {error.place}") from error

@@ -81,13 +81,13 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
         if not isinstance(model, Mapping):
-            raise ConfigError("model", f"expected a mapping with layers, got {shown(model)}{of_group('model', model)}")
+            raise ConfigError("model", f"expected a mapping with layers, got {shown(model)}", of_group("model", model))
         if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers", "expected named layers, such as {out: {type: linear, out_features: 10}}")
         for group in _GROUPS:
             node = raw.get(group)
             if isinstance(node, str) or (group in _REFERRED and not isinstance(node, Mapping)):
-                raise ConfigError(group, f"expected a mapping, got {shown(node)}{of_group(group, node)}")
+                raise ConfigError(group, f"expected a mapping, got {shown(node)}", of_group(group, node))
         neuron = _resolve_alone(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
@@ -188,7 +188,7 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
         raise ConfigError(
-            "neuron", f"expected a mapping such as {{type: lif}}, got {shown(node)}{of_group('neuron', node)}"
+            "neuron", f"expected a mapping such as {{type: lif}}, got {shown(node)}", of_group("neuron", node)
         )
     return {str(key): value for key, value in node.items()}
 

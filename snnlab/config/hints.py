@@ -141,7 +141,7 @@ def of_group(group: str, node: Any) -> str:
     """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
     if not isinstance(node, str) or not node.isidentifier():
         return ""
-    return f"; a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
+    return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
 def of_word(word: str, own: Path | None) -> str:

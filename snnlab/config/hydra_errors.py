@@ -64,7 +64,7 @@ def _other(text: str) -> ConfigError:
     if there := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return ConfigError(f"+{there[1]}", "is there already", "leave out the +")
     if unset := re.search(r"You must specify '([^']+)'.* Available options: (.*)", text):
-        return ConfigError(unset[1], f"no file is chosen; set {unset[1]}=NAME\n  {', '.join(unset[2].split())}")
+        return ConfigError(unset[1], "no file is chosen", f"set {unset[1]}=NAME", unset[2].split())
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):
         return ConfigError("--config-dir", f"there is no folder {folder[1]}")
     return ConfigError("", text)

@@ -24,8 +24,8 @@ class Origin:
     overridden: Sequence[str]
 
     def located(self, error: SnnlabError) -> SnnlabError:
-        """Return the error with the file and the line of its place, where that stands in one of the files."""
-        for place in dict.fromkeys((error.key, error.place)):
+        """Return the error with the file and the line of its place, or of what holds that, where a file has it."""
+        for place in (error.key, error.key.rpartition(".")[0]):
             if not place or any(_within(place, key) or _within(key, place) for key in self.overridden):
                 return error
             for path, package in reversed(self.files):

@@ -103,8 +103,8 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            f"{path}:{line}", f"is no UTF-8 text (byte 0x{content[error.start]:02x})", "save it as UTF-8"
+        raise _at(
+            path, line, "", f"is no UTF-8 text (byte 0x{content[error.start]:02x})", "save it as UTF-8"
         ) from error
 
 
@@ -142,11 +142,13 @@ def _chosen_by(
         other = word[1:] if word.startswith("/") else f"{group}/{word}"
         known = other.split("/")[0]
         if known != "hydra" and known not in groups:
-            raise ConfigError(path, f"defaults: there is no group '{known}'", did_you_mean(known, groups))
+            raise _in_defaults(path, f"there is no group '{known}'", did_you_mean(known, groups))
         if other == group and "override" in words:
-            raise ConfigError(path, f"defaults: write '- {value}' to begin with another file of {group}")
+            raise _in_defaults(
+                path, "a file does not override its own group", f"write '- {value}' to begin with that file"
+            )
         if other in groups and other != group and "override" not in words and not package:
-            raise ConfigError(path, f"defaults: write 'override /{other}: {value}'", "the group is there already")
+            raise _in_defaults(path, f"the group {other} is there already", f"write 'override /{other}: {value}'")
         if value is not None:
             yield other, [str(one) for one in (value if isinstance(value, list) else [value])]
 
@@ -206,19 +208,23 @@ def _checked_package(path: Path, group: str, text: str, page: Mapping[str, Any])
     if said != text and (wanted or package):
         problem = "begins with a byte order mark; save it as UTF-8 without one (BOM)"
     if problem:
-        raise ConfigError(f"{path}:1", problem, f"its first line has to be '{FIRST_LINE}'" if wanted else "")
+        raise _at(path, 1, "", problem, f"its first line has to be '{FIRST_LINE}'" if wanted else "")
     settings = [key for key in page if key != "defaults"]
     if wanted and package != "_global_" and settings:
         others = f"package is {package}" if package else "first line is another"
-        raise ConfigError(
-            f"{path}:1",
+        raise _at(
+            path,
+            1,
+            "",
             f"its settings ({settings[0]}, ...) would go nowhere, since its {others}",
             f"the first line of an experiment's file has to be '{FIRST_LINE}'",
         )
     names = (None, "_global_", "_group_", group.replace("/", "."), group.split("/")[0])
     if not wanted and package not in names:
-        raise ConfigError(
-            f"{path}:1",
+        raise _at(
+            path,
+            1,
+            "",
             f"its package is {package}, and settings of {group} have to go to {group}",
             "leave '# @package' out",
         )
@@ -246,21 +252,29 @@ def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
     defaults = page.get("defaults", [])
     example = "defaults: [override /model: conv_lif]"
     if not isinstance(defaults, list):
-        raise ConfigError(path, f"defaults: expected a list, got {_kind(defaults)}", f"write {example}")
+        raise _in_defaults(path, f"expected a list, got {_kind(defaults)}", f"write {example}")
     for entry in defaults:
         value = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else entry
         if not (value is None or isinstance(value, str) or (isinstance(value, list) and value is not entry)):
-            raise ConfigError(path, f"defaults: {entry!r} is no file of a group", f"write {example}")
+            raise _in_defaults(path, f"{entry!r} is no file of a group", f"write {example}")
 
 
 def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
     """Refuse a word, a list or a number in the place of a group's settings, which Hydra would put there."""
     for key, value in page.items():
         if key in _GROUPS and value is not None and not isinstance(value, Mapping):
-            raise ConfigError(
-                f"{path}:{line_of(path, key, '')}",
-                f"{key}: expected a mapping, got {shown(value)}{of_group(key, value)}",
+            raise _at(
+                path, line_of(path, key, ""), key, f"expected a mapping, got {shown(value)}", of_group(key, value)
             )
+
+
+def _at(path: Path, line: int | None, place: str, message: str, hint: str = "") -> ConfigError:
+    """Return the error for a line of a file."""
+    return ConfigError(place, message, hint).moved(origin=(path, line or 1))
+
+
+def _in_defaults(path: Path, message: str, hint: str) -> ConfigError:
+    return _at(path, line_of(path, "defaults", ""), "defaults", message, hint)
 
 
 def _kind(value: Any) -> str:
@@ -277,8 +291,7 @@ def clash(files: Sequence[OwnFile], composed: Mapping[str, Any]) -> ConfigError 
     for path, group, _, page in files:
         node = composed if group in GLOBAL_GROUPS else composed.get(group, {})
         for place, wanted, value in _clashes(page, node, ""):
-            line = line_of(path, place, "")
-            return ConfigError(f"{path}{f':{line}' if line else ''}", f"{place}: expected {wanted}, got {_kind(value)}")
+            return _at(path, line_of(path, place, ""), place, f"expected {wanted}, got {_kind(value)}")
     return None
 
 

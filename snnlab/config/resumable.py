@@ -50,9 +50,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
             raise ConfigError(
                 name,
-                (
-                    f"a resumed run goes on with {one.get(name)!r}; only {listing(MAY_CHANGE)} may"
-                    " change\n  snnlab train init_from=RUN ... begins another run with its weights"
-                ),
+                f"a resumed run goes on with {one.get(name)!r}, and only {listing(MAY_CHANGE)} may change",
+                "snnlab train init_from=RUN ... begins another run with its weights",
             )
     return {name: [one.get(name), other.get(name)] for name in names}

@@ -9,7 +9,7 @@ from typing import Any
 
 from snnlab.config.catalog import group_files
 from snnlab.config.typed import one_value, put, read_file, require_no_slip
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.search.file_words import require_plain_queue
 from snnlab.suite.settings import Choice, Suite
 
@@ -42,7 +42,7 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
     """
     names = [text.partition("=")[2] for text in overrides if text.startswith(f"{GROUP}=")]
     if len(names) != 1:
-        raise ConfigError("bench", f"name one suite, such as suite=smoke\n  {listing(group_files(GROUP, own))}")
+        raise ConfigError("bench", "name one suite, such as suite=smoke", allowed=group_files(GROUP, own))
     settings = read_suite(names[0], own)
     known = {one.name for one in fields(Suite)}
     typed, chosen = [], {}

@@ -80,12 +80,10 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     if beside:
         raise DataError(
             "data.root",
-            (
-                f"{root} holds {names}, with a folder for each class, and beside these"
-                f" {listing(folder.name for folder in beside)}, which hold recordings too\n "
-                " recordings that are for something belong below train, val and test alone; a class"
-                " of such a name needs another one, or a table (data.labels)"
-            ),
+            f"{root} holds {names}, with a folder for each class, and beside these"
+            f" {listing(folder.name for folder in beside)}, which hold recordings too",
+            "recordings that are for something belong below train, val and test alone; a class of such a name needs"
+            " another one, or a table (data.labels)",
         )
     if direct:
         raise DataError(

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError, DataError, located
 from snnlab.masking import masked
 from snnlab.settings import check_settings
 
@@ -48,7 +48,7 @@ class Archive:
         url: Where it is, http, https or file; null: nowhere that a program can fetch it from.
 
     Raises:
-        ValueError: if one of them cannot be.
+        ConfigError: if one of them cannot be.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Archive:
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
-            raise ValueError(f"name must be the name of a file alone, got '{self.name}'")
+            raise ConfigError("name", f"must be the name of a file alone, got '{self.name}'")
         if not re.fullmatch("[0-9a-f]{32}", self.md5):
-            raise ValueError(f"md5 must be 32 of 0-9 and a-f, got '{self.md5}'")
+            raise ConfigError("md5", f"must be 32 of 0-9 and a-f, got '{self.md5}'")
         if self.url is not None and not self.url.startswith(("http://", "https://", "file://")):
-            raise ValueError(f"url must begin with https://, http:// or file://, got '{masked(self.url)}'")
+            raise ConfigError("url", f"must begin with https://, http:// or file://, got '{masked(self.url)}'")
 
 
 def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
@@ -76,10 +76,8 @@ def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
         if not isinstance(node, Mapping):
             raise ConfigError(place, f"expected a mapping such as {{name: a.zip, md5: ..., url: ...}}, got {node!r}")
         check_settings(Archive, node, place, "an archive")
-        try:
+        with located(place):
             archives.append(Archive(**node))
-        except ValueError as error:
-            raise ConfigError(place, error) from error
     return archives
 
 

@@ -127,17 +127,14 @@ def fetch_missing(
                         unpack(path, folder)
     except (OSError, DataError) as error:
         hand = (
-            f"\n  or fetch {masked(archive.url)} by hand and put the file at {folder / archive.name}"
+            f", or fetch {masked(archive.url)} by hand and put the file at {folder / archive.name}"
             if archive.url
             else ""
         )
         raise DataError(
             "data.root",
-            (
-                f"found {have}; fetching the rest failed ({masked(str(_reason(error)))})\n "
-                " data.download=false uses what is there; data.root=FOLDER names the folder that"
-                f" holds {folder.name}{hand}"
-            ),
+            f"found {have}, and fetching the rest failed ({masked(str(_reason(error)))})",
+            f"data.download=false uses what is there, data.root=FOLDER names the folder that holds {folder.name}{hand}",
         ) from error
 
 

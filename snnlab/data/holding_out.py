@@ -96,12 +96,10 @@ def _held_out_groups(targets: np.ndarray, fraction: float, rng: np.random.Genera
     if names.size < 2:
         raise DataError(
             "",
-            (
-                f"all {targets.size:,} recordings are of one group, of which no part can be held out:"
-                " one person, one session, or parts of one file\n  data.val_fraction=0, and for"
-                " data=folder data.test_fraction=0, hold none out; the column group of data.labels"
-                " says which belong together"
-            ),
+            f"all {targets.size:,} recordings are of one group, of which no part can be held out: one person, one"
+            " session, or parts of one file",
+            "data.val_fraction=0, and for data=folder data.test_fraction=0, hold none out; the column group of"
+            " data.labels says which belong together",
         )
     counts = _class_counts(targets, places, names.size)
     missing = fraction * counts.sum(0)

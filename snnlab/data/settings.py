@@ -13,7 +13,7 @@ from snnlab.data.augment import Pipeline, build_pipeline
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.registry import DATASETS, Dataset
 from snnlab.data.split_file import OnDividedGroup
-from snnlab.errors import ConfigError, DataError, listing
+from snnlab.errors import ConfigError, DataError, listing, located
 from snnlab.events.camera import CameraPath
 from snnlab.events.framing import FRAMES, Framing, Region, Steps
 from snnlab.events.targets import Targets
@@ -83,7 +83,7 @@ class DataSettings:
         mix: How training recordings are mixed with each other: a node of `list mixes` or its type alone; null: not.
 
     Raises:
-        ValueError: naming the setting that is out of its range.
+        ConfigError: naming the setting that is out of its range.
     """
 
     sensor_size: Annotated[Sequence[int], at_least(1)]
@@ -123,30 +123,30 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if len(self.sensor_size) != 3:
-            raise ValueError(f"sensor_size is [W, H, P], got {list(self.sensor_size)}")
+            raise ConfigError("sensor_size", f"expected [W, H, P], got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
-            raise ValueError(f"name must be one that a file can have, got '{self.name}'")
+            raise ConfigError("name", f"must be one that a file can have, got '{self.name}'")
         if self.targets == "steps" and self.bin_by == "count":
-            raise ValueError(
-                "targets: steps are labels at times, and steps of bin_by: count have none; set bin_by: time"
+            raise ConfigError(
+                "targets", "steps are labels at times, and steps of bin_by: count have none", "set bin_by: time"
             )
         if self.num_classes == 1 and self.targets != "value":
             raise ConfigError("num_classes", "must be >= 2, got 1")
         if self.folds is not None and self.fold >= self.folds:
             raise ConfigError("fold", f"must be < {self.folds}, the number of folds, got {self.fold}")
         if self.folds is None and self.fold:
-            raise ValueError(f"fold: {self.fold} needs folds, how many there are")
+            raise ConfigError("fold", f"{self.fold} needs folds, how many there are")
         if self.folds is not None and self.split_file is not None:
-            raise ValueError("give folds or split_file, not both")
+            raise ConfigError("", "give folds or split_file, not both")
         if (self.num_bins is None) == (self.dt is None):
-            raise ValueError("give exactly one of num_bins and dt (ms)")
+            raise ConfigError("", "give exactly one of num_bins and dt (ms)")
         if self.dt is not None:
             self._check_dt(self.dt)
             if self.bin_by == "count":
-                raise ValueError("bin_by: count has no dt; give num_bins, which is the largest number of steps")
+                raise ConfigError("bin_by", "count has no dt", "give num_bins, which is the largest number of steps")
         self._check_camera()
         if self.crop is not None and len(self.crop) != 4:
-            raise ValueError(f"crop is [left, top, width, height], got {list(self.crop)}")
+            raise ConfigError("crop", f"expected [left, top, width, height], got {list(self.crop)}")
 
     @property
     def camera(self) -> CameraPath | None:
@@ -231,37 +231,36 @@ class DataSettings:
         node = {"type": self.frames} if isinstance(self.frames, str) else dict(self.frames)
         kind = FRAMES.build(node.pop("type", None), node, "data.frames")
         crop = None if self.crop is None else (self.crop[0], self.crop[1], self.crop[2], self.crop[3])
-        try:
+        with located("data"):
             region = Region(self.size, crop, self.downsample, hot)
             overlap_us = round(1000 * self.overlap_ms)
             steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
             return Framing(region, steps, kind, self.lengths)
-        except ValueError as error:
-            raise ConfigError("data", error) from error
 
     def _check_camera(self) -> None:
         if self.camera_path is not None:
-            try:
-                CameraPath(self.camera_path)
-            except ValueError as error:
-                raise ValueError(f"camera_path {error}") from error
+            CameraPath(self.camera_path)  # for its mistakes
         if self.still and self.camera_path is None:
-            raise ValueError("still: needs camera_path, the motion to undo: corners [ms, x, y]")
+            raise ConfigError("still", "needs camera_path, the motion to undo: corners [ms, x, y]")
         if self.still and self.hot_pixels_hz is not None:
-            raise ValueError("give still or hot_pixels_hz, not both: without its motion, a scene moves over the pixels")
+            raise ConfigError(
+                "", "give still or hot_pixels_hz, not both: without its motion, a scene moves over the pixels"
+            )
 
     def _check_dt(self, dt: float) -> None:
         if dt < self.duration_ms / MANY_STEPS:
-            raise ValueError(
-                f"dt of {dt} ms makes more than {MANY_STEPS:,} steps of a window of {self.duration_ms} ms; if it is in"
-                f" seconds, write {1000 * dt:g}"
+            raise ConfigError(
+                "dt",
+                f"{dt} ms makes more than {MANY_STEPS:,} steps of a window of {self.duration_ms} ms",
+                f"if it is in seconds, write {1000 * dt:g}",
             )
         steps = Fraction(str(self.duration_ms)) / Fraction(str(dt))
         if steps.denominator != 1:
             near = max(1, round(float(steps)))
-            raise ValueError(
-                f"dt of {dt} ms does not divide the window of {self.duration_ms} ms; num_bins: {near} gives"
-                f" {self.duration_ms / near:.6g} ms a step"
+            raise ConfigError(
+                "dt",
+                f"{dt} ms does not divide the window of {self.duration_ms} ms",
+                f"num_bins: {near} gives {self.duration_ms / near:.6g} ms a step",
             )
 
 
@@ -305,12 +304,8 @@ def read_shared(node: Mapping[str, Any]) -> DataSettings:
     known = settings_of(DataSettings)
     settings = {name: value for name, value in node.items() if name in known}
     check_known(known, settings, "data", str(node.get("type")))
-    try:
+    with located("data"):
         return DataSettings(**settings)
-    except ConfigError as error:
-        raise error.within("data") from error
-    except ValueError as error:
-        raise ConfigError("data", error) from error
 
 
 def build_dataset(node: Mapping[str, Any]) -> Dataset:

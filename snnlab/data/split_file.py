@@ -99,13 +99,13 @@ def _from_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
     ends = _by_end(names)
     said = np.full(len(names), -1)
     for row in reader:
-        line = f"data.split_file: {path}, line {reader.line_num}"
+        line = (path, reader.line_num)
         word = (row["split"] or "").strip().lower()
         if word not in PART_WORDS:
-            raise DataError(line, f"split must be train, val or test, got {word or 'nothing'}")
+            raise _at(line, f"split must be train, val or test, got {word or 'nothing'}")
         place = _place(line, (row["recording"] or "").strip(), ends, len(names))
         if said[place] != -1:
-            raise DataError(line, f"{names[place]} is named twice")
+            raise _at(line, f"{names[place]} is named twice")
         said[place] = PART_WORDS[word]
     return said
 
@@ -120,13 +120,18 @@ def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
     return ends
 
 
-def _place(line: str, word: str, ends: dict[str, list[int]], total: int) -> int:
+def _at(line: tuple[Path, int], message: str, hint: str = "") -> DataError:
+    return DataError("data.split_file", message, hint).moved(origin=line)
+
+
+def _place(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
     if word.isdecimal() and word not in ends:
         if int(word) >= total:
-            raise DataError(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
+            raise _at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
         return int(word)
     found = ends.get(word, [])
     if len(found) != 1:
-        what = f"names {len(found)} recordings; write more of their path" if found else "is no recording"
-        raise DataError(line, f"{word} {what}", "" if found else did_you_mean(word, ends))
+        if found:
+            raise _at(line, f"{word} names {len(found)} recordings", "write more of their path")
+        raise _at(line, f"{word} is no recording", did_you_mean(word, ends))
     return found[0]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from snnlab.diagnosis.case import Case
 from snnlab.diagnosis.findings import LEAST, Finding, findings, forgotten, is_silent
 from snnlab.diagnosis.vitals import Layer, Vitals
+from snnlab.nn.init import INITS, FluctuationDriven, Initialisation
 
 # What the packaged neurons have, and most libraries'.
 THRESHOLD, WIDTH = 1.0, 0.3
@@ -75,14 +76,17 @@ def _weights(vitals: Vitals, case: Case) -> Iterator[str]:
     """First weights as large as the neurons need."""
     if case.trained:
         return
-    kind = (case.init or {}).get("type")
-    if kind == "fluctuation_driven":
-        yield from (f"model.init.xi={xi}" for xi in ("2.0", "1.0", "0.5"))
-    elif kind == "variance_preserving":
-        yield from (f"model.init.std={std}" for std in ("0.5", "1.0", "2.0"))
-    elif kind is None:
+    if (kind := _init(case)) is not None:
+        yield from (f"model.init.{kind.scale}={value}" for value in kind.louder)
+    elif case.init is None:
         rate = "" if vitals.dt is not None else ", per_step: 0.1"
-        yield from (f"model.init={{type: fluctuation_driven, xi: {xi}{rate}}}" for xi in ("2.0", "1.0", "0.5"))
+        yield from (f"model.init={{type: fluctuation_driven, xi: {xi}{rate}}}" for xi in FluctuationDriven.louder)
+
+
+def _init(case: Case) -> type[Initialisation] | None:
+    """Return the initialisation that is asked for, where it says how its weights become larger."""
+    kind = None if case.init is None else INITS.get(case.init.get("type"), "model.init")
+    return kind if isinstance(kind, type) and issubclass(kind, Initialisation) and hasattr(kind, "scale") else None
 
 
 def _quieter(layer: Layer, case: Case) -> Iterator[str]:
@@ -91,11 +95,8 @@ def _quieter(layer: Layer, case: Case) -> Iterator[str]:
     assert of is not None
     if of.v_threshold <= THRESHOLD / FAR:
         yield f"{case.place(layer.name, 'v_threshold')}={_short(THRESHOLD)}"
-    kind = (case.init or {}).get("type")
-    if kind == "fluctuation_driven" and not case.trained:
-        yield from (f"model.init.xi={xi}" for xi in ("1.0", "2.0", "3.0"))
-    elif kind == "variance_preserving" and not case.trained:
-        yield from (f"model.init.std={std}" for std in ("0.5", "0.25", "0.1"))
+    if not case.trained and (kind := _init(case)) is not None:
+        yield from (f"model.init.{kind.scale}={value}" for value in kind.quieter)
     for times in (3.0, 10.0, 30.0, 100.0, 1000.0):
         yield f"{case.own_place(layer.name, 'v_threshold')}={_short(times * of.v_threshold)}"
 

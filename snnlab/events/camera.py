@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from snnlab.errors import ConfigError
 from snnlab.events.recording import Events, SensorSize
 
 
@@ -25,16 +26,18 @@ class CameraPath:
             stands still.
 
     Raises:
-        ValueError: if there are not two corners, or their times do not rise from 0 or more.
+        ConfigError: if there are not two corners, or their times do not rise from 0 or more.
     """
 
     def __init__(self, corners: Sequence[Sequence[float]]) -> None:
         rows = [[float(number) for number in corner] for corner in corners]
         if len(rows) < 2 or any(len(row) != 3 for row in rows) or not np.isfinite(rows).all():
-            raise ValueError(f"must be two or more corners [ms, x, y], got {rows}")
+            raise ConfigError("camera_path", f"must be two or more corners [ms, x, y], got {rows}")
         ms, across, down = np.array(rows).T
         if ms[0] < 0 or (np.diff(ms) <= 0).any():
-            raise ValueError(f"the times of its corners must rise, from 0 ms or more, got {ms.tolist()}")
+            raise ConfigError(
+                "camera_path", f"the times of its corners must rise, from 0 ms or more, got {ms.tolist()}"
+            )
         self.corners = rows
         at = np.arange(int(np.ceil(ms[-1])) + 1)
         self._across, self._down = (_whole(np.interp(at, ms, moved)) for moved in (across, down))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from snnlab.errors import ConfigError
 from snnlab.events.recording import Events, SensorSize
 
 
@@ -95,12 +96,12 @@ def draw_orders(num_classes: int, rng: np.random.Generator, recipe: Recipe) -> n
         `[K, M]`, each row a permutation.
 
     Raises:
-        ValueError: If there are fewer orders than classes.
+        ConfigError: If there are fewer orders than classes.
     """
     orders = np.array(list(itertools.permutations(range(recipe.motifs))))
     if num_classes > len(orders):
-        raise ValueError(
-            f"num_classes is at most {len(orders)}, the orders of {recipe.motifs} motifs, got {num_classes}"
+        raise ConfigError(
+            "num_classes", f"is at most {len(orders)}, the orders of {recipe.motifs} motifs, got {num_classes}"
         )
     return rng.permutation(orders)[:num_classes]
 

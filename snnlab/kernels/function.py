@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from snnlab.compat import graph_is_kept, in_transform, traced_by_torch
-from snnlab.errors import SnnlabError
+from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import gpu
 from snnlab.kernels.emit import Form, in_memory, sums
 from snnlab.kernels.layout import Layout, Pool
@@ -71,11 +71,14 @@ def kernels_of(backend: Backend) -> int | None:
     return None if backend == "reference" else KERNELS
 
 
+_AUTO = "set backend: auto"
+
+
 def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
     """Return the backend that runs: itself, or for `auto` the fastest that this device and precision have.
 
     Raises:
-        ValueError: if the one that is named cannot run there.
+        ConfigError: if the one that is named cannot run there.
     """
     if backend == "auto":
         if dtype not in EXACT or traced_by_torch():
@@ -84,15 +87,15 @@ def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backe
             return "numba"
         return "triton" if device.type == "cuda" and _has_triton() else "reference"
     if backend == "numba" and device.type not in ("cpu", "meta"):
-        raise ValueError(f"backend: numba runs on the CPU, and this is on {device}; set backend: auto")
+        raise ConfigError("backend", f"numba runs on the CPU, and this is on {device}", _AUTO)
     if backend == "triton" and device.type != "cuda":
-        raise ValueError(f"backend: triton runs on NVIDIA's GPUs, and this is on {device}; set backend: auto")
+        raise ConfigError("backend", f"triton runs on NVIDIA's GPUs, and this is on {device}", _AUTO)
     if backend == "triton" and not _has_triton():
-        raise ValueError("backend: triton needs Triton: pip install triton; or set backend: auto")
+        raise ConfigError("backend", "triton needs Triton: pip install triton", f"or {_AUTO}")
     if backend != "reference" and traced_by_torch():
-        raise ValueError(f"backend: {backend} is compiled, and torch's tools cannot look into it; set backend: auto")
+        raise ConfigError("backend", f"{backend} is compiled, and torch's tools cannot look into it", _AUTO)
     if backend != "reference" and dtype not in EXACT:
-        raise ValueError(f"backend: {backend} runs in float32 and float64, not in {dtype}; set backend: auto")
+        raise ConfigError("backend", f"{backend} runs in float32 and float64, not in {dtype}", _AUTO)
     return backend
 
 
@@ -130,7 +133,7 @@ def run(
         x: `[T, B, ...]`; state: of `[B, ...]`; lengths: `[B]`; tensors of k: broadcast to one sample.
 
     Raises:
-        ValueError: if the state has another shape or precision than a step of x, lengths are not whole numbers, or a
+        ConfigError: if the state has another shape or precision than a step of x, lengths are not whole numbers, or a
             backend that is named cannot run the step.
     """
     found = kernel_for(step, x, state, k, backend=backend, pool=pool)
@@ -162,7 +165,7 @@ def kernel_for(
         grad: Whether there is a backward pass even where none of these asks for gradients.
 
     Raises:
-        ValueError: if a backend that is named cannot run the step.
+        ConfigError: if a backend that is named cannot run the step.
     """
     chosen = resolve(backend, x.device, x.dtype)
     if chosen == "reference":
@@ -179,7 +182,7 @@ def kernel_for(
     if isinstance(found, Traced):
         return Kernel(found, chosen)
     if backend != "auto":
-        raise ValueError(f"backend: {backend} cannot run this step: {found.why}")
+        raise ConfigError("backend", f"{backend} cannot run this step: {found.why}", _AUTO)
     say_plain(found.why)
     return found.why
 
@@ -333,7 +336,7 @@ def called(
     """Return a run, and its numbers that are tensors.
 
     Raises:
-        ValueError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
+        ConfigError: if the state has another shape or precision than a step of x, or lengths are not whole numbers.
     """
     for name, part in zip(state._fields, state, strict=True):
         require_state(name, part, x)
@@ -344,7 +347,7 @@ def called(
 
 
 def require_state(name: str, part: Tensor, x: Tensor) -> None:
-    """Raise a ValueError unless a state has the shape and precision of a step of x."""
+    """Raise a ConfigError unless a state has the shape and precision of a step of x."""
     if (part.shape, part.dtype) != (x.shape[1:], x.dtype):
         has, needs = f"{part.dtype} {tuple(part.shape)}", f"{x.dtype} {tuple(x.shape[1:])}"
         raise ValueError(f"the state {name} has to be as a step of x, {needs}, and is {has}")
@@ -354,7 +357,7 @@ def valid(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
     """Return how many steps of each sample are valid, a copy: the way back needs it as it was; None where all are.
 
     Raises:
-        ValueError: if lengths are not whole numbers, one for each sample.
+        ConfigError: if lengths are not whole numbers, one for each sample.
     """
     if lengths is None or lengths.shape == (batch,) == (0,):  # an empty list makes a tensor of floats
         return None

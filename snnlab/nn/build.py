@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from snnlab.errors import ConfigError, out_of_memory
+from snnlab.errors import ConfigError, located, one_line, out_of_memory
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import plain_loops
@@ -70,10 +70,8 @@ def build_network(
         built[name], shapes[name], kinds[name] = layer, shape, str(kind)
         spiking.update({name if key == OWN else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()})
         most_tried = max(most_tried, tried)
-    try:
+    with located(place):
         return BuiltNetwork(Network(built, kinds=kinds), shapes, spiking, most_tried)
-    except ValueError as error:
-        raise ConfigError(place, error) from error
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:
@@ -81,7 +79,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
     try:
         x = torch.zeros(num_steps, 1, *in_shape)
     except (RuntimeError, MemoryError, TypeError) as error:  # the last of a number that is too large for PyTorch
-        words = out_of_memory(error) or str(error).splitlines()[0]
+        words = out_of_memory(error) or one_line(error)
         raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
     counts: Counts = {}
     training = layer.training
@@ -92,7 +90,7 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
     except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
         if words := out_of_memory(error):
             raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error)
         raise ConfigError(place, f"{kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
     finally:
         layer.train(training)

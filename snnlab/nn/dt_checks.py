@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from snnlab.compat import BatchNormNd
 from snnlab.nn.blocks.loop import Loop
-from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.info import LATE_FEEDBACK, DtWarning, NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
+from snnlab.nn.temporal import reach_of
 
 NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
@@ -77,8 +77,8 @@ def _of_neuron(
 
 
 def _normed(layer: nn.Module) -> DtWarning:
-    whole = isinstance(layer, BatchNormNd) and not isinstance(layer, PerStepBatchNorm)
-    return DtWarning("norm_over_time" if whole else "norm_of_a_step", advice="train again where dt changes")
+    cause = "norm_over_time" if reach_of([layer]) == "given" else "norm_of_a_step"
+    return DtWarning(cause, advice="train again where dt changes")
 
 
 def _bias(power: int) -> DtWarning:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Fraction, Positive, above
 from snnlab.nn.neurons.time_constants import Dt, Leak, TimeConstant
 from snnlab.registry import Registry
@@ -53,7 +54,7 @@ class Poisson:
         x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
 
     Raises:
-        ValueError: if there would be more than one spike a step, the rate has no dt, or a value is out of its range.
+        ConfigError: if there would be more than one spike a step, the rate has no dt, or a value is out of its range.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Latency:
         x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
 
     Raises:
-        ValueError: if a value is out of its range, or `tau` is missing for the logarithmic code.
+        ConfigError: if a value is out of its range, or `tau` is missing for the logarithmic code.
 
     Source: Van Rullen and Thorpe, Rate coding versus temporal order coding, Neural Computation 2001.
     """
@@ -105,7 +106,7 @@ class Latency:
         threshold: Fraction = 0.01,
     ) -> None:
         if code == "logarithmic" and (tau is None or threshold == 0):
-            raise ValueError("code: logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")
+            raise ConfigError("code", "logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")
         self.code, self.threshold = code, threshold
         self.tau_steps = None if tau is None else Leak("tau", "", tau, None, dt, "exact").constant().steps
 
@@ -140,7 +141,7 @@ class Delta:
         x: `[T, B, ...]`; returns -1, 0 and 1, `[T, B, ...]`.
 
     Raises:
-        ValueError: if the threshold is not positive, `before` is another word, or x is not finite.
+        ConfigError: if the threshold is not positive, `before` is another word, or x is not finite.
     """
 
     def __init__(
@@ -160,11 +161,14 @@ class Delta:
 
 def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
     if dt is None:
-        raise ValueError("max_rate_hz needs steps with a length; without it, x is the probability of a spike at a step")
+        raise ConfigError(
+            "max_rate_hz", "needs steps with a length; without it, x is the probability of a spike at a step"
+        )
     if max_rate_hz * dt > 1000:
-        raise ValueError(
-            f"max_rate_hz of {max_rate_hz:g} is {max_rate_hz * dt / 1000:g} spikes in a step of {dt:g} ms, where one is"
-            f" the most; give at most {1000 / dt:g} Hz, or a shorter dt"
+        raise ConfigError(
+            "max_rate_hz",
+            f"{max_rate_hz:g} is {max_rate_hz * dt / 1000:g} spikes in a step of {dt:g} ms, where one is the most",
+            f"give at most {1000 / dt:g} Hz, or a shorter dt",
         )
     return max_rate_hz * dt / 1000
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snnlab.compat import ConvNd, ConvTransposeNd, convolve
+from snnlab.errors import ConfigError
 from snnlab.nn.blocks import Residual
 from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.dt_checks import NORMS
@@ -45,7 +46,7 @@ def fan_out(built: BuiltNetwork, in_shape: Shape) -> dict[str, Tensor]:
         That of each spiking layer's neurons, by the key of its counts.
 
     Raises:
-        ValueError: naming a layer of which that is not known.
+        ConfigError: naming a layer of which that is not known.
     """
     network, neurons = built.network, dict(named_neurons(built.network))
     steps = max(2, built.num_steps)  # what comes back within a loop comes at the second step
@@ -63,7 +64,7 @@ def fan_out(built: BuiltNetwork, in_shape: Shape) -> dict[str, Tensor]:
         for hook in hooks:
             hook.remove()
     if unknown := built.spiking.keys() - leaves.keys():
-        raise ValueError(f"it is not known how far a spike of {min(unknown)} goes")
+        raise ConfigError("", f"it is not known how far a spike of {min(unknown)} goes")
     found = torch.autograd.grad(torch.stack(reached).sum(), list(leaves.values()), allow_unused=True)
     ways = {name: _first_step(leaf, way) for (name, leaf), way in zip(leaves.items(), found, strict=True)}
     return {name: ways[name] + _back(neurons[name]) for name in built.spiking}
@@ -98,7 +99,7 @@ def _passed(reached: list[Tensor], name: str, module: nn.Module, inputs: tuple[A
     elif isinstance(module, Voting):
         y = x.unflatten(-1, (-1, module.group_size)).sum(-1)
     elif not _plain(module):
-        raise ValueError(f"it is not known how many operations a spike causes in {name}")
+        raise ConfigError("", f"it is not known how many operations a spike causes in {name}")
     return (y, *output[1:]) if isinstance(output, tuple) else y
 
 

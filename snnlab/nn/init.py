@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
+from snnlab.errors import ConfigError
 from snnlab.intervals import above, between
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
@@ -54,8 +55,15 @@ class Initialisation(ABC):
         per_step: The same as spikes a step, in place of `rate_hz`.
 
     Raises:
-        ValueError: if a rate is out of its range, or is given in Hz where steps have no length.
+        ConfigError: if a rate is out of its range, or is given in Hz where steps have no length.
     """
+
+    scale: ClassVar[str]
+    """The setting that says how large they are."""
+    louder: ClassVar[tuple[float, ...]]
+    """Its values that let silent layers spike, the first to be tried first."""
+    quieter: ClassVar[tuple[float, ...]]
+    """Those that let saturated layers spike less."""
 
     def __init__(
         self,
@@ -66,10 +74,12 @@ class Initialisation(ABC):
     ) -> None:
         if per_step is None:
             if dt is None:
-                raise ValueError("rate_hz needs steps with a length in ms; give per_step, the spikes a step")
+                raise ConfigError("rate_hz", "needs steps with a length in ms", "give per_step, the spikes a step")
             per_step = rate_hz * dt / 1000.0
             if per_step > 1:
-                raise ValueError(f"a neuron has between 0 and 1 spikes a step, got {per_step:g}; lower the rate")
+                raise ConfigError(
+                    "rate_hz", f"a neuron has between 0 and 1 spikes a step, got {per_step:g}", "lower it"
+                )
         self.rate = per_step
 
     def __call__(self, network: nn.Module) -> list[str]:
@@ -99,6 +109,8 @@ class VariancePreserving(Initialisation):
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
     """
+
+    scale, louder, quieter = "std", (0.5, 1.0, 2.0), (0.5, 0.25, 0.1)
 
     def __init__(
         self,
@@ -131,6 +143,8 @@ class FluctuationDriven(Initialisation):
     Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.
     """
 
+    scale, louder, quieter = "xi", (2.0, 1.0, 0.5), (1.0, 2.0, 3.0)
+
     def __init__(
         self,
         dt: float | None = None,
@@ -161,12 +175,12 @@ def threshold_of(neuron: Neuron) -> float:
     """Return the firing threshold, the mean of those that are learned.
 
     Raises:
-        ValueError: if the neuron has none.
+        ConfigError: if the neuron has none.
     """
     learns = isinstance(neuron, LeakyMembrane)
     value = neuron.value("v_threshold") if learns else getattr(neuron, "v_threshold", None)
     if value is None:
-        raise ValueError(f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
+        raise ConfigError("", f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
     return float(torch.as_tensor(value).detach().mean())
 
 
@@ -174,7 +188,7 @@ def impulse_response(neuron: Neuron) -> Tensor:
     """Return what an impulse of 1 leaves on the membrane, far below the threshold, at each step.
 
     Raises:
-        ValueError: if the neuron's state has no membrane v, or it forgets nothing.
+        ConfigError: if the neuron's state has no membrane v, or it forgets nothing.
     """
     learned = [p.shape for p in neuron.parameters()]
     shape = torch.broadcast_shapes((1,), *learned)
@@ -183,7 +197,9 @@ def impulse_response(neuron: Neuron) -> Tensor:
     with torch.no_grad():
         coefficients, state = neuron.coefficients(), neuron.initial_state(x)
         if not hasattr(state, "v"):
-            raise ValueError(f"{type(neuron).__name__} has no membrane v, so that its answer to a spike is not known")
+            raise ConfigError(
+                "", f"{type(neuron).__name__} has no membrane v, so that its answer to a spike is not known"
+            )
         quiet = neuron.initial_state(x)
         answer: list[float] = []
         peak = 0.0
@@ -194,7 +210,7 @@ def impulse_response(neuron: Neuron) -> Tensor:
             peak = max(peak, abs(answer[-1]))
             if t > 2 and max(map(abs, answer[-3:])) < FORGOTTEN * peak:
                 return torch.tensor(answer, dtype=torch.float64)
-    raise ValueError(f"{type(neuron).__name__} forgets nothing in {LONGEST:,} steps; use variance_preserving")
+    raise ConfigError("", f"{type(neuron).__name__} forgets nothing in {LONGEST:,} steps", "use variance_preserving")
 
 
 def _weighted(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:

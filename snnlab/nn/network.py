@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.compat import bare, traced_by_torch
+from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.intervals import at_least
 from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
 from snnlab.nn.recompute import run_in_segments
 from snnlab.nn.stages import Line, Stage, run_stages
-from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.nn.temporal import Counts, Reach, TemporalLayer, reach_of, valid_steps
 from snnlab.settings import check_settings
 
 NetworkState = dict[str, Any]
@@ -38,7 +39,7 @@ class Network(TemporalLayer):
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
 
     Raises:
-        ValueError: if a name cannot be used, or the state holds a name that is no layer.
+        ConfigError: if a name cannot be used, or the state holds a name that is no layer.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Network(TemporalLayer):
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
                 such = f", such as '{name}1'" if str(name).isidentifier() else ""
-                raise ValueError(f"'{name}' cannot be a layer's name; use letters, digits and _{such}")
+                raise ConfigError("", f"'{name}' cannot be a layer's name", f"use letters, digits and _{such}")
             self.add_module(name, layer)
 
     def connection(self) -> str:
@@ -100,10 +101,10 @@ class Network(TemporalLayer):
         return asked and type(self) is Network and bare(self) and begins_on_events([*self.line()], settings)
 
     @property
-    def sees_one_step(self) -> bool:
-        """Whether each of its layers sees one step after another."""
-        layers = (layer for _, layer in self.line())
-        return type(self) is Network and all(getattr(layer, "sees_one_step", True) for layer in layers)
+    def reach(self) -> Reach:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The widest of its layers'; a block's is not cut into pieces."""
+        found = reach_of(self.children())
+        return found if type(self) is Network or found == "recording" else "given"
 
     def plan(self, x: Tensor | EventFrames) -> Plan:
         """Return how the layers run for an input like x, see `Plan`."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from snnlab.compat import ConvNd, ConvTransposeNd
-from snnlab.errors import did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.intervals import Positive
 from snnlab.nn.init import INITS, set_weight
 from snnlab.nn.neurons.recurrent import Feedback
@@ -32,7 +32,7 @@ class Normal:
         layers: Names of layers, blocks and recurrent neurons; null for all.
 
     Raises:
-        ValueError: if gain is not positive; later, if a name is that of nothing with weights.
+        ConfigError: if gain is not positive; later, if a name is that of nothing with weights.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015: gain sqrt(2).
     """
@@ -46,9 +46,8 @@ class Normal:
         there = dict(_weighted(network))
         for wanted in self.layers or ():
             if not any(_within(name, wanted) for name in there):
-                raise ValueError(
-                    f"layers: nothing with weights is called '{wanted}'.{did_you_mean(wanted, there)}"
-                    f"\n  there are: {listing(there)}"
+                raise ConfigError(
+                    "layers", f"nothing with weights is called '{wanted}'", did_you_mean(wanted, there), there
                 )
         chosen = {
             name: layer

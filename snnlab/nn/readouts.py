@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.nn.temporal import valid_steps
 
 Reduction = Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +54,7 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
     between 0 and 1, such as votes, are taken as the chance of a spike.
 
     Raises:
-        ValueError: if a value is below 0 or above 1, as a membrane's are: the product has no meaning for them.
+        ConfigError: if a value is below 0 or above 1, as a membrane's are: the product has no meaning for them.
     """
     valid = valid_steps(lengths, y.shape[0], y)
     if valid is None:
@@ -64,9 +65,10 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
 def _has_spiked(s: Tensor) -> Tensor:
     # A NaN passes, and makes the loss one, which is noticed there as what it is.
     if bool(((s < 0) | (s > 1)).any()):
-        raise ValueError(
-            f"first_spike reads spikes, 0 or 1, got values from {s.min():.3g} to {s.max():.3g}; end the model with a"
-            " spiking layer, or read out the mean"
+        raise ConfigError(
+            "",
+            f"first_spike reads spikes, 0 or 1, got values from {s.min():.3g} to {s.max():.3g}",
+            "end the model with a spiking layer, or read out the mean",
         )
     return 1 - (1 - s).cumprod(0)
 

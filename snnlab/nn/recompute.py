@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.spike_bytes import kept_as_bytes, levels_behind
 from snnlab.nn.stages import Stage, run_stages
-from snnlab.nn.temporal import Counts, TemporalLayer
+from snnlab.nn.temporal import Counts, reach_of
 
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
@@ -54,17 +54,7 @@ def run_in_segments(
     *,
     pieces: int,
 ) -> Tensor:
-    """Run stages as `run_stages` does, and keep only what comes between the segments; see there.
-
-    Args:
-        stages: The stages.
-        x: Input of the first.
-        before: State before the first step, by layer.
-        after: A dict to fill with the state after the last step.
-        lengths: See `TemporalLayer`, as `counts`.
-        counts: A dict to fill, or None.
-        pieces: Pieces of time, at least 1.
-    """
+    """Run stages as `run_stages` does, in so many pieces of time, and keep only what comes between the segments."""
     known = dict(before)
     for in_pieces, stretch in groupby(_with_levels(stages), key=lambda each: each[0].in_pieces):
         part_of_line = list(stretch)
@@ -104,11 +94,7 @@ def segments(stages: Sequence[Stage]) -> Iterator[Segment]:
 
 def _segment(stages: Sequence[Stage]) -> Segment:
     made = Segment(tuple(stages), True)
-    return made._replace(in_pieces=all(_sees_one_step(layer) for layer in made.layers))
-
-
-def _sees_one_step(layer: nn.Module) -> bool:
-    return not isinstance(layer, TemporalLayer) or layer.sees_one_step
+    return made._replace(in_pieces=reach_of(made.layers) in ("step", "past"))
 
 
 def _with_levels(stages: Sequence[Stage]) -> Iterator[tuple[Segment, int | None]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError
+from snnlab.errors import located
 from snnlab.kernels.emit import Form
 from snnlab.kernels.function import Backend, Kernel, kernel_for
 from snnlab.nn.blocks import Loop
@@ -37,10 +37,8 @@ def require_loops(built: BuiltNetwork) -> None:
         ConfigError: naming the first layer that has none.
     """
     for name, layer in named_neurons(built.network):
-        try:
+        with located(f"model.layers.{name}"):
             _kernel(layer, built.shapes.get(name, (1,)))
-        except ValueError as error:
-            raise ConfigError(f"model.layers.{name}", error, "set backend: auto") from error
 
 
 def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:

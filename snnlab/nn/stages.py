@@ -239,16 +239,7 @@ def run_stages(
     lengths: Tensor | None,
     counts: Counts | None,
 ) -> Tensor:
-    """Run all steps through stages in turn and return the output of the last.
-
-    Args:
-        stages: The stages.
-        x: Input of the first.
-        before: State before the first step, by layer.
-        after: A dict to fill with the state after the last step.
-        lengths: See `TemporalLayer`, as `counts`.
-        counts: A dict to fill, or None.
-    """
+    """Run all steps through stages in turn and return the output of the last; see `Network.run_line`."""
     for stage in stages:
         x, state = run_stage(stage, x, before.get(stage.name), lengths, counts)
         if state is not None:

@@ -5,15 +5,16 @@ Axes: T steps, B samples, then the layer's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from snnlab.compat import BatchNormNd
 from snnlab.errors import SnnlabError
 from snnlab.kernels.reference import valid_steps
 
-__all__ = ["ASIDE", "OWN", "Counts", "TemporalLayer", "fold_time", "only_spikes", "valid_steps"]
+__all__ = ["ASIDE", "OWN", "Counts", "Reach", "TemporalLayer", "fold_time", "only_spikes", "reach_of", "valid_steps"]
 
 Counts = dict[str, Tensor]
 
@@ -21,6 +22,12 @@ Counts = dict[str, Tensor]
 OWN = ""
 # Keys that begin with it hold what else a layer counts, not spikes; no layer's name does.
 ASIDE = "@"
+
+
+# What a layer's output at a step depends on: that step alone; the steps before too, carried on by the state, so that
+# pieces of time give what the whole gives; which steps it is given at once, for statistics or draws; or all steps of
+# the recording, which in training it has to be given at once.
+Reach = Literal["step", "past", "given", "recording"]
 
 
 class TemporalLayer(nn.Module):
@@ -38,10 +45,8 @@ class TemporalLayer(nn.Module):
         x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.
     """
 
-    @property
-    def sees_one_step(self) -> bool:
-        """Whether it sees one step after another, so that pieces of time give what the whole gives."""
-        return False
+    reach: Reach = "given"
+    """What an output depends on."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         """Return the output of all steps and the state after the last.
@@ -65,6 +70,13 @@ class TemporalLayer(nn.Module):
             f"torch.jit.script cannot read {type(self).__name__}, whose states are NamedTuples in dicts",
             "use torch.export.export(network, (x,))",
         )
+
+
+def reach_of(layers: Iterable[nn.Module]) -> Reach:
+    """Return the widest reach of some layers; one without time sees a step by itself, unless it takes statistics."""
+    known: tuple[Reach, ...] = get_args(Reach)
+    found = ((layer, "given" if isinstance(layer, BatchNormNd) else "step") for layer in layers)
+    return known[max((known.index(getattr(layer, "reach", own)) for layer, own in found), default=0)]
 
 
 def only_spikes(counts: Counts) -> Counts:

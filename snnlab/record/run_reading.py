@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
-from snnlab.errors import DamagedError, ForeignError, RecordError
+from snnlab.errors import DamagedError, ForeignError, RecordError, one_line
 from snnlab.printable import cleaned, printable
 from snnlab.record.run_folder import CHECKPOINTS, CONFIG, METRICS, PREDICTIONS, RESULT, SCHEMA_VERSION, SPLIT
 from snnlab.yaml_files import too_large
@@ -255,7 +255,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise _damaged(path, problem)
         config = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _damaged(path, _first_line(error)) from error
+        raise _damaged(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
         raise _damaged(path, "it is not what a run recorded")
     return {str(key): value for key, value in config.items()}
@@ -308,7 +308,7 @@ def _json(path: Path) -> Any:
     try:
         return cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, _first_line(error)) from error
+        raise _damaged(path, one_line(error)) from error
 
 
 def _wrong_result(page: Mapping[str, Any]) -> str | None:
@@ -342,7 +342,7 @@ def _arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
     except (*_BROKEN, *_BROKEN_TOO) as error:
-        return {}, _first_line(error)
+        return {}, one_line(error)
     return found, _wrong_arrays(found)
 
 
@@ -376,7 +376,3 @@ def _damaged(path: Path, reason: object) -> DamagedError:
     else:
         cure = f"snnlab train {quote(f'resume={folder}')} writes it anew"
     return DamagedError(path, reason, cure)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

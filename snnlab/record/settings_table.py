@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
         shared: What takes the settings that all of its kind have, if there is such.
     """
     print(f"{name}: {first_sentence(factory)}")
+    for line in getattr(inspect.unwrap(factory), "equations", ()):  # of neurons
+        print(f"    {line}")
     settings, texts = settings_of(factory, GIVEN), argument_texts(factory)
     if shared is not None:
         settings, texts = settings | settings_of(shared), argument_texts(shared) | texts

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from snnlab.errors import Interrupted, RecordError
+from snnlab.errors import Interrupted, RecordError, one_line
 from snnlab.search.task import Outcome, Task
 from snnlab.search.workers import Where, Worker, worker_maker
 
@@ -103,7 +103,7 @@ class Executor:
             return future.result()
         except BrokenExecutor as error:
             self._drop(0)
-            raise WorkerLostError("", f"the worker died before the first training: {_reason(error)}") from error
+            raise WorkerLostError("", f"the worker died before the first training: {one_line(error)}") from error
 
     def start(self, key: Any, task: Task, losses: int = 0) -> None:
         """Give a task to a free slot."""
@@ -173,7 +173,7 @@ class Executor:
                 if running.losses + 1 < TRIES:
                     self.start(running.key, running.task, running.losses + 1)
                     continue
-                outcome = _given_up(_reason(error), time.perf_counter() - running.since)
+                outcome = _given_up(one_line(error), time.perf_counter() - running.since)
             if outcome["status"] == "stopped":
                 self.trouble = self.trouble or outcome["error"]
             elif outcome["status"] == "interrupted":
@@ -241,10 +241,6 @@ def _stopping(executor: Executor) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _reason(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _given_up(reason: str, seconds: float) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, DamagedError, RecordError
+from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
 from snnlab.files import unwritable, write_text
 from snnlab.masking import holds_password, masked, without_passwords
 from snnlab.printable import cleaned
@@ -144,7 +144,7 @@ def read_page(folder: Path) -> Mapping[str, Any]:
         require_bounded(path)
         page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise _damaged(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise _damaged(path, one_line(error)) from error
     if not isinstance(page, Mapping) or "schema" not in page:
         raise _damaged(path, "it is not what a search recorded")
     if page["schema"] != SCHEMA:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
+from snnlab.errors import SnnlabError
+
 # interrupted: by a signal, to be gone on with; stopped: by trouble that the next trial would have too.
 Status = Literal["completed", "failed", "interrupted", "stopped"]
 # Settings that a training which goes on is told anew: recordings may lie elsewhere by now, and another GPU be free. Not
@@ -70,7 +72,7 @@ class Rehearsal:
         probe: Which of the lists of overrides the error is of.
     """
 
-    error: str | None = None
+    error: SnnlabError | None = None
     metrics: list[str] = field(default_factory=list)
     val_size: int = 0
     probe: int = 0

@@ -10,7 +10,7 @@ from torch import nn
 
 from snnlab.config.schema import Experiment
 from snnlab.data.settings import DataSettings
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, located
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput
@@ -57,10 +57,8 @@ def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
         raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
     settings = dict(node)
     initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
-    try:
+    with located("model.init"):
         done = initialise(built.network)
-    except ValueError as error:
-        raise ConfigError("model.init", error) from error
     if not done:
         raise ConfigError(
             "model.init", "no layer with weights stands before a spiking neuron, so there is nothing to set"
@@ -73,7 +71,5 @@ def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
     Raises:
         ConfigError: if a word means nothing, or nothing is left to train.
     """
-    try:
+    with located("freeze"):
         return freezing.freeze(network, experiment.freeze)
-    except ConfigError as error:
-        raise error.within("freeze") from error

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, located
 from snnlab.nn import BuiltNetwork
 from snnlab.session.targets import check_numbers, find_target, partial_target
 from snnlab.settings import takes, type_problem
@@ -60,12 +60,8 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     grouped = GroupedOptimizer(make, groups, decays)
 
     def made(network: nn.Module) -> Optimizer:
-        try:
+        with located("optimizer"):
             return grouped(network)
-        except ConfigError as error:
-            raise error.within("optimizer") from error
-        except ValueError as error:
-            raise ConfigError("optimizer", error) from error
 
     return made
 

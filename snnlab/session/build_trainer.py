@@ -26,15 +26,15 @@ from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
 from snnlab.data.module import EventDataModule
 from snnlab.data.settings import DataSettings
-from snnlab.errors import ConfigError, MissingPackageError, listing
+from snnlab.errors import ConfigError, MissingPackageError, listing, located
 from snnlab.events.framing.kinds import Counts
 from snnlab.heap import keep_heap
 from snnlab.kernels.function import Backend, kernels_of, resolve
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.plan import begins_on_events
 from snnlab.nn.rendered import rounding_otherwise
 from snnlab.nn.stages import SPARSE
+from snnlab.nn.temporal import reach_of
 from snnlab.record.logged_run import kind, remembered
 from snnlab.record.monitors.callback import Monitors
 from snnlab.record.pictures.callback import Pictures
@@ -154,22 +154,23 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
 
 def pictures(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws pictures for TensorBoard, if one is asked for."""
-    return _shown_by(Pictures, experiment.pictures, "pictures")
+    return _shown_by(Pictures, experiment.pictures, "pictures", "pictures=null draws none")
 
 
 def monitors(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that looks at each layer during the training, if one is asked for."""
-    return _shown_by(Monitors, experiment.monitors, "monitors")
+    return _shown_by(Monitors, experiment.monitors, "monitors", "monitors=null looks at nothing")
 
 
-def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str) -> list[L.Callback]:
+def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str, without: str) -> list[L.Callback]:
     if node is None:
         return []
-    check_settings(kind, node, place, place)
     try:
+        check_settings(kind, node, place, place)
+    except ConfigError as error:
+        raise error.moved(hint=error.hint or without) from error
+    with located(place):
         return [kind(**node)]
-    except ValueError as error:
-        raise ConfigError(place, error) from error
 
 
 def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
@@ -181,12 +182,9 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
     node = experiment.surrogate_annealing
     if node is None:
         return []
-
     check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", given=("network",))
-    try:
+    with located("surrogate_annealing"):
         return [SurrogateAnnealing(network, **node)]
-    except ValueError as error:
-        raise ConfigError("surrogate_annealing", error) from error
 
 
 def averaging(experiment: Experiment) -> list[L.Callback]:
@@ -320,7 +318,7 @@ def options(experiment: Experiment, network: nn.Module) -> Options:
 
 def _window(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
-    if steps is not None and any(isinstance(module, PerStepBatchNorm) for module in network.modules()):
+    if steps is not None and reach_of([network]) == "recording":
         raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
     return steps
 
@@ -459,10 +457,7 @@ def decide_computation(
     Raises:
         ConfigError: if the backend that is asked for cannot run, or events are asked for where they cannot be.
     """
-    try:
-        backend = resolve(experiment.backend, device, torch.float32)
-    except ValueError as error:
-        raise ConfigError("", error) from error
+    backend = resolve(experiment.backend, device, torch.float32)
     heap_kept, first = keep_heap(), _first_layer(experiment, built, data, backend, before)
     return Computation(backend, kernels_of(experiment.backend), rounding_otherwise(built, backend), first, heap_kept)
 

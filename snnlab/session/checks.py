@@ -11,11 +11,10 @@ from snnlab.config.schema import Experiment
 from snnlab.data.control import Controlled
 from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
-from snnlab.errors import ConfigError, did_you_mean
+from snnlab.errors import ConfigError, did_you_mean, located
 from snnlab.events.targets import kind_of
 from snnlab.nn import BuiltNetwork
 from snnlab.training.losses import Loss, Task, WeightedParts, check_takes
-from snnlab.training.losses.contract import located
 
 if TYPE_CHECKING:
     from snnlab.data.module import EventDataModule  # which brings Lightning

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from snnlab.config.composing import compose_once
 from snnlab.config.plugins import import_plugins
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
@@ -246,3 +247,16 @@ def check_builds(experiment: Experiment, folder: Path, *, here: bool, alone: boo
     """
     with experiment.located_errors(), quiet_lightning():
         Session(experiment, folder, alone=alone).check(here=here)
+
+
+def check_build(overrides: Sequence[str], folder: Path | None, *, alone: bool = False) -> None:
+    """Compose an experiment and build everything of it but its data, for whichever machine.
+
+    Args:
+        folder: A folder of the user's files.
+        alone: Whether loss and data need not go together.
+
+    Raises:
+        SnnlabError: for the first mistake.
+    """
+    check_builds(*compose_once(overrides, folder), here=False, alone=alone)

@@ -37,10 +37,8 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     if not _within(module_name, modules):
         raise ConfigError(
             f"{place}._target_",
-            (
-                f"{target} is not allowed here; it must come from {listing(modules)}\n "
-                " plugins=[PACKAGE] behind the command allows one of your own"
-            ),
+            f"{target} is not allowed here, it must come from {listing(modules)}",
+            "plugins=[PACKAGE] behind the command allows one of your own",
         )
     try:
         module = importlib.import_module(module_name)

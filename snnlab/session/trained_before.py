@@ -79,10 +79,9 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
         if experiment.on_trained_before == "fail":
             raise ConfigError(
                 "init_from",
-                (
-                    f"{said}\n  data.split_file={run / SPLIT} takes that run's split, and"
-                    " on_trained_before=record trains all the same and says so in result.json"
-                ),
+                said,
+                f"data.split_file={run / SPLIT} takes that run's split, on_trained_before=record trains all the same"
+                " and says so in result.json",
             )
         if say:
             _log.warning("init_from: %s", said)

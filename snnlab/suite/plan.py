@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snnlab.errors import SnnlabError
 from snnlab.record.suite.reading import place_of
 from snnlab.search.plan import QUIET
 from snnlab.search.space import Values, overrides
@@ -57,8 +58,8 @@ class Survey:
         gpus: Number of GPUs that trainings can share out.
     """
 
-    mistake: str | None = None
-    gap: str | None = None
+    mistake: SnnlabError | None = None
+    gap: SnnlabError | None = None
     duplicates: str | None = None
     apart: bool = True
     gpus: int = 0

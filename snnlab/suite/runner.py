@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, one_line
 from snnlab.search.executor import Ended, Executor, WorkerLostError
 from snnlab.search.task import Task
 from snnlab.search.words import shown
@@ -75,22 +75,21 @@ class Runner:
 
     def _surveyed(self, todo: Sequence[Cell]) -> list[Cell]:
         """Look for the recordings of each dataset once, and leave out what has none."""
-        mistakes: dict[str, str] = {}
+        mistakes: list[SnnlabError] = []
         left = list(todo)
         datasets = dict.fromkeys(cell.dataset for cell in todo)
         for dataset in datasets:
             found = self._survey(dataset, todo)
             self._raise_stopped()
             self._gpus[dataset] = found.gpus if self.plan.suite.engine == "joblib" else 0
-            problem = found.mistake or found.gap
             if found.mistake:
-                mistakes[dataset] = found.mistake
-            if problem:
+                mistakes.append(found.mistake)
+            if problem := found.mistake or found.gap:
                 self._leave_out([cell for cell in left if cell.dataset == dataset], found, problem)
                 left = [cell for cell in left if cell.dataset != dataset]
             self._note_duplicates(dataset, found)
         if mistakes and len(mistakes) == len(datasets) and not self.book.count("completed"):
-            raise ConfigError("", next(iter(mistakes.values())))
+            raise mistakes[0]
         return left
 
     def _survey(self, dataset: str, todo: Sequence[Cell]) -> Survey:
@@ -99,14 +98,14 @@ class Runner:
         try:
             return self.executor.call(self._work.survey, probes, self.plan.config_dir, self.plan.place)
         except WorkerLostError as error:
-            return Survey(gap=str(error))
+            return Survey(gap=error)
         except Interrupted:
             self._raise_stopped()
             raise
 
-    def _leave_out(self, cells: Sequence[Cell], found: Survey, problem: str) -> None:
+    def _leave_out(self, cells: Sequence[Cell], found: Survey, problem: SnnlabError) -> None:
         for cell in cells:
-            self.book.states[cell] = State("failed" if found.mistake else "missing", problem.splitlines()[0])
+            self.book.states[cell] = State("failed" if found.mistake else "missing", one_line(problem))
         if not found.mistake or len({cell.dataset for cell in self.cells}) > 1:  # else it is what ends the command
             _log.warning("%s is left out: %s", cells[0].dataset, problem)
 
@@ -131,7 +130,7 @@ class Runner:
                 found = tune(self.plan, dataset, arm, self.executor, self._work.merged, self.clock)
             except ConfigError as error:
                 for cell in of_arm:
-                    self.book.states[cell] = State("failed", str(error).splitlines()[0])
+                    self.book.states[cell] = State("failed", one_line(error))
                 left = [cell for cell in left if cell not in of_arm]
                 _log.warning("%s on %s could not be tuned: %s", arm, dataset, error)
                 continue
@@ -202,6 +201,6 @@ class Runner:
         done = f"{self.book.count('completed', self.cells)} of {len(self.cells)}"
         again = f"the same command goes on; so far: {shown(self.plan.folder)}"
         if self.executor.trouble:
-            raise RecordError("", f"{self.executor.trouble}\n  {again}")
+            raise RecordError("", self.executor.trouble, again)
         if self.executor.stopped is not None:
             raise Interrupted(f"stopped with {done} trainings done\n  {again}", int(self.executor.stopped))

@@ -35,7 +35,7 @@ def search_plan(plan: Plan, dataset: str, arm: str, merged: Callable[[Sequence[s
     try:
         check_common(common, space)
     except ConfigError as error:
-        raise ConfigError("", f"{PLACE}.tune of {arm} on {dataset}: {error}") from error
+        raise error.moved(place=f"{PLACE}.tune of {arm} on {dataset}: {error.place}") from error
     folder = plan.folder / "tune" / dataset / arm
     return SearchPlan(folder, f"{arm}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snnlab.errors import RecordError
+from snnlab.errors import RecordError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ def network_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
+    first = one_line(error)
     return "it holds more than numbers and plain values, which is not loaded" if _UNSAFE in first else first
 
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
-from snnlab.commands.options import split_options
+from snnlab.cli import COMMANDS
+from snnlab.commands.options import OPTIONS, split_options
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises
 
 
 def test_options_stand_anywhere_in_both_spellings() -> None:
-    options, others = split_options("show", ["a=1", "--figure", "x.png", "~b", "--config-dir=mine"], OPTIONS)
-    assert options == {"--figure": "x.png", "--config-dir": "mine"}
+    options, others = split_options("show", ["a=1", "--figure", "x.png", "~b", "--plan", "--config-dir=mine"])
+    assert options == {"--figure": "x.png", "--config-dir": "mine", "--plan": ""}
     assert others == ["a=1", "~b"]
 
 
@@ -18,14 +21,20 @@ def test_options_stand_anywhere_in_both_spellings() -> None:
     ("arguments", "told"),
     [
         (["--figur", "x"], ("show", "--figur", "--figure")),
-        (["-m"], ("show", "-m", "--figure", "--config-dir", "--wide")),
-        (["--wid"], ("show", "--wid", "--wide")),
+        (["-m"], ("show", "-m", "--figure", "--config-dir", "--plan", "--kernels")),
+        (["--pla"], ("show", "--pla", "--plan")),
         (["--figure"], ("--figure",)),
     ],
 )
 def test_a_wrong_option_is_named(arguments: list[str], told: tuple) -> None:
     with assert_raises(ConfigError, *told):
-        split_options("show", arguments, OPTIONS, ["--wide"])
+        split_options("show", arguments)
 
 
-OPTIONS = ("--figure", "--config-dir")
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
+def test_help_names_each_option_of_a_command(command: str) -> None:
+    usage = importlib.import_module(f"snnlab.commands.{command}").USAGE
+    usage += importlib.import_module("snnlab.commands.bench_table").USAGE if command == "bench" else ""
+    own = [both for name, both in OPTIONS.items() if name.split()[0] == command]
+    known = {option for with_value, without in own for option in (*with_value, *without)}
+    assert {option for option in known if option not in usage} <= {"--config-dir"}

@@ -82,7 +82,7 @@ def test_the_plan_says_what_runs_together_and_what_does_not(workplace: Path, snn
 def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
     done = snnlab("train", "neuron=lava_cuba", "backend=numba")
     assert done.status == 2
-    assert_tells(done.error, "model.layers.lif1", "numba", "LavaCuba")
+    assert_tells(done.error, "model.layers.lif1.backend", "numba", "LavaCuba")
     assert "runs" not in done.err  # nor is a plain loop told of, which does not
     assert not list(workplace.iterdir())
 

@@ -169,7 +169,7 @@ def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu(
 @pytest.mark.parametrize(
     ("typed", "heavy"),
     [
-        ("optimizer.lr=abc", ("lightning", "torchmetrics", "numba", "scipy", "tonic")),
+        ("optimizer.lr=abc", ("lightning", "torchmetrics", "tonic")),
         ("trainer.epochs=5", ("torch",)),
         ("neuron.taumem=3", ("lightning", "torchmetrics")),
         ("loss=mse", ("lightning", "torchmetrics")),

@@ -35,4 +35,4 @@ def test_another_gap_is_no_verdict_on_copies(
     monkeypatch.setattr(packing, "find_duplicates", lambda *_: copies)
     monkeypatch.setattr(build_data, "make_data_module", broken)
     found = survey([[digits_store]], None, str(workplace))
-    assert (found.gap, found.apart) == ("missing", apart)
+    assert (str(found.gap), found.apart) == ("missing", apart)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.commands.validate import build_problem
 from snnlab.config.composing import compose_once
 from snnlab.config.folders import config_folder
 from snnlab.config.sweeps import read_sweep
@@ -17,6 +16,7 @@ from snnlab.search.settings import checked
 from snnlab.search.space import overrides
 from snnlab.session import Session
 from snnlab.session.checks import check_goal
+from snnlab.session.session import check_build
 
 # What a file leaves to its user, and what a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
@@ -69,4 +69,4 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
 def test_a_sweep_is_right_and_all_that_it_searches_builds(path: Path):
     _, space = checked(read_sweep(path.stem, None))
     for values in space.probes():
-        assert build_problem(overrides(values), None) is None
+        check_build(overrides(values), None)

@@ -196,9 +196,9 @@ def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
     [
         ({"name": "a.zip"}, ("archives[0]",)),
         ({"name": "a.zip", "md5": "1" * 32, "link": "x"}, ("archives[0].link",)),
-        ({"name": "../a.zip", "md5": "1" * 32}, ("archives[0]", "name")),
-        ({"name": "a.zip", "md5": "abc"}, ("archives[0]", "md5", 32, 0, 9)),
-        ({"name": "a.zip", "md5": "1" * 32, "url": "a.org/a.zip"}, ("archives[0]", "url")),
+        ({"name": "../a.zip", "md5": "1" * 32}, ("archives[0].name",)),
+        ({"name": "a.zip", "md5": "abc"}, ("archives[0].md5", "32", "0", "9")),
+        ({"name": "a.zip", "md5": "1" * 32, "url": "a.org/a.zip"}, ("archives[0].url",)),
         ("a.zip", ("archives[0]", "mapping")),
     ],
 )

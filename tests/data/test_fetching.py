@@ -60,11 +60,9 @@ def test_a_folder_that_cannot_be_made_is_told_of_with_the_cure(tmp_path: Path) -
     (tmp_path / "mine").write_text("a file")
     with pytest.raises(DataError) as caught:
         fetch([node], tmp_path / "mine" / "DATA")
-    what, cure, hand = str(caught.value).splitlines()
     folder = tmp_path / "mine" / "DATA"
-    assert_says(what, "data.root", "0 of 1", folder / "train", folder / "test")
-    assert_says(cure, "DATA")
-    assert_says(hand, node["url"], folder / "train.zip")
+    assert_says(str(caught.value), "data.root", "0 of 1", folder / "train", folder / "test")
+    assert_says(caught.value.hint, "DATA", node["url"], folder / "train.zip")
 
 
 def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> None:

@@ -71,11 +71,11 @@ def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None
     ("text", "told"),
     [
         ("recording,part\n0,train\n", ("data.split_file", "recording", "split")),
-        ("recording,split\n0,train\n1,trian\n", ("split.csv, line 3", "split", "trian")),
-        ("recording,split\n0,train\n0.npy,val\n", ("split.csv, line 3", "0.npy", 2)),
-        ("recording,split\n0,train\na/7.npy,val\n", ("split.csv, line 3", "a/7.npy", "a/1.npy")),
-        ("recording,split\n0,train\n4,val\n", ("split.csv, line 3", 3, 4)),
-        ("recording,split\n0,train\na/0.npy,val\n", ("split.csv, line 3", "data/a/0.npy", "twice")),
+        ("recording,split\n0,train\n1,trian\n", ("data.split_file", "split", "trian")),
+        ("recording,split\n0,train\n0.npy,val\n", ("data.split_file", "0.npy", "2")),
+        ("recording,split\n0,train\na/7.npy,val\n", ("data.split_file", "a/7.npy", "a/1.npy")),
+        ("recording,split\n0,train\n4,val\n", ("data.split_file", "3", "4")),
+        ("recording,split\n0,train\na/0.npy,val\n", ("data.split_file", "data/a/0.npy", "twice")),
         ("recording,split\n0,val\n", ("data.split_file", "training")),
     ],
 )

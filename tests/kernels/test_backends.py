@@ -52,7 +52,7 @@ def test_what_cannot_run_says_why(backend: Backend, device: torch.device, dtype:
 
 def test_triton_that_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, "_has_triton", lambda: False)
-    with assert_raises(ValueError, "install"):
+    with assert_raises(ConfigError, "backend", "install"):
         resolve("triton", CUDA, torch.float32)
 
 

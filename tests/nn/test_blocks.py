@@ -234,7 +234,7 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
         ({"type": "repeat", "times": 1.5, "layers": LAYERS}, (".times", 1.5)),
         (
             {"type": "repeat", "times": 3, "layers": {"p": {"type": "max_pool", "kernel_size": 2}}},
-            (".layers.p", "kernel_size", 2, [1], "copy", 3),
+            (".layers.p.kernel_size", 2, [1], "copy", 3),
         ),
         ({"type": "residual", "layers": LAYERS, "connect": "or"}, (".connect", "iand", "'or'")),
         ({"type": "residual", "layers": {"shortcut": FC}, "shortcut": LAYERS}, ("", "'shortcut'")),
@@ -254,7 +254,7 @@ def test_a_mistake_is_named_by_its_place(node: dict[str, Any], told: tuple) -> N
 def test_sides_that_do_not_fit_are_refused_with_the_cure(connect: str) -> None:
     node = {"type": "residual", "connect": connect, "layers": {"fc": {"type": "linear", "out_features": 6}}}
     cure = {"fc": {"type": "linear", "out_features": 6}}
-    assert_refused(node, (4,), "", "connect", connect, [4], [6], "{fc: {type: linear, out_features: 6}}")
+    assert_refused(node, (4,), ".connect", connect, [4], [6], "{fc: {type: linear, out_features: 6}}")
     assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(4,), dt=1.0).shapes == {"block": (6,)}
 
 
@@ -262,19 +262,19 @@ def test_images_that_do_not_fit_are_offered_a_convolution() -> None:
     conv = {"type": "conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1, "stride": 2}
     node = {"type": "residual", "layers": {"conv": conv}}
     offered = "{conv: {type: conv2d, out_channels: 8, kernel_size: 1, stride: 2}}"
-    assert_refused(node, (2, 9, 7), "", "shortcut", [8, 5, 4], offered)
+    assert_refused(node, (2, 9, 7), ".connect", "shortcut", [8, 5, 4], offered)
     cure = {"conv": {"type": "conv2d", "out_channels": 8, "kernel_size": 1, "stride": 2}}
     assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(2, 9, 7), dt=1.0).shapes == {
         "block": (8, 5, 4)
     }
     node = {"type": "residual", "layers": {"conv": {**conv, "stride": 1, "padding": 0}}}
-    assert_refused(node, (8, 9, 7), "", [8, 7, 5], "padding: same")
+    assert_refused(node, (8, 9, 7), ".connect", [8, 7, 5], "padding: same")
 
 
 def test_concatenation_needs_the_same_size_but_not_the_same_channels() -> None:
     conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3}
     node = {"type": "residual", "connect": "concat", "layers": {"conv": conv}}
-    assert_refused(node, (2, 9, 7), "", "shortcut", [2, 7, 5])
+    assert_refused(node, (2, 9, 7), ".connect", "shortcut", [2, 7, 5])
     node["layers"] = {"conv": {**conv, "padding": "same"}}
     assert build_network({"block": node}, in_shape=(2, 9, 7), dt=1.0).shapes == {"block": (7, 9, 7)}
 
@@ -283,4 +283,4 @@ def test_concatenation_needs_the_same_size_but_not_the_same_channels() -> None:
 def test_branches_that_do_not_fit_are_refused(join: str) -> None:
     conv = {"type": "conv2d", "out_channels": 5, "kernel_size": 3}
     node = {"type": "parallel", "join": join, "branches": {"a": {"conv": conv}, "b": {"i": {"type": "identity"}}}}
-    assert_refused(node, (2, 9, 7), "", "join", join, "a", [5, 7, 5], "b", [2, 9, 7])
+    assert_refused(node, (2, 9, 7), ".join", join, "a", [5, 7, 5], "b", [2, 9, 7])

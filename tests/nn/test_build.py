@@ -130,7 +130,7 @@ def test_a_mistake_behind_other_layers_is_told_with_the_shape_that_reaches_it() 
 
 def test_constants_in_ms_are_refused_where_steps_have_no_length() -> None:
     assert build({"a": {"type": "lif", "tau_mem": "2 steps"}}, dt=None).shapes == {"a": (2, 34, 34)}
-    with assert_raises(ConfigError, "model.layers.a", "tau_mem"):
+    with assert_raises(ConfigError, "model.layers.a.tau_mem"):
         build({"a": {"type": "lif"}}, dt=None)
 
 

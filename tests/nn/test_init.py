@@ -166,13 +166,13 @@ def test_the_answer_to_an_impulse_is_the_closed_form() -> None:
             "variance_preserving",
             {},
             None,
-            ("model.init", "rate_hz", "per_step"),
+            ("model.init.rate_hz", "per_step"),
         ),
         (
             "variance_preserving",
             {"rate_hz": 500.0},
             10.0,
-            ("model.init", 0, 1, 5),
+            ("model.init.rate_hz", "0", "1", "5"),
         ),
         (
             "fluctuation",
@@ -188,6 +188,6 @@ def test_mistakes_have_their_place(kind: str, settings: dict[str, Any], dt: floa
 
 
 def test_what_forgets_nothing_or_has_no_membrane_is_refused() -> None:
-    with assert_raises(ValueError, "forgets"):
+    with assert_raises(ConfigError, "", "forgets"):
         impulse_response(IAF())
     assert len(impulse_response(LI(1.0))) < 1000

@@ -289,9 +289,10 @@ def test_a_layer_with_the_name_of_a_feedback_is_refused() -> None:
 def test_a_normalisation_of_each_step_is_taken_only_where_it_sees_all_steps() -> None:
     norm = {"type": "batch_norm", "per_step": True}
     layers = {"a": LIF_NODE, "norm": norm, "b": LIF_NODE}
-    for name, feedback in (("norm", {}), ("a_to_a", {"from": "a", "to": "a", "layers": {"norm": norm}})):
+    own = {"from": "a", "to": "a", "layers": {"norm": norm}}
+    for name, place, feedback in (("norm", "layers.norm", {}), ("a_to_a", "feedback", own)):
         node = {"type": "loop", "layers": layers, "feedback": feedback}
-        with assert_raises(ConfigError, "model.layers.loop", "per_step", name):
+        with assert_raises(ConfigError, f"model.layers.loop.{place}", "per_step", name):
             build_network({"loop": node}, in_shape=(4,), dt=1.0, num_steps=T)
     node = {"type": "loop", "layers": {"norm": norm, "a": LIF_NODE}, "feedback": {"to": "a"}}
     network = build_network({"loop": node}, in_shape=(4,), dt=1.0, num_steps=T).network
@@ -313,5 +314,5 @@ def test_batch_norm_within_trains_where_one_recording_outlasts_the_others(x: Ten
 def test_python_is_told_too_that_feedback_leads_back() -> None:
     layers = {"a": nn.Identity(), "b": nn.Identity()}
     for feedback in ([], [LoopFeedback("a", "b", (1,), nn.Identity())]):
-        with assert_raises(ValueError, "feedback"):
+        with assert_raises(ConfigError, "feedback"):
             Loop(layers, feedback)

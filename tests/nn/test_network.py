@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, CubaLIF, Network, TemporalLayer, build_network
 from snnlab.nn.layers.norm import BatchNorm
 from snnlab.nn.neurons.base import set_backend
@@ -147,13 +148,13 @@ def test_an_unknown_name_in_the_state_is_refused(network: Network, x: Tensor) ->
 
 @pytest.mark.parametrize("name", ["forward", "training", "a.b", "1a", "", "a-b"])
 def test_names_that_cannot_be_used_are_refused(name: str) -> None:
-    with assert_raises(ValueError, "layer"):
+    with assert_raises(ConfigError, "", "layer"):
         Network({name: nn.Identity()})
 
 
 @pytest.mark.parametrize(("name", "proposed"), [("train", "train1"), ("<img src=x>", None), ("", None), ("1", None)])
 def test_a_name_is_proposed_only_where_it_could_be_one(name: str, proposed: str | None) -> None:
-    with assert_raises(ValueError, "_", *([proposed] if proposed else [])) as caught:
+    with assert_raises(ConfigError, "", "_", *([proposed] if proposed else [])) as caught:
         Network({name: nn.Identity()})
     assert ("such" in str(caught.value)) == bool(proposed)
 

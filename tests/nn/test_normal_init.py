@@ -69,9 +69,9 @@ def test_only_layers_that_are_named_are_set_and_biases_stay() -> None:
 def test_mistakes_are_named() -> None:
     with assert_raises(ConfigError, "model.init.gain", "> 0"):
         INITS.build("normal", {"gain": 0.0}, "model.init", dt=1.0)
-    with assert_raises(ValueError, "fcc", "fc"):
+    with assert_raises(ConfigError, "layers", "fcc", "fc"):
         initialised(network(), layers=["fcc"])
-    with assert_raises(ValueError, "flatten"):
+    with assert_raises(ConfigError, "layers", "flatten"):
         initialised(network(), layers=["flatten"])
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.nn.readouts import REDUCTIONS
 
 from ..refusals import assert_raises
@@ -97,7 +98,7 @@ def test_votes_between_0_and_1_are_chances_of_a_spike() -> None:
 def test_first_spike_refuses_what_are_no_spikes(values: list[float]) -> None:
     membrane = torch.tensor(values)[:, None, None]
     for call in (lambda: REDUCTIONS["first_spike"][0](membrane, torch.tensor([2])), lambda: so_far(membrane)):
-        with assert_raises(ValueError, "first_spike", f"{min(values):g}", f"{max(values):g}"):
+        with assert_raises(ConfigError, "", "first_spike", f"{min(values):g}", f"{max(values):g}"):
             call()
 
 

@@ -223,15 +223,15 @@ def test_sizes_must_be_positive(name: str, value: float):
 @pytest.mark.parametrize(
     ("build", "told"),
     [
-        (lambda: Atan(0.3, alpha=2.0), ("either",)),
-        (lambda: Atan(height=1.0, alpha=2.0), ("either",)),
-        (lambda: Sigmoid(alpha=1.0, slope=1.0), ("either",)),
-        (lambda: Exponential(scale=0.4), ("grad_width",)),
-        (lambda: Exponential(alpha=2.0, grad_scale=0.4), ("grad_scale",)),
-        (lambda: Exponential(alpha=2.0, tau=0.4), ("alpha",)),
+        (lambda: Atan(0.3, alpha=2.0), ("", "either")),
+        (lambda: Atan(height=1.0, alpha=2.0), ("", "either")),
+        (lambda: Sigmoid(alpha=1.0, slope=1.0), ("", "either")),
+        (lambda: Exponential(scale=0.4), ("", "grad_width")),
+        (lambda: Exponential(alpha=2.0, grad_scale=0.4), ("", "grad_scale")),
+        (lambda: Exponential(alpha=2.0, tau=0.4), ("", "alpha")),
         (lambda: MultiGaussian(h=-0.1), ("h", ">= 0", -0.1)),
         (lambda: MultiGaussian(s=0.5), ("s", ">= 1", 0.5)),
-        (lambda: MultiGaussian(h=8.0, s=1.0), (8.0, 1.0)),
+        (lambda: MultiGaussian(h=8.0, s=1.0), ("h", "8.0", "1.0")),
     ],
 )
 def test_a_size_is_said_in_one_way(build: Callable[[], Surrogate], told: tuple):
@@ -276,5 +276,5 @@ def test_mistakes_in_the_node_are_named(given: dict[str, Any], told: tuple):
 
 @pytest.mark.parametrize("given", ["atan", 5])
 def test_what_is_no_node_is_refused(given: Any):
-    with assert_raises(ValueError, "surrogate", 0.3):
+    with assert_raises(ConfigError, "surrogate", "0.3"):
         as_surrogate(given)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from snnlab.config.overrides import merged
+from snnlab.errors import DataError
 from snnlab.search.executor import Executor
 from snnlab.search.task import Outcome, Task
 from snnlab.search.workers import Here
@@ -83,7 +84,8 @@ class Stub:
     def survey(self, probes: Any, config_dir: str | None, place: str) -> Survey:
         self.surveyed += 1
         data = next(text for text in probes[0] if text.startswith("data=")).partition("=")[2]
-        return Survey(gap=self.gaps.get(data), duplicates=None if data in self.gaps else "none")
+        gap = DataError("", self.gaps[data]) if data in self.gaps else None
+        return Survey(gap=gap, duplicates=None if gap else "none")
 
     def run(self, **values: Any) -> Book:
         """Run the suite, with other settings, as far as it is missing."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.errors import ConfigError, Interrupted, RecordError
+from snnlab.errors import Interrupted, RecordError, UnknownSettingError
 from snnlab.suite import runner
 from snnlab.suite.book import open_book
 
@@ -218,8 +218,8 @@ def test_a_dry_run_leaves_a_damaged_suite_json_where_it_is(stub: Stub):
 def test_a_mistake_that_all_trainings_have_is_the_users(stub: Stub, monkeypatch: pytest.MonkeyPatch):
     from snnlab.suite.plan import Survey
 
-    monkeypatch.setattr(stub, "survey", lambda *_: Survey(mistake="trainer: unknown setting 'max_epoch'"))
-    with assert_raises(ConfigError, "", "max_epoch"):
+    monkeypatch.setattr(stub, "survey", lambda *_: Survey(mistake=UnknownSettingError("trainer", "max_epoch")))
+    with assert_raises(UnknownSettingError, "trainer.max_epoch"):
         stub.run()
     assert not stub.trained
 

@@ -86,7 +86,7 @@ class ProcessGroup:
         except RuntimeError as error:
             if self._store is None or not is_loss(error):
                 raise
-            raise ProcessError("", f"{self._blame()}\n  snnlab train resume={folder} goes on") from error
+            raise ProcessError("", self._blame(), f"snnlab train resume={folder} goes on") from error
 
     def end(self, *, well: bool) -> None:
         """Let all processes end; those that this one started are gone afterwards.

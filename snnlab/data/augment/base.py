@@ -9,6 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
+from snnlab.errors import ConfigError
 from snnlab.events import Events
 from snnlab.intervals import Interval, between
 from snnlab.registry import Registry
@@ -90,6 +91,6 @@ def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, hei
 
 
 def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
-    """Raise a ValueError unless `least <= given[0] <= given[1] <= most`."""
+    """Raise a ConfigError unless `least <= given[0] <= given[1] <= most`."""
     if len(given) != 2 or not least <= given[0] <= given[1] <= most:
-        raise ValueError(f"{name} must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")
+        raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, Chance, Part, in_order
+from snnlab.errors import ConfigError
 from snnlab.events import Events
 from snnlab.events.recording import polarity_dtype
 from snnlab.intervals import above
@@ -22,13 +23,13 @@ class FlipPolarity(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if the sensor has not two polarities.
+        ConfigError: if the sensor has not two polarities.
     """
 
     def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
         super().__init__(p)
         if sensor_size[2] != 2:
-            raise ValueError(f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
+            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         return events._replace(p=~events.p)
@@ -43,7 +44,7 @@ class DropEvents(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ConfigError: if a number is out of its range.
 
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
@@ -66,7 +67,7 @@ class DropArea(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ConfigError: if a number is out of its range.
 
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
@@ -92,7 +93,7 @@ class DropTime(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ConfigError: if a number is out of its range.
 
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
@@ -117,7 +118,7 @@ class Noise(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ConfigError: if a number is out of its range.
     """
 
     def __init__(self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Chance = 1.0) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from snnlab.data.augment.base import AUGMENTATIONS, Augmentation, Chance, placed, require_range, within_pixel
+from snnlab.errors import ConfigError
 from snnlab.events import Events
 from snnlab.intervals import Positive, at_least, between
 
@@ -32,7 +33,7 @@ class Affine(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ConfigError: if a number is out of its range.
     """
 
     def __init__(
@@ -48,9 +49,9 @@ class Affine(Augmentation):
         require_range("scale", scale, 0.1, 10)
         self.width, self.height, _ = sensor_size
         if self.height == 1 and rotate:
-            raise ValueError("rotate: a sensor without rows cannot turn")
+            raise ConfigError("rotate", "a sensor without rows cannot turn")
         if self.height == 1 and shear:
-            raise ValueError("shear: a sensor without rows cannot slant")
+            raise ConfigError("shear", "a sensor without rows cannot slant")
         self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
         self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
 
@@ -104,7 +105,7 @@ class FlipY(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if the sensor has no rows.
+        ConfigError: if the sensor has no rows.
     """
 
     alters = "flip_y"
@@ -112,7 +113,7 @@ class FlipY(Augmentation):
     def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
         super().__init__(p)
         if sensor_size[1] == 1:
-            raise ValueError("flip_y: the sensor has no rows")
+            raise ConfigError("", "flip_y: the sensor has no rows")
         self.last = sensor_size[1] - 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
@@ -135,7 +136,7 @@ class Elastic(Augmentation):
         p: Probability that it is done.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ConfigError: if a number is out of its range.
 
     Source:
         Simard et al., Best practices for convolutional neural networks applied to visual document analysis,

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from snnlab.errors import DataError, listing
+from snnlab.errors import ConfigError, DataError, listing
 from snnlab.events import Events, SensorSize
 from snnlab.settings import checks_arguments
 
@@ -44,7 +44,7 @@ class Reading:
             and 0 or -1 for OFF; of more, their numbers from 0 on.
 
     Raises:
-        ValueError: if a setting is none of these.
+        ConfigError: if a setting is none of these.
     """
 
     time_unit: TimeUnit = "us"
@@ -56,10 +56,12 @@ class Reading:
     def __post_init__(self) -> None:
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
-            raise ValueError(f"columns are t, x and perhaps y and p, or - for others, got {list(self.columns or ())}")
+            raise ConfigError(
+                "columns", f"expected t, x and perhaps y and p, or - for others, got {list(self.columns or ())}"
+            )
         values = self.polarity_values
         if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):
-            raise ValueError(f"polarity_values must be two or more different numbers, got {list(values)}")
+            raise ConfigError("polarity_values", f"must be two or more different numbers, got {list(values)}")
 
     def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
         """Return the names of so many columns that have none in their file."""

@@ -60,7 +60,7 @@ class Folder:
     Raises:
         ConfigError: if settings do not go together.
         DataError: if there are no recordings, or the table cannot be used.
-        ValueError: if a setting is out of its range.
+        ConfigError: if a setting is out of its range.
 
     Attributes:
         called: What users call the recordings.
@@ -88,7 +88,9 @@ class Folder:
         name: str | None = None,
     ) -> None:
         if polarity_values is not None and len(polarity_values) != sensor_size[2]:
-            raise ValueError(f"polarity_values: {len(polarity_values)} are named, and sensor_size has {sensor_size[2]}")
+            raise ConfigError(
+                "polarity_values", f"{len(polarity_values)} are named, and sensor_size has {sensor_size[2]}"
+            )
         names = None if columns is None else tuple(columns)
         values = None if polarity_values is None else tuple(polarity_values)
         self.reading = Reading(time_unit, time_origin, sort, names, values)

@@ -12,6 +12,7 @@ import numpy as np
 
 from snnlab.data.registry import DATASETS
 from snnlab.data.sources.mnist_files import FOLDER, MNISTFiles
+from snnlab.errors import ConfigError
 from snnlab.events import Events, SensorSize
 from snnlab.intervals import between
 
@@ -33,7 +34,7 @@ class SMNIST:
 
     Raises:
         DataError: if a file is missing or damaged.
-        ValueError: if a setting is out of its range.
+        ConfigError: if a setting is out of its range.
 
     Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, 2018; the same
         spikes as tonic's SMNIST.
@@ -56,7 +57,7 @@ class SMNIST:
     ) -> None:
         channels, *others = sensor_size
         if list(others) != [1, 1] or channels < 3 or channels % 2 == 0:
-            raise ValueError(f"sensor_size must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
+            raise ConfigError("sensor_size", f"must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
         self._files = MNISTFiles.obtain(root, archives, download)

@@ -123,10 +123,8 @@ class SpikeFiles(ABC):
         if not path.is_file():
             raise DataError(
                 "data.root",
-                (
-                    f"there is no {path}\n  set data.root to the folder that holds {self.folder_name}, or"
-                    " data.download=true with data.archives"
-                ),
+                f"there is no {path}",
+                f"set data.root to the folder that holds {self.folder_name}, or data.download=true with data.archives",
             )
         try:
             return self.listing(self._open(path), part)

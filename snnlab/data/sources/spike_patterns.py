@@ -10,6 +10,7 @@ import numpy as np
 
 from snnlab.data.holding_out import held_out
 from snnlab.data.registry import DATASETS
+from snnlab.errors import ConfigError
 from snnlab.events import Events, SensorSize
 from snnlab.events.spike_patterns import Motifs, Recipe, draw_motifs, draw_orders, simulate
 from snnlab.intervals import NotNegative
@@ -35,7 +36,7 @@ class SpikePatterns:
         simulation_seed: Seed of the simulation; recording k is made from (simulation_seed, k) alone.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ConfigError: If a number is out of its range.
 
     Source: `snnlab.events.spike_patterns`.
     """
@@ -49,7 +50,7 @@ class SpikePatterns:
         self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NotNegative = 0
     ) -> None:
         if num_recordings < 2 * num_classes:
-            raise ValueError(f"num_recordings must be {2 * num_classes} or more, two a class, got {num_recordings}")
+            raise ConfigError("num_recordings", f"must be {2 * num_classes} or more, two a class, got {num_recordings}")
         width, height, polarities = sensor_size
         self.sensor_size: SensorSize = (width, height, polarities)
         self.num_classes = num_classes

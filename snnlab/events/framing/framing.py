@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError
 from snnlab.events.frames import Batch, EventBatch, channels_last, count_frames
 from snnlab.events.framing.kinds import Counts, Kind, Window
 from snnlab.events.framing.region import Region
@@ -36,7 +36,7 @@ class Framing:
             the `recording` is over. By `events_per_bin` it is always the latter.
 
     Raises:
-        ValueError: if the kind needs the sensor's polarities, or times, that there are not.
+        ConfigError: if the kind needs the sensor's polarities, or times, that there are not.
     """
 
     region: Region
@@ -47,7 +47,7 @@ class Framing:
     def __post_init__(self) -> None:
         self.kind.channels(self.region.size[2])
         if self.kind.timed and not self.steps.plain:
-            raise ValueError("frames of this type need bin_by: time without overlap_ms")
+            raise ConfigError("frames", "this type needs bin_by: time without overlap_ms")
 
     @property
     def shape(self) -> tuple[int, ...]:

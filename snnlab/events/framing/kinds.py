@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
 from snnlab.events.frames import EventBatch, cells_of, count_frames
 from snnlab.events.framing.region import LEFT_OUT
@@ -233,7 +234,7 @@ class Surface(Kind):
         merge: Whether ON and OFF events are taken to be the same.
 
     Raises:
-        ValueError: if tau is not positive.
+        ConfigError: if tau is not positive.
     """
 
     timed = True
@@ -308,4 +309,6 @@ def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
 
 def _require_two(polarities: int, kind: str) -> None:
     if polarities != 2:
-        raise ValueError(f"{kind} is ON less OFF events, and the sensor has {polarities} polarities; use counts")
+        raise ConfigError(
+            "frames", f"{kind} is ON less OFF events, and the sensor has {polarities} polarities", "use counts"
+        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.events.frames import EventBatch
 from snnlab.events.recording import SensorSize
 from snnlab.intervals import Count
@@ -35,7 +36,7 @@ class Region:
         hot: bool `[H * W]`, of the whole sensor.
 
     Raises:
-        ValueError: if the part is not within the sensor, or smaller than a cell.
+        ConfigError: if the part is not within the sensor, or smaller than a cell.
     """
 
     sensor_size: SensorSize
@@ -47,11 +48,11 @@ class Region:
         width, height, _ = self.sensor_size
         left, top, w, h = self._part
         if not (left >= 0 and top >= 0 and 1 <= w <= width - left and 1 <= h <= height - top):
-            raise ValueError(
-                f"crop is [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
+            raise ConfigError(
+                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
             )
         if min(self.size[:2]) < 1:
-            raise ValueError(f"downsample must be at most the size of {w} x {h}, got {self.downsample}")
+            raise ConfigError("downsample", f"must be at most the size of {w} x {h}, got {self.downsample}")
 
     @property
     def size(self) -> SensorSize:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.events.frames import EventBatch
 from snnlab.events.framing.region import LEFT_OUT
 from snnlab.intervals import NotNegative, at_least
@@ -37,7 +38,7 @@ class Steps:
         overlap_us: How much longer than a step a frame is, by time (us): it has the first events of the next one too.
 
     Raises:
-        ValueError: if settings are out of their range or do not go together.
+        ConfigError: if settings are out of their range or do not go together.
     """
 
     duration_us: int
@@ -48,9 +49,9 @@ class Steps:
 
     def __post_init__(self) -> None:
         if self.events_per_bin is not None and self.bin_by == "time":
-            raise ValueError(f"events_per_bin needs bin_by: count, got {self.events_per_bin}")
+            raise ConfigError("events_per_bin", f"needs bin_by: count, got {self.events_per_bin}")
         if self.overlap_us and self.bin_by == "count":
-            raise ValueError("overlap_ms needs bin_by: time")
+            raise ConfigError("overlap_ms", "needs bin_by: time")
 
     @property
     def plain(self) -> bool:

@@ -17,11 +17,10 @@ from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.feedback import FeedbackState, LoopFeedback, as_nodes, build_feedback
 from snnlab.nn.blocks.within import Context, Layers, children
 from snnlab.nn.build import Shape
-from snnlab.nn.layers.norm import PerStepBatchNorm
 from snnlab.nn.layers.registry import LAYERS
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
-from snnlab.nn.temporal import Counts
+from snnlab.nn.temporal import Counts, reach_of
 
 
 class _Way(NamedTuple):
@@ -61,7 +60,7 @@ class Loop(Network):
         `FeedbackState` under the name `source_to_target`.
 
     Raises:
-        ValueError: if a name cannot be used or is no layer, there is no feedback, or one does not lead back.
+        ConfigError: if a name cannot be used or is no layer, there is no feedback, or one does not lead back.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Loop(Network):
         names = list(layers)
         ends = [(names.index(way.target), names.index(way.source)) for way in feedback]
         if not ends or any(target > source for target, source in ends):
-            raise ValueError("a loop needs feedback, and each must lead to the same or an earlier layer")
+            raise ConfigError("feedback", "a loop needs it, and each must lead to the same or an earlier layer")
         self.ways = tuple(_Way(way.name, way.source, way.target, way.shape) for way in feedback)
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
@@ -198,7 +197,7 @@ def loop(
 
     Raises:
         ConfigError: naming the place, if a layer or a feedback is wrong or does not fit its input.
-        ValueError: if a layer that takes only whole recordings would be run step by step.
+        ConfigError: if a layer that takes only whole recordings would be run step by step.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)
@@ -217,10 +216,11 @@ def loop(
 
 
 def _require_single_steps(made: Loop) -> None:
-    """Raise a ValueError if a layer that is run step by step takes only whole recordings in training."""
+    """Raise a ConfigError if a layer that is run step by step takes only whole recordings in training."""
     for name, layer in made.stepped():
-        if any(isinstance(module, PerStepBatchNorm) for module in layer.modules()):
-            raise ValueError(
-                f"per_step of batch_norm needs all steps at once, and {name} is run step by step; put it before or"
-                " behind the layers that the feedback spans, or leave per_step out"
+        if reach_of([layer]) == "recording":
+            raise ConfigError(
+                "feedback" if name in (way.name for way in made.ways) else f"layers.{name}",
+                f"per_step of batch_norm needs all steps at once, and {name} is run step by step",
+                "put it before or behind the layers that the feedback spans, or leave per_step out",
             )

@@ -37,12 +37,12 @@ class Parallel(Network):
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by branch.
 
     Raises:
-        ValueError: if a name cannot be used, there is no branch, or `join` is another word.
+        ConfigError: if a name cannot be used, there is no branch, or `join` is another word.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
         if not branches:
-            raise ValueError("a parallel block has branches")
+            raise ConfigError("branches", "a parallel block has some")
         super().__init__({}, kinds=dict.fromkeys(branches, "branch"), beside=branches)
         self.join: Join = join
 
@@ -85,7 +85,7 @@ def parallel(
 
     Raises:
         ConfigError: naming a layer, if it is wrong or does not fit its input.
-        ValueError: if the branches have shapes that cannot be joined.
+        ConfigError: if the branches have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
     built = {name: context.build(_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
@@ -95,7 +95,7 @@ def parallel(
     if not fit(list(shapes.values()), channels_too=join == "add"):
         given = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
         alike = "all axes but the first" if join == "concat" else "all axes"
-        raise ValueError(f"join: {join} needs branches alike in {alike}; {given}")
+        raise ConfigError("join", f"{join} needs branches alike in {alike}", given)
     return Parallel({name: branch.network for name, branch in built.items()}, join)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.within import Context, Layers, children, concat, cure, fit, last_shape
 from snnlab.nn.build import Shape
@@ -51,7 +52,7 @@ class Residual(Network):
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
 
     Raises:
-        ValueError: if a name cannot be used, such as `shortcut`, which is taken, or `connect` is another word.
+        ConfigError: if a name cannot be used, such as `shortcut`, which is taken, or `connect` is another word.
 
     Source: Fang et al., Deep residual learning in spiking neural networks (SEW-ResNet), NeurIPS 2021.
     """
@@ -107,7 +108,7 @@ def residual(
 
     Raises:
         ConfigError: naming a layer, if it is wrong or does not fit its input.
-        ValueError: if the two sides have shapes that cannot be joined.
+        ConfigError: if the two sides have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)
@@ -123,7 +124,8 @@ def _require_fit(connect: Connect, in_shape: Shape, x: Shape, branch: Shape) -> 
     wanted = branch if connect != "concat" else (x[0], *branch[1:])
     layers = cure(in_shape, wanted)
     otherwise = f", such as {layers}" if layers else ", or layers that keep the size, such as those with padding: same"
-    raise ValueError(
-        f"connect: {connect} cannot join x of shape {list(x)} with layers that give {list(branch)};"
-        f" set a shortcut that ends with {list(wanted)}{otherwise}"
+    raise ConfigError(
+        "connect",
+        f"{connect} cannot join x of shape {list(x)} with layers that give {list(branch)}",
+        f"set a shortcut that ends with {list(wanted)}{otherwise}",
     )

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Count
 from snnlab.nn.layers.checks import (
     Padding,
@@ -122,18 +123,19 @@ def _conv_transpose(dims: int) -> Module:
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
         if weight_norm and groups > 1:  # the weight's axis of outputs is that of one group
-            raise ValueError(f"weight_norm needs groups: 1 in a transposed convolution, got {groups}")
+            raise ConfigError("weight_norm", f"needs groups: 1 in a transposed convolution, got {groups}")
         kernel, step, spread = _window(dims, kernel_size, stride, dilation)
         pad = per_axis("padding", padding, dims)
         extra = per_axis("output_padding", output_padding, dims)
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
-            raise ValueError(
-                f"output_padding {short(extra)} must be smaller than stride {short(step)} or dilation {short(spread)}"
+            raise ConfigError(
+                "output_padding",
+                f"must be smaller than stride {short(step)} or dilation {short(spread)}, got {short(extra)}",
             )
         rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
         out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]
         if min(out_size) < 1:
-            raise ValueError(f"padding {short(pad)} leaves nothing of its output: {out_size}")
+            raise ConfigError("padding", f"{short(pad)} leaves nothing of the output: {out_size}")
         module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
         module = _channels_last(module, dims)
         return normed_weight(module, dim=1) if weight_norm else module

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from snnlab.intervals import Count
-from snnlab.nn.layers.checks import Shape
+from snnlab.nn.layers.checks import Shape, last_axis
 from snnlab.nn.layers.registry import LAYERS
 
 
@@ -53,11 +53,9 @@ def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_no
         `[N, ..., F]` to `[N, ..., out_features]`.
 
     Raises:
-        ValueError: if `out_features` is not positive.
+        ConfigError: if `out_features` is not positive.
     """
-    if not in_shape:
-        raise ValueError("linear needs an input of at least 1 axis, got []")
-    module = nn.Linear(in_shape[-1], out_features, bias)
+    module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
     return normed_weight(module, dim=0) if weight_norm else module
 
 

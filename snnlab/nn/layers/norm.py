@@ -17,7 +17,7 @@ from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Positive, at_least, between
 from snnlab.nn.layers.checks import Shape, first_axis
 from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.nn.temporal import Counts, Reach, TemporalLayer, valid_steps
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):
@@ -40,7 +40,7 @@ class BatchNorm(TemporalLayer, BatchNormNd):
         x: `[T, B, C, ...]`; returns the same, with zeros past a sample's length, and no state.
 
     Raises:
-        ValueError: if in training it is given a single value for each channel, and has no running statistics yet.
+        ConfigError: if in training it is given a single value for each channel, and has no running statistics yet.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
@@ -114,12 +114,13 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         length, and the state.
 
     Raises:
-        ValueError: if it is given another number of steps, or in training a single value for each channel before it
+        ConfigError: if it is given another number of steps, or in training a single value for each channel before it
             has running statistics.
 
     Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
     """
 
+    reach: Reach = "recording"
     running_mean: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
     running_var: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
     num_batches_tracked: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -222,13 +223,13 @@ def batch_norm(
         `[T, B, C, ...]` to the same.
 
     Raises:
-        ValueError: if a setting is out of its range, or `per_step` is on and the number of steps is not known.
+        ConfigError: if a setting is out of its range, or `per_step` is on and the number of steps is not known.
     """
     channels = first_axis("batch_norm", in_shape)
     if not per_step:
         return BatchNorm(channels, eps, momentum, affine)
     if num_steps is None:
-        raise ValueError("per_step needs the number of steps, which is not known here; leave per_step out")
+        raise ConfigError("per_step", "needs the number of steps, which is not known here", "leave it out")
     return PerStepBatchNorm(channels, num_steps, eps, momentum, affine)
 
 
@@ -254,13 +255,13 @@ def layer_norm(
         `[N, ...]` to the same.
 
     Raises:
-        ValueError: if `normalized_shape` is not how the input's shape ends, or `eps` is not positive.
+        ConfigError: if `normalized_shape` is not how the input's shape ends, or `eps` is not positive.
     """
     first_axis("layer_norm", in_shape)
     given = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
     last = in_shape if given is None else tuple(given)
     if not last or in_shape[-len(last) :] != last:
-        raise ValueError(f"normalized_shape must be how the input's shape {list(in_shape)} ends, got {list(last)}")
+        raise ConfigError("normalized_shape", f"must be how the input's shape {list(in_shape)} ends, got {list(last)}")
     return nn.LayerNorm(list(last), eps, elementwise_affine, bias)
 
 
@@ -278,9 +279,9 @@ def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affi
         `[N, C, ...]` to the same.
 
     Raises:
-        ValueError: if the channels cannot be divided so, or a setting is not positive.
+        ConfigError: if the channels cannot be divided so, or a setting is not positive.
     """
     channels = first_axis("group_norm", in_shape)
     if channels % num_groups:
-        raise ValueError(f"num_groups must divide the input's channels ({channels}), got {num_groups}")
+        raise ConfigError("num_groups", f"must divide the input's channels ({channels}), got {num_groups}")
     return nn.GroupNorm(num_groups, channels, eps, affine)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snnlab.errors import ConfigError
 from snnlab.nn.layers.checks import Padding, Shape, Size, Window, behind_channels, per_axis, require_window, short
 from snnlab.nn.layers.registry import LAYERS
 
@@ -42,7 +43,7 @@ def max_pool(
         `[N, C, *size]` to `[N, C, *size']`.
 
     Raises:
-        ValueError: if a setting is out of its range or does not fit the input.
+        ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = behind_channels("max_pool", in_shape)
     kernel, step, pad, spread = _window(size, kernel_size, stride, padding, dilation)
@@ -73,7 +74,7 @@ def avg_pool(
         `[N, C, *size]` to `[N, C, *size']`.
 
     Raises:
-        ValueError: if a setting is out of its range or does not fit the input.
+        ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = behind_channels("avg_pool", in_shape)
     kernel, step, pad, _ = _window(size, kernel_size, stride, padding)
@@ -132,7 +133,7 @@ def sum_pool(
         `[N, C, *size]` to `[N, C, *size']`.
 
     Raises:
-        ValueError: if a setting is out of its range or does not fit the input.
+        ConfigError: if a setting is out of its range or does not fit the input.
     """
     kernel, step, pad, _ = _window(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
     return SumPool(kernel, step, pad)
@@ -150,7 +151,7 @@ def adaptive_max_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
         `[N, C, *size]` to `[N, C, *output_size]`.
 
     Raises:
-        ValueError: if a size is not positive.
+        ConfigError: if a size is not positive.
     """
     dims = len(behind_channels("adaptive_max_pool", in_shape))
     return _ADAPTIVE_MAX[dims](per_axis("output_size", output_size, dims))
@@ -168,7 +169,7 @@ def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
         `[N, C, *size]` to `[N, C, *output_size]`.
 
     Raises:
-        ValueError: if a size is not positive.
+        ConfigError: if a size is not positive.
     """
     dims = len(behind_channels("adaptive_avg_pool", in_shape))
     return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))
@@ -184,6 +185,6 @@ def _window(
     pad = per_axis("padding", padding, dims)
     spread = per_axis("dilation", dilation, dims)
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
-        raise ValueError(f"padding must be at most half of kernel_size {short(kernel)}, got {short(pad)}")
+        raise ConfigError("padding", f"must be at most half of kernel_size {short(kernel)}, got {short(pad)}")
     require_window(in_size, kernel, pad, spread)
     return kernel, step, pad, spread

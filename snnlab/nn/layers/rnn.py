@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Fraction
 from snnlab.nn.layers.checks import Shape
 from snnlab.nn.layers.registry import LAYERS
@@ -98,9 +99,11 @@ def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recur
             ValueError: if a setting is out of its range, or the input has not one axis.
         """
         if len(in_shape) != 1:
-            raise ValueError(f"{kind} needs an input of 1 axis [F], got {list(in_shape)}; put a flatten before it")
+            raise ConfigError(
+                "", f"{kind} needs an input of 1 axis [F], got {list(in_shape)}", "put a flatten before it"
+            )
         if dropout and num_layers == 1:
-            raise ValueError("dropout acts between layers, and num_layers is 1; put a dropout layer behind it")
+            raise ConfigError("dropout", "acts between layers, and num_layers is 1", "put a dropout layer behind it")
         return module(in_shape[0], hidden_size, num_layers, bias, dropout=dropout)
 
     build.__name__ = kind

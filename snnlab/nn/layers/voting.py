@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnlab.errors import listing
+from snnlab.errors import ConfigError, listing
 from snnlab.intervals import Count
-from snnlab.nn.layers.checks import Shape
+from snnlab.nn.layers.checks import Shape, last_axis
 from snnlab.nn.layers.registry import LAYERS
 
 
@@ -46,16 +46,16 @@ def voting(in_shape: Shape, *, group_size: Count) -> Voting:
         `[N, ..., K * group_size]` to `[N, ..., K]`.
 
     Raises:
-        ValueError: if `group_size` does not divide the last axis.
+        ConfigError: if `group_size` does not divide the last axis.
 
     Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
-    if not in_shape:
-        raise ValueError("voting needs an input of at least 1 axis, got []")
-    features = in_shape[-1]
+    features = last_axis("voting", in_shape)
     if features % group_size:
         near = listing(map(str, _near_divisors(features, group_size)))
-        raise ValueError(f"group_size must divide the input's last axis ({features}), got {group_size}; near: {near}")
+        raise ConfigError(
+            "group_size", f"must divide the input's last axis ({features}), got {group_size}", f"near: {near}"
+        )
     return Voting(group_size)
 
 

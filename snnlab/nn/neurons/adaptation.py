@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Interval, above
 from snnlab.nn.neurons.learn import Learn, Number, as_learn, quantity
 from snnlab.nn.neurons.membrane import Coefficients
@@ -70,7 +71,7 @@ class AdaptiveThreshold(Adaptive):
         adaptation: How far a spike raises the threshold, dimensionless as v_threshold is.
 
     Raises:
-        ValueError: if it is zero and to be learned.
+        ConfigError: if it is zero and to be learned.
     """
 
     adaptation: Any = quantity("adaptation")
@@ -79,7 +80,7 @@ class AdaptiveThreshold(Adaptive):
         """Keep the threshold's settings, which the membrane's constructor does not know."""
         self.set_adaptation(tau_adapt, rho)
         if adaptation == 0 and "adaptation" in as_learn(learn):
-            raise ValueError("adaptation is learned above 0 and cannot start there; start it at 0.1, say")
+            raise ConfigError("adaptation", "is learned above 0 and cannot start there", "start it at 0.1, say")
         self.adaptation = float(adaptation)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:

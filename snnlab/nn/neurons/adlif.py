@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,11 +59,7 @@ class AdLIFCoefficients(NamedTuple):
 class AdLIF(Adaptive):
     """Leaky integrate-and-fire neuron with a slow current against which it fires, driven by potential and spikes.
 
-        u[t] = beta * v[t-1] + g * x[t] - (1 - beta) * w[t-1],   s[t] = H(u[t] - v_threshold)
-        v[t] = u[t] reset by s[t],   y[t] = v[t]   (coupling "after_reset")   or   u[t]   ("before_reset")
-        w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])
-
-    with h_a the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is measured from rest. The
+    h_a is the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is measured from rest. The
     defaults are dw/dt = (a v - w) / tau_adapt with a jump b at each spike, which hardly depends on dt. As published:
 
     - RadLIF (`neuron=radlif`): `before_reset`, both gains 1, `input_gain: 1-a`. That is sparch's code, which takes u
@@ -98,6 +94,12 @@ class AdLIF(Adaptive):
     Neuroscience 16, 2022, and its code, sparch; Baronig et al., Advancing spatio-temporal processing in spiking neural
     networks through adaptation, 2024.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = beta * v[t-1] + g * x[t] - (1 - beta) * w[t-1],   s[t] = H(u[t] - v_threshold)",
+        'v[t] = u[t] reset by s[t],   y[t] = v[t]   (coupling "after_reset")   or   u[t]   ("before_reset")',
+        "w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])",
+    )
 
     a: Any = quantity("a")
     b: Any = quantity("b")

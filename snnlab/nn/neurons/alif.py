@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Finite, Positive, at_least
 from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
 from snnlab.nn.neurons.info import AfterSpike, Firing, NeuronInfo
@@ -28,13 +29,6 @@ class ALIFState(NamedTuple):
 @NEURONS.register("alif")
 class ALIF(AdaptiveThreshold):
     """Leaky integrate-and-fire neuron whose threshold rises with each of its spikes and comes back slowly.
-
-        u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak
-        A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])
-        v[t] = u[t] - s[t] * v_threshold            reset "subtract"
-             | u[t] - s[t] * A[t]                   the same with `adapted_reset`
-             | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"
-        w[t] = rho * w[t-1] + s[t]
 
     A jump of w is 1, whatever dt is, and the reset takes v_threshold away: so do Bellec et al. 2020, one step later.
     Bellec et al. 2018 take the threshold that the membrane has reached, which is `adapted_reset`, and add
@@ -58,12 +52,21 @@ class ALIF(AdaptiveThreshold):
         state.
 
     Raises:
-        ValueError: if a value is out of its range or cannot be learned, or `adapted_reset` has nothing to subtract.
+        ConfigError: if a value is out of its range or cannot be learned, or `adapted_reset` has nothing to subtract.
 
     Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018;
     Bellec et al., A solution to the learning dilemma for recurrent networks of spiking neurons, Nature Communications
     11, 2020.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",
+        "A[t] = v_threshold + adaptation * w[t-1],   s[t] = H(u[t] - A[t])",
+        'v[t] = u[t] - s[t] * v_threshold            reset "subtract"',
+        "     | u[t] - s[t] * A[t]                   the same with `adapted_reset`",
+        '     | (1 - s[t]) * u[t] + s[t] * v_reset   reset "value"',
+        "w[t] = rho * w[t-1] + s[t]",
+    )
 
     adapts: Tensor | None
 
@@ -106,7 +109,7 @@ class ALIF(AdaptiveThreshold):
             surrogate=surrogate,
         )
         if adapted_reset and reset != "subtract":
-            raise ValueError(f"adapted_reset needs reset: subtract, got reset: {reset}")
+            raise ConfigError("adapted_reset", f"needs reset: subtract, got reset: {reset}")
         self.adapted_reset = adapted_reset
         self.set_threshold(tau_adapt, rho, adaptation, learn)
         self.adaptive = adaptive
@@ -146,13 +149,13 @@ def _last(number: int | None, in_shape: Shape | None) -> Tensor | None:
     """Return which channels or features are the last so many, or None where all are meant.
 
     Raises:
-        ValueError: if there are not so many, or it is not known how many there are.
+        ConfigError: if there are not so many, or it is not known how many there are.
     """
     if number is None:
         return None
     if not in_shape:
-        raise ValueError("adaptive needs in_shape, the shape of one sample at one step")
+        raise ConfigError("adaptive", "needs in_shape, the shape of one sample at one step")
     channels = in_shape[0]
     if not 1 <= number <= channels:
-        raise ValueError(f"adaptive must be 1 to {channels}, the layer's channels or features, got {number}")
+        raise ConfigError("adaptive", f"must be 1 to {channels}, the layer's channels or features, got {number}")
     return (torch.arange(channels) >= channels - number).view(-1, *[1] * (len(in_shape) - 1))

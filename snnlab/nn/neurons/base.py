@@ -16,7 +16,7 @@ from snnlab.kernels.function import Backend, Output
 from snnlab.kernels.layout import Pool
 from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.nn.temporal import OWN, Counts, TemporalLayer
+from snnlab.nn.temporal import OWN, Counts, Reach, TemporalLayer
 from snnlab.settings import checks_arguments
 
 HALF = (torch.bfloat16, torch.float16)
@@ -37,6 +37,8 @@ class Neuron(TemporalLayer, ABC):
         x: `[T, B, ...]`; state: a NamedTuple of `[B, ...]`; returns `[T, B, ...]` and the state.
     """
 
+    reach: Reach = "past"
+    equations: ClassVar[tuple[str, ...]] = ()
     spiking: ClassVar[bool] = True
     # Whether it may spike several times a step; what pools such outputs runs by itself, where they are counted.
     graded: ClassVar[bool] = False
@@ -56,18 +58,13 @@ class Neuron(TemporalLayer, ABC):
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         """Return the output of one step and the state after it."""
 
-    @property
-    def sees_one_step(self) -> bool:
-        """Whether it sees one step after another: every neuron does."""
-        return True
-
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
         return []
 
     def info(self) -> NeuronInfo:
         """Return what it says of itself: gain, threshold, reset, and what in it depends on dt."""
-        return NeuronInfo()
+        return NeuronInfo(self.equations)
 
     @property
     def dt_invariant(self) -> bool:

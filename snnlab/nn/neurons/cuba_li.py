@@ -26,15 +26,17 @@ class CubaLIState(NamedTuple):
 class CubaLI(Synaptic):
     """Leaky integrator whose input jumps onto a decaying synaptic current; its output is its membrane.
 
-        j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
-        v[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak
-
     The arguments are those of `Synaptic` and `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `CubaLIState(v, i)`, each `[B, ...]`; returns the membrane, `[T, B, ...]`, and the
         state.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
+        "v[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak",
+    )
 
     spiking: ClassVar[bool] = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,15 +27,17 @@ class CubaLIFState(NamedTuple):
 class CubaLIF(Synaptic, SpikingMembrane):
     """Leaky integrate-and-fire neuron whose input jumps onto a decaying synaptic current.
 
-        j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
-        u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]
-
     The arguments are those of `Synaptic`, `SpikingMembrane` and `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
+        "u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
+    )
 
     def __init__(
         self,

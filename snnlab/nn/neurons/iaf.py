@@ -26,8 +26,6 @@ class IAFState(NamedTuple):
 class IAF(SpikingMembrane):
     """Integrate-and-fire neuron that forgets nothing between spikes.
 
-        u[t] = v[t-1] + g * x[t],   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]
-
     The resets are those of `SpikingMembrane`.
 
     Args:
@@ -40,6 +38,10 @@ class IAF(SpikingMembrane):
     Shape:
         x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = v[t-1] + g * x[t],   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
+    )
 
     leaks: ClassVar[bool] = False
 

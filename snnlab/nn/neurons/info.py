@@ -130,6 +130,7 @@ class NeuronInfo:
     """A neuron's dialect.
 
     Attributes:
+        equations: Its update, a line each; t is the step.
         gain: Of the drive.
         firing: When it spikes; None for an integrator.
         reset: What a spike does.
@@ -145,6 +146,7 @@ class NeuronInfo:
         warnings: What else in it depends on dt.
     """
 
+    equations: tuple[str, ...] = ()
     gain: Gain | None = None
     firing: Firing | None = None
     reset: AfterSpike | None = None

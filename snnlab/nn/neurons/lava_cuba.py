@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
@@ -41,9 +42,6 @@ class Coefficients(NamedTuple):
 class LavaCuba(Neuron):
     """lava-dl's CUBA neuron, with decays of 12 bits and states that are whole numbers of 1 / (64 * scale).
 
-        i[t] = (1 - d_i) * i[t-1] + x[t],   u[t] = (1 - d_v) * v[t-1] + i[t]
-        s[t] = H(u[t] - v_threshold),       v[t] = (1 - s[t]) * u[t]
-
     d = round(4096 * (1 - a)) / 4096 with a = beta or alpha; v_threshold is cut to a whole number of 1 / scale. Each
     product and each input is cut towards zero, and H is strict: lava-dl writes u >= v_threshold + 0.01 / (64 * scale),
     the same in its integers. Gradients are those of the linear recurrence: cuts and resets are left out.
@@ -67,11 +65,16 @@ class LavaCuba(Neuron):
         the state.
 
     Raises:
-        ValueError: if a value is out of its range, or finer than the integers.
+        ConfigError: if a value is out of its range, or finer than the integers.
 
     Source: lava-nc/lava-dl, lava.lib.dl.slayer.neuron.cuba and dynamics.leaky_integrator; Shrestha and Orchard,
     SLAYER, NeurIPS 2018.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "i[t] = (1 - d_i) * i[t-1] + x[t],   u[t] = (1 - d_v) * v[t-1] + i[t]",
+        "s[t] = H(u[t] - v_threshold),       v[t] = (1 - s[t]) * u[t]",
+    )
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class LavaCuba(Neuron):
         if tau_syn is None and alpha is None:
             alpha = DEFAULT_ALPHA
         if v_threshold * scale < 1:
-            raise ValueError(f"v_threshold must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
+            raise ConfigError("v_threshold", f"must be at least 1 / scale = {1 / scale:g}, got {v_threshold}")
         self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
         self.scale = scale
         self.v_threshold = int(v_threshold * scale) / scale
@@ -126,6 +129,7 @@ class LavaCuba(Neuron):
 
     def info(self) -> NeuronInfo:
         return NeuronInfo(
+            self.equations,
             Gain(1.0, 1.0),
             Firing(self.v_threshold, strict=True),
             AfterSpike("value"),
@@ -144,9 +148,10 @@ def _kept(leak: Leak) -> int:
     decay = round(DECAY_SCALE * (1.0 - leak.per_step()))
     if decay == 0:
         given = leak.factor if leak.tau is None else leak.tau
-        raise ValueError(
-            f"{leak.given} of {given} decays by less than 12 bits can say, 1/{DECAY_SCALE} a step; take"
-            f" {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less"
+        raise ConfigError(
+            leak.given,
+            f"{given} decays by less than 12 bits can say, 1/{DECAY_SCALE} a step",
+            f"take {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
         )
     return DECAY_SCALE - decay
 

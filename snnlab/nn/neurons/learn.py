@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.intervals import Interval
 
 Number = float | Tensor
@@ -47,24 +47,26 @@ def as_learn(learn: Learn) -> dict[str, Per]:
     """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
 
     Raises:
-        ValueError: if it is neither a list of names nor a mapping from names to layer, channel or neuron.
+        ConfigError: if it is neither a list of names nor a mapping from names to layer, channel or neuron.
     """
     if learn is None:
         return {}
     if isinstance(learn, str) or not isinstance(learn, Sequence | Mapping):
-        raise ValueError(f"learn is a list such as [tau_mem], or a mapping such as {{tau_mem: channel}}, got {learn!r}")
+        raise ConfigError(
+            "learn", f"expected a list such as [tau_mem], or a mapping such as {{tau_mem: channel}}, got {learn!r}"
+        )
     wanted: dict[str, Any] = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, "layer")
     for name, per in wanted.items():
         if per not in get_args(Per):
-            raise ValueError(f"learn: {name} is learned per layer, channel or neuron, not per {per!r}")
+            raise ConfigError(f"learn.{name}", f"is learned per layer, channel or neuron, not per {per!r}")
     return wanted
 
 
 def require_learnable(name: Any, learnable: Collection[str]) -> None:
-    """Raise a ValueError if `name` is not among the quantities that a neuron can learn."""
+    """Raise a ConfigError if `name` is not among the quantities that a neuron can learn."""
     if name not in learnable:
-        there = f"only real quantities are learned: {listing(learnable)}" if learnable else "this neuron learns nothing"
-        raise ValueError(f"learn: '{name}' cannot be learned; {there}.{did_you_mean(str(name), learnable)}")
+        instead = did_you_mean(str(name), learnable) if learnable else "this neuron learns nothing"
+        raise ConfigError("learn", f"'{name}' cannot be learned", instead, learnable)
 
 
 def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
@@ -78,14 +80,14 @@ def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Sha
         in_shape: Shape of one sample at one step; needed for channels and neurons.
 
     Raises:
-        ValueError: if the shape is needed and not known.
+        ConfigError: if the shape is needed and not known.
     """
     if value not in within:
-        raise ValueError(f"learn: {name} must be {within} to be learned, got {value:g}")
+        raise ConfigError(name, f"must be {within} to be learned, got {value:g}")
     if per == "layer":
         shape: Shape = ()
     elif not in_shape:
-        raise ValueError(f"learn: {name} per {per} needs in_shape, the shape of one sample at one step")
+        raise ConfigError(f"learn.{name}", f"per {per} needs in_shape, the shape of one sample at one step")
     else:
         shape = in_shape if per == "neuron" else (in_shape[0], *[1] * (len(in_shape) - 1))
     return nn.Parameter(torch.full(shape, within.stored(value)))

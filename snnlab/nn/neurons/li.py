@@ -23,13 +23,13 @@ class LIState(NamedTuple):
 class LI(LeakyMembrane):
     """Leaky integrator: its output is its membrane.
 
-        v[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak
-
     The arguments are those of `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `LIState(v [B, ...])`; returns the membrane, `[T, B, ...]`, and the state.
     """
+
+    equations: ClassVar[tuple[str, ...]] = ("v[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak",)
 
     spiking: ClassVar[bool] = False
 

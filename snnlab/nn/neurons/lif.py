@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -24,8 +24,6 @@ class LIFState(NamedTuple):
 class LIF(SpikingMembrane):
     """Leaky integrate-and-fire neuron whose input jumps onto the membrane, in any library's dialect.
 
-        u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]
-
     The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`. Spikes and state are a pair, which
     `torch.nn.Sequential` does not pass on; `snnlab.nn.Network` does.
 
@@ -34,6 +32,10 @@ class LIF(SpikingMembrane):
 
     Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = a * v[t-1] + g * x[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
+    )
 
     def __init__(
         self,

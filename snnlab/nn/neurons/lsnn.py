@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,10 +31,6 @@ class LSNNState(NamedTuple):
 class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Leaky integrate-and-fire neuron with an adaptive threshold, in the order of Norse's LSNN.
 
-        u[t] = a * v[t-1] + g * i[t-1] + (1 - a) * v_leak       the current of the step before
-        A[t] = b[t-1] + (1 - rho) * (v_threshold - b[t-1]),     s[t] = H(u[t] - A[t])
-        v[t] = u[t] reset by s[t],   i[t] = alpha * i[t-1] + x[t],   b[t] = A[t] + adaptation * s[t]
-
     With `neuron=norse_lsnn` it is Norse's LSNN and LSNNCell, and with `recurrent: {autapses: false, init: norse}` and
     `detach_reset: true` Norse's LSNNRecurrent. Their clock is seconds, so that their tau_adapt_inv of 1/800 with
     dt = 0.001 is 800,000 steps: in a trial of a second the threshold hardly comes back. Norse's docstring has the
@@ -59,6 +55,12 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
     Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018;
     Norse 1.1.0.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = a * v[t-1] + g * i[t-1] + (1 - a) * v_leak       the current of the step before",
+        "A[t] = b[t-1] + (1 - rho) * (v_threshold - b[t-1]),     s[t] = H(u[t] - A[t])",
+        "v[t] = u[t] reset by s[t],   i[t] = alpha * i[t-1] + x[t],   b[t] = A[t] + adaptation * s[t]",
+    )
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import FINITE, Interval
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import Fix, Gain, NeuronInfo
@@ -79,7 +80,7 @@ class LeakyMembrane(Neuron):
             neuron's own. The same holds of all that can be learned.
 
     Raises:
-        ValueError: if a value is out of its range, or cannot be learned.
+        ConfigError: if a value is out of its range, or cannot be learned.
     """
 
     tau_mem: Any = quantity("tau_mem")
@@ -103,7 +104,9 @@ class LeakyMembrane(Neuron):
         self.decay: Decay = decay
         self.v_leak, self.input_gain = float(v_leak), input_gain
         if input_gain == "average" and beta == 0:
-            raise ValueError("input_gain: average needs a membrane that remembers; beta is 0, so set input_gain: 1")
+            raise ConfigError(
+                "input_gain", "average needs a membrane that remembers, and beta is 0", "set input_gain: 1"
+            )
         self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
         self.learn_per: dict[str, Per] = {}
         self._ranges: dict[str, Interval] = {}
@@ -187,7 +190,8 @@ class LeakyMembrane(Neuron):
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
         fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
         power = -1 if filters else 0
-        return NeuronInfo(Gain(self.input_gain, g), learned=self.learn_per, drive_power=power, fixes=fixes)
+        gain = Gain(self.input_gain, g)
+        return NeuronInfo(self.equations, gain, learned=self.learn_per, drive_power=power, fixes=fixes)
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from snnlab.errors import did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.intervals import Interval, above
 from snnlab.nn.neurons.time_constants import FACTOR, Leak
 
@@ -24,17 +24,15 @@ def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) 
     """Return the ranges of time constants, in the unit in which each is given, and of other quantities.
 
     Raises:
-        ValueError: if a range is no pair of ends in order, of something else, or beyond what a decay can follow.
+        ConfigError: if a range is no pair of ends in order, of something else, or beyond what a decay can follow.
     """
     by_name = {leak.given: leak for leak in leaks}
     known = [*by_name, *others]
     for name, ends in ranges.items():
         if name not in known:
-            raise ValueError(
-                f"ranges: '{name}' takes no range; only these do: {listing(known)}.{did_you_mean(str(name), known)}"
-            )
+            raise ConfigError("ranges", f"'{name}' takes no range", did_you_mean(str(name), known), known)
         if not _are_ends(ends):
-            raise ValueError(f"ranges: {name} needs [low, high], two numbers, low < high, got {ends!r}")
+            raise ConfigError(f"ranges.{name}", f"needs [low, high], two numbers, low < high, got {ends!r}")
         if name in by_name:
             for end in ends:
                 _require_legal(by_name[name], end)
@@ -52,12 +50,13 @@ def within_ranges(
 def require_between(
     learned: Collection[str], legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval]
 ) -> None:
-    """Raise a ValueError for the first learned quantity that starts beyond its range, or at its end."""
+    """Raise a ConfigError for the first learned quantity that starts beyond its range, or at its end."""
     for name, (start, within) in legal.items():
         if name in learned and name in ranges and start not in within:
-            raise ValueError(
-                f"{name} of {start:g} is learned between {within.low:g} and {within.high:g}; start it between them, or"
-                f" set ranges: {{{name}: [low, high]}}"
+            raise ConfigError(
+                name,
+                f"is learned between {within.low:g} and {within.high:g}, and starts at {start:g}",
+                f"start it between them, or set ranges: {{{name}: [low, high]}}",
             )
 
 
@@ -75,10 +74,10 @@ def _are_ends(ends: Any) -> bool:
 
 
 def _require_legal(leak: Leak, end: float) -> None:
-    """Raise a ValueError if a time constant, or a factor, could not have this value."""
+    """Raise a ConfigError if a time constant, or a factor, could not have this value."""
     within = FACTOR if leak.tau is None else above(0)
     if end not in within:
-        raise ValueError(f"ranges: {leak.given} must be {within}, got {end:g}")
+        raise ConfigError(f"ranges.{leak.given}", f"must be {within}, got {end:g}")
     in_steps = isinstance(leak.tau, str)
     changed = {"factor": end} if leak.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
     leak._replace(**changed).per_step()

@@ -137,7 +137,7 @@ class ConvFeedback(Feedback):
         init: `uniform`: as torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
 
     Raises:
-        ValueError: if the layer has no axes behind its channels, or the kernel's size is even.
+        ConfigError: if the layer has no axes behind its channels, or the kernel's size is even.
     """
 
     by_hand: ClassVar[bool] = True
@@ -153,14 +153,17 @@ class ConvFeedback(Feedback):
     ) -> None:
         dims = len(in_shape) - 1
         if dims not in CONVOLVE:
-            raise ValueError(f"conv needs a layer of shape [C, W], [C, H, W] or [C, D, H, W], got {list(in_shape)}")
+            raise ConfigError(
+                "", f"conv needs a layer of shape [C, W], [C, H, W] or [C, D, H, W], got {list(in_shape)}"
+            )
         channels, _ = split_channels("conv", in_shape, dims)
         kernel = per_axis("kernel_size", kernel_size, dims)
         if any(k % 2 == 0 for k in kernel):
             odd = short(tuple(k + 1 - k % 2 for k in kernel))
-            raise ValueError(
-                f"kernel_size must be odd, so that the feedback has the layer's own size, got {short(kernel)};"
-                f" take {odd}"
+            raise ConfigError(
+                "kernel_size",
+                f"must be odd, so that the feedback has the layer's own size, got {short(kernel)}",
+                f"take {odd}",
             )
         shape = (channels, channels, *kernel)
         autapse = torch.zeros(shape, dtype=torch.bool)
@@ -282,8 +285,10 @@ class Recurrent(Neuron):
         if not by_hand and backend_of(self) == "auto":
             return "reference"
         if not by_hand:
-            raise ValueError(
-                f"backend: {self.backend} needs a feedback whose derivative is written by hand, and no hook"
+            raise ConfigError(
+                "backend",
+                f"{self.backend} needs a feedback whose derivative is written by hand, and no hook",
+                "set backend: auto",
             )
         grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (state.s, *weights))
         return function.kernel_for(self.neuron.step, x, state.neuron, k, backend=backend_of(self.neuron), grad=grad)

@@ -36,11 +36,6 @@ class SinabsLIFState(NamedTuple):
 class SinabsLIF(LeakyMembrane):
     """Sinabs' leaky integrate-and-fire neuron: several spikes a step, each of which subtracts the threshold.
 
-        j[t] = b * (i[t-1] + x[t]),   i[t] = j[t]          with a synapse, else j = x
-        u[t] = a * v[t-1] + g * j[t]
-        s[t] = trunc(u[t] / v_threshold) where u > 0, else 0
-        v[t] = max(u[t] - s[t] * v_threshold, min_v_mem)
-
     a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset, and ds/du is one
     bell around v_threshold, however many spikes there are: Sinabs' SingleExponential is no periodic surrogate.
     With one spike a step at most (SingleSpike) it is `cuba_lif` or `lif`.
@@ -66,6 +61,13 @@ class SinabsLIF(LeakyMembrane):
 
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "j[t] = b * (i[t-1] + x[t]),   i[t] = j[t]          with a synapse, else j = x",
+        "u[t] = a * v[t-1] + g * j[t]",
+        "s[t] = trunc(u[t] / v_threshold) where u > 0, else 0",
+        "v[t] = max(u[t] - s[t] * v_threshold, min_v_mem)",
+    )
 
     graded: ClassVar[bool] = True
     tau_syn: Any = quantity("tau_syn")

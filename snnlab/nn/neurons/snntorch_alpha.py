@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
@@ -39,11 +40,6 @@ class Coefficients(NamedTuple):
 class SnntorchAlpha(Neuron):
     """snnTorch's Alpha, whose input jumps onto two opposite currents that decay at different rates.
 
-        r = H(v[t-1] - v_threshold)
-        e[t] = alpha * e[t-1] + x[t],   h[t] = beta * h[t-1] - x[t]
-        v[t] = tau * (e[t] + h[t]),     tau = ln(alpha) / (ln(beta) - ln(alpha)) + 1
-        s[t] = H(v[t] - v_threshold)
-
     H is strict, and the reset acts a step after its spike:
 
         value:    e, h and v are 0 where r is 1                                     snnTorch's "zero", its default
@@ -67,10 +63,17 @@ class SnntorchAlpha(Neuron):
         `[T, B, ...]`, and the state.
 
     Raises:
-        ValueError: if a value is out of its range, or alpha is not above beta.
+        ConfigError: if a value is out of its range, or alpha is not above beta.
 
     Source: Eshraghian et al., Training spiking neural networks using lessons from deep learning, 2023; snnTorch 1.0.0.
     """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "r = H(v[t-1] - v_threshold)",
+        "e[t] = alpha * e[t-1] + x[t],   h[t] = beta * h[t-1] - x[t]",
+        "v[t] = tau * (e[t] + h[t]),     tau = ln(alpha) / (ln(beta) - ln(alpha)) + 1",
+        "s[t] = H(v[t] - v_threshold)",
+    )
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ class SnntorchAlpha(Neuron):
         self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
         above, below = (leak.per_step() for leak in self.leaks)
         if above <= below:
-            raise ValueError(f"alpha must be above beta, got alpha {above:g} and beta {below:g}")
+            raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")
 
     def coefficients(self) -> Coefficients:
         alpha, beta = (leak.per_step() for leak in self.leaks)
@@ -128,6 +131,7 @@ class SnntorchAlpha(Neuron):
         level = self.v_threshold if self.reset == "subtract" else 0.0
         late = DtWarning("late_reset") if resets else DtWarning("no_reset", fix=(("reset", "value"),))
         return NeuronInfo(
+            self.equations,
             Gain(tau, tau),
             Firing(self.v_threshold, strict=True, variable="v"),
             AfterSpike(self.reset, level, of="i_exc", delayed=resets),

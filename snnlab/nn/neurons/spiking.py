@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Interval, above, below
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import quantity
@@ -50,7 +51,7 @@ class SpikingMembrane(LeakyMembrane):
         surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` has them.
 
     Raises:
-        ValueError: if a value is out of its range or cannot be learned, or a delay is asked for where nothing is reset.
+        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset.
     """
 
     v_threshold: Any = quantity("v_threshold")
@@ -75,11 +76,11 @@ class SpikingMembrane(LeakyMembrane):
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
         if v_threshold <= v_leak:
-            raise ValueError(f"v_threshold must be above v_leak ({v_leak}), got {v_threshold}")
+            raise ConfigError("v_threshold", f"must be above v_leak ({v_leak}), got {v_threshold}")
         if reset == "value" and v_reset >= v_threshold:
-            raise ValueError(f"v_reset must be below v_threshold ({v_threshold}), got {v_reset}")
+            raise ConfigError("v_reset", f"must be below v_threshold ({v_threshold}), got {v_reset}")
         if reset == "none" and reset_delay:
-            raise ValueError("reset_delay needs a reset; set reset: subtract or value, or reset_delay: false")
+            raise ConfigError("reset_delay", "needs a reset", "set reset: subtract or value, or reset_delay: false")
         self.v_threshold, self.v_reset = float(v_threshold), float(v_reset)
         self.reset: Reset = reset
         self.reset_delay, self.detach_reset = reset_delay, detach_reset

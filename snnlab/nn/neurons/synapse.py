@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Interval
 from snnlab.nn.neurons.info import DtWarning, NeuronInfo
 from snnlab.nn.neurons.learn import quantity
@@ -47,7 +48,9 @@ class Synaptic(LeakyMembrane):
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
         if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
-            raise ValueError("input_gain: average needs alpha > 0 and synapse: jump_first; set input_gain: 1-a instead")
+            raise ConfigError(
+                "input_gain", "average needs alpha > 0 and synapse: jump_first", "set input_gain: 1-a instead"
+            )
         self.tau_syn, self.alpha = tau_syn, alpha
         self.synapse: Synapse = synapse
         self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)

@@ -83,8 +83,8 @@ class Leak(NamedTuple):
             ValueError: if not exactly one of the two is given, or it is out of its range.
         """
         if (self.tau is None) == (self.factor is None):
-            raise ValueError(
-                f"give exactly one of {self.tau_name} (ms, or 'N steps') and {self.factor_name} (factor per step)"
+            raise ConfigError(
+                "", f"give exactly one of {self.tau_name} (ms, or 'N steps') and {self.factor_name} (factor per step)"
             )
         if self.factor is not None:
             return float(self.factor)
@@ -92,10 +92,11 @@ class Leak(NamedTuple):
         if self.decay == "exact":
             return math.exp(-1.0 / steps)
         if steps <= 1:
-            raise ValueError(
-                f"{self.tau_name} of {self.tau} is not longer than one step ({self.dt or 1} "
-                f"{'ms' if self.dt else 'step'}), which decay: euler cannot follow; use decay: exact, a longer time"
-                " constant or a shorter dt"
+            raise ConfigError(
+                self.tau_name,
+                f"{self.tau} is not longer than one step ({self.dt or 1} {'ms' if self.dt else 'step'}), which decay:"
+                " euler cannot follow",
+                "use decay: exact, a longer time constant or a shorter dt",
             )
         return 1.0 - 1.0 / steps
 
@@ -159,19 +160,20 @@ class Leak(NamedTuple):
         if isinstance(tau, str):
             match = _STEPS.fullmatch(tau)
             if not match:
-                raise ValueError(f"{name} is a number in ms or 'N steps' such as '2 steps', got '{tau}'")
+                raise ConfigError(name, f"expected a number in ms or 'N steps' such as '2 steps', got '{tau}'")
             steps = float(match[1])
         else:
             assert tau is not None
             if self.dt is None:
-                raise ValueError(
-                    f"{name} is in ms, but these steps have no length in ms; give dt (ms), or {name} as 'N steps'"
+                raise ConfigError(
+                    name, "is in ms, but these steps have no length in ms", f"give dt (ms), or {name} as 'N steps'"
                 )
             steps = tau / self.dt
             if steps < FORGOTTEN:
-                raise ValueError(
-                    f"{name} of {tau} ms is far shorter than a step ({self.dt:g} ms), so that nothing is remembered; if"
-                    f" it is in seconds, write {1000 * tau:g}"
+                raise ConfigError(
+                    name,
+                    f"{tau} ms is far shorter than a step ({self.dt:g} ms), so that nothing is remembered",
+                    f"if it is in seconds, write {1000 * tau:g}",
                 )
         if not (steps > 0 and math.isfinite(steps)):
             raise ConfigError(name, f"must be > 0, got {tau}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import above
 from snnlab.registry import Registry
 from snnlab.settings import checks_arguments
@@ -50,7 +51,7 @@ class Surrogate(ABC):
         height: The peak; 1 where it is not given.
 
     Raises:
-        ValueError: if width or height is not positive.
+        ConfigError: if width or height is not positive.
     """
 
     half: float = 1.0
@@ -97,7 +98,7 @@ def as_surrogate(given: Surrogate | Mapping[str, Any]) -> Surrogate:
     if isinstance(given, Surrogate):
         return given
     if not isinstance(given, Mapping):
-        raise ValueError(f"surrogate is a mapping such as {{type: atan, width: 0.3}}, got {given!r}")
+        raise ConfigError("surrogate", f"expected a mapping such as {{type: atan, width: 0.3}}, got {given!r}")
     settings = dict(given)
     kind = settings.pop("type", "atan")
     return SURROGATES.build(kind, {k: v for k, v in settings.items() if v is not None}, "surrogate")

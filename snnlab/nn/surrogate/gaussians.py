@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import at_least
 from snnlab.nn.surrogate.base import SURROGATES, Parameter, Size, Width
 from snnlab.nn.surrogate.library import AlphaSurrogate, LibrarySurrogate
@@ -91,7 +92,7 @@ class MultiGaussian(LibrarySurrogate):
         s: Width of the lobes in sigma.
 
     Raises:
-        ValueError: if a value is out of its range, the size is said in two ways, or the lobes leave no peak.
+        ConfigError: if a value is out of its range, the size is said in two ways, or the lobes leave no peak.
 
     Source: Yin, Corradi and Bohte, Accurate and efficient time-domain classification, Nature Machine Intelligence 3,
     2021.
@@ -112,7 +113,7 @@ class MultiGaussian(LibrarySurrogate):
         with torch.device("cpu"):  # numbers are needed, and networks are also built without any, on torch's meta device
             self.peak = float(self.bell(torch.zeros((), dtype=torch.float64)))
             if self.peak <= 0:
-                raise ValueError(f"lobes with h = {h} and s = {s} leave no peak; lower h or raise s")
+                raise ConfigError("h", f"lobes with h = {h} and s = {s} leave no peak", "lower h or raise s")
             self.half = self._half()
         super().__init__(width, height, sigma=sigma, scale=scale)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 
-from snnlab.errors import listing
+from snnlab.errors import ConfigError, listing
 from snnlab.nn.surrogate.base import Parameter, Size, Surrogate, Width
 from snnlab.rivals import ways_of
 
@@ -19,7 +19,7 @@ class LibrarySurrogate(Surrogate):
         library: What the libraries call it, by name.
 
     Raises:
-        ValueError: if a value is not positive, or the size is said in two ways.
+        ConfigError: if a value is not positive, or the size is said in two ways.
     """
 
     def __init__(self, width: Width, height: Parameter, **library: float | None) -> None:
@@ -68,4 +68,4 @@ class SlopeSurrogate(LibrarySurrogate):
 def _require_one_way(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
     if not any(way[0] in names and set(names) <= set(way) for way in ways):
         said = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
-        raise ValueError(f"give either width and height or {' or '.join(said)}, got {listing(names)}")
+        raise ConfigError("", f"give either width and height or {' or '.join(said)}, got {listing(names)}")

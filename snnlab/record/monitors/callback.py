@@ -21,6 +21,7 @@ from snnlab.diagnosis.measure import measure
 from snnlab.diagnosis.membranes import EDGES
 from snnlab.diagnosis.vitals import Vitals
 from snnlab.diagnosis.weights import OUTPUT, change, norm, weight_groups
+from snnlab.errors import one_line
 from snnlab.events.frames import Batch, Mix
 from snnlab.events.targets import kind_of
 from snnlab.intervals import Count, at_least
@@ -148,7 +149,7 @@ def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | No
     try:
         network = copy.deepcopy(module.network)
     except (RuntimeError, TypeError) as error:  # a layer of a plugin may keep what its last call computed
-        reason = str(error).splitlines()[0]
+        reason = one_line(error)
         _log.warning("monitors: the network cannot be copied, so that its layers are not looked at (%s)", reason)
         return None
     network.configure(checkpoint_segments=0)  # computing again would show each layer's input twice

@@ -6,8 +6,7 @@ Axes: T steps, B samples, K outputs: classes, or values.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -127,17 +126,6 @@ def mean_over_steps(each: Tensor, lengths: Tensor) -> Tensor:
 def mean_over_samples(each: Tensor, weight: Tensor | None) -> Tensor:
     """Return the mean of `each`, `[B]`, times `weight`, `[B]`."""
     return (each if weight is None else each * weight).mean()
-
-
-@contextmanager
-def located(place: str) -> Iterator[None]:
-    """Give a ConfigError, whose place is a setting, its place in the whole, and any other ValueError that place."""
-    try:
-        yield
-    except ConfigError as error:
-        raise error.within(place) from error
-    except ValueError as error:
-        raise ConfigError(place, error) from error
 
 
 def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 from torch.nn import functional
 
+from snnlab.errors import located
 from snnlab.events.targets import IGNORED
 from snnlab.intervals import between
 from snnlab.nn.readouts import REDUCTIONS
@@ -21,7 +22,6 @@ from snnlab.training.losses.contract import (
     Loss,
     Task,
     Valued,
-    located,
     mean_over_samples,
     mean_over_steps,
     within_lengths,

@@ -10,12 +10,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, located
 from snnlab.intervals import at_least
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.nn.temporal import Counts
 from snnlab.training.losses.class_weights import ClassWeight, ClassWeighted
-from snnlab.training.losses.contract import LOSSES, Task, Valued, located, mean_over_samples
+from snnlab.training.losses.contract import LOSSES, Task, Valued, mean_over_samples
 from snnlab.training.losses.spike_goals import goals
 from snnlab.training.losses.spiking_output import require_moments, require_spikes
 

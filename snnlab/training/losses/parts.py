@@ -7,12 +7,12 @@ from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, located
 from snnlab.events.targets import Targets
 from snnlab.intervals import at_least
 from snnlab.nn.temporal import Counts
 from snnlab.settings import type_problem
-from snnlab.training.losses.contract import LOSSES, REGULARISERS, Loss, Part, Task, Valued, located
+from snnlab.training.losses.contract import LOSSES, REGULARISERS, Loss, Part, Task, Valued
 
 _OF: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
 

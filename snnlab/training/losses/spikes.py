@@ -35,15 +35,20 @@ class Budget(Regulariser):
 
     Args:
         budget: What costs nothing, > 0.
+        layers: Names of spiking layers or of blocks; null for all.
 
     Raises:
         ConfigError: if only a silent network could keep to it.
     """
 
-    def __init__(self, budget: float) -> None:
+    def __init__(self, budget: float, layers: Sequence[str] | None) -> None:
         super().__init__()
-        self.budget = budget
+        self.budget, self.layers = budget, layers
+        self._names: list[str] = []
         self._looked = False
+
+    def bind(self, task: Task) -> None:
+        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
 
     @abstractmethod
     def spent(self, counts: Counts) -> Tensor:
@@ -138,18 +143,15 @@ class SpikeBudget(Budget):
 
     Args:
         budget: Spikes a sample that cost nothing.
-        layers: Names of spiking layers or of blocks; null for all.
     """
 
     def __init__(
         self, budget: Annotated[float, "spikes a sample", intervals.above(0)], layers: Sequence[str] | None = None
     ) -> None:
-        super().__init__(budget)
-        self.layers = layers
-        self._names: list[str] = []
+        super().__init__(budget, layers)
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        super().bind(task)
         self.require_reach(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
@@ -169,7 +171,6 @@ class SynapticOperations(Budget):
 
     Args:
         budget: Operations a sample that cost nothing.
-        layers: Names of spiking layers or of blocks; null for all.
 
     Source: Yik et al., The NeuroBench framework, Nature Communications 2025, for synaptic operations.
     """
@@ -177,12 +178,10 @@ class SynapticOperations(Budget):
     def __init__(
         self, budget: Annotated[float, "operations a sample", intervals.above(0)], layers: Sequence[str] | None = None
     ) -> None:
-        super().__init__(budget)
-        self.layers = layers
-        self._names: list[str] = []
+        super().__init__(budget, layers)
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        super().bind(task)
         reached = fan_out(task.built, task.in_shape)
         for number, name in enumerate(self._names):
             self.register_buffer(f"fan_out{number}", reached[name], persistent=False)

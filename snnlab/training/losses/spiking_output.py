@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from snnlab.compat import ConvNd
+from snnlab.errors import ConfigError
 from snnlab.nn import Neuron, Voting
 from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.network import Network
-from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 # Of spikes, these give spikes again, or parts of them.
 _KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
@@ -16,9 +16,11 @@ _CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
 
 
 def require_moments(steps: int, what: str) -> None:
-    """Raise a ValueError if there is one step alone, at which all first spikes are."""
+    """Raise a ConfigError if there is one step alone, at which all first spikes are."""
     if steps < 2:
-        raise ValueError(f"{what} tells outputs apart by when they spike, but the data have 1 step; set data.num_bins")
+        raise ConfigError(
+            "", f"{what} tells outputs apart by when they spike, but the data have 1 step", "set data.num_bins"
+        )
 
 
 def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
@@ -30,18 +32,18 @@ def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
         instead: What else could be done.
 
     Raises:
-        ValueError: naming the layer that gives something else.
+        ConfigError: naming the layer that gives something else.
     """
     name = _no_spikes(built.network, "")
     if name is not None:
-        raise ValueError(
-            f"{what}, but model.layers.{name} gives none; end the model with a spiking layer, or {instead}"
+        raise ConfigError(
+            "", f"{what}, but model.layers.{name} gives none", f"end the model with a spiking layer, or {instead}"
         )
 
 
 def spikes_once(network: nn.Module) -> bool:
     """Return whether no neuron spikes more than once in a step."""
-    return not any(isinstance(layer, SinabsLIF) for layer in network.modules())
+    return not any(isinstance(layer, Neuron) and layer.graded for layer in network.modules())
 
 
 def _no_spikes(network: Network, within: str) -> str | None:

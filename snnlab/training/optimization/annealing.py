@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning as L
 from torch import nn
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Count, Positive
 from snnlab.nn.surrogate import Surrogate
 from snnlab.settings import checks_arguments
@@ -25,7 +26,7 @@ class SurrogateAnnealing(L.Callback):
         epochs: Over how many epochs it changes.
 
     Raises:
-        ValueError: if a value is out of its range, or there are no surrogates.
+        ConfigError: if a value is out of its range, or there are no surrogates.
     """
 
     def __init__(self, network: nn.Module, start: Positive, epochs: Count, end: Positive = 1.0) -> None:
@@ -35,7 +36,7 @@ class SurrogateAnnealing(L.Callback):
         }
         self.sizes = [(surrogate, surrogate.size) for surrogate in found.values()]
         if not self.sizes:
-            raise ValueError("no layer has a surrogate")
+            raise ConfigError("", "no layer has a surrogate")
 
     def factor(self, epoch: int) -> float:
         """Return the factor in an epoch, from 0."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.optim import Optimizer
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, located
 from snnlab.training.optimization.parameters import kinds_of, matches, require_match
 
 DECAY = "weight_decay"
@@ -68,10 +68,8 @@ class GroupedOptimizer(NamedTuple):
         left = list(trained)
         parts = []
         for group in self.groups:
-            try:
+            with located(f"groups.{group.name}"):
                 require_match(group.match, kinds)
-            except ConfigError as error:
-                raise error.within(f"groups.{group.name}") from error
             own = [name for name in left if matches(name, kinds[name], group.match)]
             if not own:
                 raise ConfigError(f"groups.{group.name}", "all that it means is in the groups before it")

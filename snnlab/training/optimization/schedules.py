@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from snnlab.errors import ConfigError
 from snnlab.intervals import Fraction
 from snnlab.registry import Registry
 
@@ -73,7 +74,7 @@ class _Warming(Curve):
         final: Factor at the run's end.
 
     Raises:
-        ValueError: if one of them is out of its range.
+        ConfigError: if one of them is out of its range.
     """
 
     def __init__(self, warmup: Span = 0.05, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
@@ -141,7 +142,7 @@ class OneCycle(Curve):
         final: Factor at the end.
 
     Raises:
-        ValueError: if one of them is not within 0..1.
+        ConfigError: if one of them is not within 0..1.
 
     Source: Smith and Topin, Super-convergence, 2017; as torch's OneCycleLR with cycle_momentum=False.
     """
@@ -163,12 +164,12 @@ def span_steps(span: Span, run: RunLength) -> int:
     """Return how many steps a span has.
 
     Raises:
-        ValueError: if it cannot be read.
+        ConfigError: if it cannot be read.
     """
     if isinstance(span, int | float) and 0 <= span <= 1:
         return round(span * run.steps)
     number, _, unit = str(span).partition(" ")
     factors = {"epochs": run.epoch, "epoch": run.epoch, "steps": 1.0, "step": 1.0}
     if unit not in factors or not number.replace(".", "", 1).isdigit():
-        raise ValueError(f"warmup is a part of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}")
+        raise ConfigError("warmup", f"expected a part of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}")
     return round(float(number) * factors[unit])

@@ -222,7 +222,7 @@ def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
     [
         ("affine", {"rotate": 200}, ("data.augment[0].rotate", 0, 180)),
         ("affine", {"shear": 90}, ("data.augment[0].shear", 0, 60, 90)),
-        ("affine", {"scale": [1.2, 0.8]}, ("data.augment[0]", "scale")),
+        ("affine", {"scale": [1.2, 0.8]}, ("data.augment[0].scale",)),
         ("elastic", {"sigma": 0}, ("data.augment[0].sigma", 0)),
         ("elastic", {"strength": -1}, ("data.augment[0].strength", 0)),
         ("affine", {"shfit": 2}, ("data.augment[0].shfit",)),

@@ -276,9 +276,9 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: _make("rate", bin_by="count"), ("bin_by",)),
-        (lambda: _make("time_surface", overlap_us=5), ("overlap_ms",)),
-        (lambda: _make("signed", region=Region((W, H, 1))), (1,)),
+        (lambda: _make("rate", bin_by="count"), ("frames",)),
+        (lambda: _make("time_surface", overlap_us=5), ("frames",)),
+        (lambda: _make("signed", region=Region((W, H, 1))), ("frames",)),
         (lambda: _make(lengths="all"), ("lengths",)),
         (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", "bin_by")),
         (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", "bin_by")),

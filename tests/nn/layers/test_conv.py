@@ -98,25 +98,25 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
             "conv2d",
             (2, 3, 3),
             {**OK, "kernel_size": 5},
-            ("layers.a", "kernel_size", 5, [3, 3], 0),
+            ("layers.a.kernel_size", "5", "[3, 3]", "0"),
         ),
         (
             "conv2d",
             (2, 3, 9),
             {**OK, "kernel_size": [6, 3], "padding": [1, 0]},
-            ("layers.a", "kernel_size", [6, 3], [3, 9], [1, 0]),
+            ("layers.a.kernel_size", "[6, 3]", "[3, 9]", "[1, 0]"),
         ),
         (
             "conv2d",
             (2, 4, 4),
             {**OK, "dilation": 2},
-            ("layers.a", "kernel_size", 3, [4, 4], 0, 2),
+            ("layers.a.kernel_size", "3", "[4, 4]", "0", "2"),
         ),
         (
             "conv1d",
             (2, 2),
             {**OK, "padding": "valid"},
-            ("layers.a", "kernel_size", 3, [2], 0),
+            ("layers.a.kernel_size", "3", "[2]", "0"),
         ),
         ("conv2d", (2, 8, 8), {**OK, "out_channels": 0}, ("layers.a.out_channels",)),
         ("conv2d", (2, 8, 8), {**OK, "kernel_size": 0}, ("layers.a.kernel_size", ">= 1", 0)),
@@ -128,21 +128,21 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
             "conv2d",
             (2, 8, 8),
             {**OK, "kernel_size": [3, 3, 3]},
-            ("layers.a", "kernel_size", 2, [3, 3, 3]),
+            ("layers.a.kernel_size", "2", "[3, 3, 3]"),
         ),
-        ("conv2d", (2, 8, 8), {**OK, "stride": []}, ("layers.a", "stride", 2, [])),
+        ("conv2d", (2, 8, 8), {**OK, "stride": []}, ("layers.a.stride", "2", "[]")),
         ("conv2d", (2, 8, 8), {**OK, "groups": 0}, ("layers.a.groups",)),
         (
             "conv2d",
             (2, 8, 8),
             {**OK, "groups": 3},
-            ("layers.a", "groups", 2, "out_channels", 6, 3),
+            ("layers.a.groups", "2", "out_channels", "6", "3"),
         ),
         (
             "conv_transpose2d",
             (4, 8, 8),
             {**OK, "groups": 4},
-            ("layers.a", "groups", 4, "out_channels", 6),
+            ("layers.a.groups", "4", "out_channels", "6"),
         ),
         (
             "conv2d",
@@ -154,13 +154,13 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
             "conv_transpose2d",
             (2, 8, 8),
             {**OK, "output_padding": 2, "stride": 2},
-            ("layers.a", "output_padding", 2, 1),
+            ("layers.a.output_padding", "2", "1"),
         ),
         (
             "conv_transpose2d",
             (2, 1, 1),
             {**OK, "padding": 2},
-            ("layers.a", "padding", 2, [-1, -1]),
+            ("layers.a.padding", "2", "[-1, -1]"),
         ),
     ],
 )
@@ -255,7 +255,7 @@ def test_weight_norm_keeps_channels_last_memory(kind: str) -> None:
 def test_weight_norm_of_groups_is_by_filter_too() -> None:
     normed = build("conv2d", (4, 8, 8), **OK, groups=2, weight_norm=True)
     assert normed.get_parameter("parametrizations.weight.original0").shape == (6, 1, 1, 1)
-    with assert_raises(ConfigError, "layers.a", "weight_norm", 1, 2):
+    with assert_raises(ConfigError, "layers.a.weight_norm", "1", "2"):
         build("conv_transpose2d", (4, 8, 8), **OK, groups=2, weight_norm=True)
 
 

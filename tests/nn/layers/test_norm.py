@@ -165,18 +165,18 @@ def test_group_norm_is_torchs() -> None:
             "layer_norm",
             (4, 3),
             {"normalized_shape": 4},
-            ("layers.a", "normalized_shape", [4, 3], [4]),
+            ("layers.a.normalized_shape", "[4, 3]", "[4]"),
         ),
         (
             "layer_norm",
             (4, 3),
             {"normalized_shape": []},
-            ("layers.a", "normalized_shape", [4, 3], []),
+            ("layers.a.normalized_shape", "[4, 3]", "[]"),
         ),
         ("group_norm", (), {"num_groups": 1}, ("layers.a", "group_norm", 1, [])),
         ("group_norm", (4,), {"num_groups": 0}, ("layers.a.num_groups",)),
         ("group_norm", (4,), {"num_groups": 2, "eps": 0}, ("layers.a.eps", "> 0")),
-        ("group_norm", (4,), {"num_groups": 3}, ("layers.a", "num_groups", 4, 3)),
+        ("group_norm", (4,), {"num_groups": 3}, ("layers.a.num_groups", "4", "3")),
     ],
 )
 def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], told: tuple) -> None:
@@ -324,7 +324,7 @@ def test_per_step_takes_an_empty_batch(lengths: Tensor | None) -> None:
 
 
 def test_per_step_needs_to_know_the_number_of_steps() -> None:
-    with assert_raises(ConfigError, "layers.a", "per_step"):
+    with assert_raises(ConfigError, "layers.a.per_step"):
         LAYERS.build("batch_norm", {"per_step": True}, "layers.a", in_shape=(C,), num_steps=None)
 
 

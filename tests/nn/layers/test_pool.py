@@ -83,16 +83,16 @@ def test_sum_pool_prints_its_sizes() -> None:
             {"kernel_size": 2},
             ("layers.a", "[C, H, W]", [1, 2, 3, 4, 5]),
         ),
-        ((2, 3, 3), {"kernel_size": 4}, ("layers.a", "kernel_size", 4, [3, 3], 0)),
+        ((2, 3, 3), {"kernel_size": 4}, ("layers.a.kernel_size", "4", "[3, 3]", "0")),
         ((2, 3, 3), {"kernel_size": 0}, ("layers.a.kernel_size", ">= 1", 0)),
         ((2, 3, 3), {"kernel_size": 2, "stride": 0}, ("layers.a.stride", ">= 1", 0)),
         ((2, 3, 3), {"kernel_size": 2, "padding": -1}, ("layers.a.padding", ">= 0", -1)),
         (
             (2, 9, 9),
             {"kernel_size": 3, "padding": 2},
-            ("layers.a", "padding", "kernel_size", 3, 2),
+            ("layers.a.padding", "kernel_size", "3", "2"),
         ),
-        ((2, 3, 3), {"kernel_size": [2]}, ("layers.a", "kernel_size", [2])),
+        ((2, 3, 3), {"kernel_size": [2]}, ("layers.a.kernel_size", "[2]")),
     ],
 )
 def test_mistakes_in_windows_are_named(
@@ -103,7 +103,7 @@ def test_mistakes_in_windows_are_named(
 
 
 def test_max_pool_counts_the_dilation() -> None:
-    with assert_raises(ConfigError, "layers.a", "kernel_size", 2, [3, 3], 0):
+    with assert_raises(ConfigError, "layers.a.kernel_size", "2", "[3, 3]", "0"):
         build("max_pool", (2, 3, 3), kernel_size=2, dilation=3)
 
 
@@ -113,7 +113,7 @@ def test_max_pool_counts_the_dilation() -> None:
     [
         ((8,), 1, ("layers.a", 2, 4, "[C, H, W]", [8])),
         ((2, 8, 8), 0, ("layers.a.output_size", ">= 1", 0)),
-        ((2, 8, 8), [1, 2, 3], ("layers.a", "output_size", [1, 2, 3])),
+        ((2, 8, 8), [1, 2, 3], ("layers.a.output_size", "[1, 2, 3]")),
     ],
 )
 def test_mistakes_in_adaptive_pools_are_named(kind: str, in_shape: tuple[int, ...], size: Any, told: tuple) -> None:

@@ -126,7 +126,7 @@ def test_gradients_are_right(kind: str) -> None:
         ({"hidden_size": 0}, ("layers.a.hidden_size",)),
         ({"num_layers": 0}, ("layers.a.num_layers",)),
         ({"dropout": 1.5, "num_layers": 2}, ("layers.a.dropout", 0, 1, 1.5)),
-        ({"dropout": 0.5}, ("layers.a", "num_layers", 1)),
+        ({"dropout": 0.5}, ("layers.a.dropout", "num_layers", "1")),
     ],
 )
 def test_mistakes_are_named(kind: str, settings: dict[str, Any], told: tuple) -> None:

@@ -36,9 +36,9 @@ def test_an_empty_batch_has_no_votes() -> None:
 @pytest.mark.parametrize(
     ("in_shape", "group_size", "told"),
     [
-        ((800,), 7, ("layers.a", "group_size", 800, 7, 5, 8)),
-        ((7,), 9, ("layers.a", "group_size", 7, 9)),
-        ((11,), 10, ("layers.a", "group_size", 11, 10, 1)),
+        ((800,), 7, ("layers.a.group_size", "800", "7", "5", "8")),
+        ((7,), 9, ("layers.a.group_size", "7", "9")),
+        ((11,), 10, ("layers.a.group_size", "11", "10", "1")),
         ((10,), 0, ("layers.a.group_size",)),
         ((), 2, ("layers.a", "voting", 1, [])),
     ],

@@ -288,7 +288,7 @@ def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() ->
 
 
 def test_the_potential_is_measured_from_rest_so_that_there_is_no_leak_to_learn() -> None:
-    with assert_raises(ValueError, "v_leak"):
+    with assert_raises(ConfigError, "learn", "v_leak"):
         AdLIF(1.0, learn=["v_leak"])
 
 
@@ -316,17 +316,17 @@ def test_recurrence_is_a_setting() -> None:
             ("ranges", "v_threshold", "tau_mem", "tau_adapt"),
         ),
         ({"ranges": {"beta": [0.1, 0.2]}}, ("ranges", "beta", "tau_mem", "tau_adapt")),
-        ({"ranges": {"a": [1, 0]}}, ("ranges", "[low, high]", [1, 0])),
-        ({"ranges": {"a": [1]}}, ("ranges", "[low, high]", [1])),
-        ({"ranges": {"a": 1}}, ("ranges", "[low, high]", 1)),
-        ({"ranges": {"tau_mem": [-5, 25]}}, ("tau_mem", "> 0", -5)),
+        ({"ranges": {"a": [1, 0]}}, ("ranges.a", "ranges", "[low, high]", "[1, 0]")),
+        ({"ranges": {"a": [1]}}, ("ranges.a", "ranges", "[low, high]", "[1]")),
+        ({"ranges": {"a": 1}}, ("ranges.a", "ranges", "[low, high]", "1")),
+        ({"ranges": {"tau_mem": [-5, 25]}}, ("ranges.tau_mem", "> 0", "-5")),
         (
             {"beta": 0.5, "ranges": {"beta": [0.1, 1.5]}},
-            (1.5,),
+            ("ranges.beta", "1.5"),
         ),
         (
             {"a": 1.5, "learn": ["a"]},
-            (1.5, -1, "[low, high]"),
+            ("a", "1.5", "-1", "[low, high]"),
         ),
     ],
 )

@@ -136,10 +136,14 @@ def test_the_last_channels_adapt_and_the_others_are_lif(learn: Any) -> None:
 
 @pytest.mark.parametrize(
     ("adaptive", "in_shape", "told"),
-    [(3, None, ("adaptive", "in_shape")), (0, (8,), (1, 8, 0)), (9, (8,), (1, 8, 9))],
+    [
+        (3, None, ("adaptive", "in_shape")),
+        (0, (8,), ("adaptive", "1", "8", "0")),
+        (9, (8,), ("adaptive", "1", "8", "9")),
+    ],
 )
 def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, told: tuple) -> None:
-    with assert_raises(ValueError, *told):
+    with assert_raises(ConfigError, *told):
         ALIF(adaptive=adaptive, in_shape=in_shape)
 
 
@@ -283,7 +287,7 @@ def test_recurrence_is_a_setting() -> None:
         ({"adapted_reset": True, "reset": "value"}, ("adapted_reset",)),
         (
             {"tau_adapt": 100.0, "rho": 0.9},
-            ("tau_adapt", "N steps"),
+            ("", "tau_adapt", "N steps"),
         ),
         ({"tau_adapt": 0.0}, ("tau_adapt", "> 0", 0.0)),
     ],

@@ -17,7 +17,7 @@ from snnlab.nn import NEURONS, Neuron
 from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
-from snnlab.nn.temporal import OWN
+from snnlab.nn.temporal import OWN, reach_of
 from snnlab.record.neuron_text import neuron_words
 from snnlab.settings import takes
 
@@ -279,3 +279,10 @@ def test_it_says_of_itself_what_show_prints(kind: str) -> None:
 def test_no_step_is_refused_in_words(kind: str) -> None:
     with assert_raises(ValueError, 1):
         build(kind)(drive(steps=0))
+
+
+@pytest.mark.parametrize("kind", list(NEURONS))
+def test_a_neuron_says_its_equations_and_that_it_needs_no_later_step(kind: str) -> None:
+    neuron = NEURONS.build(kind, {}, kind, dt=1.0, in_shape=(4,))
+    assert any("[t-1]" in line for line in neuron.info().equations)
+    assert reach_of([neuron]) == "past"

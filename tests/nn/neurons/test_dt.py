@@ -114,6 +114,6 @@ def test_settings_that_depend_on_dt_take_the_mark_away(settings: dict[str, Any])
 
 
 def test_euler_refuses_a_step_as_long_as_the_time_constant() -> None:
-    with assert_raises(ConfigError, "lif", "tau_mem", 20.0):
+    with assert_raises(ConfigError, "lif.tau_mem", "20.0"):
         build("lif", 20.0, decay="euler")
     assert build("lif", 19.0, decay="euler")

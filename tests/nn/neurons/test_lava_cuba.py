@@ -258,7 +258,7 @@ def test_its_clock_is_that_of_its_steps() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"v_threshold": 0.01}, ("lif1", "v_threshold", 1, 0.015625, 0.01)),
+        ({"v_threshold": 0.01}, ("lif1.v_threshold", "1", "0.015625", "0.01")),
         ({"v_threshold": -1.0}, ("lif1.v_threshold", -1.0)),
         ({"v_threshold": math.nan}, ("lif1.v_threshold",)),
         ({"scale": 0}, ("lif1.scale", ">= 1", 0)),
@@ -266,7 +266,7 @@ def test_its_clock_is_that_of_its_steps() -> None:
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         (
             {"tau_mem": "10000 steps"},
-            ("lif1", "tau_mem", 10000, 12, 1, 4096, 0.999756),
+            ("lif1.tau_mem", "10000", "12", "1", "4096", "0.999756"),
         ),
     ],
 )

@@ -258,36 +258,36 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
         (
             "lif",
             {"learn": ["reset_delay"]},
-            ("lif1", "learn", "reset_delay", "tau_mem", "v_leak", "v_threshold"),
+            ("lif1.learn", "reset_delay", "tau_mem", "v_leak", "v_threshold"),
         ),
         (
             "lif",
             {"learn": ["v_treshold"]},
-            ("lif1", "learn", "v_treshold", "tau_mem", "v_leak", "v_threshold"),
+            ("lif1.learn", "v_treshold", "tau_mem", "v_leak", "v_threshold"),
         ),
         (
             "lif",
             {"learn": ["beta"]},
-            ("lif1", "learn", "beta", "tau_mem", "v_leak", "v_threshold"),
+            ("lif1.learn", "beta", "tau_mem", "v_leak", "v_threshold"),
         ),
         (
             "lif",
             {"learn": ["v_reset"]},
-            ("lif1", "learn", "v_reset", "tau_mem", "v_leak", "v_threshold"),
+            ("lif1.learn", "v_reset", "tau_mem", "v_leak", "v_threshold"),
         ),
         (
             "iaf",
             {"learn": ["tau_mem"]},
-            ("lif1", "learn", "tau_mem", "v_threshold"),
+            ("lif1.learn", "tau_mem", "v_threshold"),
         ),
         ("lif", {"learn": "tau_mem"}, ("lif1.learn", "tau_mem")),
         ("lif", {"learn": 1}, ("lif1.learn", 1)),
         (
             "lif",
             {"learn": {"tau_mem": "pixel"}},
-            ("lif1", "learn", "tau_mem", "pixel"),
+            ("lif1.learn.tau_mem", "pixel"),
         ),
-        ("lif", {"beta": 0.0, "learn": ["beta"]}, ("lif1", "learn", 0)),
+        ("lif", {"beta": 0.0, "learn": ["beta"]}, ("lif1.beta", "0")),
     ],
 )
 def test_what_cannot_be_learned_is_refused_by_name(kind: str, settings: dict[str, Any], told: tuple) -> None:
@@ -296,5 +296,5 @@ def test_what_cannot_be_learned_is_refused_by_name(kind: str, settings: dict[str
 
 
 def test_channels_need_to_be_known() -> None:
-    with assert_raises(ValueError, "tau_mem", "in_shape"):
+    with assert_raises(ConfigError, "learn.tau_mem", "in_shape"):
         LIF(1.0, learn={"tau_mem": "channel"})

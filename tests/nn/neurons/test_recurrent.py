@@ -201,12 +201,12 @@ def test_every_registered_neuron_takes_it() -> None:
         (
             {"kernel_size": 4},
             IMAGE,
-            ("lif1.recurrent", "kernel_size", 4, 5),
+            ("lif1.recurrent.kernel_size", "4", "5"),
         ),
         (
             {"kernel_size": [3, 2]},
             IMAGE,
-            ("lif1.recurrent", "kernel_size", [3, 2]),
+            ("lif1.recurrent.kernel_size", "[3, 2]"),
         ),
         (
             {"type": "conv"},

@@ -216,7 +216,7 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         (
             {"learn": ["v_threshold"]},
-            ("lif1", "learn", "v_threshold", "tau_mem"),
+            ("lif1.learn", "v_threshold", "tau_mem"),
         ),
     ],
 )

@@ -171,12 +171,12 @@ def test_its_clock_is_that_of_its_steps(reset: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"alpha": 0.8, "beta": 0.9}, ("lif1", "alpha", 0.8, 0.9)),
-        ({"alpha": 0.9, "beta": 0.9}, ("lif1", "alpha", 0.9)),
-        ({"alpha": 0.0, "beta": 0.0}, ("lif1", "alpha", 0)),
+        ({"alpha": 0.8, "beta": 0.9}, ("lif1.alpha", "0.8", "0.9")),
+        ({"alpha": 0.9, "beta": 0.9}, ("lif1.alpha", "0.9")),
+        ({"alpha": 0.0, "beta": 0.0}, ("lif1.alpha", "0")),
         ({"alpha": 1.0}, ("lif1.alpha", 1.0)),
         ({"beta": -0.1}, ("lif1.beta", -0.1)),
-        ({"tau_syn": 5.0, "tau_mem": 5.0}, ("lif1", "alpha", 0.818731)),
+        ({"tau_syn": 5.0, "tau_mem": 5.0}, ("lif1.alpha", "0.818731")),
         (
             {"tau_syn": 5.0, "alpha": 0.9},
             ("lif1", "tau_syn", "N steps"),

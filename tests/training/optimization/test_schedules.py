@@ -73,7 +73,7 @@ def test_a_span_is_a_part_of_the_run_or_epochs_or_steps(span: float | str, steps
 
 @pytest.mark.parametrize("span", [-1, 3, "3", "three epochs", "3 hours"])
 def test_another_span_is_refused(span: Any) -> None:
-    with assert_raises(ValueError, "warmup"):
+    with assert_raises(ConfigError, "warmup"):
         Cosine(span)
 
 
