@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from snnlab.commands.options import split_options
 from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
+from snnlab.session.session import check_build
 from snnlab.settings import is_override
 
 if TYPE_CHECKING:
