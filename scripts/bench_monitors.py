@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from snnlab import train
-from snnlab.record.monitors.callback import Monitors
-from snnlab.record.pictures.callback import Pictures
+from snnlab.runs.monitors import Monitors
+from snnlab.runs.plots.callback import Pictures
 
 HOOKS = (
     "on_train_batch_start",

@@ -104,7 +104,7 @@ def work(batch: int, way: str, arm: str) -> None:
     from stepbench.work import Work
 
     from snnlab import threads
-    from snnlab.heap import keep_heap
+    from snnlab.memory import keep_heap
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     keep_heap()

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from snnlab.config.of_run import compose_run
-from snnlab.nn.operations.counting import Operations
+from snnlab.config.recorded_run import compose_run
+from snnlab.nn.operations import Operations
 from snnlab.session.evaluation import evaluate
 
 TIMES = 3

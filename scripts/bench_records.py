@@ -20,8 +20,7 @@ from typing import Any
 
 from snnlab import load, train
 from snnlab.session.training import resume
-from snnlab.training.callbacks.selection import Selection
-from snnlab.training.resuming.snapshots import Snapshots
+from snnlab.training.snapshots import Selection, Snapshots
 
 # Trained in turns, so many times each.
 _DETERMINISTIC = ("+trainer.deterministic=false", "+trainer.deterministic=true")

@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from snnlab.commands.trial import train_task
-from snnlab.config.launch import Launch
+from snnlab.config.grids import Launch
 from snnlab.errors import ConfigError
-from snnlab.search.executor import Ended, executor
-from snnlab.search.task import Task
-from snnlab.search.workers import cpus
+from snnlab.experiments.executor import Ended, executor
+from snnlab.experiments.workers import Task, cpus
+from snnlab.session.trial import train_task
 
 NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "pictures=null")
 QUIET = ("monitors=null", "test=false", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")

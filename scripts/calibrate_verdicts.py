@@ -10,7 +10,7 @@ recordings; a verdict that one is better is wrong. The logit of being right is
 
 each normal and drawn anew, so that recordings are easy or hard, and networks and ways of training have strengths of
 their own. The mean is such that the accuracy is that of the cell. Nothing of the verdicts is simulated: they are those
-of `snnlab.record.verdicts`.
+of `snnlab.experiments.verdicts`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numba
 import numpy as np
 
-from snnlab.record.arms import Arm
-from snnlab.record.verdicts import verdicts
+from snnlab.experiments.verdicts import Arm, verdicts
 
 # What a rate may be at most, of verdicts that ought to be wrong in 5 %.
 BOUND = 0.06

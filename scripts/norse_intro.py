@@ -20,9 +20,9 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from snnlab.config.composing import compose_once
-from snnlab.diagnosis.delay import delay_notes
-from snnlab.diagnosis.measure import measure
+from snnlab.analysis.findings import delay_notes
+from snnlab.analysis.layer_statistics import measure
+from snnlab.config.compose import compose_once
 from snnlab.nn import Network, build_network
 from snnlab.nn.encoders import ConstantCurrent
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from stepbench.arms import installed
 
-from snnlab.record.provenance import git_state
+from snnlab.runs.provenance import git_state
 
 
 def about(settings: argparse.Namespace, packages: Iterable[str], device: str = "cpu") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snnlab import nn
-    from snnlab.commands.train import train
+    from snnlab.cli.train import train
     from snnlab.session import Session
     from snnlab.session.loading import load
 
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
     if name == "nn":
         return import_module("snnlab.nn")
     if name == "train":
-        from snnlab.commands.train import train
+        from snnlab.cli.train import train
 
         return train
     if name == "load":

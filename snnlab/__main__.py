@@ -1,6 +1,6 @@
 """`python -m snnlab` is `snnlab`."""
 
-from snnlab.cli import enter
+from snnlab.cli.main import enter
 
 if __name__ == "__main__":
     enter()

@@ -1,6 +1,6 @@
 """What snnlab takes of other libraries that they do not promise to keep; `tests/test_compat.py` says where it changed.
 
-Hydra's private parts stand in `snnlab.config.hydra_guard`, since composing imports no torch.
+Hydra's private parts stand in `snnlab.config.hydra_limits`, since composing imports no torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numba import types
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.extending import intrinsic
 from torch import Tensor, nn
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
@@ -24,10 +27,8 @@ from torch.utils._pytree import tree_iter as tree_iter
 
 # The versions that all of this was seen in.
 SEEN = {"torch": "2.13", "lightning": "2.6"}
-
 # How Lightning's fit loop calls, in itself and in its state, the number of batches that loggers are told.
 STEPPED = "_batches_that_stepped"
-
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # GNU's, Intel's and LLVM's OpenMP, as they are called in torch's folder; the latter two know GNU's entry points too.
 _OPENMP = ("libgomp*", "libiomp5*", "libomp*")
@@ -117,3 +118,27 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     # No block of its own for large requests, and no end of the heap given back: -1 is never.
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+class NoAlias(CompilerBase):
+    """numba's compiler, told that no two arrays of a function share memory, so that LLVM need not look.
+
+    Seen in numba 0.61 to 0.68: `flags.noalias` is an option of its own that `njit` does not take. Without it results
+    stay right and backward loops take up to 2.5 times as long.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        """Return numba's own passes."""
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+@intrinsic
+def as_float(context: Any, bits: Any) -> Any:
+    """Return the float whose bits an integer has; `view` of a scalar would go through an array."""
+    real = types.float32 if bits == types.int32 else types.float64
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(real))
+
+    return real(bits), build

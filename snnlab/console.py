@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.errors import SnnlabError
 from snnlab.printable import printable
-from snnlab.streams import until_nobody_reads as until_nobody_reads
+from snnlab.process import until_nobody_reads as until_nobody_reads
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@
     │   ├── DamagedError   a file in it that is not what was written
     │   └── ForeignError   a file in it that another version of snnlab wrote
     ├── ProcessError  one of the processes of a training ended
-    └── DivergedError     a loss that is no longer a number (snnlab.training.divergence)
+    └── DivergedError     a loss that is no longer a number (snnlab.training.health)
 
     Interrupted   a signal ended the command, or stopped its training; a KeyboardInterrupt, so that scripts and sweeps
                   stop too

@@ -1,31 +1,159 @@
-"""The settings that a function or a class takes, read from its signature, and checked with the place in the YAML.
-
-A setting's unit and its legal numbers are written in its annotation: `width: Annotated[float | None, "ms", above(0)]`.
-What is built from Python too is a `checks_arguments`, as all that is registered, and refuses the same.
-"""
+"""Which numbers a setting may have, and how one that is learned is stored so that it keeps to them."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
-from snnlab.intervals import Interval
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The finite numbers between two ends; what is learned is stored as a number without ends.
+
+        value = stored;  low + exp(stored);  high - exp(stored);  low + (high - low) / (1 + exp(-stored))
+
+    without an end, with the lower one, with the upper one, and with both.
+
+    Attributes:
+        low: The lower end.
+        high: The upper end.
+        with_low: Whether the lower end is one of the numbers.
+        with_high: Whether the upper end is one.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    with_low: bool = False
+    with_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.with_low else value > self.low
+        return above and (value <= self.high if self.with_high else value < self.high)
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether there is an end, or any finite number will do."""
+        return self.low > -math.inf or self.high < math.inf
+
+    def __str__(self) -> str:
+        if self.with_low and self.with_high:
+            return f"between {_short(self.low)} and {_short(self.high)}"
+        ends = [f">{'=' * self.with_low} {_short(self.low)}"] if self.low > -math.inf else []
+        ends += [f"<{'=' * self.with_high} {_short(self.high)}"] if self.high < math.inf else []
+        return " and ".join(ends) or "finite"
+
+    def stored(self, value: float) -> float:
+        """Return the number that stands for a value between the ends."""
+        if self.low == -math.inf:
+            return value if self.high == math.inf else math.log(self.high - value)
+        if self.high == math.inf:
+            return math.log(value - self.low)
+        part = (value - self.low) / (self.high - self.low)
+        return math.log(part) - math.log1p(-part)
+
+    def value(self, stored: Tensor) -> Tensor:
+        """Return the value that a number stands for."""
+        if self.low == -math.inf:
+            return stored if self.high == math.inf else self.high - stored.exp()
+        if self.high == math.inf:
+            return self.low + stored.exp()
+        return self.low + (self.high - self.low) * stored.sigmoid()
+
+
+FINITE = Interval()
+
+
+def above(low: float) -> Interval:
+    """Return the numbers above one."""
+    return Interval(low)
+
+
+def at_least(low: float) -> Interval:
+    """Return a number and those above it."""
+    return Interval(low, with_low=True)
+
+
+def below(high: float) -> Interval:
+    """Return the numbers below one."""
+    return Interval(high=high)
+
+
+def between(low: float, high: float, *, with_low: bool = True, with_high: bool = True) -> Interval:
+    """Return the numbers between two, with these where nothing else is said."""
+    return Interval(low, high, with_low, with_high)
+
+
+# What many settings are.
+Count = Annotated[int, at_least(1)]
+NotNegative = Annotated[int, at_least(0)]
+Positive = Annotated[float, above(0)]
+Finite = Annotated[float, FINITE]
+Fraction = Annotated[float, between(0, 1)]
+
+
+def _short(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+# `name: text` or, as torch writes it, `name (int, optional): text`.
+_ENTRY = re.compile(r"\s+\*{0,2}(\w+)(?: \([^)]*\))?: ?(.*)")
+# A class says so where an argument is that of another class, which is among its bases.
+_ELSEWHERE = "See `"
+
+
+def first_sentence(thing: Any) -> str:
+    """Return the first sentence of a docstring, or an empty text."""
+    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s", paragraph)[0]
+
+
+def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
+    """Return what the Args say of each argument; of a class, what its bases say of those that it leaves to them."""
+    texts: dict[str, str] = {}
+    factory = inspect.unwrap(factory)
+    for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
+        for name, text in _arguments(source.__doc__ or "").items():
+            if not text.startswith(_ELSEWHERE):
+                texts.setdefault(name, text)
+    return texts
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    lines = inspect.cleandoc(doc).splitlines()
+    if "Args:" not in lines:
+        return {}
+    texts: dict[str, str] = {}
+    name, indent = "", 0
+    for line in lines[lines.index("Args:") + 1 :]:
+        depth = len(line) - len(line.lstrip())
+        if line and not depth:
+            break
+        entry = _ENTRY.match(line)
+        if entry and depth <= (indent or depth):
+            name, indent = entry[1], depth
+            texts[name] = entry[2]
+        elif name:
+            texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts
+
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 MISSING = inspect.Parameter.empty
 # So many settings are not listed in a message that names the likely meant one.
 LONG_LIST = 16
-
-
 _OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 
@@ -301,3 +429,26 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(target, include_extras=True)
     except NameError:  # an annotation imported only under TYPE_CHECKING, in somebody else's class
         return {}
+
+
+Rivals = Mapping[str, Collection[str]]
+TIME_RIVALS: Rivals = {"num_bins": ["dt"], "dt": ["num_bins"]}
+NEURON_RIVALS: Rivals = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
+# To say a surrogate's size: a way's first name is needed, the others may go with it; what shares no way are rivals.
+SURROGATE_WAYS = (
+    ("width", "height"),
+    ("sigma", "scale"),
+    ("alpha", "scale"),
+    ("slope",),
+    ("tau", "scale"),
+    ("grad_width", "grad_scale"),
+)
+_SIZES = list(dict.fromkeys(name for way in SURROGATE_WAYS for name in way))
+SURROGATE_RIVALS: Rivals = {
+    name: [other for other in _SIZES if not any({name, other} <= set(way) for way in SURROGATE_WAYS)] for name in _SIZES
+}
+
+
+def ways_of(names: Collection[str]) -> list[tuple[str, ...]]:
+    """Return the ways to say the size of a surrogate that has settings of these names, but width and height."""
+    return [tuple(name for name in way if name in names) for way in SURROGATE_WAYS[1:] if way[0] in names]

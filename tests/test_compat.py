@@ -7,11 +7,14 @@ import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from numba import njit
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
@@ -20,7 +23,7 @@ from snnlab import compat
 ROOT = Path(__file__).parents[1]
 # Where private parts may stand besides `compat`, and why.
 ELSEWHERE = {
-    "snnlab/config/hydra_guard.py": "Hydra's, since composing imports no torch",
+    "snnlab/config/hydra_limits.py": "Hydra's, since composing imports no torch",
     "snnlab/compiled.py": "numba's stamp of its cache, with the kernels",
 }
 _IMPORT = re.compile(
@@ -175,3 +178,27 @@ def test_lightning_starts_no_processes_for_those_that_are_there() -> None:
     assert strategy.launcher is None, seen("_configure_launcher", "lightning")
     DDPStrategy._configure_launcher(strategy)
     assert strategy.launcher is not None, seen("_configure_launcher", "lightning")
+
+
+def _add(x, y, n):
+    for k in range(n):
+        y[k] += x[k]
+
+
+def test_llvm_is_told_that_arrays_share_no_memory() -> None:
+    made = njit(pipeline_class=compat.NoAlias)(_add)
+    x = np.ones(3, np.float32)
+    made(x, x.copy(), 3)
+    plain = njit(_add)
+    plain(x, x.copy(), 3)
+    (told,), (untold,) = made.inspect_llvm().values(), plain.inspect_llvm().values()
+    # Without it the loop is guarded by a look at whether the two overlap.
+    assert "memcheck" not in told
+    assert "memcheck" in untold
+
+
+@pytest.mark.parametrize(("real", "whole"), [(np.float32, np.int32), (np.float64, np.int64)])
+def test_the_bits_of_an_integer_are_a_float(real: type, whole: type) -> None:
+    bits = np.array([-1.5], real).view(whole)[0]
+    as_float: Any = compat.as_float  # of a context and bits for pyright
+    assert njit(lambda bits: as_float(bits))(bits) == -1.5

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from snnlab.docstrings import argument_texts, first_sentence
 from snnlab.nn import LAYERS, NEURONS
-from snnlab.settings import settings_of
+from snnlab.settings import argument_texts, first_sentence, settings_of
 
 
 class Base:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import ConfigError, DamagedError, DataError, RecordError, SnnlabError, UnknownSettingError
-from snnlab.training.divergence import DivergedError
+from snnlab.training.health import DivergedError
 
 ERRORS: dict[str, SnnlabError] = {
     "plain": ConfigError("model.layers.lif1", "does not fit", "add a flatten layer", ["a", "b"]),

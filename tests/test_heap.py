@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from snnlab.heap import SWITCH
+from snnlab.memory import SWITCH
 
 PROGRAM = """
 import resource
 import torch
-from snnlab.heap import keep_heap
+from snnlab.memory import keep_heap
 
 print(keep_heap())
 

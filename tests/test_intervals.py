@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snnlab.intervals import FINITE, Interval, above, at_least, below, between
+from snnlab.settings import FINITE, Interval, above, at_least, below, between
 
 INTERVALS = [
     (FINITE, "finite", [-1e9, 0, 3.5], []),

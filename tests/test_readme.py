@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from snnlab import cli, train
-from snnlab.data.sources.saccades import SaccadeDigits
+from snnlab import train
+from snnlab.cli import main
+from snnlab.data.sources.simulated import SaccadeDigits
 
 from .refusals import assert_says
 
@@ -131,12 +132,12 @@ def test_a_command_of_the_readme_does_what_it_says(
     monkeypatch.chdir(tmp_path if "resume=RUN" in arguments else place)
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN"} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
-        arguments.append("--dry-run")  # tests/commands/test_bench_suite.py trains one
+        arguments.append("--dry-run")  # tests/cli/test_bench_suite.py trains one
     if "data.root=FOLDER" in command and "data.download=false" not in arguments:
         arguments.append("data.download=false")  # a test fetches nothing
     monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
     try:
-        status = cli.main()
+        status = main.main()
     except SystemExit as exit_:  # Hydra's --help ends so
         status = exit_.code
     captured = capfd.readouterr()
@@ -160,14 +161,14 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *FEW])
-    assert cli.main() == 0, capfd.readouterr().err
+    assert main.main() == 0, capfd.readouterr().err
     said = capfd.readouterr().out
     assert_says(said, "winner: trial")
     (again,) = [line for line in commands(sweeps=True) if "resume=" in line]
     _, name, _, *others = shlex.split(again)
     wanted = [text.replace("=40", "=3") for text in others]
     monkeypatch.setattr(sys, "argv", ["snnlab", name, f"resume={said.splitlines()[-1]}", *wanted])
-    assert cli.main() == 0, capfd.readouterr().err
+    assert main.main() == 0, capfd.readouterr().err
     assert "trials: 3 complete" in capfd.readouterr().out
 
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.intervals import FINITE, above, at_least, between
 from snnlab.settings import (
+    FINITE,
     MISSING,
     Setting,
+    above,
+    at_least,
+    between,
     check_known,
     check_settings,
     checks_arguments,

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from snnlab.errors import Interrupted
-from snnlab.signals import ENDING, raised_signals
-from snnlab.training.resuming.stopping import stop_signals
+from snnlab.process import ENDING, raised_signals
+from snnlab.training.snapshots import stop_signals
 
 from .refusals import assert_says
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab import streams
-from snnlab.streams import Output, OutputLostError, spare_other_packages, until_nobody_reads
+from snnlab import process
+from snnlab.process import Output, OutputLostError, spare_other_packages, until_nobody_reads
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def test_the_end_of_reading_is_no_error_that_a_library_would_take_for_its_own() 
 
 
 def test_characters_that_an_encoding_has_not_become_question_marks_and_bytes_of_names_stay() -> None:
-    codecs.register_error(streams._REPLACED, streams._replaced)
+    codecs.register_error(process._REPLACED, process._replaced)
     with stdout_to_a_pipe(read=True) as (output, reader):
         print("34 \N{MULTIPLICATION SIGN} 34", "caf\udce9")
         output.flush()
@@ -100,11 +100,11 @@ def test_closed_streams_are_open_again_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("option", "spared"), [("error", True), ("ignore", False)])
 def test_warnings_of_other_packages_end_nothing(monkeypatch: pytest.MonkeyPatch, option: str, spared: bool) -> None:
-    with streams.warnings.catch_warnings():
+    with process.warnings.catch_warnings():
         monkeypatch.setattr(sys, "warnoptions", [option])
-        before = list(streams.warnings.filters)
+        before = list(process.warnings.filters)
         spare_other_packages()
-        found = [entry for entry in streams.warnings.filters if entry not in before]
+        found = [entry for entry in process.warnings.filters if entry not in before]
     assert bool(found) == spared
     if spared:
         module = found[0][3]

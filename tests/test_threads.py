@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from snnlab import threads
-from snnlab.cli import let_openmp_sleep
+from snnlab.cli.main import let_openmp_sleep
 from snnlab.compat import openmp
 from snnlab.threads import ALONE, PIECES, openmp_spin_count, share
 
@@ -119,7 +119,7 @@ def test_openmp_reads_what_the_command_line_says_as_torch_is_imported() -> None:
     if next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None) is None:
         pytest.skip("torch's OpenMP library is not GNU's")
     env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    code = "from snnlab.cli import let_openmp_sleep; let_openmp_sleep(); import torch"
+    code = "from snnlab.cli.main import let_openmp_sleep; let_openmp_sleep(); import torch"
     done = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
         env=env | {"OMP_DISPLAY_ENV": "VERBOSE"},

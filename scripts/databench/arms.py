@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.config.composing import compose_once
-from snnlab.data.module import EventDataModule
-from snnlab.events import Packed
-from snnlab.events.frames import EventBatch, to_frames
+from snnlab.config.compose import compose_once
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.events import Packed
+from snnlab.data.events.frames import EventBatch, to_frames
 from snnlab.session import Session
 
 # Goes through all batches; who looks at one before the next is made lets go of it, as a training does.

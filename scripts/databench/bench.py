@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from stepbench.work import BenchError, UsageError
 from surroundings import about, load, real_recordings
 
-from snnlab.heap import keep_heap
+from snnlab.memory import keep_heap
 
 PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "tonic")
 

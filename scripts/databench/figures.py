@@ -15,8 +15,8 @@ import torch
 from databench.arms import Work
 from torch.nn.functional import cross_entropy
 
-from snnlab.config.composing import compose_once
-from snnlab.events import Events, Store, open_or_build
+from snnlab.config.compose import compose_once
+from snnlab.data.events import Events, Store, open_or_build
 from snnlab.session import Session
 
 LARGE = 60_000

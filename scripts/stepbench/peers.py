@@ -14,7 +14,7 @@ import torch
 from stepbench.work import Work, modules
 from torch import Tensor, nn
 
-from snnlab.nn.temporal import fold_time
+from snnlab.nn.layer import fold_time
 
 # `folded`: all steps at once through each layer, so that only the neuron loops; `stepwise`: the whole network step by
 # step, as tutorials write it. Which is faster depends on the batch: twice as fast at 1, a tenth slower at 128.

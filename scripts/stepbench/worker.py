@@ -13,7 +13,7 @@ from stepbench.arms import ARMS, Variant
 from stepbench.training import training
 from stepbench.work import BenchError, Work
 
-from snnlab.heap import keep_heap
+from snnlab.memory import keep_heap
 
 TINY = (2, 1)  # T, B
 

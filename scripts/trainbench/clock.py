@@ -12,10 +12,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from snnlab.events.frames import Batch
+from snnlab.data.events.frames import Batch
 from snnlab.seeds import Stream, derived_seed
-from snnlab.training.callbacks.timing import Timing
 from snnlab.training.module import SpikingModule
+from snnlab.training.progress import Timing
 
 EPOCHS = "epochs.json"
 

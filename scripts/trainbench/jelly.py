@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from trainbench.clock import epoch
 
-from snnlab.config.composing import compose_once
-from snnlab.data.module import EventDataModule
-from snnlab.events.frames import Batch
-from snnlab.heap import keep_heap
+from snnlab.config.compose import compose_once
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.events.frames import Batch
+from snnlab.memory import keep_heap
 from snnlab.nn import Network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.li import LI

@@ -9,8 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from snnlab.config.catalog import group_files
-from snnlab.config.folders import config_folder, groups
+from snnlab.config.folders import config_folder, group_files, groups
 from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import did_you_mean, listing
 from snnlab.settings import is_override

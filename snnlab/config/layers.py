@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnlab.errors import ConfigError, did_you_mean, listing
-from snnlab.rivals import NEURON_RIVALS, SURROGATE_RIVALS, Rivals
-from snnlab.settings import shown
+from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, Rivals, shown
 
 Nodes = dict[str, dict[str, Any]]
 

@@ -7,23 +7,25 @@ marked `++`, and whoever builds the object finds the typos, with the place and t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from snnlab.config.folders import GLOBAL_GROUPS
-from snnlab.errors import ConfigError, listing
-from snnlab.rivals import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals
-from snnlab.settings import key_of, quoted
+import numpy as np
+
+from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
+from snnlab.config.hints import SETTINGS, of_word
+from snnlab.config.schema import Experiment
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.experiments.space import written
+from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals, is_override, key_of, quoted
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")
-
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
-
 # Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
 _TEXTS = (
     *("name", "output_dir", "init_from", "dir", "dirpath", "save_dir"),
@@ -219,3 +221,183 @@ def rivals_of(key: str) -> list[str]:
     elif head.split(".")[0] in ("neuron", "model"):
         table = SURROGATE_RIVALS if head.endswith(".surrogate") else NEURON_RIVALS
     return [f"{head}.{rival}" for rival in table.get(leaf, ())]
+
+
+# How many mappings deep a setting of a group is named: `model.layers.lif1.tau_mem`, and of the others `optimizer.lr`.
+_DEPTH = {"model": 3}
+# What is taken as it stands, and no value in Hydra's grammar.
+_RAW = ("resume",)
+_FORM = (
+    "takes overrides as on the command line, 'model=mlp_lif', or Python values: model='mlp_lif',"
+    " optimizer={'lr': 0.01}, {'trainer.max_epochs': 5}"
+)
+
+
+def as_overrides(given: Sequence[Any], settings: Mapping[str, Any], groups: Collection[str], what: str) -> list[str]:
+    """Return settings as overrides, in the order in which they were given.
+
+    Args:
+        given: Overrides as on the command line, or mappings of settings to values.
+        settings: Further settings, by name.
+        groups: Names of the config groups, whose settings a mapping names one by one.
+        what: What takes them, for a message.
+
+    Raises:
+        TypeError: for what is neither, or no value of a setting.
+    """
+    found: list[str] = []
+    for one in (*given, settings):
+        if isinstance(one, str):
+            found.append(one)
+        elif isinstance(one, Mapping):
+            found += [text for key, value in one.items() for text in _overrides(key, value, groups, what)]
+        else:
+            raise TypeError(f"{what} {_FORM}; got {one!r}")
+    return found
+
+
+def _overrides(key: Any, value: Any, groups: Collection[str], what: str) -> Iterator[str]:
+    if not isinstance(key, str):
+        raise TypeError(f"{what} {_FORM}; got {key!r} as the name of a setting")
+    if key in _RAW:
+        yield f"{key}={value}"
+        return
+    for place, each in _places(key, value, _DEPTH.get(key, 1) if key in groups else 0):
+        yield f"{place}={written(_plain(each, place, what))}"
+
+
+def _places(key: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if not depth or not isinstance(value, Mapping) or not value:
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from _places(f"{key}.{name}", inner, depth - 1)
+
+
+def _plain(value: Any, place: str, what: str) -> Any:
+    """Return a value that a YAML can hold."""
+    if isinstance(value, np.generic | np.ndarray):  # first: a NumPy float is a float too
+        return value.tolist()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, f"{place}.{key}", what) for key, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner, place, what) for inner in value]
+    raise TypeError(f"{what}: {place}: {value!r} is no value of a setting")
+
+
+_SEVERAL = ("-m", "--multirun")
+_CONFIG_DIR = ("--config-dir", "-cd")
+# Hydra's own flags that are answered, with whether a word stands behind them.
+_ASKED = {
+    "-h": False,
+    "--help": False,
+    "--cfg": True,
+    "-c": True,
+    "--package": True,
+    "-p": True,
+    "--resolve": False,
+    "--info": True,
+    "-i": True,
+}
+_CFG = ("job", "hydra", "all")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+_WHAT = {"--cfg": _CFG, "-c": _CFG, "--info": _INFO, "-i": _INFO}
+_WITH_CFG = ("--package", "-p", "--resolve")
+_KNOWN = (*_CONFIG_DIR, *_SEVERAL, "--cfg", "--resolve", "--package", "--info", "--help")
+_FLAGS_INSTEAD = {
+    "--config": "--config-dir DIR names a folder of YAML files, experiment=NAME one of DIR/experiment",
+    "--config-name": "experiment=NAME chooses one of DIR/experiment",
+    "--config-path": "--config-dir DIR names a folder of YAML files",
+    "--dry-run": "debug=shapes builds everything and trains nothing, --cfg job prints the configuration",
+    "--experimental-rerun": "snnlab reproduce RUN trains again",
+    "--version": "snnlab --version",
+    "--resume": "write resume=RUN",
+    "--ckpt_path": "write resume=RUN",
+}
+
+
+@dataclass
+class Arguments:
+    """What was typed.
+
+    Attributes:
+        overrides: `key=value`, `+key=value`, `~key`.
+        config_dir: The user's folder of YAML files, or None.
+        several: Whether a setting may have several values, for as many runs.
+        flags: Those that Hydra answers, without training.
+    """
+
+    overrides: list[str] = field(default_factory=list)
+    config_dir: str | None = None
+    several: bool = False
+    flags: list[str] = field(default_factory=list)
+
+
+def read_arguments(arguments: Sequence[str]) -> Arguments:
+    """Tell what stands behind `snnlab train` apart.
+
+    Raises:
+        ConfigError: for an option that is none, or without its value, and for what is no override.
+    """
+    found = Arguments()
+    waiting = list(arguments)
+    words: list[str] = []
+    while waiting:
+        argument = waiting.pop(0)
+        name, equals, value = argument.partition("=")
+        if argument in _SEVERAL:
+            found.several = True
+        elif name in _CONFIG_DIR:
+            found.config_dir = value if equals else _next(name, waiting)
+        elif argument in ("-r", "--run"):
+            pass  # what it does anyway
+        elif name in _ASKED:
+            found.flags += [name, *([value if equals else _next(name, waiting)] if _ASKED[name] else [])]
+        elif argument.startswith("-"):
+            raise ConfigError("train", f"there is no option {name}", _of_option(name, value, waiting))
+        elif is_override(argument):
+            found.overrides.append(argument)
+        else:
+            words.append(argument)
+    if words:
+        raise ConfigError(
+            words[0] or repr(words[0]), f"not an override{of_word(words[0], own_folder(found.config_dir))}"
+        )
+    _check_asked(found)
+    return found
+
+
+def _next(name: str, waiting: list[str]) -> str:
+    if not waiting or waiting[0].startswith("-"):
+        example = f", such as {name} {_WHAT[name][0]}" if name in _WHAT else ""
+        raise ConfigError(name, f"needs a value behind it{example}")
+    return waiting.pop(0)
+
+
+def _check_asked(found: Arguments) -> None:
+    if not found.flags:
+        return
+    if found.several and not {"-h", "--help"} & set(found.flags):
+        raise ConfigError("train", f"{found.flags[0]} prints one configuration", "leave out -m")
+    if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
+        raise ConfigError(found.flags[0], "is for --cfg job")
+    for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
+        if name in _WHAT and value not in _WHAT[name]:
+            raise ConfigError(name, f"expected one of {listing(_WHAT[name])}, got '{value}'")
+
+
+def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
+    """Return what to say of an option that is none."""
+    if name in _FLAGS_INSTEAD:
+        return _FLAGS_INSTEAD[name]
+    word = name.lstrip("-").replace("-", "_")
+    key = SETTINGS.get(word, word)
+    behind = value or (waiting[0] if waiting and not waiting[0].startswith("-") else "VALUE")
+    known = {one.name for one in fields(Experiment)} | groups(config_folder())
+    if key.partition(".")[0] in known:
+        return f"write {key}={behind}"
+    return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"

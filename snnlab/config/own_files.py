@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import of_group
-from snnlab.config.origin import line_of
+from snnlab.config.schema import line_of
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import shown
 from snnlab.yaml_files import require_bounded

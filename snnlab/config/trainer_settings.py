@@ -10,8 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
-from snnlab.intervals import Count, NotNegative, at_least
-from snnlab.settings import check_settings
+from snnlab.settings import Count, NotNegative, at_least, check_settings
 
 Number = int | float
 # Lightning's own names of the strategies that train a network as one process would.

@@ -11,12 +11,10 @@ from typing import Literal
 
 import numpy as np
 
+from snnlab.data.events import Packed
+from snnlab.data.events.representation import Counts, Framing, Spread, Steps
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError
-from snnlab.events import Packed
-from snnlab.events.framing import Framing, Steps
-from snnlab.events.framing.kinds import Counts
-from snnlab.events.framing.spread import Spread
 from snnlab.seeds import Stream, generator
 
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]

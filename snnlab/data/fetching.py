@@ -1,25 +1,201 @@
-"""Fetch what is missing of a dataset, and say what to do where that fails."""
+"""Fetch a file by its address: resumed where it was cut, checked, and put into its place when whole.
+
+Not by pooch, which begins again after each cut and each kill and writes addresses with their passwords into the log
+(`tests/data/test_downloading.py`: what a killed process had fetched; a cut connection).
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import logging
+import re
 import shutil
+import ssl
 import tarfile
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from filelock import FileLock
 
-from snnlab.data.downloading import archives_of, obtain
-from snnlab.errors import DataError
+from snnlab.errors import ConfigError, DataError, located
 from snnlab.files import remove_empty
-from snnlab.masking import masked
+from snnlab.printable import masked
+from snnlab.settings import check_settings
+
+_log = logging.getLogger(__name__)
+
+CHUNK = 1 << 20  # bytes
+TIMEOUT_S = 60.0
+# So often in a row a connection may be cut before anything new has arrived.
+ATTEMPTS = 5
+PAUSE_S = 1.0  # before the second try; twice as long before each further one
+# What a server says when it is busy, and another try may help.
+BUSY = (408, 429, 500, 502, 503, 504)
+CUT = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+Shown = Callable[[int, "int | None"], None]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that holds recordings, packed or as they are.
+
+    Args:
+        name: What it is called in the dataset's folder.
+        md5: Its checksum, 32 hexadecimal digits.
+        url: Where it is, http, https or file; null: nowhere that a program can fetch it from.
+
+    Raises:
+        ConfigError: if one of them cannot be.
+    """
+
+    name: str
+    md5: str
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name:
+            raise ConfigError("name", f"must be the name of a file alone, got '{self.name}'")
+        if not re.fullmatch("[0-9a-f]{32}", self.md5):
+            raise ConfigError("md5", f"must be 32 of 0-9 and a-f, got '{self.md5}'")
+        if self.url is not None and not self.url.startswith(("http://", "https://", "file://")):
+            raise ConfigError("url", f"must begin with https://, http:// or file://, got '{masked(self.url)}'")
+
+
+def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
+    """Return the archives that a YAML names.
+
+    Raises:
+        ConfigError: if one of them cannot be used, with its place below `data`.
+    """
+    archives = []
+    for number, node in enumerate(nodes):
+        place = f"archives[{number}]"
+        if not isinstance(node, Mapping):
+            raise ConfigError(place, f"expected a mapping such as {{name: a.zip, md5: ..., url: ...}}, got {node!r}")
+        check_settings(Archive, node, place, "an archive")
+        with located(place):
+            archives.append(Archive(**node))
+    return archives
+
+
+def obtain(archive: Archive, folder: Path) -> Path:
+    """Return an archive in a folder, fetched where it is not there yet.
+
+    Args:
+        archive: Which.
+        folder: Where it is put; what has arrived of it is `NAME.part` there until it is whole.
+
+    Raises:
+        DataError: if what is there, or what arrived, has another checksum.
+        OSError: if it cannot be reached or written.
+    """
+    path = folder / archive.name
+    found = md5_of(path) if path.is_file() else None
+    if found == archive.md5:
+        return path
+    if archive.url is None:
+        raise DataError(path, f"has md5 {found}, and should have {archive.md5}", "fetch it again")
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with _bar(f"fetching {archive.name}") as show:
+        _download(archive.url, part, _telling(archive.name, show))
+    found = md5_of(part)
+    if found != archive.md5:
+        part.unlink()
+        raise DataError(
+            archive.name,
+            f"what arrived from {masked(archive.url)} has md5 {found}, and should have {archive.md5}",
+            "it is removed",
+        )
+    return part.replace(path)
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's MD5, against slips of the line and not against attackers."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _telling(name: str, show: Shown) -> Shown:
+    """Return what shows how much has arrived, and says once, in a line that stays, how much it will be."""
+    told = False
+
+    def shown(have: int, total: int | None) -> None:
+        nonlocal told
+        if not told:
+            _log.info(f"{name}: " + ("of unknown size" if total is None else f"{total / 1e6:,.1f} MB"))
+        told = True
+        show(have, total)
+
+    return shown
+
+
+def _download(url: str, part: Path, show: Shown) -> None:
+    """Fetch until the file is whole, going on where a connection was cut."""
+    most, failures, problem = 0, 0, ""
+    while failures < ATTEMPTS:
+        if failures:
+            time.sleep(PAUSE_S * 2 ** (failures - 1))
+        try:
+            if _receive(url, part, show):
+                return
+            problem = "the connection was cut"
+        except HTTPError as error:
+            if error.code == 416 and part.exists():  # nothing is left to fetch; its checksum says whether it is right
+                return
+            if error.code not in BUSY:
+                raise
+            problem = str(error)
+        except CUT as error:
+            # A host that never answered will not do so in a moment; one that did may.
+            if isinstance(error, URLError) and not most:
+                raise
+            problem = str(error) or type(error).__name__
+        size = part.stat().st_size if part.exists() else 0
+        # A server that begins again each time must get further than before, or this would never end.
+        most, failures = (size, 1) if size > most else (most, failures + 1)
+    raise ConnectionError(f"{masked(url)}: {problem}, {ATTEMPTS} times")
+
+
+def _receive(url: str, part: Path, show: Shown) -> bool:
+    """Fetch what is missing of a file in one connection, and return whether it is whole."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "snnlab", **({"Range": f"bytes={have}-"} if have else {})}
+    with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as response:
+        status = getattr(response, "status", None) or 200  # a file's has none
+        if status not in (200, 206):
+            raise OSError(f"{masked(url)}: the host answers {status} and sends nothing")
+        have = have if status == 206 else 0  # from its beginning, where the server knows no ranges
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        with part.open("ab" if have else "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                show(have, total)
+    return total is None or have >= total
+
+
+@contextmanager
+def _bar(words: str) -> Iterator[Shown]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn(words), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(words, total=None)
+        yield lambda have, total: progress.update(task, completed=have, total=total)
+
 
 # Ends of names that are unpacked; others, such as .h5, are used as they are.
 PACKED = (".zip", ".tar.gz", ".tgz", ".tar", ".gz")
@@ -84,8 +260,6 @@ def _move(beside: Path, folder: Path) -> None:
         elif "__MACOSX" not in path.parts:
             path.replace(place)
 
-
-_log = logging.getLogger(__name__)
 
 Counts = Mapping[str, int]
 

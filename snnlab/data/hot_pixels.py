@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Store
 from snnlab.data.windows import window_counts
 from snnlab.errors import DataError
-from snnlab.events import Store
 
 # Events that are looked at together.
 _TOGETHER = 1 << 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snnlab.events import Packed, Store
+from snnlab.data.events import Packed, Store
 
 
 def window_counts(last_t: np.ndarray, stride_us: int, duration_us: int) -> np.ndarray:

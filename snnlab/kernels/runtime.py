@@ -28,8 +28,8 @@ from numba import types as numba_types
 from numba.extending import overload
 from platformdirs import user_cache_path
 
+from snnlab.compat import NoAlias, as_float
 from snnlab.files import write_text
-from snnlab.kernels.compat import NoAlias, as_float
 
 log = logging.getLogger(__name__)
 

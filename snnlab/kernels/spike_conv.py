@@ -33,9 +33,9 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
+from snnlab.compat import as_float
 from snnlab.compiled import compiled, lent
 from snnlab.event_lists import list_ends
-from snnlab.kernels.compat import as_float
 from snnlab.kernels.function import refuse_second_derivative
 from snnlab.kernels.vectors import LANES, add, add_products, load, multiply_add, splat, store, zeros
 from snnlab.threads import ALONE, share

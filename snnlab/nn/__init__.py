@@ -1,10 +1,9 @@
 """Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic."""
 
-from snnlab.heap import keep_heap as keep_heap
+from snnlab.memory import keep_heap as keep_heap
 from snnlab.nn import blocks as blocks
 from snnlab.nn import layers as layers
 from snnlab.nn import neurons as neurons
-from snnlab.nn import normal_init as normal_init
 from snnlab.nn import surrogate as surrogate
 from snnlab.nn.blocks import (
     FeedbackState as FeedbackState,
@@ -25,11 +24,12 @@ from snnlab.nn.build import BuiltNetwork as BuiltNetwork
 from snnlab.nn.build import build_network as build_network
 from snnlab.nn.encoders import ENCODERS as ENCODERS
 from snnlab.nn.init import INITS as INITS
+from snnlab.nn.layer import LAYERS as LAYERS
+from snnlab.nn.layer import TemporalLayer as TemporalLayer
 from snnlab.nn.layers import BatchNorm as BatchNorm
 from snnlab.nn.layers import Dropout as Dropout
 from snnlab.nn.layers import PerStepBatchNorm as PerStepBatchNorm
 from snnlab.nn.layers import Voting as Voting
-from snnlab.nn.layers.registry import LAYERS as LAYERS
 from snnlab.nn.network import Network as Network
 from snnlab.nn.neurons import ALIF as ALIF
 from snnlab.nn.neurons import IAF as IAF
@@ -62,4 +62,3 @@ from snnlab.nn.surrogate import SuperSpike as SuperSpike
 from snnlab.nn.surrogate import Surrogate as Surrogate
 from snnlab.nn.surrogate import Tanh as Tanh
 from snnlab.nn.surrogate import Triangle as Triangle
-from snnlab.nn.temporal import TemporalLayer as TemporalLayer

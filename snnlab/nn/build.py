@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from snnlab.errors import ConfigError, located, one_line, out_of_memory
-from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.layer import LAYERS, OWN, Counts, TemporalLayer, fold_time
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
 from snnlab.settings import takes
 
 Shape = tuple[int, ...]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from snnlab.compat import BatchNormNd
 from snnlab.nn.blocks.loop import Loop
+from snnlab.nn.layer import reach_of
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.info import LATE_FEEDBACK, DtWarning, NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.nn.temporal import reach_of
 
 NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Count, Fraction, Positive, above
 from snnlab.nn.neurons.time_constants import Dt, Leak, TimeConstant
 from snnlab.registry import Registry
-from snnlab.settings import checks_arguments
+from snnlab.settings import Count, Fraction, Positive, above, checks_arguments
 
 ENCODERS = Registry("encoder")
 

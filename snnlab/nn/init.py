@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
-from snnlab.errors import ConfigError
-from snnlab.intervals import above, between
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.registry import Registry
+from snnlab.settings import Positive, above, between
 
 INITS = Registry("initialisation")
-
 # A membrane's answer to an impulse is followed until so little of it is left.
 FORGOTTEN = 1e-5
 LONGEST = 10_000
-
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, SumPool)
 
 
@@ -247,3 +246,68 @@ def _pooled(pool: Any, arriving: Activity) -> Activity:
     scale = 1.0 if isinstance(pool, SumPool) else 1.0 / size
     variance = arriving.variance * size * scale**2
     return Activity(mean * size * scale, variance + (mean * size * scale) ** 2)
+
+
+Fan = Literal["in", "out"]
+
+
+@INITS.register("normal")
+class Normal:
+    """Normal weights without a mean, of linear layers, convolutions and the feedback of recurrent neurons.
+
+        std(w) = gain / sqrt(n),   n: inputs of an output (fan "in"), or outputs of an input ("out")
+
+    Biases stay as they are.
+
+    Args:
+        gain: Deviation for n = 1.
+        fan: Which connections are counted; in a convolution without stride, those of its window.
+        layers: Names of layers, blocks and recurrent neurons; null for all.
+
+    Raises:
+        ConfigError: if gain is not positive; later, if a name is that of nothing with weights.
+
+    Source: He et al., Delving deep into rectifiers, ICCV 2015: gain sqrt(2).
+    """
+
+    def __init__(self, *, gain: Positive = 1.0, fan: Fan = "in", layers: Sequence[str] | None = None) -> None:
+        self.gain, self.layers = gain, layers
+        self.fan: Fan = fan
+
+    def __call__(self, network: nn.Module) -> list[str]:
+        """Set the weights in place, from torch's random state; return the names of the layers that were set."""
+        there = dict(_with_weights(network))
+        for wanted in self.layers or ():
+            if not any(_within(name, wanted) for name in there):
+                raise ConfigError(
+                    "layers", f"nothing with weights is called '{wanted}'", did_you_mean(wanted, there), there
+                )
+        chosen = {
+            name: layer
+            for name, layer in there.items()
+            if self.layers is None or any(_within(name, wanted) for wanted in self.layers)
+        }
+        for layer in chosen.values():
+            std = self.gain / math.sqrt(_fan(layer, self.fan))
+            set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, std))
+        return list(chosen)
+
+
+def _with_weights(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the layers with weights; the feedback of recurrent neurons under the neurons' name."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, Feedback):
+            yield name.removesuffix(".feedback"), layer
+        elif isinstance(layer, (nn.Linear, ConvNd)):
+            yield name, layer
+
+
+def _within(name: str, wanted: str) -> bool:
+    return name == wanted or name.startswith(f"{wanted}.")
+
+
+def _fan(layer: Any, fan: Fan) -> int:
+    """Return the number of connections of each output, or of each input."""
+    # The weight's first axis is that of the outputs, but in transposed convolutions.
+    of_first = (fan == "in") != isinstance(layer, ConvTransposeNd)
+    return (layer.weight[0] if of_first else layer.weight[:, 0]).numel()

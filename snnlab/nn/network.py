@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from snnlab.compat import bare, traced_by_torch
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
-from snnlab.intervals import at_least
+from snnlab.nn.checkpointing import run_in_segments
+from snnlab.nn.layer import Counts, Reach, TemporalLayer, reach_of, valid_steps
 from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
-from snnlab.nn.recompute import run_in_segments
 from snnlab.nn.stages import Line, Stage, run_stages
-from snnlab.nn.temporal import Counts, Reach, TemporalLayer, reach_of, valid_steps
-from snnlab.settings import check_settings
+from snnlab.settings import at_least, check_settings
 
 NetworkState = dict[str, Any]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.temporal import valid_steps
+from snnlab.nn.layer import valid_steps
 
 Reduction = Callable[[Tensor, Tensor], Tensor]
 

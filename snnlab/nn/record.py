@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
-from snnlab.nn.temporal import Counts, only_spikes
 
 
 class Recording(NamedTuple):

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from snnlab.event_frames import EventFrames, dense
 from snnlab.kernels.function import Output, kernel_for
 from snnlab.kernels.layout import Pool
+from snnlab.nn.layer import OWN, Counts, TemporalLayer, fold_time
 from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
-from snnlab.nn.temporal import OWN, Counts, TemporalLayer, fold_time
 
 Line = Sequence[tuple[str, nn.Module]]
 

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.commands.early import clock_of, no_early_answers, part_of_1
 from snnlab.data.control import Controlled
+from snnlab.data.data_settings import DATASETS, DataSettings
+from snnlab.data.events import Events, Packed, check_events
+from snnlab.data.events.frames import EventBatch
+from snnlab.data.events.representation import Framing, in_pieces
 from snnlab.data.formats import Reading, read_array, read_file
-from snnlab.data.settings import DATASETS, DataSettings
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
-from snnlab.events import Events, Packed, check_events
-from snnlab.events.frames import EventBatch
-from snnlab.events.framing import Framing, in_pieces
 from snnlab.nn import Network
-from snnlab.session.left_out import left_out_pixels
+from snnlab.nn.losses import Loss
+from snnlab.session.early_answers import clock_of, no_early_answers, part_of_1
+from snnlab.session.hot_pixel_mask import left_out_pixels
 from snnlab.session.opened_run import OpenedRun
-from snnlab.training.losses import Loss
 
 # Options of `snnlab predict` that say how files are read.
 READING = ("--time-unit", "--time-origin", "--columns")
@@ -408,7 +408,7 @@ class RunInput:
         if isinstance(given, np.ndarray | Mapping):
             return name, read_array(given, self.reading, self.settings.size, name)
         raise TypeError(
-            f"{name}: expected a file, an array [N, 4] or with fields t, x, y, p, or snnlab.events.Events, got a"
+            f"{name}: expected a file, an array [N, 4] or with fields t, x, y, p, or snnlab.data.events.Events, got a"
             f" {type(given).__name__}"
         )
 

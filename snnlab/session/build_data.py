@@ -7,16 +7,16 @@ import torch
 
 from snnlab.config.schema import Experiment
 from snnlab.data.control import Controlled, controlled
-from snnlab.data.module import EventDataModule
-from snnlab.data.registry import Dataset
-from snnlab.data.remarks import remarks, too_early
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.dataset import Dataset
+from snnlab.data.events import Store
+from snnlab.data.inspection import remarks, too_early
 from snnlab.data.splits import Split, one_batch, with_validation
 from snnlab.errors import ConfigError
-from snnlab.events import Store
+from snnlab.nn.losses import Loss
+from snnlab.session.build_store import split
 from snnlab.session.checks import check_labelled
-from snnlab.session.packing import split
-from snnlab.training.losses import Loss
 
 # Steps on the one batch that make up an epoch of mode=overfit.
 OVERFIT_STEPS = 20

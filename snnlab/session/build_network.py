@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from snnlab.config.schema import Experiment
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_settings import DataSettings
 from snnlab.errors import ConfigError, located
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput
 from snnlab.nn.rendered import require_loops
 from snnlab.seeds import Stream, derived_seed
-from snnlab.training.optimization import freezing
+from snnlab.training import optimizer
 
 
 def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
@@ -72,4 +72,4 @@ def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
         ConfigError: if a word means nothing, or nothing is left to train.
     """
     with located("freeze"):
-        return freezing.freeze(network, experiment.freeze)
+        return optimizer.freeze(network, experiment.freeze)

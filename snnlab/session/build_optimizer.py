@@ -17,8 +17,8 @@ from snnlab.errors import ConfigError, located
 from snnlab.nn import BuiltNetwork
 from snnlab.session.targets import check_numbers, find_target, partial_target
 from snnlab.settings import takes, type_problem
-from snnlab.training.optimization.groups import DECAY, Group, GroupedOptimizer
-from snnlab.training.optimization.schedules import SCHEDULES, MakeOptimizer, RunLength, Schedule
+from snnlab.training.optimizer import DECAY, Group, GroupedOptimizer
+from snnlab.training.schedules import SCHEDULES, MakeOptimizer, RunLength, Schedule
 
 Optimization = tuple[MakeOptimizer, Schedule | None]
 

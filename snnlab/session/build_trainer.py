@@ -24,36 +24,35 @@ from snnlab.compat import BatchNormNd, unlaunched
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
-from snnlab.data.module import EventDataModule
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events.representation import Counts
 from snnlab.errors import ConfigError, MissingPackageError, listing, located
-from snnlab.events.framing.kinds import Counts
-from snnlab.heap import keep_heap
 from snnlab.kernels.function import Backend, kernels_of, resolve
+from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.layer import reach_of
+from snnlab.nn.losses import Loss
 from snnlab.nn.plan import begins_on_events
 from snnlab.nn.rendered import rounding_otherwise
 from snnlab.nn.stages import SPARSE
-from snnlab.nn.temporal import reach_of
-from snnlab.record.logged_run import kind, remembered
-from snnlab.record.monitors.callback import Monitors
-from snnlab.record.pictures.callback import Pictures
-from snnlab.record.profile import ProfileReport
+from snnlab.runs.loggers import kind, remembered
+from snnlab.runs.monitors import Monitors
+from snnlab.runs.plots.callback import Pictures
+from snnlab.runs.profile import LayerTimes, ProfileReport
 from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import find_target, partial_target
 from snnlab.settings import check_settings, takes
-from snnlab.training.callbacks.layer_times import LayerTimes
-from snnlab.training.callbacks.overfit import OverfitVerdict
-from snnlab.training.losses import Loss
+from snnlab.training.health import OverfitVerdict
 from snnlab.training.module import Options, SpikingModule
-from snnlab.training.optimization.annealing import SurrogateAnnealing
-from snnlab.training.optimization.average import AVERAGES, Averaging
-from snnlab.training.processes.ranks import Team
-from snnlab.training.resuming.snapshots import WholeCheckpoints
+from snnlab.training.ranks import Team
+from snnlab.training.schedules import SurrogateAnnealing
+from snnlab.training.snapshots import WholeCheckpoints
+from snnlab.training.weight_averaging import AVERAGES, Averaging
 
 LIGHTNING = ("lightning.pytorch",)
-MODULES = ("lightning.pytorch", "snnlab.record.steps_csv", "snnlab.record.tensorboard")
+MODULES = ("lightning.pytorch", "snnlab.runs.loggers")
 # Of loggers that are packages of their own: the extra of snnlab-train that brings them.
 _EXTRAS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 # Of Lightning's strategies those that train a network as one process would; whether all parameters have to be used.
@@ -94,7 +93,7 @@ def trainer_maker(
         logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
         team: The processes of the training; None: this one alone, whatever the experiment asks for.
     """
-    modules = (*LIGHTNING, "snnlab.search", *experiment.plugins)
+    modules = (*LIGHTNING, "snnlab.experiments", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
     more = [_callback(node, modules, f"callbacks.{key}") for key, node in _nodes(experiment.callbacks, "callbacks")]

@@ -9,15 +9,15 @@ import numpy as np
 
 from snnlab.config.schema import Experiment
 from snnlab.data.control import Controlled
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean, located
-from snnlab.events.targets import kind_of
 from snnlab.nn import BuiltNetwork
-from snnlab.training.losses import Loss, Task, WeightedParts, check_takes
+from snnlab.nn.losses import Loss, Task, WeightedParts, check_takes
+from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
-    from snnlab.data.module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # which brings Lightning
 
 # Callbacks of Lightning's that only tell loggers.
 _FOR_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")

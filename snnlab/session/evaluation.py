@@ -11,25 +11,24 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imsave
 
-from snnlab.commands.early import Anytime, Early, told_early
-from snnlab.commands.testing import costs
-from snnlab.config.of_run import compose_run
+from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
-from snnlab.data.module import EventDataModule
-from snnlab.data.registry import Dataset
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.dataset import Dataset
 from snnlab.errors import ConfigError, listing
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.nn.operations import counted
-from snnlab.record.anytime import as_csv
-from snnlab.record.evaluation import findings
-from snnlab.record.lock import require_no_links
-from snnlab.record.pictures.answers import draw_anytime, draw_findings
-from snnlab.record.pictures.style import default_style, render
-from snnlab.record.predictions import Predictions, layer_names
-from snnlab.record.run_reading import is_run, read_ended
+from snnlab.runs.early_exit import as_csv
+from snnlab.runs.plots.answers import draw_anytime, draw_findings
+from snnlab.runs.plots.style import default_style, render
+from snnlab.runs.predictions import Predictions, findings, layer_names
+from snnlab.runs.recorded import is_run, read_ended
+from snnlab.runs.run_folder import require_no_links
+from snnlab.session.early_answers import Anytime, Early, told_early
+from snnlab.session.fit import costs
 from snnlab.session.session import Session
-from snnlab.session.trained_before import require_not_trained_on
+from snnlab.session.weights import require_not_trained_on
 
 _log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.kernels.function import FIRST_KERNELS, Backend, kernels_of
-from snnlab.record.provenance import config_hash
-from snnlab.record.run_folder import CONFIG, earlier_configs
+from snnlab.runs.provenance import config_hash
+from snnlab.runs.run_folder import CONFIG, earlier_configs
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.resuming.resumption import Resumption
-from snnlab.training.resuming.snapshots import FORMAT, NODE
+from snnlab.training.resuming import Resumption
+from snnlab.training.snapshots import FORMAT, NODE
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from snnlab.record.run_reading import read_run
+from snnlab.runs.recorded import read_run
 from snnlab.session.answering import RunInput
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.weights import Checkpoint
@@ -50,7 +50,7 @@ class Run(OpenedRun):
 
         Args:
             events: A file, an array `[N, 4]` or with fields t, x, y, p, a mapping of columns, or
-                `snnlab.events.Events`; or a list of such.
+                `snnlab.data.events.Events`; or a list of such.
             time_unit: s, ms, us or ns; None: that of the run's own dataset.
             time_origin: `first` or `zero`, see `snnlab predict`; None: that of the run's own dataset.
             columns: Names of the columns of an array that has none, such as `["x", "y", "t", "p"]`.

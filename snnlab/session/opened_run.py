@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from snnlab.config.of_run import compose_run
+from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
+from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.events.frames import Batch
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import Recording, record
-from snnlab.record.run_config import read_plain
-from snnlab.record.run_folder import summary_line
-from snnlab.record.run_reading import Recorded
+from snnlab.runs.recorded import Recorded, read_plain
+from snnlab.runs.run_folder import summary_line
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint
 
 if TYPE_CHECKING:
-    from snnlab.data.module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # which brings Lightning
 
 Places = int | Sequence[int] | range | slice
 PARTS = ("train", "val", "test")

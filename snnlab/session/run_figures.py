@@ -9,15 +9,15 @@ from functools import partial
 import torch
 from matplotlib.figure import Figure
 
-from snnlab.commands.early import clock_of, no_early_answers
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.record.anytime import answered, anytime
-from snnlab.record.evaluation import findings
-from snnlab.record.pictures import default_style, draw_answer, draw_recording
-from snnlab.record.pictures.answers import draw_anytime, draw_findings
-from snnlab.record.pictures.callback import see
-from snnlab.record.report.curves import curves, draw_curve
-from snnlab.record.run_folder import METRICS, PREDICTIONS
+from snnlab.experiments.report_figures import curves, draw_curve
+from snnlab.runs.early_exit import answered, anytime
+from snnlab.runs.plots import default_style, draw_answer, draw_recording
+from snnlab.runs.plots.answers import draw_anytime, draw_findings
+from snnlab.runs.plots.callback import see
+from snnlab.runs.predictions import findings
+from snnlab.runs.run_folder import METRICS, PREDICTIONS
+from snnlab.session.early_answers import clock_of, no_early_answers
 from snnlab.session.opened_run import OpenedRun
 
 _OF_RECORDINGS = ("events", "events_over_time", "readout")

@@ -10,29 +10,28 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.config.plugins import import_plugins
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
-from snnlab.data.registry import Dataset
-from snnlab.data.settings import DataSettings, build_dataset, read_settings
-from snnlab.events import Store
+from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
+from snnlab.data.dataset import Dataset
+from snnlab.data.events import Store
 from snnlab.nn import BuiltNetwork, Network
+from snnlab.nn.losses import Loss, build_loss
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
+from snnlab.session.build_store import open_store
 from snnlab.session.checks import check_batches, check_goal, check_monitors
-from snnlab.session.packing import open_store
-from snnlab.session.trained_before import found_before
-from snnlab.session.weights import Checkpoint, checkpoint_file, init_from, load_weights
-from snnlab.training.losses import Loss, build_loss
+from snnlab.session.weights import Checkpoint, checkpoint_file, found_before, init_from, load_weights
 
 if TYPE_CHECKING:
     import lightning as L
 
-    from snnlab.data.module import EventDataModule
+    from snnlab.data.data_module import EventDataModule
     from snnlab.session.build_trainer import Computation, Processes
     from snnlab.training.module import SpikingModule
-    from snnlab.training.processes.ranks import Team
+    from snnlab.training.ranks import Team
 
 _log = logging.getLogger(__name__)
 

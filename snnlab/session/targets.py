@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from snnlab.config.catalog import group_files
+from snnlab.config.folders import group_files
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import check_settings
 

@@ -10,21 +10,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from snnlab.commands.fit import fit_and_test
-from snnlab.commands.requeueing import begun_before, remember, requeue
-from snnlab.config.of_run import compose_run
-from snnlab.config.resumable import changes
+from snnlab.config.recorded_run import changes, compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import ConfigError, DamagedError, Interrupted, RecordError
 from snnlab.files import require_writable
-from snnlab.masking import masked
-from snnlab.record.lock import locked
-from snnlab.record.run_folder import CONFIG, Result
-from snnlab.record.run_reading import read_ended
+from snnlab.printable import masked
+from snnlab.runs.recorded import read_ended
+from snnlab.runs.run_folder import CONFIG, Result, locked
+from snnlab.session.cluster import begun_before, remember, requeue
+from snnlab.session.fit import fit_and_test
 from snnlab.session.last_checkpoint import check_epochs, other_kernels, read_resumption
 from snnlab.session.session import Session
-from snnlab.training.resuming.resumption import Resumption
+from snnlab.training.resuming import Resumption
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ def resume(
     """Let a run go on from its newest checkpoint, and return its result; that of a complete one is returned at once.
 
     Args:
-        overrides: What is different from now on; see `snnlab.config.resumable`.
+        overrides: What is different from now on; see `snnlab.config.recorded_run`.
         started: `time.perf_counter()` when the command began.
         command: What was typed for it; None: nothing, something else goes on with it.
         begun: Composes the experiment that this process was told to train, where that is how it came to the run.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
-from snnlab.events.targets import IGNORED, Targets
-from snnlab.nn.temporal import Counts
+from snnlab.nn.layer import Counts
+from snnlab.target_kinds import IGNORED, Targets
 
 # What is seen on the way is of this process alone; only at an epoch's end do all processes bring theirs together.
 LOCAL: dict[str, bool] = {"sync_on_compute": False, "compute_with_cache": False}

@@ -1,4 +1,7 @@
-"""The Lightning module: one batch of frames through the network, the loss, the metrics."""
+"""The loss and the answers of a batch whose recordings were mixed with each other.
+
+Axes: T steps, B samples, K classes.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,51 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
-from snnlab.events.frames import Batch
-from snnlab.events.targets import Targets
 from snnlab.nn.build import BuiltNetwork
-from snnlab.nn.neurons.learned import learned_figures
-from snnlab.nn.temporal import Counts, only_spikes
-from snnlab.nn.windows import run_windows
+from snnlab.nn.layer import Counts, only_spikes
+from snnlab.nn.losses import Loss
+from snnlab.nn.summary import learned_figures
+from snnlab.nn.tbptt import run_windows
 from snnlab.seeds import Stream, derived_seed
-from snnlab.training.losses import Loss
+from snnlab.target_kinds import Targets
+from snnlab.training.distributed import Shares, size_of
 from snnlab.training.metrics import StageMetrics
-from snnlab.training.mixed import batch_loss, counted_targets
-from snnlab.training.optimization.average import averaging_of
-from snnlab.training.optimization.groups import rates
-from snnlab.training.optimization.schedules import MakeOptimizer, RunLength
-from snnlab.training.optimization.schedules import Schedule as Schedule
-from snnlab.training.processes.shares import Shares, size_of
+from snnlab.training.optimizer import rates
+from snnlab.training.schedules import MakeOptimizer, RunLength
+from snnlab.training.schedules import Schedule as Schedule
+from snnlab.training.weight_averaging import averaging_of
+
+
+def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a batch, mixed or not, and its parts by name.
+
+        mean_b [(1 - w_b) loss(y_b, targets_b) + w_b loss(y_b, mix.targets_b)],   w = mix.weight
+
+    Args:
+        loss: What the network is trained for.
+        y: The network's output.
+        batch: The batch.
+        counts: What its spiking layers did.
+
+    Shape:
+        y `[T, B, K]`; scalars come out.
+    """
+    if batch.mix is None:
+        return loss(y, batch.targets, batch.lengths, counts)
+    own, parts = loss(y, batch.targets, batch.lengths, counts, 1 - batch.mix.weight)
+    others, more = loss(y, batch.mix.targets, batch.lengths, counts, batch.mix.weight)
+    return own + others, {name: part + more[name] for name, part in parts.items()}
+
+
+def counted_targets(batch: Batch) -> Tensor:
+    """Return what counts as right: of recordings of mixed classes the one with the larger weight."""
+    if batch.mix is None:
+        return batch.targets
+    return torch.where(batch.mix.weight > 0.5, batch.mix.targets, batch.targets)
+
 
 STAGES = ("train", "val", "test")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.arguments import Arguments, read_arguments
+from snnlab.config.overrides import Arguments, read_arguments
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.catalog import description, file_kinds, group_files
-from snnlab.config.folders import config_folder
+from snnlab.config.folders import config_folder, description, file_kinds, group_files
 
 FILES = sorted(config_folder().glob("*/*.yaml"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.config.folders import config_folder
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError

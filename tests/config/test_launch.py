@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.launch import Launch, shares_gpus, split_launch
+from snnlab.config.grids import Launch, shares_gpus, split_launch
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises

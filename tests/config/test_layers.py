@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.config.layers import expand_layers, merge
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError

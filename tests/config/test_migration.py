@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snnlab.config import migration
-from snnlab.config.of_run import compose_run, recorded_config
+from snnlab.config import recorded_run
+from snnlab.config.recorded_run import compose_run, recorded_config
 from snnlab.session import Session
 
 from ..refusals import assert_says
@@ -61,7 +61,7 @@ def test_a_renamed_setting_is_told_and_its_reference_kept(
     _rewritten(run, "backend=auto", "data.outputs=10")
     _rewritten(run, "data.num_classes=${data.outputs}", "model.layers.out.outputs=${data.num_classes}")
     names = {"data.outputs": "data.num_classes", "model.layers.out.outputs": "model.layers.out.out_features"}
-    monkeypatch.setattr(migration, "RENAMED", {**names, "data.never": "data.there"})
+    monkeypatch.setattr(recorded_run, "RENAMED", {**names, "data.never": "data.there"})
     cfg = recorded_config(run)
     assert "outputs" not in cfg.data
     assert OmegaConf.to_container(cfg.model.layers.out) == {"type": "linear", "out_features": "${data.num_classes}"}
@@ -76,5 +76,5 @@ def test_a_run_by_a_backend_that_went_opens_by_todays(run: Path, caplog: pytest.
     assert compose_run(run).backend == "auto"
     (line,) = caplog.messages
     assert_says(line, "backend", "eager", "auto")
-    assert migration.today("backend", "eager") == "auto"
-    assert migration.today("backend", "numba") == "numba"
+    assert recorded_run.today("backend", "eager") == "auto"
+    assert recorded_run.today("backend", "numba") == "numba"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.composing import compose_once
-from snnlab.config.origin import Origin, line_of
+from snnlab.config.compose import compose_once
+from snnlab.config.schema import Origin, line_of
 from snnlab.errors import ConfigError, UnknownSettingError
 
 from ..refusals import assert_raises

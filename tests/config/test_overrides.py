@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.config.layers import merge
 from snnlab.config.overrides import checked, mark_overrides, merged, repeated
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
-from snnlab.rivals import SURROGATE_RIVALS
-from snnlab.settings import settings_of
+from snnlab.settings import SURROGATE_RIVALS, settings_of
 
 from ..refusals import assert_lines_say, assert_raises
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
+from snnlab.config.experiment_files import read_sweep
 from snnlab.config.folders import config_folder
-from snnlab.config.sweeps import read_sweep
-from snnlab.nn.temporal import only_spikes
-from snnlab.search.settings import checked
-from snnlab.search.space import overrides
+from snnlab.experiments.space import overrides
+from snnlab.experiments.sweep_settings import checked
+from snnlab.nn.layer import only_spikes
 from snnlab.session import Session
 from snnlab.session.checks import check_goal
 from snnlab.session.session import check_build

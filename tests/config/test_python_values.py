@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.config.python_values import as_overrides
+from snnlab.config.overrides import as_overrides
 
 from ..refusals import assert_raises
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.nn import BuiltNetwork
 from snnlab.session import Session
 

@@ -4,8 +4,8 @@ from typing import get_args
 
 from snnlab.config import schema
 from snnlab.data import control
+from snnlab.experiments.suite_settings import CONTROLS
 from snnlab.kernels import function
-from snnlab.suite.settings import CONTROLS
 
 
 def test_the_backends_are_those_that_there_are() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.commands.bench import USAGE
-from snnlab.commands.validate import check_suite
+from snnlab.cli.bench import USAGE
+from snnlab.cli.validate import check_suite
+from snnlab.config.experiment_files import asked, read_suite
 from snnlab.config.folders import config_folder
-from snnlab.config.suites import asked, read_suite
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.experiments.suite_settings import check_overrides, checked
 from snnlab.nn import NEURONS, SURROGATES
-from snnlab.suite.settings import check_overrides, checked
 
 from ..refusals import assert_raises
 

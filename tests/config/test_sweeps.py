@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.commands.sweep import USAGE
-from snnlab.config.sweeps import given_settings, read_sweep, sweep_settings
+from snnlab.cli.sweep import USAGE
+from snnlab.config.experiment_files import given_settings, read_sweep, sweep_settings
 from snnlab.errors import ConfigError
-from snnlab.search.plan import check_common
-from snnlab.search.settings import checked
+from snnlab.experiments.search_plan import check_common
+from snnlab.experiments.sweep_settings import checked
 
 from ..refusals import assert_raises
 

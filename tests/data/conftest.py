@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.data.events import Events, SensorSize, Store, open_or_build
 from snnlab.data.splits import Split
-from snnlab.events import Events, SensorSize, Store, open_or_build
 
 
 class TinySource:

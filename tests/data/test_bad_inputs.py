@@ -26,11 +26,11 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.data.registry import Dataset
-from snnlab.data.settings import build_dataset, read_settings
+from snnlab.data.data_settings import build_dataset, read_settings
+from snnlab.data.dataset import Dataset
+from snnlab.data.events import Store, open_or_build
+from snnlab.data.events.frames import EventBatch, to_frames
 from snnlab.errors import DataError
-from snnlab.events import Store, open_or_build
-from snnlab.events.frames import EventBatch, to_frames
 
 from ..refusals import assert_raises
 

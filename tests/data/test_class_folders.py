@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data.class_folders import from_folders
-from snnlab.data.listing import Entry
+from snnlab.data.sources.folder import Entry, from_folders
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 

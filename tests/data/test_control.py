@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from snnlab.data.control import Control, controlled
-from snnlab.data.module import EventDataModule
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Store
+from snnlab.data.events.frames import Batch
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError
-from snnlab.events import Store
-from snnlab.events.frames import Batch
 
 from ..refusals import assert_raises
 

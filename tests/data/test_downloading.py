@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from snnlab.data import downloading
-from snnlab.data.downloading import Archive, archives_of, obtain
+from snnlab.data import fetching
+from snnlab.data.fetching import Archive, archives_of, obtain
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
 from ..refusals import assert_raises
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloading, "PAUSE_S", 0.0)
+    monkeypatch.setattr(fetching, "PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_full_disk_is_no_cut_connection(
     def full(*_: Any) -> bool:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(downloading, "_receive", full)
+    monkeypatch.setattr(fetching, "_receive", full)
     with assert_raises(OSError, "space"):
         obtain(archive(server), tmp_path)
 

@@ -8,7 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from snnlab.data import downloading, fetching
+from snnlab.data import fetching
+from snnlab.data import fetching as downloading
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.data.grouping import divided, join, named_for_testing, require_undivided
+from snnlab.data.splits import divided, join, named_for_testing, require_undivided
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises

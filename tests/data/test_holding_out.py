@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.data.holding_out import fold_of, held_out
-from snnlab.data.splits import Fold, make_split
+from snnlab.data.splits import Fold, fold_of, held_out, make_split
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises

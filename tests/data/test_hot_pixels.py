@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Events, Store, open_or_build
 from snnlab.data.hot_pixels import hot_pixels
-from snnlab.data.settings import DataSettings
 from snnlab.errors import DataError
-from snnlab.events import Events, Store, open_or_build
 
 from ..refusals import assert_raises
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Events, Store, open_or_build
 from snnlab.data.inspection import Label, Range, inspect
-from snnlab.data.settings import DataSettings
 from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.splits import make_split
-from snnlab.events import Events, Store, open_or_build
-from snnlab.events.targets import NO_END
+from snnlab.target_kinds import NO_END
 
 
 class Source:

@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from snnlab.data.augment import build_pipeline
+from snnlab.data.augmentation import build_pipeline
+from snnlab.data.data_module import BatchSampler, Draw, EventDataModule
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Events, Store, open_or_build
+from snnlab.data.events.frames import Batch, EventBatch
+from snnlab.data.events.representation import FRAMES
 from snnlab.data.mixing import build_mixing
-from snnlab.data.module import EventDataModule
-from snnlab.data.sampler import BatchSampler, Draw
-from snnlab.data.settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.event_frames import EventFrames
-from snnlab.events import Events, Store, open_or_build
-from snnlab.events.frames import Batch, EventBatch
-from snnlab.events.framing import FRAMES
 
 STEPS, WINDOW_US = 5, 1000
 

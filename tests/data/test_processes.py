@@ -19,10 +19,10 @@ CODE = """
     import numpy as np
     import torch
     from conftest import TinySource
-    from snnlab.data.module import EventDataModule
-    from snnlab.data.settings import DataSettings
+    from snnlab.data.data_module import EventDataModule
+    from snnlab.data.data_settings import DataSettings
     from snnlab.data.splits import Split
-    from snnlab.events import open_or_build
+    from snnlab.data.events import open_or_build
 
     class Watcher(L.LightningModule):
         def __init__(self):

@@ -6,10 +6,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from snnlab.data.remarks import remarks, too_early
-from snnlab.data.settings import DataSettings
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Store
+from snnlab.data.inspection import remarks, too_early
 from snnlab.data.splits import Split
-from snnlab.events import Store
 
 from ..refusals import assert_lines_say, assert_says
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.data.sampler import BatchSampler
+from snnlab.data.data_module import BatchSampler
 
 from ..refusals import assert_raises
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.registry import DATASETS
-from snnlab.data.settings import DataSettings, build_dataset, read_settings
+from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
+from snnlab.data.dataset import DATASETS
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
 from ..refusals import assert_raises, assert_says

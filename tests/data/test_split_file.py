@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.split_file import read_split
+from snnlab.data.splits import read_split
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises, assert_says

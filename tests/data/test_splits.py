@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snnlab.data.holding_out import held_out
-from snnlab.data.sampler import BatchSampler
-from snnlab.data.splits import Fold, Split, make_split, one_batch, with_validation
+from snnlab.data.data_module import BatchSampler
+from snnlab.data.splits import Fold, Split, held_out, make_split, one_batch, with_validation
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises, assert_says

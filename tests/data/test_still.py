@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from snnlab.config.folders import find_file
-from snnlab.data.settings import build_dataset, read_settings
-from snnlab.events import Events
-from snnlab.events.saccades import simulate
+from snnlab.data.data_settings import build_dataset, read_settings
+from snnlab.data.events import Events
+from snnlab.data.events.simulators import simulate_saccades
 
 
 def sharpness(events: Events) -> float:
@@ -33,7 +33,7 @@ def test_simulated_recordings_are_sharper(name: str) -> None:
     settings, *_ = read_settings(node_of(name, still=True, num_classes=10, **needed))
     image = np.zeros((28, 28))
     image[6:22, 13:16] = image[6:9, 8:20] = 1.0
-    events = simulate(image, np.random.default_rng(0))
+    events = simulate_saccades(image, np.random.default_rng(0))
     assert settings.camera is not None
     assert sharpness(settings.camera.still(events, settings.size)) > 1.3 * sharpness(events)
 

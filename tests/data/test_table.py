@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data.listing import Entry
+from snnlab.data.sources.folder import Entry, from_table
 from snnlab.data.splits import TEST, TRAIN, VAL
-from snnlab.data.table import from_table
 from snnlab.errors import DataError
 
 from ..refusals import assert_lines_say, assert_raises

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.data.events import Events, Store, open_or_build
 from snnlab.data.windows import Windows
-from snnlab.events import Events, Store, open_or_build
 
 # Times (us) of the events of each recording.
 TIMES = [np.arange(0, 1000, 7), np.zeros(0, int), np.array([0]), np.array([99]), np.array([100]), np.array([5, 260])]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from snnlab.kernels.function import Backend
 from snnlab.nn import surrogate as surrogates
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Surrogate
-from snnlab.nn.temporal import OWN
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snnlab import threads
 from snnlab.errors import SnnlabError
-from snnlab.kernels import recurrent
+from snnlab.kernels import recurrent_loops
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
 
@@ -30,9 +30,9 @@ LENGTHS = torch.tensor([0, 1, T, 6])
 def reaches(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Return whether the rendered steps would run it."""
     called: list[bool] = []
-    real = recurrent.run
+    real = recurrent_loops.run
     with monkeypatch.context() as patch:
-        patch.setattr(recurrent, "run", lambda *given, **more: called.append(True) or real(*given, **more))
+        patch.setattr(recurrent_loops, "run", lambda *given, **more: called.append(True) or real(*given, **more))
         rec(x)
     return bool(called)
 

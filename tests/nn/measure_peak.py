@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from snnlab.nn import build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.windows import run_windows
+from snnlab.nn.tbptt import run_windows
 
 M_MMAP_THRESHOLD = -3
 

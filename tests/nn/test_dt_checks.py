@@ -12,7 +12,7 @@ from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
 from snnlab.nn.dt_checks import dt_warnings
 from snnlab.nn.neurons import Neuron
 from snnlab.nn.neurons.info import DtWarning
-from snnlab.record.neuron_text import cure_text
+from snnlab.runs.console_tables import cure_text
 
 FC = {"type": "linear", "out_features": 3, "bias": False}
 BIASED = {"type": "linear", "out_features": 3}

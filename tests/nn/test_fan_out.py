@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import build_network
-from snnlab.nn.fan_out import fan_out
+from snnlab.nn.operations import fan_out
 
 from ..refusals import assert_raises
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS, build_network
-from snnlab.nn.footprint import Footprint, Ledger, footprint
+from snnlab.nn.memory_estimate import Footprint, Ledger, footprint
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, CubaLIF, Network, TemporalLayer, build_network
+from snnlab.nn.layer import fold_time, valid_steps
 from snnlab.nn.layers.norm import BatchNorm
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.temporal import fold_time, valid_steps
 
 from ..refusals import assert_raises
 

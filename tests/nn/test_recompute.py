@@ -17,8 +17,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import Backend
 from snnlab.nn import Network, build_network
+from snnlab.nn.checkpointing import Segment, segments
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.recompute import Segment, segments
 
 from ..refusals import assert_raises
 
@@ -141,7 +141,7 @@ import sys
 from pathlib import Path
 import torch
 from snnlab.nn import build_network
-from snnlab.heap import keep_heap
+from snnlab.memory import keep_heap
 
 keep_heap()
 torch.set_num_threads(1)

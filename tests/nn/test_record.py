@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
-from snnlab.nn.neurons.membrane_cost import MembraneCost
+from snnlab.nn.losses.regularizers import MembraneCost
 from snnlab.nn.record import record, step_spikes
 
 T, B = 6, 3

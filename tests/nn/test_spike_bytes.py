@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF
+from snnlab.nn.checkpointing import kept_as_bytes, levels_behind
 from snnlab.nn.neurons.iaf import IAF
-from snnlab.nn.spike_bytes import kept_as_bytes, levels_behind
 
 
 def spikes(*shape: int) -> Tensor:

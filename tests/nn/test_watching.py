@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from snnlab.nn.surrogate import Atan, spike
-from snnlab.nn.surrogate.spike import watching
+from snnlab.nn.surrogate import Atan, spike, watching
 
 
 def test_a_watcher_sees_distance_surrogate_and_threshold_while_it_watches():

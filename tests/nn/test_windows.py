@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.nn import Network, build_network
-from snnlab.nn.windows import run_windows
+from snnlab.nn.tbptt import run_windows
 
 Layers = Mapping[str, Mapping[str, Any]]
 STEPS, BATCH, SHAPE = 11, 4, (2, 9, 8)

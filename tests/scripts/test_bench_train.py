@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from snnlab.events.frames import Batch
+from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
 
 from ..refusals import assert_says

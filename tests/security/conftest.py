@@ -12,9 +12,10 @@ from threading import Thread
 import pytest
 from omegaconf import OmegaConf
 
-from snnlab import cli, train
+from snnlab import train
+from snnlab.cli import main
 
-from ..commands.conftest import Outcome, errors_said
+from ..cli.conftest import Outcome, errors_said
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
         capfd.readouterr()
         try:
-            status = cli.main()
+            status = main.main()
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
         captured = capfd.readouterr()

@@ -138,7 +138,7 @@ WRITERS: dict[str, Mapping[str, object]] = {
     "a name that climbs": {"logger": {"x": {"_target_": f"{LOGGERS}TensorBoardLogger", "name": "../../../outside"}}},
     "a version that climbs": {"logger": {"x": {"_target_": f"{LOGGERS}TensorBoardLogger", "version": "../../outside"}}},
     "a table elsewhere": {"logger": {"x": {"_target_": f"{LOGGERS}CSVLogger", "save_dir": "{outside}"}}},
-    "steps elsewhere": {"logger": {"x": {"_target_": "snnlab.record.steps_csv.StepsCSV", "save_dir": "{outside}"}}},
+    "steps elsewhere": {"logger": {"x": {"_target_": "snnlab.runs.loggers.StepsCSV", "save_dir": "{outside}"}}},
     "a server": {"logger": {"x": {"_target_": f"{LOGGERS}MLFlowLogger", "tracking_uri": "{address}"}}},
     "wandb": {"logger": {"x": {"_target_": f"{LOGGERS}WandbLogger", "project": "theirs", "offline": True}}},
     "checkpoints elsewhere": {

@@ -210,7 +210,7 @@ def _from_elsewhere(plugged: Path, workplace: Path, store: str) -> Path:
 
 
 def _forged(plugged: Path, workplace: Path, store: str) -> Path:
-    from snnlab.record.signature import FILE
+    from snnlab.runs.signature import FILE
 
     run = _copied(plugged, workplace, store)
     page = json.loads((run / FILE).read_text())
@@ -227,7 +227,7 @@ def _open_key(plugged: Path, workplace: Path, store: str) -> Path:
 
 def _project(plugged: Path, workplace: Path) -> Path:
     """Return a run that was recorded in a project of its own, signed as one that was trained there is."""
-    from snnlab.record.signature import sign, signed
+    from snnlab.runs.signature import sign, signed
 
     project = workplace / "project"
     run = Path(shutil.copytree(plugged, project / "outputs" / "run"))
@@ -263,8 +263,8 @@ def test_what_is_signed_is_this_run_here_with_this_code(
 def test_a_key_is_made_once_and_is_the_users_alone(
     trained: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from snnlab.record.run_folder import create_run_folder
-    from snnlab.record.signature import FILE, signed
+    from snnlab.runs.run_folder import create_run_folder
+    from snnlab.runs.signature import FILE, signed
 
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "home"))
     monkeypatch.setattr(os, "umask", os.umask)
@@ -286,8 +286,8 @@ def test_a_key_is_made_once_and_is_the_users_alone(
 def test_a_home_that_cannot_be_written_leaves_a_run_unsigned_and_whole(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from snnlab.record.run_folder import create_run_folder
-    from snnlab.record.signature import signed
+    from snnlab.runs.run_folder import create_run_folder
+    from snnlab.runs.signature import signed
 
     (workplace / "file").write_text("")
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "file"))
@@ -297,7 +297,7 @@ def test_a_home_that_cannot_be_written_leaves_a_run_unsigned_and_whole(
 
 
 def test_a_run_that_goes_on_with_other_settings_is_signed_with_both(workplace: Path) -> None:
-    from snnlab.record.signature import sign, signed
+    from snnlab.runs.signature import sign, signed
 
     run = workplace / "run"
     run.mkdir()
@@ -372,8 +372,8 @@ def test_what_goes_on_by_its_own_command_needs_no_key(
     workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that SLURM starts again, and a worker of a search, at a home that cannot be written."""
-    from snnlab.commands.trial import train_task
-    from snnlab.search.task import Task
+    from snnlab.experiments.workers import Task
+    from snnlab.session.trial import train_task
 
     (workplace / "file").write_text("")
     (workplace / "attacked_home.py").write_text(GAIN.format(name="attacked_home"))

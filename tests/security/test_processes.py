@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from snnlab import train
-from snnlab.commands.processes.job import Job, unpacked
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
+from snnlab.session.launcher import Job, unpacked
 
 from .conftest import SHORT, Evil
 from .listening import LOOPBACK

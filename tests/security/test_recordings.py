@@ -17,7 +17,7 @@ import pytest
 from snnlab.data.fetching import unpack
 from snnlab.data.formats import Reading, read_file
 from snnlab.errors import DataError, SnnlabError
-from snnlab.record.provenance import git_state
+from snnlab.runs.provenance import git_state
 
 from ..refusals import assert_raises
 from .conftest import Evil, Outcome
@@ -61,7 +61,7 @@ def test_a_file_of_events_shows_nothing_of_another_file(how: str, tmp_path: Path
     with assert_raises(DataError, "theirs.h5"):
         read_file(path, Reading("us", "zero", False), SENSOR)
 
-    from snnlab.data.formats.hdf5 import own
+    from snnlab.data.formats import own
 
     with h5py.File(private, "r") as file:
         assert own(own(file, "events"), "p")[()].size == 8

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from snnlab import load, train
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises, assert_tells
@@ -76,7 +76,7 @@ def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snn
 def test_no_file_of_a_run_holds_what_came_from_the_environment(
     workplace: Path, theirs: Theirs, digits_store: str, snnlab: Snnlab
 ) -> None:
-    text = "# @package _global_\nname: ${oc.env:SECRET}\nlogger:\n  csv: {_target_: snnlab.record.steps_csv.StepsCSV}\n"
+    text = "# @package _global_\nname: ${oc.env:SECRET}\nlogger:\n  csv: {_target_: snnlab.runs.loggers.StepsCSV}\n"
     theirs({"experiment/nice.yaml": text})
     words = (*SHORT, f"data.store_dir={digits_store}", "experiment=nice", f"hydra.run.dir={workplace / 'run'}")
     run = train(*words, config_dir="theirs").folder
@@ -115,7 +115,7 @@ def test_a_variable_that_is_gone_is_named(trained: Path, theirs: Theirs, monkeyp
     ],
 )
 def test_a_password_in_an_address_is_masked(text: str, shown: str) -> None:
-    from snnlab.masking import masked
+    from snnlab.printable import masked
 
     assert masked(text) == shown
 
@@ -139,7 +139,7 @@ def test_a_record_has_no_password_of_an_address_and_asks_for_it_again(
 
 def test_no_packaged_address_looks_like_one_with_a_password() -> None:
     from snnlab.config.folders import config_folder
-    from snnlab.masking import masked
+    from snnlab.printable import masked
 
     for path in config_folder().rglob("*.yaml"):
         text = path.read_text(encoding="utf-8")

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from snnlab.commands import sweep as of_sweep
-from snnlab.commands.bench_suite import asked_for, planned
-from snnlab.config.suites import read_suite
+from snnlab.cli import sweep
+from snnlab.cli.bench_suite import asked_for, planned
+from snnlab.config.experiment_files import read_suite
 from snnlab.errors import ConfigError, RecordError
-from snnlab.record.report.of_sweep import Search, sweep_page
-from snnlab.search import study
-from snnlab.search.plan import Plan
-from snnlab.search.settings import checked
-from snnlab.search.space import Space
-from snnlab.search.study import SharedStudy, open_storage
+from snnlab.experiments import study
+from snnlab.experiments.report_pages import Search, sweep_page
+from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.space import Space
+from snnlab.experiments.study import SharedStudy, open_storage
+from snnlab.experiments.sweep_settings import checked
 
 from ..refusals import assert_raises, assert_says, assert_tells
 from .conftest import SHORT, Outcome
@@ -37,7 +37,7 @@ ADDRESS = f"postgresql://me:{SECRET}@127.0.0.1:1/db"
 
 def begun(folder: Path, *more: str) -> Plan:
     """Return a search that has written its page, and has no trial yet."""
-    plan = of_sweep._new([*SEARCH, f"output_dir={folder}", *more], None)
+    plan = sweep._new([*SEARCH, f"output_dir={folder}", *more], None)
     plan.write()
     return plan
 
@@ -86,10 +86,10 @@ def test_a_search_with_a_password_goes_on_where_it_is_named_again(workplace: Pat
     done = snnlab("sweep", f"resume={plan.folder}")
     assert done.status == 2
     assert_tells(done.error, "sweep.storage", "password")
-    again = of_sweep._resumed([str(plan.folder)], [f"sweep.storage={ADDRESS}"], None)
+    again = sweep._resumed([str(plan.folder)], [f"sweep.storage={ADDRESS}"], None)
     assert again.sweep.storage == ADDRESS
     with assert_raises(ConfigError, "sweep.storage"):
-        of_sweep._resumed([str(plan.folder)], ["sweep.storage=postgresql://me:x@elsewhere/db"], None)
+        sweep._resumed([str(plan.folder)], ["sweep.storage=postgresql://me:x@elsewhere/db"], None)
 
 
 @pytest.mark.parametrize("command", ["sweep", "bench"])
@@ -163,11 +163,11 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     assert "model=mlp_lif" in line
     assert "sweep.space=" in line
     words = [*SEARCH, f"output_dir={workplace / 'before'}"]
-    again = of_sweep._resumed([str(folder)], words, None)
+    again = sweep._resumed([str(folder)], words, None)
     assert (again.folder, again.place, again.common) == (folder, str(Path.cwd()), plan.common)
     for other in (["sweep.seed=1"], ["sweep.sampler=random"], ["trainer.max_epochs=3"], ["seed=5"]):
         with assert_raises(ConfigError, "work/after", "differs"):
-            of_sweep._resumed([str(folder)], [*words, *other], None)
+            sweep._resumed([str(folder)], [*words, *other], None)
 
 
 @pytest.mark.parametrize(
@@ -329,10 +329,10 @@ def test_the_values_of_a_study_are_only_compared_with_a_strangers_space(workplac
     study.add_trial(
         optuna.trial.create_trial(params={"plugins": 'json:["evilmod"]'}, distributions={"plugins": plugins}, value=0.0)
     )
-    from snnlab.search.locks import Driver
-    from snnlab.search.winner import _finalists
+    from snnlab.experiments.study import SearchLock
+    from snnlab.experiments.winner import _finalists
 
-    me = Driver(plan.folder)
+    me = SearchLock(plan.folder)
     try:
         with assert_raises(RecordError, plan.folder, "searched"):
             _finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))

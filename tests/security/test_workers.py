@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.cli import shield_workers
-from snnlab.search.workers import Job, Process, Serving
+from snnlab.cli.main import shield_workers
+from snnlab.experiments.workers import Job, Process, Serving
 
 from .conftest import Evil
 

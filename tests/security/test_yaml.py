@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.session import Session
 
@@ -122,7 +122,7 @@ TAGS = (
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_no_tag_makes_an_object(tag: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
-    from snnlab.record.run_config import read_raw
+    from snnlab.runs.recorded import read_raw
 
     value = tag.format(canary=canary)
     folder = theirs({"experiment/nice.yaml": f"{HEAD}name: {value}\n", "config.yaml": f"data: {value}\n"})
@@ -140,7 +140,7 @@ TARGETS = {
     "a class of another kind": "optimizer: {_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}",
     "a module's import": "optimizer: {_target_: torch.optim.optimizer.Path}",
     "another module": "optimizer: {_target_: os.system, command: touch CANARY}",
-    "a module of ours": "optimizer: {_target_: snnlab.commands.runs.delete}",
+    "a module of ours": "optimizer: {_target_: snnlab.cli.runs.delete}",
     "a name that climbs": "optimizer: {_target_: torch.optim..os.system}",
     "a longer name": "optimizer: {_target_: torch.optimus.Adam}",
     "a builtin": "optimizer: {_target_: builtins.eval}",

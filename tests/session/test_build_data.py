@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from snnlab.config.schema import Experiment, Mode
+from snnlab.data.data_settings import build_dataset, read_settings
+from snnlab.data.events import open_or_build
 from snnlab.data.mixing import Mixing
-from snnlab.data.settings import build_dataset, read_settings
-from snnlab.events import open_or_build
 from snnlab.session.build_data import make_data_module
 
 

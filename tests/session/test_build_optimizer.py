@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from torch.optim import Optimizer
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.session import Session
 from snnlab.training.module import Schedule
-from snnlab.training.optimization.schedules import RunLength
+from snnlab.training.schedules import RunLength
 
 from ..refusals import assert_raises, assert_says
 

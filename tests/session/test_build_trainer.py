@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.errors import ConfigError
 from snnlab.session.build_trainer import make_trainer
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from snnlab.data.windows import Windows
+from snnlab.nn.losses import CrossEntropy
 from snnlab.session.build_data import count_classes
-from snnlab.training.losses import CrossEntropy
 
 
 def data(windows: Windows | None, targets: Any = "class") -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.config.composing import compose_once
+from snnlab.config.compose import compose_once
 from snnlab.errors import ConfigError
 from snnlab.session import Session
 from snnlab.session.session import check_builds
@@ -38,7 +38,7 @@ def test_each_object_is_built_once_and_the_others_hold_it(session: Session) -> N
 
 def test_the_network_is_built_without_data_or_lightning() -> None:
     code = (
-        "import sys; from snnlab.config.composing import compose_once; from snnlab.session import Session;"
+        "import sys; from snnlab.config.compose import compose_once; from snnlab.session import Session;"
         "s = Session(compose_once(['data=nmnist', 'data.root=nowhere'], None)[0]);"
         "s.build('network', 'loss', 'optimization');"
         "print('lightning' in sys.modules, 'tonic' in sys.modules)"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from snnlab.events.frames import Batch
+from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
-from snnlab.training.losses import CrossEntropy
+from snnlab.nn.losses import CrossEntropy
 from snnlab.training.module import Schedule, SpikingModule
 
 T, B, INPUTS, CLASSES, HIDDEN = 6, 4, 5, 3, 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.training.confidence import confidences
-from snnlab.training.losses import CrossEntropy, OverTime
+from snnlab.nn.losses import CrossEntropy, OverTime
+from snnlab.runs.predictions import confidences
 
 from .work import elements
 

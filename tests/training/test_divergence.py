@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from snnlab import train
-from snnlab.events.frames import Batch
+from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
 from snnlab.nn.build import BuiltNetwork
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.divergence import DivergedError, first_not_finite
+from snnlab.training.health import DivergedError, first_not_finite
 
 from ..refusals import assert_raises, assert_says
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.training.finding import Tried, available_memory, fastest, judge, rounded
+from snnlab.session.tuner import Tried, available_memory, fastest, judge, rounded
 
 RATES = np.geomspace(1e-6, 1, 61)
 

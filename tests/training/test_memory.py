@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.training.memory import is_out_of_memory, smaller
+from snnlab.memory import is_out_of_memory, smaller
 
 from ..refusals import assert_says
 

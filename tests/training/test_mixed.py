@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.events.frames import Batch, Mix
-from snnlab.training.losses import CrossEntropy, OverTime
-from snnlab.training.mixed import batch_loss, counted_targets
+from snnlab.data.events.frames import Batch, Mix
+from snnlab.nn.losses import CrossEntropy, OverTime
+from snnlab.training.module import batch_loss, counted_targets
 
 T, B, K = 5, 4, 3
 TARGETS, OTHERS = torch.tensor([2, 0, 1, 1]), torch.tensor([0, 2, 1, 2])

@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader
 
-from snnlab.events.frames import Batch
+from snnlab.data.events.frames import Batch
 from snnlab.nn import BuiltNetwork
-from snnlab.training.losses import Task, build_loss
+from snnlab.nn.losses import Task, build_loss
 from snnlab.training.module import Outputs, Schedule, SpikingModule
 
 PARTS = ("loss/cross_entropy", "loss/rate")

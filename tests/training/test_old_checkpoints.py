@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from snnlab.record.metrics_csv import MetricsCSV
-from snnlab.training.callbacks.risen_loss import RisenLoss
-from snnlab.training.callbacks.selection import Selection
-from snnlab.training.callbacks.silence import SilenceWarning
-from snnlab.training.callbacks.timing import Timing
+from snnlab.runs.loggers import MetricsCSV
 from snnlab.training.checkpoints import KEYS, bring_up_to_date
-from snnlab.training.optimization.average import Averaging, Exponential
+from snnlab.training.health import RisenLoss, SilenceWarning
+from snnlab.training.progress import Timing
+from snnlab.training.snapshots import Selection
+from snnlab.training.weight_averaging import Averaging, Exponential
 
 ROOT = Path(__file__).parents[2]
 

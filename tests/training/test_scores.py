@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from snnlab.events.targets import IGNORED
+from snnlab.target_kinds import IGNORED
 from snnlab.training.metrics import StageMetrics, ValueErrors
 
 SIZES = [5, 1, 4]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ..commands.conftest import digits_store, snnlab, workplace
+from ..cli.conftest import digits_store, snnlab, workplace
 
 __all__ = ["digits_store", "snnlab", "workplace"]  # the fixtures
 

@@ -10,7 +10,7 @@ import torch
 from snnlab.nn import ALIF, LI, LIF, AdLIF, CubaLIF, LavaCuba, SinabsLIF, SnntorchAlpha
 from snnlab.nn.neurons import NEURONS
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, NeuronInfo
-from snnlab.record.neuron_text import cure_text, neuron_words, warning_text
+from snnlab.runs.console_tables import cure_text, neuron_words, warning_text
 
 
 @pytest.mark.parametrize(

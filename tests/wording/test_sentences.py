@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from snnlab.errors import ConfigError, DamagedError, DataError, SnnlabError
-from snnlab.intervals import FINITE, above, at_least, between
-from snnlab.settings import describe_type, settings_of, type_problem
+from snnlab.settings import FINITE, above, at_least, between, describe_type, settings_of, type_problem
 
 
 class Neuron: ...

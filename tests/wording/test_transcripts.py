@@ -15,7 +15,7 @@ import pytest
 
 from snnlab.settings import key_of
 
-from ..commands.conftest import FAST, Outcome
+from ..cli.conftest import FAST, Outcome
 
 FOLDER = Path(__file__).parent
 

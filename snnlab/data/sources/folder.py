@@ -1,26 +1,460 @@
-"""A user's own recordings, from a folder a class or a table of labels."""
+"""Recordings in a folder for each class, perhaps below folders of what they are for."""
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from snnlab.data.class_folders import from_folders
-from snnlab.data.formats import Reading, read_file
-from snnlab.data.formats.columns import TimeOrigin, TimeUnit
-from snnlab.data.grouping import join
-from snnlab.data.listing import Entry, labelled, parts_of
-from snnlab.data.registry import DATASETS
-from snnlab.data.splits import TEST, VAL, strata
-from snnlab.data.table import from_table
-from snnlab.errors import ConfigError, DataError
-from snnlab.events import Events, SensorSize
-from snnlab.events.targets import Targets
-from snnlab.intervals import between
+from snnlab.data.dataset import DATASETS
+from snnlab.data.events import Events, SensorSize
+from snnlab.data.formats import SUFFIXES, Reading, TimeOrigin, TimeUnit, read_file
+from snnlab.data.splits import (
+    PART_WORDS,
+    TEST,
+    TRAIN,
+    VAL,
+    Joined,
+    held_out,
+    join,
+    named_for_testing,
+    require_undivided,
+    strata,
+)
+from snnlab.errors import ConfigError, DataError, did_you_mean, listing
+from snnlab.printable import is_printable, printable
+from snnlab.seeds import Stream, generator
+from snnlab.settings import between
+from snnlab.target_kinds import NO_END, Targets
+
+# Files that a note names.
+_FEW = 3
+Parts = list[tuple[Path, int | None]]
+"""Folders that hold a folder for each class, and what each is for; None where nothing says."""
+
+
+def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
+    """List `root/CLASS/...`, or `root/train/CLASS/...`, `root/val/CLASS/...`, `root/test/CLASS/...`, sorted by path.
+
+    Args:
+        root: The folder.
+        suffixes: How the names of files end.
+
+    Raises:
+        DataError: if there are none, or it cannot be told whether a folder is a class or a part.
+    """
+    parts, notes = _parts(root, suffixes)
+    entries: list[Entry] = []
+    others: list[Path] = []
+    loose: list[Path] = []
+    for above, part in parts:
+        loose += [path for path in sorted(above.iterdir()) if _is_recording(path, suffixes)]
+        others += [path for path in sorted(above.iterdir()) if _leads_nowhere(path)]
+        for folder in _folders(above):
+            files = sorted(_files(folder))
+            found = [path for path in files if _is_recording(path, suffixes)]
+            entries += [Entry(path, folder.name, part=part) for path in found]
+            others += [path for path in files if not _is_recording(path, suffixes)]
+            if not found:
+                notes.append(f"no recordings in {folder}")
+    if not entries:
+        table = ", or data.labels names a table of them" if suffixes is SUFFIXES else ""
+        raise DataError(
+            "data.root",
+            f"no recordings in {root}, files that end in {listing(suffixes)}",
+            f"it should hold a folder for each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and"
+            f" test{table}",
+        )
+    if all(entry.part not in (None, TRAIN) for entry in entries):
+        raise DataError(
+            "data.root", f"{root} holds {listing((above.name for above, _ in parts))}, and nothing in train"
+        )
+    nowhere = [path for path in others if _leads_nowhere(path)]
+    endings = [path for path in others if path not in set(nowhere)]
+    left = ((loose, "in no class's folder"), (nowhere, "links that lead nowhere"), (endings, "for their endings"))
+    return Listed(entries, [*notes, *(_left_out(root, paths, why) for paths, why in left if paths)])
+
+
+def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
+    """Return the folders that hold a folder for each class, and lines of what is beside them and is left out.
+
+    A folder called train may be for training, or hold the recordings of a class of trains.
+
+    Raises:
+        DataError: if it cannot be told which.
+    """
+    named = [folder for folder in _folders(root) if folder.name.lower() in PART_WORDS]
+    if not named:
+        return [(root, None)], []
+    others = [folder for folder in _folders(root) if folder not in named]
+    beside = [folder for folder in others if _has_recordings(folder, suffixes)]
+    divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _folders(folder))]
+    direct = [folder for folder in named if folder not in divided and _has_recordings(folder, suffixes)]
+    names = listing(folder.name for folder in divided or direct)
+    if beside and not divided:
+        return [(root, None)], [f"taken for a class, as the folders beside: {names}"] if direct else []
+    if beside:
+        raise DataError(
+            "data.root",
+            f"{root} holds {names}, with a folder for each class, and beside these"
+            f" {listing(folder.name for folder in beside)}, which hold recordings too",
+            "recordings that are for something belong below train, val and test alone; a class of such a name needs"
+            " another one, or a table (data.labels)",
+        )
+    if direct:
+        raise DataError(
+            "data.root", f"{direct[0]} holds recordings, and no folder for each class, {direct[0]}/CLASS/*{suffixes[0]}"
+        )
+    notes = [_left_out(root, others, f"beside {names}")] if others else []
+    return [(folder, PART_WORDS[folder.name.lower()]) for folder in named], notes
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise DataError("data.root", f"{root} cannot be read ({error.strerror or error})") from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and below it and is no folder; what is hidden is passed over."""
+    for path in folder.rglob("*"):
+        if not path.is_dir() and not any(name.startswith(".") for name in path.relative_to(folder).parts):
+            yield path
+
+
+def _has_recordings(folder: Path, suffixes: Sequence[str]) -> bool:
+    return any(_is_recording(path, suffixes) for path in _files(folder))
+
+
+def _is_recording(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _left_out(root: Path, paths: Sequence[Path], why: str) -> str:
+    shown = listing(str(path.relative_to(root)) for path in paths[:_FEW])
+    more = f" and {len(paths) - _FEW:,} more" if len(paths) > _FEW else ""
+    return f"left out, {why}: {shown}{more}"
+
+
+# Where nothing says which recordings are for testing, the choice is the same for everyone.
+TEST_SEED = 0
+# More digits than any number of a class has.
+_DIGITS = 18
+
+
+class Entry(NamedTuple):
+    """A recording, or a part of one.
+
+    Attributes:
+        path: Its file.
+        label: Its class, as the user calls it.
+        start_ms: Where the part begins, after the recording's time 0.
+        end_ms: Where it ends; infinite for the end of the recording.
+        group: Who or what must not be in two of training, validation and test, such as a person; or None.
+        part: What it is for, `TRAIN`, `TEST` or `VAL` of `snnlab.data.splits`; None where nothing says.
+        values: The numbers that it is trained to, by name, in place of a label; or None.
+    """
+
+    path: Path
+    label: str
+    start_ms: float = 0.0
+    end_ms: float = math.inf
+    group: str | None = None
+    part: int | None = None
+    values: dict[str, float] | None = None
+
+
+class Listed(NamedTuple):
+    """Recordings, and lines for the user of what was passed over where they were looked for."""
+
+    entries: list[Entry]
+    notes: list[str]
+
+
+def require_printable(names: Iterable[str]) -> None:
+    """Raise if a class or a value is called by characters that a terminal would act on."""
+    if hidden := sorted(name for name in names if not is_printable(name)):
+        raise DataError(
+            "data.root", f"'{printable(hidden[0])}' holds control characters", "give the class another name"
+        )
+
+
+def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
+    """Return the labels in order, numbers by their value, and which of them each recording has, int64 `[R]`.
+
+    Raises:
+        DataError: if a label holds characters that a terminal would act on.
+    """
+    labels = {entry.label for entry in entries}
+    require_printable(labels)
+    numbers = all(label.isascii() and label.isdigit() and len(label) <= _DIGITS for label in labels)
+    names = sorted(labels, key=lambda label: (int(label), label) if numbers else (0, label))
+    places = {name: number for number, name in enumerate(names)}
+    return names, np.array([places[entry.label] for entry in entries], np.int64)
+
+
+def parts_of(
+    entries: Sequence[Entry],
+    targets: np.ndarray,
+    joined: Joined,
+    test_fraction: float,
+    test_groups: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Return what each recording is for: as folders, table or groups say it, or a part of each class for testing.
+
+    Args:
+        entries: The recordings.
+        targets: Class of each.
+        joined: Which of them are together, so that none is divided.
+        test_fraction: Part that is for testing where nothing says which.
+        test_groups: Groups that are for testing; None: nothing is said by them.
+
+    Shape:
+        targets: `[R]`; returns uint8 `[R]`.
+
+    Raises:
+        DataError: if some recordings say it and others do not, some of a group say other things than others, or all
+            are of one group.
+    """
+    said = [entry.part for entry in entries]
+    if any(part is not None for part in said):
+        if None in said:
+            raise DataError("data.labels", f"{said.count(None)} of {len(said)} recordings have no split")
+        if test_groups is not None:
+            raise DataError("data.test_groups", "folders or the table's column split say already what is for testing")
+        parts = np.array(said, np.uint8)
+        require_undivided("data.labels", joined, parts)
+        return parts
+    if test_groups is not None:
+        return named_for_testing(joined, test_groups).astype(np.uint8)
+    return held_out(targets, test_fraction, generator(TEST_SEED, Stream.TEST), joined.groups).astype(np.uint8)
+
+
+class Labelled(NamedTuple):
+    """Recordings and their targets.
+
+    Attributes:
+        entries: The recordings.
+        names: What the classes are called, or the values.
+        targets: See `snnlab.target_kinds`.
+    """
+
+    entries: list[Entry]
+    names: list[str]
+    targets: np.ndarray
+
+
+def labelled(entries: list[Entry], targets: Targets) -> Labelled:
+    """Return recordings with their targets; with `steps`, the entries of a file are segments of one recording."""
+    if targets == "value":
+        values = [entry.values or {} for entry in entries]
+        names = [name.removeprefix("value_") for name in values[0]]
+        require_printable(names)
+        return Labelled(entries, names, np.array([list(each.values()) for each in values], np.float32))
+    names, numbers = by_number(entries)
+    return Labelled(entries, names, numbers) if targets == "class" else _over_time(entries, names, numbers)
+
+
+def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Labelled:
+    whole: dict[Path, Entry] = {}
+    places: dict[Path, int] = {}
+    for entry in entries:
+        whole.setdefault(entry.path, Entry(entry.path, "", group=entry.group, part=entry.part))
+        places.setdefault(entry.path, len(places))
+    segments = [
+        (places[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)
+        for entry, number in zip(entries, numbers.tolist(), strict=True)
+    ]
+    return Labelled(list(whole.values()), names, np.array(sorted(segments), np.int64))
+
+
+def _us(ms: float) -> int:
+    return NO_END if math.isinf(ms) else round(1000 * ms)
+
+
+# Values are kept in single precision.
+LARGEST = 3e38
+PERHAPS = ("start_ms", "end_ms", "group", "split")
+COLUMNS = ("path", "label", *PERHAPS)
+# Columns of which a table means its groups.
+PEOPLE = ("user", "subject", "person", "participant", "speaker", "session")
+# Each file is a group, and nothing more.
+BY_FILE = "path"
+
+
+def from_table(root: Path, table: Path, targets: Targets = "class", group_by: str | None = None) -> Listed:
+    """List what a CSV names: path (from root), label, and perhaps start_ms, end_ms, group, split (train, val or test).
+
+    Args:
+        root: The folder.
+        table: The CSV.
+        targets: With `value`, columns `value` or `value_NAME` stand in place of label; with `steps`, rows of one file
+            are what it is labelled from start_ms to end_ms.
+        group_by: The column that says which recordings belong together; None: `group`, if there is one; `path`: none
+            but parts of one file do.
+
+    Raises:
+        DataError: naming the line or the column that cannot be used.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            names = [name.strip() for name in reader.fieldnames or ()]
+            _check_head(table, names, targets, group_by)
+            by = group_by or "group"
+            lines = [
+                (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets, by)) for row in reader
+            ]
+    except OSError as error:
+        raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError("data.labels", f"{table} cannot be read ({error})") from error
+    if not lines:
+        raise DataError("data.labels", f"{table} names no recordings")
+    _check_different(table, lines)
+    if targets == "steps":
+        _check_one_recording(table, lines)
+    entries = [entry for _, entry in lines]
+    unused = _unused(names, targets, group_by)
+    if group_by is None and "group" not in names and not any(entry.part == VAL for entry in entries):
+        _require_no_people(table, unused)
+    return Listed(entries, [f"columns not used: {listing(unused)}"] if unused else [])
+
+
+def _check_head(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
+    values = [name for name in names if _is_value(name)]
+    found = [*names, "value"] if values else names
+    needed = ("path", "value" if targets == "value" else "label")
+    for name in needed:
+        if name not in found:
+            instead = "data.targets=value takes its values; " if name == "label" and values else ""
+            several = ", or columns value_NAME" if name == "value" else ""
+            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
+            raise DataError("data.labels", f"{table} has no column {name}{several}", did_you_mean(name, names) or hint)
+    if group_by is not None and group_by not in names:
+        raise DataError("data.group_by", f"{table} has no column {group_by}", did_you_mean(group_by, names), names)
+    for name in names:
+        if name in (*COLUMNS, *values, group_by) and names.count(name) > 1:
+            raise DataError("data.labels", f"{table} names the column {name} twice")
+        if name not in (*COLUMNS, group_by) and (meant := did_you_mean(name, COLUMNS)):
+            raise DataError("data.labels", f"{table} has a column {name}", meant)
+
+
+def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
+    used = {"path", "start_ms", "end_ms", "split", group_by or "group"}
+    return [
+        name
+        for name in names
+        if name and name not in used and not (_is_value(name) if targets == "value" else name == "label")
+    ]
+
+
+def _require_no_people(table: Path, unused: Sequence[str]) -> None:
+    """Refuse a table that says whose recordings they are in a column that would not be looked at.
+
+    Else the same person would be in training and in test, which nobody would notice.
+    """
+    if people := [name for name in unused if name.lower() in PEOPLE]:
+        raise DataError(
+            "data.labels",
+            (
+                f"{table}: columns not used: {listing(unused)}. Did you mean 'group'? data.group_by={people[0]}"
+                f" keeps the recordings of each {people[0].lower()} in one of training, validation"
+                " and test"
+            ),
+            f"data.group_by={BY_FILE} does not",
+        )
+
+
+def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
+    """Refuse a recording, or a part of one, that comes twice: nobody would see which label it has."""
+    seen: dict[tuple[Path, float, float], tuple[int, Entry]] = {}
+    for number, entry in lines:
+        before, first = seen.setdefault((entry.path, entry.start_ms, entry.end_ms), (number, entry))
+        if first is entry:
+            continue
+        other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
+        other = other if first.values == entry.values else ", with other values"
+        raise DataError("", f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
+
+
+def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
+    """Refuse labels of one file that overlap, or that say other things of the file as a whole."""
+    ordered = sorted(lines, key=lambda line: (line[1].path, line[1].start_ms))
+    for (before, first), (number, entry) in pairwise(ordered):
+        if first.path != entry.path:
+            continue
+        if entry.start_ms < first.end_ms:
+            raise DataError(
+                "",
+                (
+                    f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, and line"
+                    f" {before} does until {first.end_ms:g} ms"
+                ),
+                "of data.targets=steps a moment has one label",
+            )
+        if (first.group, first.part) != (entry.group, entry.part):
+            raise DataError(
+                "", (f"{table}, line {number}: has another group or split than line {before}, of the same file")
+            )
+
+
+def _is_value(name: str) -> bool:
+    return name == "value" or (name.startswith("value_") and name != "value_")
+
+
+def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets, by: str) -> Entry:
+    words = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    values = (
+        {name: _value(place, name, words[name]) for name in words if _is_value(name)} if targets == "value" else None
+    )
+    label = words["label"] if values is None else ""
+    if not (words["path"] and (label or values)):
+        raise DataError(place, f"has no {'label' if words['path'] else 'path'}")
+    path = root / words["path"]
+    if not path.is_file():
+        raise DataError(place, f"there is no file {path}")
+    start, end = (_ms(place, name, words.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf)))
+    if not 0 <= start < end:
+        raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
+    part = words.get("split", "").lower()
+    if part and part not in PART_WORDS:
+        raise DataError(place, f"split must be train, val or test, got {part}")
+    group = None if by == BY_FILE else words.get(by) or None
+    return Entry(path, label, start, end, group, PART_WORDS[part] if part else None, values)
+
+
+def _value(place: str, name: str, word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < LARGEST:
+        raise DataError(place, f"{name} must be a finite number, got {word or 'nothing'}")
+    return value
+
+
+def _ms(place: str, name: str, word: str | None, usual: float) -> float:
+    if not word:
+        return usual
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise DataError(place, f"{name} must be a number of milliseconds, got {word}")
+    return value
+
 
 # Class names that a note still lists.
 FEW = 20

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from snnlab.data.dataset import DATASETS
+from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading
-from snnlab.data.formats.columns import events_of
-from snnlab.data.sources.files import Part, partial_notes
+from snnlab.data.formats import Reading, events_of, own
+from snnlab.data.sources.recordings import Part, partial_notes
 from snnlab.errors import DataError
-from snnlab.events import Events, SensorSize
+from snnlab.printable import printable
 
 if TYPE_CHECKING:
     import h5py
-
 DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
@@ -151,3 +151,110 @@ def _groups(speakers: Sequence[np.ndarray | None]) -> np.ndarray | None:
         numbers.append(first + places)
         first += known.size
     return np.concatenate(numbers).astype(np.int64)
+
+
+DIGITS = "o123456789z"  # both o and z are 0
+FILE = "n-tidigits.hdf5"
+
+
+@DATASETS.register("ntidigits")
+class NTIDIGITS(SpikeFiles):
+    """N-TIDIGITS18: 2,463 and 2,486 single digits of 112 and 113 speakers, as spikes of 64 channels of one ear.
+
+    Speakers are groups; a recording is called such as `man-ah-a-1`, of which the first two are the speaker. Sequences
+    of several digits are left out. Time 0 is a recording's first spike.
+
+    Args:
+        root: Folder that holds `NTIDIGITS18/n-tidigits.hdf5`.
+
+    Source: Anumula et al., Feature representations for neuromorphic audio spike streams, 2018.
+    """
+
+    label = "ntidigits"
+    folder_name = "NTIDIGITS18"
+    parts = (Part(FILE, 0, 2463), Part(FILE, 1, 2486))
+    sensor_size: SensorSize = (64, 1, 1)
+    num_classes = len(DIGITS)
+    reading = Reading("s", "first", sort=True)
+
+    def listing(self, file: h5py.File, part: Part) -> Listing:
+        """List the recordings of one digit."""
+        name = ("train", "test")[part.use]
+        called = [label.decode().split("-") for label in np.asarray(own(file, f"{name}_labels")).tolist()]
+        single = [words for words in called if len(words[-1]) == 1]
+        return Listing(
+            keys=[f"{name}/{'-'.join(words)}" for words in single],
+            targets=np.array([DIGITS.index(words[-1]) for words in single], np.int64),
+            speakers=np.array(["-".join(words[:2]) for words in single]),
+            names=tuple(DIGITS),
+        )
+
+    def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
+        part, _, called = key.partition("/")
+        return {
+            "t": np.asarray(own(own(file, f"{part}_timestamps"), called)),
+            "x": np.asarray(own(own(file, f"{part}_addresses"), called)),
+        }
+
+
+class Heidelberg(SpikeFiles):
+    """Spikes of 700 channels: `spikes/times` (s), `spikes/units`, `labels` and `extra/speaker`, a row a recording.
+
+    `extra/keys` are the names of the classes.
+    """
+
+    sensor_size: SensorSize = (700, 1, 1)
+
+    def listing(self, file: h5py.File, part: Part) -> Listing:
+        labels = np.asarray(own(file, "labels"))
+        keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
+        return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
+
+    def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
+        """Return a row's times and channels."""
+        return {"t": _row(file, "spikes/times", key), "x": _row(file, "spikes/units", key)}
+
+
+@DATASETS.register("shd")
+class SHD(Heidelberg):
+    """SHD: 8,156 and 2,264 spoken digits in English and German of 12 speakers, two of whom speak in the test alone.
+
+    Speakers are groups, so that whole ones are held out for validation. The other ten speak in the official test too:
+    there they have numbers of their own.
+
+    Args:
+        root: Folder that holds `SHD/shd_train.h5` and `SHD/shd_test.h5`.
+
+    Source: Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
+        2020.
+    """
+
+    label = "shd"
+    folder_name = "SHD"
+    parts = (Part("shd_train.h5", 0, 8156), Part("shd_test.h5", 1, 2264))
+    num_classes = 20
+
+    def listing(self, file: h5py.File, part: Part) -> Listing:
+        """List the rows with their speakers."""
+        return super().listing(file, part)._replace(speakers=np.asarray(own(file, "extra/speaker")))
+
+
+def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
+    return np.asarray(own(file, name)[key])
+
+
+@DATASETS.register("ssc")
+class SSC(Heidelberg):
+    """SSC: the 35 words of Google's Speech Commands, with an official validation part: 75,466, 9,981 and 20,382.
+
+    Args:
+        root: Folder that holds `SSC/ssc_train.h5`, `SSC/ssc_valid.h5` and `SSC/ssc_test.h5`.
+
+    Source: Cramer et al., The Heidelberg spiking data sets for the systematic evaluation of spiking neural networks,
+        2020.
+    """
+
+    label = "ssc"
+    folder_name = "SSC"
+    parts = (Part("ssc_train.h5", 0, 75_466), Part("ssc_valid.h5", 2, 9981), Part("ssc_test.h5", 1, 20_382))
+    num_classes = 35

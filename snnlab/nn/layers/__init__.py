@@ -1,7 +1,7 @@
 """Layers that do not spike, one file a family; importing this registers them all."""
 
-from snnlab.nn.layers import activation as activation
 from snnlab.nn.layers import conv as conv
+from snnlab.nn.layers.dense import Voting as Voting
 from snnlab.nn.layers.dense import flatten as flatten
 from snnlab.nn.layers.dense import linear as linear
 from snnlab.nn.layers.dropout import Dropout as Dropout
@@ -14,4 +14,3 @@ from snnlab.nn.layers.rnn import GRU as GRU
 from snnlab.nn.layers.rnn import LSTM as LSTM
 from snnlab.nn.layers.rnn import GRUState as GRUState
 from snnlab.nn.layers.rnn import LSTMState as LSTMState
-from snnlab.nn.layers.voting import Voting as Voting

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Count
-from snnlab.nn.layers.checks import (
+from snnlab.nn.layer import (
+    LAYERS,
     Padding,
     Shape,
     Size,
@@ -22,7 +22,7 @@ from snnlab.nn.layers.checks import (
     split_channels,
 )
 from snnlab.nn.layers.dense import normed_weight
-from snnlab.nn.layers.registry import LAYERS
+from snnlab.settings import Count
 
 Module = Callable[..., nn.Module]
 

@@ -7,9 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.intervals import Fraction
-from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, TemporalLayer, valid_steps
+from snnlab.settings import Fraction
 
 
 class DropoutState(NamedTuple):

@@ -14,10 +14,8 @@ from torch.nn import functional as F
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError
-from snnlab.intervals import Count, Positive, at_least, between
-from snnlab.nn.layers.checks import Shape, first_axis
-from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.temporal import Counts, Reach, TemporalLayer, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, Reach, Shape, TemporalLayer, first_axis, valid_steps
+from snnlab.settings import Count, Positive, at_least, between
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layers.checks import Padding, Shape, Size, Window, behind_channels, per_axis, require_window, short
-from snnlab.nn.layers.registry import LAYERS
+from snnlab.nn.layer import LAYERS, Padding, Shape, Size, Window, behind_channels, per_axis, require_window, short
 
 Module = Callable[..., nn.Module]
 

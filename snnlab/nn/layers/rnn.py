@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Count, Fraction
-from snnlab.nn.layers.checks import Shape
-from snnlab.nn.layers.registry import LAYERS
-from snnlab.nn.temporal import Counts, TemporalLayer, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, valid_steps
+from snnlab.settings import Count, Fraction
 
 
 class GRUState(NamedTuple):

@@ -24,7 +24,7 @@ from snnlab.nn.neurons.lsnn import LSNN as LSNN
 from snnlab.nn.neurons.lsnn import LSNNState as LSNNState
 from snnlab.nn.neurons.recurrent import Recurrent as Recurrent
 from snnlab.nn.neurons.recurrent import RecurrentState as RecurrentState
-from snnlab.nn.neurons.registry import NEURONS as NEURONS
+from snnlab.nn.neurons.register import NEURONS as NEURONS
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF as SinabsLIF
 from snnlab.nn.neurons.sinabs_lif import SinabsLIFState as SinabsLIFState
 from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha as SnntorchAlpha

@@ -8,15 +8,24 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.intervals import FINITE, Finite, Interval, Positive
-from snnlab.nn.neurons.adaptation import Adaptive
 from snnlab.nn.neurons.info import AdaptationCurrent, DtWarning, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Number, Shape, as_learn, quantity
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, is_number
-from snnlab.nn.neurons.ranges import Init, Ranges, as_ranges, require_between, scatter, within_ranges
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
+from snnlab.nn.neurons.learn import (
+    Init,
+    Learn,
+    Number,
+    Ranges,
+    Shape,
+    as_learn,
+    as_ranges,
+    quantity,
+    require_between,
+    scatter,
+    within_ranges,
+)
+from snnlab.nn.neurons.membrane import Adaptive, Coefficients, InputGain, Reset, SurrogateSetting, Threshold, is_number
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
+from snnlab.settings import FINITE, Finite, Interval, Positive
 
 Coupling = Literal["before_reset", "after_reset"]
 AdaptationGain = Annotated[float | Literal["1-rho"], FINITE]

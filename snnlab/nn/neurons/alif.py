@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Finite, Positive, at_least
-from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
 from snnlab.nn.neurons.info import AfterSpike, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
+from snnlab.nn.neurons.membrane import (
+    AdaptiveThreshold,
+    Coefficients,
+    InputGain,
+    Reset,
+    SurrogateSetting,
+    Threshold,
+    ThresholdCoefficients,
+)
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
+from snnlab.settings import Finite, Positive, at_least
 
 
 class ALIFState(NamedTuple):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from snnlab.kernels import function
 from snnlab.kernels.function import Backend, Output
 from snnlab.kernels.layout import Pool
+from snnlab.nn.layer import OWN, Counts, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.nn.temporal import OWN, Counts, Reach, TemporalLayer
 from snnlab.settings import checks_arguments
 
 HALF = (torch.bfloat16, torch.float16)

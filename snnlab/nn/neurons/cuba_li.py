@@ -7,12 +7,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.intervals import Finite
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.synapse import Synapse, Synaptic
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, Synapse, Synaptic
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
+from snnlab.settings import Finite
 
 
 class CubaLIState(NamedTuple):

@@ -7,13 +7,20 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.intervals import Finite, Positive
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
-from snnlab.nn.neurons.synapse import Synapse, Synaptic
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    InputGain,
+    Reset,
+    SpikingMembrane,
+    SurrogateSetting,
+    Synapse,
+    Synaptic,
+    Threshold,
+)
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
+from snnlab.settings import Finite, Positive
 
 
 class CubaLIFState(NamedTuple):

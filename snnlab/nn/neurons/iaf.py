@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
-from snnlab.intervals import FINITE, Finite, Positive
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
-from snnlab.nn.neurons.membrane import Coefficients, potential
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.membrane import Coefficients, Reset, SpikingMembrane, SurrogateSetting, Threshold, potential
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
+from snnlab.settings import FINITE, Finite, Positive
 
 VInit = Annotated[float | Literal["v_reset"], FINITE]
 

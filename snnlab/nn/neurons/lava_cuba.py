@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Count, Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import SurrogateSetting
+from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate, spike
+from snnlab.settings import Count, Positive
 
 # The decays have 12 bits: a factor is a whole number of 4096ths.
 DECAY_SCALE = 1 << 12

@@ -6,11 +6,11 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from snnlab.intervals import Finite
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane
-from snnlab.nn.neurons.registry import NEURONS
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem
+from snnlab.settings import Finite
 
 
 class LIState(NamedTuple):

@@ -6,12 +6,11 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from snnlab.intervals import Finite, Positive
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem
+from snnlab.settings import Finite, Positive
 
 
 class LIFState(NamedTuple):

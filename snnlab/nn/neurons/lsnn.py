@@ -8,15 +8,20 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.intervals import Finite, Positive, at_least
-from snnlab.nn.neurons.adaptation import AdaptiveThreshold, ThresholdCoefficients
 from snnlab.nn.neurons.info import DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import InputGain
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SurrogateSetting, Threshold
-from snnlab.nn.neurons.synapse import Synaptic
+from snnlab.nn.neurons.membrane import (
+    AdaptiveThreshold,
+    InputGain,
+    Reset,
+    SurrogateSetting,
+    Synaptic,
+    Threshold,
+    ThresholdCoefficients,
+)
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem, TauSyn
+from snnlab.settings import Finite, Positive, at_least
 
 
 class LSNNState(NamedTuple):

@@ -9,15 +9,16 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import FINITE, Interval
 from snnlab.nn.neurons.base import Neuron
-from snnlab.nn.neurons.info import Fix, Gain, NeuronInfo
+from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
     Learn,
     Number,
@@ -30,9 +31,10 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
+from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
+from snnlab.settings import FINITE, Interval, above, below
 
 InputGain = Annotated[float | Literal["1-a", "average"], FINITE]
-
 DEFAULT_TAU_MEM = 20.0
 
 
@@ -218,3 +220,278 @@ def average_left(a: Number, decay: Decay) -> Number:
 def is_number(value: Number, number: float) -> bool:
     """Return whether a coefficient is just this number, which spares an operation at each step."""
     return isinstance(value, float) and value == number
+
+
+SurrogateSetting = Surrogate | Mapping[str, Any]
+Reset = Literal["subtract", "value", "none"]
+Threshold = Literal["inclusive", "strict"]
+
+
+class SpikingMembrane(LeakyMembrane):
+    """A membrane that spikes at its threshold and is reset.
+
+        s[t] = H(u[t] - v_threshold)
+        v[t] = u - s * r                     reset "subtract", r = v_threshold
+             | (1 - s) * u + s * v_reset     reset "value"
+             | u                             reset "none"
+
+    With `input_gain: average` the reset is averaged as the input is, r = v_threshold * (1 - a) * tau_mem / dt: it came
+    at any moment of its step too. With `reset_delay` the reset of step t-1 enters u[t] instead, and v[t] = u[t]:
+
+        subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - r * s[t-1]
+        value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
+
+    Args:
+        v_threshold: Firing threshold, dimensionless.
+        v_reset: Potential after a spike where `reset` is `value`.
+        reset: `subtract`, `value` or `none`.
+        reset_delay: Whether the reset acts one step after its spike.
+        detach_reset: Whether the gradient leaves the reset out.
+        threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
+        surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` has them.
+
+    Raises:
+        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset.
+    """
+
+    v_threshold: Any = quantity("v_threshold")
+    v_reset: Any = quantity("v_reset")
+
+    def __init__(
+        self,
+        dt: float | None,
+        *,
+        tau_mem: TimeConstant | None,
+        beta: float | None,
+        v_leak: float,
+        v_threshold: float,
+        v_reset: float,
+        decay: Decay,
+        input_gain: InputGain,
+        reset: Reset,
+        reset_delay: bool,
+        detach_reset: bool,
+        threshold: Threshold,
+        surrogate: SurrogateSetting | None,
+    ) -> None:
+        super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
+        if v_threshold <= v_leak:
+            raise ConfigError("v_threshold", f"must be above v_leak ({v_leak}), got {v_threshold}")
+        if reset == "value" and v_reset >= v_threshold:
+            raise ConfigError("v_reset", f"must be below v_threshold ({v_threshold}), got {v_reset}")
+        if reset == "none" and reset_delay:
+            raise ConfigError("reset_delay", "needs a reset", "set reset: subtract or value, or reset_delay: false")
+        self.v_threshold, self.v_reset = float(v_threshold), float(v_reset)
+        self.reset: Reset = reset
+        self.reset_delay, self.detach_reset = reset_delay, detach_reset
+        self.threshold: Threshold = threshold
+        self.strict = threshold == "strict"
+        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
+
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
+        """Return what can be learned; threshold above and leak and reset below a line between them stay legal."""
+        resets = self.reset == "value"
+        under = max(self.v_leak, self.v_reset) if resets else self.v_leak
+        line = max(0.0, (under + self.v_threshold) / 2)
+        levels: dict[str, tuple[float, Interval]] = {"v_threshold": (self.v_threshold, above(line))}
+        own = super().learnable()
+        if "v_leak" in own:
+            levels["v_leak"] = (self.v_leak, below(line))
+        if resets:
+            levels["v_reset"] = (self.v_reset, below(line))
+        return own | levels
+
+    def coefficients(self) -> Coefficients:
+        own, v_threshold = super().coefficients(), self.value("v_threshold")
+        r = average_left(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
+        return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
+
+    def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
+        """Return the spikes of one step and the membrane after it."""
+        if not self.reset_delay:
+            u = self.integrate(v, j, k)
+            s = self._spike(u, k)
+            return s, self._reset(u, s, k)
+        s_before = self._spike(v, k)
+        if self.reset == "value":
+            u = self.integrate(self._reset(v, s_before, k), j, k)
+        else:
+            u = self._reset(self.integrate(v, j, k), s_before, k)
+        return self._spike(u, k), u
+
+    def info(self) -> NeuronInfo:
+        found: list[DtWarning] = []
+        if self.reset != "subtract":
+            cause: Cause = "no_reset" if self.reset == "none" else "reset_to_a_value"
+            found.append(DtWarning(cause, fix=(("reset", "subtract"),)))
+        if self.reset_delay:
+            found.append(DtWarning("late_reset", fix=(("reset_delay", False),)))
+        level = self.v_reset if self.reset == "value" else self.v_threshold
+        own = super().info()
+        return replace(
+            own,
+            firing=Firing(self.v_threshold, strict=self.strict),
+            reset=AfterSpike(self.reset, level, delayed=self.reset_delay),
+            warnings=(*own.warnings, *found),
+        )
+
+    def _spike(self, u: Tensor, k: Coefficients) -> Tensor:
+        return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)
+
+    def _reset(self, u: Tensor, s: Tensor, k: Coefficients) -> Tensor:
+        if self.reset == "none":
+            return u
+        s = s.detach() if self.detach_reset else s
+        if self.reset == "subtract":
+            return u - s * k.r
+        kept = (1.0 - s) * u
+        return kept if is_number(k.v_reset, 0.0) else kept + s * k.v_reset
+
+
+Synapse = Literal["jump_first", "decay_first"]
+DEFAULT_TAU_SYN = 10.0
+_AVERAGE = ("input_gain", "average")
+_UNEVEN = {
+    "jump_first": DtWarning("jump_for_a_whole_step", fix=(_AVERAGE,)),
+    "decay_first": DtWarning("jump_decays_first", fix=(("synapse", "jump_first"), _AVERAGE)),
+}
+
+
+class Synaptic(LeakyMembrane):
+    """A membrane whose input jumps onto a decaying current; a base beside `LeakyMembrane` or `SpikingMembrane`.
+
+        j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
+
+    Args:
+        tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
+        alpha: The factor b itself, in place of `tau_syn`.
+        synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`).
+        input_gain: g: `average`: of a jump at any moment of a step what it is at its end, as the membrane filters it,
+            (1 - a) * (1 - b) * tau_syn / dt; `1-a`, which filters the current; or a number.
+        decay: `exact` or `euler`, for both time constants.
+    """
+
+    tau_syn: Any = quantity("tau_syn")
+    alpha: Any = quantity("alpha")
+
+    def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
+        """Keep the synapse's settings, which the membrane's constructor does not know."""
+        if tau_syn is None and alpha is None:
+            tau_syn = DEFAULT_TAU_SYN
+        if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
+            raise ConfigError(
+                "input_gain", "average needs alpha > 0 and synapse: jump_first", "set input_gain: 1-a instead"
+            )
+        self.tau_syn, self.alpha = tau_syn, alpha
+        self.synapse: Synapse = synapse
+        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
+
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
+        leak = self.leak_of_synapse
+        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+
+    def coefficients(self) -> Coefficients:
+        """Return the membrane's coefficients and b; an averaged gain is that of a jump on the current."""
+        own, b = super().coefficients(), self.factor(self.leak_of_synapse)
+        if self.input_gain == "average":
+            own = own._replace(g=(1.0 - own.a) * average_left(b, self.decay))
+        return own._replace(b=b)
+
+    def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
+        """Return j, the current after the jump."""
+        return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
+
+    def decays(self) -> list[Leak]:
+        return [*super().decays(), self.leak_of_synapse]
+
+    def info(self) -> NeuronInfo:
+        own = replace(super().info(), synapse=self.synapse)
+        if self.input_gain == "average" or own.drive_power is None:
+            return replace(own, fixes={})
+        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        power = own.drive_power + 1
+        warnings = own.warnings if power else (*own.warnings, _UNEVEN[self.synapse])
+        return replace(own, drive_power=power, fixes={1: (_AVERAGE,)}, warnings=warnings)
+
+
+DEFAULT_TAU_ADAPT = 200.0
+
+
+class Adaptive(SpikingMembrane):
+    """A membrane beside a slow variable, of which a part rho is left after each step.
+
+    Args:
+        tau_adapt: Time constant of the adaptation, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
+        rho: The factor of one step itself, in place of `tau_adapt`.
+    """
+
+    tau_adapt: Any = quantity("tau_adapt")
+    rho: Any = quantity("rho")
+
+    def set_adaptation(self, tau_adapt: TimeConstant | None, rho: float | None) -> None:
+        """Keep the adaptation's decay, which the membrane's constructor does not know."""
+        if tau_adapt is None and rho is None:
+            tau_adapt = DEFAULT_TAU_ADAPT
+        self.tau_adapt, self.rho = tau_adapt, rho
+        self.leak_of_adaptation = Leak("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
+
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
+        leak = self.leak_of_adaptation
+        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+
+    def decays(self) -> list[Leak]:
+        return [*super().decays(), self.leak_of_adaptation]
+
+
+class ThresholdCoefficients(NamedTuple):
+    """The numbers of a membrane with an adaptive threshold; those that a neuron learns are tensors.
+
+    Attributes:
+        membrane: Those of the canonical recurrence.
+        rho: Factor of the adaptation in one step.
+        relaxation: 1 - rho, which for a slow adaptation a rounded rho would lose.
+        adaptation: How far a spike raises the threshold.
+    """
+
+    membrane: Coefficients
+    rho: Number
+    relaxation: Number
+    adaptation: Number
+
+    @property
+    def g(self) -> Number:
+        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
+        return self.membrane.g
+
+
+class AdaptiveThreshold(Adaptive):
+    """A membrane whose threshold rises by `adaptation` with each spike and comes back with `tau_adapt`.
+
+    Args:
+        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is.
+
+    Raises:
+        ConfigError: if it is zero and to be learned.
+    """
+
+    adaptation: Any = quantity("adaptation")
+
+    def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
+        """Keep the threshold's settings, which the membrane's constructor does not know."""
+        self.set_adaptation(tau_adapt, rho)
+        if adaptation == 0 and "adaptation" in as_learn(learn):
+            raise ConfigError("adaptation", "is learned above 0 and cannot start there", "start it at 0.1, say")
+        self.adaptation = float(adaptation)
+
+    def learnable(self) -> dict[str, tuple[float, Interval]]:
+        """Return what can be learned; a spike never lowers the threshold."""
+        own = super().learnable()
+        return own | ({"adaptation": (self.adaptation, above(0.0))} if self.adaptation else {})
+
+    def coefficients(self) -> ThresholdCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
+        rho = self.factor(self.leak_of_adaptation)
+        return ThresholdCoefficients(super().coefficients(), rho, 1.0 - rho, self.value("adaptation"))
+
+    def spike_at(self, threshold: Tensor, u: Tensor, k: Coefficients) -> Tensor:
+        """Return the spikes of a membrane u; the unit of the surrogate is v_threshold, wherever adaptation lifts it."""
+        return spike(u - threshold, self.surrogate, k.v_threshold, strict=self.strict)

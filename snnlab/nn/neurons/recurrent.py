@@ -13,15 +13,14 @@ from torch.nn import functional
 
 from snnlab.compat import bare
 from snnlab.errors import ConfigError
-from snnlab.kernels import function, recurrent
+from snnlab.kernels import function, recurrent_loops
 from snnlab.kernels.function import Kernel, Output
 from snnlab.kernels.reference import unroll
-from snnlab.nn.layers.checks import per_axis, short, split_channels
+from snnlab.nn.layer import OWN, Counts, per_axis, short, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
 from snnlab.nn.neurons.info import LATE_FEEDBACK, FeedbackInfo, NeuronInfo
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.nn.temporal import OWN, Counts
 from snnlab.registry import Registry
 
 FEEDBACKS = Registry("feedback")
@@ -271,7 +270,7 @@ class Recurrent(Neuron):
             done = Output(y, state, y.sum(0) if count else None)
         else:
             s, own = state
-            ran = recurrent.run(found, self.feedback, x, s, own, k, weights, lengths, count=count)
+            ran = recurrent_loops.run(found, self.feedback, x, s, own, k, weights, lengths, count=count)
             done = Output(ran.y, RecurrentState(ran.s, ran.state), ran.counts)
         if counts is not None and done.counts is not None:
             counts[OWN] = done.counts

@@ -9,16 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.intervals import FINITE, Interval, Positive
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape, quantity
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import SurrogateSetting
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, SurrogateSetting
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt, Factor, Leak, TauMem, TauSyn
-from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate
-from snnlab.nn.surrogate.spike import tell
+from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate, tell
+from snnlab.settings import FINITE, Interval, Positive
 
 InputGain = Annotated[float | Literal["1-a"], FINITE]
 

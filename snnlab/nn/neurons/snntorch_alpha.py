@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Positive
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
-from snnlab.nn.neurons.registry import NEURONS
-from snnlab.nn.neurons.spiking import Reset, SurrogateSetting
+from snnlab.nn.neurons.membrane import Reset, SurrogateSetting
+from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
+from snnlab.settings import Positive
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.95, 0.9
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.intervals import Interval, above, between
+from snnlab.settings import Interval, above, between
 
 Decay = Literal["exact", "euler"]
 TimeConstant = float | str

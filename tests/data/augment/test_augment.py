@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.augment import AUGMENTATIONS, geometry
+from snnlab.data import augmentation as geometry
+from snnlab.data.augmentation import AUGMENTATIONS
+from snnlab.data.events import Events
+from snnlab.data.events.recording import check_events
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.events import Events
-from snnlab.events.recording import check_events
 
 from ...refusals import assert_raises
 

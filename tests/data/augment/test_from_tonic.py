@@ -11,14 +11,14 @@ import tonic.transforms
 import torch
 from torch.utils.data import DataLoader
 
-from snnlab.data.augment import AUGMENTATIONS, Augmentation, Pipeline, build_pipeline
-from snnlab.data.augment.from_tonic import ALLOWED
-from snnlab.data.module import EventDataModule
-from snnlab.data.settings import DataSettings
+from snnlab.data.augmentation import AUGMENTATIONS, Augmentation, Pipeline, build_pipeline
+from snnlab.data.data_module import EventDataModule
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Events, Store
+from snnlab.data.events.recording import check_events
 from snnlab.data.splits import Split
+from snnlab.data.tonic_adapter import ALLOWED
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
-from snnlab.events import Events, Store
-from snnlab.events.recording import check_events
 
 from ...refusals import assert_raises
 

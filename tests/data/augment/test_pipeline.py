@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.augment import build_pipeline
+from snnlab.data.augmentation import build_pipeline
+from snnlab.data.events import Packed, Store
 from snnlab.errors import ConfigError
-from snnlab.events import Packed, Store
 
 from ...refusals import assert_raises
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.formats.columns import Reading, TimeUnit, events_of
+from snnlab.data.events import Events
+from snnlab.data.formats import Reading, TimeUnit, events_of
 from snnlab.errors import ConfigError, DataError
-from snnlab.events import Events
 
 from ...refusals import assert_raises
 

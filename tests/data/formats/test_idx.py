@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.sources.mnist_files import read_images, read_labels
+from snnlab.data.sources.mnist import read_images, read_labels
 from snnlab.errors import DataError
 
 from ...refusals import assert_raises

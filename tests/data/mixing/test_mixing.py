@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from snnlab.data.events.frames import Batch
 from snnlab.data.mixing import MIXES, build_mixing
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.events.frames import Batch
 
 from ...refusals import assert_raises
 

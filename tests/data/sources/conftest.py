@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.events import Events
+from snnlab.data.events import Events
 
 Twin = Callable[..., Any]
 Same = Callable[..., bool]

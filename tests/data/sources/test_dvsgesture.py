@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snnlab.data.events import open_or_build
 from snnlab.data.sources.recordings import DVSGesture
 from snnlab.data.splits import make_split
 from snnlab.errors import DataError
-from snnlab.events import open_or_build
 
 from ...refusals import assert_raises, assert_says
 

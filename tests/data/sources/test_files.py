@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.registry import DATASETS
-from snnlab.data.sources.files import TestRule as Rule
-from snnlab.data.sources.files import for_testing, listed
-from snnlab.data.sources.recordings import NMNIST
+from snnlab.data.dataset import DATASETS
+from snnlab.data.sources.recordings import NMNIST, for_testing, listed
+from snnlab.data.sources.recordings import TestRule as Rule
 from snnlab.errors import ConfigError, DataError
 
 from ...refusals import assert_raises

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.data.events import open_or_build
 from snnlab.data.sources.folder import Folder
 from snnlab.errors import ConfigError, DataError
-from snnlab.events import open_or_build
-from snnlab.events.targets import NO_END
+from snnlab.target_kinds import NO_END
 
 from ...refusals import assert_lines_say, assert_raises, assert_says
 

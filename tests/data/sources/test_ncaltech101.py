@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.data.events import open_or_build
 from snnlab.data.sources.recordings import THINGS, NCaltech101
 from snnlab.errors import DataError
-from snnlab.events import open_or_build
 
 from ...refusals import assert_raises, assert_says
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snnlab.data.events import open_or_build
 from snnlab.data.sources.recordings import NCars
-from snnlab.events import open_or_build
 
 HEAD = b"% Data file containing Event2D events.\n% Version 2\n% Date 2017-10-31 11:29:21\n\x00\x08"
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.sources.files import Part
-from snnlab.data.sources.recordings import NMNIST
+from snnlab.data.events import Events, open_or_build
+from snnlab.data.sources.recordings import NMNIST, Part
 from snnlab.errors import DataError
-from snnlab.events import Events, open_or_build
 
 from ...refusals import assert_lines_say, assert_raises, assert_says
 

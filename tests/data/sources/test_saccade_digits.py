@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
-from snnlab.data.sources.saccades import SaccadeDigits
+from snnlab.data.events import Events, check_events
+from snnlab.data.sources.simulated import SaccadeDigits
 from snnlab.errors import ConfigError
-from snnlab.events import Events, check_events
 
 from ...refusals import assert_raises
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snnlab.data.sources.saccades import SaccadeImages
+from snnlab.data.events import open_or_build
+from snnlab.data.sources.simulated import SaccadeImages
 from snnlab.errors import ConfigError, DataError
-from snnlab.events import open_or_build
 
 from ...refusals import assert_raises
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnlab.data.sources.saccades import SaccadeMNIST
+from snnlab.data.events import open_or_build
+from snnlab.data.events.simulators import simulate_saccades
+from snnlab.data.sources.simulated import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
-from snnlab.events import open_or_build
-from snnlab.events.saccades import simulate
 
 from ...refusals import assert_raises
 
@@ -33,7 +33,7 @@ def test_each_digit_is_simulated_with_a_camera_of_its_own(root: Path, store_dir:
     assert store.targets.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
     assert store.split.tolist() == [0] * 5 + [1] * 3
     for index in (0, 6):
-        expected = simulate(source.image(index), np.random.default_rng([3, index]))
+        expected = simulate_saccades(source.image(index), np.random.default_rng([3, index]))
         assert np.array_equal(store[index].t, expected.t)
         assert np.array_equal(store[index].x, expected.x)
     assert source.image(2).max() <= 1

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.settings import build_dataset
-from snnlab.data.sources.smnist import SMNIST, crossings
+from snnlab.data.data_settings import build_dataset
+from snnlab.data.events import open_or_build
+from snnlab.data.sources.mnist import SMNIST, crossings
 from snnlab.errors import ConfigError, DataError
-from snnlab.events import open_or_build
 
 from ...refusals import assert_raises, assert_says
 

@@ -12,11 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from snnlab.data.sources.ntidigits import NTIDIGITS
-from snnlab.data.sources.shd import SHD, SSC
+from snnlab.data.events import open_or_build
+from snnlab.data.sources.spike_files import NTIDIGITS, SHD, SSC
 from snnlab.data.splits import make_split
 from snnlab.errors import DataError
-from snnlab.events import open_or_build
 
 from ...refusals import assert_raises, assert_says
 

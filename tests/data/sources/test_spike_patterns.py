@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.settings import build_dataset
-from snnlab.data.sources.spike_patterns import SpikePatterns
+from snnlab.data.data_settings import build_dataset
+from snnlab.data.events import Events, check_events, open_or_build
+from snnlab.data.sources.simulated import SpikePatterns
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.events import Events, check_events, open_or_build
 
 from ...refusals import assert_raises
 

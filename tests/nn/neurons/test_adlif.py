@@ -18,9 +18,9 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
 from snnlab.nn.surrogate import Atan
-from snnlab.nn.temporal import OWN
 
 from ...refusals import assert_raises
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons import ALIF, LIF, ALIFState
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.surrogate import Atan
-from snnlab.nn.temporal import OWN
 
 from ...refusals import assert_raises
 

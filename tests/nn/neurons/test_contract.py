@@ -14,11 +14,11 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.kernels.trace import _WithSlope
 from snnlab.nn import NEURONS, Neuron
+from snnlab.nn.layer import OWN, reach_of
 from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
-from snnlab.nn.temporal import OWN, reach_of
-from snnlab.record.neuron_text import neuron_words
+from snnlab.runs.console_tables import neuron_words
 from snnlab.settings import takes
 
 from ...refusals import assert_raises

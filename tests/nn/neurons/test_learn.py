@@ -13,7 +13,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF, Network, build_network
 from snnlab.nn.neurons import IAF, CubaLI
 from snnlab.nn.neurons.info import Firing
-from snnlab.nn.neurons.learned import learned, learned_figures
+from snnlab.nn.summary import learned, learned_figures
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises

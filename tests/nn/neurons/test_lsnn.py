@@ -16,10 +16,10 @@ from torch import Tensor
 
 from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons import LSNN, LSNNState, Neuron, RecurrentState
 from snnlab.nn.neurons.info import Firing
 from snnlab.nn.surrogate import Atan
-from snnlab.nn.temporal import OWN
 
 T, B, N = 25, 3, 8
 A, SYN, RHO, LEAK, THETA, RESET, JUMP = 0.75, 0.5, 0.875, 0.25, 1.5, -0.25, 0.5

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LI, LIF, NEURONS
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons import LIFState, Recurrent, RecurrentState
 from snnlab.nn.neurons.base import named_neurons
 from snnlab.nn.neurons.recurrent import FEEDBACKS, ConvFeedback, DenseFeedback
-from snnlab.nn.temporal import OWN
 
 from ...refusals import assert_raises
 

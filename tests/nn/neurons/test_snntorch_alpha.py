@@ -16,8 +16,8 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons import SnntorchAlpha, SnntorchAlphaState
-from snnlab.nn.temporal import OWN
 
 from ...refusals import assert_raises
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF, CubaLIFState, LIFState, LIState, Neuron
+from snnlab.nn.layer import OWN
 from snnlab.nn.neurons import CubaLI
-from snnlab.nn.temporal import OWN
 
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
-from snnlab.nn.operations.counting import cells_seen
+from snnlab.nn.operations import Totals, cells_seen, connection_sparsity, counted, footprint_bytes
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from snnlab.training.callbacks import bar as bar_module
-from snnlab.training.callbacks.bar import Bar, fitting, training_words
-from snnlab.training.callbacks.timing import Timing
+from snnlab.training import progress
 from snnlab.training.module import SpikingModule
+from snnlab.training.progress import Bar, Timing, fitting, training_words
 
 from ...refusals import assert_says
 
@@ -50,7 +49,7 @@ def train(make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any) -> C
 def test_the_epoch_its_figures_and_the_time_left_are_in_the_line(
     train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bar_module, "REFRESH_S", 0.0)
+    monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     train()
     shown = terminal.getvalue()
     for words in ("epoch 1/2", "epoch 2/2", "loss ", "accuracy ", "spikes", "samples/s", "left, run 0:0"):
@@ -79,10 +78,10 @@ def test_figures_are_fetched_only_when_the_bar_is_drawn(
     fetched = []
     so_far = SpikingModule.so_far
     monkeypatch.setattr(SpikingModule, "so_far", lambda module: fetched.append(1) or so_far(module))
-    monkeypatch.setattr(bar_module, "REFRESH_S", 1000.0)
+    monkeypatch.setattr(progress, "REFRESH_S", 1000.0)
     train(max_epochs=5)
     assert not fetched
-    monkeypatch.setattr(bar_module, "REFRESH_S", 0.0)
+    monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     train(max_epochs=1)
     assert len(fetched) == 6  # 3 batches of training and 3 of validation; none when the bar is taken away
 
@@ -139,8 +138,8 @@ VALUES = {"loss": 1.23456, "accuracy": 0.8925, "spikes_per_sample": 18792.4}
 def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     console = Console(file=screen, width=width, force_terminal=True, color_system=None)
-    monkeypatch.setattr(bar_module, "REFRESH_S", 0.0)
-    monkeypatch.setattr(bar_module, "Console", lambda **_: console)
+    monkeypatch.setattr(progress, "REFRESH_S", 0.0)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
     bar = Bar(Timing(0.0))
     bar._start()
     bar._begin("epoch 12/12", 10.0)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from snnlab.training.callbacks import layer_times as layer_times_module
-from snnlab.training.callbacks.layer_times import FRAMES, LOSS, OPTIMIZER, READING, REST, LayerTimes
+from snnlab.runs import profile
+from snnlab.runs.profile import FRAMES, LOSS, OPTIMIZER, READING, REST, LayerTimes
 
 FORWARD_S, BACKWARD_S = 0.02, 0.03
 
@@ -39,7 +39,7 @@ def fit(
     make_module: Any, quiet_trainer: Any, batches: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[LayerTimes, Any, Any]]:
     """Return what trains 6 batches, of which 4 are measured, with a slow layer in place of the dropout."""
-    monkeypatch.setattr(layer_times_module, "WARM_UP", 2)
+    monkeypatch.setattr(profile, "WARM_UP", 2)
 
     def run(*, epochs: int = 1, slow: bool = True) -> tuple[LayerTimes, Any, Any]:
         module, times = make_module(), LayerTimes()

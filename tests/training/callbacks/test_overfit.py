@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.training.callbacks.overfit import OverfitVerdict
+from snnlab.training.health import OverfitVerdict
 
 from ...refusals import assert_says
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.training.callbacks.bar import Bar
-from snnlab.training.callbacks.progress import EpochLines, console_callbacks
-from snnlab.training.callbacks.timing import Timing
+from snnlab.training.progress import Bar, EpochLines, Timing, console_callbacks
 
 from ...refusals import assert_says
 

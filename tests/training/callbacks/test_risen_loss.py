@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from snnlab.training.callbacks.risen_loss import RisenLoss
+from snnlab.training.health import RisenLoss
 
 from ...refusals import assert_says
 

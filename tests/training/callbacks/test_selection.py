@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from snnlab.errors import RecordError
-from snnlab.training.callbacks.selection import Rule, Selection
+from snnlab.training.snapshots import Rule, Selection
 
 from ...refusals import assert_raises, assert_says
 

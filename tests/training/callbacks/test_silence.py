@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from snnlab.training.callbacks.silence import SilenceWarning
+from snnlab.training.health import SilenceWarning
 
 from ...refusals import assert_says
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.training.callbacks import layer_times
-from snnlab.training.callbacks.layer_times import Stopwatch
+from snnlab.runs import profile
+from snnlab.runs.profile import Stopwatch
 
 
 def test_time_goes_to_the_name_that_ends_it_and_pauses_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([1.0, 1.5, 3.5, 10.0, 10.25, 11.0])
-    monkeypatch.setattr(layer_times.time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(moments))
     watch = Stopwatch(torch.device("cpu"))
     watch.start()
     watch.mark("a")

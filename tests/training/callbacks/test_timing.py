@@ -9,8 +9,8 @@ import lightning as L
 import pytest
 import torch
 
-from snnlab.training.callbacks import timing as timing_module
-from snnlab.training.callbacks.timing import Timing
+from snnlab.training import progress
+from snnlab.training.progress import Timing
 
 BATCH = SimpleNamespace(lengths=torch.zeros(4))
 
@@ -25,7 +25,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr(timing_module.time, "perf_counter", clock)
+    monkeypatch.setattr(progress.time, "perf_counter", clock)
     return clock
 
 

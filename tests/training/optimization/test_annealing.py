@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.neurons.spiking import SpikingMembrane
-from snnlab.training.optimization.annealing import SurrogateAnnealing
+from snnlab.nn.neurons.membrane import SpikingMembrane
+from snnlab.training.schedules import SurrogateAnnealing
 
 from ...refusals import assert_raises
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
 from snnlab.training.module import Options
-from snnlab.training.optimization.average import AverageRule, Averaging, Equal, Exponential, averaged
+from snnlab.training.weight_averaging import AverageRule, Averaging, Equal, Exponential, averaged
 
 from ...refusals import assert_raises
 

@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
-from snnlab.training.losses import CrossEntropy
+from snnlab.nn.losses import CrossEntropy
 from snnlab.training.module import Options, SpikingModule
-from snnlab.training.optimization.freezing import freeze
+from snnlab.training.optimizer import freeze
 
 from ...refusals import assert_raises
 

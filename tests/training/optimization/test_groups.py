@@ -8,7 +8,7 @@ import torch
 
 from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
-from snnlab.training.optimization.groups import Group, GroupedOptimizer
+from snnlab.training.optimizer import Group, GroupedOptimizer
 
 from ...refusals import assert_raises
 

@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.training.optimization.parameters import kinds_of, matches, require_match
+from snnlab.training.optimizer import kinds_of, matches, require_match
 
 from ...refusals import assert_raises
 

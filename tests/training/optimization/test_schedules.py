@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
 from snnlab.training.module import Schedule
-from snnlab.training.optimization.schedules import Cosine, Curve, Linear, OneCycle, RunLength, span_steps
+from snnlab.training.schedules import Cosine, Curve, Linear, OneCycle, RunLength, span_steps
 
 from ...refusals import assert_raises, assert_says
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from snnlab.events.frames import Batch
+from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
-from snnlab.training.losses import CrossEntropy
+from snnlab.nn.losses import CrossEntropy
 from snnlab.training.module import SpikingModule
 
 LAYERS: dict[str, dict[str, Any]] = {

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnlab.data.sampler import BatchSampler
-from snnlab.training.losses import LOSSES, Part
-from snnlab.training.processes import shares
-from snnlab.training.processes.shares import Shares, size_of
+from snnlab.data.data_module import BatchSampler
+from snnlab.nn.losses import LOSSES, Part
+from snnlab.training import distributed
+from snnlab.training.distributed import Shares, size_of
 
-from ..losses.conftest import HIDDEN, K, T, bound, built_loss
+from ...nn.losses.conftest import HIDDEN, K, T, bound, built_loss
 
 BATCH = 2
 STEPS_AND_SPIKES = {"type": "cross_entropy_steps", "parts": {"spikes": {"type": "spikes", "weight": 0.3}}}
@@ -79,7 +79,7 @@ def steps_of(
         counted = [epoch.loss(draws[rank][at])[2] for rank in range(world) if samplers[rank].sizes(at)[0]]
         return torch.stack(counted).sum().to(own.dtype)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shares, "summed", labelled_of_all)
+    monkeypatch.setattr(distributed, "summed", labelled_of_all)
     found, at = [], 0
     for first in range(0, len(samplers[0]), batches):
         group = range(first, min(first + batches, len(samplers[0])))

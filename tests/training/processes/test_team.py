@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.training.processes.ranks import ALONE, Team
-from snnlab.training.processes.team import gathered, is_loss, largest
+from snnlab.training.distributed import gathered, is_loss, largest
+from snnlab.training.ranks import ALONE, Team
 
 
 def test_a_process_alone_has_its_own_word():

@@ -1,0 +1,76 @@
+"""`snnlab bench`: ways to train, over datasets and seeds, in a table; which is better, and whether anybody can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snnlab.cli.options import split_options
+from snnlab.errors import ConfigError, did_you_mean
+from snnlab.settings import is_override
+
+USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
+       snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test] [--columns KEY,... [--by dataset]]
+       snnlab bench compare A B [C ...]
+
+suite=NAME trains arms on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml says, and makes a
+table. What is done is not done again: the same command goes on after an end of any kind, and more seeds or arms are
+added to what is there. A training that fails is recorded, and the others go on; a dataset that is missing leaves a gap.
+--dry-run says what would be trained, what of it is done, and which arms do not build; without a suite they are listed.
+
+  snnlab bench
+  snnlab bench suite=saccade --dry-run
+  snnlab bench suite=nmnist data.root=FOLDER data.download=false
+  snnlab bench suite=neurons arms=[lif,cuba_lif] seeds=[0,1,2,3,4] workers=4
+  snnlab bench suite=smoke trainer.max_epochs=3 folder=outputs/longer
+  snnlab bench suite=saccade engine=submitit 'submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
+
+The suite's own: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params, match.within=0.1,
+tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are those of snnlab
+train, and all trainings have them. The last line on stdout is the folder: suite.yaml, suite.json, runs/, controls/,
+tune/, table.md, table.csv, table.json, table.tex, report.html.
+
+table prints the table of a suite, or of a folder of runs, with its protocol; snnlab bench table --help says more.
+
+compare asks whether ways to train differ on the same test recordings. Each is a run's folder, or a folder of runs that
+differ in their seed alone, such as the folder of a sweep over seeds. Printed: the accuracies; for each two the
+difference with a 95 % interval and its p-value, for new seeds and new test recordings, adjusted by Holm's method for
+the number of pairs; McNemar's test for each seed; "cannot tell" with the smallest difference that these seeds and
+recordings would tell, and how many seeds 3 points need. A verdict takes 4 seeds of each, and 6 persons where recordings
+are grouped by person. One seed of each compares two networks. p holds for a number of seeds chosen beforehand: who
+looks, adds seeds and looks again finds differences that are none; a suite counts such looks, this command cannot.
+
+  snnlab train -m seed=0,1,2,3,4 name=adam
+  snnlab train -m seed=0,1,2,3,4 name=rmsprop optimizer=rmsprop
+  snnlab bench compare outputs/adam outputs/rmsprop
+  snnlab bench compare outputs/suite_saccade/runs/saccade_digits/lif outputs/suite_saccade/runs/saccade_digits/plif
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if not words or is_override(arguments[0]) or arguments[0].startswith("-"):
+        from snnlab.cli.bench_suite import main as of_suite
+
+        return of_suite(arguments, started)
+    action, *rest = arguments
+    if action == "compare":
+        return compare(rest)
+    there = ("table", "compare", "suite=NAME")
+    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, there[:2]), there)
+
+
+def compare(arguments: list[str]) -> int:
+    """Compare runs, or folders of runs; return the exit status."""
+    _, words = split_options("bench compare", arguments)
+    if len(words) < 2:
+        raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
+
+    from snnlab.console import console_logging, until_nobody_reads
+    from snnlab.experiments.verdicts import print_comparison, read_arms
+
+    console_logging()
+    arms = read_arms([Path(word).expanduser() for word in words])
+    with until_nobody_reads():
+        print_comparison(arms)
+    return 0

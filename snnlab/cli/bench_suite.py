@@ -1,0 +1,347 @@
+"""`snnlab bench suite=NAME`: arms on datasets with seeds and controls; it survives, goes on, and spreads as a sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from snnlab.errors import ConfigError, DataError, MissingPackageError, SnnlabError, UnsetError, listing, one_line
+from snnlab.experiments.suite_plan import Survey
+from snnlab.session.trial import number_of_gpus, quiet
+
+if TYPE_CHECKING:
+    from snnlab.config.experiment_files import Asked
+    from snnlab.config.schema import Experiment
+    from snnlab.data.duplicates import Duplicates
+    from snnlab.experiments.suite_plan import Cell, Plan
+    from snnlab.experiments.suite_settings import Choice, Suite
+    from snnlab.experiments.suite_state import Book
+
+_log = logging.getLogger(__name__)
+
+DRY_RUN = "--dry-run"
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status: 2 if nothing could be trained."""
+    from snnlab.cli.options import split_options
+    from snnlab.console import console_logging
+
+    options, overrides = split_options("bench", arguments)
+    console_logging()
+    if not overrides:
+        print_suites(options.get("--config-dir"))
+        return 0
+    command = shlex.join(["snnlab", "bench", *(word for word in arguments if word != DRY_RUN)])
+    if DRY_RUN in options:
+        preview(*overrides, config_dir=options.get("--config-dir"), command=command)
+        return 0
+    suite(*overrides, config_dir=options.get("--config-dir"), started=started, command=command)
+    return 0
+
+
+def print_suites(config_dir: str | Path | None = None) -> None:
+    """Print the suites that there are, a line each."""
+    from snnlab.config.folders import description, group_files, own_folder
+    from snnlab.console import until_nobody_reads
+
+    files = group_files("suite", own_folder(config_dir))
+    width = max(map(len, files), default=0)
+    with until_nobody_reads():
+        for name, path in files.items():
+            print(f"suite={name:{width}}  {description(path)}")
+        print("\nsnnlab bench suite=NAME --dry-run says what it would train; snnlab bench --help says more")
+
+
+def suite(
+    *overrides: str, config_dir: str | Path | None = None, started: float | None = None, command: str | None = None
+) -> Path:
+    """Run what is missing of a suite, and return its folder.
+
+    Args:
+        overrides: As on the command line.
+        config_dir: A folder of YAML files of your own.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for a mistake, before anything has run.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    from snnlab.experiments.suite_state import is_begun, make_folder, write_page
+    from snnlab.runs.run_folder import locked
+
+    begun = time.perf_counter() if started is None else started
+    wanted = asked_for(list(overrides), config_dir)
+    said = command or shlex.join(["snnlab", "bench", *overrides])
+    first, cells = planned(wanted, said)
+    if not is_begun(wanted.folder):  # a mistake leaves no folder behind
+        _require_builds(first, cells)
+    make_folder(wanted.folder)
+    with locked(wanted.folder):
+        plan, cells = planned(wanted, said)  # another command may have added to it until now
+        write_page(plan)
+        book = _run(plan, cells, begun)
+    _say(plan, cells, book)
+    return plan.folder
+
+
+def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
+    """Print what a suite would train, what of it is done, and which arms do not build; nothing is written."""
+    from snnlab.experiments.suite_state import open_book
+
+    plan, cells = planned(asked_for(list(overrides), config_dir), command)
+    book = open_book(plan.folder, cells)
+    print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        print(dataset)
+        of_dataset = [cell for cell in cells if cell.dataset == dataset]
+        for what in dict.fromkeys((cell.control, cell.arm) for cell in of_dataset):
+            mine = [cell for cell in of_dataset if (cell.control, cell.arm) == what]
+            control, arm = what
+            name = f"{control} of {arm}" if control else arm
+            done = book.count("completed", mine)
+            print(f"  {name}: {done} of {len(mine)} done{_failed(book, mine)}", flush=True)
+    missing = [cell for cell in cells if book.states[cell].status != "completed"]
+    wrong = 0
+    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in missing):
+        if problem := _problem(plan, dataset, arm):
+            wrong += 1
+            print(f"{arm} on {dataset}: {one_line(problem)}", flush=True)
+    if missing and not wrong:
+        print("all that is missing builds")
+
+
+def _require_builds(plan: Plan, cells: list[Cell]) -> None:
+    """Compose every arm on every dataset, and build them until one builds.
+
+    Raises:
+        ConfigError: for the first that cannot be composed, or where none can be built.
+    """
+    from snnlab.config.compose import compose_once
+    from snnlab.config.overrides import merged
+
+    pairs = list(dict.fromkeys((cell.dataset, cell.arm) for cell in cells))
+    for dataset, arm in pairs:
+        try:
+            compose_once(merged(plan.arm_overrides(dataset, arm)), plan.config_dir)
+        except (UnsetError, MissingPackageError):
+            continue  # a gap, which is said of that dataset
+        except ConfigError as error:
+            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
+    problems = (_problem(plan, *pair) for pair in pairs)
+    first = next(problems)
+    if first is not None and all(problems):
+        raise first
+
+
+def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
+    from snnlab.cli.validate import check_arm
+
+    try:
+        check_arm(plan, dataset, arm)
+    except SnnlabError as error:
+        return error
+    return None
+
+
+def _failed(book: Book, cells: list[Cell]) -> str:
+    number = book.count("failed", cells)
+    return f", {number} failed" if number else ""
+
+
+class Wanted(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        own: The user's folder of YAML files.
+    """
+
+    request: Asked
+    suite: Suite
+    own: Path | None
+    folder: Path
+
+
+def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
+    """Return what is to be run, whatever its folder holds.
+
+    Raises:
+        ConfigError: for a mistake.
+    """
+    from snnlab.config.experiment_files import asked
+    from snnlab.config.folders import own_folder
+    from snnlab.experiments.suite_settings import check_overrides, checked
+
+    own = own_folder(config_dir)
+    request = asked(overrides, own)
+    whole = checked(request.settings)
+    check_overrides(request.typed, "bench")
+    _check_typed(whole, request.choice, request.typed)
+    folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
+    return Wanted(request, whole, own, folder)
+
+
+def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
+    """Return a suite with what its folder holds already, and the trainings that are asked for.
+
+    Raises:
+        ConfigError: if an arm's tuning is wrong, or the folder holds trainings of other settings.
+    """
+    from snnlab.config.overrides import merged
+    from snnlab.config.recorded_run import MAY_CHANGE
+    from snnlab.experiments.suite_plan import OF_FILES, Plan
+    from snnlab.experiments.suite_runner import search_plan
+    from snnlab.experiments.suite_settings import Choice
+    from snnlab.experiments.suite_state import is_begun, read_page, require_same, united
+    from snnlab.settings import key_of
+
+    request, whole, own, folder = wanted
+    page = read_page(folder) if is_begun(folder) else None
+    suite_ = united(whole, request.choice, page)
+    own_name = None if own is None else str(own)
+    simulated = _simulated(suite_, own) if {key_of(text) for text in request.typed} & set(OF_FILES) else frozenset()
+    plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command, simulated)
+    if page is not None:
+        require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
+    # Not those that only the folder names: they are kept as they are, and trained by whoever names them.
+    chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
+    cells = plan.cells(Choice(*chosen), whole.seeds)
+    if not cells:
+        raise ConfigError("bench", "none of these arms is trained on these datasets")
+    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
+        if suite_.tuning(arm) is not None:
+            search_plan(plan, dataset, arm, merged)
+    return plan, cells
+
+
+def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
+    """Return the datasets of a suite that read no files; what cannot be composed is told of later."""
+    from snnlab.config.compose import compose_once
+    from snnlab.data.data_settings import DATASETS
+    from snnlab.errors import SnnlabError
+    from snnlab.settings import takes
+
+    found = set()
+    for name, overrides in suite_.datasets.items():
+        try:
+            kind = compose_once(list(overrides), own)[0].data.get("type")
+        except SnnlabError:
+            continue
+        if kind in DATASETS and not takes(DATASETS.get(kind, "data"), "root"):
+            found.add(name)
+    return frozenset(found)
+
+
+def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
+    """Refuse what all arms set themselves, and say what some of them do."""
+    from snnlab.experiments.suite_plan import own_keys
+    from snnlab.settings import key_of
+
+    keys = own_keys(suite_, choice)
+    number = len(choice.arms or suite_.arms)
+    for text in typed:
+        if key_of(text) in ("data", "experiment"):
+            names = listing(suite_.datasets)
+            raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
+        arms = keys.get(key_of(text), [])
+        if arms and len(arms) == number:
+            raise ConfigError(text, f"each arm sets {key_of(text)} itself", f"arms=[{arms[0]}] chooses among them")
+        if arms:
+            _log.warning("%s is not for %s, which set it themselves", text, listing(arms))
+
+
+def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
+    from snnlab.cli.report import write_report
+    from snnlab.config.overrides import merged
+    from snnlab.experiments.executor import executor
+    from snnlab.experiments.suite_plan import Work
+    from snnlab.experiments.suite_runner import Runner
+    from snnlab.experiments.suite_state import open_book
+    from snnlab.experiments.suite_table import write_tables
+    from snnlab.session.trial import train_task
+
+    book = open_book(plan.folder, plan.cells())
+    work, tables = Work(survey, merged), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, train_task) as workers:
+        runner = Runner(plan, cells, book, work, workers, started, tables)
+        runner.run()
+    if runner.trained and book.count("completed"):
+        write_report(plan.folder)
+        book.spent = runner.clock.spent()
+        book.write()
+    return book
+
+
+def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
+    from snnlab.console import say, until_nobody_reads
+    from snnlab.experiments.suite_table import print_table
+    from snnlab.runs.tables import span
+
+    done, failed, missing = (book.count(status, cells) for status in ("completed", "failed", "missing"))
+    spent = book.spent
+    with until_nobody_reads():
+        if book.count("completed"):
+            print_table(plan.folder)
+        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
+            say(f"{dataset}: {error}")
+        print(
+            f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
+            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"
+        )
+        print(plan.folder)
+    if not done:
+        raise ConfigError("bench", "no training was completed", "suite.json says why")
+
+
+def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
+    """Find and pack the recordings of the first list of overrides that builds; train nothing.
+
+    Args:
+        probes: Overrides of the arms.
+        place: The working folder.
+    """
+    from snnlab.config.compose import compose_once
+    from snnlab.session.session import check_build
+
+    os.chdir(place)
+    mistake: SnnlabError | None = None
+    own = Path(config_dir) if config_dir else None
+    with quiet():
+        for probe in probes:
+            try:
+                check_build(list(probe), own)
+            except (UnsetError, MissingPackageError) as error:
+                return Survey(gap=error)
+            except SnnlabError as error:
+                mistake = mistake or error
+            else:
+                return _recordings(compose_once(list(probe), own)[0])
+    return Survey(mistake=mistake)
+
+
+def _recordings(experiment: Experiment) -> Survey:
+    from snnlab.config.grids import shares_gpus
+    from snnlab.session import Session
+    from snnlab.session.build_data import data_notes
+    from snnlab.session.build_store import find_duplicates
+
+    copies: Duplicates | None = None
+    try:
+        session = Session(experiment)
+        copies = find_duplicates(session.settings, session.store, session.dataset)
+        data_notes(session.data)
+    except (DataError, MissingPackageError) as error:
+        return Survey(gap=error, **_said(copies))
+    except SnnlabError as error:
+        return Survey(mistake=error)
+    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_said(copies))
+
+
+def _said(copies: Duplicates | None) -> dict[str, Any]:
+    return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}

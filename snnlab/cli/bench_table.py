@@ -1,0 +1,65 @@
+"""`snnlab bench table`: the table of a suite, or of a folder of runs, with its protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snnlab.cli.options import split_options
+from snnlab.errors import ConfigError, RecordError, listing
+
+USAGE = """usage: snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
+       snnlab bench table FOLDER --columns KEY,... [--by dataset] [--format md|csv|json|tex]
+
+Print the table of a suite's folder, whatever has been trained of it, or of a folder of runs, such as that of snnlab
+train -m: runs that differ in their seed alone are one row. Shown are the test accuracy at the epoch chosen on
+validation recordings, its 95 % interval for new seeds and recordings, what it costs, who cannot be told apart, and the
+protocol.
+--best-on-test adds the best of the epochs that were tested, which is no result.
+--columns, for a paper, shows these alone: test_accuracy, test_interval, params, spikes_per_sample, energy_nj, ...; the
+keys are those of table.json. --by dataset makes the datasets columns of one table. What flags a row is said below.
+
+  snnlab bench table outputs/suite_saccade
+  snnlab bench table outputs/suite_saccade --format tex > table.tex
+  snnlab bench table outputs/suite_saccade --columns test_accuracy,params --by dataset --format tex > small.tex
+  snnlab bench table outputs/NAME/TIME_sweep
+"""
+_BEST = "--best-on-test"
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    options, words = split_options("bench table", arguments)
+    best = _BEST in options
+    if len(words) != 1:
+        raise ConfigError("bench table", f"takes one folder, got {listing(words) or 'none'}")
+    folder = Path(words[0]).expanduser()
+    if not folder.is_dir():
+        raise RecordError("bench table", f"there is no folder {folder}")
+    if options.get("--by", "dataset") != "dataset":
+        raise ConfigError("bench table", f"--by must be dataset, got {options['--by']}")
+
+    from snnlab.console import say, until_nobody_reads
+    from snnlab.experiments.suite_table import FORMS, chosen_columns, paper_tables, paper_text, print_table, read_table
+
+    form = options.get("--format")
+    if form is not None and form not in FORMS:
+        raise ConfigError("bench table", f"--format must be one of {listing(FORMS)}, got {form}")
+    if "--columns" in options or "--by" in options:
+        asked = options["--columns"].split(",") if "--columns" in options else None
+        found = read_table(folder, best)
+        columns, by_dataset = chosen_columns(asked, found), "--by" in options
+        with until_nobody_reads():
+            if form is not None:
+                print(paper_text(found, columns, by_dataset, form), end="")
+                return 0
+            tables, notes = paper_tables(found, columns, by_dataset)
+            for table in tables:
+                table.print()
+            say(*notes)
+        return 0
+    with until_nobody_reads():
+        if form is None:
+            print_table(folder, best)
+        else:
+            print(FORMS[form](read_table(folder, best)), end="")
+    return 0

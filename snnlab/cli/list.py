@@ -1,0 +1,272 @@
+"""`snnlab list datasets`: every dataset that can be named, and what of it is on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from snnlab.cli.options import split_options
+from snnlab.config.folders import description, file_kinds, group_files, own_folder
+from snnlab.console import until_nobody_reads
+from snnlab.data.data_settings import DATASETS
+from snnlab.data.events.packing import copies
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
+from snnlab.nn import NEURONS
+from snnlab.printable import printable
+from snnlab.registry import Registry
+from snnlab.runs.recorded import read_raw
+from snnlab.settings import first_sentence
+
+DATASET_LEGEND = """
+packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
+snnlab list datasets NAME lists the settings, snnlab list data NAME prints the YAML of data=NAME"""
+
+
+class DatasetLine(NamedTuple):
+    """A dataset's name, what of it is here, and what it says of itself."""
+
+    name: str
+    here: str
+    text: str
+
+
+def dataset_lines(own: Path | None) -> list[DatasetLine]:
+    """Return a line for each YAML of a dataset, and for each type without one; `own` is the user's folder."""
+    packed = packed_stores(user_cache_path("snnlab") / "stores")
+    lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", own).items()]
+    named = {line.name for line in lines}
+    lines += [DatasetLine(kind, "", first_sentence(DATASETS.get(kind, kind))) for kind in DATASETS if kind not in named]
+    return sorted(lines)
+
+
+def print_datasets(own: Path | None) -> None:
+    """Print a line for each dataset."""
+    lines = dataset_lines(own)
+    names, here = max(len(line.name) for line in lines), max(len(line.here) for line in lines)
+    for line in lines:
+        print(f"{line.name:{names}}   {line.here:{here}}   {line.text}".rstrip())
+    print(DATASET_LEGEND)
+
+
+class Packed(NamedTuple):
+    """A packed copy: of which dataset, of recordings in which folder, and how many; 0 if it is damaged."""
+
+    label: str
+    origin: str | None
+    recordings: int
+
+
+def packed_stores(folder: Path) -> list[Packed]:
+    """Return the packed copies in a folder; those of an earlier format, without checksums of recordings, are none."""
+    found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
+    return [Packed(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+
+
+def _recordings(store: Path) -> int:
+    try:
+        return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
+    except (OSError, ValueError, EOFError):
+        return 0  # said below; whoever opens it is told more
+
+
+def _dataset_of_file(name: str, path: Path, packed: Sequence[Packed]) -> DatasetLine:
+    node = read_raw(path)
+    settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
+    return DatasetLine(name, _here(settings, packed), description(path))
+
+
+def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
+    kind = settings.get("type")
+    factory = DATASETS.get(kind, "data") if kind in DATASETS else None
+    own = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
+    lie_in = str(Path(str(settings["root"])).expanduser().resolve()) if own else None
+    found = [store for store in packed if store.label == getattr(factory, "label", "")]
+    # A user's own recordings share a label, and are told apart by where they are.
+    if sizes := [store.recordings for store in found if lie_in in (None, store.origin)]:
+        return f"packed, {max(sizes):,} recordings" if max(sizes) else "packed, but damaged"
+    folder_name = getattr(factory, "folder_name", None)
+    if settings.get("root") == "???":
+        return "yours"
+    if folder_name is None:
+        return "made on first use"
+    folder = Path(os.environ.get("SNNLAB_DATA", "data")) / folder_name
+    if folder.is_dir():
+        return f"in {folder}"
+    fetched = any(archive.get("url") for archive in settings.get("archives") or ())
+    return "fetched on first use" if fetched else "to be fetched by hand"
+
+
+# What a neuron is built with to ask it; any other would do.
+DT, IN_SHAPE = 1.0, (4, 8, 8)
+NEURON_LEGEND = """
+* its constants or its rate depend on dt; `snnlab show neuron=NAME` says why
+snnlab list neurons NAME lists the settings of a type, snnlab list presets NAME prints the YAML of neuron=NAME"""
+
+
+class NeuronLine(NamedTuple):
+    """A neuron's name, its type, what it says of itself, and whether any length of a step suits it."""
+
+    name: str
+    kind: str
+    text: str
+    dt_invariant: bool
+
+
+def neuron_lines(own: Path | None) -> list[NeuronLine]:
+    """Return a line for each YAML of a neuron, and for each type without one; `own` is the user's folder."""
+    lines = [_neuron_of_file(name, path) for name, path in group_files("neuron", own).items()]
+    named = {line.name for line in lines}
+    lines += [_of_type(kind) for kind in NEURONS if kind not in named]
+    return sorted(lines)
+
+
+def print_neurons(own: Path | None) -> None:
+    """Print a line for each neuron."""
+    lines = neuron_lines(own)
+    names, kinds = max(len(line.name) for line in lines), max(len(line.kind) for line in lines)
+    for line in lines:
+        mark = " " if line.dt_invariant else "*"
+        print(f"{line.name:{names}} {mark}  {line.kind:{kinds}}   {line.text}".rstrip())
+    print(NEURON_LEGEND)
+
+
+def _neuron_of_file(name: str, path: Path) -> NeuronLine:
+    node = read_raw(path)
+    settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
+    kind = settings.pop("type", None)
+    try:
+        suits = NEURONS.build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+    except SnnlabError as error:  # a user's own file; the others are still worth listing
+        return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
+    return NeuronLine(name, str(kind), description(path), suits)
+
+
+def _of_type(kind: str) -> NeuronLine:
+    text = first_sentence(NEURONS.get(kind, "neuron"))
+    try:
+        suits = NEURONS.build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+    except ConfigError:  # it has settings without a default
+        suits = False
+    return NeuronLine(kind, kind, text, suits)
+
+
+USAGE = """usage: snnlab list [KIND [NAME]] [--config-dir DIR]
+
+List what there is to choose from.
+
+  snnlab list                    the kinds
+  snnlab list layers             the layers, a line each
+  snnlab list layers conv2d      its settings
+  snnlab list neurons            types and presets, and which depend on the length of a step
+  snnlab list datasets           the datasets, and what of them is on this machine
+  snnlab list models conv_lif    the YAML file
+"""
+# Module and name of each registry, and the settings that name one of its entries.
+REGISTRIES = {
+    "layers": ("snnlab.nn", "LAYERS", ("model.layers.NAME.type",)),
+    "neurons": ("snnlab.nn", "NEURONS", ("neuron.type", "model.layers.NAME.type")),
+    "surrogates": ("snnlab.nn", "SURROGATES", ("neuron.surrogate.type", "model.layers.NAME.surrogate.type")),
+    "encoders": ("snnlab.nn", "ENCODERS", ("data.encoder.type",)),
+    "initialisations": ("snnlab.nn", "INITS", ("model.init.type",)),
+    "losses": ("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.parts.NAME.type")),
+    "regularisers": ("snnlab.nn.losses", "REGULARISERS", ("loss.parts.NAME.type",)),
+    "datasets": ("snnlab.data.data_settings", "DATASETS", ("data.type",)),
+    "frames": ("snnlab.data.events.representation", "FRAMES", ("data.frames", "data.frames.type")),
+    "augmentations": ("snnlab.data.augmentation", "AUGMENTATIONS", ("data.augment[].type",)),
+    "mixes": ("snnlab.data.mixing", "MIXES", ("data.mix.type",)),
+}
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    options, words = split_options("list", arguments)
+    own = own_folder(options.get("--config-dir"))
+    if len(words) > 2:
+        raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
+    kind, name = (*words, None, None)[:2]
+    files = file_kinds(own)
+    with until_nobody_reads():
+        if kind is None:
+            print_kinds(files, own)
+        elif kind == "neurons" and name is None:
+            print_neurons(own)
+        elif kind == "datasets" and name is None:
+            print_datasets(own)
+        elif kind in REGISTRIES:
+            list_registry(kind, name)
+        elif kind in files:
+            list_files(kind, group_files(files[kind], own), name)
+        else:
+            raise unknown("kind", kind, [*REGISTRIES, *files])
+    return 0
+
+
+def print_kinds(files: dict[str, str], own: Path | None) -> None:
+    """Print the kinds, how many there are of each, and where they are named."""
+    print("what a YAML file names as type, with its settings:")
+    for kind in REGISTRIES:
+        print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
+    print("YAML files, chosen behind the command:")
+    for kind, group in files.items():
+        print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")
+    print("\nsnnlab list KIND lists them; snnlab list KIND NAME tells more of one")
+
+
+def list_registry(kind: str, name: str | None) -> None:
+    """Print the entries of a registry, or the settings of one."""
+    entries = registry(kind)
+    if name is None:
+        print_lines((entry, first_sentence(entries.get(entry, kind))) for entry in entries)
+    elif name not in entries:
+        raise unknown(entries.kind, name, entries)
+    else:
+        from snnlab.runs.console_tables import print_settings
+
+        print_settings(name, entries.get(name, kind), shared_settings(kind))
+
+
+def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
+    """Print the files of a group, or one of them whole."""
+    if name is None:
+        print_lines((stem, description(path)) for stem, path in files.items())
+    elif name not in files:
+        raise unknown(f"file of {kind}", name, files)
+    else:
+        print(f"# {files[name]}")
+        print(printable(files[name].read_text(encoding="utf-8"), "\n\t"), end="")
+
+
+def registry(kind: str) -> Registry:
+    """Return the registry of a kind, with all that registers itself there."""
+    module, name, _ = REGISTRIES[kind]
+    return getattr(importlib.import_module(module), name)
+
+
+def shared_settings(kind: str) -> Callable[..., Any] | None:
+    """Return what takes the settings that all entries of a kind share, if there are any."""
+    if kind != "datasets":
+        return None
+    from snnlab.data.data_settings import DataSettings
+
+    return DataSettings
+
+
+def print_lines(rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and what they are, in two columns."""
+    lines = list(rows)
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, text in lines:
+        print(f"{name:{width}}   {text}".rstrip())
+
+
+def unknown(what: str, name: str, options: Iterable[str]) -> ConfigError:
+    """Return the error for a kind or a name that is not there."""
+    known = list(options)
+    near = did_you_mean(name, known)
+    return ConfigError("list", f"there is no {what} '{name}'", near, () if near else known)

@@ -1,0 +1,128 @@
+"""`snnlab new experiment`: overrides that worked become a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from snnlab.cli.options import split_options
+from snnlab.errors import ConfigError
+from snnlab.settings import key_of
+
+if TYPE_CHECKING:
+    from snnlab.config.schema import Experiment
+USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [--force] [OVERRIDES]
+
+Write the overrides of `snnlab train` down as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after all but
+the recordings was built with them. --force writes over a file that is there.
+
+  snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
+  snnlab train --config-dir mine experiment=fast_digits
+"""
+FORCE = "--force"
+HEADER = "# @package _global_\n# {command}\n# {words}\n"
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    options, rest = split_options("new", arguments)
+    if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
+        raise ConfigError("new", "give a name, as snnlab new experiment NAME [OVERRIDES]")
+    print(written(_folder(options), rest[1], rest[2:], force=FORCE in options))
+    return 0
+
+
+def written(folder: Path, name: str, overrides: list[str], *, force: bool = False) -> str:
+    """Write the experiment after checking that it builds; return the command that runs it.
+
+    Args:
+        folder: The user's folder of YAML files; it need not be there.
+        force: Whether a file that is there is written over.
+
+    Raises:
+        ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
+    """
+    from snnlab.config.compose import compose_once, read_overrides
+    from snnlab.config.folders import write_new
+    from snnlab.session.session import check_builds
+
+    if not name.isidentifier():
+        raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
+    path, own = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
+    if path.exists() and not force:
+        raise ConfigError(path, "is there already", f"{FORCE} writes over it, or choose another name")
+    given = read_overrides(overrides, own)
+    experiment, place = compose_once(given, own)
+    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
+    text = experiment_text(name, given, command, folder)
+    check_builds(experiment, place, here=False)
+    write_new(path, text, replace=force)
+    return command
+
+
+def with_plugins(command: str, overrides: Sequence[str]) -> str:
+    """Return a command with the plugins that overrides name: a file alone has none imported."""
+    named = [quote(text) for text in overrides if key_of(text) == "plugins"]
+    return " ".join([command, *named])
+
+
+def _folder(options: Mapping[str, str]) -> Path:
+    from snnlab.config.folders import own_folder
+
+    named = options.get("--config-dir")
+    return Path(named).expanduser() if named is not None else own_folder() or Path("mine")
+
+
+def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:
+    """Return overrides as the text of an experiment's YAML.
+
+    Args:
+        command: What runs it, for its first line.
+        folder: The folder of the user's YAML files, if it is there.
+
+    Raises:
+        ConfigError: if an override is none of a value or a file.
+    """
+    from omegaconf import OmegaConf
+
+    from snnlab.config.compose import compose_once
+    from snnlab.config.folders import config_folder, groups
+    from snnlab.config.overrides import rivals_of
+
+    own = folder if folder.is_dir() else None
+    known = groups(config_folder(), own)
+    files = [text for text, (key, _) in zip(overrides, map(_parsed, overrides), strict=True) if key in known]
+    chosen = compose_once(files, own)[0]
+    values = OmegaConf.create({"name": name})
+    choices: list[Any] = []
+    for key, value in map(_parsed, overrides):
+        if key in known:
+            choices.append({f"override /{key}": value})
+        else:
+            OmegaConf.update(values, key, value, merge=True, force_add=True)
+            for rival in rivals_of(key) if value is not None else ():
+                if _is_set(chosen, rival):
+                    OmegaConf.update(values, rival, None, force_add=True)
+    text = HEADER.format(command=command, words=f"As snnlab train {' '.join(overrides)}".rstrip())
+    if choices:
+        text += OmegaConf.to_yaml(OmegaConf.create({"defaults": choices})) + "\n"
+    return text + OmegaConf.to_yaml(values)
+
+
+def _is_set(experiment: Experiment, key: str) -> bool:
+    first, *names = key.split(".")
+    node: Any = getattr(experiment, first, None)
+    for name in names:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node is not None
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.is_delete() or parsed.is_sweep_override() or parsed.key_or_group.startswith("hydra"):
+        raise ConfigError(override, "an experiment holds values and choices of files, not this")
+    return parsed.key_or_group, parsed.value()

@@ -1,0 +1,119 @@
+"""`snnlab predict`: what a run's network answers to files of events."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from snnlab.cli.options import split_options
+from snnlab.errors import ConfigError, DataError, listing
+from snnlab.printable import cell, printable
+
+if TYPE_CHECKING:
+    pass
+USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
+                      [--until PROBABILITY] [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
+
+Let the network of a run answer to files of events of its sensor, of any kind that snnlab reads (.npy, .npz, .csv, .txt,
+.h5, .bin, .aedat4, .dat, .raw), each from its start on, and with a data.stride_ms in the run in windows. Written to
+stdout: file, start_ms, answer (the class' number), name, probability, events (in the window), left_out (later ones).
+Values are columns value_NAME instead; of labels over time each stretch of equal answers is a row, from start_ms to
+end_ms. Times and columns are those of the run's own dataset, unless options say otherwise.
+
+--pieces MS feeds the network so many ms at a time, a whole number of steps, and carries its state on: little memory
+for long windows, and the same answer. With jsonl there is a line after each piece: the answer so far, until_ms, final.
+
+--until 0.9 answers as soon as the class is so probable, or else at the end: a column until_ms says when. Steps (or
+pieces) are fed one by one, and later ones not at all. Which probability is right how often: snnlab evaluate --anytime.
+
+  snnlab predict outputs/NAME/TIME_SEED mine/*.npy
+  snnlab predict RUN one.csv --time-unit ms --format jsonl
+  snnlab predict RUN one.npy --pieces 50 --format jsonl
+  snnlab predict RUN mine/*.npy --until 0.9
+  snnlab predict RUN one.npy 'plugins=[my_layers]'    with the code that a run of somebody else's needs
+"""
+FORMATS = ("csv", "jsonl")
+_READING = ("--time-unit", "--time-origin", "--columns")
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    options, words = split_options("predict", arguments)
+    plugins, words = named_plugins(words)
+    if len(words) < 2:
+        raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
+    form, checkpoint = options.get("--format", "csv"), options.get("--checkpoint", "best")
+    if form not in FORMATS:
+        raise ConfigError("predict", f"--format must be one of {listing(FORMATS)}, got {form}")
+    if checkpoint not in ("best", "last"):
+        raise ConfigError("predict", f"--checkpoint must be best or last, got {checkpoint}")
+    files = [Path(word).expanduser() for word in words[1:]]
+    _check_files(files)
+
+    from snnlab.console import until_nobody_reads
+    from snnlab.session.answering import Rows, as_trained, predictions, probability, reading_of, steps_of_piece
+    from snnlab.session.hot_pixel_mask import left_out_pixels
+    from snnlab.session.loading import load
+
+    run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
+
+    settings = run.session.settings
+    size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
+    reading = reading_of(run.experiment.data, options)
+    until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
+    rows = Rows(run.session.loss, settings, run.recorded.class_names(settings.num_classes))
+    framing = as_trained(run, settings.framing(left_out_pixels(run, settings)))
+    with until_nobody_reads():
+        each = size is not None and form == "jsonl" and until is None
+        size = 1 if until is not None and size is None else size
+        found = predictions(run, rows, framing, reading, files, size, each=each, until=until)
+        write(found, (*rows.fields, *(["until_ms"] if until is not None else [])), form, sys.stdout)
+    return 0
+
+
+def _check_files(files: Sequence[Path]) -> None:
+    from snnlab.data.formats import SUFFIXES
+
+    for path in files:
+        if not path.exists() or path.is_dir():
+            raise DataError("predict", f"there is no file {path}")
+        if path.suffix.lower() not in SUFFIXES:
+            raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
+
+
+def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the plugins that `plugins=[...]` names among a command's words, and the other words.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    asked = [word for word in words if word.startswith("plugins=")]
+    if not asked:
+        return [], list(words)
+    from snnlab.config.experiment_files import one_value
+
+    value = one_value(asked[-1])[1]
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(asked[-1], "expected names of modules, such as plugins=[my_layers]")
+    return names, [word for word in words if word not in asked]
+
+
+def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:
+    """Write rows as they come: CSV with a head, or a JSON object a line."""
+    if form == "jsonl":
+        for row in rows:
+            print(json.dumps(row), file=stream, flush=True)
+        return
+    table = csv.DictWriter(stream, fields, lineterminator="\n")
+    first = next(rows, None)  # a mistake in the first file comes before the head
+    table.writeheader()
+    for row in chain([first] if first is not None else [], rows):
+        shown = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        table.writerow({name: cell(value) for name, value in shown.items()})
+        stream.flush()

@@ -1,0 +1,135 @@
+"""`snnlab reproduce`: train again from a run's record, and compare all that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnlab.cli.options import split_options
+from snnlab.errors import ConfigError, RecordError, listing
+
+if TYPE_CHECKING:
+    from snnlab.runs.recorded import Recorded
+USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
+
+Train again from the config.yaml of a run, with the threads, the backend and the first layer that it recorded, and
+compare every epoch's metrics, the predictions and the weights, bit for bit. The new run stands beside the old one; its
+path is printed last. Exit status 0: all is the same; 1: something differs, and what is said. The overrides say where
+recordings are, and name again what a run of somebody else's may use; nothing that is learned from can be changed.
+
+  snnlab reproduce outputs/NAME/TIME_SEED
+  snnlab reproduce outputs/NAME/TIME_SEED --env   print what installs the versions of the record, and train nothing
+"""
+# What says where things lie, and what a run of somebody else's may use.
+NAMED = (
+    "plugins",
+    "logger",
+    "callbacks",
+    "init_from",
+    "output_dir",
+    "data.root",
+    "data.store_dir",
+    "data.download",
+    "data.archives",
+    "data.labels",
+    "data.split_file",
+)
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    options, words = split_options("reproduce", arguments)
+    if not words or "=" in words[0] or any("=" not in word for word in words[1:]):
+        raise ConfigError(
+            "reproduce", (f"takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}")
+        )
+
+    from snnlab.runs.recorded import read_run
+
+    recorded = read_run(Path(words[0]).expanduser())
+    if "--env" in options:
+        print(install_line(recorded))
+        return 0
+    require_names_only(recorded.folder, words[1:])
+    if recorded.status != "completed":
+        raise RecordError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
+    if extended := [text for text in map(_extension, recorded.resumed) if text]:
+        raise RecordError(recorded.folder, f"was {extended[0]}", "one training with its config.yaml is another")
+    recorded.check_files()  # before hours are spent on a run that there is nothing to compare with
+    return repeat(recorded, words[1:], started)
+
+
+def _extension(entry: dict[str, Any]) -> str:
+    """Return how a run was made longer when it was resumed, in words; empty where it was not."""
+    epochs = (entry.get("changed") or {}).get("trainer.max_epochs")
+    return f"trained for {epochs[0]} epochs and then resumed for {epochs[1]}" if epochs else ""
+
+
+def install_line(recorded: Recorded) -> str:
+    """Return the line that installs the versions of a record."""
+    versions, python = recorded.required("packages"), str(recorded.required("python"))
+    packages = " ".join(f"'{name}=={version}'" for name, version in versions.items() if version)
+    return f"python{'.'.join(python.split('.')[:2])} -m pip install {packages}"
+
+
+def require_names_only(run: Path, overrides: Sequence[str]) -> None:
+    """Raise if an override is not one that says again where things lie, or what a run may use.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    from snnlab.config.references import outside
+    from snnlab.runs.recorded import read_raw
+    from snnlab.settings import key_of
+
+    asking = [place for place, _ in outside(read_raw(run / "config.yaml"))] if overrides else []
+    for text in overrides:
+        if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*NAMED, *asking)):
+            raise ConfigError(text, "a run is repeated as it was", f"only {listing(NAMED)} can be named again")
+
+
+def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
+    """Train again, print what is the same and what is not, and return the exit status.
+
+    Args:
+        overrides: What is named again.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for an override of what the run learned from, and for whatever a training refuses.
+    """
+    from snnlab.config.recorded_run import compose_run
+    from snnlab.console import console_logging, say
+    from snnlab.runs.provenance import compare, surroundings
+    from snnlab.runs.recorded import read_run
+    from snnlab.runs.run_folder import REPEATED
+    from snnlab.session import Session
+    from snnlab.session.training import run
+
+    console_logging()
+    experiment = compose_run(recorded.folder, [*replayed(recorded), *overrides], use="training")
+    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
+    experiment = replace(experiment, command=("snnlab", "reproduce", str(recorded.folder)))
+    again = read_run(run(Session(experiment, folder), started).folder)
+    findings = compare(recorded, again)
+    for finding in findings:
+        say(f"{finding.what}: {finding.text}")
+    same = all(finding.same for finding in findings)
+    if not same:
+        for line in surroundings(recorded, again):
+            say(f"  {line}")
+    print(again.folder)
+    return 0 if same else 1
+
+
+def replayed(recorded: Recorded) -> list[str]:
+    """Return the overrides that make this machine do as the record says."""
+    from snnlab.config.recorded_run import today
+
+    numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
+    return [
+        f"{name}={today(name, numerics[name])}" for name in ("threads", "backend", "first_layer") if name in numerics
+    ]

@@ -1,0 +1,123 @@
+"""`snnlab runs`: the recorded runs: listed and sorted, two compared, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from snnlab.cli.options import split_options
+from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+
+USAGE = """usage: snnlab runs [ACTION] [...]
+
+  [list] [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
+                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last, with the settings
+                     in which those of one name differ; of a folder of snnlab train -m also their means over seeds
+  compare RUN RUN    what differs in their configurations and in their results
+  delete RUN ...     delete runs and all that is in their folders; never one that is being trained
+
+A KEY is one of a run's config.yaml, such as data.type or optimizer.lr, or one of its result.json, such as status,
+val/accuracy or test/loss; tags=WORD chooses the runs of snnlab train 'tags=[WORD, ...]'.
+
+  snnlab runs
+  snnlab runs list --where data.type=nmnist,status=completed --sort val/accuracy
+  snnlab runs compare outputs/A/TIME_SEED outputs/B/TIME_SEED
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    action, *rest = arguments or ["list"]
+    if action.startswith("-") or (action not in ACTIONS and Path(action).expanduser().is_dir()):
+        action, rest = "list", arguments  # the word can be left out
+    if action not in ACTIONS:
+        raise ConfigError("runs", f"there is no action '{action}'", did_you_mean(action, ACTIONS), ACTIONS)
+    ACTIONS[action](rest)
+    return 0
+
+
+def list_runs(arguments: list[str]) -> None:
+    """Print a line for each run."""
+    from snnlab.console import until_nobody_reads
+    from snnlab.runs.runs_table import chosen, find_all_runs, print_grouped, print_runs, read_grid, read_line
+
+    options, words = split_options("runs list", arguments)
+    if len(words) > 1:
+        raise ConfigError("runs list", f"takes one folder, got {listing(words)}")
+    root = Path(words[0] if words else "outputs").expanduser()
+    if not root.is_dir():
+        raise RecordError("runs list", f"there is no folder {root}", "a training makes it, or name another one")
+    wanted = [condition for condition in options.get("--where", "").split(",") if condition]
+    for condition in wanted:
+        if "=" not in condition:
+            raise ConfigError("runs list", f"--where takes KEY=VALUE, got {condition}")
+    found = [read_line(folder) for folder in find_all_runs(root)]
+    kept = chosen(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
+    with until_nobody_reads():
+        print_runs(kept, root, len(found))
+        if (grid := read_grid(root)) and not options:
+            print_grouped(grid)
+
+
+def compare(arguments: list[str]) -> None:
+    """Print what differs between two runs."""
+    from snnlab.console import until_nobody_reads
+    from snnlab.runs.runs_table import print_comparison, read_line
+
+    _, words = split_options("runs compare", arguments)
+    if len(words) != 2:
+        raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
+    lines = [read_line(_run(word)) for word in words]
+    if problem := next((line.problem for line in lines if line.problem), None):
+        raise problem
+    with until_nobody_reads():
+        print_comparison(lines[0], lines[1])
+
+
+def delete(arguments: list[str]) -> None:
+    """Delete runs, after all of them were looked at."""
+    import shutil
+
+    _, words = split_options("runs delete", arguments)
+    if not words:
+        raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
+    folders = [_run(word) for word in words]
+    for folder in folders:
+        _require_deletable(folder)
+    for folder in folders:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise RecordError(folder, f"cannot be deleted ({error.strerror or error})") from error
+        print(f"{folder} deleted")
+
+
+ACTIONS: dict[str, Callable[[list[str]], None]] = {
+    "list": list_runs,
+    "compare": compare,
+    "delete": delete,
+}
+
+
+def _run(word: str) -> Path:
+    from snnlab.runs.recorded import is_run
+    from snnlab.runs.run_folder import CONFIG
+
+    folder = Path(word).expanduser()
+    if not is_run(folder):
+        lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
+        raise RecordError(folder, f"is no run's folder, there is no {lacks} in it")
+    return folder
+
+
+def _require_deletable(folder: Path) -> None:
+    """Refuse to delete what may be something else, or is in use."""
+    from snnlab.runs.recorded import is_surely_run
+    from snnlab.runs.run_folder import is_locked
+
+    if not is_surely_run(folder):
+        raise RecordError(folder, "no file in it is as a run of snnlab writes it", "it is not deleted")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise RecordError(folder, "is the working folder, or holds it", "go elsewhere to delete it")
+    if is_locked(folder):
+        raise RecordError(folder, "is being trained at this moment", "it is not deleted")

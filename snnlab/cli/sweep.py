@@ -1,0 +1,276 @@
+"""`snnlab sweep`: a search for better settings, that survives, spreads and does not fool itself."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.errors import ConfigError, Interrupted, SnnlabError, one_line
+from snnlab.printable import masked
+from snnlab.runs.tables import shown
+
+if TYPE_CHECKING:
+    from snnlab.experiments.executor import Executor
+    from snnlab.experiments.search_plan import Plan
+    from snnlab.experiments.study import SharedStudy
+    from snnlab.experiments.winner import Winner
+    from snnlab.experiments.workers import Rehearsal
+
+_log = logging.getLogger(__name__)
+
+USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
+       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      of a search that was moved or is somebody else's: all of it
+
+Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it says what is searched
+(sweep.space), what is made small or large (sweep.objectives), how many trials there are and where they run. All other
+overrides are those of snnlab train, and every trial has them. Trials are never tested: the best are trained again with
+other seeds, whose mean chooses, and the winner is trained and tested with fresh seeds. A search that was killed goes on
+with resume=FOLDER: nothing finished is lost or repeated. Several commands may work on one folder at the same time.
+
+  snnlab sweep
+  snnlab sweep sweep=pareto data=nmnist model=conv_lif sweep.trials=50 sweep.workers=4
+  snnlab sweep 'sweep.space={optimizer.lr: {low: 1e-4, high: 1e-2, log: true}, neuron: [lif, cuba_lif]}'
+  snnlab sweep sweep.sampler=grid 'sweep.space={neuron.tau_mem: [5, 10, 20], neuron.surrogate.width: [0.25, 0.5]}'
+  snnlab sweep 'sweep.objectives={val/accuracy: maximize, val/spikes_per_sample: minimize}'
+  snnlab sweep 'sweep.prune={by: median, after: 3}' sweep.trials=null sweep.hours=2
+  snnlab sweep sweep.engine=submitit 'sweep.submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
+  snnlab sweep resume=outputs/NAME/TIME_sweep sweep.trials=40
+
+The last line on stdout is the folder: sweep.yaml, study.db, trials/, finalists/, winner/, trials.csv, search.json,
+pictures/ and config/, which holds the winner as an experiment.
+"""
+_RESUME = "resume="
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    from snnlab.cli.options import split_options
+    from snnlab.console import console_logging
+
+    options, overrides = split_options("sweep", arguments)
+    console_logging()
+    sweep(*overrides, config_dir=options.get("--config-dir"), started=started)
+    return 0
+
+
+def sweep(*overrides: str, config_dir: str | Path | None = None, started: float | None = None) -> Path:
+    """Search as `snnlab sweep` does, and return the sweep's folder.
+
+    Args:
+        overrides: As on the command line.
+        config_dir: A folder of YAML files of your own.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for a mistake, before anything has run.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    from snnlab.experiments.study import require_optuna
+
+    require_optuna()
+    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    others = [text for text in overrides if not text.startswith(_RESUME)]
+    plan = _resumed(asked, others, config_dir) if asked else _new(others, config_dir)
+    _search(plan, time.perf_counter() if started is None else started, again=bool(asked))
+    return plan.folder
+
+
+def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
+    from snnlab.config.compose import compose_once
+    from snnlab.config.experiment_files import sweep_settings
+    from snnlab.config.folders import own_folder
+    from snnlab.experiments.search_plan import Plan, check_common, check_names
+    from snnlab.experiments.study import check_storage, quiet_optuna
+    from snnlab.experiments.sweep_settings import checked
+    from snnlab.runs.runs_table import flat
+
+    own = own_folder(config_dir)
+    settings, common = sweep_settings(overrides, own)
+    found, space = checked(settings)
+    check_common(common, space)
+    experiment, _ = compose_once(list(common), own)
+    check_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
+    with quiet_optuna():
+        check_storage(found.storage)
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
+    folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
+    own_name = None if own is None else str(own)
+    return Plan(folder, experiment.name, found, space, common, own_name, experiment.seed, str(Path.cwd()))
+
+
+def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
+    from snnlab.config.experiment_files import given_settings
+    from snnlab.experiments.search_plan import FILE, read_page, read_plan
+    from snnlab.experiments.sweep_settings import changed
+    from snnlab.runs.run_folder import require_no_links
+    from snnlab.runs.signature import signed
+
+    if len(asked) > 1 or not asked[0]:
+        raise ConfigError("resume", "name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
+    folder = Path(asked[0]).expanduser()
+    require_no_links(folder)
+    if signed(folder, FILE) is None:
+        return _named_again(folder, overrides, config_dir)
+    given, others = given_settings(overrides)
+    if others:
+        raise ConfigError(others[0], "the trials of a search have the same overrides from first to last")
+    return read_plan(folder, changed(read_page(folder)["sweep"], given))
+
+
+def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | None) -> Plan:
+    """Return the search that is typed, which has to be the one of a folder: what is written there is only compared.
+
+    Its overrides, its storage and its working folder are perhaps somebody else's, and would say what is fetched, where
+    something is written, and which code is imported.
+
+    Raises:
+        ConfigError: if it is another one.
+    """
+    from dataclasses import replace
+
+    from snnlab.experiments.search_plan import difference, read_page, words_of
+
+    page = read_page(folder)
+    plan = _new(overrides, config_dir) if overrides else None
+    other = None if plan is None else difference(plan, page)
+    if plan is None or other is not None:
+        differs = f" (what was typed differs in {other})" if other else ""
+        raise ConfigError(
+            folder,
+            "was not begun here by you, or was moved or edited since",
+            (
+                f"it goes on where all that it was begun with is named again{differs}: snnlab sweep"
+                f" resume={folder} {' '.join(words_of(page))}"
+            ),
+        )
+    return replace(plan, folder=folder.absolute(), seed=page["seed"])
+
+
+def _search(plan: Plan, started: float, *, again: bool) -> None:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from snnlab.errors import RecordError
+    from snnlab.experiments.executor import executor
+    from snnlab.session.trial import train_task
+
+    try:
+        with executor(plan.sweep, plan.folder, train_task) as workers:
+            _with_workers(plan, workers, started, again=again)
+    except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
+        cause = error.__cause__ or error
+        reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
+        raise RecordError(masked(str(plan.folder)), masked(str(reason)), _goes_on(plan)) from error
+
+
+def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool) -> None:
+    from snnlab.experiments.executor import Driver
+    from snnlab.experiments.study import SearchLock, SharedStudy
+    from snnlab.session.trial import gpus_to_share
+
+    if not again:
+        _rehearsed(plan, workers)
+    if plan.sweep.engine == "joblib":
+        workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
+    plan.write()
+    _log.info("after an end of any kind %s", _goes_on(plan))
+    me = SearchLock(plan.folder)
+    try:
+        identity = {"overrides": list(plan.common), "seed": plan.seed}
+        study = SharedStudy(plan.folder, plan.sweep, plan.space, me, identity)
+        driver = Driver(plan, study, workers, started)
+        driver.run()
+        _raise_stopped(plan, study, workers)
+        driver.require_enough()
+        _end(plan, study, workers)
+    finally:
+        me.leave()
+
+
+def _rehearsed(plan: Plan, workers: Executor) -> None:
+    """Let a worker check the configuration, pack the recordings, and say what runs log."""
+    from snnlab.errors import did_you_mean
+    from snnlab.runs.tables import describe, uncertainty
+    from snnlab.session.trial import rehearse
+
+    values = list(plan.space.probes())
+    probes = [plan.trial_overrides(proposed) for proposed in values]
+    found: Rehearsal = workers.call(rehearse, probes, plan.config_dir, plan.place)
+    if found.error:
+        tried = f"tried with {describe(values[found.probe])}, of sweep.space"
+        raise found.error.moved(message=f"{found.error.message} ({tried})")
+    for name in plan.sweep.objectives:
+        if name not in found.metrics:
+            hint = did_you_mean(name, found.metrics)
+            raise ConfigError(f"sweep.objectives.{name}", "is not logged", hint, found.metrics)
+    if words := uncertainty(found.val_size):
+        _log.warning(words)
+
+
+def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
+    from snnlab.errors import RecordError
+
+    if workers.trouble:
+        raise RecordError("", workers.trouble, _goes_on(plan))
+    if workers.stopped is not None:
+        count = study.count()
+        done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)
+        raise Interrupted(f"stopped with {done} trials finished\n  {_goes_on(plan)}", int(workers.stopped))
+
+
+def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
+    """Find the winner, print, write and draw; another driver of the same search leaves that to the first."""
+    from snnlab.experiments import search_report
+    from snnlab.experiments.search_plots import draw, importances
+    from snnlab.experiments.study import only_one, quiet_optuna
+    from snnlab.experiments.winner import find_winner
+
+    with only_one(plan.folder) as first:
+        if not first:
+            print(f"another process ends this search\n{plan.folder}", flush=True)
+            return
+        search_report.write_trials(plan, study)
+        winner = find_winner(plan, study, workers)
+        _raise_stopped(plan, study, workers)
+        names = plan.sweep.names()
+        with quiet_optuna():
+            found = {name: importances(study.study, place) for place, name in enumerate(names)}
+            files = draw(study.study, names, plan.folder / "pictures")
+        search_report.write_summary(plan, study, winner, found)
+        search_report.print_trials(plan, study)
+        search_report.print_importance({name: parts for name, parts in found.items() if parts})
+        if words := search_report.warn_of_few(study):
+            print(words)
+        if winner:
+            search_report.print_winner(plan, winner)
+            _print_experiment(plan, winner)
+        for file in files:
+            print(shown(file))
+        print(f"{_goes_on(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
+
+
+def _print_experiment(plan: Plan, winner: Winner) -> None:
+    from snnlab.cli.new import experiment_text, with_plugins
+    from snnlab.files import write_text
+
+    name = "best"
+    folder = plan.folder / "config"
+    path = folder / "experiment" / f"{name}.yaml"
+    command = with_plugins(f"snnlab train --config-dir {shown(folder)} experiment={name}", plan.common)
+    own = Path(plan.config_dir) if plan.config_dir else folder
+    try:
+        text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)
+    except SnnlabError as error:  # an override that drops a layer, say, has no place in an experiment
+        print(f"as an experiment it cannot be written ({one_line(error)}); the run's config.yaml holds it")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    print(command if not plan.config_dir else f"{shown(path)}: the winner, for {plan.config_dir}/experiment")
+
+
+def _goes_on(plan: Plan, more: int | None = None) -> str:
+    trials = f" sweep.trials={2 * more}" if more else ""
+    return f"snnlab sweep resume={shown(plan.folder)}{trials} goes on"

@@ -1,0 +1,144 @@
+"""`snnlab validate`: check every YAML file of a folder without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnlab.cli.options import split_options
+from snnlab.console import say
+from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
+from snnlab.session.session import check_build
+from snnlab.settings import is_override
+
+if TYPE_CHECKING:
+    from snnlab.experiments.suite_plan import Plan
+# Of a file: right, right as far as it can be told while values are left to its user, wrong.
+OK, OPEN, WRONG = "ok", "open", "WRONG"
+USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
+
+Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and say what is
+wrong. No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides
+give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
+
+  snnlab validate mine
+  snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status: 2 if a file is wrong."""
+    options, words = split_options("validate", arguments)
+    folders = [word for word in words if Path(word).expanduser().is_dir() or not is_override(word)]
+    overrides = [word for word in words if word not in folders]
+    folders += options.values()
+    if len(folders) > 1:
+        raise ConfigError("validate", "give one folder: snnlab validate DIR")
+    from snnlab.config.folders import config_folder, own_folder
+
+    folder = own_folder(folders[0] if folders else None) or config_folder()
+    wrong = checked = 0
+    for path in files(folder):
+        checked += 1
+        word, text = finding(path, folder, overrides)
+        wrong += word == WRONG
+        say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
+    if not checked:
+        raise ConfigError("validate", f"no YAML files in {folder}")
+    print(f"{checked - wrong} of {checked} files are right")
+    return 2 if wrong else 0
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Yield the YAML files of a config folder in order."""
+    yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
+
+
+def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
+    """Return whether a file is right, and what is wrong with it or left to its user."""
+    try:
+        check_file(path, folder, overrides)
+    except (UnsetError, MissingPackageError) as error:
+        return OPEN, str(error)
+    except SnnlabError as error:
+        return WRONG, str(error)
+    return OK, None
+
+
+def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
+    """Refuse one file that is wrong under the overrides."""
+    from snnlab.config.folders import config_folder, groups
+
+    packaged = folder == config_folder()
+    own = None if packaged else folder
+    group = path.parent.relative_to(folder).as_posix()
+    if path.suffix != ".yaml":
+        raise ConfigError("", "Hydra finds only files that end with .yaml")
+    if path == folder / "train.yaml":
+        if not packaged:
+            raise ConfigError("", "a file of this name hides the root of all experiments")
+        check_build(overrides, None)
+    elif group not in groups(config_folder()):
+        raise ConfigError("", f"there is no group '{group}'", allowed=sorted(groups(config_folder())))
+    elif group == "sweep":
+        check_sweep(path.stem, overrides, own)
+    elif group == "suite":
+        check_suite(path.stem, overrides, own)
+    else:
+        # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
+        check_build([f"{group}={path.stem}", *overrides], own, alone=group in ("loss", "data"))
+
+
+def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
+    """Refuse a sweep's file that is wrong, or proposes what is.
+
+    Args:
+        given: What every trial has.
+        folder: A folder of the user's files.
+    """
+    from snnlab.config.experiment_files import read_sweep
+    from snnlab.experiments.space import overrides
+    from snnlab.experiments.sweep_settings import checked
+
+    _, space = checked(read_sweep(name, folder))
+    for values in space.probes():
+        check_build([*given, *overrides(values)], folder)
+
+
+def check_suite(name: str, given: list[str], folder: Path | None) -> None:
+    """Refuse a suite's file that is wrong, or of which an arm on a dataset is.
+
+    Args:
+        given: What every training has.
+        folder: A folder of the user's files.
+    """
+    from snnlab.config.experiment_files import read_suite
+    from snnlab.experiments.suite_plan import Plan
+    from snnlab.experiments.suite_settings import checked
+
+    own = None if folder is None else str(folder)
+    plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, own, "", "")
+    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells()):
+        try:
+            check_arm(plan, dataset, arm)
+        except SnnlabError as error:
+            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
+
+
+def check_arm(plan: Plan, dataset: str, arm: str) -> None:
+    """Refuse an arm on a dataset that is wrong, or is tuned in what is."""
+    from snnlab.config.overrides import merged
+    from snnlab.experiments.space import overrides
+    from snnlab.experiments.suite_runner import search_plan
+
+    folder = Path(plan.config_dir) if plan.config_dir else None
+    own = plan.arm_overrides(dataset, arm)
+    check_build(merged(own), folder)
+    if plan.suite.tuning(arm) is None:
+        return
+    for values in search_plan(plan, dataset, arm, merged).space.probes():
+        try:
+            check_build(merged([*own, *overrides(values)]), folder)
+        except SnnlabError as error:
+            raise error.moved(place=f"tune.space: {error.place}") from error

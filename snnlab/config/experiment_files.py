@@ -1,0 +1,249 @@
+"""What is typed for a sweep, a suite or a launcher beside the overrides of their trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from snnlab.config.compose import readable_errors
+from snnlab.config.folders import config_folder, group_files, groups
+from snnlab.config.overrides import checked
+from snnlab.config.own_files import check_file
+from snnlab.config.schema import Experiment
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.experiments.space import require_plain_queue
+from snnlab.experiments.suite_settings import Choice, Suite
+from snnlab.experiments.sweep_settings import Sweep
+from snnlab.settings import key_of
+
+
+def read_file(group: str, name: str, own: Path | None, what: str, example: str) -> dict[str, Any]:
+    """Return what a group's file says.
+
+    Args:
+        own: The user's folder of YAML files.
+        what: What such a file is.
+        example: What it may say.
+
+    Raises:
+        ConfigError: if there is none of this name, or it is no mapping.
+    """
+    files = group_files(group, own)
+    if name not in files:
+        own_ones = "" if own else f"one of yours is in --config-dir DIR, as DIR/{group}/NAME.yaml"
+        raise ConfigError(f"{group}={name}", f"there is no such {what}", did_you_mean(name, files) or own_ones, files)
+    with readable_errors():
+        check_file(files[name], group)
+        page = OmegaConf.to_container(OmegaConf.load(files[name]))
+    if not isinstance(page, Mapping):
+        raise ConfigError(files[name], f"expected {example}")
+    return {str(key): value for key, value in page.items()}
+
+
+def one_value(text: str) -> tuple[str, Any]:
+    """Return the key and the value of `KEY=VALUE`.
+
+    Raises:
+        ConfigError: if it cannot be read, or has several values.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with readable_errors():
+        (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
+    if parsed.is_sweep_override():
+        raise ConfigError(text, "takes one value", "a list is written [a,b]")
+    return parsed.key_or_group, parsed.value()
+
+
+def put(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value, or one entry of a mapping, such as `submitit.cluster`.
+
+    Args:
+        settings: Where.
+        key: The setting's name, with that of the entry behind a dot.
+
+    Raises:
+        ConfigError: if there is another thing than a mapping.
+    """
+    head, _, leaf = key.partition(".")
+    if not leaf:
+        settings[head] = value
+        return
+    there = settings.get(head) or {}
+    if not isinstance(there, Mapping):
+        raise ConfigError(key, f"{head} has no entries", f"write {head}=VALUE")
+    settings[head] = {**there, leaf: value}
+
+
+def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None:
+    """Refuse an override that is of no experiment, and nearly a word of another command's.
+
+    Args:
+        known: These words.
+        own: The user's folder of YAML files.
+
+    Raises:
+        ConfigError: with the word that is likely meant.
+    """
+    word = key_of(text).partition(".")[0]
+    others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
+    if word not in others and (meant := did_you_mean(word, known)):
+        raise ConfigError(text, f"there is no setting '{word}'", meant)
+
+
+SUITE = "suite"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for.
+
+    Attributes:
+        settings: Of its file, with what was typed.
+        typed: Overrides that all trainings have.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    choice: Choice
+    typed: list[str]
+
+
+def asked(overrides: Sequence[str], own: Path | None) -> Asked:
+    """Return which suite is to be run, and how.
+
+    Args:
+        own: The user's folder of YAML files.
+
+    Raises:
+        ConfigError: if there is no such suite, or an override cannot be read.
+    """
+    names = [text.partition("=")[2] for text in overrides if text.startswith(f"{SUITE}=")]
+    if len(names) != 1:
+        raise ConfigError("bench", "name one suite, such as suite=smoke", allowed=group_files(SUITE, own))
+    settings = read_suite(names[0], own)
+    known = {one.name for one in fields(Suite)}
+    typed, chosen = [], {}
+    for text in overrides:
+        key = text.partition("=")[0]
+        head = key.partition(".")[0]
+        if head == SUITE:
+            continue
+        if head not in known:
+            _require_training(text, known, own)
+            typed.append(text)
+        elif head in ("arms", "datasets"):
+            if "." in key:
+                raise ConfigError(text, f"{head} are written in the suite's file", f"{head}=[...] chooses among them")
+            chosen[head] = _names(text, settings.get(head))
+        else:
+            put(settings, key, one_value(text)[1])
+    return Asked(names[0], settings, Choice(**chosen), typed)
+
+
+def read_suite(name: str, own: Path | None) -> dict[str, Any]:
+    """Return what a suite's file says.
+
+    Raises:
+        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
+    """
+    settings = read_file(SUITE, name, own, "suite", "arms: {...} and datasets: {...}")
+    require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
+    return settings
+
+
+def _require_training(text: str, known: Collection[str], own: Path | None) -> None:
+    """Refuse what is no override of a training, and a word of a suite or of a grid."""
+    word = text.lstrip("+~").partition("=")[0].partition(".")[0]
+    if word in known:
+        raise ConfigError(text, "a suite's own settings take neither + nor ~", f"{word}=...")
+    if word == "launcher":
+        raise ConfigError(text, "a suite's trainings are spread by engine=here, joblib, submitit or ray")
+    require_no_slip(text, known, own)
+
+
+def _names(text: str, known: Any) -> list[str]:
+    head, value = one_value(text)
+    names = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    if not names:
+        raise ConfigError(head, "is empty", "name at least one")
+    for name in names:
+        if name not in (known or {}):
+            near = did_you_mean(name, known or ())
+            raise ConfigError(f"{head}={name}", f"the suite has no such {head[:-1]}", near, () if near else known or ())
+    return names
+
+
+SWEEP = "sweep"
+DEFAULT = "default"
+# What belongs behind `sweep.`; a seed may be the trainings' too.
+SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
+
+
+def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of a search, and the overrides that every trial has.
+
+    Args:
+        own: The user's folder of YAML files.
+
+    Raises:
+        ConfigError: if the file is missing or is no mapping, or an override cannot be read or is the search's own.
+    """
+    chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
+    if len(chosen) > 1:
+        raise ConfigError("sweep", f"choose one file, not {listing(chosen)}")
+    name = chosen[0] if chosen else DEFAULT
+    given, others = given_settings([text for text in overrides if not text.startswith(f"{SWEEP}=")])
+    settings = read_sweep(name, own)
+    for key, value in given.items():
+        put(settings, key, value)
+    for text in others:
+        _require_trial(text, own)
+    return settings, others
+
+
+def read_sweep(name: str, own: Path | None) -> dict[str, Any]:
+    """Return what a sweep's file says.
+
+    Raises:
+        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
+    """
+    settings = read_file(SWEEP, name, own, "file", "settings such as space: {...}")
+    require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")
+    return settings
+
+
+def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of `sweep.KEY=VALUE` by key, and the other overrides.
+
+    Raises:
+        ConfigError: if one cannot be read.
+    """
+    given: dict[str, Any] = {}
+    others = []
+    for text in overrides:
+        plain = text.lstrip("+")
+        if not plain.startswith(f"{SWEEP}."):
+            others.append(text)
+            continue
+        key, value = one_value(plain)
+        given[key.removeprefix(f"{SWEEP}.")] = value
+    return given, others
+
+
+def _require_trial(text: str, own: Path | None) -> None:
+    """Refuse what is no override of a training, and is likely meant for the search.
+
+    Raises:
+        ConfigError: with what to write.
+    """
+    key, value = key_of(text), text.partition("=")[2]
+    if key in SETTINGS:
+        raise ConfigError(text, "is a setting of the sweep", f"write {SWEEP}.{text.lstrip('+')}")
+    require_no_slip(text, (SWEEP, "resume"), own)
+    if "," in value and value[0] not in "[{('\"" and "(" not in value:
+        raise ConfigError(text, f"several values are a space to search: '{SWEEP}.space={{{key}: [{value}]}}'")

@@ -1,0 +1,533 @@
+"""The config.yaml of an older run, said as it is said today.
+
+It names what its run's files named, and leaves the rest to the defaults of its time: a setting that was renamed, and a
+default that is another one now, would make it mean something else.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path, PurePath
+from shlex import quote
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
+
+import hydra
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from snnlab.config.compose import PRIMARY, VERSION_BASE, check, own_hydra, read_overrides, readable_errors
+from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.hydra_limits import guarded_hydra
+from snnlab.config.overrides import mark_overrides
+from snnlab.config.own_files import check_chosen
+from snnlab.config.plugins import naming, places_of
+from snnlab.config.references import asks_outside, outside, require_bounded, texts
+from snnlab.config.schema import Experiment
+from snnlab.config.trainer_settings import check_trainer
+from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.experiments.space import written
+from snnlab.printable import each_text, is_masked
+from snnlab.runs.recorded import read_config, read_raw
+from snnlab.runs.run_folder import CONFIG, config_text
+from snnlab.runs.runs_table import flat
+from snnlab.runs.signature import file_hash, signed
+from snnlab.settings import key_of, literal
+
+_log = logging.getLogger(__name__)
+
+# Settings that are called otherwise now, by dotted keys. None was renamed yet since runs are recorded.
+RENAMED: Mapping[str, str] = {}
+# Values that went, by dotted keys: what is said in their place, and why.
+_GONE: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "backend": {"eager": ("auto", "every neuron has loops of its own")},
+}
+# Classes that stand elsewhere now.
+_MOVED: Mapping[str, str] = {
+    "snnlab.record.steps_csv.StepsCSV": "snnlab.runs.loggers.StepsCSV",
+    "snnlab.record.tensorboard.TensorBoard": "snnlab.runs.loggers.TensorBoard",
+    "snnlab.search.pruning.Pruning": "snnlab.experiments.pruning.Pruning",
+}
+# What these layers took for `input_gain` until `average` came and became their default.
+_GAIN_BEFORE_AVERAGE: Mapping[str, float | str] = {"li": 1.0, "cuba_li": "1-a", "cuba_lif": "1-a"}
+
+
+def migrate(cfg: DictConfig) -> Iterator[str]:
+    """Change an older configuration, in place, to what it says in today's words, and yield each change in words.
+
+    Args:
+        cfg: What a run's config.yaml holds.
+    """
+    _moved(cfg)
+    yield from _renamed(cfg)
+    yield from _replaced(cfg)
+    if _before_average(cfg):
+        yield from _gains(cfg)
+
+
+def today(place: str, value: Any) -> Any:
+    """Return what a value that was recorded is called today.
+
+    Args:
+        place: The setting, by dotted keys.
+    """
+    return _GONE.get(place, {}).get(value, (value, ""))[0]
+
+
+def _moved(cfg: DictConfig) -> None:
+    for group in (cfg.get("logger"), cfg.get("callbacks")):
+        for node in group.values() if isinstance(group, DictConfig) else ():
+            if isinstance(node, DictConfig) and node.get("_target_") in _MOVED:
+                node["_target_"] = _MOVED[node["_target_"]]
+
+
+def _renamed(cfg: DictConfig) -> Iterator[str]:
+    for old, new in RENAMED.items():
+        place, _, name = old.rpartition(".")
+        node = OmegaConf.select(cfg, place) if place else cfg
+        if not isinstance(node, DictConfig) or name not in node:
+            continue
+        value = node._get_node(name)  # a reference stays one
+        with open_dict(cfg):
+            del node[name]
+            OmegaConf.update(cfg, new, value)
+        yield f"{old} is called {new} now"
+
+
+def _replaced(cfg: DictConfig) -> Iterator[str]:
+    for place, values in _GONE.items():
+        old = OmegaConf.select(cfg, place)
+        if isinstance(old, str) and old in values:
+            new, why = values[old]
+            OmegaConf.update(cfg, place, new)
+            yield f"{place}: {old} is {new} now, for {why}"
+
+
+def _before_average(cfg: DictConfig) -> bool:
+    """Return whether a run is older than `input_gain: average`; the settings that came with it and soon after tell."""
+    nodes = [node for node in cfg.model.layers.values() if isinstance(node, DictConfig)]
+    return "backend" not in cfg and not any("learn" in node for node in nodes)
+
+
+def _gains(cfg: DictConfig) -> Iterator[str]:
+    for name, node in cfg.model.layers.items():
+        before = _GAIN_BEFORE_AVERAGE.get(node.get("type")) if isinstance(node, DictConfig) else None
+        if before is not None and "input_gain" not in node:
+            with open_dict(node):
+                node.input_gain = before
+            yield f"model.layers.{name}: input_gain is {before}, the default of {node.type} when it was recorded"
+
+
+# What a command does with a run: it shows what was recorded; shows the network too; runs it; reads recordings; trains.
+Use = Literal["record", "shape", "network", "data", "training"]
+# Loggers and callbacks that write into the run's folder alone, as long as they are told nothing but numbers.
+_LOCAL = {
+    "lightning.pytorch.loggers.TensorBoardLogger",
+    "snnlab.runs.loggers.TensorBoard",
+    "snnlab.runs.loggers.StepsCSV",
+    "lightning.pytorch.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
+    "lightning.pytorch.callbacks.Timer",
+}
+# It keeps a database in `output_dir`; nothing else of a run that goes on is written there.
+_DATABASE = "lightning.pytorch.loggers.MLFlowLogger"
+_WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
+# What overrides take without quotes.
+_PATH = re.compile(r"[A-Za-z_./][\w./:@%+-]*")
+# Of Lightning's trainer, what writes elsewhere or sends something.
+_ELSEWHERE = ("default_root_dir", "model_registry")
+
+
+class Typed(NamedTuple):
+    """What the user's own words set on top of a run.
+
+    Attributes:
+        settings: Settings that have a value.
+        whole: Groups of which a file was chosen, and what was set null or dropped.
+    """
+
+    settings: Collection[str]
+    whole: Collection[str]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> Typed:
+        """Return it of the values of overrides by key; a mapping sets what it holds, and no more."""
+        settings = {place for key, value in values.items() for place in _leaves(value, key)}
+        return cls(settings, {*groups, *(key for key, value in values.items() if value is None)})
+
+    def has(self, place: str) -> bool:
+        """Return whether a setting, or what stands at `archives[0].url` of a list, is the user's own."""
+        return _setting(place) in self.settings or any(place.startswith(f"{above}.") for above in self.whole)
+
+
+def require_named(
+    raw: Mapping[str, Any], typed: Typed, use: Use, run: Path, plugins: Collection[str], *, own: bool
+) -> None:
+    """Raise if a run needs what its user has to name again.
+
+    Args:
+        raw: The run's configuration with the groups that were chosen, its references as they stand.
+        typed: What was typed.
+        use: What is done with the run.
+        plugins: Those that it needs, and that are not trusted.
+        own: Whether it is as its user's own snnlab left it.
+
+    Raises:
+        ConfigError: with the words that name it.
+    """
+    words = list(dict.fromkeys(_words(raw, typed, use, plugins, own=own)))
+    if words:
+        mine = "needs what is not recorded, is not found from here, or has changed since; name it again:"
+        foreign = "was not recorded here by you, or was moved or edited since; name again what it may use:"
+        raise ConfigError(run, f"{mine if own else foreign} {' '.join(words)}")
+
+
+def fetches_nothing(raw: Mapping[str, Any], typed: Typed) -> bool:
+    """Return whether a run that is not one's own is to find its recordings here: nobody has asked to fetch them."""
+    return "download" in raw["data"] and not typed.has("data.download")
+
+
+def _words(raw: Mapping[str, Any], typed: Typed, use: Use, plugins: Collection[str], *, own: bool) -> Iterator[str]:
+    if plugins and not typed.has("plugins"):
+        yield naming(list(plugins))
+    for place, text in texts(raw) if use == "training" else ():
+        if is_masked(text) and not typed.has(place):
+            yield f"{_setting(place)}=ADDRESS"
+    if own:
+        return
+    for place, _ in outside(raw):
+        if not typed.has(place):
+            yield f"{_setting(place)}=VALUE"
+    if use in ("data", "training"):
+        yield from _of_data(raw["data"], typed)
+    if use == "training":
+        yield from _of_training(raw, typed)
+
+
+def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
+    for name in ("root", "store_dir", "split_file", "labels"):
+        path, place = data.get(name), f"data.{name}"
+        fine = path is None or (name == "labels" and not _climbs(path)) or (name == "store_dir" and _holds_stores(path))
+        if not fine and not typed.has(place):
+            yield _named(place, path)
+    archives = data.get("archives")
+    asked = typed.has("data.download") and not typed.has("data.archives")
+    if archives and asked and archives not in list(_packaged_archives()):
+        yield "'data.archives=[...]'"
+
+
+def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
+    targets = [node.get("_target_") for node in _mapping(raw, "logger").values() if isinstance(node, Mapping)]
+    if _DATABASE in targets and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
+        yield _named("output_dir", raw["output_dir"])
+    if raw.get("init_from") is not None and not typed.has("init_from"):
+        yield _named("init_from", raw["init_from"])
+    for group in ("logger", "callbacks"):
+        for name, node in _mapping(raw, group).items():
+            known = typed.has(f"{group}.{name}") or _is_of_plugin(node, raw, typed)
+            if not known and not _stays_inside(node, f"{group}.{name}", typed):
+                yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
+    for name in _ELSEWHERE:
+        if (value := _mapping(raw, "trainer").get(name)) is not None and not typed.has(f"trainer.{name}"):
+            yield _named(f"trainer.{name}", value)
+
+
+def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a group of settings; of what is none, a mistake that is told elsewhere, nothing."""
+    node = raw.get(name)
+    return node if isinstance(node, Mapping) else {}
+
+
+def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: Typed) -> bool:
+    """Return whether a logger or a callback is of a plugin that was named: its user knows what it does."""
+    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
+    return typed.has("plugins") and any(target.startswith(f"{name}.") for name in raw.get("plugins") or ())
+
+
+def _stays_inside(node: Any, place: str, typed: Typed) -> bool:
+    """Return whether a logger or a callback writes nowhere but in the run's folder, but for what was typed."""
+    if node is None:
+        return True
+    if not isinstance(node, Mapping):
+        return False
+    if node.get("_target_") not in _LOCAL:
+        return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaves(node, place))
+    plain = (name in _WORDS or isinstance(value, bool | int | float | None) for name, value in node.items())
+    return all(fine or typed.has(f"{place}.{name}") for fine, name in zip(plain, node, strict=True))
+
+
+def _climbs(path: Any) -> bool:
+    pure = PurePath(str(path))
+    return pure.is_absolute() or ".." in pure.parts or str(path).startswith("~")
+
+
+def _holds_stores(path: Any) -> bool:
+    """Return whether a folder of this machine is one for packed recordings already."""
+    try:
+        return any(Path(str(path)).expanduser().glob("*-????????????/manifest.json"))
+    except (OSError, ValueError, RuntimeError):  # no path that there can be
+        return False
+
+
+def _packaged_archives() -> Iterator[Any]:
+    for path in sorted((config_folder() / "data").glob("*.yaml")):
+        yield (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("archives")
+
+
+def _named(place: str, value: Any) -> str:
+    plain = isinstance(value, str) and _PATH.fullmatch(value)
+    return quote(f"{place}={value if plain else written(value)}")
+
+
+def _leaves(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{place}.{key}")
+    else:
+        yield place
+
+
+def _setting(place: str) -> str:
+    return place.partition("[")[0]
+
+
+# What changes how long, where and how visibly a run trains, and nothing that it learns from.
+MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+    "tags",
+    "logger",
+    "pictures",
+    "monitors",
+    "threads",
+    "checkpoint_every_s",
+    "test",
+    "data.num_workers",
+    "data.root",
+    "data.store_dir",
+    "data.download",
+)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the settings that differ between two records of an experiment: `{setting: [before, now]}`.
+
+    Args:
+        before: What the run recorded.
+        now: The same with overrides.
+
+    Raises:
+        ConfigError: if one of them is part of what the run is.
+    """
+    one, other = flat(before), flat(now)
+    names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+    for name in names:
+        if asks_outside(one.get(name)):  # recorded as a reference, which whoever goes on may name a value for
+            continue
+        if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
+            raise ConfigError(
+                name,
+                f"a resumed run goes on with {one.get(name)!r}, and only {listing(MAY_CHANGE)} may change",
+                "snnlab train init_from=RUN ... begins another run with its weights",
+            )
+    return {name: [one.get(name), other.get(name)] for name in names}
+
+
+# What makes a run's network what it is: a file of these groups would be another run's.
+_FIXED = ("model", "experiment", "debug")
+# Stands for the mark of a reference that is shown and not followed: a character that no text has.
+_SHOWN = "\ue000{"
+_GROUP = re.compile(r"(?P<group>[A-Za-z_]\w*)=(?P<name>[\w-]+)")
+
+
+def compose_run(
+    run: Path,
+    overrides: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    use: Use = "network",
+    begun: Callable[[], Experiment] | None = None,
+) -> Experiment:
+    """Return the experiment of a run, with overrides on top; today's packaged files are not looked at.
+
+    A group override, such as `data=dvsgesture`, is the exception: that file is composed on its own, and takes the
+    node's place.
+
+    Args:
+        overrides: Overrides of values as for `snnlab train`, and of groups but the model, the neuron, experiments.
+        config_dir: The user's folder, for group overrides.
+        use: What is done with it; see `snnlab.config.recorded_run`.
+        begun: Composes the experiment that this process was told to train; a run that records the same is the user's.
+
+    Raises:
+        RecordError: if the folder is no run's.
+        ConfigError: if an override cannot be used, or the run needs what its user has to name again.
+    """
+    recorded = recorded_config(run)
+    cfg, own = recorded.copy(), own_folder(config_dir)
+    names = groups(config_folder(), own)
+    given = read_overrides(overrides, own)
+    check_chosen(own, given, names)
+    chosen, values = _by_kind(given, names, cfg)
+    for group, name in chosen.items():
+        cfg[group] = _of_group(group, name, own)[group]
+    marked = mark_overrides(values, names)
+    typed = _typed(marked, chosen)
+    if use not in ("record", "shape"):
+        cfg = _allowed(cfg, typed, use, run, begun)
+    with TemporaryDirectory() as folder, readable_errors(), own_hydra(), guarded_hydra():
+        OmegaConf.save(cfg, Path(folder) / CONFIG)
+        hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
+        composed = hydra.compose("config", marked)
+    experiment = check(composed, (), chosen)
+    if any(key_of(text).startswith("trainer") for text in given):
+        check_trainer(experiment.trainer, test=experiment.test)
+    _require_same_classes(cfg, recorded, run)
+    told: dict[str, Any] = {field.name: _told(getattr(experiment, field.name)) for field in fields(experiment)}
+    experiment = replace(experiment, **{**told, "of_run": run.absolute()})
+    if use == "record":
+        return replace(experiment, plugins=())
+    _require_all_plugins(experiment, list(recorded.get("plugins") or ()), typed, use)
+    return experiment
+
+
+def _typed(overrides: Sequence[str], chosen: Collection[str]) -> Typed:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with readable_errors():
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return Typed.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
+
+
+def _allowed(cfg: DictConfig, typed: Typed, use: Use, run: Path, begun: Callable[[], Experiment] | None) -> DictConfig:
+    """Return a configuration whose references are followed, after what its user has to name again was named.
+
+    Raises:
+        ConfigError: if something was not.
+    """
+    raw: dict[str, Any] = _told(OmegaConf.to_container(cfg, resolve=False))
+    signature = signed(run, CONFIG)
+    known = {} if signature is None else signature.plugins
+    plugins = [name for name in raw.get("plugins") or () if not _is_imported_file(str(name), known)]
+    own = signature is not None
+    if begun is not None and (plugins or not own) and _records(run, begun()):
+        plugins, own = [], True
+    require_named(raw, typed, use, run, plugins, own=own)
+    if not own and fetches_nothing(raw, typed):
+        raw["data"]["download"] = False
+    made = OmegaConf.create(raw)
+    assert isinstance(made, DictConfig)
+    return made
+
+
+def _records(run: Path, experiment: Experiment) -> bool:
+    return config_text(experiment.record or {}) == (run / CONFIG).read_text(encoding="utf-8")
+
+
+def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
+    """Return whether a plugin would be the file that was imported when the run was recorded."""
+    if name not in known or not (places := places_of(name)):
+        return False
+    path, content = known[name]
+    return places[-1].resolve() == path and path.is_file() and file_hash(path) == content
+
+
+def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: Typed, use: Use) -> None:
+    """Raise if none of a run's plugins was named where that is needed, or only some of them were."""
+    unnamed = use == "shape" and not typed.has("plugins")
+    if recorded and (unnamed or set(experiment.plugins) < set(recorded)):
+        raise ConfigError(experiment.of_run, f"needs {naming(recorded)}")
+
+
+def _shown(node: Any) -> Any:
+    """Return values in which references to anything outside of them are texts, that nothing follows."""
+    return each_text(node, lambda text: text.replace("${", _SHOWN) if asks_outside(text) else text)
+
+
+def _told(node: Any) -> Any:
+    """Return values with these texts as they stand in the run's file."""
+    return each_text(node, lambda text: text.replace(_SHOWN, "${"))
+
+
+def recorded_config(run: Path) -> DictConfig:
+    """Return a run's config.yaml; what an older one says otherwise than today is put into today's words, and told.
+
+    References to anything but itself, such as the environment, are texts in it; `compose_run` follows what it may.
+
+    Raises:
+        RecordError: if there is none, or it is not what a run wrote.
+    """
+    path = run / CONFIG
+    if run.is_file():
+        raise RecordError(run, "is a file", f"name the run's folder, {run.parent}")
+    if not path.is_file():
+        raise RecordError(run, f"is no run's folder, there is no {CONFIG} in it")
+    read_config(run)  # that it is what a run wrote
+    with readable_errors():
+        raw = read_raw(path)
+        require_bounded(raw)
+        cfg = OmegaConf.create(_shown(raw))
+    # A record has no `hydra`, by which a file would set Hydra up, and no `defaults`, by which it would choose others.
+    if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
+        raise RecordError(path, "is not what a run recorded")
+    for change in migrate(cfg):
+        _log.warning("%s: %s", path, change)
+    return cfg
+
+
+def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:
+    """Return the files chosen by group, and the overrides of values."""
+    chosen: dict[str, str] = {}
+    values: list[str] = []
+    for text in overrides:
+        found = _GROUP.fullmatch(text)
+        key = key_of(text).partition(".")[0]
+        if key == "hydra":
+            raise ConfigError(text, "says where a new run goes", "this one is there")
+        if key == "neuron":
+            raise ConfigError(
+                text,
+                "a run's neurons are in its layers",
+                (
+                    f"override those, such as model.layers.{_spiking(cfg)[0]}.NAME=VALUE (layers:"
+                    f" {listing(_spiking(cfg))})"
+                ),
+            )
+        if found and found["group"] in _FIXED:
+            raise ConfigError(text, f"a run's {found['group']} is what it was", "train another run for that")
+        if found and found["group"] in names and found["name"] != "null":
+            chosen[found["group"]] = found["name"]
+        else:
+            values.append(text)
+    return chosen, values
+
+
+def _spiking(cfg: DictConfig) -> list[str]:
+    """Return the layers that have a threshold, or where none says so, all."""
+    layers = cfg.model.layers
+    return [str(name) for name in layers if "v_threshold" in (layers[name] or {})] or [str(name) for name in layers]
+
+
+def _of_group(group: str, name: str, own: Path | None) -> Any:
+    """Compose the packaged defaults with one other file, for its node."""
+    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else [])]
+    with readable_errors(), own_hydra(), guarded_hydra():
+        hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=PRIMARY)
+        return hydra.compose(PRIMARY, marked)
+
+
+def _require_same_classes(cfg: DictConfig, recorded: DictConfig, run: Path) -> None:
+    now, then = (OmegaConf.select(node, "data.num_classes") for node in (cfg, recorded))
+    if now != then:
+        raise ConfigError(
+            "data.num_classes",
+            f"the network of {run.name} answers with one of {then} classes, and these recordings have {now}",
+            f"snnlab train init_from={run} trains one that begins with its other layers' weights",
+        )

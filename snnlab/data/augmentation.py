@@ -1,0 +1,623 @@
+"""What an augmentation is, and the registry of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from snnlab.data.events import Events, Packed
+from snnlab.data.events.recording import polarity_dtype
+from snnlab.errors import ConfigError
+from snnlab.registry import Registry
+from snnlab.seeds import Stream, generator
+from snnlab.settings import Interval, Positive, above, at_least, between, checks_arguments
+from snnlab.target_kinds import Targets, kind_of
+
+AUGMENTATIONS = Registry("augmentation")
+# The probability of a change, and a part of a whole.
+Chance = Annotated[float, between(0, 1, with_low=False)]
+Part = Annotated[float, Interval(0, 1)]
+
+
+@checks_arguments
+class Augmentation(ABC):
+    """A change of a recording that leaves it sorted by time and within the sensor.
+
+    Args:
+        p: Probability that it is done.
+    """
+
+    # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
+    alters: str | None = None
+    # Whether events get other times, as a whole, so that labels over time would no longer be theirs.
+    shifts_time: bool = False
+
+    def __init__(self, p: Chance = 1.0) -> None:
+        self.p = p
+
+    def happens(self, rng: np.random.Generator) -> bool:
+        """Return whether it is done this time."""
+        return self.p == 1 or rng.random() < self.p
+
+    def reach_us(self, until_us: float) -> float:
+        """Return until when (us) it must see a recording, so that all is right before `until_us`; infinite for its end.
+
+        What comes later is not read. Here: as far, or the whole recording where events get other times.
+        """
+        return math.inf if self.shifts_time else until_us
+
+    @abstractmethod
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        """Return the changed recording; the one that is given stays as it is.
+
+        Args:
+            events: The recording.
+            rng: Where everything at random comes from.
+        """
+
+
+def in_order(events: Events) -> Events:
+    """Return events sorted by time, those of one time in the order that they have."""
+    if (events.t[1:] >= events.t[:-1]).all():
+        return events
+    return events.take(np.argsort(events.t, kind="stable"))
+
+
+def within_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
+    """Return where along an axis each event is within its pixel, uniform in [-1/2, 1/2)."""
+    return rng.random(events.t.size, np.float32) - np.float32(0.5)
+
+
+def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
+    """Return events at other places, rounded to pixels; those outside the sensor are gone.
+
+    Args:
+        events: The events; where they have no rows, y is not looked at.
+        x: Their new columns, pixels.
+        y: Their new rows, pixels.
+        width: The sensor's.
+        height: The sensor's.
+    """
+    new_x = np.rint(x).astype(np.int64)
+    inside = (new_x >= 0) & (new_x < width)
+    if events.y is None:
+        return events._replace(x=new_x.astype(events.x.dtype)).take(inside)
+    new_y = np.rint(y).astype(np.int64)
+    inside &= (new_y >= 0) & (new_y < height)
+    return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
+
+
+def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
+    """Raise a ConfigError unless `least <= given[0] <= given[1] <= most`."""
+    if len(given) != 2 or not least <= given[0] <= given[1] <= most:
+        raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")
+
+
+PLACE = "data.augment"
+Classes = Sequence[int]
+
+
+class Step(NamedTuple):
+    """An augmentation, and the class of a recording after it for each class before; None where it stays."""
+
+    augmentation: Augmentation
+    classes: Classes | None
+
+
+class Pipeline(NamedTuple):
+    """Augmentations in their order."""
+
+    steps: tuple[Step, ...]
+
+    def reach_us(self, until_us: int) -> int | None:
+        """Return until when (us) recordings are read, to be right before `until_us`; None: to their end."""
+        reach = float(until_us)
+        for augmentation, _ in reversed(self.steps):
+            reach = augmentation.reach_us(reach)
+        return None if math.isinf(reach) else math.ceil(reach)
+
+    def packed(self, packed: Packed, seed: int, epoch: int) -> Packed:
+        """Return packed recordings, each changed.
+
+        Args:
+            packed: The recordings.
+            seed: The run's seed.
+            epoch: The epoch.
+        """
+        ends = zip(packed.offsets[:-1].tolist(), packed.offsets[1:].tolist(), strict=True)
+        whole = Events(packed.t, packed.x, packed.y, packed.p)
+        targets, of_class = packed.targets.copy(), kind_of(packed.targets) == "class"
+        changed: list[Events] = []
+        for place, (start, stop) in enumerate(ends):
+            window = () if packed.start is None else (int(packed.start[place]),)
+            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
+            events, target = self.one(whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng)
+            changed.append(events)
+            if of_class:
+                targets[place] = target
+        if not changed:
+            return packed
+        t, x, y, p = (None if parts[0] is None else np.concatenate(parts) for parts in zip(*changed, strict=True))
+        offsets = np.concatenate([[0], np.cumsum([events.t.size for events in changed])])
+        return packed._replace(t=t, x=x, y=y, p=p, offsets=offsets, targets=targets)
+
+    def one(self, events: Events, target: int, rng: np.random.Generator) -> tuple[Events, int]:
+        """Return a recording changed, and its class then."""
+        for augmentation, classes in self.steps:
+            if augmentation.happens(rng):
+                events = augmentation.apply(events, rng)
+                target = target if classes is None else classes[target]
+        return events, target
+
+
+def build_pipeline(
+    nodes: Sequence[Mapping[str, Any]],
+    labels_after: Mapping[str, Classes | None],
+    num_classes: int,
+    sensor_size: Sequence[int],
+    targets: Targets = "class",
+) -> Pipeline:
+    """Build the augmentations of a YAML.
+
+    Args:
+        nodes: Their nodes, in their order.
+        labels_after: By what alters a scene: the class after it for each class before, or None where that is none.
+        num_classes: Number of classes.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        targets: What recordings are trained to.
+
+    Raises:
+        ConfigError: if a setting is wrong, one would make recordings of no class, or labels over time no longer right.
+    """
+    if targets != "class" and (given := [name for name, classes in labels_after.items() if classes is not None]):
+        raise ConfigError(
+            f"data.labels_after.{given[0]}", f"is for classes of recordings, and data.targets is {targets}"
+        )
+    return Pipeline(
+        tuple(
+            _step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
+            for number, node in enumerate(nodes)
+        )
+    )
+
+
+def _step(
+    node: Mapping[str, Any],
+    place: str,
+    labels_after: Mapping[str, Classes | None],
+    num_classes: int,
+    sensor_size: Sequence[int],
+    targets: Targets,
+) -> Step:
+    if not isinstance(node, Mapping):
+        raise ConfigError(place, f"expected a mapping such as {{type: affine, shift: 2}}, got {node!r}")
+    settings = dict(node)
+    kind = settings.pop("type", None)
+    augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
+    if targets == "steps" and augmentation.shifts_time:
+        raise ConfigError(
+            place, f"{kind} moves events in time, and not the labels of data.targets=steps", "leave it out"
+        )
+    alters = augmentation.alters
+    if alters not in labels_after:
+        return Step(augmentation, None)
+    classes = labels_after[alters]
+    if classes is None:
+        raise ConfigError(place, f"{alters} would make these recordings of another class", "see data.labels_after")
+    if sorted(classes) != list(range(num_classes)):
+        raise ConfigError(
+            f"data.labels_after.{alters}", f"must be the class after it for each of {num_classes} classes"
+        )
+    return Step(augmentation, tuple(classes))
+
+
+@AUGMENTATIONS.register("flip_polarity")
+class FlipPolarity(Augmentation):
+    """Let ON and OFF change places.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if the sensor has not two polarities.
+    """
+
+    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+        super().__init__(p)
+        if sensor_size[2] != 2:
+            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        return events._replace(p=~events.p)
+
+
+@AUGMENTATIONS.register("drop_events")
+class DropEvents(Augmentation):
+    """Let each event be gone with one probability, drawn for the recording evenly from 0 to `most`.
+
+    Args:
+        most: Largest part that goes.
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+
+    Source: Gu et al., EventDrop, IJCAI 2021.
+    """
+
+    def __init__(self, most: Part, p: Chance = 1.0) -> None:
+        super().__init__(p)
+        self.most = most
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        return events.take(rng.random(events.t.size) >= rng.uniform(0, self.most))
+
+
+@AUGMENTATIONS.register("drop_area")
+class DropArea(Augmentation):
+    """Let the events of a rectangle be gone, its sides parts of the sensor's drawn evenly from 0 to `most`.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        most: Largest part of a side.
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+
+    Source: Gu et al., EventDrop, IJCAI 2021.
+    """
+
+    def __init__(self, sensor_size: Sequence[int], most: Part, p: Chance = 1.0) -> None:
+        super().__init__(p)
+        self.most = most
+        self.width, self.height, _ = sensor_size
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        inside = _within(events.x, self.width, self.most, rng)
+        if events.y is not None:
+            inside &= _within(events.y, self.height, self.most, rng)
+        return events.take(~inside)
+
+
+@AUGMENTATIONS.register("drop_time")
+class DropTime(Augmentation):
+    """Let the events of an interval be gone, its length a part of the recording's drawn evenly from 0 to `most`.
+
+    Args:
+        most: Largest part of the time until the last event.
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+
+    Source: Gu et al., EventDrop, IJCAI 2021.
+    """
+
+    def __init__(self, most: Part, p: Chance = 1.0) -> None:
+        super().__init__(p)
+        self.most = most
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        if not events.t.size:
+            return events
+        return events.take(~_within(events.t, int(events.t[-1]) + 1, self.most, rng))
+
+
+@AUGMENTATIONS.register("noise")
+class Noise(Augmentation):
+    """Add events at random places and times, as many as a Poisson process of this rate has until the last event.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        rate: Events of the whole sensor per ms.
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+    """
+
+    def __init__(self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Chance = 1.0) -> None:
+        super().__init__(p)
+        self.width, self.height, self.polarities = sensor_size
+        self.rate = rate
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        end = int(events.t[-1]) + 1 if events.t.size else 0
+        number = int(rng.poisson(self.rate * end / 1000))
+        x, y = rng.integers(0, self.width, number), rng.integers(0, self.height, number)
+        p = rng.integers(0, max(self.polarities, 2), number).astype(polarity_dtype(self.polarities))
+        joined = Events(
+            np.concatenate([events.t, rng.integers(0, max(end, 1), number)]),
+            np.concatenate([events.x, x.astype(events.x.dtype)]),
+            None if events.y is None else np.concatenate([events.y, y.astype(events.y.dtype)]),
+            np.concatenate([events.p, p]),
+        )
+        return in_order(joined)
+
+
+def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Return which values are in an interval that lies at random within `[0, size)`."""
+    length = rng.uniform(0, most) * size
+    start = rng.uniform(0, size - length)
+    return (values >= start) & (values < start + length)
+
+
+@AUGMENTATIONS.register("affine")
+class Affine(Augmentation):
+    """Move, turn, slant and resize a recording about the sensor's centre c; what leaves the sensor is gone.
+
+        x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(slant), y)
+
+    u, of each event, is uniform in [-1/2, 1/2) along each axis, for an event comes from somewhere within its pixel:
+    without it, a recording that is resized or turned has stripes. Where all is but moved, u is 0 and d is rounded.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        shift: Largest |d| along each axis, pixels.
+        rotate: Largest |angle|, degrees; sensors without rows cannot turn.
+        scale: [from, to] of s.
+        shear: Largest |slant|, degrees; sensors without rows cannot slant.
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        sensor_size: Sequence[int],
+        shift: Annotated[float, at_least(0)] = 0.0,
+        rotate: Annotated[float, "degrees", between(0, 180)] = 0.0,
+        scale: Sequence[float] = (1.0, 1.0),
+        shear: Annotated[float, "degrees", between(0, 60)] = 0.0,
+        p: Chance = 1.0,
+    ) -> None:
+        super().__init__(p)
+        require_range("scale", scale, 0.1, 10)
+        self.width, self.height, _ = sensor_size
+        if self.height == 1 and rotate:
+            raise ConfigError("rotate", "a sensor without rows cannot turn")
+        if self.height == 1 and shear:
+            raise ConfigError("shear", "a sensor without rows cannot slant")
+        self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
+        self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        across, down, turn, size = rng.uniform(
+            [-self.shift, -self.shift, -self.rotate, self.scale[0]],
+            [self.shift, self.shift, self.rotate, self.scale[1]],
+        )
+        middle_x, middle_y = (self.width - 1) / 2, (self.height - 1) / 2
+        x = events.x - middle_x
+        y = 0.0 if events.y is None else events.y - middle_y
+        if self.resamples:
+            x = x + within_pixel(events, rng)
+            y = y if events.y is None else y + within_pixel(events, rng)
+        if self.shear:
+            x = x + y * math.tan(math.radians(rng.uniform(-self.shear, self.shear)))
+        cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
+        new_x, new_y = cosine * x - sine * y, sine * x + cosine * y
+        return placed(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
+
+
+@AUGMENTATIONS.register("flip_x")
+class FlipX(Augmentation):
+    """Mirror left and right.
+
+        x' = W - 1 - x
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        p: Probability that it is done.
+    """
+
+    alters = "flip_x"
+
+    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+        super().__init__(p)
+        self.last = sensor_size[0] - 1
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        return events._replace(x=self.last - events.x)
+
+
+@AUGMENTATIONS.register("flip_y")
+class FlipY(Augmentation):
+    """Mirror top and bottom.
+
+        y' = H - 1 - y
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if the sensor has no rows.
+    """
+
+    alters = "flip_y"
+
+    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+        super().__init__(p)
+        if sensor_size[1] == 1:
+            raise ConfigError("", "flip_y: the sensor has no rows")
+        self.last = sensor_size[1] - 1
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        return events if events.y is None else events._replace(y=self.last - events.y)
+
+
+@AUGMENTATIONS.register("elastic")
+class Elastic(Augmentation):
+    """Bend a recording: neighbouring pixels move together, distant ones each their own way.
+
+        x' = round(x + u + strength D(x + u)),  D = S_H N S_W^T,  N ~ Normal(0, 1) of each pixel and axis
+
+    S's rows are Gaussians of standard deviation sigma and of norm 1, so that D's standard deviation is 1 everywhere;
+    u is where in its pixel an event is, as for affine. What leaves the sensor is gone.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        strength: Standard deviation of how far a pixel moves along each axis, pixels.
+        sigma: How far apart pixels still move together, pixels.
+        p: Probability that it is done.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+
+    Source:
+        Simard et al., Best practices for convolutional neural networks applied to visual document analysis,
+        ICDAR 2003, there with a field scaled after smoothing.
+    """
+
+    def __init__(
+        self,
+        sensor_size: Sequence[int],
+        strength: Annotated[float, at_least(0)] = 1.0,
+        sigma: Positive = 5.0,
+        p: Chance = 1.0,
+    ) -> None:
+        super().__init__(p)
+        self.width, self.height, _ = sensor_size
+        self.strength = strength
+        self.along_x, self.along_y = _smoothing(self.width, sigma), _smoothing(self.height, sigma)
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        x = events.x + within_pixel(events, rng)
+        y = np.zeros_like(x) if events.y is None else events.y + within_pixel(events, rng)
+        across = self._at(y, x, rng)
+        down = 0.0 if events.y is None else self._at(y, x, rng)
+        return placed(events, x + across, y + down, self.width, self.height)
+
+    def _at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return how far places move along one axis, between pixels bilinearly."""
+        return map_coordinates(self.displacement(rng), (y, x), order=1, mode="nearest", output=np.float32)
+
+    def displacement(self, rng: np.random.Generator) -> np.ndarray:
+        """Return how far each pixel moves along one axis, pixels, `[H, W]`."""
+        noise = rng.standard_normal((self.height, self.width))
+        return self.strength * (self.along_y @ noise @ self.along_x.T)
+
+
+def _smoothing(size: int, sigma: float) -> np.ndarray:
+    """Return a matrix whose rows are Gaussians about each place, of norm 1."""
+    apart = np.subtract.outer(np.arange(size), np.arange(size))
+    rows = np.exp(-0.5 * (apart / sigma) ** 2)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+# Standard deviations of a jitter beyond which no event is looked for: one of 10^15 moves further.
+JITTER_REACH = 8
+
+
+@AUGMENTATIONS.register("time_shift")
+class TimeShift(Augmentation):
+    """Let a recording begin later or earlier; events before time 0 are gone.
+
+        t' = t + d,   |d| <= most
+
+    Args:
+        most: Largest |d|, ms.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    shifts_time = True
+
+    def __init__(self, most: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
+        super().__init__(p)
+        self.most = most
+
+    def reach_us(self, until_us: float) -> float:
+        return until_us + 1000 * self.most + 1
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        t = events.t + round(1000 * rng.uniform(-self.most, self.most))
+        return events._replace(t=t).take(slice(int(np.searchsorted(t, 0)), None))
+
+
+@AUGMENTATIONS.register("time_scale")
+class TimeScale(Augmentation):
+    """Let a recording run slower or faster.
+
+        t' = floor(s t)
+
+    Args:
+        scale: [from, to] of s.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    shifts_time = True
+
+    def __init__(self, scale: Sequence[float], p: Chance = 1.0) -> None:
+        super().__init__(p)
+        require_range("scale", scale, 0.1, 10)
+        self.least, self.most = scale
+
+    def reach_us(self, until_us: float) -> float:
+        return until_us / min(self.least, 1.0) + 1
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        return events._replace(t=(events.t * rng.uniform(self.least, self.most)).astype(np.int64))
+
+
+@AUGMENTATIONS.register("time_jitter")
+class TimeJitter(Augmentation):
+    """Move every event a little in time; those that would be before time 0 are at 0.
+
+        t' = max(0, t + std e),   e ~ N(0, 1)
+
+    Args:
+        std: Standard deviation, ms.
+        p: Probability that it is done.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    def __init__(self, std: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
+        super().__init__(p)
+        self.std = std
+
+    def reach_us(self, until_us: float) -> float:
+        return until_us + JITTER_REACH * 1000 * self.std
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        moved = np.rint(rng.normal(0.0, 1000 * self.std, events.t.size)).astype(np.int64)
+        return in_order(events._replace(t=np.maximum(events.t + moved, 0)))
+
+
+@AUGMENTATIONS.register("reverse")
+class Reverse(Augmentation):
+    """Let a recording run backwards: what became brighter becomes darker.
+
+        t' = t_last - t,   ON and OFF change places
+
+    Args:
+        p: Probability that it is done.
+    """
+
+    alters = "reverse"
+    shifts_time = True
+
+    def __init__(self, p: Chance = 0.5) -> None:
+        super().__init__(p)
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        if not events.t.size:
+            return events
+        back = events.take(slice(None, None, -1))
+        p = ~back.p if back.p.dtype == np.bool_ else back.p
+        return back._replace(t=events.t[-1] - back.t, p=p)

@@ -1,0 +1,317 @@
+"""Which recordings make up each batch of an epoch."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from snnlab.data.augmentation import Pipeline
+from snnlab.data.control import Controlled
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Store
+from snnlab.data.events.frames import Batch, EventBatch
+from snnlab.data.hot_pixels import hot_pixels
+from snnlab.data.mixing import Mixing
+from snnlab.data.splits import Split, numbered
+from snnlab.data.windows import Windows
+from snnlab.seeds import Stream, generator
+
+
+class Draw(NamedTuple):
+    """A batch to be made: places in the store, and in which epoch."""
+
+    indices: np.ndarray
+    epoch: int
+
+
+# One of torch's distributed samplers by name alone: Lightning leaves those as they are, and would divide the batches of
+# any other among the processes once more.
+class BatchSampler(DistributedSampler[Draw]):
+    """Yield the batches of an epoch; the order is that of (seed, epoch), whatever happened before.
+
+    Of several processes, each reads every `world`-th recording of the same order, and has as many batches as the
+    others. No recording comes twice: the shares may differ by one. For training, each batch of all processes together
+    is that of one process with `world` times the batch size, and so the last batches may differ by one recording;
+    `sizes` tells by how much. Where there are fewer recordings left than processes, some get the first one of the
+    order, which is to count nothing. For evaluation each share is divided evenly into batches.
+
+    Args:
+        indices: Places in the store.
+        batch_size: Recordings a batch and process; the last batch may be smaller. In an evaluation by one recording a
+            batch, of shares that differ, the larger ones have a batch of two.
+        seed: The run's seed; None keeps the given order, for evaluation.
+        repeats: How often the epoch's batches come, one round after the other.
+        rank: Which of the processes this is, 0 <= rank < world.
+        world: Number of processes.
+        begins: Epoch of a resumed training, and how many of that epoch's batches are left out.
+
+    Raises:
+        ValueError: if rank is not one of world, or there are fewer recordings to evaluate than processes.
+    """
+
+    def __init__(
+        self,
+        indices: np.ndarray,
+        batch_size: int,
+        seed: int | None,
+        repeats: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        begins: tuple[int, int] = (0, 0),
+    ) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} is not one of {world} processes")
+        if seed is None and 0 < len(indices) < world:
+            raise ValueError(f"{len(indices)} recordings cannot be divided among {world} processes")
+        self.indices, self.batch_size, self.seed, self.repeats = indices, batch_size, seed, repeats
+        self.rank, self.num_replicas = rank, world
+        self.begins = begins
+        self.epoch = begins[0]  # workers ask for the first batches before Lightning says which epoch it is
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch whose order comes next; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._batches * self.repeats
+
+    def sizes(self, batch: int) -> tuple[int, int]:
+        """Return how many recordings of a training batch count, of this process and of all; 0 of one without any."""
+        size = self.batch_size * self.num_replicas
+        of_all = min(size, len(self.indices) - batch % self._batches * size)
+        return -(-(of_all - self.rank) // self.num_replicas), of_all
+
+    def __iter__(self) -> Iterator[Draw]:
+        share = self._share()
+        if self.seed is None and self.num_replicas > 1 and share.size:
+            batches = np.array_split(share, self._batches)
+        else:
+            starts = range(0, self._batches * self.batch_size, self.batch_size)
+            batches = [share[start : start + self.batch_size] for start in starts]
+        over = self.begins[1] if self.epoch == self.begins[0] else 0
+        for batch in (batches * self.repeats)[over:]:
+            yield Draw(batch, self.epoch)
+
+    @property
+    def _batches(self) -> int:
+        least, more = divmod(len(self.indices), self.num_replicas)
+        batches = -(-(least + (more > 0)) // self.batch_size)
+        return min(batches, least) if self.seed is None else batches
+
+    def _share(self) -> np.ndarray:
+        """Return this process's recordings of the epoch, in their order."""
+        if self.seed is None:
+            return self.indices[self.rank :: self.num_replicas]
+        order = generator(self.seed, Stream.ORDER, self.epoch).permutation(self.indices)
+        share = order[self.rank :: self.num_replicas]
+        if share.size % self.batch_size == 0 and share.size < self._batches * self.batch_size:
+            share = np.append(share, order[:1])
+        return share
+
+
+# How long a worker goes on after SIGTERM or SIGHUP, for a batch and a checkpoint.
+_GRACE_S = 5
+
+
+class _Recordings(Dataset[EventBatch]):
+    """A batch of packed recordings, or windows of them, for an array of places, those for training augmented.
+
+    Of a recording the window alone is read; where augmentations move events in time, as far as these reach.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        windows: Windows | None,
+        duration_us: int,
+        control: Controlled | None = None,
+        pipeline: Pipeline | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.store, self.windows, self.control = store, windows, control
+        self.pipeline = pipeline if pipeline is not None and pipeline.steps and seed is not None else None
+        self.seed = seed
+        self.until_us = duration_us if self.pipeline is None else self.pipeline.reach_us(duration_us)
+
+    def __getitem__(self, draw: Draw) -> EventBatch:
+        if self.windows is None:
+            packed = self.store.gather(draw.indices, duration_us=self.until_us)
+        else:
+            packed = self.windows.gather(self.store, draw.indices)
+        if self.control is not None:
+            packed = self.control.packed(packed)
+        if self.pipeline is not None and self.seed is not None:
+            packed = self.pipeline.packed(packed, self.seed, draw.epoch)
+        return EventBatch.from_packed(packed)
+
+
+class _Loader(DataLoader[EventBatch]):
+    """A loader that says it can go on where it was, which its sampler sees to; else Lightning warns that none does."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the checkpoint holds the position already."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take nothing."""
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let a worker outlive Ctrl-C, and others by some seconds: all processes get them, and the parent ends its batch.
+
+    Not for ever: multiprocessing's own way to end a worker is a SIGTERM too, and it then waits for it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: signal.alarm(_GRACE_S))
+
+
+class EventDataModule(L.LightningDataModule):
+    """Hands packed events to the device and makes the frames there; of several processes, each its own part.
+
+    Args:
+        store: The packed recordings.
+        split: Which of them are for what.
+        settings: Window, bins, batch size, workers.
+        seed: The run's seed, for the order of the training recordings, and for what is done to them.
+        repeats: How often an epoch goes through the training recordings.
+        pipeline: What is done to the training recordings.
+        mixing: How training recordings are mixed with each other.
+        class_names: What the classes are called; None: by their numbers.
+        control: What is made worthless in all recordings; None: nothing.
+
+    Attributes:
+        begins: Epoch and batch that a resumed training begins with.
+        lists: Whether batches may hold lists of events in the place of frames, because a network takes them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: Split,
+        settings: DataSettings,
+        seed: int,
+        repeats: int = 1,
+        pipeline: Pipeline | None = None,
+        mixing: Mixing | None = None,
+        class_names: Sequence[str] | None = None,
+        control: Controlled | None = None,
+    ) -> None:
+        super().__init__()
+        self.class_names = None if class_names is None else list(class_names)
+        self.mixing = mixing
+        self._first: tuple[int, ...] = (0,)
+        self.repeats, self.pipeline = repeats, pipeline
+        self.store, self.split, self.settings, self.seed = store, split, settings, seed
+        self.begins: tuple[int, int] = (0, 0)
+        self.lists = False
+        self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
+        framing, self.control = settings.framing(self.hot), control
+        self.framing = framing if control is None else control.framing(framing)
+        stride_us = settings.stride_us
+        self.windows = None if stride_us is None else Windows.cut(store, stride_us, settings.duration_us)
+
+    def first_batch(self, device: torch.device) -> Batch:
+        """Return the first training batch as the network sees it."""
+        events = next(iter(self.train_dataloader()))
+        return self.on_after_batch_transfer(self.transfer_batch_to_device(events, device, 0), 0)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training batches, in a new order each epoch."""
+        return self._loader(self.split.train, self.seed, self.repeats, self.pipeline)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return the validation batches, in the store's order; an empty list where nothing is held out."""
+        return self._loader(self.split.val, None) if self.split.val.size else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test batches, in the store's order."""
+        return self._loader(self.split.test, None)
+
+    def events_of(self, places: np.ndarray) -> EventBatch:
+        """Return the packed events of recordings, or of windows of them where these are cut, as an evaluation has them.
+
+        Args:
+            places: Places in the store; of windows, those of `self.windows`.
+
+        Shape:
+            places: `[B]`.
+        """
+        return _Recordings(self.store, self.windows, self.settings.duration_us, self.control)[Draw(places, 0)]
+
+    def places_of(self, part: np.ndarray) -> np.ndarray:
+        """Return what an epoch of some recordings goes through: the recordings, or the windows of them."""
+        return part if self.windows is None else self.windows.of(part)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """A number for the person, or other group, of each recording of the store, int64 `[R]`."""
+        return numbered(self.store.groups, len(self.store))
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many recordings each part has, and how many windows and groups, where there are such."""
+        found: dict[str, int] = {}
+        for name in ("train", "val", "test"):
+            part: np.ndarray = getattr(self.split, name)
+            found[f"{name}_size"] = part.size
+            if self.windows is not None:
+                found[f"{name}_windows"] = self.windows.of(part).size
+            if self.store.groups is not None:
+                found[f"{name}_groups"] = np.unique(self.groups[part]).size
+        return found
+
+    def batches(self, world: int = 1) -> dict[str, int]:
+        """Return how many batches an epoch has in each of `world` processes, by what they are for."""
+        size, split = self.settings.batch_size, self.split
+        parts = {
+            "train": (self.places_of(split.train), self.seed, self.repeats),
+            "val": (self.places_of(split.val), None, 1),
+            "test": (self.places_of(split.test), None, 1),
+        }
+        return {
+            name: len(BatchSampler(places, size, seed, repeats, 0, world if places.size >= world else 1))
+            for name, (places, seed, repeats) in parts.items()
+        }
+
+    def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
+        """Remember the batch's first recording, or window, for which the CPU would later have to wait."""
+        window = () if batch.start is None else (int(batch.start[0]),)
+        self._first = (int(batch.index[0]), *window)
+        return batch
+
+    def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
+        """Make frames of the events, on the device, and mix those for training."""
+        trainer = self.trainer
+        mixes = self.mixing is not None and trainer is not None and trainer.training
+        precise = trainer is None or trainer.precision == "32-true"
+        with self.store.blamed(lambda: batch.index.numpy(force=True)):
+            frames = self.framing(batch, lists=self.lists and precise and not mixes)
+        if trainer is not None and not precise:  # Lightning has seen the events only, which have no precision
+            frames = trainer.precision_plugin.convert_input(frames)
+        if self.mixing is None or trainer is None or not mixes:
+            return frames
+        return self.mixing(frames, generator(self.seed, Stream.MIXING, trainer.current_epoch, *self._first))
+
+    def _loader(
+        self, indices: np.ndarray, seed: int | None, repeats: int = 1, pipeline: Pipeline | None = None
+    ) -> DataLoader[Any]:
+        workers, trainer = self.settings.num_workers, self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        begins = (0, 0) if seed is None else self.begins
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        return _Loader(
+            _Recordings(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
+            sampler=BatchSampler(self.places_of(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
+            batch_size=None,  # the sampler yields whole batches
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=on_gpu,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )

@@ -1,0 +1,333 @@
+"""The settings that every dataset has, and the making of a dataset from its YAML node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from snnlab.data import sources as sources  # registers the datasets
+from snnlab.data import tonic_adapter as tonic_adapter  # registers its augmentations
+from snnlab.data.augmentation import Pipeline, build_pipeline
+from snnlab.data.dataset import DATASETS, Dataset
+from snnlab.data.events.camera import CameraPath
+from snnlab.data.events.representation import FRAMES, Framing, Region, Steps
+from snnlab.data.mixing import Mixing, build_mixing
+from snnlab.data.splits import OnDividedGroup
+from snnlab.errors import ConfigError, DataError, listing, located
+from snnlab.settings import (
+    Count,
+    NotNegative,
+    above,
+    at_least,
+    between,
+    check_known,
+    checks_arguments,
+    settings_of,
+    takes,
+)
+from snnlab.target_kinds import Targets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+# What a dataset's constructor may ask for, out of the settings that all share.
+SHARED = ("root", "download", "sensor_size", "num_classes", "targets", "name")
+# Those of them that mean nothing to a dataset that does not ask for them, and what such a one does not do.
+OF_SOME = {"root": "reads no files", "download": "fetches nothing"}
+# More steps than any network is unrolled over at once: a slip of the unit.
+MANY_STEPS = 20_000
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class DataSettings:
+    """How recordings become batches of frames.
+
+    Args:
+        sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
+        num_classes: Number of classes; of targets that are values, how many a recording has.
+        duration_ms: Length of the window [0, duration_ms), ms.
+        num_bins: Number of steps in the window; or give `dt`.
+        dt: Length of a step, ms, which must divide the window; or give `num_bins`.
+        bin_by: Steps of equal `time`, or of equal `count` of events, which have no dt: then only constants in steps
+            can be had, and no rates in Hz.
+        events_per_bin: Events of a step by count, of at most num_bins steps; null: num_bins equal parts of the events.
+        overlap_ms: How much longer than a step a frame is, ms: it has the first events of the next step too.
+        stride_ms: Recordings, once they are split, are cut into windows of duration_ms, one every so many ms; null: one
+            window from the start.
+        lengths: How many steps count: all of the `window`, or those until the last event of a `recording`.
+        frames: What a frame holds, a node of `list frames` or its type alone: counts, binary, signed, ...
+        camera_path: How a still scene moves over the sensor as the camera is moved: corners [ms, x, y], pixels.
+        still: Whether that motion is undone, so that each part of the scene stays where it is.
+        crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
+        downsample: Side of a cell, pixels, of which the events are counted together.
+        hot_pixels_hz: Pixels with more events a second than this, over the windows of all training recordings, are
+            left out.
+        batch_size: Recordings a batch.
+        num_workers: Processes that load; 0 loads in the main process.
+        val_fraction: Part of the training recordings held out for validation.
+        split_seed: Seed of that choice, apart from the run's seed.
+        folds: Deal the training recordings out to so many folds, of which `fold` is held out, instead of val_fraction.
+        fold: Which of them, 0 .. folds - 1.
+        split_file: A CSV of columns recording and split (train, val, test), or another run's split.json: which
+            recordings are for what.
+        on_divided_group: What is done where `split_file` has recordings of a person, or parts of a file, in two parts:
+            fail, or keep it so.
+        on_bad_recording: What is done where recordings cannot be used: fail, or skip them.
+        on_duplicate: What is done where the same events are in two parts of the split: fail, or skip the copies.
+        store_dir: Where packed recordings are kept; null: a folder of the user's cache.
+        targets: What recordings are trained to, of datasets that have more: a `class`, or `value`, one or several
+            numbers, or `steps`, a label at each step.
+        root: Folder of the original recordings, for datasets that have files.
+        download: Whether missing files are fetched.
+        name: What the recordings are called; null: as the YAML file that describes them.
+        augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`. They
+            see a recording as far as its window, and what they move into that.
+        labels_after: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
+            reverse); null where that is no class. What is not named leaves classes as they are.
+        mix: How training recordings are mixed with each other: a node of `list mixes` or its type alone; null: not.
+
+    Raises:
+        ConfigError: naming the setting that is out of its range.
+    """
+
+    sensor_size: Annotated[Sequence[int], at_least(1)]
+    num_classes: Count
+    duration_ms: Annotated[float, "ms", above(0)]
+    num_bins: Annotated[int | None, between(1, MANY_STEPS)] = None
+    dt: Annotated[float | None, "ms", above(0)] = None
+    bin_by: Literal["time", "count"] = "time"
+    events_per_bin: Annotated[int | None, at_least(1)] = None
+    overlap_ms: Annotated[float, "ms", at_least(0)] = 0.0
+    stride_ms: Annotated[float | None, "ms", at_least(0.001)] = None
+    lengths: Literal["window", "recording"] = "window"
+    frames: Mapping[str, Any] | str = "counts"
+    camera_path: Sequence[Sequence[float]] | None = None
+    still: bool = False
+    crop: Sequence[int] | None = None
+    downsample: Count = 1
+    hot_pixels_hz: Annotated[float | None, "Hz", above(0)] = None
+    batch_size: Count = 32
+    num_workers: NotNegative = 0
+    val_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.1
+    split_seed: NotNegative = 0
+    folds: Annotated[int | None, at_least(2)] = None
+    fold: NotNegative = 0
+    split_file: str | None = None
+    on_divided_group: OnDividedGroup = "fail"
+    on_bad_recording: Literal["fail", "skip"] = "fail"
+    on_duplicate: Literal["fail", "skip"] = "fail"
+    store_dir: str | None = None
+    targets: Targets = "class"
+    root: str | None = None
+    download: bool = True
+    name: str | None = None
+    augment: Sequence[Mapping[str, Any]] = ()
+    labels_after: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
+    mix: Mapping[str, Any] | str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.sensor_size) != 3:
+            raise ConfigError("sensor_size", f"expected [W, H, P], got {list(self.sensor_size)}")
+        if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
+            raise ConfigError("name", f"must be one that a file can have, got '{self.name}'")
+        if self.targets == "steps" and self.bin_by == "count":
+            raise ConfigError(
+                "targets", "steps are labels at times, and steps of bin_by: count have none", "set bin_by: time"
+            )
+        if self.num_classes == 1 and self.targets != "value":
+            raise ConfigError("num_classes", "must be >= 2, got 1")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ConfigError("fold", f"must be < {self.folds}, the number of folds, got {self.fold}")
+        if self.folds is None and self.fold:
+            raise ConfigError("fold", f"{self.fold} needs folds, how many there are")
+        if self.folds is not None and self.split_file is not None:
+            raise ConfigError("", "give folds or split_file, not both")
+        if (self.num_bins is None) == (self.dt is None):
+            raise ConfigError("", "give exactly one of num_bins and dt (ms)")
+        if self.dt is not None:
+            self._check_dt(self.dt)
+            if self.bin_by == "count":
+                raise ConfigError("bin_by", "count has no dt", "give num_bins, which is the largest number of steps")
+        self._check_camera()
+        if self.crop is not None and len(self.crop) != 4:
+            raise ConfigError("crop", f"expected [left, top, width, height], got {list(self.crop)}")
+
+    @property
+    def camera(self) -> CameraPath | None:
+        """The camera's motion that is to be undone, or None."""
+        return CameraPath(self.camera_path) if self.still and self.camera_path is not None else None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What is done to training recordings.
+
+        Raises:
+            ConfigError: if `augment` or `labels_after` cannot be used.
+        """
+        return build_pipeline(self.augment, self.labels_after, self.num_classes, self.size, self.targets)
+
+    @property
+    def mixing(self) -> Mixing | None:
+        """How training recordings are mixed with each other.
+
+        Raises:
+            ConfigError: if `mix` cannot be used.
+        """
+        if self.mix is None:
+            return None
+        node = {"type": self.mix} if isinstance(self.mix, str) else self.mix
+        return build_mixing(node, self.targets)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps T."""
+        return self.num_bins if self.num_bins is not None else round(self.duration_ms / (self.dt or 1.0))
+
+    @property
+    def step_ms(self) -> float | None:
+        """Length of a step, ms; None for steps by count, which have none."""
+        if self.bin_by == "count":
+            return None
+        return self.dt if self.dt is not None else self.duration_ms / self.steps
+
+    @property
+    def steps_text(self) -> str:
+        """The steps in words."""
+        if self.events_per_bin is not None:
+            return f"at most {self.steps} steps of {self.events_per_bin:,} events"
+        if self.bin_by == "count":
+            return f"{self.steps} steps of equally many events"
+        return f"{self.steps} steps of {self.step_ms:g} ms"
+
+    @property
+    def duration_us(self) -> int:
+        """Length of the window, us."""
+        return round(self.duration_ms * 1000)
+
+    @property
+    def stride_us(self) -> int | None:
+        """From a window of a recording to the next, us; None where there is one only."""
+        return None if self.stride_ms is None else round(1000 * self.stride_ms)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """The sensor's (W, H, P)."""
+        width, height, polarities = self.sensor_size
+        return width, height, polarities
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame: (C, H, W), or (C, W), or (W,), as there are rows and channels."""
+        return self.framing().shape
+
+    def framing(self, hot: Tensor | None = None) -> Framing:
+        """Return how events become frames.
+
+        Args:
+            hot: Which pixels are hot, or None.
+
+        Shape:
+            hot: bool `[H * W]`.
+
+        Raises:
+            ConfigError: if the settings do not go together.
+        """
+        node = {"type": self.frames} if isinstance(self.frames, str) else dict(self.frames)
+        kind = FRAMES.build(node.pop("type", None), node, "data.frames")
+        crop = None if self.crop is None else (self.crop[0], self.crop[1], self.crop[2], self.crop[3])
+        with located("data"):
+            region = Region(self.size, crop, self.downsample, hot)
+            overlap_us = round(1000 * self.overlap_ms)
+            steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
+            return Framing(region, steps, kind, self.lengths)
+
+    def _check_camera(self) -> None:
+        if self.camera_path is not None:
+            CameraPath(self.camera_path)  # for its mistakes
+        if self.still and self.camera_path is None:
+            raise ConfigError("still", "needs camera_path, the motion to undo: corners [ms, x, y]")
+        if self.still and self.hot_pixels_hz is not None:
+            raise ConfigError(
+                "", "give still or hot_pixels_hz, not both: without its motion, a scene moves over the pixels"
+            )
+
+    def _check_dt(self, dt: float) -> None:
+        if dt < self.duration_ms / MANY_STEPS:
+            raise ConfigError(
+                "dt",
+                f"{dt} ms makes more than {MANY_STEPS:,} steps of a window of {self.duration_ms} ms",
+                f"if it is in seconds, write {1000 * dt:g}",
+            )
+        steps = Fraction(str(self.duration_ms)) / Fraction(str(dt))
+        if steps.denominator != 1:
+            near = max(1, round(float(steps)))
+            raise ConfigError(
+                "dt",
+                f"{dt} ms does not divide the window of {self.duration_ms} ms",
+                f"num_bins: {near} gives {self.duration_ms / near:.6g} ms a step",
+            )
+
+
+def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str, Any]]:
+    """Return the shared settings of a data node, its type, and the dataset's own settings.
+
+    Raises:
+        ConfigError: naming the setting that is unknown, missing, of the wrong type or out of its range.
+    """
+    settings = dict(node)
+    kind = settings.pop("type", None)
+    factory = DATASETS.get(kind, "data")
+    shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
+    for name, does_not in OF_SOME.items():
+        if takes(factory, name):
+            continue
+        del shared[name]
+        if settings.pop(name, None) is not None:
+            others = listing(other for other in DATASETS if takes(DATASETS.get(other, "data"), name))
+            raise ConfigError(
+                f"data.{name}",
+                f"{kind} {does_not}, and would not use it",
+                f"leave it out, or choose data=NAME, one of {others}",
+            )
+    check_known({**shared, **own}, settings, "data", str(kind))
+    common = read_shared(node)
+    if common.targets != "class" and not takes(factory, "targets"):
+        raise ConfigError(
+            "data.targets", f"{common.targets} is for data=folder", f"recordings of {kind} have a class each"
+        )
+    _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
+    return common, str(kind), {name: value for name, value in settings.items() if name in own}
+
+
+def read_shared(node: Mapping[str, Any]) -> DataSettings:
+    """Return the shared settings of a data node, whatever dataset it is of.
+
+    Raises:
+        ConfigError: naming the setting that is missing, of the wrong type or out of its range.
+    """
+    known = settings_of(DataSettings)
+    settings = {name: value for name, value in node.items() if name in known}
+    check_known(known, settings, "data", str(node.get("type")))
+    with located("data"):
+        return DataSettings(**settings)
+
+
+def build_dataset(node: Mapping[str, Any]) -> Dataset:
+    """Find a dataset's recordings on this machine and check them against what the YAML says.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+        DataError: if recordings are missing, or contradict `num_classes` or `sensor_size`.
+    """
+    common, kind, own = read_settings(node)
+    context = {name: getattr(common, name) for name in SHARED}
+    dataset: Dataset = DATASETS.build(kind, own, "data", **context)
+    if dataset.num_classes != common.num_classes:
+        what = "values a recording" if common.targets == "value" else "classes"
+        raise DataError("data.num_classes", f"{common.num_classes}, but {kind} has {dataset.num_classes} {what}")
+    if tuple(dataset.sensor_size) != common.size:
+        raise DataError("data.sensor_size", f"{list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")
+    return dataset

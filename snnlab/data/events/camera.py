@@ -1,0 +1,72 @@
+"""The known motion of a camera before a still scene, and recordings without it.
+
+Axes: N events, K corners of a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from snnlab.data.events.recording import Events, SensorSize
+from snnlab.errors import ConfigError
+
+
+class CameraPath:
+    """Where a still scene is on the sensor while the camera moves, as straight lines between corners.
+
+        x' = x - round(path(t) - (min path + max path) / 2)
+
+    of each axis, with the path at the event's whole ms: pixels stay whole, and a scene stays in the middle. What leaves
+    the sensor is gone.
+
+    Args:
+        corners: `[ms, x, y]` each: how far the scene has moved by then, pixels; before the first and after the last it
+            stands still.
+
+    Raises:
+        ConfigError: if there are not two corners, or their times do not rise from 0 or more.
+    """
+
+    def __init__(self, corners: Sequence[Sequence[float]]) -> None:
+        rows = [[float(number) for number in corner] for corner in corners]
+        if len(rows) < 2 or any(len(row) != 3 for row in rows) or not np.isfinite(rows).all():
+            raise ConfigError("camera_path", f"must be two or more corners [ms, x, y], got {rows}")
+        ms, across, down = np.array(rows).T
+        if ms[0] < 0 or (np.diff(ms) <= 0).any():
+            raise ConfigError(
+                "camera_path", f"the times of its corners must rise, from 0 ms or more, got {ms.tolist()}"
+            )
+        self.corners = rows
+        at = np.arange(int(np.ceil(ms[-1])) + 1)
+        self._across, self._down = (_whole(np.interp(at, ms, moved)) for moved in (across, down))
+
+    def undo(self, events: Events, size: SensorSize) -> tuple[Events, np.ndarray]:
+        """Return events where they were without the motion, and which of them are still on the sensor.
+
+        Args:
+            events: Events, their times since their recording's start.
+            size: The sensor's (W, H, P).
+
+        Shape:
+            Columns `[N]`; the second bool `[N]`, by which the first is not yet chosen.
+        """
+        width, height, _ = size
+        at = np.minimum(events.t // 1000, self._across.size - 1)
+        x = events.x - self._across[at]
+        inside = (x >= 0) & (x < width)
+        if events.y is None:
+            return events._replace(x=x), inside
+        y = events.y - self._down[at]
+        inside &= (y >= 0) & (y < height)
+        return events._replace(x=x, y=y), inside
+
+    def still(self, events: Events, size: SensorSize) -> Events:
+        """Return a recording without the motion."""
+        moved, inside = self.undo(events, size)
+        return moved.take(inside)
+
+
+def _whole(moved: np.ndarray) -> np.ndarray:
+    return np.rint(moved - (moved.min() + moved.max()) / 2).astype(np.int16)

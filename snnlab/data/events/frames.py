@@ -1,0 +1,377 @@
+"""Events counted into frames on a CPU, in one compiled pass.
+
+Axes: T steps, B recordings, C cells of a frame.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.compiled import compiled
+from snnlab.data.events.recording import SensorSize, check_sensor_size
+from snnlab.data.events.store import Packed
+from snnlab.errors import DataError
+from snnlab.event_frames import EventFrames, dense
+from snnlab.event_lists import BITS, Places, list_cells, places_of
+from snnlab.threads import share
+
+
+@compiled(nogil=True)
+def count(
+    frames: np.ndarray,
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray | None,
+    p: np.ndarray,
+    offsets: np.ndarray,
+    duration: int,
+    sensor_size: tuple[int, int, int],
+    inside: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Fill the frames of recordings `first` to before `last`, whatever they held.
+
+    A frame is set to zero when its first event comes, so that it is still in the nearest cache: events are sorted by
+    time as a rule, though they need not be.
+
+    Args:
+        frames: Where to count.
+        t: Time (us).
+        x: Column.
+        y: Row; None where there is one row.
+        p: Polarity; it is not looked at where there is one.
+        offsets: Recording b is `[offsets[b], offsets[b + 1])`.
+        duration: Length of the window (us).
+        sensor_size: `[W, H, P]`.
+        inside: Where to say of each recording whether all its events in the window are inside the sensor.
+        first: First of the recordings.
+        last: Behind the last of them.
+
+    Shape:
+        frames `[T, B, C]`, a frame's cells as `[H, W, P]`; t, x, y, p `[N]`; offsets `[B + 1]`; inside `[B]`.
+    """
+    steps = frames.shape[0]
+    # Without a sign one comparison says both that a number is not below a range and not above it: a quarter faster.
+    width, height, polarities = np.uint64(sensor_size[0]), np.uint64(sensor_size[1]), np.uint64(sensor_size[2])
+    for b in range(first, last):
+        inside[b] = True
+        cleared = 0
+        e, stop = offsets[b], offsets[b + 1]
+        while e < stop:
+            if not 0 <= t[e] < duration:
+                e += 1
+                continue
+            # A division takes as long as all the rest: one for each step, and not for each event.
+            step = t[e] * steps // duration
+            begin, end = -(-step * duration // steps), -(-(step + 1) * duration // steps)
+            length = np.uint64(end - begin)
+            while cleared <= step:
+                frames[cleared, b] = 0
+                cleared += 1
+            frame = frames[step, b]
+            while e < stop and np.uint64(t[e] - begin) < length:
+                column = np.uint64(x[e])
+                row = np.uint64(0) if y is None else np.uint64(y[e])
+                polarity = np.uint64(p[e]) if polarities > 1 else np.uint64(0)
+                if column >= width or row >= height or polarity >= polarities:
+                    inside[b] = False
+                else:
+                    frame[(row * width + column) * polarities + polarity] += np.float32(1)
+                e += 1
+        while cleared < steps:
+            frames[cleared, b] = 0
+            cleared += 1
+
+
+def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> EventFrames | None:
+    """Return the frames of `count_frames` as lists; None where the events of a recording are not in order of time.
+
+    Args:
+        batch: See `to_frames`, as the rest; it has y, and is on the CPU.
+        num_bins: Number of steps T.
+        duration_us: Length of the window (us).
+        sensor_size: `[W, H, P]`.
+
+    Raises:
+        DataError: see `to_frames`.
+        ValueError: see `to_frames`.
+    """
+    assert batch.y is not None
+    check_batch(batch, num_bins, duration_us, sensor_size)
+    width, height, channels = sensor_size
+    num_recordings, num_events = batch.num_recordings, batch.t.numel()
+    arrays = (column.numpy() for column in (batch.t, batch.x, batch.y, batch.p, batch.offsets))
+    # Of each recording one frame after the other, where its events are.
+    offsets = np.empty((num_bins * num_recordings, channels * height + 1), np.int64)
+    rows, columns = np.empty((2, num_events), np.int32)
+    values = np.empty(num_events, np.float32)
+    inside, in_order = np.empty((2, num_recordings), bool)
+    places = places_of(height, width)
+    to = offsets, rows, columns, values, inside, in_order
+    run = partial(_list, *arrays, num_bins, duration_us, channels, width, places, *to)
+    share(run, num_recordings, num_events)
+    if not inside.all():
+        refuse_outside(batch, sensor_size)
+    if not in_order.all():
+        return None
+    shape = torch.Size((num_bins, num_recordings, channels, height, width))
+    return EventFrames(shape, offsets, rows, columns, values)
+
+
+@compiled(nogil=True, error_model="numpy")
+def _list(
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    begins: np.ndarray,
+    steps: int,
+    duration: int,
+    channels: int,
+    width: int,
+    places: Places,
+    offsets: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    inside: np.ndarray,
+    in_order: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    size = places.row.size
+    height = size // width
+    # Without a sign: see `counting.count`.
+    w, h, c = np.uint64(width), np.uint64(height), np.uint64(channels)
+    frame, spare = np.zeros((channels, size), np.float32), np.empty(size + 4, np.uint32)
+    held = np.zeros((channels, -(-size // BITS)), np.uint64)
+    before = np.empty(held.shape[1], np.int64)
+    for b in range(first, last):
+        inside[b] = in_order[b] = True
+        at = e = begins[b]
+        for step in range(steps):
+            begin, end = -(-step * duration // steps), -(-(step + 1) * duration // steps)
+            length = np.uint64(end - begin)
+            while e < begins[b + 1]:
+                if np.uint64(t[e] - begin) < length:
+                    column, row = np.uint64(x[e]), np.uint64(y[e])
+                    channel = np.uint64(p[e]) if channels > 1 else np.uint64(0)
+                    if column >= w or row >= h or channel >= c:
+                        inside[b] = False
+                    else:
+                        cell = row * w + column
+                        frame[channel, cell] += np.float32(1)
+                        held[channel, cell // np.uint64(BITS)] |= np.uint64(1) << (cell % np.uint64(BITS))
+                elif end <= t[e] < duration:
+                    break
+                elif 0 <= t[e] < begin:
+                    in_order[b] = False
+                e += 1
+            n = step * (begins.size - 1) + b
+            for channel in range(channels):
+                lines = offsets[n, channel * height : (channel + 1) * height + 1]
+                cells = frame[channel]
+                many = list_cells(held[channel], places, cells, at, lines, rows, columns, values, before, spare)
+                for k in range(many):
+                    cells[spare[k]] = 0
+                at += many
+            held[:] = 0
+
+
+class EventBatch(NamedTuple):
+    """Packed events of several recordings, as `Packed`, in tensors.
+
+    Shape:
+        `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for
+        index and start (us; or None) (int64); targets: see `snnlab.target_kinds`.
+    """
+
+    t: Tensor
+    x: Tensor
+    y: Tensor | None
+    p: Tensor
+    offsets: Tensor
+    targets: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    start: Tensor | None = None
+
+    @property
+    def num_recordings(self) -> int:
+        """Number of recordings B."""
+        return self.offsets.numel() - 1
+
+    @classmethod
+    def from_packed(cls, packed: Packed) -> EventBatch:
+        """Wrap the arrays' memory, without a copy."""
+        y = None if packed.y is None else torch.from_numpy(packed.y)
+        start = None if packed.start is None else torch.from_numpy(packed.start)
+        t, x, p, offsets, targets, index = (
+            torch.from_numpy(column)
+            for column in (packed.t, packed.x, packed.p, packed.offsets, packed.targets, packed.index)
+        )
+        return cls(t, x, y, p, offsets, targets, index, start)
+
+
+class Mix(NamedTuple):
+    """The other class of each recording that was mixed with another one.
+
+    Args:
+        targets: Class of the other recording.
+        weight: Weight of that class, 0 to 1; the recording's own class has the rest.
+
+    Shape:
+        `[B]` each.
+    """
+
+    targets: Tensor
+    weight: Tensor
+
+
+class Batch(NamedTuple):
+    """Frames and what belongs to them; `mix` where recordings were mixed for training.
+
+    Shape:
+        frames `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), index `[B]`; targets: classes `[B]`,
+        values float32 `[B, D]`, or labels of steps int64 `[T, B]`; start `[B]` (us) of windows of recordings, or None.
+    """
+
+    frames: Tensor | EventFrames
+    lengths: Tensor
+    targets: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    mix: Mix | None = None
+    start: Tensor | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """The frames as a tensor."""
+        return dense(self.frames)
+
+
+def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:
+    """Count events per step and pixel: every event of `[0, duration_us)` is in exactly one frame.
+
+        step = floor(t * num_bins / duration_us)
+
+    Memory is channels-last: the permuted view of a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`). Counts are
+    exact up to 2^24 a cell, the float32 integers; the order of adding does not matter, on any device.
+
+    Args:
+        batch: Packed events.
+        num_bins: Number of steps T.
+        duration_us: Length of the window (us); events outside are left out.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
+
+    Shape:
+        x float32 `[T, B, P, H, W]`; without y `[T, B, P, W]`, or `[T, B, W]` for P = 1.
+
+    Raises:
+        DataError: If y does not go with H, or an event of the window is outside the sensor. Events are looked at on
+            the CPU only, where that is free; the store has checked them when it was built.
+        ValueError: If num_bins or duration_us is not positive.
+    """
+    x = count_frames(batch, num_bins, duration_us, sensor_size)
+    lengths = torch.full((batch.num_recordings,), num_bins, dtype=torch.int64, device=x.device)
+    return Batch(channels_last(x, batch.y is not None), lengths, batch.targets, batch.index)
+
+
+def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the counts of `to_frames` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
+    check_batch(batch, num_bins, duration_us, sensor_size)
+    on_cpu = batch.t.device.type == "cpu"
+    return (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
+
+
+def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as `_scattered` on a CPU."""
+    # Here, because numba takes a second to import, which only who makes frames should wait for.
+    from snnlab.threads import share
+
+    width, height, polarities = sensor_size
+    rows = () if batch.y is None else (height,)
+    x = torch.empty((num_bins, batch.num_recordings, *rows, width, polarities))
+    y = None if batch.y is None else batch.y.numpy()
+    t, columns, p, offsets = (column.numpy() for column in (batch.t, batch.x, batch.p, batch.offsets))
+    inside = np.empty(batch.num_recordings, bool)
+    settings = duration_us, (width, height, polarities), inside
+    run = partial(count, x.flatten(2).numpy(), t, columns, y, p, offsets, *settings)
+    share(run, batch.num_recordings, x.numel())
+    if not inside.all():
+        refuse_outside(batch, sensor_size)
+    return x
+
+
+def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the same, by operations of which a GPU does many at once."""
+    width, height, polarities = sensor_size
+    rows = () if batch.y is None else (height,)
+    x = torch.zeros((num_bins, batch.num_recordings, *rows, width, polarities), device=batch.t.device)
+    t = batch.t.clamp(0, duration_us - 1)
+    # Weights of 0 instead of a selection: a selection's size would make a GPU wait for the CPU.
+    inside = (t == batch.t).float()
+    # Half the width is twice the speed; neither intermediate value may overflow.
+    integer = torch.int32 if max(num_bins * duration_us, x.numel()) < 2**31 else torch.int64
+    step = t.to(integer).mul_(num_bins).div_(duration_us, rounding_mode="floor")
+    x.view(-1).scatter_add_(0, cells_of(batch, step, sensor_size), inside)
+    return x
+
+
+def cells_of(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
+    """Turn each event's step, in place, into its cell in a contiguous `[T, B, H, W, P]`, `[N]`."""
+    width, height, polarities = sensor_size
+    num_recordings = batch.num_recordings
+    recording = torch.repeat_interleave(
+        torch.arange(num_recordings, dtype=step.dtype, device=step.device),
+        batch.offsets.diff(),
+        output_size=step.numel(),
+    )
+    cell = step.mul_(num_recordings).add_(recording)
+    if batch.y is not None:
+        cell.mul_(height).add_(batch.y)
+    cell.mul_(width).add_(batch.x)
+    if polarities > 1:
+        cell.mul_(polarities).add_(batch.p)
+    return cell.long()
+
+
+def channels_last(x: Tensor, has_rows: bool) -> Tensor:
+    """Return frames `[T, B, H, W, P]` (`[T, B, W, P]`) with their axes in torch's order, in the same memory."""
+    if has_rows:
+        return x.permute(0, 1, 4, 2, 3)
+    return x.squeeze(3) if x.shape[3] == 1 else x.permute(0, 1, 3, 2)
+
+
+def check_batch(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> None:
+    """Refuse what cannot become frames, as `to_frames` says."""
+    if num_bins < 1 or duration_us < 1:
+        raise ValueError(f"num_bins ({num_bins}) and duration_us ({duration_us}) must be positive")
+    check_sensor_size(sensor_size)
+    height = sensor_size[1]
+    if (batch.y is None) != (height == 1):
+        given = "no y" if batch.y is None else "y"
+        raise DataError("", f"the recordings have {given}, sensor_size is {list(sensor_size)}", "y goes with H > 1")
+    if batch.t.device.type == "cpu":
+        _check_offsets(batch)
+
+
+def _check_offsets(batch: EventBatch) -> None:
+    """Refuse what the compiled pass, which checks no bounds, would read past the end of."""
+    lengths, ends = {len(column) for column in batch[:4] if column is not None}, batch.offsets.numpy()
+    if lengths != {ends[-1]} or ends[0] != 0 or ends.size != len(batch.index) + 1 or (ends[1:] < ends[:-1]).any():
+        raise ValueError(f"offsets {ends.tolist()} do not divide columns of {sorted(lengths)} events among recordings")
+
+
+def refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
+    """Say which events are outside the sensor."""
+    for key, column, size in zip("xyp", (batch.x, batch.y, batch.p), sensor_size, strict=True):
+        if column is None or (key == "p" and size == 1):
+            continue
+        low, high = int(column.min()), int(column.max())
+        if low < 0 or high >= size:
+            raise DataError("", f"{key} spans {low}..{high}, the sensor has 0..{size - 1}", "check data.sensor_size")

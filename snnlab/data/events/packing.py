@@ -1,0 +1,526 @@
+"""Find a dataset's packed store, or pack it: under a lock, beside its place, renamed when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import filelock
+import numpy as np
+
+from snnlab import __version__
+from snnlab.data.events.recording import Events, SensorSize, Unusable, check_events, check_sensor_size, empty_events
+from snnlab.data.events.store import (
+    ARRAYS,
+    CURE,
+    FORMAT,
+    VALUES,
+    Manifest,
+    Store,
+    canonical_hash,
+    column_types,
+    content_hash,
+)
+from snnlab.errors import DataError, StoreError
+from snnlab.target_kinds import kind_of, targets_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_log = logging.getLogger(__name__)
+
+_TRIED_S = 1.0
+# How long a worker goes on after SIGTERM, for the parent to end it.
+_GRACE_S = 5
+_CHUNK = 16
+_CHUNKS_IN_FLIGHT = 3
+"""Per worker: enough to keep it busy, few enough to keep memory bounded when writing is slower."""
+_source: Source | None = None
+
+
+def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generator[Events | Unusable]:
+    """Yield every recording, checked, in the source's order, or why it cannot be used.
+
+    Args:
+        source: The dataset.
+        workers: Processes that read; 0 and 1 read here.
+        alone_s: Processes are started only when those that were read here for a second foretell so many more (s).
+
+    Raises:
+        DataError: If a worker was killed.
+    """
+    done, started = 0, time.perf_counter()
+    while done < len(source) and (workers <= 1 or not _worth_it(done, len(source), started, alone_s)):
+        yield _read(source, done)
+        done += 1
+    if done == len(source):
+        return
+    # Not forked: a fork inherits locks of the threads that numba and PyTorch have started.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
+    )
+    try:
+        yield from _in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
+    except BrokenProcessPool as error:
+        raise DataError(
+            source.label,
+            "a reading process died (out of memory?, or a script without `if __name__ == '__main__':`)",
+            "read with workers=0",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _worth_it(done: int, size: int, started: float, alone_s: float) -> bool:
+    passed = time.perf_counter() - started
+    return alone_s == 0 or (done > 0 and passed > _TRIED_S and passed / done * (size - done) > alone_s)
+
+
+def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
+    pending: deque[Future[list[Events | Unusable]]] = deque()
+    for start in places[::_CHUNK]:
+        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
+        if len(pending) == in_flight:
+            yield from pending.popleft().result()
+    while pending:
+        yield from pending.popleft().result()
+
+
+def _start_worker(source: Source) -> None:
+    global _source
+    _source = source
+    # Ctrl-C, and often SIGTERM, reach the whole process group; the parent decides, workers would only add tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+
+
+def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:
+    assert _source is not None
+    return [_read(_source, index) for index in range(start, stop)]
+
+
+def _read(source: Source, index: int) -> Events | Unusable:
+    try:
+        events = source.read(index)
+        check_events(events, source.sensor_size, source.name(index))
+    except DataError as error:
+        return Unusable(str(error))
+    return events
+
+
+class StoreWriter:
+    """Append recordings to the columns of a new store, one at a time, in bounded memory.
+
+    Args:
+        folder: An empty folder.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); y is kept for H > 1.
+    """
+
+    def __init__(self, folder: Path, sensor_size: SensorSize) -> None:
+        self.folder = folder
+        self.sensor_size = sensor_size
+        self._types = column_types(sensor_size[2])
+        keys = [key for key in self._types if key != "y" or sensor_size[1] > 1]
+        self._files = {key: (folder / f"{key}.bin").open("wb") for key in keys}
+        self._hashes = {key: hashlib.sha256() for key in keys}
+        self._sizes: list[int] = []
+        self._last_t: list[int] = []
+        self._contents: list[int] = []
+        self._bad: list[list[Any]] = []
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # `finish` has flushed; after an error, closing would only fail for the same reason and hide it.
+        for file in self._files.values():
+            with suppress(OSError):
+                file.close()
+
+    def append(self, events: Events) -> None:
+        """Write one checked recording."""
+        content = hashlib.blake2b(digest_size=8)
+        for key, file in self._files.items():
+            column = np.ascontiguousarray(getattr(events, key), dtype=self._types[key])
+            file.write(column.data)
+            self._hashes[key].update(column.data)
+            content.update(column.data)
+        self._contents.append(int.from_bytes(content.digest(), "little"))
+        self._sizes.append(events.t.size)
+        self._last_t.append(int(events.t[-1]) if events.t.size else -1)
+
+    def append_bad(self, reason: str) -> None:
+        """Write a recording without events in the place of one that cannot be used."""
+        self._bad.append([len(self._sizes), reason])
+        self.append(empty_events(self.sensor_size))
+
+    def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
+        """Write what is known per recording, and the manifest last."""
+        for file in self._files.values():
+            file.flush()
+        values = {
+            "offsets": np.concatenate([[0], np.cumsum(self._sizes)]),
+            "targets": targets,
+            "split": split,
+            "groups": groups,
+            "last_t": self._last_t,
+            "hashes": self._contents,
+        }
+        types = ARRAYS | ({"targets": VALUES} if kind_of(targets) == "value" else {})
+        arrays = {key: np.ascontiguousarray(value, types[key]) for key, value in values.items() if value is not None}
+        for key, array in arrays.items():
+            np.save(self.folder / f"{key}.npy", array, allow_pickle=False)
+        sha256 = {key: value.hexdigest() for key, value in self._hashes.items()}
+        sha256 |= {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
+        Manifest(
+            format=FORMAT,
+            source=source,
+            recordings=len(self._sizes),
+            events=sum(self._sizes),
+            sensor_size=list(self.sensor_size),
+            dtypes={key: (self._types | types)[key] for key in sha256},
+            sha256=sha256,
+            content=content_hash(sha256),
+            bad=self._bad,
+            versions={"snnlab": __version__, "numpy": np.__version__},
+        ).write(self.folder)
+
+
+OnBad = Literal["fail", "skip"]
+# So many recordings and none that can be used: the rest is not tried.
+_HOPELESS = 20
+# Reasons that a message lists.
+_FEW = 10
+# Beside a store's other files: the folder that its recordings lay in.
+ORIGIN = "origin.txt"
+Recordings = Iterable[Events | Unusable]
+Progress = Callable[[Recordings, int, str], Recordings]
+"""Wraps the recordings to show their passing, given how many there are and a few words."""
+
+
+class Source(Protocol):
+    """What a dataset offers to be packed; for several workers it must survive pickling.
+
+    It may have more: `origin`, the folder that its recordings lie in; `called`, what users call them; and `free_split`,
+    whether split and groups are not in the fingerprint, and are the source's whatever they were when it was packed.
+    """
+
+    @property
+    def label(self) -> str:
+        """Short name of the dataset; the store's folder begins with it."""
+        ...
+
+    @property
+    def sensor_size(self) -> SensorSize:
+        """`[W, H, P]` (pixels, pixels, polarities)."""
+        ...
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class of each recording, `[R]`, int64; or values, or segments, see `snnlab.target_kinds`."""
+        ...
+
+    @property
+    def split(self) -> np.ndarray:
+        """0 for training, 1 for test, 2 for validation where the dataset says so itself, `[R]`, uint8."""
+        ...
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """User or speaker of each recording, `[R]`, int64, or None."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that decides the recordings, as JSON; two sources that differ must differ here."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Return what a message calls the recording, such as its file."""
+        ...
+
+    def read(self, index: int) -> Events:
+        """Return one recording, sorted by time; a DataError says why it cannot be used."""
+        ...
+
+
+def store_path(source: Source, store_dir: Path) -> Path:
+    """Return the folder that belongs to this source's fingerprint and to this format."""
+    key = canonical_hash({"format": FORMAT, "source": source.fingerprint()})
+    return store_dir / f"{source.label}-{key[:12]}"
+
+
+def origin_of(source: Source) -> str | None:
+    """Return the folder that a source's recordings lie in, or None where it has none."""
+    origin = getattr(source, "origin", None)
+    return None if origin is None else str(Path(origin).resolve())
+
+
+def open_or_build(
+    source: Source,
+    store_dir: Path,
+    *,
+    progress: Progress | None = None,
+    workers: int = 0,
+    alone_s: float = 0.0,
+    on_bad: OnBad = "fail",
+) -> Store:
+    """Open the source's packed store; pack the recordings first where there is none.
+
+    Recordings that cannot be used are packed without events, and the manifest says why: to leave them out after all,
+    nothing has to be packed again.
+
+    Args:
+        source: The dataset.
+        store_dir: Where stores are kept.
+        progress: Shows the packing, such as a function around tqdm.
+        workers: Processes that read; 0 and 1 read here. The bytes are the same for any number.
+        alone_s: How long reading here may go on (s), as its first second foretells, before the workers are started.
+        on_bad: What is done where recordings cannot be used: `fail`, or `skip` them, which their splits then do.
+
+    Raises:
+        StoreError: If the store is damaged or belongs to something else, or the folder cannot be written.
+        DataError: If recordings cannot be used.
+    """
+    path = store_path(source, store_dir)
+    if not os.path.exists(path):
+        with locked(path):
+            if not os.path.exists(path):
+                _build(source, path, progress, workers, alone_s, on_bad)
+    store = Store.open(path)
+    if getattr(source, "free_split", False):
+        store = store.divided(source.split, source.groups)
+    _check_same(source, store)
+    if store.bad and on_bad == "fail":
+        raise DataError("", _bad_text(store))
+    return store
+
+
+def remove(source: Source, store_dir: Path) -> Path | None:
+    """Delete the source's packed store and return where it was; None where there is none.
+
+    Raises:
+        StoreError: If the folder cannot be deleted.
+    """
+    path = store_path(source, store_dir)
+    if not path.exists():
+        return None
+    with locked(path), _writable(path):
+        shutil.rmtree(path)
+    return path
+
+
+def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float, on_bad: OnBad) -> None:
+    _check_source(source)
+    beside = path.with_name(path.name + ".building")
+    # Under the lock nobody else builds here: what lies there was left by a killed process.
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with _writable(path):
+            beside.mkdir()
+        _pack(source, beside, progress, read_all(source, workers, alone_s), on_bad)
+        with _writable(path):
+            beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _pack(
+    source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable], on_bad: OnBad
+) -> None:
+    with _writable(folder):
+        writer = StoreWriter(folder, source.sensor_size)
+    reasons: list[str] = []
+    hopeless = len(source) if on_bad == "skip" else min(_HOPELESS, len(source))
+    with writer, closing(reading) as recordings:
+        shown = (
+            progress(recordings, len(source), f"packing {getattr(source, 'called', source.label)}")
+            if progress
+            else recordings
+        )
+        for place, events in enumerate(shown):
+            with _writable(folder):
+                if isinstance(events, Unusable):
+                    reasons.append(events.reason)
+                    writer.append_bad(events.reason)
+                else:
+                    writer.append(events)
+            if len(reasons) == place + 1 == hopeless:
+                raise DataError("", f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
+        with _writable(folder):
+            if (origin := origin_of(source)) is not None:
+                (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
+            writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
+
+
+def _bad_text(store: Store) -> str:
+    reasons = list(store.bad.values())
+    head = f"{len(reasons):,} of {len(store):,} recordings cannot be used:\n  " if len(reasons) > 1 else ""
+    more = f"\n  and {len(reasons) - _FEW:,} more; snnlab data inspect lists them" if len(reasons) > _FEW else ""
+    return (
+        head + "\n  ".join(reasons[:_FEW]) + more + "\n  data.on_bad_recording=skip leaves out what cannot be used;"
+        " files that were mended are read again, and all are after snnlab data clean"
+    )
+
+
+def _all_others(last: int, total: int) -> str:
+    if total == 1:
+        return "nothing else: there is no other recording"
+    return (
+        "all others"
+        if last + 1 == total
+        else f"the {last} after it, so that the other {total - last - 1:,} are not tried;"
+        " data.on_bad_recording=skip tries all"
+    )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from packing a store, or deleting it."""
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock")
+        lock = filelock.FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            _log.info("another process packs %s; waiting for it", path)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone, and makes it anew
+        lock.release()
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into the cure; never wrapped around a source's own reading."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(
+            path.parent, f"cannot be written ({reason})", "choose another folder with data.store_dir=... or make room"
+        ) from error
+
+
+def _check_source(source: Source) -> None:
+    check_sensor_size(source.sensor_size)
+    if problem := targets_problem(source.targets, len(source)):
+        raise DataError(source.label, f"targets {problem}")
+    for key, values in _per_recording(source).items():
+        if values is None or key == "targets":
+            continue
+        if values.shape != (len(source),) or not np.issubdtype(values.dtype, np.integer):
+            found = f"{values.dtype} {values.shape}"
+            raise DataError(source.label, f"{key} is {found}, expected integers ({len(source)},)")
+    if not np.isin(source.split, (0, 1, 2)).all():
+        raise DataError(source.label, "split must be 0 (training), 1 (test) or 2 (validation)")
+
+
+def _check_same(source: Source, store: Store) -> None:
+    """Refuse a store whose folder has the right name and whose content is another."""
+    fingerprint = json.loads(json.dumps(source.fingerprint()))
+    same = {"fingerprint": store.manifest.source == fingerprint}
+    same["sensor_size"] = store.sensor_size == tuple(source.sensor_size)
+    same["number of recordings"] = len(store) == len(source)
+    stored = _per_recording(store)
+    same |= {key: _equal(stored[key], value) for key, value in _per_recording(source).items()}
+    different = [key for key, is_same in same.items() if not is_same]
+    if different:
+        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", CURE)
+
+
+def _per_recording(owner: Source | Store) -> dict[str, np.ndarray | None]:
+    return {"targets": owner.targets, "split": owner.split, "groups": owner.groups}
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+# What a store's name ends in: so many characters of a fingerprint.
+_KEY = "?" * 12
+_BUILDING = ".building"
+
+
+class Copy(NamedTuple):
+    """A packed copy.
+
+    Attributes:
+        path: Its folder.
+        label: The dataset's short name.
+        origin: The folder that its recordings lay in; None where nothing says.
+        size: Bytes.
+    """
+
+    path: Path
+    label: str
+    origin: str | None
+    size: int
+
+
+def copies(store_dir: Path) -> list[Copy]:
+    """Return all packed copies in a folder, and what killed processes have left of some, sorted by path."""
+    found = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
+    return [Copy(path, path.name.rpartition("-")[0], _origin(path), size_of(path)) for path in found if path.is_dir()]
+
+
+def copies_of(store_dir: Path, label: str, origin: str | None) -> list[Copy]:
+    """Return the packed copies of a dataset's recordings, whatever these were when they were packed.
+
+    Args:
+        store_dir: Where stores are kept.
+        label: The dataset's short name.
+        origin: The folder that the recordings lie in; copies of the same label that do not say theirs are among them.
+    """
+    return [copy for copy in copies(store_dir) if copy.label == label and copy.origin in (None, origin)]
+
+
+def remove_copies(found: list[Copy]) -> Iterator[Copy]:
+    """Delete packed copies, and yield each that is gone.
+
+    Raises:
+        StoreError: if one cannot be deleted.
+    """
+    for copy in found:
+        try:
+            with locked(copy.path.with_name(copy.path.name.removesuffix(_BUILDING))):
+                shutil.rmtree(copy.path)
+        except FileNotFoundError:  # another process was quicker
+            continue
+        except OSError as error:
+            raise StoreError(copy.path, f"cannot be deleted ({error.strerror or error})") from error
+        yield copy
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes the files of a folder have."""
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
+
+
+def _origin(path: Path) -> str | None:
+    try:
+        return (path / ORIGIN).read_text(encoding="utf-8", errors="surrogateescape")
+    except (OSError, ValueError):
+        return None

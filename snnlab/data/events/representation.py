@@ -1,0 +1,635 @@
+"""Of which step an event is: by its time, or by its place among the events of its recording.
+
+Axes: N events, B recordings, T steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.data.events.frames import Batch, EventBatch, cells_of, channels_last, count_frames
+from snnlab.data.events.recording import SensorSize
+from snnlab.errors import ConfigError, DataError
+from snnlab.event_frames import EventFrames
+from snnlab.registry import Registry
+from snnlab.settings import Count, NotNegative, above, at_least, checks_arguments
+from snnlab.target_kinds import kind_of, step_labels
+
+BinBy = Literal["time", "count"]
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class Steps:
+    """How a window becomes steps.
+
+        by time:   step = floor(t * num_bins / duration_us)
+        by count:  step = floor(n * num_bins / N), or floor(n / events_per_bin); n = 0 .. N - 1 is the event's number
+
+    Args:
+        duration_us: Length of the window `[0, duration_us)` (us); later events are in no step.
+        num_bins: Number of steps T.
+        bin_by: `time`, or `count`: steps of equally many events, which have no length in time.
+        events_per_bin: Events of a step, by count; those after T steps are left out, and a recording of fewer ends
+            early. None: the events of a recording divided by T.
+        overlap_us: How much longer than a step a frame is, by time (us): it has the first events of the next one too.
+
+    Raises:
+        ConfigError: if settings are out of their range or do not go together.
+    """
+
+    duration_us: int
+    num_bins: int
+    bin_by: BinBy = "time"
+    events_per_bin: Annotated[int | None, at_least(1)] = None
+    overlap_us: NotNegative = 0
+
+    def __post_init__(self) -> None:
+        if self.events_per_bin is not None and self.bin_by == "time":
+            raise ConfigError("events_per_bin", f"needs bin_by: count, got {self.events_per_bin}")
+        if self.overlap_us and self.bin_by == "count":
+            raise ConfigError("overlap_ms", "needs bin_by: time")
+
+    @property
+    def plain(self) -> bool:
+        """Whether each event of the window is in the one step of its time."""
+        return self.bin_by == "time" and not self.overlap_us
+
+    def of(self, batch: EventBatch) -> Tensor:
+        """Return each event's step, or `LEFT_OUT`; of overlapping frames the last one that has it.
+
+        Shape:
+            int64 `[N]`.
+        """
+        inside = (batch.t >= 0) & (batch.t < self.duration_us)
+        if self.bin_by == "time":
+            return torch.where(inside, batch.t * self.num_bins // self.duration_us, LEFT_OUT)
+        seen = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
+        starts, lengths = seen[batch.offsets[:-1]], batch.offsets.diff()
+        total = seen[batch.offsets[1:]] - starts
+        number = seen[:-1] - torch.repeat_interleave(starts, lengths, output_size=inside.numel())
+        if self.events_per_bin is not None:
+            step = number // self.events_per_bin
+        else:
+            step = (
+                number
+                * self.num_bins
+                // torch.repeat_interleave(total.clamp(min=1), lengths, output_size=inside.numel())
+            )
+        return torch.where(inside & (step < self.num_bins), step, LEFT_OUT)
+
+    def placed(self, batch: EventBatch) -> Iterator[EventBatch]:
+        """Yield the events with their step in place of their time; of overlapping frames again for each step before.
+
+        One at a time: a frame that is as long as a hundred steps would need a hundred times the memory.
+        """
+        step = self.of(batch)
+        yield batch._replace(t=step)
+        # A frame is as long as several steps and a rest: each event is in the step of its time and in those before.
+        for before in range(1, -(-self.overlap_us * self.num_bins // self.duration_us) + 1):
+            earlier = step - before
+            end = -(-(earlier + 1) * self.duration_us // self.num_bins) + self.overlap_us
+            yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, LEFT_OUT))
+
+    def used(self, batch: EventBatch) -> Tensor:
+        """Return how many steps it takes to each recording's last event in the window, at least 1, `[B]`."""
+        step = self.of(batch)
+        recording = torch.repeat_interleave(
+            torch.arange(batch.num_recordings, device=step.device), batch.offsets.diff(), output_size=step.numel()
+        )
+        last = torch.zeros_like(batch.offsets[1:]).scatter_reduce_(0, recording, step + 1, "amax")
+        return last.clamp(min=1)
+
+
+LEFT_OUT = -1
+"""The time of events that no frame is to hold: it is before any window."""
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class Region:
+    """A part of the sensor, in cells of several pixels.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        crop: `[left, top, width, height]` of the part (pixels), or None for all; events outside are left out.
+        downsample: Side of a cell (pixels); events of pixels that fill no whole cell at the right and below are left
+            out. Sensors of one row have cells of so many columns.
+        hot: Pixels whose events are left out, true where hot; or None.
+
+    Shape:
+        hot: bool `[H * W]`, of the whole sensor.
+
+    Raises:
+        ConfigError: if the part is not within the sensor, or smaller than a cell.
+    """
+
+    sensor_size: SensorSize
+    crop: tuple[int, int, int, int] | None = None
+    downsample: Count = 1
+    hot: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        width, height, _ = self.sensor_size
+        left, top, w, h = self._part
+        if not (left >= 0 and top >= 0 and 1 <= w <= width - left and 1 <= h <= height - top):
+            raise ConfigError(
+                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
+            )
+        if min(self.size[:2]) < 1:
+            raise ConfigError("downsample", f"must be at most the size of {w} x {h}, got {self.downsample}")
+
+    @property
+    def size(self) -> SensorSize:
+        """`[W, H, P]` in cells."""
+        _, height, polarities = self.sensor_size
+        _, _, w, h = self._part
+        return w // self.downsample, 1 if height == 1 else h // self.downsample, polarities
+
+    def __call__(self, batch: EventBatch) -> EventBatch:
+        """Return the events in cells; those that are left out have the time `LEFT_OUT`, so that none moves."""
+        if self.hot is not None:
+            batch = batch._replace(t=torch.where(self._is_hot(batch), LEFT_OUT, batch.t))
+        if self.size == tuple(self.sensor_size):
+            return batch
+        left, top, _, _ = self._part
+        width, height, _ = self.size
+        x, inside = _cells(batch.x, left, self.downsample, width)
+        y = batch.y
+        if y is not None:
+            y, within = _cells(y, top, self.downsample, height)
+            inside &= within
+            if height == 1:
+                y = None
+        return batch._replace(t=torch.where(inside, batch.t, LEFT_OUT), x=x, y=y)
+
+    @property
+    def _part(self) -> tuple[int, int, int, int]:
+        return self.crop or (0, 0, self.sensor_size[0], self.sensor_size[1])
+
+    def _is_hot(self, batch: EventBatch) -> Tensor:
+        assert self.hot is not None
+        pixel = batch.x.long()
+        if batch.y is not None:
+            pixel += batch.y.long() * self.sensor_size[0]
+        return self.hot.to(pixel.device)[pixel]
+
+
+def _cells(column: Tensor, start: int, side: int, cells: int) -> tuple[Tensor, Tensor]:
+    """Return each event's cell along one axis, 0 where there is none, and where there is one."""
+    # Wider than the store's int16, in which a difference might wrap.
+    place = torch.div(column.to(torch.int32) - start, side, rounding_mode="floor")
+    inside = (place >= 0) & (place < cells)
+    return torch.where(inside, place, 0).to(column.dtype), inside
+
+
+FRAMES = Registry("kind of frames")
+
+
+class Window(NamedTuple):
+    """The events of a batch and how they become steps.
+
+    Attributes:
+        batch: Packed events, in cells.
+        steps: How the window becomes steps.
+        size: `[W, H, P]` in cells.
+    """
+
+    batch: EventBatch
+    steps: Steps
+    size: SensorSize
+
+
+class Kind(ABC):
+    """What a frame holds.
+
+    Args:
+        merge: Whether ON and OFF events are taken to be the same.
+    """
+
+    # What needs the time of each event, and so steps by time without overlap.
+    timed: ClassVar[bool] = False
+    # Whether what a cell holds depends on its own count alone, and none where there is none.
+    cellwise: ClassVar[bool] = False
+    # How many steps after its own end a frame still holds events of.
+    look_ahead_steps: ClassVar[float] = 0.0
+
+    def __init__(self, merge: bool = False) -> None:
+        self.merge = merge
+
+    def channels(self, polarities: int) -> int:
+        """Return the number C of channels that frames of so many polarities have."""
+        return 1 if self.merge else polarities
+
+    def told_apart(self, size: SensorSize) -> SensorSize:
+        """Return `[W, H, P]` with the polarities that are told apart."""
+        return (*size[:2], 1) if self.merge else size
+
+    def __call__(self, window: Window) -> Tensor:
+        """Return the frames in a contiguous `[T, B, H, W, C]`; `[T, B, W, C]` for events without rows."""
+        return self.frames(window._replace(size=self.told_apart(window.size)))
+
+    @abstractmethod
+    def frames(self, window: Window) -> Tensor:
+        """Return the frames of events whose polarities are those of the channels."""
+
+
+@FRAMES.register("counts")
+class Counts(Kind):
+    """How many events there are in each cell.
+
+    Args:
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    cellwise = True
+
+    def lists(self, window: Window) -> EventFrames | None:
+        """Return the frames as lists of their events, where they can be and a CPU has the events; else None."""
+        batch, steps = window.batch, window.steps
+        if not self.cellwise or not steps.plain or batch.y is None or batch.t.device.type != "cpu":
+            return None
+        # Here for the same reason as in `count_frames`.
+        from snnlab.data.events.frames import list_frames
+
+        found = list_frames(batch, steps.num_bins, steps.duration_us, self.told_apart(window.size))
+        if found is not None:
+            self.of_counts(torch.from_numpy(found.values), steps)
+        return found
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the frames, of the counts of all steps."""
+        steps = window.steps
+        if steps.plain:
+            counts = count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
+        else:
+            turns = steps.placed(window.batch)
+            counts = count_frames(next(turns), steps.num_bins, steps.num_bins, window.size)
+            for placed in turns:
+                counts += count_frames(placed, steps.num_bins, steps.num_bins, window.size)
+        return self.of_counts(counts, steps)
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return frames of counts, which may be of some steps only; in place where that is quicker, always cellwise."""
+        return counts
+
+
+@FRAMES.register("binary")
+class Binary(Counts):
+    """Whether there is any event in each cell: 0 or 1.
+
+    Args:
+        merge: Whether ON and OFF events are taken to be the same.
+    """
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return 1 where events are."""
+        return counts.clamp_(max=1)
+
+
+@FRAMES.register("rate")
+class Rate(Counts):
+    """How many events per ms there are in each cell: counts divided by the length of a step.
+
+    Args:
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    timed = True
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return the rates."""
+        return counts.mul_(1000 * steps.num_bins / steps.duration_us)
+
+
+@FRAMES.register("relative")
+class Relative(Counts):
+    """How many events there are in each cell, divided by those of the frame's fullest cell: 0 to 1.
+
+    Args:
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    cellwise = False
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return the parts of each frame's largest count; a frame without events stays 0."""
+        most = counts.flatten(2).amax(2)
+        most.masked_fill_(most == 0, 1)
+        return counts.div_(most.view(*counts.shape[:2], *[1] * (counts.ndim - 2)))
+
+
+@FRAMES.register("signed")
+class Signed(Counts):
+    """How many more ON than OFF events there are in each cell, in one channel."""
+
+    cellwise = False
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def channels(self, polarities: int) -> int:
+        """Return 1.
+
+        Raises:
+            ValueError: if the sensor does not tell ON from OFF.
+        """
+        _require_two(polarities, "signed")
+        return 1
+
+    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return ON less OFF."""
+        off, on = counts.unbind(-1)
+        return (on - off).unsqueeze(-1)
+
+
+@FRAMES.register("voxel_grid")
+class VoxelGrid(Kind):
+    """ON less OFF events, each shared between the two steps whose middles are nearest in time.
+
+        x[k] = sum_n p_n max(0, 1 - |t_n / dt - 1/2 - k|),  p_n = +1 or -1
+
+    Events before the middle of the first step and after that of the last are theirs alone, so that each counts as one.
+
+    Source: Zhu et al., Unsupervised event-based learning of optical flow, depth, and egomotion, 2019; over the window
+        instead of from the first to the last event.
+    """
+
+    timed = True
+    look_ahead_steps = 0.5  # an event is shared between the two steps whose middles are nearest
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def channels(self, polarities: int) -> int:
+        """Return 1.
+
+        Raises:
+            ValueError: if the sensor does not tell ON from OFF.
+        """
+        _require_two(polarities, "voxel_grid")
+        return 1
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the grid."""
+        batch, steps = window.batch, window.steps
+        sign = torch.where(batch.p, 1.0, -1.0)
+        inside = steps.of(batch) != LEFT_OUT
+        place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
+        place = place.clamp(0, steps.num_bins - 1)
+        first = place.floor()
+        late = torch.where(inside, (place - first).float(), 0.0)
+        early = torch.where(inside, 1 - late, 0.0)
+        first = first.long()
+        after = (first + 1).clamp(max=steps.num_bins - 1)
+        size = (*window.size[:2], 1)
+        x = torch.zeros(_shape(window, size), device=batch.t.device)
+        for step, share in ((first, early), (after, late)):
+            x.view(-1).scatter_add_(0, cells_of(batch, step, size), sign * share)
+        return x
+
+
+class Surface(Kind):
+    """What is left, at the end of each step, of events that fade.
+
+    Args:
+        tau: Time constant (ms).
+        merge: Whether ON and OFF events are taken to be the same.
+
+    Raises:
+        ConfigError: if tau is not positive.
+    """
+
+    timed = True
+
+    def __init__(self, tau: Annotated[float, "ms", above(0)] = 50.0, merge: bool = False) -> None:
+        super().__init__(merge)
+        self.tau_us = 1000 * tau
+
+
+@FRAMES.register("time_surface")
+class TimeSurface(Surface):
+    """How long ago, at the end of each step, the last event of each cell was.
+
+        x[k] = exp(-(end_k - t_last) / tau),  0 where there was none yet
+
+    Args:
+        tau: Time constant (ms).
+        merge: Whether ON and OFF events are taken to be the same.
+
+    Source: Lagorce et al., HOTS: a hierarchy of event-based time-surfaces for pattern recognition, 2017.
+    """
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the surface at the end of each step."""
+        batch, steps = window.batch, window.steps
+        step = steps.of(batch)
+        last = torch.full(_shape(window, window.size), LEFT_OUT, dtype=torch.int64, device=batch.t.device)
+        t = torch.where(step == LEFT_OUT, LEFT_OUT, batch.t)
+        last.view(-1).scatter_reduce_(0, cells_of(batch, step.clamp(min=0), window.size), t, "amax")
+        last = last.cummax(0).values
+        ends = _ends(steps, last.device).view(-1, *[1] * (last.ndim - 1))
+        return torch.where(last == LEFT_OUT, 0.0, ((last - ends) / self.tau_us).exp()).float()
+
+
+@FRAMES.register("decaying_surface")
+class DecayingSurface(Surface):
+    """The events of each cell so far, each fading from the moment at which it came.
+
+        x[k] = sum over events n before end_k of exp(-(end_k - t_n) / tau)
+
+    Args:
+        tau: Time constant (ms).
+        merge: Whether ON and OFF events are counted together.
+    """
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the surface at the end of each step."""
+        batch, steps = window.batch, window.steps
+        step = steps.of(batch)
+        inside, step = step != LEFT_OUT, step.clamp(min=0)
+        ends = _ends(steps, step.device)
+        left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
+        x = torch.zeros(_shape(window, window.size), device=step.device)
+        x.view(-1).scatter_add_(0, cells_of(batch, step, window.size), left)
+        fade = torch.exp(torch.tensor(-steps.duration_us / steps.num_bins / self.tau_us, dtype=torch.float64)).item()
+        for k in range(1, steps.num_bins):
+            x[k] += fade * x[k - 1]
+        return x
+
+
+def _ends(steps: Steps, device: torch.device) -> Tensor:
+    """Return when each step ends (us), float64 `[T]`."""
+    number = torch.arange(1, steps.num_bins + 1, dtype=torch.float64, device=device)
+    return number * (steps.duration_us / steps.num_bins)
+
+
+def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
+    width, height, channels = size
+    rows = () if window.batch.y is None else (height,)
+    return (window.steps.num_bins, window.batch.num_recordings, *rows, width, channels)
+
+
+def _require_two(polarities: int, kind: str) -> None:
+    if polarities != 2:
+        raise ConfigError(
+            "frames", f"{kind} is ON less OFF events, and the sensor has {polarities} polarities", "use counts"
+        )
+
+
+class Spread(Kind):
+    """In each step a T-th of all events of the window, then what the frames make of counts.
+
+        x[t] = kind(N / T),  N the events of each cell in the window
+
+    So binary frames hold min(N / T, 1), and those of rates the mean rate.
+
+    Args:
+        kind: What the frames would hold of the counts of a step.
+    """
+
+    def __init__(self, kind: Counts) -> None:
+        super().__init__(kind.merge)
+        self.kind = kind
+
+    def channels(self, polarities: int) -> int:
+        """Return the number of channels that the kind has."""
+        return self.kind.channels(polarities)
+
+    def frames(self, window: Window) -> Tensor:
+        """Return the same frame for all steps, of the whole window."""
+        steps = window.steps
+        whole = count_frames(window.batch, 1, steps.duration_us, window.size) / steps.num_bins
+        # Copied, since what follows may write into frames.
+        return self.kind.of_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
+
+
+Lengths = Literal["window", "recording"]
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class Framing:
+    """How a batch of packed events becomes frames.
+
+    Args:
+        region: Which part of the sensor.
+        steps: How the window becomes steps.
+        kind: What a frame holds.
+        lengths: How many steps of a recording count: all of the `window`, or those to its last event in it, after which
+            the `recording` is over. By `events_per_bin` it is always the latter.
+
+    Raises:
+        ConfigError: if the kind needs the sensor's polarities, or times, that there are not.
+    """
+
+    region: Region
+    steps: Steps
+    kind: Kind
+    lengths: Lengths = "window"
+
+    def __post_init__(self) -> None:
+        self.kind.channels(self.region.size[2])
+        if self.kind.timed and not self.steps.plain:
+            raise ConfigError("frames", "this type needs bin_by: time without overlap_ms")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame: (C, H, W), or (C, W), or (W,), as there are rows and channels."""
+        width, height, polarities = self.region.size
+        channels = self.kind.channels(polarities)
+        if height > 1:
+            return channels, height, width
+        return (channels, width) if channels > 1 else (width,)
+
+    def __call__(self, batch: EventBatch, *, lists: bool = False) -> Batch:
+        """Return the frames, channels-last in memory.
+
+        Args:
+            batch: Packed events, on the device on which the frames are wanted.
+            lists: Whether they may be lists of their events, where these can be made.
+
+        Shape:
+            frames float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
+
+        Raises:
+            DataError: if y does not go with the sensor's height, or an event is outside.
+        """
+        if (batch.y is None) != (self.region.sensor_size[1] == 1):
+            given = "no y" if batch.y is None else "y"
+            size = list(self.region.sensor_size)
+            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y goes with H > 1")
+        seen = self.region(batch)
+        window = Window(seen, self.steps, self.region.size)
+        listed = self.kind.lists(window) if lists and isinstance(self.kind, Counts) else None
+        frames = channels_last(self.kind(window), seen.y is not None) if listed is None else listed
+        lengths = self.valid_steps(seen)
+        targets = batch.targets
+        if kind_of(targets) == "steps":
+            assert self.steps.bin_by == "time"  # the settings see to it
+            targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
+        return Batch(frames, lengths, targets, batch.index, start=batch.start)
+
+    def valid_steps(self, seen: EventBatch) -> Tensor:
+        """Return how many steps of each recording count, `[B]`.
+
+        Args:
+            seen: Events of the region.
+        """
+        if self.lengths == "recording" or self.steps.events_per_bin is not None:
+            return self.steps.used(seen)
+        return torch.full_like(seen.offsets[1:], self.steps.num_bins)
+
+
+def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor]:
+    """Yield the frames of a window in pieces of time, bit for bit those of the whole.
+
+    Frames that count events are made a piece at a time. Others, and frames that overlap, look further than a piece,
+    back or ahead: they are made at once, and cut.
+
+    Args:
+        framing: How events become frames.
+        batch: The packed events of one recording.
+        size: Steps of a piece, of which the last one may have fewer.
+
+    Shape:
+        float32 `[t, 1, C, H, W]`, t <= size; without rows see `Framing`.
+
+    Raises:
+        DataError: if y does not go with the sensor's height, or an event is outside.
+    """
+    assert batch.num_recordings == 1
+    steps, kind = framing.steps, framing.kind
+    if size >= steps.num_bins or not isinstance(kind, Counts) or steps.overlap_us:
+        yield from framing(batch).x.split(size)
+        return
+    cells = kind.told_apart(framing.region.size)
+    placed = _by_step(next(steps.placed(framing.region(batch))))
+    for first in range(0, steps.num_bins, size):
+        many = min(size, steps.num_bins - first)
+        counts = count_frames(_part(placed, first, many), many, many, cells)
+        yield channels_last(kind.of_counts(counts, steps), placed.y is not None)
+
+
+def _by_step(placed: EventBatch) -> EventBatch:
+    """Sort events whose times are steps; of left out ones, these are not in order."""
+    order = placed.t.argsort(stable=True)
+    return _taken(placed, order)
+
+
+def _part(placed: EventBatch, first: int, many: int) -> EventBatch:
+    """Return the events of so many steps, with steps from 0 on."""
+    start, stop = torch.searchsorted(placed.t, placed.t.new_tensor([first, first + many])).tolist()
+    part = _taken(placed, slice(start, stop))
+    return part._replace(t=part.t - first, offsets=placed.offsets.new_tensor([0, stop - start]))
+
+
+def _taken(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
+    y = None if batch.y is None else batch.y[rows]
+    return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])

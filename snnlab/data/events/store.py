@@ -1,0 +1,424 @@
+"""The page of a packed store that says what the other files are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from snnlab.data.events.camera import CameraPath
+from snnlab.data.events.recording import Events, SensorSize
+from snnlab.errors import DataError, StoreError
+from snnlab.target_kinds import NO_END, gather_targets, targets_problem
+
+FORMAT = 2
+COLUMNS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "|b1"}
+"""Per event, in raw files `<key>.bin`."""
+ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8", "hashes": "<u8"}
+"""Per recording, in `<key>.npy`; targets may be more, see `snnlab.target_kinds`."""
+VALUES = "<f4"
+"""Targets that are values."""
+BY_EVENTS = ("last_t", "hashes")
+"""Arrays that follow from the columns."""
+FREE = ("split", "groups")
+"""Arrays that users change without changing a recording."""
+CURE = "delete this folder, the next run packs the recordings again"
+
+
+def column_types(polarities: int) -> dict[str, str]:
+    """Return the types of the events' columns; of more than two polarities, as colours are, each has a number."""
+    return COLUMNS if polarities <= 2 else COLUMNS | {"p": "|u1"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store holds, and from what it was made.
+
+    Args:
+        format: Version of the layout.
+        source: The source's fingerprint.
+        recordings: Number of recordings.
+        events: Number of events of all recordings.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        dtypes: NumPy type of each file's values, by key.
+        sha256: Checksum of each file's values, by key.
+        content: Checksum of all values: the data's fingerprint in a run's record.
+        bad: Place of each recording that could not be used, which is here without events, and the reason.
+        versions: Of snnlab and NumPy when it was packed; for people, never compared.
+    """
+
+    format: int
+    source: dict[str, Any]
+    recordings: int
+    events: int
+    sensor_size: list[int]
+    dtypes: dict[str, str]
+    sha256: dict[str, str]
+    content: str
+    bad: list[list[Any]]
+    versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into the folder."""
+        text = json.dumps(asdict(self), indent=2, allow_nan=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read `manifest.json` of the folder.
+
+        Raises:
+            StoreError: If it is missing, not JSON, of another format, or incomplete.
+        """
+        try:
+            page = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(folder, f"manifest.json cannot be read ({error})", CURE) from error
+        found = page.get("format") if isinstance(page, dict) else None
+        if found != FORMAT:
+            raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", CURE)
+        if set(page) != {field.name for field in fields(cls)}:
+            raise StoreError(folder, "manifest.json lacks entries or has foreign ones", CURE)
+        return cls(**page)
+
+
+def canonical_hash(value: Any) -> str:
+    """Return the sha256 of the value's JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_hash(sha256: dict[str, str]) -> str:
+    """Return one checksum of all files that say something of their own."""
+    return canonical_hash({key: value for key, value in sha256.items() if key not in BY_EVENTS})
+
+
+class Packed(NamedTuple):
+    """Several recordings, one after the other, in memory of their own.
+
+    Args:
+        t: Time since each recording's start (us), int64.
+        x: Column, int16.
+        y: Row, int16, or None.
+        p: Polarity, bool.
+        offsets: Recording b is `[offsets[b], offsets[b + 1])`, int64.
+        targets: Class of each recording, int64; or values, or segments, see `snnlab.target_kinds`.
+        index: Place of each recording in the store, int64.
+        start: When each window of a recording begins in it (us), int64; None for whole recordings.
+
+    Shape:
+        `[N]` for t, x, y, p; `[B + 1]` for offsets; `[B]` for targets, index and start.
+    """
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray | None
+    p: np.ndarray
+    offsets: np.ndarray
+    targets: np.ndarray
+    index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
+    start: np.ndarray | None = None
+
+
+class Store:
+    """The packed recordings of one dataset; made by `open_or_build`, opened by `Store.open`.
+
+    Args:
+        path: The store's folder.
+        manifest: Its page.
+        columns: t, x, y, p of all recordings, `[N]` each.
+        arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets, see `snnlab.target_kinds`.
+        camera: The camera's motion, which recordings are handed out without; None: they are as they were packed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        columns: dict[str, np.ndarray],
+        arrays: dict[str, np.ndarray],
+        camera: CameraPath | None = None,
+    ) -> None:
+        self.path = path
+        self.camera = camera
+        self.manifest = manifest
+        self.sensor_size: SensorSize = (
+            manifest.sensor_size[0],
+            manifest.sensor_size[1],
+            manifest.sensor_size[2],
+        )
+        self.targets = arrays["targets"]
+        self.split = arrays["split"]
+        self.groups = arrays.get("groups")
+        self._columns = columns
+        self._arrays = arrays
+        self._offsets = arrays["offsets"]
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store after checking that its files are whole.
+
+        Raises:
+            StoreError: If a file is missing, has another size than the manifest says, or another format.
+        """
+        manifest = Manifest.read(path)
+        arrays = {key: _load_array(path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
+        offsets = arrays["offsets"]
+        if offsets[0] != 0 or offsets[-1] != manifest.events or (np.diff(offsets) < 0).any():
+            raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", CURE)
+        columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
+        return cls(path, manifest, columns, arrays)
+
+    def __reduce__(self) -> tuple[object, tuple[Path, CameraPath | None]]:
+        """Travel to a loader's worker as a path: pickling a memory map would copy the whole dataset."""
+        return _opened, (self.path, self.camera)
+
+    def still(self, camera: CameraPath) -> Store:
+        """Return this store as one that hands out its recordings without a camera's motion."""
+        return Store(self.path, self.manifest, self._columns, self._arrays, camera)
+
+    def divided(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
+        """Return this store with another split and other groups, as it would be if it had been packed with them.
+
+        Args:
+            split: 0 for training, 1 for test, 2 for validation.
+            groups: User or speaker of each recording, or None.
+
+        Shape:
+            split, groups: `[R]`.
+        """
+        given = {"split": split, **({} if groups is None else {"groups": groups})}
+        arrays = {key: array for key, array in self._arrays.items() if key not in FREE}
+        arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in given.items()}
+        sums = {key: value for key, value in self.manifest.sha256.items() if key not in FREE}
+        sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in given}
+        manifest = replace(self.manifest, content=content_hash(sums))
+        return Store(self.path, manifest, self._columns, arrays, self.camera)
+
+    def __len__(self) -> int:
+        return self.manifest.recordings
+
+    def __getitem__(self, index: int) -> Events:
+        """Return one recording, as read-only views of the maps where it is as it was packed."""
+        events = self._packed(index)
+        return events if self.camera is None else self.camera.still(events, self.sensor_size)
+
+    def _packed(self, index: int) -> Events:
+        place = operator.index(index)
+        place += len(self) if place < 0 else 0
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self.path}: recording {index} of {len(self)}")
+        piece = slice(int(self._offsets[place]), int(self._offsets[place + 1]))
+        columns = self._columns
+        y = columns["y"][piece] if "y" in columns else None
+        return Events(columns["t"][piece], columns["x"][piece], y, columns["p"][piece])
+
+    @property
+    def num_events(self) -> int:
+        """Number of events of all recordings."""
+        return self.manifest.events
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Events of each recording, `[R]`."""
+        return np.diff(self._offsets)
+
+    @property
+    def last_t(self) -> np.ndarray:
+        """Time of each recording's last event, us, -1 where there is none, `[R]`."""
+        return self._arrays["last_t"]
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Why recordings could not be used, by their places; they have no events."""
+        return {int(place): str(reason) for place, reason in self.manifest.bad}
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """Checksum of each recording's events, `[R]`, uint64."""
+        return self._arrays["hashes"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of all values, for a run's record."""
+        return self.manifest.content
+
+    def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> Packed:
+        """Copy the given recordings, or a window of each, in the given order, into one block.
+
+        Events outside the window are not read: time and memory are those of the windows, not of the recordings.
+
+        Args:
+            indices: Places in the store; repeats are allowed.
+            start_us: When each window begins (us), from where on its times are; None: at 0.
+            duration_us: Length of the windows (us); None: as long as each recording.
+
+        Shape:
+            indices, start_us: `[B]`; B may be 0.
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        index = self._places(indices)
+        begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+        starts, stops = self._windows(index, begins, duration_us)
+        offsets = np.zeros(index.size + 1, np.int64)
+        np.cumsum(stops - starts, out=offsets[1:])
+        pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
+        block = {key: _join(column, pieces) for key, column in self._columns.items()}
+        events = Events(block["t"], block["x"], block.get("y"), block["p"])
+        sizes = stops - starts
+        if self.camera is not None:
+            events, inside = self.camera.undo(events, self.sensor_size)
+            kept = np.concatenate([[0], np.cumsum(inside)])[offsets]
+            events, offsets, sizes = events.take(inside), kept, np.diff(kept)
+        if start_us is not None:
+            np.subtract(events.t, np.repeat(start_us, sizes), out=events.t)
+        return Packed(*events, offsets, gather_targets(self.targets, index, begins, duration_us), index, start_us)
+
+    def _windows(self, index: np.ndarray, begins: np.ndarray, duration_us: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first event, and the one after the last, of a window of each recording."""
+        t = self._columns["t"]
+        starts, stops = self._offsets[index], self._offsets[index + 1]
+        firsts, lasts = starts.copy(), stops.copy()
+        # A recording that ends within the window, as most do, is not searched for its end.
+        duration_us = NO_END if duration_us is None else duration_us
+        late = self.last_t[index] - begins >= duration_us
+        for place in np.flatnonzero(late | (begins > 0)).tolist():
+            start, stop, begin = int(starts[place]), int(stops[place]), int(begins[place])
+            firsts[place] = start + np.searchsorted(t[start:stop], begin)
+            if late[place]:
+                lasts[place] = start + np.searchsorted(t[start:stop], begin + duration_us)
+        return firsts, lasts
+
+    def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
+        """Count the events of recordings, or of a window of each; arguments are those of `gather`.
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        index = self._places(indices)
+        begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+        starts, stops = self._windows(index, begins, duration_us)
+        return int((stops - starts).sum())
+
+    def count_outside(self, indices: np.ndarray, duration_us: int) -> int:
+        """Count the events that a window `[0, duration_us)` leaves out.
+
+        Args:
+            indices: Places in the store, `[B]`.
+            duration_us: Length of the window (us).
+
+        Raises:
+            IndexError: If a place is outside the store.
+        """
+        return self.count(indices) - self.count(indices, None, duration_us)
+
+    @contextmanager
+    def blamed(self, indices: Callable[[], np.ndarray]) -> Iterator[None]:
+        """Say of what fails inside that the packed copy is damaged, if recordings are not what was checked at packing.
+
+        Args:
+            indices: Returns the places in the store of the recordings that are used inside, `[B]`; asked after a
+                failure alone, since a GPU may have them.
+
+        Raises:
+            StoreError: If events of theirs are outside the sensor; else whatever was raised inside.
+        """
+        try:
+            yield
+        except (DataError, IndexError, ValueError) as error:
+            if problem := self._outside(indices()):
+                raise StoreError(
+                    self.path, f"the packed copy is damaged: {problem}", f"{CURE} (snnlab data clean deletes it)"
+                ) from error
+            raise
+
+    def _outside(self, indices: np.ndarray) -> str | None:
+        """Return in words which events of recordings are outside the sensor, which none was when they were packed."""
+        for place in np.unique(indices).tolist():
+            events = self._packed(place)
+            for key, size in zip("xyp", self.sensor_size, strict=True):
+                column: np.ndarray | None = getattr(events, key)
+                if column is None or not column.size or column.dtype == np.bool_:
+                    continue
+                if column.min() < 0 or column.max() >= size:
+                    span = f"{column.min()}..{column.max()}"
+                    return f"{key} of recording {place} spans {span}, and the sensor has 0..{size - 1}"
+        return None
+
+    def verify(self) -> None:
+        """Read everything and compare it with the manifest's checksums.
+
+        Raises:
+            StoreError: If a file's values have changed since they were packed.
+        """
+        manifest = Manifest.read(self.path)
+        arrays = {key: _load_array(self.path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
+        found = {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
+        for key in self._columns:
+            # From the file and not through its map, whose pages would fill the memory.
+            with (self.path / f"{key}.bin").open("rb") as file:
+                found[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
+        if damaged:
+            raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", CURE)
+        if content_hash(found) != manifest.content:
+            raise StoreError(self.path, "the manifest's content checksum is wrong", CURE)
+
+    def _places(self, indices: np.ndarray) -> np.ndarray:
+        index = np.asarray(indices)
+        if index.size and not np.issubdtype(index.dtype, np.integer):
+            raise TypeError(f"recordings are asked for by integers, not {index.dtype}")
+        index = index.astype(np.int64)
+        if index.size and (index.min() < 0 or index.max() >= len(self)):
+            raise IndexError(f"{self.path}: recordings {index.min()}..{index.max()} of {len(self)}")
+        return index
+
+
+def _opened(path: Path, camera: CameraPath | None) -> Store:
+    store = Store.open(path)
+    return store if camera is None else store.still(camera)
+
+
+def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
+    # Concatenating nothing is an error in NumPy, hence the empty piece.
+    return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
+
+
+def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
+    try:
+        array = np.load(path / f"{key}.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(path, f"{key}.npy cannot be read ({error})", CURE) from error
+    dtype, size = manifest.dtypes[key], manifest.recordings + (key == "offsets")
+    if key == "targets":
+        if array.dtype != dtype or targets_problem(array, manifest.recordings):
+            raise StoreError(path, f"targets.npy does not fit {manifest.recordings} recordings", CURE)
+        return array
+    if array.shape != (size,) or array.dtype != dtype:
+        raise StoreError(path, f"{key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},)", CURE)
+    return array
+
+
+def _map_column(path: Path, key: str, manifest: Manifest) -> np.ndarray:
+    file, dtype = path / f"{key}.bin", np.dtype(column_types(manifest.sensor_size[2])[key])
+    expected = manifest.events * dtype.itemsize
+    found = file.stat().st_size if file.is_file() else None
+    if found != expected:
+        what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
+        raise StoreError(path, f"{file.name} {what}", CURE)
+    if not expected:
+        return np.empty(0, dtype)
+    try:
+        # A plain array over the map: slicing np.memmap itself costs several microseconds a time.
+        return np.asarray(np.memmap(file, dtype=dtype, mode="r"))
+    except OSError as error:
+        raise StoreError(path, f"{file.name} cannot be read ({error})") from error

@@ -1,0 +1,415 @@
+"""HDF5 files, which may show what lies in other files as their own: that is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from zipfile import BadZipFile
+
+import numpy as np
+
+from snnlab.data.events import Events, SensorSize
+from snnlab.errors import ConfigError, DataError, listing
+from snnlab.settings import checks_arguments
+
+if TYPE_CHECKING:
+    import h5py
+
+
+def own(group: h5py.Group, name: str) -> Any:
+    """Return a group or a dataset whose values are in its own file.
+
+    Raises:
+        DataError: if they are in another one: a stranger's file of events would show the user's files as events.
+        KeyError: if there is none of this name.
+    """
+    import h5py
+
+    found = group[name]
+    elsewhere = found.file.filename != group.file.filename
+    if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
+        raise DataError(group.file.filename, f"{name} is in another file, which is not opened", "copy its values here")
+    return found
+
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
+TimeOrigin = Literal["first", "zero"]
+# Under which names files have the columns; the first is ours.
+NAMES = {
+    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
+    "x": ("x", "xs", "col", "channel", "unit", "units"),
+    "y": ("y", "ys", "row"),
+    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
+}
+_PER_MICROSECOND = {"ns": 1000}
+_MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
+_HALF_OF_32_BITS = 2**31
+_LONGEST = 2**62  # us; beyond it sums of times would wrap
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class Reading:
+    """How the columns of a file are to be understood.
+
+    Args:
+        time_unit: Unit of the times: s, ms, us or ns.
+        time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
+        sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
+        columns: Names of the columns of files that name none, in their order: t, x, y, p, and `-` for one to leave out.
+            None: x, y, t, p, without y where the sensor has no rows, and without p where there is no fourth.
+        polarity_values: What files have as the polarity of OFF and of ON; of more polarities, for each. None: 1 for ON
+            and 0 or -1 for OFF; of more, their numbers from 0 on.
+
+    Raises:
+        ConfigError: if a setting is none of these.
+    """
+
+    time_unit: TimeUnit = "us"
+    time_origin: TimeOrigin = "first"
+    sort: bool = False
+    columns: Sequence[str] | None = None
+    polarity_values: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        named = [name for name in self.columns or NAMES if name != "-"]
+        if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
+            raise ConfigError(
+                "columns", f"expected t, x and perhaps y and p, or - for others, got {list(self.columns or ())}"
+            )
+        values = self.polarity_values
+        if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):
+            raise ConfigError("polarity_values", f"must be two or more different numbers, got {list(values)}")
+
+    def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
+        """Return the names of so many columns that have none in their file."""
+        if self.columns is not None:
+            return list(self.columns)
+        usual = ["x", "y", "t", "p"] if sensor_size[1] > 1 else ["x", "t", "p"]
+        return usual[:count] if count == len(usual) - 1 else usual
+
+
+def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str) -> Events:
+    """Return the recording that columns hold.
+
+    Args:
+        found: Columns under any of `NAMES`; others are left out.
+        reading: How they are to be understood.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        name: What a message calls the recording, such as its file.
+
+    Shape:
+        `[N]` each.
+
+    Raises:
+        DataError: if a column is missing, has another length, or holds what is no time, place or polarity.
+    """
+    columns = {ours: values for ours in NAMES if (values := _under(found, ours, name)) is not None}
+    _, height, polarities = sensor_size
+    if height == 1:
+        columns.pop("y", None)
+    needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
+    if missing := [ours for ours in needed if ours not in columns]:
+        has = f"; it has {listing(found)}" if found else ""
+        raise DataError(name, f"has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
+    sizes = {ours: len(values) for ours, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise DataError(name, f"its columns have different lengths: {sizes}")
+    t = _microseconds(columns["t"], reading.time_unit, name)
+    x, y = _places(columns["x"], "x", name), columns.get("y")
+    y = None if y is None else _places(y, "y", name)
+    p = _polarity(columns.get("p"), t.size, polarities, reading.polarity_values, name)
+    return _in_order(Events(t, x, y, p), reading)
+
+
+def _under(found: Mapping[str, np.ndarray], ours: str, name: str) -> np.ndarray | None:
+    theirs = [key for key in found if key.strip().lower() in NAMES[ours]]
+    if len(theirs) > 1:
+        raise DataError(name, f"has {' and '.join(theirs)}, which both may be the column {ours}", "keep one of them")
+    return np.asarray(found[theirs[0]]) if theirs else None
+
+
+def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
+    _require_numbers(t, "t", name)
+    if t.dtype.kind == "f":
+        if not np.isfinite(t).all():
+            raise DataError(name, f"t is not finite at event {int(np.flatnonzero(~np.isfinite(t))[0])}")
+        t = t.astype(np.float64) * _MICROSECONDS.get(unit, 1) / _PER_MICROSECOND.get(unit, 1)
+        _require_below(t, 1, name)
+        return np.rint(t).astype(np.int64)
+    _require_below(t, _MICROSECONDS.get(unit, 1), name)
+    _require_no_wrap(t, name)
+    return t.astype(np.int64) * _MICROSECONDS.get(unit, 1) // _PER_MICROSECOND.get(unit, 1)
+
+
+def _require_below(t: np.ndarray, factor: int, name: str) -> None:
+    if t.size and float(np.abs(t).max()) * factor > _LONGEST:
+        raise DataError(name, f"t reaches {t.max()}, which is too long ago", "check data.time_unit")
+
+
+def _require_no_wrap(t: np.ndarray, name: str) -> None:
+    """Refuse a counter that began again: sorted, the recording would be spread over more than an hour."""
+    if t.size and int(t.max()) - int(t.min()) >= _HALF_OF_32_BITS:
+        falls = np.flatnonzero(t[:-1].astype(np.int64) - t[1:].astype(np.int64) >= _HALF_OF_32_BITS)
+        if falls.size:
+            raise DataError(
+                name,
+                f"t falls at event {int(falls[0]) + 1} as a counter of 32 bits does that begins again",
+                "cut the file there, or add 2^32 to what follows",
+            )
+
+
+def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
+    _require_numbers(column, key, name)
+    if column.dtype.kind == "f":
+        if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
+            raise DataError(name, f"{key} is not a whole number of pixels everywhere", "check data.columns")
+        column = column.astype(np.int64)
+    # What a pixel's type does not hold stays as it is, for the check of the sensor to name.
+    fits = not column.size or (column.min() >= 0 and column.max() < 2**15)
+    return column.astype(np.int16) if fits else column
+
+
+def _polarity(
+    p: np.ndarray | None, size: int, polarities: int, values: Sequence[float] | None, name: str
+) -> np.ndarray:
+    if p is None:
+        return np.zeros(size, bool)
+    if p.dtype.kind != "b":
+        _require_numbers(p, "p", name)
+    if polarities == 1:  # nothing looks at them
+        return p > 0
+    usual = np.array([-1, 0, 1]) if polarities == 2 else np.arange(polarities)
+    known = usual if values is None else np.asarray(values)
+    strange = np.flatnonzero(~np.isin(p, known))
+    if strange.size:
+        allowed = listing(f"{value:g}" for value in known)
+        raise DataError(
+            name,
+            f"p is {float(p[strange[0]]):g} at event {strange[0]}, and polarities are {allowed}",
+            (
+                "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, says what"
+                " others mean, and data.columns which column is p"
+            ),
+        )
+    if values is None:
+        return p > 0 if polarities == 2 else p.astype(np.uint8)
+    order = np.argsort(known)
+    return order[np.searchsorted(known[order], p)].astype(bool if polarities == 2 else np.uint8)
+
+
+def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
+    if column.ndim != 1 or column.dtype.kind not in "iuf":
+        raise DataError(name, f"{key} is {column.dtype} {column.shape}, and not a row of numbers")
+
+
+def _in_order(events: Events, reading: Reading) -> Events:
+    if reading.sort and (events.t[1:] < events.t[:-1]).any():
+        order = np.argsort(events.t, kind="stable")
+        events = events.take(order)
+    if reading.time_origin == "first" and events.t.size:
+        # Of events that are not in order, which are refused later, the least.
+        events = events._replace(t=events.t - events.t.min())
+    return events
+
+
+Columns = Mapping[str, np.ndarray]
+
+
+def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
+    """Return the recording in a file, of the kind that the end of its name says.
+
+    Args:
+        path: The file.
+        reading: How its columns are to be understood; formats of cameras say themselves in what unit their times are.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+
+    Raises:
+        DataError: if it is of no known kind, damaged, or holds no events of this sensor.
+    """
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
+    try:
+        columns = read(path, reading, sensor_size)
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
+        # NumPy takes whatever it does not know for a pickle, and tells how those are allowed.
+        reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
+        raise DataError(path, f"cannot be read ({reason})") from error
+    if path.suffix.lower() in _IN_MICROSECONDS:
+        reading = Reading("us", reading.time_origin, reading.sort)
+    return events_of(columns, reading, sensor_size, str(path))
+
+
+def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: SensorSize, name: str = "events") -> Events:
+    """Return the recording in an array: a table with a row an event, one with named columns, or columns by name.
+
+    Args:
+        array: The array, or the arrays of its columns.
+        reading: How its columns are to be understood.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        name: What a message calls it.
+
+    Shape:
+        array: `[N, 4]`, or `[N]` with fields; columns: `[N]` each.
+
+    Raises:
+        DataError: if it holds no events of this sensor.
+    """
+    columns = array if isinstance(array, Mapping) else _of_array(np.asarray(array), Path(name), reading, sensor_size)
+    return events_of(columns, reading, sensor_size, name)
+
+
+def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    with path.open("rb") as file:
+        array = np.load(file, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise DataError(path, "is an archive of arrays, whose name ends in .npz")
+    return _of_array(array, path, reading, sensor_size)
+
+
+def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    if len(arrays) == 1:
+        return _of_array(next(iter(arrays.values())), path, reading, sensor_size)
+    return arrays
+
+
+def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    """Return the columns of a table of events: by its own names, or in their order."""
+    if array.dtype.names is not None:
+        return {name: array[name].reshape(-1) for name in array.dtype.names}
+    if array.size == 0:
+        return {name: np.empty(0, np.int64) for name in "txyp"}
+    names = reading.unnamed(sensor_size, array.shape[-1])
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise DataError(
+            path,
+            f"is an array {array.shape}, and not a row for each event with {', '.join(names)}",
+            "set data.columns to its columns",
+        )
+    return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
+
+
+def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    with path.open(encoding="utf-8-sig") as file:  # read once, from its beginning on: it may be a pipe
+        head = file.readline()
+        delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
+        words = [word.strip().strip('"') for word in head.split(delimiter)]
+        named = not all(_is_number(word) for word in words)
+        rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
+    if not rows:
+        return {name: np.empty(0, np.int64) for name in "txyp"}
+    # Whole numbers as such: a double has not enough digits for nanoseconds since 1970.
+    whole = not any(mark in line for line in rows for mark in ".eE")
+    table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
+    if named and table.shape[1] == len(words):
+        if twice := [word for word in words if words.count(word) > 1]:
+            raise DataError(path, f"names the column {twice[0]} twice")
+        return {word: table[:, number] for number, word in enumerate(words)}
+    return _of_array(table, path, reading, sensor_size)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        # In the file itself, or in the group in which cameras' tools put them.
+        place = next((name for name in ("events", "CD/events") if name in file), None)
+        group: Any = file if place is None else own(file, place)
+        if isinstance(group, h5py.Dataset):
+            return _of_array(group[()], path, reading, sensor_size)
+        parts = {name: own(group, name) for name in group}
+        return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
+
+
+def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    from snnlab.data import tonic_adapter
+
+    size = path.stat().st_size
+    if size % 5:
+        raise DataError(
+            path,
+            f"truncated: {size} bytes are not a whole number of 5-byte events",
+            "fetch the file again, or remove it",
+        )
+    return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
+
+
+def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    from expelliarmus import Wizard
+
+    encoding = "dat" if path.suffix.lower() == ".dat" else _encoding(path)
+    _check_whole(path, encoding)
+    array = Wizard(encoding=encoding).read(path)
+    if array is None:  # it says why on stderr
+        raise DataError(path, f"is no {encoding.upper()} file")
+    return {name: array[name] for name in array.dtype.names or ()}
+
+
+def _check_whole(path: Path, encoding: str) -> None:
+    """Refuse a file that ends within an event, which expelliarmus leaves out without a word."""
+    start = 0
+    with path.open("rb") as file:
+        # A line of the head is text; an event may begin with a % too.
+        while (line := file.readline(4096)).startswith(b"% ") and line.isascii() and b"\0" not in line:
+            start = file.tell()
+            if line.strip().lower() == b"% end":
+                break
+    size = path.stat().st_size - start - (2 if encoding == "dat" else 0)  # .dat: type and size of its events
+    if size % _EVENT_BYTES[encoding]:
+        raise DataError(path, "truncated: it ends within an event", "fetch the file again, or remove it")
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding that the head of a `.raw` file says."""
+    with path.open("rb") as file:
+        head = file.read(4096).lower()
+    for words, encoding in ((b"evt 3", "evt3"), (b"evt3", "evt3"), (b"evt 2", "evt2"), (b"evt2", "evt2")):
+        if words in head:
+            return encoding
+    raise DataError(path, "its head names neither EVT2 nor EVT3, the encodings of .raw that can be read")
+
+
+def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    try:
+        import aedat  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise DataError(path, ".aedat4 needs another package: pip install 'snnlab-train[aedat]'") from error
+    packets = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
+    if not packets:
+        raise DataError(path, "holds no events")
+    array = np.concatenate(packets)
+    return {name: array[name] for name in array.dtype.names or ()}
+
+
+_EVENT_BYTES = {"dat": 8, "evt2": 4, "evt3": 2}
+_READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
+    ".npy": _numpy,
+    ".npz": _numpy_archive,
+    ".csv": _text,
+    ".txt": _text,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".bin": _nmnist,
+    ".aedat4": _aedat4,
+    ".dat": _prophesee,
+    ".raw": _prophesee,
+}
+# Formats of cameras, whose times are in microseconds.
+_IN_MICROSECONDS = {".bin", ".aedat4", ".dat", ".raw"}
+SUFFIXES = tuple(_READERS)

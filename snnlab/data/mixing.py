@@ -1,0 +1,219 @@
+"""What mixes the recordings of a batch, as it is done with pictures and with events.
+
+Axes: T steps, B recordings, P polarities, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.data.augmentation import Chance
+from snnlab.data.events.frames import Batch, Mix
+from snnlab.errors import ConfigError
+from snnlab.registry import Registry
+from snnlab.settings import Count, Positive
+from snnlab.target_kinds import Targets, kind_of
+
+MIXES = Registry("mixing")
+PLACE = "data.mix"
+
+
+class Mixing(ABC):
+    """Mixes each recording of a batch with another one of it.
+
+    Args:
+        alpha: The part that comes from the other is drawn from Beta(alpha, alpha): small values, nearly all or nothing.
+        p: Probability that a batch is mixed.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    # Whether values of what is mixed are the mean of both recordings' values, by the same weight.
+    mixes_values: ClassVar[bool] = False
+
+    def __init__(self, alpha: float, p: float) -> None:
+        self.alpha, self.p = alpha, p
+
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        """Return the batch mixed with a permutation of itself; the one that is given stays as it is.
+
+        Args:
+            batch: Frames for training.
+            rng: Where everything at random comes from.
+        """
+        if self.p < 1 and rng.random() >= self.p:
+            return batch
+        order = torch.from_numpy(rng.permutation(batch.lengths.numel())).to(batch.x.device)
+        part = float(rng.beta(self.alpha, self.alpha))
+        x, weight = self.mixed(batch.x, batch.x[:, order], part, rng)
+        lengths = torch.maximum(batch.lengths, batch.lengths[order])
+        batch = batch._replace(frames=x, lengths=lengths)
+        if kind_of(batch.targets) == "value":
+            return batch._replace(targets=torch.lerp(batch.targets, batch.targets[order], weight[:, None]))
+        return batch._replace(mix=Mix(batch.targets[order], weight))
+
+    @abstractmethod
+    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return the mixed frames, and the weight of the other's class in each, 0 to 1.
+
+        Args:
+            x: Frames.
+            other: The frames with which each recording is mixed.
+            part: How much of the result is to be the other's, 0 to 1.
+            rng: Where further random numbers come from.
+
+        Shape:
+            x, other `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; the weight `[B]`.
+        """
+
+
+def extent(x: Tensor) -> tuple[int, ...]:
+    """Return the rows and columns of frames `(H, W)`, or `(W,)` where there are no rows."""
+    return tuple(x.shape[-2:]) if x.dim() == 5 else (x.shape[-1],)
+
+
+def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
+    """Build the mixing of a YAML.
+
+    Args:
+        node: Its node, such as `{type: mixup, alpha: 0.2}`.
+        targets: What recordings are trained to.
+
+    Raises:
+        ConfigError: if a setting is wrong, or mixed recordings would have no such targets.
+    """
+    if not isinstance(node, Mapping):
+        raise ConfigError(PLACE, f"expected a mapping such as {{type: mixup, alpha: 0.2}}, got {node!r}")
+    settings = dict(node)
+    kind = settings.pop("type", None)
+    mixing: Mixing = MIXES.build(kind, settings, PLACE)
+    if targets == "steps" or (targets == "value" and not mixing.mixes_values):
+        cure = "mix=null, or mixup" if targets == "value" else "mix=null"
+        raise ConfigError(PLACE, f"{kind} does not say what data.targets={targets} would be", f"set data.{cure}")
+    return mixing
+
+
+@MIXES.register("mixup")
+class Mixup(Mixing):
+    """Average each recording with another one; counts are no whole numbers any more.
+
+        x' = (1 - l) x + l x_other,   l ~ Beta(alpha, alpha), one for a batch;   the other's class or values weigh l
+
+    Args:
+        alpha: Of the distribution of l; 0.2: mostly near 0 or 1.
+        p: Probability that a batch is mixed.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018.
+    """
+
+    mixes_values = True
+
+    def __init__(self, alpha: Positive = 0.2, p: Chance = 1.0) -> None:
+        super().__init__(alpha, p)
+
+    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return torch.lerp(x, other, part), x.new_full((x.shape[1],), part)
+
+
+@MIXES.register("cutmix")
+class CutMix(Mixing):
+    """Put another recording's rectangle, the same at all times, into each; without rows, a range of columns.
+
+    Its sides are sqrt(l) of the sensor's, l ~ Beta(alpha, alpha), about a centre anywhere; what would stick out is cut
+    off. One rectangle for a batch; the other's class weighs its part of the sensor's area.
+
+    Args:
+        alpha: Of the distribution of l; 1: any size alike.
+        p: Probability that a batch is mixed.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: Yun et al., CutMix, ICCV 2019.
+    """
+
+    def __init__(self, alpha: Positive = 1.0, p: Chance = 1.0) -> None:
+        super().__init__(alpha, p)
+
+    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        sizes = extent(x)
+        box = tuple(_range(size, part ** (1 / len(sizes)), rng) for size in sizes)
+        done = x.clone()
+        done[(..., *box)] = other[(..., *box)]
+        covered = math.prod(len(range(size)[side]) / size for side, size in zip(box, sizes, strict=True))
+        return done, x.new_full((x.shape[1],), covered)
+
+
+def _range(size: int, part: float, rng: np.random.Generator) -> slice:
+    """Return a range of about `part * size` pixels about a centre anywhere, as far as it is on the sensor."""
+    length = round(part * size)
+    start = int(rng.integers(0, size)) - length // 2
+    return slice(max(start, 0), min(start + length, size))
+
+
+# Standard deviations, as parts of an axis.
+NARROW, WIDE = 0.1, 0.4
+
+
+@MIXES.register("eventmix")
+class EventMix(Mixing):
+    """Take the events of some places and times from another recording, all others from the recording itself.
+
+    The places and times are those at which a sum of Gaussians with centres and widths at random is largest, a part l
+    of all, l ~ Beta(alpha, alpha); one mask for a batch. Every event that is kept stays as it is. Of each recording,
+    the other's class weighs the part of the result's events that is the other's (0 where there are none); of frames
+    that are no counts, the part of the sum of their values' sizes.
+
+    Args:
+        alpha: Of the distribution of l; 1: any part alike.
+        gaussians: Number of Gaussians.
+        p: Probability that a batch is mixed.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Source: after Shen et al., EventMix, arXiv 2205.12054, 2022, with one mask for a batch and weights by events.
+    """
+
+    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Chance = 1.0) -> None:
+        super().__init__(alpha, p)
+        self.gaussians = gaussians
+
+    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        taken = torch.from_numpy(self._mask((x.shape[0], *extent(x)), part, rng)).to(x.device, x.dtype)
+        # [T, 1, 1, H, W], [T, 1, 1, W] or [T, 1, W]
+        taken = taken.view(taken.shape[0], *[1] * (x.dim() - taken.dim()), *taken.shape[1:])
+        done = torch.lerp(x, other, taken)  # exactly one or the other; faster than torch.where
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        # Sums of sizes: of signed frames, events of both signs count.
+        theirs, total = (torch.linalg.vector_norm(each, 1, axes) for each in (done * taken, done))
+        return done, (theirs / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
+
+    def _mask(self, shape: tuple[int, ...], part: float, rng: np.random.Generator) -> np.ndarray:
+        """Return where the other's events are taken, of the shape `[T, H, W]` or `[T, W]`; on the CPU for any device.
+
+        It is the same on all of them, and costs a hundredth of a second for a million cells.
+        """
+        density = np.zeros(shape, np.float32)
+        for _ in range(self.gaussians):
+            centres, widths = rng.random(len(shape)), rng.uniform(NARROW, WIDE, len(shape))
+            bell = np.ones((), np.float32)
+            for size, centre, width in zip(shape, centres, widths, strict=True):
+                away = ((np.arange(size) + 0.5) / size - centre) / width
+                bell = np.multiply.outer(bell, np.exp(-0.5 * away**2).astype(np.float32))
+            density += bell
+        rest = density.size - round(part * density.size)
+        if rest == 0:
+            return np.ones(shape, np.bool_)
+        return density > np.partition(density, rest - 1, axis=None)[rest - 1]

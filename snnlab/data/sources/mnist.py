@@ -1,0 +1,263 @@
+"""MNIST's four files, from which several datasets are made.
+
+Axes: K pixels, N spikes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from snnlab.data.dataset import DATASETS
+from snnlab.data.events import Events, SensorSize
+from snnlab.data.fetching import fetch_missing
+from snnlab.errors import ConfigError, DataError
+from snnlab.settings import between
+
+_IMAGES, _LABELS = 0x0803, 0x0801
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Return the grey values 0..255 of a file such as `train-images-idx3-ubyte`.
+
+    Args:
+        path: The file, not compressed.
+
+    Shape:
+        uint8 `[R, H, W]`, a read-only map of the file.
+
+    Raises:
+        DataError: if it is no such file, or truncated.
+    """
+    return _read(path, _IMAGES, 3)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Return the labels of a file such as `train-labels-idx1-ubyte`.
+
+    Args:
+        path: The file, not compressed.
+
+    Shape:
+        uint8 `[R]`, a read-only map of the file.
+
+    Raises:
+        DataError: if it is no such file, or truncated.
+    """
+    return _read(path, _LABELS, 1)
+
+
+def _read(path: Path, magic: int, axes: int) -> np.ndarray:
+    head = 4 * (1 + axes)
+    try:
+        with path.open("rb") as file:
+            start = file.read(head)
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error})") from error
+    words = np.frombuffer(start[: len(start) // 4 * 4], ">u4")
+    if len(start) != head or words[0] != magic:
+        raise DataError(path, f"is no idx file of {'images' if axes == 3 else 'labels'}")
+    shape = tuple(int(word) for word in words[1:])
+    expected = head + int(np.prod(shape, dtype=np.int64))
+    if size != expected:
+        raise DataError(path, f"has {size:,} bytes, and its head says {expected:,}", "fetch it again")
+    return np.memmap(path, np.uint8, "r", head, shape) if size > head else np.empty(shape, np.uint8)
+
+
+PARTS = ("train", "t10k")
+FOLDER = "smnist"
+
+
+class MNISTFiles:
+    """The images of `train-*` and `t10k-*`, in that order, and their labels.
+
+    Args:
+        folder: Where the four files are.
+
+    Attributes:
+        targets: Label of each image, `[R]`, int64.
+        split: 0 for `train`, 1 for `t10k`, `[R]`, uint8.
+
+    Raises:
+        DataError: if a file is missing, damaged, or does not go with another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._images: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for images, names in (_names(part) for part in PARTS):
+            self._images.append(read_images(folder / images))
+            labels.append(read_labels(folder / names))
+            if len(labels[-1]) != len(self._images[-1]):
+                raise DataError(
+                    folder, f"{images} has {len(self._images[-1]):,} images, {names} {len(labels[-1]):,} labels"
+                )
+        self.targets = np.concatenate(labels).astype(np.int64)
+        self.split = np.repeat(np.array([0, 1], np.uint8), [len(part) for part in labels])
+
+    @classmethod
+    def obtain(cls, root: str | None, archives: Sequence[Mapping[str, Any]], download: bool) -> MNISTFiles:
+        """Return the files below `root/smnist`, where tonic has them too; fetch what is missing.
+
+        Args:
+            root: Folder that holds `smnist`.
+            archives: What is fetched: a name, an md5 and a url each.
+            download: Whether it is.
+
+        Raises:
+            ConfigError: if an archive's settings cannot be used.
+            DataError: if a file is missing or damaged, or a download fails.
+        """
+        folder = Path(root or "data").expanduser() / FOLDER
+        names = [name for part in PARTS for name in _names(part)]
+        fetch_missing(
+            archives,
+            folder,
+            lambda: {name: int((folder / name).is_file()) for name in names},
+            dict.fromkeys(names, 1),
+            download=download,
+        )
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            cure = "" if download else ", or data.download=true"
+            raise DataError(
+                "data.root",
+                f"{folder} lacks {', '.join(missing)}",
+                f"set data.root to the folder that holds {FOLDER}{cure}",
+            )
+        return cls(folder)
+
+    def fingerprint(self) -> list[str]:
+        """Return every file's name, size and time of change."""
+        stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _names(part)]
+        return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+
+    def __len__(self) -> int:
+        return self.targets.size
+
+    def image(self, index: int) -> np.ndarray:
+        """Return one image, uint8 `[H, W]`."""
+        first = len(self._images[0])
+        return self._images[0][index] if index < first else self._images[1][index - first]
+
+    def name(self, index: int) -> str:
+        """Return which image of which file it is."""
+        first = len(self._images[0])
+        part, place = (0, index) if index < first else (1, index - first)
+        return f"{self.folder / _names(PARTS[part])[0]}, image {place}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to a reading process as a path: pickling a memory map would copy it."""
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])
+
+
+def _names(part: str) -> tuple[str, str]:
+    return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+
+
+@DATASETS.register("smnist")
+class SMNIST:
+    """S-MNIST: MNIST's digits as sequences of 784 pixels, 60,000 for training and 10,000 for testing.
+
+    Channels of the upper half spike where the grey rises above their threshold from a pixel to the next, those of the
+    lower half where it falls below, channel 0 where it is 255; channels of high numbers have low thresholds.
+
+    Args:
+        root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
+        sensor_size: [W, 1, 1] with an odd number W of channels; 99 in tonic and in the literature.
+        pixel_ms: From a pixel to the next (ms).
+        duplicate: Whether each spike comes twice, the second half a pixel later.
+        download: Whether what is missing is fetched.
+        archives: What is fetched: a name, an md5 and a url each.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+        ConfigError: if a setting is out of its range.
+
+    Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, 2018; the same
+        spikes as tonic's SMNIST.
+    """
+
+    label = "smnist"
+    folder_name = FOLDER
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(
+        self,
+        root: str | None,
+        sensor_size: SensorSize,
+        pixel_ms: Annotated[float, "ms", between(0.002, 1e6)] = 2.0,
+        duplicate: bool = True,
+        download: bool = True,
+        archives: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        channels, *others = sensor_size
+        if list(others) != [1, 1] or channels < 3 or channels % 2 == 0:
+            raise ConfigError("sensor_size", f"must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
+        self.sensor_size = (channels, 1, 1)
+        self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
+        self._files = MNISTFiles.obtain(root, archives, download)
+        self.origin = self._files.folder
+        self.targets, self.split = self._files.targets, self._files.split
+        self.thresholds = np.linspace(0.0, 254.0, channels // 2).astype(np.uint8)
+        self.notes: list[str] = []
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the files, and how they become spikes."""
+        encoding = [self.sensor_size[0], self.pixel_us, self.duplicate]
+        return {"dataset": self.label, "files": self._files.fingerprint(), "encoding": encoding}
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, index: int) -> str:
+        """Return which image of which file it is."""
+        return self._files.name(index)
+
+    def read(self, index: int) -> Events:
+        """Return the spikes of one digit."""
+        pixel, channel = crossings(self._files.image(index).reshape(-1), self.thresholds)
+        if self.duplicate:
+            t = np.repeat(pixel * self.pixel_us, 2)
+            t[1::2] += self.pixel_us // 2
+            channel = np.repeat(channel, 2)
+            # Twice a spike, then twice the next of the same pixel: not in the order of time.
+            order = np.argsort(t, kind="stable")
+            t, channel = t[order], channel[order]
+        else:
+            t = pixel * self.pixel_us
+        return Events(t, channel.astype(np.int16), None, np.ones(t.size, bool))
+
+
+def crossings(grey: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return after which pixel a threshold is crossed and by which channel, in the order of pixels, then channels.
+
+    Args:
+        grey: The pixels' values 0..255.
+        thresholds: In ascending order; their number is half of that of the channels.
+
+    Shape:
+        grey `[K]`; returns `[N]` twice.
+    """
+    half = thresholds.size
+    level = np.searchsorted(thresholds, grey, side="right")
+    lower, upper = np.minimum(level[:-1], level[1:]), np.maximum(level[:-1], level[1:])
+    many = upper - lower
+    # The crossings of one step are those of neighbouring channels.
+    first = 2 * half + 2 - upper - np.where(level[1:] < level[:-1], half, 0)
+    pixel = np.repeat(np.arange(many.size), many)
+    within = np.arange(pixel.size) - np.repeat(np.cumsum(many) - many, many)
+    white = np.flatnonzero(grey == 255)
+    pixels = np.concatenate([white, pixel])
+    channels = np.concatenate([np.zeros(white.size, np.int64), first[pixel] + within])
+    order = np.argsort(pixels, kind="stable")
+    return pixels[order], channels[order]

@@ -1,0 +1,380 @@
+"""Datasets of still images before a simulated event camera: what they have in common, and whose images they are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from snnlab.data.dataset import DATASETS
+from snnlab.data.events import Events, SensorSize
+from snnlab.data.events.simulators import Motifs, Recipe, draw_motifs, draw_orders, simulate_spike_patterns
+from snnlab.data.sources.folder import by_number, from_folders, parts_of
+from snnlab.data.sources.mnist import FOLDER, MNISTFiles
+from snnlab.data.splits import TEST, held_out, join
+from snnlab.errors import ConfigError, DataError
+from snnlab.seeds import Stream, generator
+from snnlab.settings import NotNegative, at_least, between
+
+# The encoders that make spikes of one value; each of their steps is a millisecond, and all are what the camera takes.
+ENCODERS, STEPS = ("poisson", "latency"), 300
+_MARGIN = 3  # pixels between the image and the edge of the sensor
+
+
+class SeenDuringSaccades(ABC):
+    """Still images, each seen by a simulated event camera that makes three saccades of 100 ms.
+
+    Args:
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of the image in the place of the camera, in 300 ms: `{type: poisson,
+            max_rate_hz: 50}` or `{type: latency}`, with the settings of `snnlab list encoders NAME`; null: the camera.
+
+    Raises:
+        ConfigError: if the encoder cannot be used.
+        ValueError: if the seed is negative.
+    """
+
+    def __init__(self, simulation_seed: NotNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
+        self.simulation_seed, self.encoder = simulation_seed, None if encoder is None else dict(encoder)
+        if self.encoder is not None:
+            if self.encoder.get("type") not in ENCODERS:
+                raise ConfigError("encoder.type", f"must be poisson or latency, got {self.encoder.get('type')}")
+            self._encoded(np.zeros((1, 1)), 0)
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """Return the grey values 0..1 of one image, `[H, W]`."""
+
+    def key(self, index: int) -> int:
+        """Return what decides a recording's camera, besides the seed; here its place."""
+        return index
+
+    def camera(self) -> dict[str, Any]:
+        """Return what a fingerprint says of the camera, or of the encoder."""
+        if self.encoder is not None:
+            return {"encoder": self.encoder, "seed": self.simulation_seed}
+        from snnlab.data.events.simulators import Saccades
+
+        return {"camera": vars(Saccades()), "seed": self.simulation_seed}
+
+    def read(self, index: int) -> Events:
+        if self.encoder is not None:
+            return self._encoded(self.image(index), self.key(index))
+        # Here, since it brings numba and scipy, which only the packing needs.
+        from snnlab.data.events.simulators import simulate_saccades
+
+        return simulate_saccades(self.image(index), np.random.default_rng([self.simulation_seed, self.key(index)]))
+
+    def _encoded(self, image: np.ndarray, key: int) -> Events:
+        """Return the spikes of an encoder, in the middle of each step, in the middle of the sensor."""
+        # Here, since it brings torch, which only the packing needs.
+        import torch
+
+        from snnlab.nn.encoders import ENCODERS as KINDS
+
+        settings = dict(self.encoder or {})
+        kind = settings.pop("type")
+        if kind == "poisson":
+            own = np.random.SeedSequence([self.simulation_seed, settings.get("seed", 0), key])
+            settings["seed"] = int(own.generate_state(1)[0])
+        spikes = KINDS.build(kind, settings, "encoder", dt=1.0)(torch.from_numpy(image).float(), STEPS)
+        step, y, x = spikes.nonzero(as_tuple=True)
+        x, y = ((axis + _MARGIN).numpy().astype(np.int16) for axis in (x, y))
+        return Events(1000 * step.numpy() + 500, x, y, np.ones(len(step), bool))
+
+
+TEST_FRACTION = 0.2
+# The test recordings are the same for everyone, whatever seeds a run has.
+TEST_SEED = 0
+
+
+@DATASETS.register("saccade_digits")
+class SaccadeDigits(SeenDuringSaccades):
+    """1,797 digits of 8x8 pixels, each seen during three saccades of 100 ms; a fifth of each class is for testing.
+
+    Args:
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
+
+    Source: digits: Alpaydin and Kaynak, UCI, 1998, as scikit-learn ships them; camera: `snnlab.data.events.simulators`.
+    """
+
+    label = "saccade_digits"
+    sensor_size: SensorSize = (34, 34, 2)
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(self, simulation_seed: NotNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
+        super().__init__(simulation_seed, encoder)
+        self.notes: list[str] = []
+
+    @cached_property
+    def _digits(self) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.datasets import load_digits
+
+        images, targets = load_digits(return_X_y=True)
+        return images.reshape(-1, 8, 8), targets.astype(np.int64)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The digits."""
+        return self._digits[1]
+
+    @property
+    def split(self) -> np.ndarray:
+        """A stratified fifth, chosen once and for all, is for testing."""
+        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        return test.astype(np.uint8)
+
+    def fingerprint(self) -> dict[str, Any]:
+        test = [TEST_FRACTION, TEST_SEED, int(Stream.TEST)]
+        return {"dataset": self.label, **self.camera(), "test": test}
+
+    def __len__(self) -> int:
+        return 1797
+
+    def name(self, index: int) -> str:
+        return f"digit {index}"
+
+    def image(self, index: int) -> np.ndarray:
+        """Return the digit in MNIST's size."""
+        from snnlab.data.events.simulators import digit_image
+
+        return digit_image(self._digits[0][index])
+
+
+@DATASETS.register("saccade_mnist")
+class SaccadeMNIST(SeenDuringSaccades):
+    """MNIST's 60,000 and 10,000 digits, each seen during three saccades of 100 ms.
+
+    Args:
+        root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
+        download: Whether what is missing is fetched.
+        archives: What is fetched: a name, an md5 and a url each.
+        num_train: The first so many for training; null: all.
+        num_test: The first so many for testing; null: all.
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+        ValueError: if a setting is out of its range.
+
+    Source: digits: LeCun, Cortes, Burges; camera: `snnlab.data.events.simulators`, fitted to N-MNIST.
+    """
+
+    label = "saccade_mnist"
+    folder_name = FOLDER
+    sensor_size: SensorSize = (34, 34, 2)
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(
+        self,
+        root: str | None,
+        download: bool = True,
+        archives: Sequence[Mapping[str, Any]] = (),
+        num_train: Annotated[int | None, at_least(1)] = None,
+        num_test: Annotated[int | None, at_least(1)] = None,
+        simulation_seed: NotNegative = 0,
+        encoder: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(simulation_seed, encoder)
+        self._files = MNISTFiles.obtain(root, archives, download)
+        self.origin = self._files.folder
+        numbers = enumerate((num_train, num_test))
+        parts = [np.flatnonzero(self._files.split == part)[:number] for part, number in numbers]
+        # A digit's number among all of them decides its camera, however many are taken.
+        self._places = np.concatenate(parts)
+        self.targets, self.split = self._files.targets[self._places], self._files.split[self._places]
+        self.notes: list[str] = []
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the files, which digits, and the camera."""
+        numbers = np.bincount(self.split, minlength=2).tolist()
+        return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **self.camera()}
+
+    def __len__(self) -> int:
+        return self._places.size
+
+    def name(self, index: int) -> str:
+        """Return which image of which file it is."""
+        return self._files.name(int(self._places[index]))
+
+    def key(self, index: int) -> int:
+        """Return the digit's number among all 70,000."""
+        return int(self._places[index])
+
+    def image(self, index: int) -> np.ndarray:
+        return self._files.image(int(self._places[index])) / 255.0
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+@DATASETS.register("saccade_images")
+class SaccadeImages(SeenDuringSaccades):
+    """A user's own images, `root/CLASS/*.png`, each seen during three saccades of 100 ms.
+
+    Below `root/train` and `root/test` images are for training and testing; where nothing says so, `test_fraction` of
+    each class is for testing. They become grey squares: the middle, made `image_size` pixels wide.
+
+    Args:
+        root: The folder.
+        image_size: Width and height at which images are looked at, 8 or more (pixels); the camera's are 6 more.
+        test_fraction: Part of the images that is for testing, where nothing says which.
+        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
+        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`, in 300 ms; null: the camera.
+
+    Raises:
+        DataError: if there are no images.
+        ValueError: if a setting is out of its range.
+
+    Source: camera: `snnlab.data.events.simulators`, fitted to N-MNIST.
+    """
+
+    label = "saccade_images"
+    groups = None
+
+    def __init__(
+        self,
+        root: str | None,
+        image_size: Annotated[int, between(8, 4096)] = 28,
+        test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.2,
+        simulation_seed: NotNegative = 0,
+        encoder: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(simulation_seed, encoder)
+        self.image_size = image_size
+        self.root = self.origin = Path(root or "data").expanduser()
+        self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)
+        self._entries, notes = from_folders(self.root, SUFFIXES)
+        self.class_names, self.targets = by_number(self._entries)
+        self.num_classes = len(self.class_names)
+        alone = join(range(len(self._entries)), [None] * len(self._entries))
+        self.split = parts_of(self._entries, self.targets, alone, test_fraction)
+        self.draws_test = self._entries[0].part is None
+        tests = int((self.split == TEST).sum())
+        self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {tests:,} for testing"]
+        self.notes += [f"saccade_images: {note}" for note in notes]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return every image's file, size, time of change, class and part, and the camera."""
+        stats = [(entry.path, entry.path.stat()) for entry in self._entries]
+        images = [
+            f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns} {target} {part}"
+            for (path, stat), target, part in zip(stats, self.targets, self.split, strict=True)
+        ]
+        return {"dataset": self.label, "images": images, "size": self.image_size, **self.camera()}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name(self, index: int) -> str:
+        return str(self._entries[index].path)
+
+    def image(self, index: int) -> np.ndarray:
+        """Return the middle of one image, in grey.
+
+        Raises:
+            DataError: if the file is no image.
+        """
+        from PIL import Image, ImageOps
+
+        path = self._entries[index].path
+        try:
+            with Image.open(path) as file:
+                grey = ImageOps.fit(file.convert("L"), (self.image_size, self.image_size))
+        except (OSError, ValueError) as error:
+            raise DataError(path, f"is no image that can be read ({error})") from error
+        return np.asarray(grey) / 255.0
+
+
+# Keys of the simulation's own streams, apart from one another.
+MOTIFS, ORDERS, RECORDINGS = range(3)
+
+
+@DATASETS.register("spike_patterns")
+class SpikePatterns:
+    """Simulated spike patterns: every class has the same motifs, in an order of its own, so that only time tells.
+
+    A fifth of each class is for testing.
+
+    Args:
+        sensor_size: [W, H, P], any: the channels have no neighbourhood.
+        num_classes: Number of classes, at most 120.
+        num_recordings: Number of recordings, training and test, at least two a class.
+        simulation_seed: Seed of the simulation; recording k is made from (simulation_seed, k) alone.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+
+    Source: `snnlab.data.events.simulators`.
+    """
+
+    label = "simulated_spike_patterns"
+    groups = None
+    class_names = None
+    recipe = Recipe()
+
+    def __init__(
+        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NotNegative = 0
+    ) -> None:
+        if num_recordings < 2 * num_classes:
+            raise ConfigError("num_recordings", f"must be {2 * num_classes} or more, two a class, got {num_recordings}")
+        width, height, polarities = sensor_size
+        self.sensor_size: SensorSize = (width, height, polarities)
+        self.num_classes = num_classes
+        self.simulation_seed = simulation_seed
+        self.targets = np.arange(num_recordings) % num_classes
+        self.notes: list[str] = []
+        self._orders = draw_orders(num_classes, self._generator(ORDERS), self.recipe)
+
+    @cached_property
+    def _motifs(self) -> Motifs:
+        width, height, polarities = self.sensor_size
+        return draw_motifs(width * height * polarities, self._generator(MOTIFS), self.recipe)
+
+    @property
+    def split(self) -> np.ndarray:
+        """A stratified fifth, chosen once and for all, is for testing."""
+        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        return test.astype(np.uint8)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the recipe, the sizes and the seed."""
+        return {
+            "dataset": self.label,
+            "recipe": vars(self.recipe),
+            "seed": self.simulation_seed,
+            "sensor_size": list(self.sensor_size),
+            "num_classes": self.num_classes,
+            "num_recordings": len(self),
+            "test": [TEST_FRACTION, TEST_SEED, int(Stream.TEST)],
+        }
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def name(self, index: int) -> str:
+        """Return which pattern it is."""
+        return f"simulated pattern {index}"
+
+    def read(self, index: int) -> Events:
+        """Simulate one recording."""
+        order = self._orders[self.targets[index]]
+        return simulate_spike_patterns(
+            self._motifs, order, self.sensor_size, self._generator(RECORDINGS, index), self.recipe
+        )
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.simulation_seed, spawn_key=key))

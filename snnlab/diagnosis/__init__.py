@@ -1,1 +1,0 @@
-"""Why a network is silent, saturated or deaf to its gradient: measured on one batch, named, and cured by trying."""

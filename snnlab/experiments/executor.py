@@ -1,0 +1,344 @@
+"""A search's trials: free workers get them, what comes back is recorded, a line is said for each."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import Any
+
+from snnlab.errors import ConfigError, Interrupted, RecordError, one_line
+from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, Trial
+from snnlab.experiments.workers import Outcome, Task, Where, Worker, threads_each, worker_maker
+from snnlab.runs.tables import describe, figure, span
+
+_log = logging.getLogger(__name__)
+
+# How often a driver that has nothing to do looks whether another has died.
+_LOOK_S = 1.0
+
+
+class Driver:
+    """Runs the trials of a search until it has enough of them.
+
+    Args:
+        started: `time.perf_counter()` when the command began.
+    """
+
+    def __init__(self, plan: Plan, study: SharedStudy, executor: Executor, started: float) -> None:
+        self.plan, self.study, self.executor, self._started = plan, study, executor, started
+        self._threads = threads_each(plan.sweep)
+        self._looked = -math.inf
+        self._walls: list[float] = []
+
+    def run(self) -> None:
+        """Run trials until there are enough, the time is over, too many failed, or it is stopped."""
+        self.executor.run(self._next, self._record, lambda: not self._over())
+
+    def _next(self) -> tuple[Trial, Task] | None:
+        if time.monotonic() - self._looked < _LOOK_S:
+            return None
+        trial = self.study.next_trial(new=not self._late())
+        if trial is None:
+            self._looked = time.monotonic()
+            return None
+        if trial.adopted:
+            _log.info("trial %d goes on: whoever began it is gone", trial.number)
+        task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
+        return trial, self.plan.watched(task, trial.number, self.study.url)
+
+    def _record(self, ended: Ended) -> None:
+        trial: Trial = ended.key
+        self.study.tell(trial.number, {**ended.outcome, "overhead_s": ended.overhead_s})
+        self._looked = -math.inf  # a place is free
+        if ended.outcome["status"] == "completed":
+            self._walls.append(ended.outcome["wall_s"])
+        _log.info(self._line(trial, ended))
+
+    def _line(self, trial: Trial, ended: Ended) -> str:
+        count, limit = self.study.count(), self.study.limit
+        outcome = ended.outcome
+        if outcome["status"] == "failed":
+            what = f"failed: {outcome['error']}"
+        else:
+            figures = [f"{name} {figure(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
+            what = "  ".join(figures)
+            if PRUNED in self.study.trials()[trial.number].user_attrs:
+                what += f"  pruned after epoch {outcome['epochs']}"
+        words = f"trial {trial.number:3d}  {what}  {describe(trial.values)}  {outcome['wall_s']:.1f} s"
+        done = f"{count.finished} of {limit}" if limit else str(count.finished)
+        return f"{words}  | {done} finished{self._left(count.finished)}"
+
+    def _left(self, finished: int) -> str:
+        limit = self.study.limit
+        if limit is None or not self._walls or finished >= limit:
+            return ""
+        return f", {span(median(self._walls) * (limit - finished) / self.plan.sweep.slots)} left"
+
+    def _late(self) -> bool:
+        hours = self.plan.sweep.hours
+        return hours is not None and time.perf_counter() - self._started > hours * 3600
+
+    def _over(self) -> bool:
+        """Return whether nothing is left to do, here or by another driver, that may yet die."""
+        return self._looked > -math.inf and self.study.count().running == 0
+
+    def require_enough(self) -> None:
+        """Raise if so many trials failed that the search ended.
+
+        Raises:
+            ConfigError: with what the last one failed of.
+        """
+        count = self.study.count()
+        if count.failed > self.plan.sweep.failures:
+            errors = [
+                t.user_attrs[OUTCOME]["error"]
+                for t in self.study.trials()
+                if t.state.name == "FAIL" and OUTCOME in t.user_attrs
+            ]
+            raise ConfigError(
+                "sweep",
+                f"{count.failed} trials failed, and sweep.failures is {self.plan.sweep.failures}",
+                f"the last: {errors[-1]}",
+            )
+
+
+_POLL_S = 0.05
+_ASK_AGAIN_S = 0.5
+# A task whose worker died so often is given up.
+TRIES = 3
+
+
+class WorkerLostError(RecordError):
+    """A worker died: killed, out of memory, its machine gone."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task that has ended.
+
+    Attributes:
+        key: What the caller knows it by.
+        outcome: What came of it.
+        overhead_s: Seconds from giving it away to having it back, without those of the training itself.
+    """
+
+    key: Any
+    task: Task
+    outcome: Outcome
+    overhead_s: float
+
+
+@dataclass(frozen=True)
+class _Running:
+    key: Any
+    task: Task
+    future: Future[Any]
+    since: float
+    losses: int = 0
+
+
+class Executor:
+    """Runs tasks, as many at a time as it has slots.
+
+    Args:
+        make: Makes a worker; each slot has one of its own, so that the others go on where one dies.
+        train: Runs one task; a function of a module, so that it can be sent.
+        slots: How many at a time.
+        devices: GPUs that are shared out; 0 or 1: nothing is.
+    """
+
+    def __init__(
+        self, make: Callable[[], Worker], train: Callable[[Task], Outcome], slots: int, devices: int = 0
+    ) -> None:
+        self._make, self._train, self._slots, self.devices = make, train, slots, devices
+        self._workers: dict[int, Worker] = {}
+        self._running: dict[int, _Running] = {}
+        self.stopped: signal.Signals | None = None
+        # Trouble that every task would have, in words.
+        self.trouble: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return bool(self._running)
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more is to begin."""
+        return self.stopped is not None or self.trouble is not None
+
+    @property
+    def free(self) -> bool:
+        """Whether a task can be started."""
+        return len(self._running) < self._slots and not self.ending
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a function returns in the first slot, which is free.
+
+        Raises:
+            WorkerLostError: if its worker dies.
+            Interrupted: after Ctrl-C or SIGTERM.
+        """
+        future = self._submit(0, function, *arguments)
+        while not future.done():
+            if self.stopped is not None:
+                raise Interrupted("stopped before the first training", int(self.stopped))
+            time.sleep(_POLL_S)
+        try:
+            return future.result()
+        except BrokenExecutor as error:
+            self._drop(0)
+            raise WorkerLostError("", f"the worker died before the first training: {one_line(error)}") from error
+
+    def start(self, key: Any, task: Task, losses: int = 0) -> None:
+        """Give a task to a free slot."""
+        slot = next(slot for slot in range(self._slots) if slot not in self._running)
+        shared = [f"trainer.devices=[{slot % self.devices}]"] if self.devices > 1 else []
+        given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
+        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, losses)
+
+    def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if slot in self._workers:
+            try:
+                return self._workers[slot].submit(function, *arguments)
+            except BrokenExecutor:  # it died after its last task
+                self._drop(slot)
+        self._workers[slot] = self._make()
+        return self._workers[slot].submit(function, *arguments)
+
+    def _drop(self, slot: int) -> None:
+        self._workers.pop(slot).close()
+
+    def run(
+        self,
+        take: Callable[[], tuple[Any, Task] | None],
+        ended: Callable[[Ended], None],
+        more: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run tasks until there is none, or it is stopped.
+
+        Args:
+            take: Returns the next one with what the caller knows it by, or None if there is none now.
+            ended: Called with each that has ended.
+            more: Whether there may be one later, when nothing runs.
+        """
+        while True:
+            while self.free and (given := take()) is not None:
+                self.start(*given)
+            found = list(self._finished() if self.ending else self._collected())
+            for one in found:
+                ended(one)
+            if not self.busy and (self.ending or not (found or more())):
+                return
+            if not found:
+                time.sleep(_POLL_S)
+
+    def run_all(self, tasks: dict[Any, Task], ended: Callable[[Ended], None]) -> None:
+        """Run all tasks, or as many as there are before it is stopped.
+
+        Args:
+            tasks: By what the caller knows them by.
+            ended: Called with each that has ended.
+        """
+        waiting = iter(tasks.items())
+        self.run(lambda: next(waiting, None), ended)
+
+    def _collected(self) -> Iterator[Ended]:
+        """Yield the tasks that have ended since; a task that a signal stopped is not one of them."""
+        for slot, running in list(self._running.items()):
+            if not running.future.done():
+                continue
+            del self._running[slot]
+            try:
+                outcome: Outcome = running.future.result()
+            except BrokenExecutor as error:
+                self._drop(slot)
+                if self.ending:
+                    continue
+                if running.losses + 1 < TRIES:
+                    self.start(running.key, running.task, running.losses + 1)
+                    continue
+                outcome = _given_up(one_line(error), time.perf_counter() - running.since)
+            if outcome["status"] == "stopped":
+                self.trouble = self.trouble or outcome["error"]
+            elif outcome["status"] == "interrupted":
+                self.stopped = self.stopped or signal.SIGINT
+            else:
+                took = time.perf_counter() - running.since
+                yield Ended(running.key, running.task, outcome, took - outcome["fit_s"])
+
+    def _finished(self) -> Iterator[Ended]:
+        """Stop what runs, wait for it, and yield what had ended all the same."""
+        asked = 0.0
+        while self._running:
+            if time.monotonic() - asked > _ASK_AGAIN_S:
+                self._stop()
+                asked = time.monotonic()
+            yield from self._collected()
+            time.sleep(_POLL_S)
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.stop()
+
+    def close(self) -> None:
+        """Let go of all workers."""
+        self._stop()  # all of them first: each may need some seconds
+        for slot in list(self._workers):
+            self._drop(slot)
+
+
+@contextmanager
+def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
+    """Give an executor; Ctrl-C and SIGTERM stop it, and nothing of it is left afterwards.
+
+    Args:
+        where: The engine, and how many tasks at a time.
+        folder: For files of a queue.
+
+    Raises:
+        ConfigError: if the engine's package is missing, or its settings are wrong.
+    """
+    with worker_maker(where, folder) as make:
+        one = Executor(make, train, where.slots)
+        try:
+            with _stopping(one):
+                yield one
+        finally:
+            one.close()
+
+
+@contextmanager
+def _stopping(executor: Executor) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop an executor; a second Ctrl-C ends this process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if executor.stopped is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        executor.stopped = signal.Signals(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _given_up(reason: str, seconds: float) -> Outcome:
+    words = f"its process died {TRIES} times: killed, or out of memory ({reason})"
+    return Outcome(status="failed", error=words, metrics={}, fit_s=0.0, wall_s=seconds, epochs=0, val_size=0)

@@ -1,0 +1,245 @@
+"""How a training went, epoch by epoch: what can be drawn of it, and what its neurons have learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from snnlab.experiments.suite_figures import Spread, short_number
+from snnlab.nn.summary import PREFIX
+from snnlab.runs.plots.style import (
+    BLUE,
+    DASHED,
+    GREY,
+    INK,
+    SMALL,
+    VERMILION,
+    default_style,
+    label,
+    legend,
+    log_axis,
+    new_figure,
+    plain_numbers,
+)
+from snnlab.runs.runs_table import Row, grouped
+
+# Lines of more layers are told apart by their markers too.
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+MARKERS = "osD^vP*"
+_OF_LAYERS = (
+    ("rate_hz", "rate (Hz)", "spikes a second, by layer"),
+    ("spikes_per_step", "spikes a step", "spikes a step, by layer"),
+    ("silent", "never fired", "part of the neurons that never fired, by layer"),
+)
+_PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r2", "R2"))
+_ENDS, _UNITS = ("_min", "_max"), ("ms", "steps")
+
+
+class Curves(NamedTuple):
+    """Curves that are drawn together.
+
+    Attributes:
+        words: What they show.
+        axis: What stands at the axis.
+        lines: Of each its column in `metrics.csv`, and what it is called.
+    """
+
+    words: str
+    axis: str
+    lines: Sequence[tuple[str, str]]
+
+
+def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
+    """Return what can be drawn of a run, by name: loss, score, learning rate, rates and constants of layers.
+
+    Args:
+        epochs: The columns of `metrics.csv`.
+    """
+    found: dict[str, Curves] = {}
+    for name, words in _PAIRS:
+        lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
+        found[name] = Curves(f"{words}, epoch by epoch", words, lines)
+    for what, axis, words in _OF_LAYERS:
+        prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
+        lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
+        if not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
+            found[what] = Curves(words, axis, lines)
+    for what, of_layers in learned_lines(epochs):
+        found[f"learned_{what.split()[0]}"] = Curves(f"{what}, learned, by layer", what, of_layers)
+    rates = [(key, key.removeprefix("lr/")) for key in epochs if key.startswith("lr/")]
+    found["lr"] = Curves("learning rate", "learning rate", rates or [("lr", "lr")] if "lr" in epochs else [])
+    return {name: one for name, one in found.items() if one.lines}
+
+
+def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterator[tuple[str, Figure]]:
+    """Yield each picture with what it shows, see `curves`.
+
+    Args:
+        epochs: The columns of `metrics.csv`.
+        chosen: The epoch that was chosen, from 0, or None.
+    """
+    for one in curves(epochs).values():
+        yield one.words, draw_curve(epochs, one, chosen)
+
+
+def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | None) -> Figure:
+    """Draw curves over the epochs; see `draw_curves`."""
+    with default_style():
+        figure, (ax,) = new_figure(left=0.2)
+        for place, (key, name) in enumerate(curve.lines):
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+            line = {"linestyle": "-" if place % 2 == 0 else DASHED, "linewidth": 1.4, "markersize": 3}
+            ax.plot(epochs["epoch"] + 1, epochs[key], color=colour, marker=marker, label=name, **line)
+        if chosen is not None:
+            ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
+        plain_numbers(ax)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        if len(epochs["epoch"]) == 1:  # else the axis would be of parts of an epoch
+            ax.set_xlim(epochs["epoch"][0] + 0.5, epochs["epoch"][0] + 1.5)
+        label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", curve.axis)
+        if len(curve.lines) > 1:
+            legend(ax)
+        return figure
+
+
+def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield for each quantity what it is, with its unit, and its columns with the names of their layers."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for column, quantity, layer in _learned(columns):
+        found.setdefault(_words(quantity), []).append((column, layer))
+    yield from found.items()
+
+
+def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield for each quantity of each layer the layer, what it is, its value, and the least and the most of it."""
+    for name, quantity, layer in _learned(metrics):
+        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _ENDS]
+        spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
+        yield layer, _words(quantity), f"{metrics[name]:.4g}", spread
+
+
+def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, quantity and layer of such as `learned/tau_mem_ms/lif1`."""
+    for name in names:
+        quantity, _, layer = name.removeprefix(PREFIX).partition("/")
+        if name.startswith(PREFIX) and not quantity.endswith(_ENDS):
+            yield name, quantity, layer
+
+
+def _words(quantity: str) -> str:
+    name, _, unit = quantity.rpartition("_")
+    return f"{name} ({unit})" if unit in _UNITS else quantity
+
+
+# Positive values that differ by more than this factor have a logarithmic axis.
+_WIDE = 20
+_SWEPT = ("val/accuracy", "val/loss", "test/accuracy")
+
+
+class Point(NamedTuple):
+    """A way of training, or a run, in a picture."""
+
+    name: str
+    baseline: bool
+    cost: Spread
+    score: Spread
+
+
+def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
+    """Draw scores against costs, with 95 % intervals; a line joins those that none is better than at less.
+
+    Args:
+        cost: What the cost is.
+        score: What the score is, in percent.
+
+    Returns:
+        None where all cost the same.
+    """
+    if len({point.cost.mean for point in points}) < 2:
+        return None
+    with default_style():
+        figure, (ax,) = new_figure(height=3.4, left=0.15)
+        costs = [point.cost.mean for point in points]
+        if min(costs) > 0 and max(costs) > _WIDE * min(costs):
+            log_axis(ax, costs)
+        best: list[Point] = []
+        for point in sorted(points, key=lambda point: (point.cost.mean, -point.score.mean)):
+            if not best or point.score.mean > best[-1].score.mean:
+                best.append(point)
+        front = [point.cost.mean for point in best], [100 * point.score.mean for point in best]
+        ax.plot(*front, color=GREY, linewidth=1.2, drawstyle="steps-post", label="none is better at less", zorder=1)
+        for number, point in enumerate(points):  # beside each other in turn: neighbours are often close together
+            at, offset = (point.cost.mean, 100 * point.score.mean), (-5, -9) if number % 2 else (5, 3)
+            side = "right" if number % 2 else "left"
+            ax.annotate(point.name, at, offset, textcoords="offset points", fontsize=SMALL, color=INK, ha=side)
+        for kind, colour, marker in ((False, BLUE, "o"), (True, VERMILION, "s")):
+            if of_kind := [point for point in points if point.baseline == kind]:
+                x, y = _with_bars([p.cost for p in of_kind], 1), _with_bars([p.score for p in of_kind], 100)
+                style: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 0.9}
+                name = ("baseline" if kind else "arm") if any(point.baseline for point in points) else None
+                ax.errorbar(x[0], y[0], xerr=x[1], yerr=y[1], capsize=2, label=name, **style)
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(max(bottom, -2), min(top, 102))  # an interval may reach beyond what there can be
+        label(ax, cost, score)
+        ax.xaxis.set_major_formatter(lambda value, _: short_number(value))
+        legend(ax, loc="best")
+        return figure
+
+
+def draw_swept(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+    """Yield a picture for each setting of a grid and what came out; a line for each combination of the others.
+
+    Args:
+        rows: Runs that differ in their seed alone.
+        keys: The settings with several values but the seed.
+    """
+    for key in keys:
+        for metric in _SWEPT:
+            there = [row for row in rows if row.metrics.get(metric)]
+            if len({row.values[key] for row in there}) > 1:
+                yield f"{metric} against {key}", _draw_swept(there, key, metric)
+
+
+def _draw_swept(rows: Sequence[Row], key: str, metric: str) -> Figure:
+    with default_style():
+        figure, (ax,) = new_figure(height=3.4, left=0.17)
+        place, marked = _axis([row.values[key] for row in rows])
+        lines = grouped(rows, lambda row: "  ".join(f"{k}={v}" for k, v in row.values.items() if k != key))
+        for number, (name, of) in enumerate(lines.items()):
+            of.sort(key=lambda row: place(row.values[key]))
+            found = [row.metrics[metric] for row in of]
+            bars = [stdev(values) if len(values) > 1 else 0.0 for values in found]
+            style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            style |= {"linestyle": "-" if number % 2 == 0 else DASHED, "markersize": 4, "capsize": 2, "label": name}
+            ax.errorbar([place(row.values[key]) for row in of], list(map(fmean, found)), yerr=bars, **style)
+        if isinstance(marked, Mapping):
+            ax.set_xticks(list(marked.values()), list(marked))
+        elif marked:
+            log_axis(ax, marked)
+        label(ax, key, f"{metric}, mean ± sd over seeds" if any(len(r.metrics[metric]) > 1 for r in rows) else metric)
+        if len(lines) > 1:
+            legend(ax)
+        return figure
+
+
+def _axis(values: Sequence[str]) -> tuple[Callable[[str], float], Mapping[str, float] | list[float]]:
+    """Return where a value stands on its axis; and the places of words, or numbers that need a logarithmic one."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        places = {value: float(number) for number, value in enumerate(dict.fromkeys(values))}
+        return places.__getitem__, places
+    return float, numbers if min(numbers) > 0 and max(numbers) > _WIDE * min(numbers) else []
+
+
+def _with_bars(spreads: Sequence[Spread], factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return means, and how far the 95 % intervals reach, down to 0, and above, `[2, N]`; not at all of one."""
+    means = np.array([each.mean for each in spreads])
+    low = np.array([each.mean if each.low is None else max(each.low, 0.0) for each in spreads])
+    high = np.array([each.mean if each.high is None else each.high for each in spreads])
+    return factor * means, factor * np.stack([means - low, high - means])

@@ -1,0 +1,464 @@
+"""A page: a template with its tables and pictures, in one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
+from snnlab.experiments.suite_figures import Row, Spread
+from snnlab.experiments.suite_table import VERDICTS, Part, SuiteTable, remarks, tables
+from snnlab.files import write_atomically
+from snnlab.runs.early_exit import Clock, answered, anytime
+from snnlab.runs.plots.answers import draw_anytime, draw_findings
+from snnlab.runs.plots.style import default_style
+from snnlab.runs.predictions import findings
+from snnlab.runs.recorded import Recorded
+from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS
+from snnlab.runs.runs_table import OWN, SEED, Grid, Line, differing, flat, grid_rows, limits, marks, read_grid, table
+from snnlab.runs.tables import Table, metric_text, render
+
+# What it shows, for who cannot see it too, and the picture: a figure, or the content of a PNG file.
+Picture = tuple[str, Figure | bytes]
+
+
+class Page(NamedTuple):
+    """A page.
+
+    Attributes:
+        template: Its file in `templates`.
+        subtitle: A line below.
+        pictures: By section.
+        values: What else the template names.
+    """
+
+    template: str
+    title: str
+    subtitle: str
+    pictures: Mapping[str, Sequence[Picture]]
+    values: Mapping[str, Any]
+
+    def html(self) -> str:
+        """Return the whole page."""
+        own = {"title": self.title, "subtitle": self.subtitle, "pictures": self.pictures, "address": _address}
+        return render(self.template, **own, **self.values)
+
+    def write_figures(self, folder: Path, form: str) -> list[Path]:
+        """Write each picture as a file of its own, named by what it shows, and return the files.
+
+        Args:
+            folder: Where they go; it is made.
+            form: pdf, svg or png; pictures that a training drew are the PNG files that they are.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        files = []
+        for name, picture in (one for section in self.pictures.values() for one in section):
+            stem = re.sub(r"\W+", "_", name).strip("_")
+            files.append(folder / f"{stem}.{form if isinstance(picture, Figure) else 'png'}")
+            content = _content(picture, form)
+            write_atomically(files[-1], lambda file, content=content: file.write(content))
+        return files
+
+
+def _content(picture: Figure | bytes, form: str) -> bytes:
+    if not isinstance(picture, Figure):
+        return picture
+    file = io.BytesIO()
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with default_style():
+        picture.savefig(file, format=form, metadata=dates.get(form))
+    return file.getvalue()
+
+
+def _address(picture: Figure | bytes) -> str:
+    """Return a picture as the address of itself: a figure as lines that stay sharp on paper, or a PNG."""
+    kind = "svg+xml" if isinstance(picture, Figure) else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(_content(picture, 'svg')).decode()}"
+
+
+_STAGES = {"test": "test", "val": "validation"}
+_FINDINGS = {"confusion": "answers by class", "accuracy_over_time": "accuracy against time"}
+_KINDS = {"events": "events", "events_over_time": "events over time", "readout": "readout"}
+
+
+class When(NamedTuple):
+    """What a run's steps are in time.
+
+    Attributes:
+        clock: What a step is.
+        no_early: Why there are no answers before a recording's end; None where there are.
+    """
+
+    clock: Clock
+    no_early: str | None = None
+
+
+def run_page(
+    recorded: Recorded, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], when: When
+) -> Page:
+    """Return the page of a run.
+
+    Args:
+        names: What its classes are called.
+        when: What a step is.
+    """
+    folder, selection, here, before = recorded.folder, recorded.selection, flat(config), flat(defaults)
+    epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
+    arrays = recorded.predictions() if (folder / PREDICTIONS).is_file() else {}
+    seen = None if when.no_early else answered(arrays, "test")
+    early = [] if seen is None else anytime(seen, when.clock)
+    parts = {"train": "to train", "val": "to validate", "test": "to test"}
+    values = {
+        "summary": list(_summary(recorded, here)),
+        "sizes": ", ".join(f"{selection.get(f'{part}_size', 0):,} {words}" for part, words in parts.items()),
+        "val_rule": selection.get("val_rule"),
+        "layers": list(_layers(recorded.metrics)),
+        "learned": list(learned_rows(recorded.metrics)),
+        "unit": when.clock.unit,
+        "early": [
+            (
+                *("- (at the end)" if row.threshold is None else f"{row.threshold:g}", f"{row.accuracy:.1%}"),
+                *(f"{row.latency:.1f}", f"{row.early:.1%}"),
+            )
+            for row in early
+        ],
+        "different": [
+            (key, before.get(key, "-"), here.get(key, "-"))
+            for key in dict.fromkeys([*here, *before])
+            if here.get(key) != before.get(key)
+        ],
+        "provenance": sorted(flat(recorded.provenance).items()),
+        "again": list(_again(recorded)),
+        "config": (folder / CONFIG).read_text(encoding="utf-8"),
+    }
+    with default_style():
+        of_early = [draw_anytime(early, when.clock)] if early else []
+    pictures: dict[str, Sequence[Picture]] = {
+        "training": list(draw_curves(epochs, selection.get("epoch"))) if epochs else [],
+        "answers": list(_answers(arrays, names, when.clock.dt)),
+        "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
+        "recordings": list(_last_pictures(folder / "tensorboard")),
+    }
+    status = ", ".join([recorded.status, *marks(here)])
+    title = f"{recorded.name}, seed {recorded.seed}"
+    return Page("run.html", title, f"{folder.absolute().name}, {status}", pictures, values)
+
+
+def _again(recorded: Recorded) -> Iterator[str]:
+    """Yield the commands that do it again; first the one that was typed, with its --config-dir, where it is known."""
+    if command := recorded.provenance.get("command"):
+        yield shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+    folder = shlex.quote(str(recorded.folder))
+    yield from (f"snnlab reproduce {folder}", f"snnlab evaluate {folder}", f"snnlab reproduce {folder} --env")
+
+
+def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    page, metrics, selection, timing = recorded.page, recorded.metrics, recorded.selection, recorded.timing
+    if page.get("control"):
+        yield "control", f"{page['control']}; the figures are no result"
+    if tags := config.get("tags"):
+        yield "tags", ", ".join(map(str, tags))
+    if left_out := limits(config):
+        yield "limited", f"{'  '.join(left_out)}; it was no training and test of all recordings"
+    for stage, words in _STAGES.items():
+        windows = metrics.get(f"{stage}/windows")
+        of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
+        of = of if windows is None else f" of {windows:,.0f} windows{of}"
+        if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
+            yield f"{words} accuracy", f"{accuracy:.1%}{of}"
+        if (error := metrics.get(f"{stage}/mae")) is not None:
+            yield f"{words} mean error", f"{error:.4g}{of}"
+    before = selection.get("trained_before") or {}
+    if seen := ", ".join(f"{before[part]:,} of {words}" for part, words in _STAGES.items() if before.get(part)):
+        yield "the run that it began with was trained on", seen
+    if (epoch := selection.get("epoch")) is not None:
+        yield "chosen epoch", f"{epoch + 1} of {selection.get('epochs')} ({selection.get('rule')})"
+    if (last := metrics.get("last/val/accuracy")) is not None:
+        yield "last epoch's validation accuracy", f"{last:.1%}"
+    for key, words in (("test/spikes_per_sample", "spikes a test sample"), ("params", "parameters")):
+        if (value := metrics.get(key)) is not None:
+            yield words, f"{value:,.0f}"
+    if timing.get("fit_s") is not None:
+        yield "training", f"{timing['fit_s']:,.0f} s"
+    for entry in recorded.resumed:
+        others = ", with other kernels" if entry.get("kernels") else ""
+        yield "resumed", f"{entry.get('at')}, in epoch {entry['epoch'] + 1}{others}"
+    if page.get("error"):
+        yield "error", str(page["error"])
+
+
+def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
+    stage = "test" if any(key.startswith("test/silent/") for key in metrics) else "val"
+    for key in metrics:
+        if key.startswith(f"{stage}/silent/"):
+            layer = key.removeprefix(f"{stage}/silent/")
+            rate = metrics.get(f"{stage}/rate_hz/{layer}")
+            shown = "-" if rate is None else f"{rate:.2f}"
+            yield layer, f"{metrics[f'{stage}/spikes_per_step/{layer}']:.4f}", shown, f"{metrics[key]:.1%}"
+
+
+def _answers(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | None) -> Iterator[Picture]:
+    """Yield confusion and accuracy over time of validation and test recordings that have a class each."""
+    for stage, words in _STAGES.items():
+        if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
+            continue
+        targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
+        found = findings(targets, readout, answers, names)
+        with default_style():
+            drawn = list(draw_findings(found, names, dt))
+        yield from ((f"{words} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
+
+
+def _last_pictures(folder: Path) -> Iterator[Picture]:
+    """Yield the newest picture of each kind that the training drew for TensorBoard; nothing where there is none."""
+    if not folder.is_dir():
+        return
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    said = logging.getLogger("tensorboard")
+    before = said.level
+    said.setLevel(logging.ERROR)  # that a resumed run was cut back is no news
+    try:
+        events = EventAccumulator(str(folder), size_guidance={"images": 1, "scalars": 1, "histograms": 1, "tensors": 1})
+        events.Reload()
+    finally:
+        said.setLevel(before)
+    for tag in events.Tags()["images"]:
+        first, *rest = tag.removeprefix("pictures/").split("/")
+        what = " of ".join([*(_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
+        yield f"{first.replace('_', ' ')}: {what}" if what else first, events.Images(tag)[-1].encoded_image_string
+
+
+_METRICS = ("val/accuracy", "val/loss", "test/accuracy", "val/spikes_per_sample", "params")
+_COSTS = (("val/spikes_per_sample", "spikes a validation sample"), ("params", "parameters"))
+
+
+def runs_page(root: Path, lines: Sequence[Line]) -> Page:
+    """Return the page of the runs below a folder.
+
+    Args:
+        root: The folder.
+    """
+    grid = read_grid(root)
+    settings = _settings(lines, grid)
+    shown = [metric for metric in _METRICS if any(metric in line.result for line in lines)]
+    rows = [
+        (
+            *(os.path.relpath(line.folder, root), line.marked_status),
+            *(metric_text(metric, line.result.get(metric)) or "-" for metric in shown),
+            *(values[place] for values in settings.values()),
+        )
+        for place, line in enumerate(lines)
+    ]
+    done, names = sum(line.status == "completed" for line in lines), dict.fromkeys(line.name for line in lines)
+    title, where = (next(iter(names)), f"{root}: ") if len(names) == 1 else (root.absolute().name, "")
+    swept = list(draw_swept(grid_rows(grid), grid.settings)) if grid is not None else []
+    values = {
+        "grid": table(grid) if grid is not None and SEED in grid.keys else None,
+        "head": ["run", "status", *shown, *settings],
+        "rows": rows,
+        "problems": [[line.problem] for line in lines if line.problem],
+    }
+    subtitle = f"{where}{len(lines)} runs, {done} completed"
+    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_costs(lines))}, values)
+
+
+def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
+    """Return the settings in which runs differ, with their values; of a grid those that were asked for, as typed."""
+    if grid is not None:
+        places = [os.path.relpath(line.folder, grid.folder) for line in lines]
+        if all(place in grid.runs for place in places):
+            return {key: [grid.runs[place].get(key, "-") for place in places] for key in grid.keys}
+    return differing(
+        [{key: value for key, value in line.config.items() if key not in OWN or key == "seed"} for line in lines]
+    )
+
+
+def _costs(lines: Sequence[Line]) -> Iterator[Picture]:
+    for cost, words in _COSTS:
+        points = [
+            Point("", False, Spread(1, float(line.result[cost])), Spread(1, float(line.result["val/accuracy"])))
+            for line in lines
+            if line.result.get(cost) is not None and line.result.get("val/accuracy") is not None
+        ]
+        if (figure := draw_costs(points, words, "validation accuracy (%)")) is not None:
+            yield f"validation accuracy against {words}", figure
+
+
+def suite_page(suite: SuiteTable, folder: str) -> Page:
+    """Return the page of a suite.
+
+    Args:
+        folder: Where it lies, for commands.
+    """
+    rows = [row for part in suite.parts for row in part.rows]
+    asked, done = sum(row.asked for row in rows), sum(len(row.tested) for row in rows)
+    datasets = f"{len(suite.parts)} dataset{'s' if len(suite.parts) != 1 else ''}"
+    subtitle = f"{datasets}, {len({row.arm for row in rows})} arms, {done} of {asked} runs with a result"
+    controls = [
+        (
+            *(one.get("name"), one.get("dataset") or "", one.get("arm") or ""),
+            *(VERDICTS.get(one.get("passed"), "-"), one.get("said") or ""),
+        )
+        for one in suite.controls
+    ]
+    missing = [
+        (row.dataset, row.arm, cell.seed, cell.status, cell.error or "-")
+        for row in rows
+        for cell in row.cells
+        if not cell.tested
+    ]
+    values = {"suite": suite, "folder": folder, "tables": tables, "remarks": remarks}
+    pictures = {part.dataset: list(_suite_costs(part, several=len(suite.parts) > 1)) for part in suite.parts}
+    return Page("suite.html", suite.name, subtitle, pictures, {**values, "controls": controls, "missing": missing})
+
+
+def _suite_costs(part: Part, *, several: bool) -> Iterator[Picture]:
+    """Yield a picture for each cost in which the arms differ; accuracies are said in percent."""
+    on = f", {part.dataset}" if several else ""
+    for words, cost in _SUITE_COSTS.items():
+        points = [
+            Point(str(place), row.role == "baseline", spent, row.values["test_accuracy"])
+            for place, row in enumerate(part.rows, 1)
+            if "test_accuracy" in row.values and (spent := cost(row)) is not None
+        ]
+        if (figure := draw_costs(points, words, "test accuracy (%)")) is not None:
+            yield f"test accuracy against {words}{on}", figure
+
+
+def _operations(row: Row) -> Spread | None:
+    macs, acs = (row.values.get(f"test_synops_{kind}") for kind in ("macs", "acs"))
+    # The interval of a sum is not that of its parts.
+    return None if macs is None or acs is None else Spread(macs.n, macs.mean + acs.mean)
+
+
+_SUITE_COSTS: Mapping[str, Callable[[Row], Spread | None]] = {
+    "synaptic operations a test sample (MACs and ACs)": _operations,
+    "parameters": lambda row: row.values.get("params"),
+    "spikes a test sample": lambda row: row.values.get("test_spikes_per_sample"),
+    "wall time of a run (s)": lambda row: row.values.get("wall_s"),
+}
+# Pictures by the first word of their files' names, in the order in which they are looked at.
+_PICTURES = {
+    "importance": "what it depends on",
+    "pareto": "the front between the objectives",
+    "slice": "over each setting",
+    "parallel": "each trial as a line",  # of older searches
+}
+
+
+class Search(NamedTuple):
+    """What a search's folder holds.
+
+    Attributes:
+        folder: Where it lies, for commands.
+        page: `sweep.yaml`.
+        summary: `search.json`; empty while the search goes on.
+        trials: A row a trial, as `trials.csv` has them.
+        pictures: The pictures' names, and what they are.
+    """
+
+    folder: str
+    page: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    trials: Sequence[Mapping[str, str]]
+    pictures: Sequence[Picture]
+
+
+def sweep_page(search: Search) -> Page:
+    """Return the page of a search."""
+    winner = search.summary.get("winner") or {}
+    tested = winner.get("test") or {}
+    importance = search.summary.get("importance") or {}
+    values = {
+        "result": list(_result(search)),
+        "tested": [
+            (name, metric_text(name, value["mean"]), metric_text(name, value["sd"]) or "-")
+            for name, value in tested.items()
+            if name.count("/") == 1 and name not in ("test/recordings", "test/windows")
+        ],
+        "seeds": winner.get("test_seeds") if tested else None,
+        "finalists": list(_finalists(search)),
+        "importance": [(name, key, f"{part:.0%}") for name, parts in importance.items() for key, part in parts.items()],
+        "trials": _trials(search.trials),
+        "settings": sorted(flat(search.page["sweep"]).items()),
+        "overrides": search.page["overrides"],
+        "again": list(_search_again(search)),
+    }
+    states = Counter(row["state"].split()[0] for row in search.trials)
+    said = ", ".join(f"{many} {state}" for state, many in states.items())
+    subtitle = f"{len(search.trials)} trials: {said}{'' if search.summary else '; the search has not ended'}"
+    return Page("sweep.html", f"{search.page['name']}: search", subtitle, {"search": list(_pictures(search))}, values)
+
+
+def _result(search: Search) -> Iterator[tuple[str, str]]:
+    objectives: Mapping[str, str] = search.page["sweep"]["objectives"]
+    for name, direction in objectives.items():
+        yield "objective", f"{direction} {name}, on validation recordings"
+    first = next(iter(objectives))
+    if done := [row for row in search.trials if row["state"] == "complete" and row.get(first)]:
+        best = (min if objectives[first] == "minimize" else max)(done, key=lambda row: float(row[first]))
+        found = ", ".join(f"{name} {metric_text(name, float(best[name]))}" for name in objectives)
+        yield "best trial", f"{best['trial']}: {found}"
+    if winner := search.summary.get("winner"):
+        yield "winner", f"trial {winner['trial']}, by {search.summary.get('chosen_by')}"
+        common = set(search.page["overrides"])
+        yield "its settings", "  ".join(text for text in winner["overrides"] if text not in common)
+
+
+def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
+    for one in search.summary.get("finalists") or ():
+        found = ", ".join(f"{name} {metric_text(name, value)}" for name, value in one["found"].items())
+        means = {name: fmean(run[name] for run in one["again"]) for name in one["found"] if one["again"]}
+        again = ", ".join(f"{name} {metric_text(name, mean)}" for name, mean in means.items())
+        settings = "  ".join(f"{name}={_short(value)}" for name, value in one["values"].items())
+        yield str(one["number"]), found, again or "-", settings
+
+
+def _pictures(search: Search) -> Iterator[Picture]:
+    kinds = list(_PICTURES)
+    known = [(name.partition("_"), picture) for name, picture in search.pictures if name.partition("_")[0] in kinds]
+    for (kind, _, objective), picture in sorted(known, key=lambda one: kinds.index(one[0][0])):
+        yield f"{objective.replace('_', '/', 1)}: {_PICTURES[kind]}" if objective else _PICTURES[kind], picture
+
+
+def _trials(trials: Sequence[Mapping[str, str]]) -> Table:
+    head = [name for name in (trials[0] if trials else ()) if any(row[name] for row in trials)]
+    words = [place for place, name in enumerate(head) if name in ("state", "error")]
+    return Table(head, [[_cell(name, row[name]) for name in head] for row in trials], words=words)
+
+
+def _cell(name: str, text: str) -> str:
+    return metric_text(name, float(text)) if text and name.endswith("/accuracy") else _short(text)
+
+
+def _search_again(search: Search) -> Iterator[str]:
+    yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
+    if search.summary.get("winner"):
+        own = search.page.get("config_dir")
+        if own:  # the winner takes files of it
+            yield f"cp {search.folder}/config/experiment/best.yaml {own}/experiment/"
+        yield f"snnlab train --config-dir {own or f'{search.folder}/config'} experiment=best"
+    yield f"snnlab report {search.folder}"
+
+
+def _short(value: Any) -> str:
+    """Return a number with four digits, anything else as it is."""
+    if isinstance(value, str):
+        try:
+            value = int(value) if value.lstrip("-").isdigit() else float(value)
+        except ValueError:
+            return value
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

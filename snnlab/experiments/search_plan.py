@@ -1,0 +1,246 @@
+"""What a search is, as its folder holds it: settings, and what every trial has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
+from snnlab.experiments.space import PLACE as SPACE
+from snnlab.experiments.space import Space, Values, overrides
+from snnlab.experiments.study import SCHEMA
+from snnlab.experiments.sweep_settings import FIXED, Sweep, checked
+from snnlab.experiments.workers import Task, Watched
+from snnlab.files import unwritable, write_text
+from snnlab.printable import cleaned, holds_password, masked, without_passwords
+from snnlab.runs.run_folder import CONFIG
+from snnlab.runs.signature import sign
+from snnlab.settings import key_of
+from snnlab.yaml_files import require_bounded
+
+FILE = "sweep.yaml"
+_FORM = {
+    "name": (str,),
+    "seed": (int,),
+    "overrides": (list,),
+    "config_dir": (str, type(None)),
+    "place": (str,),
+    "sweep": (Mapping,),
+}
+# Named, not imported: it brings Lightning, which whoever gives trainings away does not need.
+_PRUNING = "+callbacks.pruning={_target_: snnlab.experiments.pruning.Pruning}"
+# What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
+QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search.
+
+    Attributes:
+        common: Overrides that every trial has.
+        config_dir: The user's folder of YAML files.
+        seed: The seed of the trials.
+    """
+
+    folder: Path
+    name: str
+    sweep: Sweep
+    space: Space
+    common: Sequence[str]
+    config_dir: str | None
+    seed: int
+    place: str
+
+    def trial_overrides(self, values: Values) -> list[str]:
+        """Return the overrides that describe a trial, without those of the search.
+
+        Raises:
+            RecordError: if they are not of what is searched.
+        """
+        self.require_searched(values)
+        return [*self.common, *overrides(values)]
+
+    def require_searched(self, values: Values) -> None:
+        """Raise if values are not of what is searched: whoever can write the study could name anything.
+
+        Raises:
+            RecordError: naming the first one.
+        """
+        if other := [name for name in values if name not in self.space.parts]:
+            raise RecordError(self.folder, f"its study has trials with {other[0]}, which is not searched")
+
+    def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
+        """Return a training.
+
+        Args:
+            folder: Its place in the sweep's folder.
+            threads: CPU threads, unless the user has set them.
+        """
+        set_ = {key_of(text) for text in self.common}
+        quiet = [text for text in QUIET if key_of(text) not in set_]
+        shared = [] if "threads" in set_ else [f"threads={threads}"]
+        seeds = [] if seed is None else [f"seed={seed}"]
+        common = [text for text in self.common if seed is None or key_of(text) != "seed"]
+        tested = f"test={str(test).lower()}"
+        self.require_searched(values)
+        said = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
+        return Task(str(self.folder / folder), said, self.config_dir, self.place)
+
+    def watched(self, task: Task, number: int, url: str) -> Task:
+        """Return a trial that is ended where it lags behind."""
+        if self.sweep.prune is None:
+            return task
+        (metric,) = self.sweep.objectives
+        where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
+        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, where)
+
+    def as_page(self) -> dict[str, Any]:
+        """Return what `sweep.yaml` holds; no password is in it."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "seed": self.seed,
+            "overrides": list(self.common),
+            "config_dir": self.config_dir,
+            "place": self.place,
+            "sweep": self.sweep.as_record(),
+        }
+
+    def write(self) -> None:
+        """Write `sweep.yaml`, and sign it.
+
+        Raises:
+            RecordError: if the folder cannot be written.
+        """
+        text = OmegaConf.to_yaml(OmegaConf.create(self.as_page()))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sign(self.folder, FILE, text)
+            write_text(self.folder / FILE, text)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+
+
+def read_page(folder: Path) -> Mapping[str, Any]:
+    """Return what a search's `sweep.yaml` holds.
+
+    Raises:
+        RecordError: if the folder is no search's, or of another version.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        run = (folder / CONFIG).is_file()
+        other = f"; it is a run's: snnlab train resume={folder}" if run else ""
+        raise RecordError(folder, f"is no sweep's folder, there is no {FILE} in it{other}")
+    try:
+        require_bounded(path)
+        page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise _damaged(path, one_line(error)) from error
+    if not isinstance(page, Mapping) or "schema" not in page:
+        raise _damaged(path, "it is not what a search recorded")
+    if page["schema"] != SCHEMA:
+        raise RecordError(path, "was not written by this version of snnlab")
+    if wrong := _wrong_part(page):
+        raise _damaged(path, f"{wrong} is not what a search recorded")
+    return {str(key): value for key, value in page.items()}
+
+
+def _wrong_part(page: Mapping[Any, Any]) -> str | None:
+    """Return the first part of a `sweep.yaml` that is missing or of another form, or None."""
+    for name, kinds in _FORM.items():
+        if name not in page or not isinstance(page[name], kinds):
+            return name
+    for name in ("space", "objectives"):
+        if not isinstance(page["sweep"].get(name), Mapping):
+            return f"sweep.{name}"
+    return None if all(isinstance(text, str) for text in page["overrides"]) else "overrides"
+
+
+def _damaged(path: Path, reason: str) -> DamagedError:
+    cure = (
+        f"put it back from a copy; the runs of its trials are there: snnlab runs list {quote(str(path.parent))}/trials"
+    )
+    return DamagedError(path, reason, cure)
+
+
+def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+    """Return the search of a folder.
+
+    Args:
+        settings: Its settings, with what is different from now on.
+    """
+    page = read_page(folder)
+    sweep, space = checked(settings)
+    # A working folder that was moved is the present one.
+    place = page["place"] if Path(page["place"]).is_dir() else str(Path.cwd())
+    common, own = page["overrides"], page["config_dir"]
+    return Plan(folder.absolute(), page["name"], sweep, space, common, own, page["seed"], place)
+
+
+def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
+    """Return in what a search differs from the one that a `sweep.yaml` tells of, or None."""
+    now = _plain(plan.as_page())
+    if now["overrides"] != page.get("overrides"):
+        return "overrides"
+    if now["seed"] != page.get("seed"):
+        return "seed"
+    recorded = page.get("sweep")
+    known = recorded if isinstance(recorded, Mapping) else {}
+    return next((f"sweep.{name}" for name in FIXED if now["sweep"][name] != known.get(name)), None)
+
+
+def words_of(page: Mapping[str, Any]) -> list[str]:
+    """Return what is typed to begin the search that a `sweep.yaml` tells of, for the shell."""
+    usual = {one.name: one.default for one in fields(Sweep)}
+    settings = {name: value for name, value in (page.get("sweep") or {}).items() if value != usual.get(name)}
+    words = [*map(str, page.get("overrides") or ()), *overrides({f"sweep.{name}": v for name, v in settings.items()})]
+    return [quote(word) for word in words] + (["--config-dir DIR"] if page.get("config_dir") else [])
+
+
+def _plain(page: Mapping[str, Any]) -> Any:
+    """Return a page as it is once it was written and read."""
+    return OmegaConf.to_container(OmegaConf.create(dict(page)), resolve=False)
+
+
+def check_names(space: Space, settings: Mapping[str, Any]) -> None:
+    """Refuse a last name where the whole place of a setting is meant.
+
+    Args:
+        settings: The experiment's, by their places.
+
+    Raises:
+        ConfigError: with the place that is likely meant.
+    """
+    for name in space.parts:
+        if "." not in name and name not in {place.partition(".")[0] for place in settings}:
+            meant = [place for place in settings if place.endswith(f".{name}")]
+            if meant:
+                raise ConfigError(f"{SPACE}.{name}", f"there is no such setting. Did you mean '{meant[0]}'?")
+
+
+def check_common(common: Sequence[str], space: Space) -> None:
+    """Refuse what a search decides itself.
+
+    Raises:
+        ConfigError: for the first such override.
+    """
+    if "seed" in space.parts:
+        raise ConfigError("sweep.space.seed", "a seed is no setting to search", "finalists are compared over several")
+    for text in common:
+        key = key_of(text)
+        if holds_password(text):
+            raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
+        if key in space.parts:
+            raise ConfigError(text, f"is searched, by sweep.space.{key}", "leave one of the two out")
+        if key in ("test", "mode", "debug"):
+            raise ConfigError(text, "a search trains its trials, and tests only its winner", "leave it out")
+        if key.startswith("hydra."):
+            raise ConfigError(text, "a sweep has its own folder", "set output_dir")

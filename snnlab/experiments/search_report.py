@@ -1,0 +1,225 @@
+"""What a search wrote at its end, read back: its summary and its table of trials."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from statistics import fmean, median, stdev
+from typing import TYPE_CHECKING, Any
+
+from snnlab.errors import DamagedError
+from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.study import OUTCOME, PRUNED, SCHEMA, SharedStudy, values_of
+from snnlab.experiments.winner import Winner, best_trials, overheads
+from snnlab.files import write_json, write_text
+from snnlab.runs.tables import Table, csv_text, figure, mean_sd_text, metric_text, shown, uncertainty
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+SUMMARY, TRIALS = "search.json", "trials.csv"
+_NUMBER = (int, float)
+
+
+def read_summary(folder: Path) -> Mapping[str, Any]:
+    """Return what `search.json` holds.
+
+    Raises:
+        DamagedError: if it is not what a search wrote.
+    """
+    path = folder / SUMMARY
+    try:
+        page = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if not _is_summary(page):
+        raise _damaged(path, "it is not what a search recorded")
+    return page
+
+
+def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of `trials.csv`.
+
+    Args:
+        objectives: Names of the objectives, each of which has a column.
+
+    Raises:
+        DamagedError: if it is not what a search wrote.
+    """
+    path = folder / TRIALS
+    try:
+        rows = parsed_trials(path.read_text(encoding="utf-8"), objectives)
+    except (OSError, ValueError, csv.Error) as error:
+        raise _damaged(path, error) from error
+    if not rows:
+        raise _damaged(path, "it has no trial")
+    return rows
+
+
+def parsed_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a table of trials.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    reader = csv.DictReader(text.splitlines())
+    if missing := [name for name in ("trial", "state", *objectives) if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"it has no column {missing[0]}")
+    rows = list(reader)
+    for row in rows:
+        if None in row or None in row.values() or not row["state"].split():
+            raise ValueError(f"line {rows.index(row) + 2} is not whole")
+        if row["state"] == "complete":
+            _ = [float(row[name]) for name in objectives if row[name]]
+    return rows
+
+
+def _is_summary(page: Any) -> bool:
+    if not isinstance(page, dict):
+        return False
+    winner, finalists, importance = (page.get(name) for name in ("winner", "finalists", "importance"))
+    return (
+        (winner is None or _is_winner(winner))
+        and (finalists is None or (isinstance(finalists, list) and all(map(_is_finalist, finalists))))
+        and (importance is None or (isinstance(importance, dict) and all(map(_are_numbers, importance.values()))))
+    )
+
+
+def _is_winner(winner: Any) -> bool:
+    if not isinstance(winner, dict) or "trial" not in winner or not isinstance(winner.get("overrides"), list):
+        return False
+    tests = winner.get("test") or {}
+    return isinstance(tests, dict) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("mean"), _NUMBER)
+        and isinstance(one.get("sd", 0), (*_NUMBER, type(None)))
+        for one in tests.values()
+    )
+
+
+def _is_finalist(one: Any) -> bool:
+    if not isinstance(one, dict) or "number" not in one or not isinstance(one.get("values"), dict):
+        return False
+    found, again = one.get("found"), one.get("again")
+    whole = _are_numbers(found) and isinstance(again, list) and all(map(_are_numbers, again))
+    return whole and all(set(found) <= set(run) for run in again)  # type: ignore[arg-type]
+
+
+def _are_numbers(node: Any) -> bool:
+    return isinstance(node, dict) and all(isinstance(value, _NUMBER) for value in node.values())
+
+
+def _damaged(path: Path, reason: object) -> DamagedError:
+    return DamagedError(path, reason, f"snnlab sweep {quote(f'resume={path.parent}')} writes it anew")
+
+
+# So many trials are in the table; all are in trials.csv.
+SHOWN = 12
+
+
+def print_trials(plan: Plan, study: SharedStudy) -> None:
+    """Print the best trials, and how much their figures are worth."""
+    count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parts)
+    what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
+    print(f"{what}: chosen, so better than they are")  # as a title it would be as narrow as the table
+    rows = []
+    for trial in best_trials(study)[:SHOWN]:
+        values = values_of(trial)
+        cells = [metric_text(name, value) for name, value in zip(names, trial.values, strict=True)]
+        rows.append([str(trial.number), *cells, *(figure(values[key]) if key in values else "" for key in settings)])
+    Table(["trial", *names, *settings], rows, words=()).print()
+    parts = [f"{count.complete} complete", f"{count.pruned} pruned", f"{count.failed} failed"]
+    print(f"trials: {', '.join(parts)}; all of them: {shown(plan.folder / TRIALS)}")
+    if seconds := overheads(study):
+        print(f"beyond its training a trial took {median(seconds):.1f} s (median; most: {max(seconds):.1f} s)")
+
+
+def print_importance(found: Mapping[str, Mapping[str, float]]) -> None:
+    """Print which setting explains how much of each objective."""
+    for name, parts in found.items():
+        said = ", ".join(f"{setting} {part:.0%}" for setting, part in parts.items())
+        print(f"what {name} depends on: {said}")
+
+
+def print_winner(plan: Plan, winner: Winner) -> None:
+    """Print the winner, and what it came to on test recordings."""
+    best = winner.finalists[0]
+    settings = "  ".join(plan.trial_overrides(best.values))
+    print(f"winner: trial {best.number}, by {winner.chosen_by}\n  {settings}")
+    if not winner.tested:
+        print("It was not tested: sweep.test_seeds trains and tests it with fresh seeds.")
+        return
+    print(f"test of the winner: mean ± sd over {len(winner.tested)} fresh seeds {list(winner.test_seeds)}")
+    names = [n for n in winner.tested[0] if n.count("/") == 1 and n not in ("test/recordings", "test/windows")]
+    rows = [(name, mean_sd_text(name, [run[name] for run in winner.tested if name in run])) for name in names]
+    Table(("", "test recordings"), rows).print()
+
+
+def warn_of_few(study: SharedStudy) -> str | None:
+    """Return a warning where validation recordings are few, for the accuracy that was found."""
+    outcomes = [trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs]
+    sizes = [outcome["val_size"] for outcome in outcomes if outcome["val_size"]]
+    found = [outcome["metrics"]["val/accuracy"] for outcome in outcomes if "val/accuracy" in outcome["metrics"]]
+    return uncertainty(sizes[0], max(found)) if sizes and found else None
+
+
+def write_trials(plan: Plan, study: SharedStudy) -> None:
+    """Write `trials.csv`: a row a trial."""
+    write_text(plan.folder / TRIALS, trials_text(plan, study.trials()))
+
+
+def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
+    """Return what `trials.csv` holds of some trials."""
+    settings, names, ends = list(plan.space.parts), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
+    rows = []
+    for trial in trials:
+        outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
+        metrics, values = outcome.get("metrics") or {}, values_of(trial)
+        figures = [*(metrics.get(name, "") for name in names), *(values.get(name, "") for name in settings)]
+        rows.append([trial.number, _state(trial), *figures, *(outcome.get(key) for key in ends)])
+    return csv_text(["trial", "state", *names, *settings, *ends], rows)
+
+
+def write_summary(
+    plan: Plan, study: SharedStudy, winner: Winner | None, found: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Write `search.json`."""
+    count = study.count()
+    seconds = overheads(study)
+    page: dict[str, Any] = {
+        "schema_version": SCHEMA,
+        "objectives": dict(plan.sweep.objectives),
+        "trials": vars(count),
+        "importance": {name: dict(parts) for name, parts in found.items()},
+        "overhead_s": median(seconds) if seconds else None,
+    }
+    if winner:
+        page["chosen_by"], page["seeds"] = winner.chosen_by, list(winner.seeds)
+        page["finalists"] = [vars(one) for one in winner.finalists]
+        page["winner"] = {
+            "trial": winner.finalists[0].number,
+            "overrides": plan.trial_overrides(winner.finalists[0].values),
+            "test_seeds": list(winner.test_seeds),
+            "test": _means(winner.tested),
+            "runs": [str(folder.relative_to(plan.folder)) for folder in winner.folders],
+        }
+    write_json(plan.folder / SUMMARY, page)
+
+
+def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    found = {}
+    for name in runs[0] if runs else ():
+        values = [run[name] for run in runs if name in run and math.isfinite(run[name])]
+        if values:
+            found[name] = {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else None}
+    return found
+
+
+def _state(trial: FrozenTrial) -> str:
+    if trial.state.name == "FAIL":
+        return "failed" if OUTCOME in trial.user_attrs else "lost"
+    epochs = trial.user_attrs.get(PRUNED)
+    return f"pruned after {epochs}" if epochs else trial.state.name.lower()

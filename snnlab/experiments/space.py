@@ -1,0 +1,258 @@
+"""What the file of a sweep or a suite may say: nothing by which it would run code; that is for the command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.settings import above, check_settings, key_of, quoted
+
+if TYPE_CHECKING:
+    import optuna
+# What sets Hydra up, whatever stands before or behind it, and what names code.
+_CODE = re.compile(r"(?<![\w-])hydra(?![\w-])|^plugins(?![\w-])")
+# What a queue is asked for: how much, how long, where. Others are commands, or go into scripts as they stand.
+_ASKED = re.compile(
+    r"cluster|name|nodes|timeout_min|mem_gb|stderr_to_stdout|(cpus|gpus|tasks)_per_(node|task)"
+    r"|slurm_(partition|qos|account|constraint|gres|time|mem|mem_per_(cpu|gpu|node)|nodes|ntasks_per_node|exclusive"
+    r"|cpus_per_(task|gpu)|gpus_per_(node|task)|array_parallelism|exclude|nodelist|max_num_timeout|signal_delay_s|wckey)"
+)
+_PLAIN_QUEUE = re.compile(r"[\w.,:@%+*&|()\[\]-]*")
+
+
+def names_code(override: str) -> bool:
+    """Return whether an override, or the name of a setting, is of what runs code."""
+    return _CODE.search(key_of(override)) is not None
+
+
+def require_plain_queue(settings: Any, place: str) -> None:
+    """Refuse parameters of a cluster's queue that are commands, or could become some in its scripts.
+
+    Args:
+        settings: What a file says of submitit.
+        place: Where that stands.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    for name, value in settings.items() if isinstance(settings, Mapping) else ():
+        plain = (
+            value is None
+            or isinstance(value, bool | int | float)
+            or (isinstance(value, str) and _PLAIN_QUEUE.fullmatch(value))
+        )
+        if not _ASKED.fullmatch(str(name)) or not plain:
+            raise ConfigError(f"{place}.{name}", "a file does not say this to a queue", "the command line can")
+
+
+PLACE = "sweep.space"
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+_SETTING = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
+_WORDS = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`; whole ones where both are.
+
+    Args:
+        log: Whether equal factors are as likely, not equal distances.
+        step: Only so many steps from `low`.
+        when: Only where these settings have such a value, or one of such values.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: Annotated[float | None, above(0)] = None
+    when: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the numbers are whole."""
+        return isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float)
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        """Ask for a number."""
+        if self.whole:
+            step = 1 if self.step is None else int(self.step)
+            return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
+        return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+
+    def samples(self) -> list[Any]:
+        """Return both ends, as they would be proposed."""
+        return [self.low, self.high] if self.whole else [float(self.low), float(self.high)]
+
+    def points(self, place: str) -> list[Any]:
+        """Return all numbers, for a grid.
+
+        Raises:
+            ConfigError: if there are infinitely many.
+        """
+        if self.log or (self.step is None and not self.whole):
+            raise ConfigError(place, "a grid needs choices, or a step")
+        step = self.step or 1
+        count = int((self.high - self.low) / step + 1e-9) + 1
+        return [self.low + k * step for k in range(count)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values.
+
+    Args:
+        choices: The values: numbers, words, lists, mappings.
+        when: See `Range`.
+    """
+
+    choices: Sequence[Any]
+    when: Mapping[str, Any] | None = None
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        """Ask for a value."""
+        return decoded(trial.suggest_categorical(name, [encoded(value) for value in self.choices]))
+
+    def samples(self) -> list[Any]:
+        """Return all of them."""
+        return list(self.choices)
+
+    def points(self, place: str) -> list[Any]:
+        """Return all of them."""
+        return list(self.choices)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The settings that are searched, in the order in which they are asked for."""
+
+    parts: Mapping[str, Range | Choice]
+
+    @classmethod
+    def parsed(cls, node: Mapping[str, Any]) -> Space:
+        """Return the space that a YAML describes.
+
+        Raises:
+            ConfigError: for the first mistake.
+        """
+        if not node:
+            raise ConfigError(PLACE, "is empty", "name a setting, such as optimizer.lr: {low: 1e-4, high: 1e-2}")
+        parts: dict[str, Range | Choice] = {}
+        for name, said in node.items():
+            if not _SETTING.fullmatch(str(name)) or names_code(str(name)):
+                raise ConfigError(f"{PLACE}.{name}", "is no setting that can be searched")
+            parts[name] = _part(said, f"{PLACE}.{name}")
+            _check_condition(parts[name].when, parts, name)
+        return cls(parts)
+
+    def suggest(self, trial: optuna.Trial) -> Values:
+        """Ask for a value of each setting whose condition holds."""
+        values: Values = {}
+        for name, part in self.parts.items():
+            if _holds(part.when, values):
+                values[name] = part.suggest(trial, name)
+        return values
+
+    def grid(self) -> list[Values]:
+        """Return every combination once.
+
+        Raises:
+            ConfigError: if there are infinitely many.
+        """
+        axes = [part.points(f"{PLACE}.{name}") for name, part in self.parts.items()]
+        found: dict[str, Values] = {}
+        for combination in itertools.product(*axes):
+            values = self._valid(dict(zip(self.parts, combination, strict=True)))
+            found.setdefault(json.dumps(values, sort_keys=True), values)
+        return list(found.values())
+
+    def probes(self) -> Iterator[Values]:
+        """Yield values that show every mistake of the space: all first ones, then one setting changed after another."""
+        first = {name: part.samples()[0] for name, part in self.parts.items()}
+        yield self._valid(first)
+        for name, part in self.parts.items():
+            met = {**first, **{key: _listed(value)[0] for key, value in (part.when or {}).items()}}
+            for value in part.samples()[0 if part.when else 1 :]:
+                yield self._valid({**met, name: value})
+
+    def _valid(self, values: Values) -> Values:
+        kept: Values = {}
+        for name, part in self.parts.items():
+            if _holds(part.when, kept):
+                kept[name] = values[name]
+        return kept
+
+
+def encoded(value: Any) -> str | int | float | bool | None:
+    """Return a value as Optuna stores it: lists and mappings as text."""
+    return value if value is None or isinstance(value, str | int | float | bool) else f"json:{json.dumps(value)}"
+
+
+def decoded(value: Any) -> Any:
+    """Return what was encoded."""
+    return json.loads(value[5:]) if isinstance(value, str) and value.startswith("json:") else value
+
+
+def overrides(values: Mapping[str, Any]) -> list[str]:
+    """Return values as overrides of `snnlab train`."""
+    return [f"{name}={written(value)}" for name, value in values.items()]
+
+
+def written(value: Any) -> str:
+    """Return a value in the grammar of overrides."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
+        return quoted(value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _part(said: Any, place: str) -> Range | Choice:
+    if isinstance(said, list):
+        said = {"choices": said}
+    if not isinstance(said, Mapping):
+        raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {said!r}")
+    if "choices" in said:
+        check_settings(Choice, said, place, "a choice")
+        if not said["choices"]:
+            raise ConfigError(f"{place}.choices", "is empty")
+        return Choice(**said)
+    if nested := [key for key, value in said.items() if isinstance(value, Mapping) and key != "when"]:
+        raise ConfigError(place, "a setting is named by its whole place", f"write {place}.{nested[0]}: {{low: ...}}")
+    if {"min", "max"} & said.keys():
+        raise ConfigError(place, "a range takes low and high, not min and max")
+    check_settings(Range, said, place, "a range")
+    part = Range(**said)
+    if not part.low < part.high:
+        raise ConfigError(place, f"low must be less than high, got {part.low} and {part.high}")
+    if part.log and part.low <= 0:
+        raise ConfigError(place, f"with log, low must be above 0, got {part.low}")
+    if part.step is not None and part.log:
+        raise ConfigError(f"{place}.step", "goes without log")
+    return part
+
+
+def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], name: str) -> None:
+    earlier = [key for key in parts if key != name]
+    for key in when or {}:
+        if key not in earlier:
+            there = listing(earlier) or "nothing"
+            hint = did_you_mean(key, earlier)
+            raise ConfigError(f"{PLACE}.{name}.when", f"{key} must stand above it ({there})", hint)
+
+
+def _holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:
+    return all(key in values and values[key] in _listed(wanted) for key, wanted in (when or {}).items())
+
+
+def _listed(wanted: Any) -> list[Any]:
+    return list(wanted) if isinstance(wanted, list | tuple) else [wanted]

@@ -1,0 +1,399 @@
+"""Who runs a search at this moment, and who may look and ask: locks of files, which end with their process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from snnlab.errors import ConfigError, RecordError
+from snnlab.experiments.space import Space, Values, decoded, encoded
+from snnlab.experiments.sweep_settings import Prune, Sweep
+from snnlab.files import unwritable
+from snnlab.printable import masked
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+DRIVERS = "drivers"
+_COUNTING, _ENDING = ".counting", ".ending"
+
+
+def guarded(folder: Path) -> FileLock:
+    """Return what waits until no other process is inside, and keeps the others out."""
+    return FileLock(folder / _COUNTING)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[bool]:
+    """Give whether this process is the only one inside; the others do not wait."""
+    lock = FileLock(folder / _ENDING, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+class SearchLock:
+    """This process, as the others see it.
+
+    Raises:
+        RecordError: if the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+        self._folder = folder / DRIVERS
+        self._lock = FileLock(self._folder / self.name, blocking=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def alive(self, name: str) -> bool:
+        """Return whether a driver of this name, this one or another, is at work; nobody, "", is not."""
+        if name == self.name:
+            return True
+        if not name or not (self._folder / name).is_file():
+            return False
+        try:
+            with FileLock(self._folder / name, blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def leave(self) -> None:
+        """Say that this process is done."""
+        self._lock.release()
+        (self._folder / self.name).unlink(missing_ok=True)
+
+
+SCHEMA = 1
+FILE, TRIALS = "study.db", "trials"
+# A file of lines, which also goes through a network's file system; the path follows.
+_JOURNAL = "journal:///"
+# Keys of what a trial and a study hold beside Optuna's own.
+DRIVER, OUTCOME, PRUNED, OURS = "driver", "outcome", "pruned_after_epoch", "snnlab"
+# A process that waits for another one to write gives up after so many seconds.
+_PATIENCE_S = 120
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that is to be run.
+
+    Attributes:
+        number: Its number, from 0.
+        values: What was proposed, by setting.
+        adopted: Whether a driver that is dead began it.
+    """
+
+    number: int
+    values: Values
+    adopted: bool = False
+
+
+@dataclass(frozen=True)
+class Count:
+    """How far a search is; `finished` are the complete and the pruned."""
+
+    finished: int
+    complete: int
+    pruned: int
+    running: int
+    failed: int
+
+
+def require_optuna() -> None:
+    """Raise if Optuna is not installed.
+
+    Raises:
+        ConfigError: with the command that installs it.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError("sweep", "needs Optuna: pip install 'snnlab-train[sweep]'") from error
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep away what Optuna says of itself, and its warnings of what is new in it."""
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def storage_url(folder: Path, named: str | None) -> str:
+    """Return where a search's study is."""
+    return named or f"sqlite:///{(folder / FILE).absolute()}"
+
+
+def check_storage(named: str | None) -> None:
+    """Refuse a storage that cannot be opened, before anything runs; no file is made.
+
+    Args:
+        named: As the settings name it.
+
+    Raises:
+        SnnlabError: if its folder is not there, no server answers, or it is no storage at all.
+    """
+    if named is None:
+        return
+    path = f"/{named.removeprefix(_JOURNAL)}" if named.startswith(_JOURNAL) else None
+    if path is None and named.startswith("sqlite:///"):
+        path = named.removeprefix("sqlite:///")
+    if path is None:
+        open_storage(named)
+    elif not Path(path).absolute().parent.is_dir():
+        raise ConfigError("sweep.storage", f"{named} cannot be used: there is no folder {Path(path).absolute().parent}")
+
+
+def open_storage(url: str) -> BaseStorage:
+    """Return the storage.
+
+    Raises:
+        RecordError: if it cannot be opened, or another version of Optuna made it.
+    """
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if url.startswith(_JOURNAL):
+        try:
+            return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
+        except (OSError, ValueError) as error:
+            raise RecordError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
+    waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
+    try:
+        return RDBStorage(url, engine_kwargs=waiting)
+    except (SQLAlchemyError, RuntimeError, ImportError, AssertionError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        known = "a URL such as sqlite:////FILE, journal:////FILE or postgresql://..."
+        hint = "" if "://" in url else f"expected {known}"
+        raise RecordError("sweep.storage", masked(f"{url} cannot be used: {reason}"), hint) from error
+
+
+class SharedStudy:
+    """A search's study, asked and told under a lock.
+
+    What a dead driver was at goes on under its number, in its folder, at once. Optuna's own means for that are not
+    used: its heartbeat "will not work" with ask and tell, as the documentation of RDBStorage says (a trial that was
+    asked for by a process that is dead stays RUNNING for ever), a journal has none, and who is dead is known only after
+    a grace period. Its `optimize`, which beats, begins more trials than are to finish where several processes share a
+    study. Its retry callback makes a failed trial of it, and another one with another number.
+
+    Args:
+        folder: The sweep's folder, whose name is the study's.
+        driver: This process.
+        identity: What else makes the search what it is: overrides.
+
+    Raises:
+        RecordError: if the study is another search's, or of another version.
+    """
+
+    def __init__(
+        self, folder: Path, sweep: Sweep, space: Space, driver: SearchLock, identity: Mapping[str, Any]
+    ) -> None:
+        import optuna
+
+        self.folder, self.sweep, self.space, self.driver = folder, sweep, space, driver
+        self.url = storage_url(folder, sweep.storage)
+        if sweep.storage is None and _has_runs(folder) and not _is_filled(folder / FILE):
+            raise self._lost(folder / FILE)
+        with quiet_optuna(), guarded(folder):
+            self._storage = open_storage(self.url)
+            self.study: Study = optuna.create_study(
+                storage=self._storage,
+                study_name=folder.name,
+                directions=list(sweep.objectives.values()),
+                load_if_exists=True,
+            )
+            self._require_ours(identity)
+        self._grid = space.grid() if sweep.sampler == "grid" else None
+        self.limit = _least(sweep.trials, len(self._grid) if self._grid else None)
+
+    def _require_ours(self, identity: Mapping[str, Any]) -> None:
+        page = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
+        mine = {"schema": SCHEMA, **json.loads(json.dumps(page))}
+        there = self.study.user_attrs.get(OURS)
+        if there is None and not self.study.get_trials(deepcopy=False):
+            if _has_runs(self.folder):
+                raise self._lost(self.url)
+            self.study.set_user_attr(OURS, mine)
+            return
+        names = [key for key in mine if not isinstance(there, dict) or there.get(key) != mine[key]]
+        if names:
+            raise RecordError(
+                masked(self.url),
+                f"its study {self.folder.name} is of another {names[0]}",
+                "begin a search of its own for this",
+            )
+
+    def _lost(self, what: str | Path) -> RecordError:
+        where = quote(str(self.folder / TRIALS))
+        return RecordError(
+            what,
+            "the study of this search is gone or empty, and its trials are not begun anew; put it back from a copy",
+            f"the runs of its trials are there: snnlab runs list {where}",
+        )
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials as they are."""
+        return self.study.get_trials(deepcopy=False)
+
+    def count(self) -> Count:
+        """Count the trials."""
+        return _counted(self.trials())
+
+    def next_trial(self, *, new: bool = True) -> Trial | None:
+        """Return a trial to run: one that a dead driver left behind, or a new one; None if there is none to begin.
+
+        Args:
+            new: Whether a new one may begin.
+        """
+        with quiet_optuna(), guarded(self.folder):
+            trials = self.trials()
+            for trial in trials:
+                left = _is(trial, "RUNNING") and not self.driver.alive(trial.user_attrs.get(DRIVER, ""))
+                if left and (adopted := self._adopted(trial)):
+                    return adopted
+            count = _counted(self.trials())
+            full = self.limit is not None and count.finished + count.running >= self.limit
+            if not new or full or count.failed > self.sweep.failures:
+                return None
+            return self._asked(trials)
+
+    def _adopted(self, trial: FrozenTrial) -> Trial | None:
+        from optuna.trial import TrialState
+
+        if DRIVER not in trial.user_attrs:  # killed while it was proposed: there is nothing of it
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            return None
+        self._set(trial.number, DRIVER, self.driver.name)
+        return Trial(trial.number, values_of(trial), adopted=True)
+
+    def _asked(self, trials: Sequence[FrozenTrial]) -> Trial | None:
+        if self._grid is not None:
+            taken = [values_of(trial) for trial in trials if DRIVER in trial.user_attrs]
+            left = [point for point in self._grid if point not in taken]
+            if not left:
+                return None
+            self.study.enqueue_trial({name: encoded(value) for name, value in left[0].items()})
+        # Made anew with a seed of its own each time, so that two drivers do not propose the same.
+        self.study.sampler = sampler(self.sweep, len(trials))
+        asked = self.study.ask()
+        values = self.space.suggest(asked)
+        asked.set_user_attr(DRIVER, self.driver.name)
+        return Trial(asked.number, values)
+
+    def tell(self, number: int, outcome: Mapping[str, Any]) -> None:
+        """Record what came of a trial.
+
+        Args:
+            outcome: See `snnlab.session.trial.Outcome`.
+        """
+        from optuna.trial import TrialState
+
+        with quiet_optuna(), guarded(self.folder):
+            trial = self.trials()[number]
+            if not _is(trial, "RUNNING"):
+                return
+            self._set(number, OUTCOME, {**outcome, "at": time.time()})
+            values = [outcome["metrics"].get(name) for name in self.sweep.objectives]
+            if outcome["status"] != "completed" or any(value is None or value != value for value in values):
+                self.study.tell(number, state=TrialState.FAIL)
+            elif PRUNED in trial.user_attrs:
+                self.study.tell(number, state=TrialState.PRUNED)
+            else:
+                self.study.tell(number, values)
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(trial_id(self._storage, self.folder.name, number), key, value)
+
+
+def trial_id(storage: BaseStorage, study: str, number: int) -> int:
+    """Return by which number a storage, which may hold several studies, knows a trial."""
+    return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study), number)
+
+
+def sampler(sweep: Sweep, drawn: int) -> BaseSampler:
+    """Return what proposes the next trial.
+
+    Args:
+        drawn: How many were proposed so far.
+    """
+    from optuna import samplers
+
+    seed = (sweep.seed * 1_000_003 + drawn) % 2**32
+    if sweep.sampler == "tpe":
+        return samplers.TPESampler(seed=seed, constant_liar=sweep.slots > 1)
+    if sweep.sampler == "cmaes":
+        return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if sweep.sampler == "nsga":
+        return samplers.NSGAIISampler(seed=seed)
+    return samplers.RandomSampler(seed=seed)
+
+
+def pruner(prune: Prune | None) -> BasePruner:
+    """Return what ends trials early."""
+    from optuna import pruners
+
+    if prune is None:
+        return pruners.NopPruner()
+    if prune.by == "median":
+        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=prune.after)
+    return pruners.SuccessiveHalvingPruner(min_resource=prune.after, reduction_factor=prune.keep)
+
+
+def values_of(trial: FrozenTrial) -> Values:
+    """Return what was proposed for a trial."""
+    return {name: decoded(value) for name, value in trial.params.items()}
+
+
+def _is(trial: FrozenTrial, name: str) -> bool:
+    return trial.state.name == name
+
+
+def _has_runs(folder: Path) -> bool:
+    trials = folder / TRIALS
+    return trials.is_dir() and any(trials.iterdir())
+
+
+def _is_filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _counted(trials: Sequence[FrozenTrial]) -> Count:
+    states = [trial.state.name for trial in trials]
+    failed = sum(_is(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
+    complete, pruned = states.count("COMPLETE"), states.count("PRUNED")
+    return Count(complete + pruned, complete, pruned, states.count("RUNNING"), failed)
+
+
+def _least(*numbers: int | None) -> int | None:
+    return min((number for number in numbers if number is not None), default=None)

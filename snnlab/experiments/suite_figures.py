@@ -1,0 +1,321 @@
+"""Figures that others have published, beside ours and never ranked with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from scipy.special import stdtrit
+
+from snnlab.errors import RecordError
+from snnlab.experiments.suite_reading import Cell, Energy
+from snnlab.experiments.verdicts import Arm as Answers
+
+# Without these nobody can say what a figure is worth.
+_NEEDED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
+_NUMBERS = ("accuracy", "steps", "params")
+_SELECTIONS = ("test", "validation", "unknown")
+
+
+class Published(NamedTuple):
+    """A published figure.
+
+    Attributes:
+        accuracy: Test accuracy, 0 to 1.
+        steps: Number of steps T.
+        params: Number of trainable numbers.
+        protocol: How it was found, in words.
+        selection: What the epoch was chosen on: test, validation or unknown.
+        source: Where it stands, or None.
+    """
+
+    name: str
+    accuracy: float
+    architecture: str
+    steps: int
+    params: float
+    protocol: str
+    selection: str
+    source: str | None
+
+    @property
+    def on_test(self) -> bool:
+        """Whether the test recordings chose it, or nobody says that they did not."""
+        return self.selection != "validation"
+
+    @property
+    def chosen_on(self) -> str:
+        """What it was chosen on, in words."""
+        return f"{self.selection}: not comparable" if self.on_test else self.selection
+
+
+def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
+    """Check that what has to be a number is one.
+
+    Raises:
+        RecordError: for the first that is none, or an accuracy that is not in percent.
+    """
+    for node in nodes:
+        where = f"{place}.published: {node.get('name', 'without a name')}"
+        for key in _NUMBERS:
+            if not isinstance(node.get(key, 0), int | float | None):
+                raise RecordError(where, f"{key} must be a number, got {node[key]!r}")
+        if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
+            raise RecordError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
+
+
+def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Published], list[str]]:
+    """Return the figures of a dataset that say enough, and for each other one what it lacks.
+
+    Args:
+        nodes: As a suite has them; the accuracy is in percent.
+        dataset: The dataset's name.
+
+    Raises:
+        RecordError: if one has no number where there has to be one.
+    """
+    check_published(nodes, "suite")
+    found, problems = [], []
+    for node in (node for node in nodes if node.get("dataset") == dataset):
+        name, selection = str(node.get("name", "without a name")), str(node.get("selection", "unknown"))
+        if lacking := [key for key in _NEEDED if node.get(key) is None]:
+            problems.append(f"published: {name}: is not shown, it lacks {', '.join(lacking)}")
+            continue
+        if selection not in _SELECTIONS:
+            problems.append(f"published: {name}: selection {selection} is none of {', '.join(_SELECTIONS)}: unknown")
+            selection = "unknown"
+        accuracy, steps, params = float(node["accuracy"]) / 100.0, int(node["steps"]), float(node["params"])
+        words = str(node["architecture"]), steps, params, str(node["protocol"])
+        found.append(Published(name, accuracy, *words, selection, node.get("source")))
+    return sorted(found, key=lambda one: -one.accuracy), problems
+
+
+LEVEL = 0.95
+# Parts of the steps, in percent.
+_PARTS = (25, 50, 75)
+# Of the metrics of a result, under the same name with / replaced.
+_METRICS = (
+    *("test/accuracy", "test/mae", "test/r2", "last/test/accuracy", "last/val/accuracy", "params", "footprint_bytes"),
+    *("connection_sparsity", "test/spikes_per_sample", "test/activation_sparsity", "test/synops_dense"),
+    *("test/synops_macs", "test/synops_acs", "test/synops_dense_per_step", "test/synops_macs_per_step"),
+    *("test/synops_acs_per_step", "test/membrane_updates"),
+)
+
+
+class Spread(NamedTuple):
+    """Mean and spread over seeds.
+
+    Attributes:
+        n: How many there are.
+        sd: Their standard deviation, with n - 1; None where there is but one.
+        low: Lower end of the mean's 95 % interval; None likewise.
+        high: Its upper end.
+    """
+
+    n: int
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Column(NamedTuple):
+    """A column of figures.
+
+    Attributes:
+        key: Its name in CSV and JSON.
+        of: The figure that it shows, see `figures`.
+        heading: What stands above it, with the unit.
+        text: How a figure is said.
+        about: accuracy, time, cost or operations: the table that it stands in.
+    """
+
+    key: str
+    of: str
+    heading: str
+    text: Callable[[Spread], str]
+    about: str
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean, standard deviation and interval of values.
+
+        mean +- t(n - 1) sd / sqrt(n)
+
+    with the 97.5 % point of Student's t. It is the interval of what other seeds would come to on the same recordings.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not values:
+        raise ValueError("no values have no mean")
+    n, mean = len(values), fmean(values)
+    if n == 1:
+        return Spread(1, mean)
+    sd = stdev(values)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
+    return Spread(n, mean, sd, mean - half, mean + half)
+
+
+def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
+    """Return the figures of a run that was tested, by key; what was not recorded is left out.
+
+    Args:
+        energy: Constants of the energy estimate.
+        best_on_test: Whether the best epoch on the test recordings is wanted, which is no result.
+    """
+    metrics, timing, epoch = cell.metrics, cell.part("timing"), cell.part("selection").get("epoch")
+    macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
+    found = {
+        **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
+        "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
+        **_over_time(cell),
+        "samples_per_s": timing.get("samples_per_s"),
+        "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
+        # Of one that was broken off the suite knows no more than what came afterwards.
+        "wall_s": timing.get("fit_s") if cell.wall_s is None or cell.part("resumed") else cell.wall_s,
+        "chosen_epoch": None if epoch is None else epoch + 1,
+        "best_test_accuracy": _best_on_test(cell) if best_on_test else None,
+    }
+    return {key: float(value) for key, value in found.items() if value is not None}
+
+
+def short_number(value: float) -> str:
+    """Return a number with three digits, in thousands, millions or billions: `3.15 M`."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def _over_time(cell: Cell) -> dict[str, float]:
+    """Return the accuracy if the recordings had ended earlier.
+
+    Recordings of labels over time, of values, or of fewer than four steps have none.
+    """
+    assert cell.run is not None
+    try:
+        arrays = cell.run.predictions()
+    except RecordError:
+        return {}
+    answers, targets = arrays.get("test_answers"), arrays.get("test_target")
+    if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:
+        return {}
+    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _PARTS}
+    return {f"accuracy_at_{part}": float((answers[:, step] == targets).mean()) for part, step in at.items()}
+
+
+def _best_on_test(cell: Cell) -> float | None:
+    """Return the best of the epochs that were tested: the chosen one, the last one, and those in `metrics.csv`."""
+    assert cell.run is not None
+    tested = [cell.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in cell.metrics]
+    with suppress(RecordError):  # where metrics.csv is missing the tests of the result remain
+        tested += [float(value) for value in cell.run.epochs().get("test/accuracy", ()) if value == value]
+    return max(tested, default=None)
+
+
+def _percent(value: Spread) -> str:
+    return f"{100 * value.mean:.1f}" + ("" if value.sd is None else f" ± {100 * value.sd:.1f}")
+
+
+def _interval(value: Spread) -> str:
+    return "" if value.low is None or value.high is None else f"{100 * value.low:.1f} to {100 * value.high:.1f}"
+
+
+def _with_sd(form: str) -> Callable[[Spread], str]:
+    return lambda value: format(value.mean, form) + (f" ± {format(value.sd, form)}" if value.sd else "")
+
+
+def _mean(form: str) -> Callable[[Spread], str]:
+    return lambda value: format(value.mean, form)
+
+
+def _short(value: Spread) -> str:
+    return short_number(value.mean)
+
+
+def _sparsity(value: Spread) -> str:
+    return f"{100 * value.mean:.1f}"
+
+
+COLUMNS = (
+    Column("test_accuracy", "test_accuracy", "test accuracy (%)", _percent, "accuracy"),
+    Column("test_interval", "test_accuracy", "95 % interval", _interval, "accuracy"),
+    Column("test_mae", "test_mae", "test mean error", _with_sd(".4g"), "accuracy"),
+    Column("test_r2", "test_r2", "test R2", _with_sd(".3f"), "accuracy"),
+    Column("last_test_accuracy", "last_test_accuracy", "last epoch, test (%)", _percent, "accuracy"),
+    Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent, "accuracy"),
+    Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", _percent, "accuracy"),
+    Column("chosen_epoch", "chosen_epoch", "chosen epoch", _mean(".0f"), "accuracy"),
+    *(Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time") for p in _PARTS),
+    Column("params", "params", "parameters", _mean(",.0f"), "cost"),
+    Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", _short, "cost"),
+    Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity, "cost"),
+    Column("spikes_per_sample", "test_spikes_per_sample", "spikes / sample", _short, "cost"),
+    Column("activation_sparsity", "test_activation_sparsity", "activation sparsity (%)", _sparsity, "cost"),
+    Column("samples_per_s", "samples_per_s", "training samples / s", _mean(",.0f"), "cost"),
+    Column("peak_mb", "peak_mb", "peak memory (MB)", _mean(",.0f"), "cost"),
+    Column("wall_s", "wall_s", "wall time (s)", _mean(",.1f"), "cost"),
+    Column("synops_dense", "test_synops_dense", "dense / sample", _short, "operations"),
+    Column("synops_macs", "test_synops_macs", "MACs / sample", _short, "operations"),
+    Column("synops_acs", "test_synops_acs", "ACs / sample", _short, "operations"),
+    Column("synops_dense_per_step", "test_synops_dense_per_step", "dense / step", _short, "operations"),
+    Column("synops_macs_per_step", "test_synops_macs_per_step", "MACs / step", _short, "operations"),
+    Column("synops_acs_per_step", "test_synops_acs_per_step", "ACs / step", _short, "operations"),
+    Column("membrane_updates", "test_membrane_updates", "membrane updates / sample", _short, "operations"),
+    Column("energy_nj", "energy_nj", "energy estimate (nJ / sample)", _short, "operations"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm on a dataset.
+
+    Attributes:
+        role: arm or baseline.
+        seeds: Of the runs that were completed and tested.
+        asked: How many runs there were to be.
+        failed: How many of them failed.
+        values: Mean and spread of each figure, by key; see `figures`.
+        flags: What makes the row less than it seems, in words.
+        note: A sentence about the arm, or None.
+        differs: In what it differs from the other arms.
+        cells: Its runs, one a seed, tested or not.
+        answers: What its networks answered to the test recordings; or why that cannot be compared.
+    """
+
+    dataset: str
+    arm: str
+    role: str
+    seeds: Sequence[int]
+    asked: int
+    failed: int
+    values: Mapping[str, Spread]
+    flags: Sequence[str]
+    note: str | None = None
+    differs: Sequence[str] = ()
+    cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
+    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
+
+    @property
+    def tested(self) -> list[Cell]:
+        """The runs that count."""
+        return [cell for cell in self.cells if cell.tested]
+
+    @property
+    def goodness(self) -> tuple[bool, float]:
+        """What rows are ranked by: accuracy, or less error; those without a result come last."""
+        score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
+        found = score.mean if score is not None else None if error is None else -error.mean
+        return found is not None, found or 0.0
+
+    def record(self) -> dict[str, Any]:
+        """Return the row as JSON has it."""
+        lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
+        values = {key: value._asdict() for key, value in self.values.items()}
+        own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}
+        return {**own, **lists, "values": values}

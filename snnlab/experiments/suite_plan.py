@@ -1,0 +1,184 @@
+"""What a suite trains: arms on datasets with seeds, and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snnlab.errors import SnnlabError
+from snnlab.experiments.search_plan import QUIET
+from snnlab.experiments.space import Values, overrides
+from snnlab.experiments.suite_reading import place_of
+from snnlab.experiments.suite_settings import TUNE_SEED, Choice, Suite
+from snnlab.experiments.workers import Task
+from snnlab.settings import key_of
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training.
+
+    Attributes:
+        control: What is done to labels or time on purpose, or None.
+    """
+
+    dataset: str
+    arm: str
+    seed: int
+    control: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Its run's folder, in that of the suite."""
+        if self.control is None:
+            return place_of(self.dataset, self.arm, self.seed)
+        return f"controls/{self.control}/{self.dataset}/{self.arm}/{self.seed}"
+
+    @property
+    def twin(self) -> Cell:
+        """The same training without a control."""
+        return Cell(self.dataset, self.arm, self.seed)
+
+    def __str__(self) -> str:
+        what = f"{self.control} of {self.arm}" if self.control else self.arm
+        return f"{what} on {self.dataset}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at a dataset's recordings shows before anything is trained.
+
+    Attributes:
+        mistake: What is wrong with the settings, or None.
+        gap: Why there are no recordings, or None.
+        duplicates: One line on recordings in several parts of the split.
+        apart: Whether none is trained on or chosen with that is tested, as far as that is known.
+        gpus: Number of GPUs that trainings can share out.
+    """
+
+    mistake: SnnlabError | None = None
+    gap: SnnlabError | None = None
+    duplicates: str | None = None
+    apart: bool = True
+    gpus: int = 0
+
+
+# Settings that mean something where recordings are files.
+OF_FILES = ("data.root", "data.download")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What workers do, functions of a module so that they can be sent; and how overrides are joined.
+
+    Attributes:
+        survey: Find and pack the recordings that the first of several lists of overrides describes which is right.
+        merged: Leave out overrides that later ones take the place of.
+    """
+
+    survey: Callable[[Sequence[Sequence[str]], str | None, str], Survey]
+    merged: Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite, and where it goes.
+
+    Attributes:
+        suite: What it is, with all that its folder holds already.
+        typed: Overrides from the command line.
+        config_dir: The user's folder of YAML files.
+        simulated: Datasets that read no files, and for which settings of `OF_FILES` are not meant.
+    """
+
+    folder: Path
+    name: str
+    suite: Suite
+    typed: Sequence[str]
+    config_dir: str | None
+    place: str
+    command: str
+    simulated: frozenset[str] = frozenset()
+
+    @property
+    def common(self) -> list[str]:
+        """Overrides that all trainings have; an arm's own come after them."""
+        return [*self.suite.common, *self.typed]
+
+    def cells(self, choice: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
+        """Return the trainings, first seeds first, so that arms can be compared early; controls come last.
+
+        Args:
+            choice: Which parts.
+            seeds: Which seeds; None: all.
+        """
+        arms, datasets = _chosen(self.suite, choice)
+        wanted = self.suite.seeds if seeds is None else seeds
+        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.runs(a, d)]
+        return cells + [
+            Cell(dataset, first, self.suite.seeds[0], control)
+            for dataset in datasets
+            if (first := self.first(dataset)) in arms and self.suite.seeds[0] in wanted
+            for control in self.suite.controls
+        ]
+
+    def first(self, dataset: str) -> str | None:
+        """Return a dataset's first arm, whose training is the controls' twin and which others are matched with."""
+        arms = [name for name in self.suite.arms if self.suite.runs(name, dataset)]
+        return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
+
+    def arm_overrides(self, dataset: str, arm: str) -> list[str]:
+        """Return what describes an arm on a dataset, without a seed and what tuning has found."""
+        left_out = OF_FILES if dataset in self.simulated else ()
+        common = [text for text in self.common if key_of(text) not in left_out]
+        return [*self.suite.datasets[dataset], *common, *self.suite.arms[arm].overrides]
+
+    def task(self, cell: Cell, values: Values, threads: int, merged: Callable[[Sequence[str]], list[str]]) -> Task:
+        """Return a training.
+
+        Args:
+            values: What tuning has found.
+            threads: CPU threads, unless the user has set them.
+            merged: See `Work`.
+        """
+        own = [f"seed={cell.seed}", "test=true", *([f"control={cell.control}"] if cell.control else [])]
+        said = [*QUIET, f"threads={threads}", *self.arm_overrides(cell.dataset, cell.arm), *overrides(values), *own]
+        return Task(str(self.folder / cell.folder), merged(said), self.config_dir, self.place)
+
+    def tuning_overrides(self, dataset: str, arm: str, merged: Callable[[Sequence[str]], list[str]]) -> list[str]:
+        """Return what all trials of an arm's tuning have."""
+        return merged([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
+
+    def as_page(self) -> dict[str, Any]:
+        """Return what `suite.yaml` holds, without its schema."""
+        suite = self.suite
+        return {
+            "name": self.name,
+            "arms": {name: {**vars(arm), "overrides": list(arm.overrides)} for name, arm in suite.arms.items()},
+            "datasets": {name: list(said) for name, said in suite.datasets.items()},
+            "seeds": list(suite.seeds),
+            "common": self.common,
+            "match": vars(suite.matched) if suite.matched else None,
+            "tune": suite.tune,
+            "controls": list(suite.controls),
+            "published": list(suite.published),
+            "energy": suite.energy,
+            "command": self.command,
+        }
+
+
+def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
+    arms = choice.arms if choice and choice.arms is not None else suite.arms
+    datasets = choice.datasets if choice and choice.datasets is not None else suite.datasets
+    return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
+
+
+def own_keys(suite: Suite, choice: Choice) -> Mapping[str, list[str]]:
+    """Return the settings that arms set themselves, each with those arms."""
+    found: dict[str, list[str]] = {}
+    for name in _chosen(suite, choice)[0]:
+        for text in suite.arms[name].overrides:
+            found.setdefault(key_of(text), []).append(name)
+    return found

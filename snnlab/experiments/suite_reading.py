@@ -1,0 +1,301 @@
+"""An estimate of the energy of synaptic operations: their numbers times what one takes. It is no measurement.
+
+Left out are memory, which takes more than arithmetic on most chips, membranes, and what communication takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from snnlab.errors import ConfigError, RecordError
+from snnlab.printable import cleaned
+from snnlab.runs import recorded
+from snnlab.runs.recorded import Recorded, find_runs, read_ended
+from snnlab.runs.run_folder import CONFIG
+from snnlab.runs.runs_table import DAMAGED, differing, flat, grouped, identity, names_of, settings_of
+from snnlab.settings import above, check_settings
+from snnlab.yaml_files import require_bounded
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What an operation takes.
+
+    Args:
+        mac_pj: A multiplication and an addition, pJ.
+        ac_pj: An addition, pJ.
+        source: Where the numbers come from.
+    """
+
+    mac_pj: Annotated[float, "pJ", above(0)] = 4.6
+    ac_pj: Annotated[float, "pJ", above(0)] = 0.9
+    source: str = "32-bit floats in 45 nm: Horowitz, ISSCC 2014"
+
+    def __str__(self) -> str:
+        return (
+            f"estimate, not measured: {self.mac_pj:g} pJ a MAC and {self.ac_pj:g} pJ an AC ({self.source}); without"
+            " memory, membranes and communication"
+        )
+
+
+def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
+    """Return the constants of a suite's `energy`; None stands for the usual ones.
+
+    Raises:
+        RecordError: if a constant is unknown or not positive.
+    """
+    try:
+        check_settings(Energy, node or {}, f"{place}.energy", "energy")
+    except ConfigError as error:
+        raise RecordError(error.place, error.message, error.hint, error.allowed) from error
+    return Energy(**(node or {}))
+
+
+SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
+# Ten times as fast as the one in Python, and there are many files.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a suite: what was to be done, and what there is.
+
+    Attributes:
+        status: completed, failed, interrupted, missing, running or damaged.
+        run: What it recorded; None where that is nothing that can be used.
+        error: Why there is nothing, or None.
+        tuned: {trials, val_size, values}, where its settings were searched for.
+        wall_s: How long it took, s.
+    """
+
+    dataset: str
+    arm: str
+    seed: int
+    folder: Path
+    status: str
+    run: Recorded | None = None
+    error: str | None = None
+    tuned: Mapping[str, Any] | None = None
+    wall_s: float | None = None
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test to show."""
+        return self.status == "completed" and any(key.startswith("test/") for key in self.metrics)
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The flat metrics of the run."""
+        return {} if self.run is None else self.run.metrics
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """Return a part of the result, such as `provenance`; empty where there is none."""
+        return {} if self.run is None else self.run.page.get(name) or {}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The run's config.yaml by dotted keys; references such as ${data.num_classes} stay."""
+        return read_config(self.folder) if self.run is None else flat(self.run.config)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What there is to say of an arm beside its runs: arm or baseline, a note, and in what it differs, a line each."""
+
+    role: str = "arm"
+    note: str | None = None
+    differs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Read:
+    """All that a table is made of.
+
+    Attributes:
+        arms: The arms by name, in order.
+        command: The command that made it, or None.
+        energy: Constants of the energy estimate.
+        tune: How arms were tuned, or None.
+        match: In what arms were to be equal, or None.
+        matched: By dataset and arm, {value, off, beyond}.
+        controls: {name, dataset, arm, passed, said} each.
+        published: Figures of others, as the suite has them.
+        looks: By dataset, how many seeds of each arm there were each time a table was shown.
+        problems: What could not be read, a line each.
+    """
+
+    name: str
+    cells: Sequence[Cell]
+    arms: Mapping[str, Arm]
+    command: str | None = None
+    energy: Energy = field(default_factory=Energy)
+    tune: Mapping[str, Any] | None = None
+    match: Mapping[str, Any] | None = None
+    matched: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    controls: Sequence[Mapping[str, Any]] = ()
+    published: Sequence[Mapping[str, Any]] = ()
+    looks: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+
+
+def place_of(dataset: str, arm: str, seed: int) -> str:
+    """Return where in a suite's folder a run is."""
+    return f"runs/{dataset}/{arm}/{seed}"
+
+
+def read(folder: Path) -> Read:
+    """Read a suite's folder, in whatever state its trainings are, or a folder of runs.
+
+    Raises:
+        RecordError: if its `suite.yaml` cannot be read, or is of another version; if there is nothing to read.
+    """
+    return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a run's config.yaml by dotted keys; see `snnlab.runs.recorded.read_config`."""
+    return flat(recorded.read_config(folder))
+
+
+def steps_of(config: Mapping[str, Any]) -> int | None:
+    """Return the steps of a recording or a window, None where a configuration does not say."""
+    duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
+    if dt is not None and duration is not None:
+        return round(float(duration) / float(dt))
+    return None if bins is None else int(bins)
+
+
+def _read_suite(folder: Path) -> Read:
+    page = _page(folder)
+    problems: list[str] = []
+    state = _state(folder, problems)
+    arms = {
+        name: Arm(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
+        for name, node in page["arms"].items()
+    }
+    return Read(
+        page.get("name") or folder.name,
+        [_cell(folder, entry, problems) for entry in _entries(page, state)],
+        arms,
+        page.get("command"),
+        energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
+        page.get("tune"),
+        page.get("match"),
+        state.get("match") or {},
+        state.get("controls") or (),
+        page.get("published") or (),
+        state.get("looks") or {},
+        problems,
+    )
+
+
+def _read_runs(folder: Path) -> Read:
+    """Read the runs below a folder, as deep as a suite has them, as arms that are named by what they differ in."""
+    problems: list[str] = []
+    folders = list(find_runs(folder)) or sorted(path.parent for path in folder.glob("*/*/*/config.yaml"))
+    found = [cell for run in folders if (cell := _plain_cell(run, folder, problems)) is not None]
+    if not found:
+        said = f": {problems[0]}" if problems else ""
+        raise RecordError(folder, f"is no suite's folder, and there is no run in it that can be read{said}")
+    groups = list(grouped(found, lambda cell: identity(cell.config)).values())
+    settings = [settings_of(cells[0].config) for cells in groups]
+    names, columns = names_of(settings), differing(settings)
+    cells = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
+    arms = {
+        name: Arm(differs=[f"{key}={values[place]}" for key, values in columns.items()])
+        for place, name in enumerate(names)
+    }
+    return Read(folder.resolve().name, cells, arms, problems=problems)
+
+
+def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
+    run, status, error = _read_result(folder)
+    place = folder.relative_to(root) if folder != root else folder
+    try:
+        config = read_config(folder)
+    except RecordError as broken:
+        problems.append(f"{place}: {broken.of(folder)}; it is left out")
+        return None
+    if status == DAMAGED:
+        problems.append(f"{place}: {error}; it is left out")
+    return Cell(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
+
+
+def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
+    folder = root / entry["folder"]
+    run, status, error = _read_result(folder)
+    if status == DAMAGED:
+        problems.append(f"{entry['folder']}: {error}; it is left out")
+    elif run is None and entry.get("status") == "failed":
+        status = "failed"
+    error = error or entry.get("error")
+    names = (entry["dataset"], entry["arm"], int(entry["seed"]))
+    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+
+
+def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
+    """Return what a run recorded, its status, and what is wrong with it."""
+    try:
+        run = read_ended(folder)
+        if run is not None and run.status == "completed":
+            run.check_files()
+    except RecordError as error:
+        return None, DAMAGED, str(error.of(folder).moved(hint=""))
+    if run is None:
+        begun = (folder / CONFIG).is_file()
+        return None, "running" if begun else "missing", "has not ended" if begun else None
+    return run, run.status, run.page.get("error")
+
+
+def _page(folder: Path) -> dict[str, Any]:
+    path = folder / SUITE_PAGE
+    try:
+        require_bounded(path)
+        page = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RecordError(path, f"cannot be read ({error})") from error
+    if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
+        raise RecordError(path, f"is no suite of schema {SUITE_SCHEMA}")
+    return page
+
+
+def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+    """Return what `suite.json` says; where it cannot be read, the runs themselves say what there is."""
+    path = folder / SUITE_STATE
+    if not path.is_file():
+        return {}
+    try:
+        state = cleaned(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        problems.append(f"{SUITE_STATE}: cannot be read ({error}); what it said of tuning and controls is not shown")
+        return {}
+    if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
+        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; what it says is not shown")
+        return {}
+    return state
+
+
+def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield each training that the suite asks for, with what is known of it; controls are told elsewhere."""
+    known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
+    for dataset in page.get("datasets") or {}:
+        for arm, node in page["arms"].items():
+            if (only := node.get("datasets")) is not None and dataset not in only:
+                continue
+            for seed in page.get("seeds") or ():
+                folder = place_of(dataset, arm, seed)
+                yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
+
+
+def newest(runs: Iterable[Cell]) -> tuple[list[Cell], list[int]]:
+    """Return the last run of each seed that was tested, or else the last; and the seeds that have several."""
+    seeds = sorted(grouped(runs, lambda run: run.seed).items())
+    kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]
+    return kept, [seed for seed, of in seeds if len(of) > 1]

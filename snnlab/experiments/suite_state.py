@@ -1,0 +1,292 @@
+"""`suite.yaml`: what a suite is, and whether a command goes on with the same one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError
+from snnlab.experiments.suite_plan import Cell, Plan
+from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_SCHEMA, SUITE_STATE
+from snnlab.experiments.suite_settings import Arm, Choice, Suite
+from snnlab.files import unwritable, write_json, write_text
+from snnlab.printable import cleaned
+from snnlab.runs.recorded import read_ended
+from snnlab.settings import key_of
+from snnlab.yaml_files import require_bounded
+
+_log = logging.getLogger(__name__)
+
+
+def read_page(folder: Path) -> Mapping[str, Any] | None:
+    """Return what a suite's `suite.yaml` holds; None where there is none.
+
+    Raises:
+        RecordError: if it cannot be read, or is of another version.
+    """
+    path = folder / SUITE_PAGE
+    if not path.is_file():
+        return None
+    try:
+        require_bounded(path)
+        page = cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    except (OSError, ValueError) as error:
+        raise RecordError(path, f"cannot be read ({error})") from error
+    if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
+        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER begins another")
+    return {str(key): value for key, value in page.items()}
+
+
+def is_begun(folder: Path) -> bool:
+    """Return whether something was trained in a suite's folder; before that, its settings may still change."""
+    return any(any((folder / part).rglob("config.yaml")) for part in ("runs", "controls")) or (folder / "tune").exists()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a suite's folder, where it is not there.
+
+    Raises:
+        RecordError: if it cannot be made, or is a run's or a search's.
+    """
+    for path in (folder, *folder.parents):
+        if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
+            raise RecordError("folder", f"{path} is the folder of a run", "name another one for the suite")
+    if (folder / "sweep.yaml").is_file():
+        raise RecordError("folder", f"{folder} is the folder of a search", "name another one for the suite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error, "folder") from error
+
+
+def write_page(plan: Plan) -> None:
+    """Write `suite.yaml`.
+
+    Raises:
+        RecordError: if the folder cannot be written.
+    """
+    try:
+        write_text(
+            plan.folder / SUITE_PAGE, OmegaConf.to_yaml(OmegaConf.create({"schema": SUITE_SCHEMA, **plan.as_page()}))
+        )
+    except OSError as error:
+        raise unwritable(plan.folder, error, "folder") from error
+
+
+def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suite:
+    """Return a suite of what is chosen now and what its folder holds already.
+
+    Args:
+        choice: Which parts of it are run.
+        page: What the folder's `suite.yaml` holds.
+    """
+    before: Mapping[str, Any] = page or {"arms": {}, "datasets": {}, "seeds": []}
+    arms = {
+        name: suite.arms[name] if name in suite.arms else Arm(**before["arms"][name])
+        for name in [*suite.arms, *before["arms"]]
+        if name in before["arms"] or choice.arms is None or name in choice.arms
+    }
+    datasets = {
+        name: suite.datasets[name] if name in suite.datasets else before["datasets"][name]
+        for name in [*suite.datasets, *before["datasets"]]
+        if name in before["datasets"] or choice.datasets is None or name in choice.datasets
+    }
+    seeds = list(dict.fromkeys([*before["seeds"], *suite.seeds]))
+    return replace(suite, arms=arms, datasets=datasets, seeds=seeds)
+
+
+def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> None:
+    """Refuse to go on with trainings of other settings than those in the folder.
+
+    Args:
+        page: What the folder's `suite.yaml` holds.
+        free: Settings that may differ: where recordings are, and the like.
+
+    Raises:
+        ConfigError: naming the first difference.
+    """
+    now = plan.as_page()
+    for name, arm in now["arms"].items():
+        old = page["arms"].get(name)
+        if old is not None:
+            _require(plan, f"arms.{name}", old["overrides"], arm["overrides"], free)
+            _require(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(arm["tune"])], free)
+    for name, overrides in now["datasets"].items():
+        if name in page["datasets"]:
+            _require(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
+    _require(plan, "common", page["common"], now["common"], free)
+    _require(plan, "tune", [str(page["tune"])], [str(_plain(now["tune"]))], free)
+
+
+def _require(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
+    one, other = ([text for text in texts if key_of(text) not in free] for texts in (old, new))
+    if one != other:
+        differs = [text for text in [*one, *other] if text not in one or text not in other] or other
+        raise ConfigError(
+            plan.folder, f"was begun with other settings ({place}: {differs[0]})", "folder=FOLDER begins another suite"
+        )
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(OmegaConf.create(dict(node))) if isinstance(node, Mapping) else node
+
+
+DAMAGED = "suite_damaged.json"
+Status = Literal["completed", "failed", "missing", "running"]
+
+
+@dataclass
+class State:
+    """What has become of a training.
+
+    Attributes:
+        status: `missing`: not trained yet, or there are no recordings to train with.
+        error: Why it failed or is missing, or None.
+        wall_s: How long it took, s; of one that was broken off, since it went on.
+        tuned: {trials, val_size, values}, or None.
+        foreign: Whether its folder holds a run of another version, which is left alone.
+    """
+
+    status: Status = "missing"
+    error: str | None = None
+    wall_s: float | None = None
+    tuned: dict[str, Any] | None = None
+    foreign: bool = False
+
+
+@dataclass
+class Spent:
+    """Seconds.
+
+    Attributes:
+        trainings_s: Of all trainings together, as `snnlab train` needs them.
+        overhead_s: During which the suite ran and none of its trainings did.
+    """
+
+    trainings_s: float = 0.0
+    overhead_s: float = 0.0
+
+
+@dataclass
+class Book:
+    """The states of all trainings.
+
+    Attributes:
+        states: By training.
+        match: By dataset and arm: {value, off, beyond}.
+        controls: {name, dataset, arm, passed, said} each.
+        looks: By dataset, how many seeds of each arm there were each time a table was shown.
+        damaged: Whether there is a `suite.json` that nobody can read; it is put aside when one is written.
+    """
+
+    folder: Path
+    states: dict[Cell, State]
+    match: dict[str, dict[str, Any]] = field(default_factory=dict)
+    controls: list[dict[str, Any]] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+    looks: dict[str, list[dict[str, int]]] = field(default_factory=dict)
+    damaged: bool = False
+
+    def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
+        """Return how many trainings are in a state."""
+        return sum(self.states[cell].status == status for cell in cells or self.states)
+
+    def look(self) -> None:
+        """Note how many seeds of each arm there are, now that a table of them is shown."""
+        found: dict[str, dict[str, int]] = {}
+        for cell, state in self.states.items():
+            if cell.control is None and state.status == "completed":
+                of_dataset = found.setdefault(cell.dataset, {})
+                of_dataset[cell.arm] = of_dataset.get(cell.arm, 0) + 1
+        for dataset, seeds in found.items():
+            earlier = self.looks.setdefault(dataset, [])
+            if seeds not in earlier:
+                earlier.append(seeds)
+
+    def write(self) -> None:
+        """Write `suite.json`."""
+        cells = [{**asdict(cell), "folder": cell.folder, **asdict(state)} for cell, state in self.states.items()]
+        page = {
+            "cells": cells,
+            "match": self.match,
+            "controls": self.controls,
+            "spent": asdict(self.spent),
+            "looks": self.looks,
+        }
+        if self.damaged:
+            (self.folder / SUITE_STATE).rename(self.folder / DAMAGED)
+            self.damaged = False
+        write_json(self.folder / SUITE_STATE, {"schema": SUITE_SCHEMA, **page})
+
+
+def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
+    """Return the states of a suite's trainings, as their folders and the last `suite.json` have them.
+
+    Raises:
+        RecordError: if `suite.json` is of another version.
+    """
+    found = _read(folder)
+    page = found or {}
+    kept = {entry["folder"]: entry for entry in page.get("cells", [])}
+    book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
+    book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
+    book.spent = Spent(**page.get("spent", {}))
+    book.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
+    book.damaged = found is None
+    return book
+
+
+def result_of(folder: Path) -> dict[str, Any] | None:
+    """Return what a run's `result.json` holds; None where there is none, or none that can be read.
+
+    Raises:
+        ForeignError: if another version of snnlab wrote it.
+    """
+    try:
+        recorded = read_ended(folder)
+    except DamagedError:
+        return None
+    return None if recorded is None else recorded.page
+
+
+def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
+    kept = kept or {}
+    state = State(tuned=kept.get("tuned"), wall_s=kept.get("wall_s"))
+    try:
+        result = result_of(folder / cell.folder)
+    except ForeignError as error:
+        state.status, state.foreign = "failed", True
+        state.error = f"{error.of(folder)}; remove {cell.folder}"
+        return state
+    if result is None:
+        said = kept.get("status")
+        state.error = kept.get("error") if said in ("failed", "missing") else None
+        state.status = "failed" if said == "failed" else "missing"
+        return state
+    if result["status"] == "completed":
+        state.status = "completed"
+        state.wall_s = state.wall_s or (result.get("timing") or {}).get("fit_s")
+    elif result["status"] == "failed":
+        state.status, state.error = "failed", result.get("error") or kept.get("error")
+    return state
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """Return what `suite.json` holds, nothing where there is none; None where it is damaged."""
+    path = folder / SUITE_STATE
+    if not path.is_file():
+        return {}
+    try:
+        page = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        _log.warning("%s is damaged; what it said is read from the runs again", path)
+        return None
+    if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
+        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER begins another")
+    return page

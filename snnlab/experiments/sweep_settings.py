@@ -1,0 +1,159 @@
+"""What a sweep's YAML may say, checked with the place of a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.experiments.space import Space
+from snnlab.printable import is_masked, masked
+from snnlab.settings import Count, NotNegative, at_least, check_settings
+
+PLACE = "sweep"
+Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
+_MAPPINGS = {"space": "{optimizer.lr: {low: 1e-4, high: 1e-2}}", "objectives": "{val/loss: minimize}"}
+# What a search cannot change on its way: its trials would no longer be comparable.
+FIXED = ("sampler", "objectives", "space", "prune", "storage", "seed")
+
+
+@dataclass(frozen=True)
+class Prune:
+    """When a trial that lags behind is ended early.
+
+    Args:
+        by: `median`: behind the median of the others at the same epoch; `halving`: not in the best third (1 / `keep`).
+        after: Epochs that every trial is given.
+        keep: Of `halving`: one in so many goes on.
+    """
+
+    by: Literal["median", "halving"] = "median"
+    after: int = 3
+    keep: int = 3
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A search.
+
+    Args:
+        space: What is searched, by setting; see `snnlab.experiments.space`.
+        objectives: What is made small or large, by the name that a run's result has for it; several make a Pareto
+            front.
+        sampler: What proposes: `tpe`, `random`, `cmaes`, `nsga`, or `grid`, which takes every combination once.
+        trials: So many trials are finished at the end; null: no limit, or of a grid all.
+        hours: No trial begins later than so many hours after the command; null: no limit.
+        prune: See `Prune`; null trains every trial to its end.
+        engine: Where trials run: `here`, in this process; `joblib`, in processes of this machine; `submitit`; `ray`.
+        workers: Trials at the same time.
+        submitit: Parameters of submitit's executor, such as {cluster: slurm, slurm_partition: gpu, timeout_min: 240}.
+        failures: So many failed trials are passed over; one more ends the search.
+        finalists: So many of the best are trained again with other seeds; 0: none.
+        finalist_seeds: Seeds of each finalist; their mean chooses the winner.
+        test_seeds: Fresh seeds with which the winner is trained and tested; 0: it is not tested.
+        storage: An Optuna storage, such as postgresql://..., or journal:///FILE; null: a file in the sweep's folder.
+        seed: Seed of the proposals.
+    """
+
+    space: Mapping[str, Any]
+    objectives: Mapping[str, Any] = field(default_factory=lambda: {"val/loss": "minimize"})
+    sampler: Sampler = "tpe"
+    trials: Annotated[int | None, at_least(1)] = 20
+    hours: Annotated[float | None, at_least(0)] = None
+    prune: Mapping[str, Any] | None = None
+    engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
+    workers: Count = 2
+    submitit: Mapping[str, Any] | None = None
+    failures: NotNegative = 10
+    finalists: NotNegative = 3
+    finalist_seeds: Count = 2
+    test_seeds: NotNegative = 3
+    storage: str | None = None
+    seed: NotNegative = 0
+
+    def pruner(self) -> Prune | None:
+        """Return when trials are ended early."""
+        return None if self.prune is None else Prune(**self.prune)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the settings as plain values, without the password of the storage."""
+        return {**asdict(self), "storage": None if self.storage is None else masked(self.storage)}
+
+    @property
+    def slots(self) -> int:
+        """How many trials are trained at the same time."""
+        return 1 if self.engine == "here" else self.workers
+
+    @property
+    def places(self) -> tuple[str, str, str]:
+        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        return f"{PLACE}.engine", f"{PLACE}.submitit", "here"
+
+    def names(self) -> list[str]:
+        """Return the objectives' names."""
+        return list(self.objectives)
+
+
+def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
+    """Return a sweep and its space after all of it was checked.
+
+    Raises:
+        ConfigError: for the first mistake.
+    """
+    for name, example in _MAPPINGS.items():
+        if name in values and not isinstance(values[name], Mapping):
+            raise ConfigError(f"{PLACE}.{name}", f"expected a mapping such as {example}, got {values[name]!r}")
+    check_settings(Sweep, values, PLACE, "a sweep")
+    sweep = Sweep(**values)
+    _check_objectives(sweep.objectives)
+    if sweep.prune is not None:
+        check_settings(Prune, sweep.prune, f"{PLACE}.prune", "pruning")
+        if len(sweep.objectives) > 1:
+            raise ConfigError(
+                f"{PLACE}.prune", f"takes one objective, and there are {len(sweep.objectives)}", "set it null"
+            )
+    if sweep.trials is None and sweep.hours is None and sweep.sampler != "grid":
+        raise ConfigError(PLACE, "set trials or hours, or it never ends")
+    if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:
+        raise ConfigError(f"{PLACE}.sampler", "cmaes takes one objective", "for several use tpe or nsga")
+    space = Space.parsed(sweep.space)
+    if sweep.sampler == "grid":
+        space.grid()
+    return sweep, space
+
+
+def changed(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a search's settings with new values for what may change on its way.
+
+    Raises:
+        ConfigError: if another is asked for.
+    """
+    free = [f.name for f in fields(Sweep) if f.name not in FIXED]
+    for name, value in values.items():
+        recorded = masked(value) if isinstance(value, str) else value
+        if name in FIXED and recorded != before.get(name):
+            raise ConfigError(f"{PLACE}.{name}", "a search goes on as it began", f"only {listing(free)} may change")
+    if is_masked(str((now := {**before, **values}).get("storage"))):
+        raise ConfigError(
+            f"{PLACE}.storage",
+            "its password is not recorded",
+            (
+                f"name it again, {PLACE}.storage=ADDRESS, or begin with one that finds it elsewhere"
+                " (PGPASSWORD, ~/.pgpass)"
+            ),
+        )
+    return now
+
+
+def _check_objectives(objectives: Mapping[str, Any]) -> None:
+    if not objectives:
+        raise ConfigError(f"{PLACE}.objectives", "name at least one, such as val/loss: minimize")
+    for name, direction in objectives.items():
+        place = f"{PLACE}.objectives.{name}"
+        if name.startswith(("test/", "last/test/")):
+            better = name.replace("test/", "val/", 1)
+            raise ConfigError(place, "test recordings choose nothing, or they test nothing", f"use {better}")
+        if direction not in ("minimize", "maximize"):
+            hint = did_you_mean(str(direction), ("minimize", "maximize"))
+            raise ConfigError(place, f"expected one of minimize, maximize, got {direction!r}", hint)

@@ -1,0 +1,311 @@
+"""Runs that differ in their seed alone, as one arm of a comparison."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from snnlab.console import say
+from snnlab.errors import DamagedError, RecordError, listing
+from snnlab.runs.recorded import Recorded, find_runs, read_ended
+from snnlab.runs.run_folder import REPEATED
+from snnlab.runs.runs_table import differing, flat, grouped, settings_of
+from snnlab.runs.statistics import LEVEL, Difference, accuracy_interval, compare, holm, look_factor, mcnemar
+from snnlab.runs.tables import Table
+
+_log = logging.getLogger(__name__)
+
+
+class Arm(NamedTuple):
+    """The runs of one way to train.
+
+    Attributes:
+        seeds: The seeds, in order.
+        right: Whether each row of the test was answered rightly, `[S, N]`: a recording, or a window of one.
+        recordings: Which recording each row is of, and when its window begins (us), `[N, 2]`.
+        data: Fingerprint of the packed recordings.
+        clusters: Which rows resemble each other, `[N]`: the windows of a recording, the recordings of a person, a
+            speaker, a session or a file.
+        splits: Hash of each seed's lists of training, validation and test recordings.
+    """
+
+    name: str
+    seeds: list[int]
+    right: np.ndarray
+    recordings: np.ndarray
+    data: str
+    clusters: np.ndarray
+    splits: list[str]
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """The accuracy of each seed."""
+        return self.right.mean(1)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether some rows resemble each other."""
+        return len(np.unique(self.clusters)) < len(self.clusters)
+
+    @property
+    def rows(self) -> str:
+        """What it was tested on: `264 recordings`, `116 windows of 16 recordings`, `264 recordings of 6 groups`."""
+        number, recordings = len(self.recordings), len(np.unique(self.recordings[:, 0]))
+        groups = len(np.unique(self.clusters))
+        windows = f"{number:,} windows of " if number > recordings else ""
+        of_groups = f" of {groups:,} groups" if groups < recordings else ""
+        return f"{windows}{recordings:,} recordings{of_groups}"
+
+
+def read_arms(folders: Sequence[Path]) -> list[Arm]:
+    """Read arms, and check that they were tested on the same recordings.
+
+    Args:
+        folders: For each arm a run, or a folder of runs.
+
+    Raises:
+        RecordError: if one has no tested run, or their test recordings differ.
+    """
+    arms = [read_arm(folder) for folder in folders]
+    first = arms[0]
+    for arm in arms[1:]:
+        if arm.data != first.data:
+            raise RecordError(
+                "", f"{arm.name} and {first.name}: were tested on other recordings", "nothing can be compared"
+            )
+        if not np.array_equal(arm.recordings, first.recordings):
+            both = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
+            raise RecordError(
+                "",
+                (
+                    f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
+                    f" with {both} in common"
+                ),
+                "nothing can be compared",
+            )
+    return arms
+
+
+def read_arm(folder: Path) -> Arm:
+    """Read the runs in a folder as one arm; one that `snnlab reproduce` has repeated there counts once.
+
+    Raises:
+        RecordError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
+            than the seed differs.
+    """
+    if not folder.is_dir():
+        raise RecordError("", f"there is no folder {folder}")
+    own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
+    runs = [run for run in (_completed(one, alone=one == folder) for one in own) if run is not None]
+    if not runs:
+        hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
+        raise RecordError(folder, f"there is no run in it that was completed and tested{hint}")
+    runs.sort(key=lambda run: run.seed)
+    if twice := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
+        raise RecordError(folder, f"there are several runs with seed {twice[0]}", "name a folder with one of each")
+    # What an older run does not know yet is as null.
+    settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
+    if other := list(differing(settings)):
+        raise RecordError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
+    name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
+    return arm_of(name, runs)
+
+
+def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
+    """Return runs that were tested as an arm.
+
+    Args:
+        name: What it is called.
+        runs: Its runs, one a seed, in their order.
+
+    Raises:
+        RecordError: if they were tested on different recordings, or on such as have no class.
+    """
+    tests = [tested(run) for run in runs]
+    if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
+        raise RecordError(name, "its runs were tested on other recordings each")
+    return Arm(
+        name,
+        [run.seed for run in runs],
+        np.stack([test.right for test in tests]),
+        tests[0].recordings,
+        runs[0].required("data_fingerprint"),
+        tests[0].clusters,
+        [str(run.provenance.get("split_hash")) for run in runs],
+    )
+
+
+class TestedRun(NamedTuple):
+    """What one run was tested on and had right, in the order of the recordings; see `Arm`.
+
+    Shape:
+        recordings: `[N, 2]`; right, clusters: `[N]`.
+    """
+
+    recordings: np.ndarray
+    right: np.ndarray
+    clusters: np.ndarray
+
+
+def tested(run: Recorded) -> TestedRun:
+    """Return what a run was tested on and had right.
+
+    Raises:
+        RecordError: if its answers cannot be read, or its recordings have no class.
+    """
+    found = run.predictions()
+    target, recording = found["test_target"], found["test_recording"]
+    if target.ndim != 1 or target.dtype.kind not in "iu":
+        raise RecordError(run.folder, "its recordings have no class each", "only those are compared")
+    start = found.get("test_start_us", np.zeros_like(recording))
+    # Runs of older versions do not say whose recordings these are.
+    clusters = found.get("test_group", recording)
+    order = np.lexsort((start, recording))
+    return TestedRun(
+        np.stack([recording, start], 1)[order], (found["test_readout"].argmax(1) == target)[order], clusters[order]
+    )
+
+
+def _completed(folder: Path, *, alone: bool) -> Recorded | None:
+    """Return a run that was completed and tested; others are none of an arm's.
+
+    Args:
+        alone: Whether it is the only one; else one that cannot be read is left out, which is said.
+    """
+    try:
+        run = read_ended(folder)
+        if run is None or run.status != "completed" or "test/accuracy" not in run.metrics:
+            return None
+        run.check_files()
+    except DamagedError as error:
+        if alone:
+            raise
+        _log.warning("%s; the run is left out", error)
+        return None
+    return run
+
+
+# The difference for which every undecided comparison says how many seeds would tell it.
+POINTS = 3
+Looks = Callable[[Arm, Arm], int]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of two ways of training, or of two networks where there is one of each.
+
+    Attributes:
+        difference: How much better the first is.
+        p: The p-value, adjusted for all comparisons on these recordings and for earlier looks.
+        comparisons: How many comparisons there are on these recordings.
+        looks: How often it was looked at, with this time: each time with more seeds.
+    """
+
+    one: Arm
+    other: Arm
+    difference: Difference
+    p: float
+    comparisons: int = 1
+    looks: int = 1
+
+    @property
+    def significant(self) -> bool:
+        """Whether one of them is better."""
+        return self.difference.why_not is None and self.p < LEVEL
+
+    @property
+    def sentence(self) -> str:
+        """What is to be said."""
+        found = self.difference
+        effect = f"{100 * found.effect:+.1f} points"
+        if found.why_not is not None:
+            return f"{self.one.name} against {self.other.name}: no verdict ({effect}): {found.why_not}"
+        looks = f", looked at {self.looks} times" if self.looks > 1 else ""
+        span = f"{effect}, 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, p {self.p:.2g}{looks}"
+        if not self.significant:
+            return f"{self.one.name} against {self.other.name}: cannot tell ({span}); {self._could_tell()}"
+        better, worse = (self.one, self.other) if found.effect > 0 else (self.other, self.one)
+        if found.of_networks:
+            networks = [f"the network of {arm.name} with seed {arm.seeds[0]}" for arm in (better, worse)]
+            return f"{' is better than '.join(networks)}: {span}"
+        return f"{better.name} is better than {worse.name}: {span}"
+
+    def _could_tell(self) -> str:
+        """Return what a comparison with these seeds and recordings tells, and what a difference of 3 points needs."""
+        found, level = self.difference, LEVEL / (self.comparisons * look_factor(self.looks))
+        seeds = "" if found.of_networks else f"{_seeds(self.one, self.other)} and "
+        said = f"{seeds}{self.one.rows} tell {100 * found.smallest(level):.1f} points in 80 % of cases"
+        if found.of_networks:
+            return said
+        needed = found.seeds_for(POINTS / 100, level)
+        if needed is None:
+            return f"{said}; {POINTS} points need more recordings, whatever the seeds"
+        return f"{said}; {POINTS} points need {needed} seeds each"
+
+
+def verdicts(
+    arms: Sequence[Arm], comparable: Callable[[Arm, Arm], bool] | None = None, looks: Looks | None = None
+) -> list[Verdict]:
+    """Compare each two ways of training; p is adjusted for all these comparisons by Holm's method.
+
+    Whoever shows some of them only, because of what came out, has looked at all.
+
+    Args:
+        comparable: Whether two of them were tested on the same recordings; None: all were.
+        looks: How often two of them were looked at, with this time; None: once.
+    """
+    pairs = [(a, b) for a, b in combinations(arms, 2) if comparable is None or comparable(a, b)]
+    found = [compare(a.right, b.right, a.clusters, paired=follow_the_seed(a, b)) for a, b in pairs]
+    judged = [place for place, each in enumerate(found) if each.why_not is None]
+    times = [1 if looks is None else looks(a, b) for a, b in pairs]
+    factored = holm([min(1.0, found[at].p * look_factor(times[at])) for at in judged])
+    adjusted = dict(zip(judged, factored, strict=True))
+    return [
+        Verdict(a, b, each, adjusted.get(place, 1.0), len(judged) or 1, times[place])
+        for place, ((a, b), each) in enumerate(zip(pairs, found, strict=True))
+    ]
+
+
+def follow_the_seed(one: Arm, other: Arm) -> bool:
+    """Return whether networks of the same seed have their training recordings in common, and those of others not.
+
+    Then what the split does to both is no part of their difference. Where all seeds have the same split, networks of
+    the same seed have no more in common than others.
+    """
+    return one.seeds == other.seeds and one.splits == other.splits and len(set(one.splits)) > 1
+
+
+def _seeds(one: Arm, other: Arm) -> str:
+    numbers = [len(arm.seeds) for arm in (one, other)]
+    return f"{numbers[0]} seeds" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]} seeds"
+
+
+def print_comparison(arms: Sequence[Arm]) -> None:
+    """Print the arms, and for each two of them which is better, or that nobody can tell."""
+    head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
+    Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
+    for verdict in verdicts(arms):
+        say(verdict.sentence, *_each_seed(verdict))
+
+
+def _each_seed(verdict: Verdict) -> list[str]:
+    """Return McNemar's test of the networks of each seed, where their recordings are independent."""
+    one, other = verdict.one, verdict.other
+    if verdict.difference.of_networks or one.seeds != other.seeds or one.clustered:
+        return []
+    each = ", ".join(f"{mcnemar(a, b):.2g}" for a, b in zip(one.right, other.right, strict=True))
+    return [f"  McNemar's p for the two networks of each seed: {each}"]
+
+
+def _row(arm: Arm) -> tuple[str, ...]:
+    each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
+    spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
+    between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, arm.seeds))
+    return arm.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, arm.rows

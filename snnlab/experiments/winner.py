@@ -1,0 +1,183 @@
+"""The best trials are trained again with other seeds, whose mean chooses; the winner is tested with fresh ones.
+
+The seed of the search itself is not in the mean: a trial is among the best also for its luck.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from snnlab.experiments.executor import Ended, Executor
+from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.space import Values
+from snnlab.experiments.study import OUTCOME, SharedStudy, values_of
+from snnlab.experiments.workers import threads_each
+from snnlab.runs.recorded import read_run
+from snnlab.runs.run_folder import Result
+from snnlab.runs.tables import figure
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Finalist:
+    """One of the best trials.
+
+    Attributes:
+        values: What was proposed for it.
+        found: Its objectives in the search.
+        again: Its objectives with each of the other seeds.
+    """
+
+    number: int
+    values: Values
+    found: dict[str, float]
+    again: list[dict[str, float]] = field(default_factory=list)
+
+    def score(self, name: str) -> float:
+        """Return the mean of an objective over the other seeds, or what the search found where there are none."""
+        return fmean(one[name] for one in self.again) if self.again else self.found[name]
+
+
+@dataclass(frozen=True)
+class Winner:
+    """What a search came to.
+
+    Attributes:
+        finalists: The best first.
+        chosen_by: In words.
+        seeds: Of the finalists.
+        tested: Figures of the test runs.
+        test_seeds: Their seeds.
+        folders: Of the test runs.
+    """
+
+    finalists: Sequence[Finalist]
+    chosen_by: str
+    seeds: Sequence[int]
+    tested: Sequence[Mapping[str, float]] = ()
+    test_seeds: Sequence[int] = ()
+    folders: Sequence[Path] = ()
+
+
+def best_trials(study: SharedStudy) -> list[FrozenTrial]:
+    """Return the complete trials, the best first; of several objectives, the Pareto front by the first one."""
+    trials = [trial for trial in study.trials() if trial.state.name == "COMPLETE"]
+    if len(study.sweep.objectives) > 1 and trials:
+        trials = study.study.best_trials
+    sign = _sign(study, 0)
+    return sorted(trials, key=lambda trial: sign * trial.values[0])
+
+
+def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | None:
+    """Train the finalists, choose, and test; None if no trial is complete, or it is stopped on the way."""
+    finalists = _finalists(plan, study)
+    if not finalists:
+        return None
+    names, sweep = plan.sweep.names(), plan.sweep
+    number = sweep.finalist_seeds if sweep.finalists else 0
+    seeds = list(range(plan.seed + 1, plan.seed + 1 + number))
+    if seeds:
+        _log.info("%d finalists are trained again with seeds %s", len(finalists), seeds)
+        if not _train_again(plan, executor, finalists, seeds):
+            return None
+    chosen_by = f"{names[0]}, {'mean over seeds of finalists' if seeds else 'one seed'}"
+    sign = _sign(study, 0)
+    ordered = sorted(finalists, key=lambda one: sign * one.score(names[0]))
+    winner = Winner(ordered, chosen_by, seeds)
+    if not sweep.test_seeds:
+        return winner
+    fresh = list(range(plan.seed + 1 + number, plan.seed + 1 + number + sweep.test_seeds))
+    _log.info("the winner, trial %d, is trained and tested with fresh seeds %s", ordered[0].number, fresh)
+    return _tested(plan, study, executor, winner, fresh)
+
+
+def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
+    names, found = plan.sweep.names(), []
+    seen: list[Values] = []
+    for trial in best_trials(study):
+        plan.require_searched(values := values_of(trial))
+        if values not in seen:
+            seen.append(values)
+            found.append(Finalist(trial.number, values, dict(zip(names, trial.values, strict=True))))
+    return found[: max(1, plan.sweep.finalists)]
+
+
+def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
+    threads, names = threads_each(plan.sweep), plan.sweep.names()
+    by_number = {one.number: one for one in finalists}
+    tasks = {
+        (one.number, seed): plan.task(f"finalists/{one.number:03d}_seed_{seed}", one.values, threads, seed)
+        for seed in seeds
+        for one in finalists
+    }
+
+    def ended(one: Ended) -> None:
+        number, seed = one.key
+        figures = one.outcome["metrics"]
+        if one.outcome["status"] == "failed":
+            _log.warning("trial %d with seed %d failed: %s", number, seed, one.outcome["error"])
+            worst = {"minimize": math.inf, "maximize": -math.inf}
+            figures = {name: worst[plan.sweep.objectives[name]] for name in names}
+        by_number[number].again.append({name: figures[name] for name in names})
+        said = "  ".join(f"{name} {figure(figures[name])}" for name in names)
+        _log.info("trial %d with seed %d  %s", number, seed, said)
+
+    executor.run_all(tasks, ended)
+    return not executor.ending
+
+
+def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]) -> Winner | None:
+    best, threads = winner.finalists[0], threads_each(plan.sweep)
+    tasks = {
+        seed: plan.task(f"winner/{best.number:03d}_seed_{seed}", best.values, threads, seed, test=True)
+        for seed in seeds
+    }
+    ended: dict[int, Ended] = {}
+    executor.run_all(tasks, lambda one: ended.update({one.key: one}))
+    if executor.ending:
+        return None
+    failed = [one.outcome["error"] for one in ended.values() if one.outcome["status"] == "failed"]
+    for error in failed:
+        _log.warning("a test run of the winner failed: %s", error)
+    good = {seed: one for seed, one in sorted(ended.items()) if one.outcome["status"] == "completed"}
+    folders = [Path(one.task.folder) for one in good.values()]
+    search = {
+        "trials": study.count().finished,
+        "chosen_by": winner.chosen_by,
+        "val_size": max((one.outcome["val_size"] for one in good.values()), default=0),
+        "seeds": list(winner.seeds),
+    }
+    for folder in folders:
+        _note(folder, search)
+    figures = [
+        {name: value for name, value in one.outcome["metrics"].items() if name.startswith("test/")}
+        for one in good.values()
+    ]
+    return Winner(winner.finalists, winner.chosen_by, winner.seeds, figures, list(good), folders)
+
+
+def _note(folder: Path, search: dict[str, Any]) -> None:
+    """Write into a run's result that its settings were searched for."""
+    page = read_run(folder).page
+    known = {one.name for one in fields(Result)} - {"folder", "search"}
+    Result(folder, **{key: value for key, value in page.items() if key in known}, search=search).write()
+
+
+def _sign(study: SharedStudy, place: int) -> float:
+    return 1.0 if study.study.directions[place].name == "MINIMIZE" else -1.0
+
+
+def overheads(study: SharedStudy) -> list[float]:
+    """Return what each complete trial cost beyond its training, s."""
+    outcomes = [trial.user_attrs.get(OUTCOME) for trial in study.trials()]
+    return [outcome["overhead_s"] for outcome in outcomes if outcome and outcome["status"] == "completed"]

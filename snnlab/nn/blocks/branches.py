@@ -1,0 +1,325 @@
+"""What the blocks share: how the layers within them are built, and how two ways through them are joined.
+
+Axes: T steps, B samples, C channels or features, the first axis of a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.event_frames import EventFrames
+from snnlab.nn.build import BuiltNetwork, Shape, build_network
+from snnlab.nn.layer import LAYERS, Counts
+from snnlab.nn.network import Network, NetworkState, zero_past_end
+from snnlab.settings import Count, checks_arguments
+
+Layers = Mapping[str, Any]
+
+
+class Context(NamedTuple):
+    """What a block is told by the network around it, and tells the layers within; see `build_network`."""
+
+    dt: float | None
+    num_steps: int | None
+
+    def build(self, layers: Layers, in_shape: Shape, place: str = "layers") -> BuiltNetwork:
+        """Build the layers of a block; `place` is where they stand in the block's node.
+
+        Raises:
+            ConfigError: naming the layer by its place in the block, if one is wrong or there is none.
+        """
+        if not layers:
+            raise ConfigError(place, "needs at least one layer, such as {fc: {type: linear, out_features: 32}}")
+        return build_network(layers, in_shape=in_shape, dt=self.dt, num_steps=self.num_steps, place=place)
+
+
+def children(built: BuiltNetwork) -> dict[str, nn.Module]:
+    """Return the layers of a network by name."""
+    return dict(built.network.named_children())
+
+
+def last_shape(built: BuiltNetwork) -> Shape:
+    """Return the shape that a network with layers gives."""
+    return next(reversed(built.shapes.values()))
+
+
+def concat(parts: Sequence[Tensor]) -> Tensor:
+    """Join along the channels.
+
+    Shape:
+        parts: `[T, B, C, ...]` each; returns `[T, B, sum of C, ...]`.
+    """
+    # Joining images with time folded away keeps channels-last memory.
+    return torch.cat([x.flatten(0, 1) for x in parts], dim=1).unflatten(0, parts[0].shape[:2])
+
+
+def fit(shapes: Sequence[Shape], *, channels_too: bool) -> bool:
+    """Return whether shapes are the same, or, where they are joined along the channels, but for these."""
+    return len({shape if channels_too else (len(shape), *shape[1:]) for shape in shapes}) == 1
+
+
+def cure(given: Shape, wanted: Shape) -> str | None:
+    """Return layers, as a YAML has them, that turn one shape into another, or None where no simple ones do."""
+    if len(given) == len(wanted) == 1:
+        return f"{{fc: {{type: linear, out_features: {wanted[0]}}}}}"
+    if len(given) != len(wanted) or len(given) not in (2, 3, 4) or 0 in wanted:
+        return None
+    stride = -(-given[1] // wanted[1])
+    if tuple((n - 1) // stride + 1 for n in given[1:]) != wanted[1:]:
+        return None
+    stepping = f", stride: {stride}" if stride > 1 else ""
+    return f"{{conv: {{type: conv{len(given) - 1}d, out_channels: {wanted[0]}, kernel_size: 1{stepping}}}}}"
+
+
+@LAYERS.register("sequential")
+def sequential(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers) -> Network:
+    """Apply layers one after the other, under one name.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
+        num_steps: Steps of a recording.
+        layers: Named layers, as those of a model.
+
+    Raises:
+        ConfigError: naming a layer, if it is wrong or does not fit its input.
+    """
+    return Context(dt, num_steps).build(layers, in_shape).network
+
+
+@LAYERS.register("repeat")
+def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: Count, layers: Layers) -> Network:
+    """Apply layers several times, one copy after the other, each with weights of its own.
+
+    The copies are called `copy1`, `copy2`, ...; each is built for the shape that the one before gives.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
+        num_steps: Steps of a recording.
+        times: Number of copies.
+        layers: Named layers, as those of a model.
+
+    Raises:
+        ConfigError: naming a layer, if it is wrong or does not fit its input.
+        ValueError: if there are no copies.
+    """
+    context, copies = Context(dt, num_steps), dict[str, nn.Module]()
+    for number in range(1, times + 1):
+        built = _copy(context, layers, in_shape, number)
+        copies[f"copy{number}"], in_shape = built.network, last_shape(built)
+    return Network(copies, kinds=dict.fromkeys(copies, "copy"))
+
+
+def _copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> BuiltNetwork:
+    try:
+        return context.build(layers, in_shape)
+    except ConfigError as error:
+        if number == 1:
+            raise
+        raise error.moved(message=f"{error.message} (copy {number})") from error
+
+
+Join = Literal["concat", "add"]
+
+
+@checks_arguments
+class Parallel(Network):
+    """Send the input through several branches and join what they give.
+
+        y = [a(x), b(x), ...]       join "concat", along the channels
+          | a(x) + b(x) + ...       join "add"
+
+    Args:
+        branches: Branches by name, each a network or a layer.
+        join: How the branches are joined.
+
+    Shape:
+        x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by branch.
+
+    Raises:
+        ConfigError: if a name cannot be used, there is no branch, or `join` is another word.
+    """
+
+    def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
+        if not branches:
+            raise ConfigError("branches", "a parallel block has some")
+        super().__init__({}, kinds=dict.fromkeys(branches, "branch"), beside=branches)
+        self.join: Join = join
+
+    def connection(self) -> str:
+        return self.join
+
+    def forward(
+        self,
+        x: Tensor | EventFrames,
+        state: NetworkState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
+    ) -> tuple[Tensor, NetworkState]:
+        """Run all steps; see `TemporalLayer`."""
+        before = self.known(state)
+        after: NetworkState = {}
+        parts = [self.run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
+        y = concat(parts) if self.join == "concat" else sum(parts[1:], parts[0])
+        return zero_past_end(y, lengths), after
+
+
+@LAYERS.register("parallel")
+def parallel(
+    in_shape: Shape,
+    dt: float | None,
+    num_steps: int | None,
+    *,
+    branches: Mapping[str, Layers],
+    join: Join = "concat",
+) -> Parallel:
+    """Send the input through several branches and join what they give.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
+        num_steps: Steps of a recording.
+        branches: For each name the named layers of a branch, as those of a model.
+        join: `concat`: along the channels; `add`: their sum.
+
+    Raises:
+        ConfigError: naming a layer, if it is wrong or does not fit its input.
+        ConfigError: if the branches have shapes that cannot be joined.
+    """
+    context = Context(dt, num_steps)
+    built = {name: context.build(_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
+    shapes = {name: last_shape(branch) for name, branch in built.items()}
+    if not shapes:
+        raise ConfigError("branches", "needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
+    if not fit(list(shapes.values()), channels_too=join == "add"):
+        given = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
+        alike = "all axes but the first" if join == "concat" else "all axes"
+        raise ConfigError("join", f"{join} needs branches alike in {alike}", given)
+    return Parallel({name: branch.network for name, branch in built.items()}, join)
+
+
+def _layers(branches: Mapping[str, Layers], name: str) -> Layers:
+    layers = branches[name]
+    if not isinstance(layers, Mapping):
+        raise ConfigError(
+            f"branches.{name}", f"expected named layers, such as {{fc: {{type: linear}}}}, got {layers!r}"
+        )
+    return layers
+
+
+Connect = Literal["add", "and", "iand", "concat"]
+SHORTCUT = "shortcut"
+_JOIN: dict[Connect, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": lambda x, branch: x + branch,
+    "and": lambda x, branch: x * branch,
+    "iand": lambda x, branch: x * (1.0 - branch),
+    "concat": lambda x, branch: concat((x, branch)),
+}
+
+
+@checks_arguments
+class Residual(Network):
+    """Join what layers make of an input with the input itself.
+
+        y = x + layers(x)           connect "add"
+          | x * layers(x)           connect "and"
+          | x * (1 - layers(x))     connect "iand"
+          | [x, layers(x)]          connect "concat", along the channels
+
+    Where there is a shortcut, x on the right is shortcut(x). With spikes on both sides `and` and `iand` give spikes;
+    `add` gives 0, 1 or 2.
+
+    Args:
+        layers: Layers by name.
+        connect: How the two sides are joined.
+        shortcut: Applied to x on its way around the layers.
+        kinds: See `Network`.
+
+    Shape:
+        x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
+
+    Raises:
+        ConfigError: if a name cannot be used, such as `shortcut`, which is taken, or `connect` is another word.
+
+    Source: Fang et al., Deep residual learning in spiking neural networks (SEW-ResNet), NeurIPS 2021.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        connect: Connect = "add",
+        shortcut: nn.Module | None = None,
+        *,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(layers, kinds=kinds, beside={} if shortcut is None else {SHORTCUT: shortcut})
+        self.connect: Connect = connect
+
+    def connection(self) -> str:
+        return self.connect
+
+    def forward(
+        self,
+        x: Tensor | EventFrames,
+        state: NetworkState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
+    ) -> tuple[Tensor, NetworkState]:
+        branch, after = super().forward(x, state, lengths=lengths, counts=counts)
+        way = [(name, self.get_submodule(name)) for name in self._beside]
+        x = self.run_line(way, x, state or {}, after, lengths, counts)
+        return zero_past_end(_JOIN[self.connect](x, branch), lengths), after
+
+
+@LAYERS.register("residual")
+def residual(
+    in_shape: Shape,
+    dt: float | None,
+    num_steps: int | None,
+    *,
+    connect: Connect = "add",
+    layers: Layers,
+    shortcut: Layers | None = None,
+) -> Residual:
+    """Join what layers make of an input with the input itself.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
+        num_steps: Steps of a recording.
+        connect: `add`: x + layers(x); `and`: their product; `iand`: x where the layers give 0; `concat`: both, along
+            the channels.
+        layers: Named layers, as those of a model.
+        shortcut: Named layers that x goes through on its way around, such as a 1x1 convolution.
+
+    Raises:
+        ConfigError: naming a layer, if it is wrong or does not fit its input.
+        ConfigError: if the two sides have shapes that cannot be joined.
+    """
+    context = Context(dt, num_steps)
+    built = context.build(layers, in_shape)
+    around = context.build(shortcut, in_shape, SHORTCUT) if shortcut else None
+    _require_fit(connect, in_shape, in_shape if around is None else last_shape(around), last_shape(built))
+    kinds = {**built.network.kinds, SHORTCUT: "shortcut"}
+    return Residual(children(built), connect, None if around is None else around.network, kinds=kinds)
+
+
+def _require_fit(connect: Connect, in_shape: Shape, x: Shape, branch: Shape) -> None:
+    if fit([x, branch], channels_too=connect != "concat"):
+        return
+    wanted = branch if connect != "concat" else (x[0], *branch[1:])
+    layers = cure(in_shape, wanted)
+    otherwise = f", such as {layers}" if layers else ", or layers that keep the size, such as those with padding: same"
+    raise ConfigError(
+        "connect",
+        f"{connect} cannot join x of shape {list(x)} with layers that give {list(branch)}",
+        f"set a shortcut that ends with {list(wanted)}{otherwise}",
+    )

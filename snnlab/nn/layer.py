@@ -1,0 +1,183 @@
+"""The registry of everything that can stand in a model's `layers`.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from snnlab.compat import BatchNormNd
+from snnlab.errors import ConfigError, SnnlabError
+from snnlab.kernels.reference import valid_steps
+from snnlab.registry import Registry
+from snnlab.settings import at_least
+
+LAYERS = Registry("layer")
+__all__ = ["ASIDE", "OWN", "Counts", "Reach", "TemporalLayer", "fold_time", "only_spikes", "reach_of", "valid_steps"]
+Counts = dict[str, Tensor]
+# The key under which a layer counts its own spikes; the network around it puts the layer's name in its place.
+OWN = ""
+# Keys that begin with it hold what else a layer counts, not spikes; no layer's name does.
+ASIDE = "@"
+# What a layer's output at a step depends on: that step alone; the steps before too, carried on by the state, so that
+# pieces of time give what the whole gives; which steps it is given at once, for statistics or draws; or all steps of
+# the recording, which in training it has to be given at once.
+Reach = Literal["step", "past", "given", "recording"]
+
+
+class TemporalLayer(nn.Module):
+    """A layer that sees all steps at once and carries a state, given and returned, never kept.
+
+    A subclass defines `forward(x, state=None, *, lengths=None, counts=None) -> (y, state)`:
+
+    Args:
+        x: Input of all steps.
+        state: What an earlier call returned; None is rest.
+        lengths: Valid steps of each sample; later steps give zeros and leave the state where it was.
+        counts: A dict to fill: a spiking layer puts each neuron's spikes, summed over the valid steps, under `OWN`.
+
+    Shape:
+        x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.
+    """
+
+    reach: Reach = "given"
+    """What an output depends on."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+        """Return the output of all steps and the state after the last.
+
+        Raises:
+            ValueError: if there is no step.
+        """
+        x = args[0] if args else kwargs.get("x")
+        if x is not None and x.shape[0] == 0:
+            raise ValueError(f"{type(self).__name__} needs 1 step or more, x is [T, B, ...], got {list(x.shape)}")
+        return super().__call__(*args, **kwargs)
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse `torch.jit.script`, which asks this first.
+
+        Raises:
+            SnnlabError: always.
+        """
+        raise SnnlabError(
+            "",
+            f"torch.jit.script cannot read {type(self).__name__}, whose states are NamedTuples in dicts",
+            "use torch.export.export(network, (x,))",
+        )
+
+
+def reach_of(layers: Iterable[nn.Module]) -> Reach:
+    """Return the widest reach of some layers; one without time sees a step by itself, unless it takes statistics."""
+    known: tuple[Reach, ...] = get_args(Reach)
+    found = ((layer, "given" if isinstance(layer, BatchNormNd) else "step") for layer in layers)
+    return known[max((known.index(getattr(layer, "reach", own)) for layer, own in found), default=0)]
+
+
+def only_spikes(counts: Counts) -> Counts:
+    """Return the counts without what else layers have counted."""
+    return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(ASIDE)}
+
+
+def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a layer without time to all steps at once, as one batch of T*B samples.
+
+    Shape:
+        x: `[T, B, ...]`; returns `[T, B, ...]`.
+    """
+    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+Shape = tuple[int, ...]
+# One number for all axes, or one for each.
+Size = int | Sequence[int]
+Window = Annotated[Size, at_least(1)]
+Padding = Annotated[Size, at_least(0)]
+_AXES = {1: "[C, W]", 2: "[C, H, W]", 3: "[C, D, H, W]"}
+
+
+def split_channels(kind: str, in_shape: Shape, dims: int) -> tuple[int, Shape]:
+    """Return the number of channels and the size of the `dims` axes behind them.
+
+    Raises:
+        ConfigError: if the input has another number of axes.
+    """
+    if len(in_shape) != dims + 1:
+        raise ConfigError("", f"{kind} needs an input of {dims + 1} axes {_AXES[dims]}, got {list(in_shape)}")
+    return in_shape[0], in_shape[1:]
+
+
+def behind_channels(kind: str, in_shape: Shape) -> Shape:
+    """Return the size of the one to three axes behind the channels.
+
+    Raises:
+        ConfigError: if there are fewer or more.
+    """
+    if len(in_shape) - 1 not in _AXES:
+        raise ConfigError("", f"{kind} needs an input of 2 to 4 axes, such as [C, H, W], got {list(in_shape)}")
+    return in_shape[1:]
+
+
+def first_axis(kind: str, in_shape: Shape) -> int:
+    """Return the number of channels or features, the size of the first axis.
+
+    Raises:
+        ConfigError: if there is no axis.
+    """
+    return _axis(kind, in_shape, 0)
+
+
+def last_axis(kind: str, in_shape: Shape) -> int:
+    """Return the number of features, the size of the last axis.
+
+    Raises:
+        ConfigError: if there is no axis.
+    """
+    return _axis(kind, in_shape, -1)
+
+
+def _axis(kind: str, in_shape: Shape, at: int) -> int:
+    if not in_shape:
+        raise ConfigError("", f"{kind} needs an input of at least 1 axis, got []")
+    return in_shape[at]
+
+
+def per_axis(name: str, size: Size, dims: int) -> Shape:
+    """Return a setting as one number for each of `dims` axes.
+
+    Raises:
+        ConfigError: if it has another number of them.
+    """
+    sizes = (size,) * dims if isinstance(size, int) else tuple(size)
+    if len(sizes) != dims:
+        raise ConfigError(name, f"takes a number or a list of {dims}, got {list(sizes)}")
+    return sizes
+
+
+def require_groups(groups: int, in_channels: int, out_channels: int) -> None:
+    """Raise a ConfigError if `groups` does not divide both numbers of channels."""
+    if in_channels % groups or out_channels % groups:
+        raise ConfigError(
+            "groups",
+            f"must divide the input's channels ({in_channels}) and out_channels ({out_channels}), got {groups}",
+        )
+
+
+def require_window(in_size: Shape, kernel: Shape, padding: Shape, dilation: Shape) -> None:
+    """Raise a ConfigError if the dilated window is larger than the padded input."""
+    for n, k, p, d in zip(in_size, kernel, padding, dilation, strict=True):
+        if d * (k - 1) + 1 > n + 2 * p:
+            dilated = "" if max(dilation) == 1 else f", dilation {short(dilation)}"
+            raise ConfigError(
+                "kernel_size",
+                f"{short(kernel)} is larger than the input {list(in_size)} (padding {short(padding)}{dilated})",
+            )
+
+
+def short(sizes: Shape) -> str:
+    """Return `5` for 5, 5 and `[5, 3]` for 5, 3."""
+    return str(sizes[0] if len(set(sizes)) == 1 else list(sizes))

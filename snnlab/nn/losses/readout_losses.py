@@ -1,0 +1,258 @@
+"""Cross-entropy of one readout of all steps, of each step, or of steps with labels of their own.
+
+Axes: T steps, B samples, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from snnlab.errors import located
+from snnlab.nn.layer import Counts
+from snnlab.nn.losses.loss import (
+    LOSSES,
+    ClassWeight,
+    ClassWeighted,
+    ClassWeights,
+    Loss,
+    Task,
+    Valued,
+    mean_over_samples,
+    mean_over_steps,
+    within_lengths,
+)
+from snnlab.nn.losses.spike_targets import require_moments, require_spikes
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.settings import between
+from snnlab.target_kinds import IGNORED
+
+OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
+# A part of something that must leave some of it.
+Part = Annotated[float, between(0, 1, with_high=False)]
+
+
+@LOSSES.register("cross_entropy")
+class CrossEntropy(ClassWeighted):
+    """Cross-entropy of the output's mean (sum, last, max) over the valid steps.
+
+        loss = w[target] * -sum_k q[k] log softmax(mean_t y[t])[k],   q = (1 - e) * onehot(target) + e / K
+
+    with w the class's weight and e the label smoothing. Of an output that spikes, `sum` is the count of its spikes and
+    `mean` their rate, in spikes a step. `softmax_sum` reads out sum_t softmax(y[t]); `first_spike` the number of steps
+    since an output's first spike; `per_step` reads out the mean, and the loss is the mean over t of each step's own.
+
+    Args:
+        over_time: How the steps become one readout.
+        label_smoothing: Part of each target that is spread over all classes.
+        class_weight: How much a recording of each class counts: a list; `balanced`, as the training recordings ask
+            for; null for all alike.
+
+    Raises:
+        ValueError: if over_time is another word, or the smoothing no part; later, if `first_spike` is given other
+            values than spikes.
+
+    Source: softmax_sum: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition,
+        Frontiers in Neuroscience 2022; Hammouamri et al., Learning delays, ICLR 2024. per_step: Deng et al., Temporal
+        Efficient Training, ICLR 2022. label_smoothing: Szegedy et al., Rethinking the Inception architecture, CVPR
+        2016.
+    """
+
+    def __init__(
+        self, over_time: OverTime = "mean", label_smoothing: Part = 0.0, class_weight: ClassWeight = None
+    ) -> None:
+        super().__init__(class_weight)
+        self.over_time = over_time
+        self.label_smoothing = label_smoothing
+        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+
+    def bind(self, task: Task) -> None:
+        super().bind(task)
+        if self.over_time == "first_spike":
+            with located("over_time"):
+                require_spikes(task.built, "first_spike reads spikes", "read out the mean")
+                require_moments(task.num_steps, "first_spike")
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        if self.over_time == "per_step":
+            each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
+        else:
+            scores = self.readout(y, lengths)
+            each = functional.cross_entropy(scores, targets, reduction="none", label_smoothing=self.label_smoothing)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"cross_entropy": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the reduction over the valid steps."""
+        with located("loss.over_time"):
+            return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
+        with located("loss.over_time"):
+            return self._so_far(y)
+
+
+def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Return the cross-entropy of each step's own output with the recording's class, `[T, B]`."""
+    each = functional.cross_entropy(
+        y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none", label_smoothing=smoothing
+    )
+    return each.unflatten(0, y.shape[:2])
+
+
+@LOSSES.register("cross_entropy_steps")
+class StepCrossEntropy(Loss):
+    """Cross-entropy of each labelled step's own output; for `data.targets: steps`.
+
+        loss = mean of w[target] * -log softmax(y[t, b])[target[t, b]] over the labelled steps of all samples
+
+    A recording with more labelled steps weighs more, so that the loss is the same in batches of any size, in any number
+    of processes. With `trainer.accumulate_grad_batches` the parts beside it, `loss.parts`, are weighed so too.
+
+    Args:
+        label_smoothing: Part of each target that is spread over all classes.
+        class_weight: How much a step of each class counts, a list; null for all alike.
+    """
+
+    takes = ("steps",)
+
+    def __init__(self, label_smoothing: Part = 0.0, class_weight: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.class_weights = ClassWeights(class_weight)
+
+    def bind(self, task: Task) -> None:
+        self.class_weights.bind(task.num_classes)
+
+    def labelled(self, targets: Tensor) -> Tensor:
+        return (targets != IGNORED).sum()
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        """Return the loss; it has one part. Without a labelled step it is 0."""
+        each = functional.cross_entropy(
+            within_lengths(y, lengths).flatten(0, 1),
+            targets.flatten(),
+            reduction="none",
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
+        )
+        each = self.class_weights(each.unflatten(0, targets.shape), targets)
+        each = each if weight is None else each * weight
+        loss = each.sum() / self.labelled(targets).clamp(min=1)
+        return loss, {"cross_entropy_steps": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the output itself, `[T, B, K]`."""
+        return y
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the output itself."""
+        return y
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return each step's largest output."""
+        return y.argmax(-1)
+
+
+@LOSSES.register("tet")
+class TemporalEfficientTraining(ClassWeighted):
+    """Cross-entropy of each step's own output, and how far each output is from a level.
+
+        loss = mean_t [(1 - mix) * w[target] * -log softmax(y[t])[target] + mix * mean_k (y[t, k] - level)^2]
+
+    The readout is the mean over the steps.
+
+    Args:
+        mix: The paper's lambda, from 0 (cross-entropy alone) to below 1; 0.001 for CIFAR10-DVS.
+        level: The paper's phi: what all outputs are drawn to.
+        label_smoothing: Part of each target that is spread over all classes.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: Deng et al., Temporal Efficient Training, ICLR 2022.
+    """
+
+    def __init__(
+        self,
+        mix: Part = 0.0,
+        level: float = 1.0,
+        label_smoothing: Part = 0.0,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__(class_weight)
+        self.mix, self.level = mix, level
+        self.label_smoothing = label_smoothing
+        self._reduce, self._so_far = REDUCTIONS["mean"]
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        y = within_lengths(y, lengths)
+        each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
+        each = self.class_weights(each, targets)
+        if self.mix:
+            apart = mean_over_steps((y - self.level).square().mean(-1), lengths)
+            each = (1 - self.mix) * each + self.mix * apart
+        loss = mean_over_samples(each, weight)
+        return loss, {"tet": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the mean over the valid steps."""
+        return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the means up to each step."""
+        return self._so_far(y)
+
+
+ValueOverTime = Literal["mean", "sum", "last", "max", "per_step"]
+
+
+@LOSSES.register("mse")
+class SquaredError(Loss):
+    """Squared error of the output's mean (sum, last, max) over the valid steps; for `data.targets: value`.
+
+        loss = mean_k (mean_t y[t, k] - target[k])^2;   per_step: the mean over t of mean_k (y[t, k] - target[k])^2
+
+    Args:
+        over_time: How the steps become the answer; `per_step` reads out the mean and averages each step's own loss.
+
+    Raises:
+        ValueError: if over_time is another word.
+    """
+
+    takes = ("value",)
+
+    def __init__(self, over_time: ValueOverTime = "mean") -> None:
+        super().__init__()
+        self.over_time = over_time
+        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        if self.over_time == "per_step":
+            each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
+        else:
+            each = (self._reduce(y, lengths) - targets).square().mean(-1)
+        loss = mean_over_samples(each, weight)
+        return loss, {"mse": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the reduction over the valid steps: the values."""
+        return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
+        return self._so_far(y)
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the reduction up to each step."""
+        return self._so_far(y)

@@ -1,0 +1,366 @@
+"""Whether what comes out of a network are spikes, and how many there can be.
+
+Axes: T steps, B samples, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnlab.compat import ConvNd
+from snnlab.errors import ConfigError, located
+from snnlab.nn import Neuron, Voting
+from snnlab.nn.build import BuiltNetwork
+from snnlab.nn.layer import Counts
+from snnlab.nn.losses.loss import LOSSES, ClassWeight, ClassWeighted, Task, Valued, mean_over_samples, within_lengths
+from snnlab.nn.network import Network
+from snnlab.nn.readouts import REDUCTIONS
+from snnlab.settings import above, at_least, between
+
+# Of spikes, these give spikes again, or parts of them.
+_KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
+_CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
+
+
+def require_moments(steps: int, what: str) -> None:
+    """Raise a ConfigError if there is one step alone, at which all first spikes are."""
+    if steps < 2:
+        raise ConfigError(
+            "", f"{what} tells outputs apart by when they spike, but the data have 1 step", "set data.num_bins"
+        )
+
+
+def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
+    """Refuse a network whose last layers surely give no spikes; what is not known is found by its values later.
+
+    Args:
+        built: The network.
+        what: What needs spikes, in words.
+        instead: What else could be done.
+
+    Raises:
+        ConfigError: naming the layer that gives something else.
+    """
+    name = _no_spikes(built.network, "")
+    if name is not None:
+        raise ConfigError(
+            "", f"{what}, but model.layers.{name} gives none", f"end the model with a spiking layer, or {instead}"
+        )
+
+
+def spikes_once(network: nn.Module) -> bool:
+    """Return whether no neuron spikes more than once in a step."""
+    return not any(isinstance(layer, Neuron) and layer.graded for layer in network.modules())
+
+
+def _no_spikes(network: Network, within: str) -> str | None:
+    for name, layer in reversed(list(network.line())):
+        if isinstance(layer, _KEEPS):
+            continue
+        if type(layer) is Network:
+            return _no_spikes(layer, f"{within}{name}.layers.")
+        silent = isinstance(layer, _CANNOT) or (isinstance(layer, Neuron) and not layer.spiking)
+        return f"{within}{name}" if silent else None
+    return None
+
+
+def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | float, dtype: torch.dtype) -> Tensor:
+    """Return `right` for the class of each sample and `wrong` for the others, `[B, K]`.
+
+    Args:
+        targets: Classes, `[B]`.
+        classes: K.
+        right: A number, or one a sample, `[B]`.
+        wrong: As `right`.
+        dtype: That of what comes out.
+    """
+    is_right = functional.one_hot(targets, classes).bool()
+    right, wrong = (torch.as_tensor(x, dtype=dtype, device=targets.device).reshape(-1, 1) for x in (right, wrong))
+    return torch.where(is_right, right, wrong)
+
+
+def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
+    """Raise a ConfigError if both goals are the same, so that nothing can be learnt."""
+    if right[1] == wrong[1]:
+        raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
+
+
+@LOSSES.register("mse_rate")
+class RateError(ClassWeighted):
+    """Squared error of each output's mean over the valid steps, for classes: of spikes, of their rate.
+
+        loss = w[target] * mean_k (mean_t y[t, k] - goal[k])^2
+        goal[k] = correct_rate for the target, incorrect_rate for the others
+
+    Args:
+        correct_rate: What the mean of the right class's output is to be; of spikes at most 1.
+        incorrect_rate: What that of the others is to be.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: with 1 and 0, Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
+    """
+
+    def __init__(
+        self,
+        correct_rate: Annotated[float, "spikes a step", at_least(0)] = 1.0,
+        incorrect_rate: Annotated[float, "spikes a step", at_least(0)] = 0.0,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__(class_weight)
+        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+        self.correct_rate, self.incorrect_rate = correct_rate, incorrect_rate
+        self._reduce, self._so_far = REDUCTIONS["mean"]
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        goal = goals(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
+        each = (self.readout(y, lengths) - goal).square().mean(-1)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"mse_rate": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the mean over the valid steps."""
+        return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the means up to each step."""
+        return self._so_far(y)
+
+
+@LOSSES.register("mse_count")
+class CountError(ClassWeighted):
+    """Squared error of each output's number of spikes, for classes, divided by the number of valid steps.
+
+        loss = w[target] * mean_k (sum_t s[t, k] - goal[k])^2 / steps
+
+    The goals are numbers of spikes a recording, or rates times each recording's own number of steps.
+
+    Args:
+        correct_rate: Rate that the right class's output is to have; snnTorch, which rounds the goals down, calls it so.
+        incorrect_rate: Rate that the others are to have.
+        correct_count: Spikes that the right class's output is to give, in place of the rates.
+        incorrect_count: Spikes that the others are to give.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: counts: Shrestha and Orchard, SLAYER, NeurIPS 2018. rates: Eshraghian et al., Training spiking neural
+        networks using lessons from deep learning, Proceedings of the IEEE 2023.
+    """
+
+    def __init__(
+        self,
+        correct_rate: Annotated[float, "spikes a step", between(0, 1)] = 1.0,
+        incorrect_rate: Annotated[float, "spikes a step", between(0, 1)] = 0.0,
+        correct_count: Annotated[float | None, "spikes", at_least(0)] = None,
+        incorrect_count: Annotated[float | None, "spikes", at_least(0)] = None,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__(class_weight)
+        self.counted = correct_count is not None
+        if self.counted != (incorrect_count is not None):
+            raise ConfigError("correct_count", "goes together with incorrect_count", "set both or neither")
+        if correct_count is not None and incorrect_count is not None:
+            require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
+            self.right, self.wrong = correct_count, incorrect_count
+        else:
+            require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+            self.right, self.wrong = correct_rate, incorrect_rate
+        self._reduce, self._so_far = REDUCTIONS["sum"]
+
+    def bind(self, task: Task) -> None:
+        super().bind(task)
+        require_spikes(task.built, "mse_count counts spikes", "set loss=mse_rate for the mean of any output")
+        if self.counted and self.right > task.num_steps:
+            raise ConfigError("correct_count", f"{self.right:g} spikes do not fit into {task.num_steps} steps")
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        steps = 1 if self.counted else lengths.to(y.dtype)
+        goal = goals(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
+        each = (self.readout(y, lengths) - goal).square().mean(-1) / lengths
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"mse_count": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the numbers of spikes in the valid steps."""
+        return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the numbers of spikes up to each step."""
+        return self._so_far(y)
+
+
+@LOSSES.register("mse_first_spike")
+class FirstSpikeError(ClassWeighted):
+    """Squared error of the time of each output's first spike, for classes, in parts of the recording.
+
+        loss = w[target] * mean_k ((time[k] - goal[k]) / steps)^2
+        time[k] = steps - sum_t (1 - prod_(u <= t) (1 - s[u, k]))
+
+    An output that never fires counts as one that fires when the recording is over, and its gradient still reaches all
+    steps: the product makes a first spike anywhere change the time by what it would be earlier. The output that fires
+    first is the answer. For cross-entropy of these times see `over_time: first_spike` of `cross_entropy`.
+
+    Args:
+        correct: When the right class's output is to fire first, from the recording's start on.
+        incorrect: When the others are to; null: when the recording is over, which is never.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: the goals are those of mse_temporal_loss in snnTorch; the gradient is not.
+    """
+
+    def __init__(
+        self,
+        correct: Annotated[float, "ms; steps where they have no length", at_least(0)] = 0.0,
+        incorrect: Annotated[float | None, "ms; steps where they have no length", at_least(0)] = None,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__(class_weight)
+        if correct == incorrect:
+            raise ConfigError("correct", f"must differ from incorrect, both are {correct:g}")
+        self.correct, self.incorrect = correct, incorrect
+        self._step = 1.0
+        self._reduce, self._so_far = REDUCTIONS["first_spike"]
+
+    def bind(self, task: Task) -> None:
+        super().bind(task)
+        require_spikes(task.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
+        require_moments(task.num_steps, "mse_first_spike")
+        self._step = task.dt or 1.0
+        if self.correct >= task.num_steps * self._step:
+            unit = "steps" if task.dt is None else "ms"
+            raise ConfigError(
+                "correct",
+                (
+                    f"{self.correct:g} {unit} is when the recording's {task.num_steps * self._step:g}"
+                    f" {unit} are over, which silence meets"
+                ),
+            )
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        steps = lengths.to(y.dtype)
+        time = steps[:, None] - self.readout(y, lengths)
+        right, wrong = (self._goal(at, steps) for at in (self.correct, self.incorrect))
+        goal = goals(targets, y.shape[-1], right, wrong, y.dtype)
+        each = ((time - goal) / steps[:, None]).square().mean(-1)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"mse_first_spike": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the steps since each output's first spike."""
+        with located("loss"):
+            return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the steps since each output's first spike until each step."""
+        with located("loss"):
+            return self._so_far(y)
+
+    def _goal(self, at: float | None, steps: Tensor) -> Tensor:
+        return steps if at is None else torch.full_like(steps, at / self._step).minimum(steps)
+
+
+# Steps that one matrix product goes over.
+_BLOCK = 256
+
+
+@LOSSES.register("van_rossum")
+class VanRossum(ClassWeighted):
+    """Van Rossum's distance between each output's spikes and a regular train, at one rate for the right class.
+
+        loss = w[target] * mean_k (1 / tau) integral (f_k - g_k)^2 dt,   f[t] = exp(-dt/tau) f[t-1] + s[t]
+             = w[target] * mean_k (1 - exp(-2 dt/tau)) / 2 * sum_t (f_k[t] - g_k[t])^2
+
+    over the valid steps, where g is made of the wanted train as f is of the spikes s. A spike too many, or too few,
+    costs 1/2. A train of r spikes a step has its spikes where floor(r t + 1/2) increases, the first in the middle of
+    the first interval. A short tau asks for spikes at these moments, a long one for their number. The output with the
+    most spikes is the answer.
+
+    Args:
+        tau: Time constant of the trace that a spike leaves.
+        correct_rate: Rate of the train that the right class's output is to give.
+        incorrect_rate: Rate of that of the others.
+        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+
+    Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001.
+    """
+
+    def __init__(
+        self,
+        tau: Annotated[float, "ms; steps where they have no length", above(0)],
+        correct_rate: Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)],
+        incorrect_rate: Annotated[float, "Hz; spikes a step where steps have no length", at_least(0)] = 0.0,
+        class_weight: ClassWeight = None,
+    ) -> None:
+        super().__init__(class_weight)
+        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
+        self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
+        self._dt: float | None = None
+        self._reduce, self._so_far = REDUCTIONS["sum"]
+
+    def bind(self, task: Task) -> None:
+        super().bind(task)
+        require_spikes(task.built, "van_rossum compares spikes", "set loss=cross_entropy")
+        self._dt = task.dt
+        for name in ("correct_rate", "incorrect_rate"):
+            rate = getattr(self, name)
+            if self._per_step(rate) > 1:
+                most = "1 spike a step" if task.dt is None else f"{1000 / task.dt:g} Hz, a spike in every step"
+                raise ConfigError(name, f"is at most {most}, got {rate:g}")
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> Valued:
+        right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
+        is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
+        apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
+        constants = (self._dt or 1.0) / self.tau  # of a step
+        trace = traces(within_lengths(apart, lengths), constants)
+        each = within_lengths(trace.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
+        loss = mean_over_samples(self.class_weights(each, targets), weight)
+        return loss, {"van_rossum": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the numbers of spikes in the valid steps."""
+        return self._reduce(y, lengths)
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the numbers of spikes up to each step."""
+        return self._so_far(y)
+
+    def train_of(self, rate: float, like: Tensor) -> Tensor:
+        """Return a regular train of a rate, `[T]`."""
+        steps = torch.arange(len(like) + 1, dtype=torch.float64)
+        return (steps * self._per_step(rate) + 0.5).floor().diff().to(like)
+
+    def _per_step(self, rate: float) -> float:
+        return rate if self._dt is None else rate * self._dt / 1000.0
+
+
+def traces(s: Tensor, constants: float) -> Tensor:
+    """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, a matrix product for each block of steps.
+
+    Args:
+        s: What each step adds.
+        constants: Length of a step in time constants.
+
+    Shape:
+        s: `[T, ...]`; returns the same.
+    """
+    since = torch.arange(min(len(s), _BLOCK), device=s.device, dtype=s.dtype)
+    left = torch.exp(-constants * (since[:, None] - since).clamp(min=0)).tril()
+    blocks: list[Tensor] = []
+    for block in s.split(_BLOCK):
+        f = torch.tensordot(left[: len(block), : len(block)], block, 1)
+        if blocks:
+            f = f + torch.tensordot(torch.exp(-constants * (since[: len(block)] + 1)), blocks[-1][-1], 0)
+        blocks.append(f)
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)

@@ -1,0 +1,76 @@
+"""Truncated backpropagation through time: the gradient of a step reaches back to the beginning of its window.
+
+The state is carried from window to window, its gradient is not. Each window is computed again when its gradient is due,
+so that memory holds one window at a time, and outputs; a step takes half as long again.
+
+Axes: T steps, B samples, K outputs.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from snnlab.nn.checkpointing import Again
+from snnlab.nn.layer import Counts
+from snnlab.nn.network import Network
+
+
+def run_windows(
+    network: Network, x: Tensor, steps: int, *, lengths: Tensor | None = None, counts: Counts | None = None
+) -> Tensor:
+    """Run a network from rest, and return its output at every step.
+
+    Args:
+        network: The network.
+        x: Its input.
+        steps: Steps of a window; as many as T, or more, are plain backpropagation.
+        lengths: See `TemporalLayer`, as `counts`.
+        counts: A dict to fill, or None.
+
+    Shape:
+        x: `[T, B, ...]`; returns `[T, B, K]`.
+    """
+    if steps >= len(x) or not torch.is_grad_enabled():
+        return network(x, lengths=lengths, counts=counts)[0]
+    outputs: list[Tensor] = []
+    state: Any = None
+    for number, window in enumerate(x.split(steps)):
+        left = None if lengths is None else (lengths - number * steps).clamp(0, len(window))
+        y, state, own = checkpoint(
+            _run,
+            network,
+            window,
+            _detached(state),
+            left,
+            counts is not None,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), Again([network])),
+        )
+        outputs.append(y)
+        for key, n in own.items():
+            assert counts is not None
+            counts[key] = counts[key] + n if key in counts else n
+    return torch.cat(outputs)
+
+
+def _run(network: Network, x: Tensor, state: Any, lengths: Tensor | None, counted: bool) -> tuple[Tensor, Any, Counts]:
+    counts = Counts()
+    y, after = network(x, state, lengths=lengths, counts=counts if counted else None)
+    return y, after, counts
+
+
+def _detached(state: Any) -> Any:
+    """Return a state, of layers, in layers and in tuples, without its gradient."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, dict):
+        return {name: _detached(part) for name, part in state.items()}
+    if isinstance(state, tuple):
+        parts = [_detached(part) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    return state

@@ -1,1 +1,0 @@
-"""A run's folder: written whole or not at all, read back, shown."""

@@ -1,0 +1,231 @@
+"""A network as a picture: boxes in reading order, ways around and back as lines below them; blocks are drawn below.
+
+A box holds weights with the norm, neuron and pool on them; of equal neighbours one is drawn. Units are inches, y down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from snnlab.errors import ConfigError, listing
+from snnlab.nn.summary import LayerRow, Summary, shape_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+FORMATS = (".png", ".svg", ".pdf")
+_WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
+_MARGIN, _TOP, _MOST_ACROSS = 0.3, 0.75, 6
+_INK, _FAINT = "#1c2733", "#46535f"
+# Fill and edge of each family, told apart by those who do not see red and green too, and in grey; a box has the first.
+_FAMILIES = {
+    "input": ("#ffffff", "#5c6b7a", "input"),
+    "spiking": ("#ffd9a8", "#d9730d", "spiking neurons"),
+    "integrator": ("#ecd3ea", "#a1478f", "leaky integrator"),
+    "block": ("#cfd3f2", "#4b4fa8", "block, drawn below"),
+    "weights": ("#cfe4f7", "#2f78b7", "weights"),
+    "pooling": ("#cdeee0", "#1f8f6a", "pooling"),
+    "norm": ("#f8f0b5", "#a8920b", "normalisation"),
+    "other": ("#e6e9ec", "#87929d", "other"),
+}
+_JOINS = {"add": "+", "and": "×", "iand": "∧¬", "concat": "||"}
+
+
+class Box(NamedTuple):
+    """Layers that follow on each other, of which family they are, and what is written; a dot has no layers."""
+
+    layers: tuple[str, ...]
+    family: str
+    lines: tuple[str, ...]
+    recurrent: bool = False
+
+
+class Chain(NamedTuple):
+    """Boxes one after the other, and further ways from one to another, each with its name."""
+
+    title: str
+    boxes: list[Box]
+    ways: list[tuple[int, int, str]]
+
+
+def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
+    """Raise a ConfigError if a picture cannot be written there, before anything is computed."""
+    target = Path(path)
+    if target.suffix.lower() not in formats:
+        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError("--figure", f"there is no folder {target.parent}")
+    if target.is_dir():
+        raise ConfigError("--figure", f"{path} is a folder")
+
+
+def draw(path: str, name: str, summary: Summary, time: str) -> None:
+    """Write the picture of a network called `name`, with its steps in the words of `time`, to a file of `FORMATS`.
+
+    Raises:
+        ConfigError: if the file cannot be written.
+    """
+    from snnlab.runs.plots.style import default_style
+
+    with default_style():
+        try:
+            network_figure(name, f"{time} · {summary.parameters:,} parameters", chains_of(summary)).savefig(
+                path, dpi=160
+            )
+        except OSError as error:
+            raise ConfigError("--figure", f"{path} cannot be written ({error.strerror})") from error
+
+
+def chains_of(summary: Summary) -> list[Chain]:
+    """Return the network's boxes, then those of each block, outer ones first."""
+    chains, waiting = [], [LayerRow("", "", "block", summary.in_shape, 0, 0)]
+    for block in waiting:
+        rows = [row for row in summary.layers if row.name.rpartition(".")[0] == block.name]
+        units, before, times = list[list[LayerRow]](), "", list[int]()
+        for unit in _units([row for row in rows if row.follows], folded=block.kind != "loop"):
+            inside = [r for row in unit for r in summary.layers if f"{r.name}.".startswith(f"{row.name}.")]
+            looks = str([(r.kind, r.shape, r.parameters, r.connection) for r in inside])
+            if units and looks == before and block.kind != "loop":
+                times[-1] += 1
+                continue
+            units, times, before = [*units, unit], [*times, 1], looks
+        boxes = [_box(unit, count, summary) for unit, count in zip(units, times, strict=True)]
+        beside = [row for row in rows if not row.follows]
+        waiting += [row for row in [*(r for unit in units for r in unit), *beside] if row.family == "block"]
+        ways: list[tuple[int, int, str]] = []
+        if not block.name:
+            boxes.insert(0, Box(("frames",), "input", ("frames", f"→ {shape_text(summary.in_shape)}")))
+        elif block.kind == "loop":
+            places = {name: place for place, box in enumerate(boxes) for name in box.layers}
+            ways = [(places[source], places[target], f"{source}_to_{target}") for source, target in block.feedback]
+        elif sign := _JOINS.get(block.connection):
+            boxes = [Box((), "input", ("",)), *boxes, Box((), "input", (sign,))]
+            ways = [(0, len(boxes) - 1, name) for name in [row.name.rpartition(".")[2] for row in beside] or [""]]
+        kind = ", ".join(filter(None, (block.kind, block.connection)))
+        chains.append(Chain(f"{block.name}: {kind}" if block.name else "", boxes, ways))
+    return chains
+
+
+def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
+    """Return the picture of a network's chains, with its name and some words above them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
+    places: list[list[Bbox]] = []
+    top = _TOP
+    for chain in chains:
+        places.append(_placed(chain, top))
+        top = places[-1][-1].y1 + _DOWN + _LANE * len(chain.ways)
+    texts = (0.13 * len(name), 0.08 * len(words), *(0.09 * len(chain.title) for chain in chains))
+    right = max(place.x1 for of_chain in places for place in of_chain) + _ACROSS - _MARGIN
+    wide, high = 2 * _MARGIN + max(right, 1.5 * len(families), *texts), top + _DOWN
+    figure = Figure(figsize=(wide, high), facecolor="white")
+    FigureCanvasAgg(figure)  # needs no display
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, wide), ylim=(high, 0))
+    axes.axis("off")
+    axes.text(_MARGIN, 0.2, name, fontsize=12, weight="bold", color=_INK, va="center", parse_math=False)
+    axes.text(_MARGIN, 0.43, words, fontsize=9, color=_FAINT, va="center")
+    for chain, of_chain in zip(chains, places, strict=True):
+        _draw_chain(axes, chain, of_chain)
+    keys = [Patch(facecolor=fill, edgecolor=edge, label=text) for fill, edge, text in families]
+    axes.legend(handles=keys, loc="lower left", ncols=max(len(keys), 1), frameon=False, fontsize=8.5, labelcolor=_FAINT)
+    return figure
+
+
+def _units(rows: Sequence[LayerRow], *, folded: bool) -> list[list[LayerRow]]:
+    """Return layers in boxes; where they are folded, what has no weights stands with the weights before it."""
+    units: list[list[LayerRow]] = []
+    for row in rows:
+        if not folded or row.family in ("weights", "block") or not units or units[-1][0].family != "weights":
+            units.append([])
+        units[-1].append(row)
+    return units
+
+
+def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
+    family = next(family for family in _FAMILIES if any(row.family == family for row in unit))
+    neurons = [neuron for neuron in summary.neurons for row in unit if neuron.name == row.name]
+    names = tuple(row.name.rpartition(".")[2] for row in unit)
+    lines = [f"{name}: {row.kind}" for name, row in zip(names, unit, strict=True)]
+    for neuron in neurons:
+        for one in neuron.constants:
+            symbol = re.sub(r"^tau_([a-z]+)$", r"$\\tau_{\\mathrm{\1}}$", one.name)
+            learned = ", learned" if one.name in neuron.info.learned else ""
+            lines.append(f"{symbol} {f'{one.steps:.3g} steps' if one.ms is None else f'{one.ms:.3g} ms'}{learned}")
+    if parameters := sum(row.parameters for row in unit):
+        lines.append(f"{parameters:,} parameters")
+    lines.append(f"→ {shape_text(unit[-1].shape)}" + (f", {times} times" if times > 1 else ""))
+    recurrent = any(neuron.info.feedback for neuron in neurons)
+    return Box(names, family, tuple(lines), recurrent)
+
+
+def _placed(chain: Chain, top: float) -> list[Bbox]:
+    """Return where a chain's boxes stand: in rows, or of one with further ways in one row."""
+    from matplotlib.transforms import Bbox
+
+    found: list[Bbox] = []
+    most = len(chain.boxes) if chain.ways else _MOST_ACROSS
+    top += _LANE if chain.title else 0.0
+    for row in (chain.boxes[at : at + most] for at in range(0, len(chain.boxes), most)):
+        x, high = _MARGIN, 0.16 + _LINE * max(len(box.lines) for box in row)
+        for box in row:
+            found.append(Bbox.from_bounds(x, top, _WIDE if box.layers else _DOT, high))
+            x = found[-1].x1 + _ACROSS
+        top += high + _DOWN
+    return found
+
+
+def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
+    if chain.title:
+        title = {"fontsize": 10, "weight": "bold", "color": _INK, "va": "center", "parse_math": False}
+        axes.text(_MARGIN, places[0].y0 - _LANE, chain.title, **title)
+    for box, place in zip(chain.boxes, places, strict=True):
+        _draw_box(axes, box, place)
+    middles = [(place.x0 + place.x1) / 2 for place in places]
+    for number, (one, other) in enumerate(pairwise(places)):
+        x0, x1, y = *middles[number : number + 2], (one.y0 + one.y1) / 2
+        if one.y0 == other.y0:
+            _arrow(axes, [(one.x1, y), (other.x0, y)], "follows")
+        else:
+            gap = other.y0 - _DOWN / 2
+            _arrow(axes, [(x0, one.y1), (x0, gap), (x1, gap), (x1, other.y0)], "follows")
+    for lane, (source, target, name) in enumerate(chain.ways, 1):
+        low, shift = places[-1].y1, 0.12 if source == target else 0.0
+        x0, x1, y = middles[source] + shift, middles[target] - shift, low + lane * _LANE
+        _arrow(axes, [(x0, low), (x0, y), (x1, y), (x1, low)], "back" if target <= source else "around")
+        beside = {"fontsize": 8.5, "color": _FAINT, "ha": "center", "va": "center", "backgroundcolor": "white"}
+        axes.text((x0 + x1) / 2, y, name, **beside)
+
+
+def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    fill, edge, _ = _FAMILIES[box.family]
+    style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT / 2.1}"
+    axes.add_patch(FancyBboxPatch(place.p0, place.width, place.height, style, fc=fill, ec=edge, linewidth=1.6))
+    for number, line in enumerate(box.lines):
+        x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2 + (number - (len(box.lines) - 1) / 2) * _LINE
+        # A letter is about 0.6 of the size wide; a formula is wider in letters than on paper.
+        size = min(10.0, (place.width - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
+        colour = _INK if number < max(len(box.layers), 1) else _FAINT
+        axes.text(x, y, line, fontsize=size, color=colour, ha="center", va="center", parse_math="$" in line)
+    if box.recurrent:
+        x, y = place.x1, place.y0
+        _arrow(axes, [(x - 0.15, y), (x - 0.15, y - 0.14), (x - 0.5, y - 0.14), (x - 0.5, y)], "recurrent")
+
+
+def _arrow(axes: Axes, points: Sequence[tuple[float, float]], kind: str) -> None:
+    """Draw a way through points, with a head at its end; backwards in time it is dashed."""
+    line = "--" if kind in ("back", "recurrent") else "-"
+    x, y = zip(*points[:-1], strict=True)
+    axes.plot(x, y, color=_FAINT, linewidth=1.4, linestyle=line)
+    head = {"arrowstyle": "-|>,head_width=0.22,head_length=0.42", "color": _FAINT, "linewidth": 1.4, "linestyle": line}
+    axes.annotate("", points[-1], points[-2], arrowprops={**head, "shrinkA": 0, "shrinkB": 0}).set_gid(kind)

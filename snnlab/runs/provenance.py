@@ -1,0 +1,258 @@
+"""Where a result comes from: code, versions, machine, configuration, data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from snnlab.runs.recorded import Recorded
+from snnlab.runs.runs_table import flat
+from snnlab.threads import openmp_spin_count
+from snnlab.training.checkpoints import network_weights
+
+CODE = Path(__file__).parents[1]
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
+# Settings of a repository by which git runs and fetches nothing when it looks for changes; those that hooks and
+# fsmonitor are set by are overruled.
+_HARMLESS = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks|autocrlf|eol"
+    r"|safecrlf|fsmonitor|hookspath)"
+    r"|remote\..*\.(url|pushurl|fetch|tagopt|prune)|submodule\.(active|.*\.(url|active|branch))"
+    r"|(branch|user|pull|push|color|gui|commit|init)\..*"
+)
+
+
+def provenance(
+    *,
+    config_text: str,
+    data_fingerprint: str,
+    split_hash: str,
+    device: torch.device,
+    backend: str,
+    kernels: int | None,
+    approximate: Sequence[str],
+    first_layer: str,
+    heap_kept: bool,
+    precision: str,
+    processes: Mapping[str, int],
+) -> dict[str, Any]:
+    """Return the `provenance` part of a result.
+
+    `git` is the commit of snnlab's own code, `working_folder` that of the repository around the working folder. An
+    older run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: see `threads.openmp_spin_count`.
+
+    Args:
+        config_text: The run's `config.yaml`.
+        data_fingerprint: Checksum of the packed recordings.
+        split_hash: Hash of the lists of recordings.
+        kernels: The version of the kernels that it was asked for to run them by; None: the plain loop.
+        approximate: The layers whose neurons rounded otherwise than the plain loop.
+        first_layer: Whether its first layer saw frames or events.
+        heap_kept: Whether freed memory was kept.
+        precision: What it was trained in, which is not what was asked for where a device has none of that.
+        processes: How many trained together, on how many machines, on how many recordings a step.
+    """
+    return {
+        "git": code_state(CODE),
+        "working_folder": git_state(Path.cwd()),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "openmp_spin_count": openmp_spin_count(),
+        "processes": dict(processes),
+        "numerics": {
+            "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "mkldnn": torch.backends.mkldnn.is_available(),
+            "backend": backend,
+            "kernels": kernels,
+            "approximate": list(approximate),
+            "first_layer": first_layer,
+            "heap_kept": heap_kept,
+            "precision": precision,
+        },
+        "config_hash": config_hash(config_text),
+        "data_fingerprint": data_fingerprint,
+        "split_hash": split_hash,
+    }
+
+
+def config_hash(text: str) -> str:
+    """Return the hash of a run's `config.yaml`."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_state(package: Path) -> dict[str, Any] | None:
+    """Return commit and dirty flag (None: unknown) of a package's code, or None where its commit is not known.
+
+    Of a checkout it is dirty where a file of the package is changed or new. What pip installed from a repository has
+    the commit that pip wrote down; what it installed from an index has its version alone.
+
+    Args:
+        package: The package's folder.
+    """
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # installed, perhaps within a repository
+        return _installed_state()
+    return _state(package, "--", ".")
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and dirty flag (None: unknown) of the repository around `folder`, or None where there is none.
+
+    As `git describe --dirty` has it, new files do not make it dirty: recordings and runs lie in many such folders.
+    """
+    return _state(folder, "--untracked-files=no")
+
+
+def _state(folder: Path, *which: str) -> dict[str, Any] | None:
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = None
+    if _runs_nothing(folder):
+        changes = _git(folder, "status", "--porcelain", "--ignore-submodules=all", *which)
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _runs_nothing(folder: Path) -> bool:
+    """Return whether git, asked what has changed in a repository, runs no command that the repository names.
+
+    The repository around the working folder is perhaps a stranger's, who may have filters in its configuration, or
+    objects that are to be fetched.
+    """
+    names = _git(folder, "config", "--local", "--name-only", "--list")
+    return names is not None and all(map(_HARMLESS.fullmatch, names.splitlines()))
+
+
+def _installed_state() -> dict[str, Any] | None:
+    """Return the commit that pip installed from; see PEP 610."""
+    try:
+        text = metadata.distribution(PACKAGES[0]).read_text("direct_url.json")
+        commit = json.loads(text or "{}").get("vcs_info", {}).get("commit_id")
+    except (metadata.PackageNotFoundError, ValueError, AttributeError):
+        return None
+    return {"commit": commit, "dirty": False} if isinstance(commit, str) else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # Set by a hook of git, these would name its repository in the place of the folder's.
+    own = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
+    safe = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "--no-optional-locks"]
+    command = ["git", *safe, "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=own)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+_LISTED = 3
+
+
+class Finding(NamedTuple):
+    """Whether one thing is the same in both runs, and how it differs if not."""
+
+    what: str
+    same: bool
+    text: str
+
+
+def compare(one: Recorded, other: Recorded) -> list[Finding]:
+    """Compare two runs' data, metrics, predictions and weights, bit for bit.
+
+    Raises:
+        RecordError: if a file of one cannot be read.
+    """
+    # Of an older run not all is recorded that is today.
+    before, after = one.predictions(), other.predictions()
+    return [
+        *(_equal(name, key, one, other) for name, key in (("data", "data_fingerprint"), ("split", "split_hash"))),
+        _arrays("metrics of every epoch", one.epochs(), other.epochs()),
+        _arrays("predictions", before, {name: values for name, values in after.items() if name in before}),
+        *(_weights(name, one.folder, other.folder) for name in ("best", "last")),
+    ]
+
+
+def surroundings(one: Recorded, other: Recorded) -> list[str]:
+    """Return what differs in versions, hardware and numerics, in words."""
+    before, after = (flat(run.provenance) for run in (one, other))
+    keys = [key for key in dict.fromkeys([*before, *after]) if key not in ("config_hash", "data_fingerprint")]
+    differing = [
+        f"{key}: {before.get(key)} then, {after.get(key)} now" for key in keys if before.get(key) != after.get(key)
+    ]
+    return differing or ["versions, hardware and numerics are the same"]
+
+
+def weights_hash(path: Path) -> str:
+    """Return the sha256 of a checkpoint's weights, names and types with them."""
+    digest = hashlib.sha256()
+    weights = network_weights(path)
+    for name in sorted(weights):
+        values = weights[name].contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b"")
+    return digest.hexdigest()
+
+
+def _equal(what: str, key: str, one: Recorded, other: Recorded) -> Finding:
+    same = one.provenance.get(key) == other.provenance.get(key)
+    return Finding(what, same, "the same" if same else "not the same")
+
+
+def _arrays(what: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Finding:
+    differing = [name for name in dict.fromkeys([*one, *other]) if not _same(one.get(name), other.get(name))]
+    if not differing:
+        return Finding(what, True, "the same")
+    shown = "; ".join(_difference(name, one.get(name), other.get(name)) for name in differing[:_LISTED])
+    more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
+    return Finding(what, False, f"differ in {shown}{more}")
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None or one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def _difference(name: str, one: np.ndarray | None, other: np.ndarray | None) -> str:
+    if one is None or other is None or one.shape != other.shape or one.dtype.kind not in "fiu":
+        return name
+    return f"{name} (by {np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))):.3g} at most)"
+
+
+def _weights(name: str, one: Path, other: Path) -> Finding:
+    paths = [folder / "checkpoints" / f"{name}.ckpt" for folder in (one, other)]
+    if not all(path.is_file() for path in paths):
+        return Finding(f"weights, {name}", False, "a checkpoint is missing")
+    same = weights_hash(paths[0]) == weights_hash(paths[1])
+    return Finding(f"weights, {name}", same, "the same" if same else "not the same")

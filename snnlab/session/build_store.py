@@ -1,0 +1,103 @@
+"""An experiment's recordings, packed and split."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_path
+from rich.console import Console
+from rich.progress import track
+
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.dataset import Dataset
+from snnlab.data.duplicates import Duplicates, duplicates, without_duplicates
+from snnlab.data.events import Store, open_or_build
+from snnlab.data.events.packing import Copy, Recordings, copies_of, origin_of, store_path
+from snnlab.data.splits import Fold, Split, make_split, read_split
+
+_log = logging.getLogger(__name__)
+
+# Recordings that would be read for longer (s) are read by several processes, which take seconds to start.
+ALONE_S = 10.0
+
+
+def open_store(recordings: Dataset, data: DataSettings) -> Store:
+    """Open the dataset's packed store, packing it first where there is none; without the camera's motion if so set."""
+    folder = store_folder(data)
+    known = store_path(recordings, folder).exists()
+    packed = open_or_build(
+        recordings,
+        folder,
+        progress=_packing_bar,
+        workers=_packing_workers(),
+        alone_s=ALONE_S,
+        on_bad=data.on_bad_recording,
+    )
+    earlier = [] if known else earlier_copies(recordings, folder)
+    if earlier:
+        size = sum(copy.size for copy in earlier) / 1e6
+        _log.info(
+            f"earlier packed copies of these recordings: {len(earlier)}, {size:,.1f} MB in {folder}; snnlab data clean"
+            " --all, with the same overrides, deletes them"
+        )
+    return packed if data.camera is None else packed.still(data.camera)
+
+
+def earlier_copies(recordings: Dataset, folder: Path) -> list[Copy]:
+    """Return the packed copies in a folder of the recordings as they were before a change, or under other settings."""
+    today = store_path(recordings, folder)
+    return [copy for copy in copies_of(folder, recordings.label, origin_of(recordings)) if copy.path != today]
+
+
+def store_folder(data: DataSettings) -> Path:
+    """Return the folder in which stores are kept."""
+    return Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
+
+
+def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
+    """Return which of the recordings are for what.
+
+    Raises:
+        DataError: if the same recording is in two parts, or there can be no such split.
+    """
+    chosen = _chosen(data, packed, recordings)
+    return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+
+
+def find_duplicates(data: DataSettings, packed: Store, recordings: Dataset) -> Duplicates:
+    """Return which recordings are in two parts of the split."""
+    chosen = _chosen(data, packed, recordings)
+    return duplicates(chosen, packed.hashes, packed.sizes, left_out=data.on_duplicate == "skip")
+
+
+def _chosen(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
+    """Return the split as it is asked for, whether or not copies are in two parts of it."""
+    if data.split_file is not None:
+        names = [recordings.name(index) for index in range(len(packed))]
+        # Test recordings that were drawn, since nothing says which they are, are not the dataset's own.
+        parts = np.zeros_like(packed.split) if getattr(recordings, "draws_test", False) else packed.split
+        path, bad = Path(data.split_file).expanduser(), list(packed.bad)
+        return read_split(path, names, parts, bad, packed.groups, data.on_divided_group)
+    fold = None if data.folds is None else Fold(data.fold, data.folds)
+    bad = np.array(list(packed.bad), np.int64)
+    return make_split(
+        packed.targets, packed.split, data.val_fraction, data.split_seed, packed.groups, fold=fold, bad=bad
+    )
+
+
+def _packing_workers() -> int:
+    """Return how many processes may read: as many as there are cores, where a new one begins with snnlab itself.
+
+    A new process runs the main module again, and a user's script that is not written for that would start over.
+    """
+    main = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
+    ours = main.stem == "snnlab" or main.parent.name == "snnlab"
+    return len(os.sched_getaffinity(0)) if ours and hasattr(os, "sched_getaffinity") else 0
+
+
+def _packing_bar(recordings: Recordings, total: int, words: str) -> Recordings:
+    return track(recordings, description=words, total=total, console=Console(stderr=True))

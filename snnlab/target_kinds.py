@@ -1,0 +1,107 @@
+"""What recordings are trained to: a class, values, or a label at each moment; told apart by the array alone.
+
+    class   int64 `[R]`, the class of each recording
+    value   float32 `[R, D]`, the values of each recording
+    steps   int64 `[S, 4]`, segments: place of the recording, start (us), end (us), label; sorted by recording and start
+
+Axes: R recordings, D values, S segments, T steps, B recordings of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+Targets = Literal["class", "value", "steps"]
+IGNORED = -100
+"""The label of a step that no segment says anything of; torch's losses leave it out."""
+NO_END = np.iinfo(np.int64).max
+"""The end of a segment that lasts as long as its recording."""
+
+
+def kind_of(targets: np.ndarray | Tensor) -> Targets:
+    """Return what a store's or a batch's targets are."""
+    if targets.ndim == 1:
+        return "class"
+    return "value" if str(targets.dtype).removeprefix("torch.").startswith("float") else "steps"
+
+
+def targets_problem(targets: np.ndarray, recordings: int) -> str | None:
+    """Return why these cannot be the targets of so many recordings, or None."""
+    found = f"{targets.dtype} {targets.shape}"
+    if targets.ndim == 1:
+        fits = np.issubdtype(targets.dtype, np.integer) and targets.size == recordings
+        return None if fits else f"is {found}, expected integers ({recordings},)"
+    if targets.ndim != 2 or kind_of(targets) == "value":
+        fits = targets.ndim == 2 and targets.dtype == np.float32 and len(targets) == recordings and targets.shape[1]
+        return None if fits and np.isfinite(targets).all() else f"is {found}, expected finite float32 ({recordings}, D)"
+    if not np.issubdtype(targets.dtype, np.integer) or targets.shape[1] != 4:
+        return f"is {found}, expected integers (S, 4)"
+    recording, start, end, label = targets.T
+    new = np.diff(recording) > 0
+    apart = (np.diff(recording) >= 0).all() and (new | (start[1:] >= end[:-1])).all()
+    if not apart or (start < 0).any() or (end <= start).any() or (label < 0).any():
+        return "has segments that overlap, are out of order or begin before 0"
+    inside = not targets.size or 0 <= recording[0] <= recording[-1] < recordings
+    return None if inside else f"has segments of recordings that are none of {recordings}"
+
+
+def gather_targets(
+    targets: np.ndarray, index: np.ndarray, start_us: np.ndarray | None, duration_us: int | None = None
+) -> np.ndarray:
+    """Return the targets of some recordings, or windows of them; segments by their place among these.
+
+    Segments that do not reach into their window are not among them; those that do are as long as they were.
+
+    Args:
+        targets: Those of all recordings.
+        index: Which, repeats allowed.
+        start_us: When each window begins (us), from where on times are; None: at 0.
+        duration_us: Length of the windows (us); None: as long as each recording.
+
+    Shape:
+        index, start_us: `[B]`.
+    """
+    if kind_of(targets) != "steps":
+        return targets[index]
+    begins = np.zeros(index.size, np.int64) if start_us is None else start_us
+    recording, start, end, _ = targets.T
+    first, stop = np.searchsorted(recording, index), np.searchsorted(recording, index, side="right")
+    # Of one recording, segments follow one another: starts and ends are both sorted.
+    for place, (low, high, begin) in enumerate(zip(first.tolist(), stop.tolist(), begins.tolist(), strict=True)):
+        first[place] = low + np.searchsorted(end[low:high], begin, side="right")
+        if duration_us is not None:
+            stop[place] = low + np.searchsorted(start[low:high], begin + duration_us)
+    many = stop - first
+    place = np.repeat(np.arange(index.size), many)
+    rows = targets[np.arange(place.size) + np.repeat(first - np.cumsum(many) + many, many)]
+    since = begins[place]
+    return np.stack([place, rows[:, 1] - since, rows[:, 2] - since, rows[:, 3]], 1)
+
+
+def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:
+    """Return the label at the middle of each step, `IGNORED` where no segment says one, or after the last step.
+
+    Args:
+        segments: Place in the batch, start (us), end (us), label; those of one place do not overlap.
+        lengths: Valid steps of each recording.
+        num_bins: Number of steps T.
+        duration_us: Length of the window (us).
+
+    Shape:
+        segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
+    """
+    import torch
+
+    place, start, end, label = segments.unbind(1)
+    # A segment changes the label by label + 1 at the first step whose middle it has, and back at the first one after.
+    change = segments.new_zeros(num_bins + 1, lengths.numel())
+    for moment, by in ((start, label + 1), (end, -(label + 1))):
+        first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
+        change.index_put_((first, place), by, accumulate=True)
+    found = change[:-1].cumsum(0) - 1
+    step = torch.arange(num_bins, device=segments.device)
+    return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

@@ -1,1 +1,0 @@
-"""What happens around the training: which epoch is chosen, what is timed, what is shown."""

@@ -1,1 +1,0 @@
-"""Several processes that train one network together, each on its own share of every batch."""

@@ -1,0 +1,370 @@
+"""How long the training took and how much memory it needed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from snnlab.console import draws_bars
+from snnlab.training.distributed import size_of
+from snnlab.training.module import SpikingModule
+
+_log = logging.getLogger(__name__)
+
+_BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class Timing(L.Callback):
+    """Measures the fit.
+
+    Args:
+        started: `time.perf_counter()` when the command began.
+    """
+
+    state_key = "timing"  # type: ignore[assignment]
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.first_step_s: float | None = None
+        self.fit_s = 0.0
+        self.before_s = 0.0
+        self.samples = 0
+        self.training_s = 0.0
+        self.epoch_s = 0.0
+        self._fit_started = self._epoch_started = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._fit_started = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of an epoch that is resumed: Lightning does not say that it starts."""
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_started, self.epoch_s = time.perf_counter(), 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch, of all processes, and the time until its end, so that validation after it does not count."""
+        now = time.perf_counter()
+        if self.first_step_s is None:
+            self.first_step_s = now - self.started
+        self.samples += size_of(trainer, batch_idx, batch.lengths.numel()).of_all
+        before, self.epoch_s = self.epoch_s, now - self._epoch_started
+        self.training_s += self.epoch_s - before
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.fit_s = time.perf_counter() - self._fit_started
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop the clock of a fit that is broken off; one that is over keeps its time."""
+        if self._fit_started and not self.fit_s:
+            self.on_fit_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how long the training took so far, and what it got through."""
+        so_far = time.perf_counter() - self._fit_started
+        return {"fit_s": self.before_s + so_far, "samples": self.samples, "training_s": self.training_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before_s, self.samples = state_dict["fit_s"], state_dict["samples"]
+        self.training_s = state_dict["training_s"]
+
+    def summary(self) -> dict[str, float | None]:
+        """Return the `timing` part of a result: seconds, samples a second, peak memory in MB."""
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT
+        device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
+        return {
+            "fit_s": self.before_s + self.fit_s,
+            "samples_per_s": self.samples / self.training_s if self.training_s else None,
+            "first_step_s": self.first_step_s,
+            "peak_rss_mb": peak_rss / 1e6,
+            "peak_device_mb": device,
+        }
+
+
+REFRESH_S = 0.25
+# A batch of validation goes forward only, a third of a training step.
+_VAL_PART = 1 / 3
+_NARROWEST, _WIDEST = 8, 40  # the bar itself
+
+
+class Bar(ProgressBar):
+    """Shows on stderr how far an epoch, the run or an evaluation is, in a bar of rich.
+
+    Lightning's own rich bar has a row each for epoch, training and validation, a thread that draws, and the figures of
+    each step, for which a GPU would be waited for. This one is drawn by the hooks, `REFRESH_S` apart at least: between
+    two drawings a step costs a look at the clock.
+
+    Args:
+        timing: Where samples and seconds are counted; it must be called first.
+        console: Where to draw; the default is stderr.
+    """
+
+    def __init__(self, timing: Timing, console: Console | None = None) -> None:
+        super().__init__()
+        self.timing, self.console = timing, console or Console(stderr=True)
+        self._enabled, self._training = True, False
+        self._progress: Progress | None = None
+        self._bar = BarColumn()
+        self._task, self._drawn = TaskID(0), -math.inf
+        self._samples, self._done, self._resumed = 0, 0.0, 0.0
+
+    def disable(self) -> None:
+        """Draw nothing from now on."""
+        self._enabled = False
+        self._stop()
+
+    def enable(self) -> None:
+        """Draw again, from the next stage on."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to draw, perhaps in the middle of an epoch that is resumed."""
+        self._start()
+        self.on_train_epoch_start(trainer, pl_module)
+        self._done = self._resumed = trainer.fit_loop.batch_idx + 1.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the epoch's bar, which its validation is a part of."""
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+        self._samples = self.timing.samples
+        self._begin(f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}", self._of_epoch())
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._training = True
+        self._advance(1.0)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin a bar where it is no part of an epoch."""
+        if trainer.state.fn == "validate":
+            self._start()
+            self._begin("validation", _VAL_PART * _batches(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if not trainer.sanity_checking:
+            self._advance(_VAL_PART)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the test's bar."""
+        self._start()
+        self._begin("test", _VAL_PART * _batches(trainer.num_test_batches))
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._advance(_VAL_PART)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        if not self._enabled:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            self._bar,
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._task = self._progress.add_task("", total=None, text="", visible=False)
+        self._with_terminal(self._progress.start)
+
+    def _stop(self) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.update(self._task, completed=self._done, text="")  # the epoch's figures are collected and gone
+            self._with_terminal(progress.stop)
+
+    def _begin(self, label: str, total: float) -> None:
+        self._done, self._resumed, self._training = 0.0, 0.0, False
+        if self._progress is not None:
+            known = total if math.isfinite(total) else None
+            self._progress.update(self._task, description=label, total=known, text="", visible=True)
+            self._draw()
+
+    def _advance(self, done: float) -> None:
+        self._done += done
+        if time.perf_counter() - self._drawn >= REFRESH_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._progress is None:
+            return
+        room = self.console.width - len(self._progress.tasks[0].description) - _NARROWEST - 2
+        text = fitting(self._words(), room) if self._training else ""
+        width = max(min(room - len(text) + _NARROWEST, _WIDEST), 1)
+        self._bar.bar_width = width
+        self._progress.update(self._task, completed=self._done, text=text)
+        self._with_terminal(self._progress.refresh)
+        self._drawn = time.perf_counter()
+
+    def _with_terminal(self, draw: Callable[[], None]) -> None:
+        """Draw; a terminal that was closed takes nothing any more, and the training goes on without it."""
+        try:
+            draw()
+        except OSError:
+            self._enabled, self._progress = False, None
+
+    def _words(self) -> list[str]:
+        module, seconds = self.trainer.lightning_module, self.timing.epoch_s
+        values = module.so_far() if isinstance(module, SpikingModule) else {}
+        speed = (self.timing.samples - self._samples) / seconds if seconds else 0.0
+        return training_words(values, speed, *self._left(seconds))
+
+    def _of_epoch(self) -> float:
+        """Return an epoch's training steps, with what its validation is of one."""
+        return self.total_train_batches + _VAL_PART * self.total_val_batches
+
+    def _left(self, seconds: float) -> tuple[float, float]:
+        """Return the seconds left of the epoch and of the run, of which the training so far took so many."""
+        trainer, whole = self.trainer, self._of_epoch()
+        each = seconds / max(min(self._done, self.total_train_batches) - self._resumed, 1.0)
+        epoch, run = max(whole - self._done, 0.0) * each, math.inf
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            run = epoch + (trainer.max_epochs - trainer.current_epoch - 1) * whole * each
+        if trainer.max_steps > 0:
+            run = min(run, (trainer.max_steps - trainer.global_step) * each)
+        return epoch, run
+
+
+def training_words(values: Mapping[str, float], speed: float, epoch_left: float, run_left: float) -> list[str]:
+    """Return what is said of a training, in many words, in few, and in still fewer.
+
+    Args:
+        values: Means of the epoch so far: loss, accuracy or mae, spikes_per_sample, as far as there are.
+        speed: Samples a second.
+        epoch_left: Seconds to the end of the epoch, its validation included.
+        run_left: Seconds to the end of the last epoch; infinite where nobody knows.
+    """
+    epoch, run = _clock(epoch_left), _clock(run_left)
+    said = {
+        "loss": ("loss {:.3f}", "loss {:.3f}"),
+        "accuracy": ("accuracy {:.1%}", "{:.1%}"),
+        "mae": ("mean error {:.3g}", "error {:.3g}"),
+    }
+    long, short = ([said[name][i].format(values[name]) for name in said if name in values] for i in (0, 1))
+    left = f"{epoch}/{run} left"
+    spikes = values.get("spikes_per_sample")
+    long += [] if spikes is None else [f"{spikes:,.0f} spikes a sample"]
+    brief = [] if spikes is None else [f"{_brief(spikes)} spikes"]
+    rows = (
+        [*long, f"{speed:,.0f} samples/s", f"{epoch} left, run {run}"],
+        [*short, *brief, f"{_brief(speed)}/s", left],
+        [*short, f"{_brief(speed)}/s", left],
+        [*short, left],
+        [*short[:1], left],
+        [left],
+    )
+    return ["  ".join(row) for row in rows]
+
+
+def fitting(texts: Sequence[str], room: int) -> str:
+    """Return the first text that has so many characters at most; nothing where none has."""
+    return next((text for text in texts if len(text) <= room), "")
+
+
+def _batches(of_loaders: float | Sequence[float]) -> float:
+    return sum(of_loaders) if isinstance(of_loaders, Sequence) else of_loaders
+
+
+def _brief(number: float) -> str:
+    return f"{number:.0f}" if number < 1000 else f"{number / 1000:.1f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+# Where it is logged, how it is called, how it is written, and how it is called on a narrow terminal.
+_SHOWN = (
+    ("train/loss", "train loss", "{:.3f}".format, "train"),
+    ("train/accuracy", "accuracy", "{:.1%}".format, ""),
+    ("train/mae", "mean error", "{:.3g}".format, ""),
+    ("val/loss", "| val loss", "{:.3f}".format, "| val"),
+    ("val/accuracy", "accuracy", "{:.1%}".format, ""),
+    ("val/mae", "mean error", "{:.3g}".format, ""),
+    ("val/r2", "R2", "{:.3f}".format, "R2"),
+    ("val/spikes_per_sample", "spikes a sample", "{:,.0f}".format, "spikes"),
+)
+
+
+class EpochLines(Checkpoint):
+    """Says after each epoch what it brought; the line goes to the run's log too.
+
+    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
+
+    Args:
+        timing: Where the epoch's seconds are measured.
+    """
+
+    def __init__(self, timing: Timing) -> None:
+        self.timing = timing
+        self._samples = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin with an epoch that is resumed; where no bar is drawn, say that it begins: its line may take long."""
+        self.on_train_epoch_start(trainer, pl_module)
+        if not draws_bars():
+            _log.info("training: %s epochs, %s batches each", _epochs(trainer), trainer.num_training_batches)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember how far the count of samples was."""
+        self._samples = self.timing.samples
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say the epoch's line."""
+        values = trainer.callback_metrics
+        shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _SHOWN if name in values]
+        total = _epochs(trainer)
+        speed = (self.timing.samples - self._samples) / self.timing.epoch_s if self.timing.epoch_s else 0.0
+        head = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
+        tail = f"{self.timing.epoch_s:.1f} s, {speed:.0f} samples/s"
+        line = "  ".join([head, *(f"{label} {text}" for label, text, _ in shown), tail])
+        short = " ".join(
+            [head, *(f"{brief} {text}".strip() for _, text, brief in shown), f"| {self.timing.epoch_s:.0f} s"]
+        )
+        _log.info(line, extra={"short": short})
+
+
+def _epochs(trainer: L.Trainer) -> int | str:
+    """Return how many epochs are trained, `?` where that is open."""
+    return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+
+
+def console_callbacks(timing: Timing, *, bar: bool = True) -> list[L.Callback]:
+    """Return the callbacks that tell the user how the training goes.
+
+    Args:
+        timing: Where samples and seconds are counted.
+        bar: Whether a bar is wanted where there is a terminal to draw it on.
+    """
+    lines = EpochLines(timing)
+    return [Bar(timing), lines] if bar and draws_bars() else [lines]

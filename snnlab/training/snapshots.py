@@ -1,0 +1,415 @@
+"""Which epoch is kept as the best."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from snnlab.compat import batches_that_stepped
+from snnlab.data.data_module import EventDataModule
+from snnlab.errors import RecordError
+from snnlab.files import write_atomically
+from snnlab.training.checkpoints import read_checkpoint
+from snnlab.training.distributed import gathered, largest
+from snnlab.training.resuming import Position, settle
+
+_log = logging.getLogger(__name__)
+
+Rule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
+
+
+class Selection(Checkpoint):
+    """Keep the weights of the epoch that validation data choose in `best.ckpt`.
+
+    The file and the checkpoint that a training is resumed from are two, and a kill may come between them. The file of
+    the epoch that was chosen when that checkpoint was made is kept beside the new one until the next checkpoint.
+
+    Args:
+        folder: Where the checkpoints go.
+        rule: `lowest_val_loss`; `best_val_accuracy`, ties by loss; or `last`. The earlier of two equal epochs is kept;
+            an epoch before the first validation is kept only until that.
+    """
+
+    state_key = "selection"  # type: ignore[assignment]
+
+    def __init__(self, folder: Path, rule: Rule) -> None:
+        self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
+        self._before_path = folder / ".best_before.ckpt"
+        self.rule = rule
+        self.epoch: int | None = None
+        self.values: dict[str, float] = {}
+        self._key: tuple[float, ...] | None = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the epoch if it is the best."""
+        values = {
+            name: float(trainer.callback_metrics[name])
+            for name in ("val/loss", "val/accuracy")
+            if name in trainer.callback_metrics
+        }
+        key = self._rank(values) if values or self.rule == "last" else None
+        if self._key is None or self.rule == "last" or (key is not None and key < self._key):
+            self._key, self.values, self.epoch = key, values, trainer.current_epoch
+            if trainer.is_global_zero and self.best_path.is_file() and not self._before_path.is_file():
+                os.replace(self.best_path, self._before_path)
+            trainer.save_checkpoint(self.best_path, weights_only=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say that no epoch could be chosen."""
+        if self.rule != "last" and self._key is None:
+            _log.warning("no epoch was validated; the last one is the chosen one")
+
+    def agreed(self) -> None:
+        """Forget the epoch chosen before: a checkpoint was made that knows the new one."""
+        self._before_path.unlink(missing_ok=True)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let `best.ckpt` be what the checkpoint says that the training is resumed from.
+
+        Raises:
+            RecordError: if that file is lost.
+        """
+        if not trainer.is_global_zero:
+            return
+        if self.epoch is None:
+            self.best_path.unlink(missing_ok=True)
+        elif not self._is_chosen(self.best_path):
+            if not self._is_chosen(self._before_path):
+                raise RecordError(self.best_path, f"is not of epoch {self.epoch + 1}, which was chosen")
+            os.replace(self._before_path, self.best_path)
+        self.agreed()
+
+    def _is_chosen(self, path: Path) -> bool:
+        return path.is_file() and read_checkpoint(path)["epoch"] == self.epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "values": self.values, "key": self._key}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        key = state_dict["key"]
+        self.epoch, self.values = state_dict["epoch"], state_dict["values"]
+        self._key = None if key is None else tuple(key)
+
+    def _rank(self, values: dict[str, float]) -> tuple[float, ...]:
+        """Return a key that is smaller for a better epoch; a loss that is not a number is the worst."""
+        if self.rule == "last":
+            return ()
+        loss = values["val/loss"] if math.isfinite(values["val/loss"]) else math.inf
+        return (loss,) if self.rule == "lowest_val_loss" else (-values["val/accuracy"], loss)
+
+
+FORMAT = 1
+NODE = "snnlab"
+# Saving may take this part of the time; on a slow disk, or with epochs below a second, checkpoints are rarer for that.
+_PART = 0.01
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How Lightning writes and reads checkpoints here."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint beside its place, and rename it when it is whole and on the disk."""
+        # torch writing to the file itself would turn a full disk into an error that says nothing of it.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # as Lightning does: a ModelCheckpoint names any folder
+        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Return what is in a checkpoint, see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
+
+class Snapshots(Checkpoint):
+    """Saves the training as it stands between two batches: at each epoch's end, each so many seconds, and at its end.
+
+    On the way only as often as takes a hundredth of the time.
+
+    Each is made when a batch begins, so that all that the one before it brought is done: steps of schedules,
+    validation, logs. It is left out where the sum of gradients is not yet used, or within an epoch right after a
+    validation; the next batch does.
+
+    A Checkpoint only because Lightning calls those last.
+
+    Args:
+        selection: What keeps the chosen epoch; told of each checkpoint.
+        every_s: Seconds between checkpoints within an epoch; None: only between epochs; 0: before each batch.
+        identity: What a checkpoint belongs to, and is compared with when it is read.
+        resumed: One entry for each time that the run was resumed.
+
+    Attributes:
+        possible: Whether the training can be saved before the batch that begins.
+        saved: Where it stood when it was last saved.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        every_s: float | None,
+        identity: Mapping[str, Any],
+        resumed: list[dict[str, Any]],
+    ) -> None:
+        self.selection, self.every_s, self.identity, self.resumed = selection, every_s, dict(identity), resumed
+        self.path = selection.last_path
+        self.possible = False
+        self.saved: Position | None = None
+        self._at = Position(0, 0)
+        self._over = self._validated = self._tried = False
+        self._loaded: dict[str, Any] = {}
+        self._of_processes: list[dict[str, Any]] = []
+        self._since, self._cost_s = time.perf_counter(), 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring back the metrics that Lightning forgets, and that the training was over, if it was."""
+        self._since = time.perf_counter()
+        if self._loaded:
+            trainer.callback_metrics.update({k: torch.tensor(v) for k, v in self._loaded["metrics"].items()})
+            trainer.should_stop = self._loaded["stopped"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring back the random numbers, and of another process than the first its part of the metrics."""
+        if self._loaded:
+            set_random_state(self._loaded["random"])
+            if trainer.global_rank:
+                of_others = self._loaded["metrics_of_processes"]
+                pl_module.metrics.load_state_dict(of_others[trainer.global_rank - 1])  # type: ignore[union-attr]
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember that the next batch comes right after a validation."""
+        self._validated = True
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._at = Position(trainer.current_epoch, batch_idx)
+        validated, self._validated = self._validated, False
+        self.possible = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
+        if self.possible and self._due(trainer):
+            self.save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the end of the training."""
+        self._at, self._over = Position(trainer.current_epoch, 0), True
+        self.save(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Save the training as it stands; all processes have to, and the first one writes."""
+        began = time.perf_counter()
+        require_finite(trainer.lightning_module, self._at)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):  # or a kill would lose what it keeps in memory
+                logger.experiment.flush()
+        self._of_processes = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
+        trainer.save_checkpoint(self.path, weights_only=False)
+        if trainer.is_global_zero:
+            self.selection.agreed()
+        self.saved, self._since = self._at, time.perf_counter()
+        self._cost_s = self._since - began
+        if trainer.is_global_zero and not self._tried:
+            self._tried = True
+            self._try()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out, and bring its counters to a place between two batches."""
+        settle(checkpoint["loops"]["fit_loop"], self._at, counts_steps=trainer.max_steps != -1)
+        checkpoint[NODE] = {
+            "format": FORMAT,
+            **self.identity,
+            "epoch": self._at.epoch,
+            "batch": self._at.batch,
+            "over": self._over,
+            "max_epochs": trainer.max_epochs,
+            "stopped": self._over and trainer.should_stop,
+            "logged_steps": batches_that_stepped(trainer),
+            "threads": torch.get_num_threads(),
+            "metrics_of_processes": self._of_processes[1:],
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "random": random_state(),
+            "resumed": self.resumed,
+        }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the recordings begin where the training stood."""
+        self._loaded = checkpoint[NODE]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, EventDataModule)
+        data.begins = Position(self._loaded["epoch"], self._loaded["batch"])
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        """Return whether it is time, by the clock of the first process."""
+        if self._at == (0, 0) or (self._at.batch and self.every_s is None):
+            return False
+        return largest(trainer.is_global_zero and self._is_time()) > 0
+
+    def _is_time(self) -> bool:
+        since = time.perf_counter() - self._since
+        within = self.every_s is not None and since >= self.every_s
+        return (self._at.batch == 0 or within) and (self.every_s == 0 or since * _PART >= self._cost_s)
+
+    def _try(self) -> None:
+        """Read the first checkpoint back: a callback or a schedule of the user's may keep what cannot be read."""
+        try:
+            read_checkpoint(self.path)
+        except RecordError as error:
+            _log.warning("this training could not be resumed: %s", error)
+
+
+def require_finite(module: L.LightningModule, at: Position) -> None:
+    """Raise if a parameter is not finite.
+
+    Raises:
+        DivergedError: naming the first.
+    """
+    from snnlab.training.health import DivergedError
+
+    for name, values in module.named_parameters():
+        if not torch.isfinite(values).all():
+            raise DivergedError(f"{name.removeprefix('network.')} is no longer finite in {at}")
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and torch's generators, those of the GPUs too."""
+    version, numbers, gauss = random.getstate()
+    state = np.random.get_state(legacy=False)
+    assert isinstance(state, dict)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": {**state, "state": {"key": state["state"]["key"].tolist(), "pos": int(state["state"]["pos"])}},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Bring all generators back to where `random_state` saw them; those of GPUs where there are as many."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    of_numpy = state["numpy"]
+    key = np.array(of_numpy["state"]["key"], np.uint32)
+    np.random.set_state({**of_numpy, "state": {"key": key, "pos": of_numpy["state"]["pos"]}})
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+
+
+class StoppedError(Exception):
+    """A signal ended the training; its checkpoint is made, but for a stop in a validation.
+
+    Args:
+        signum: The signal.
+        repeats: What will be trained again, in words; nothing where the checkpoint is made.
+    """
+
+    def __init__(self, signum: signal.Signals, repeats: str = "") -> None:
+        super().__init__(signum.name)
+        self.signum, self.repeats = signum, repeats
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a training; in a job of SLURM also the one that it may send before its time is up.
+
+    A terminal that is closed sends SIGHUP, of which `nohup` wants nobody to hear.
+    """
+    of_cluster = (signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()
+    of_terminal = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGINT, signal.SIGTERM, *of_terminal, *of_cluster)
+
+
+class StopAtOnce(L.Callback):
+    """Ends an evaluation of several processes on SIGTERM: Lightning would let the first wait for all others."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen, in place of Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._stop)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        raise StoppedError(signal.Signals(number))
+
+
+class StopOnSignal(Checkpoint):
+    """Ends the training at the first place where it can be saved; a second Ctrl-C ends it at once.
+
+    A Checkpoint only because Lightning calls those last: it must come after the checkpoints.
+
+    Args:
+        snapshots: What saves.
+    """
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.snapshots = snapshots
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen, in place of Lightning."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in stop_signals()}
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and stop, if a signal came to any of the processes."""
+        if (received := self._agreed()) is not None and self.snapshots.possible:
+            if self.snapshots.saved != (trainer.current_epoch, batch_idx):
+                self.snapshots.save(trainer)
+            raise StoppedError(received)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Stop in a validation: what was trained since the last checkpoint is trained again.
+
+        Raises:
+            StoppedError: if a signal came.
+        """
+        if (received := self._agreed()) is not None:
+            saved = self.snapshots.saved
+            since = "the last checkpoint" if saved is None else str(saved)
+            raise StoppedError(received, f"a validation was cut short: what was trained since {since} is trained again")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _agreed(self) -> signal.Signals | None:
+        """Return the signal that came to one of the processes, to each of which they come at another time."""
+        number = largest(self.received or 0)
+        return signal.Signals(number) if number else None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,141 @@
+"""What is measured is what a plain run of the network says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.analysis.layer_statistics import BINS, EDGES, Vitals
+from snnlab.nn import LIF, Network, build_network
+from snnlab.nn.record import record
+
+from .conftest import weight_of
+
+Measured = Callable[..., Vitals]
+
+
+def test_spikes_rates_and_the_first_step_are_those_of_a_recording(chain: Network, frames: Tensor, measured: Measured):
+    with torch.no_grad():
+        weight_of(chain, "fc1").mul_(3)
+        weight_of(chain, "fc2").mul_(4)
+    spikes = record(chain, frames).spikes
+    vitals = measured(chain, frames)
+    assert [layer.name for layer in vitals.layers] == ["lif1", "lif2", "readout"]
+    for name in ("lif1", "lif2"):
+        layer, s = vitals.layer(name), spikes[name].flatten(1).reshape(12, 5, 6)
+        assert layer.spiking is not None
+        assert layer.per_step == pytest.approx(float(s.mean()))
+        assert layer.first == int(s.flatten(1).any(1).nonzero()[0])
+        assert layer.spiking.silent == pytest.approx(float((s.sum((0, 1)) == 0).float().mean()))
+        assert layer.spiking.saturated == pytest.approx(float((s.mean(0) >= 0.9).float().mean()))
+    assert vitals.input_first == 2
+    assert vitals.layer("readout").per_step is None
+    assert vitals.layer("readout").spiking is None
+
+
+def test_current_membrane_and_surrogate_of_one_neuron_are_as_computed_by_hand(measured: Measured):
+    network = Network(
+        {"lif": LIF(dt=10.0, tau_mem=20.0, v_threshold=2.0, surrogate={"type": "triangle", "width": 0.25})}
+    )
+    x = torch.tensor([1.0, 0.5, 0.0]).reshape(3, 1, 1).requires_grad_()
+    vitals = measured(network, x)
+    (layer,) = vitals.layers
+    a = torch.exp(torch.tensor(-0.5))
+    u = torch.stack([torch.tensor(1.0), a + 0.5, a * (a + 0.5)])
+    bell = (1 - (u - 2.0).abs() / (2 * 0.25 * 2.0)).clamp(min=0)
+    assert layer.spiking is not None
+    assert layer.drive_mean == pytest.approx(0.5)
+    assert layer.spiking.reach == pytest.approx(float(u.max()) / 2)
+    assert layer.spiking.passes == pytest.approx(float(bell.mean()))
+    assert layer.spiking.width == 0.25
+    assert layer.spiking.v_threshold == 2.0
+    held = torch.bucketize(u / 2, torch.tensor(EDGES[1:-1]), right=True)
+    assert layer.spiking.membranes == tuple(torch.bincount(held, minlength=BINS).tolist())
+    assert sum(layer.spiking.membranes) == 3
+
+
+def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, frames: Tensor, measured: Measured):
+    drives: list[Tensor] = []
+
+    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        given[0].retain_grad()
+        drives.append(given[0])
+
+    handle = chain.get_submodule("lif2").register_forward_pre_hook(keep)
+    vitals = measured(chain, frames)
+    handle.remove()
+    assert drives[0].grad is not None
+    assert vitals.layer("lif2").drive_gradient == pytest.approx(
+        drives[0].grad.flatten(1).norm(dim=1).tolist(), rel=1e-5
+    )
+    assert len(vitals.layer("readout").drive_gradient) == 12
+
+
+def test_where_no_gradient_comes_to_a_layers_input_there_is_none(measured: Measured):
+    network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(1, 2)})
+    assert measured(network, torch.ones(3, 1, 1)).layer("lif").drive_gradient == ()
+
+
+def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network, frames: Tensor, measured: Measured):
+    with torch.no_grad():
+        weight_of(chain, "fc2").mul_(4)
+    before = weight_of(chain, "fc2").detach().clone()
+    vitals = measured(chain, frames, make_optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=0.1))
+    weight = weight_of(chain, "fc2")
+    assert weight.grad is not None
+    layer = vitals.layer("lif2")
+    assert layer.weights == pytest.approx(float(before.norm()))
+    assert layer.weight_gradient == pytest.approx(float(weight.grad.norm()), rel=1e-5)
+    assert layer.update == pytest.approx(0.1 * float(weight.grad.norm()) / float(before.norm()), rel=1e-4)
+    assert vitals.layer("readout").gradient > 0
+
+
+def test_what_lies_past_a_recordings_end_does_not_count(chain: Network, frames: Tensor, measured: Measured):
+    lengths = torch.tensor([6, 6, 6, 6, 6])
+    long, short = measured(chain, frames, lengths), measured(chain, frames[:6])
+    assert long.events == pytest.approx(short.events)
+    assert long.length == 6
+    for name in ("lif1", "lif2"):
+        a, b = long.layer(name), short.layer(name)
+        assert a.spiking is not None
+        assert b.spiking is not None
+        assert (a.drive_mean, a.spiking.reach) == pytest.approx((b.drive_mean, b.spiking.reach))
+        assert (a.per_step, a.spiking.passes) == pytest.approx((b.per_step, b.spiking.passes))
+
+
+@pytest.mark.parametrize("neuron", ["lif", "cuba_lif", "alif", "adlif", "lsnn", "sinabs_lif", "snntorch_alpha"])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_every_kind_of_neuron_shows_its_membranes(neuron: str, recurrent: bool, frames: Tensor, measured: Measured):
+    layers = {"fc": {"type": "linear", "out_features": 3}, "lif": {"type": neuron, "recurrent": recurrent}}
+    network = build_network(layers, in_shape=(4,), dt=10.0).network
+    (layer,) = measured(network, frames).layers
+    assert layer.spiking is not None
+    assert 0 < layer.spiking.passes <= 1
+
+
+def test_a_layer_that_is_run_step_by_step_is_seen_as_a_whole(frames: Tensor, measured: Measured):
+    layers = {
+        "loop": {
+            "type": "loop",
+            "layers": {"fc": {"type": "linear", "out_features": 4}, "lif": {"type": "lif"}},
+            "feedback": {"from": "lif", "to": "lif", "layers": {"fb": {"type": "linear", "out_features": 4}}},
+        }
+    }
+    network = build_network(layers, in_shape=(4,), dt=10.0).network
+    vitals = measured(network, frames)
+    layer = vitals.layers[0]
+    assert layer.name == "loop.lif"
+    assert layer.spiking is not None
+    assert layer.per_step == pytest.approx(float(record(network, frames).spikes["loop.lif"].mean()))
+    assert len(layer.drive_gradient) == 12
+
+
+def test_where_no_neurons_give_the_output_its_last_layer_stands_for_it(frames: Tensor, measured: Measured):
+    network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(4, 2, bias=False)})
+    vitals = measured(network, frames)
+    assert [layer.name for layer in vitals.layers] == ["lif", "out"]
+    assert vitals.layer("out").first == vitals.layer("lif").first
+    assert vitals.layer("out").weight_gradient > 0

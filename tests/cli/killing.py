@@ -1,0 +1,109 @@
+"""A plugin that kills the process at a place of the training that the environment names, and what runs it.
+
+SNNLAB_TEST_KILL=batch:1:3      when batch 3 of epoch 1 is over, both from 0
+                 start:1        when epoch 1 begins
+                 end:1          when the batches and the validation of epoch 1 are over
+                 validation:1   in the validation of epoch 1
+                 saving:5       when the fifth file is written, and not yet in its place
+                 built          when the trainer is built, long before the run has a folder
+                 setup          when the trainer gets ready, before the first batch
+                 over           when the training is over, and nothing tested
+                 full:5         no kill: from the fifth file on, the disk is full
+                 TERM@batch:1:3 another signal, there
+SNNLAB_TEST_KILL_RANK=1         which of several processes; else the first
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from snnlab import files
+
+PLACE, RANK = "SNNLAB_TEST_KILL", "SNNLAB_TEST_KILL_RANK"
+# The server that the runs are forked from imports these once; none of them computes anything by that.
+PRELOADED = ["snnlab.session.fit", "snnlab.cli.resume", "hydra", "snnlab.data", "tests.commands.killing"]
+
+
+class Kill(L.Callback):
+    """Kills this process at a place."""
+
+    def __init__(self) -> None:
+        name, _, self.place = os.environ.get(PLACE, "").rpartition("@")
+        self.signal = signal.Signals[f"SIG{name or 'KILL'}"]
+        kind, _, last = self.place.partition(":")
+        if kind in ("saving", "full"):
+            self._count_files(kind, int(last))
+        if kind == "built":
+            os.kill(os.getpid(), self.signal)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._at(trainer, "setup")
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._at(trainer, f"start:{trainer.current_epoch}")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._at(trainer, f"batch:{trainer.current_epoch}:{batch_idx}")
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        self._at(trainer, f"validation:{trainer.current_epoch}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._at(trainer, f"end:{trainer.current_epoch}")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._at(trainer, "over")
+
+    def _at(self, trainer: L.Trainer, place: str) -> None:
+        if place == self.place and trainer.global_rank == int(os.environ.get(RANK, "0")):
+            os.kill(os.getpid(), self.signal)
+
+    def _count_files(self, kind: str, last: int) -> None:
+        left = last
+
+        def fsync(number: int) -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0 and kind == "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if left <= 0:
+                os.kill(os.getpid(), self.signal)
+
+        files.os.fsync = fsync  # type: ignore[assignment]
+
+
+def run(arguments: list[str], log: Path, place: str = "", **environment: str) -> int:
+    """Run `snnlab` in a process of its own, with what is slow to import there already; return its exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_call, args=(arguments, str(log), os.getcwd(), {PLACE: place, **environment}))
+    process.start()
+    process.join(120)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(log.read_text())
+    return process.exitcode
+
+
+def _call(arguments: list[str], log: str, folder: str, environment: dict[str, str]) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # as in a process that the server is no ancestor of
+    os.environ.update(environment)
+    os.chdir(folder)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.argv = ["snnlab", *arguments]
+    from snnlab.cli import main
+
+    sys.exit(main.main())

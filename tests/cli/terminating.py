@@ -1,0 +1,20 @@
+"""A plugin by which a simulated recording sends this process a SIGTERM when it is read, as a cluster does."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from snnlab.data.events import Events
+from snnlab.data.sources.simulated import SpikePatterns
+
+_read = SpikePatterns.read
+
+
+def read(self: SpikePatterns, index: int) -> Events:
+    if index == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return _read(self, index)
+
+
+SpikePatterns.read = read  # type: ignore[method-assign]

@@ -1,0 +1,160 @@
+"""A network that is fed in pieces of time answers as to the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import Events, Packed
+from snnlab.data.events.frames import EventBatch
+from snnlab.errors import ConfigError, DataError
+from snnlab.nn import NEURONS, Network, build_network
+from snnlab.nn.losses import CrossEntropy, OverTime
+from snnlab.session.answering import hear, require_sensor, steps_of_piece
+
+from ..refusals import assert_raises
+
+STEPS = 12
+
+
+def _settings(**changed: Any) -> DataSettings:
+    return DataSettings(**{"sensor_size": [4, 3, 2], "num_classes": 5, "duration_ms": 60, "dt": 5} | changed)
+
+
+def _events(last_us: int = 80_000) -> Events:
+    rng = np.random.default_rng(0)
+    t, x, y = np.sort(rng.integers(0, last_us, 900)), rng.integers(0, 4, 900), rng.integers(0, 3, 900)
+    return Events(t, x.astype(np.int16), y.astype(np.int16), rng.integers(0, 2, 900).astype(bool))
+
+
+def _network(settings: DataSettings, *layers: dict[str, Any]) -> Network:
+    """Build a network whose weights are multiples of 1/64, with which sums of counts are exact in any order."""
+    torch.manual_seed(0)
+    nodes = {f"layer{number}": dict(node) for number, node in enumerate(layers)}
+    network = build_network(nodes, in_shape=settings.frame_shape, dt=settings.step_ms, num_steps=settings.steps).network
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                for parameter in layer.parameters():
+                    parameter.copy_((parameter * 64).round() / 64)
+    return network.eval()
+
+
+def _batch(events: Events) -> EventBatch:
+    offsets, none = np.array([0, events.t.size]), np.zeros(1, np.int64)
+    return EventBatch.from_packed(Packed(events.t, events.x, events.y, events.p, offsets, none, none))
+
+
+DENSE = ({"type": "flatten"}, {"type": "linear", "out_features": 5})
+
+
+@pytest.mark.parametrize("size", [1, 5, STEPS])
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("kind", list(NEURONS))
+def test_every_neuron_goes_on_from_its_state(kind: str, recurrent: bool, size: int) -> None:
+    settings = _settings()
+    network = _network(settings, *DENSE, {"type": kind, "recurrent": recurrent})
+    heard = list(hear(network, settings.framing(), _events(60_000), size))
+    whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
+    assert heard[-1].y.equal(whole)
+    assert [h.first for h in heard] == list(range(0, STEPS, size))
+    assert [h.last for h in heard] == [False] * (len(heard) - 1) + [True]
+
+
+@pytest.mark.parametrize("size", [1, 5, STEPS])
+@pytest.mark.parametrize("over_time", get_args(OverTime))
+def test_every_reduction_reads_out_the_same(over_time: OverTime, size: int) -> None:
+    settings, loss = _settings(), CrossEntropy(over_time)
+    network = _network(settings, *DENSE, {"type": "lif"})
+    batch = settings.framing()(_batch(_events(60_000)))
+    whole = loss.readout(network(batch.x)[0], batch.lengths)
+    *before, last = hear(network, settings.framing(), _events(60_000), size)
+    assert loss.readout(last.y, torch.tensor([STEPS])).equal(whole)
+    for heard in before:
+        shorter = loss.readout(network(batch.x[: len(heard.y)])[0], torch.tensor([len(heard.y)]))
+        assert loss.readout(heard.y, torch.tensor([len(heard.y)])).equal(shorter)
+
+
+@pytest.mark.parametrize("size", [1, 5, STEPS])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [
+            {"type": "conv2d", "out_channels": 3, "kernel_size": 2},
+            {"type": "lif"},
+            {"type": "max_pool", "kernel_size": 2},
+        ],
+        [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 5}, {"type": "dropout"}],
+        [{"type": "batch_norm", "per_step": True}, *DENSE],
+        [*DENSE, {"type": "loop", "layers": {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}}],
+        [*DENSE, {"type": "gru", "hidden_size": 5}],
+        [*DENSE, {"type": "lstm", "hidden_size": 5}],
+    ],
+)
+def test_other_layers_go_on_to_the_last_digit(layers: list[dict[str, Any]], size: int) -> None:
+    settings = _settings()
+    network = _network(settings, *layers)
+    *_, last = hear(network, settings.framing(), _events(60_000), size)
+    whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
+    # A product of matrices with fewer rows may be summed in another order.
+    assert torch.allclose(last.y, whole, rtol=0, atol=1e-6)
+
+
+def test_a_recording_ends_with_its_last_event() -> None:
+    settings = _settings(lengths="recording")
+    network = _network(settings, *DENSE, {"type": "lif"})
+    events = _events(33_000)
+    heard = list(hear(network, settings.framing(), events, 3))
+    assert [len(h.y) for h in heard] == [3, 6, 7]
+    batch = settings.framing()(_batch(events))
+    assert batch.lengths.tolist() == [7]
+    loss = CrossEntropy("last")
+    whole = loss.readout(network(batch.x, lengths=batch.lengths)[0], batch.lengths)
+    assert loss.readout(heard[-1].y, torch.tensor([7])).equal(whole)
+
+
+def test_frames_are_there_for_a_piece_at_a_time() -> None:
+    settings = _settings()
+    network, seen = _network(settings, *DENSE, {"type": "lif"}), []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    list(hear(network, settings.framing(), _events(), 5))
+    assert seen == [1, 4, 5, 2]
+
+
+@pytest.mark.parametrize(("text", "steps"), [("5", 1), ("15.0", 3), ("60", 12), ("600", 120)])
+def test_a_piece_is_a_number_of_steps(text: str, steps: int) -> None:
+    assert steps_of_piece(text, _settings()) == steps
+
+
+def test_a_piece_of_steps_without_an_end_of_digits() -> None:
+    assert steps_of_piece("33.3333", _settings(dt=None, num_bins=3, duration_ms=100)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "changed", "told"),
+    [
+        ("7", {}, ("predict", 5, 7)),
+        ("0", {}, ("predict", "steps")),
+        ("-5", {}, ("predict", "steps")),
+        ("1/0", {}, ("predict", 1, 0)),
+        ("nan", {}, ("predict", "length")),
+        ("5", {"dt": None, "num_bins": 4, "bin_by": "count"}, ("predict", "length")),
+    ],
+)
+def test_another_piece_is_refused(text: str, changed: dict[str, Any], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
+        steps_of_piece(text, _settings(**changed))
+
+
+def test_a_recording_of_another_sensor_is_named() -> None:
+    events = _events()
+    with assert_raises(DataError, "a.npy", 0, 4, 2):
+        require_sensor(events, _settings(sensor_size=[4, 2, 2]), Path("a.npy"))
+    with assert_raises(DataError, "a.npy", "sorted"):
+        require_sensor(events._replace(t=events.t[::-1]), _settings(), Path("a.npy"))

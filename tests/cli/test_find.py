@@ -1,0 +1,81 @@
+"""`snnlab find`: a proposal, a curve and an override, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnlab.config.compose import compose_once
+from snnlab.session import tuner
+
+from ..refusals import assert_says
+from .conftest import FAST, Outcome
+
+SMALL = (*(text for text in FAST if "max_epochs" not in text), "threads=1")
+
+
+def test_a_rate_is_proposed_drawn_and_nothing_else_is_written(
+    snnlab: Callable[..., Outcome], workplace: Path, digits_store: str
+):
+    given = (*SMALL, digits_store, "scheduler=one_cycle", "optimizer=adamw", "average={type: ema, decay: 0.9}")
+    done = snnlab("find", "lr", "--steps", "40", "--to=0.3", *given)
+    assert done.status == 0, done.err
+    *said, curve, command = done.out.splitlines()
+    assert_says(said[0], "lowest")
+    picture = Path(curve.partition("the curve: ")[2])
+    assert [path for path in workplace.rglob("*") if path.is_file()] == [workplace / picture]
+    assert command.startswith("  snnlab train model=mlp_lif ")
+    assert " optimizer.lr=0." in command
+    assert_says(said[1], "proposed", "now 0.002")
+
+
+def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome], workplace: Path, digits_store: str):
+    given = (*SMALL, digits_store, "+trainer.limit_train_batches=1.0")
+    given = tuple(text for text in given if text != "+trainer.limit_train_batches=2")
+    done = snnlab("find", "batch_size", "--to=16", "--steps=3", "--figure", "sizes.png", *given)
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["4", "8", "16"]
+    assert_says(done.out, 16, "--to 16")
+    assert [path.name for path in workplace.rglob("*") if path.is_file()] == ["sizes.png"]
+    assert lines[-1].split()[-1].startswith("data.batch_size=")
+    assert "data.batch_size=8" not in lines[-1].split()[:-1]
+
+
+def test_memory_that_does_not_suffice_ends_the_search(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    experiment, folder = compose_once([*SMALL, digits_store], None)
+    monkeypatch.setattr(tuner, "available_memory", lambda: 0.0)
+    tried, why = tuner.try_sizes(experiment, folder, 64, 3)
+    assert not tried
+    assert_says(why, "batch", 4)
+    monkeypatch.setattr(tuner, "available_memory", lambda: None)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(tuner, "_timed", full)
+    tried, why = tuner.try_sizes(experiment, folder, 64, 3)
+    assert not tried
+    assert_says(why, "batch", 4, "memory")
+
+
+def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
+    groups = "+optimizer.groups={constants: {match: time_constants, lr: 0.5}}"
+    learned = "model.layers.readout.learn=[tau_mem]"
+    experiment, folder = compose_once([*SMALL, digits_store, groups, learned], None)
+    seen: list[list[float]] = []
+
+    class Watching(tuner.RateRange):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):  # type: ignore[no-untyped-def]
+            seen.append([group["lr"] for group in optimizer.param_groups if group["params"]])
+
+    monkeypatch.setattr(tuner, "RateRange", Watching)
+    tuner.find_rate(experiment, folder, 1e-4, 1e-2, 11)
+    assert len(seen) == 11
+    assert {rates[-1] for rates in seen} == {0.5}
+    assert [rates[0] for rates in seen] == pytest.approx([1e-4 * 10 ** (step / 5) for step in range(11)])

@@ -1,0 +1,106 @@
+"""`snnlab train -m`: its table, and its runs several at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.experiments import workers
+from snnlab.training.module import SpikingModule
+
+from ..refusals import assert_says, assert_tells
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+GRID = ("-m", *FAST, "neuron.tau_mem=5,10", "seed=0,1", "logger=none", "pictures=null", "threads=1")
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path, snnlab: Snnlab, digits_store: str):
+    done = snnlab("train", *GRID, digits_store)
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    assert folder.parent == workplace / "outputs" / "mlp_lif_saccade_digits"
+    assert [(row["neuron.tau_mem"], row["test/accuracy_n"]) for row in rows(folder)] == [("5", "2"), ("10", "2")]
+    assert_says(done.out, "4 runs", "mean ± sd")
+    listed = snnlab("runs", str(folder))
+    assert_says(listed.out, "4 runs", "mean ± sd")
+
+
+def test_a_launcher_trains_the_same_runs_and_goes_on_with_them(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workers, "Process", lambda threads: workers.Here())
+    given = (*GRID, "test=false", digits_store, "launcher=joblib", "workers=2", "hydra.sweep.dir=outputs/mine")
+    done = snnlab("train", *given)
+    assert done.status == 0, done.err
+    assert "4 of 4" in done.err
+    folder = workplace / "outputs" / "mine"
+    assert Path(done.out.splitlines()[-1]) == folder
+    assert sorted(path.parent.name for path in folder.glob("*/result.json")) == ["0_0", "1_1", "2_0", "3_1"]
+    assert [(row["neuron.tau_mem"], row["runs"], row["missing"]) for row in rows(folder)] == [
+        ("5", "2", "0"),
+        ("10", "2", "0"),
+    ]
+    before = (folder / "2_0" / "result.json").stat().st_mtime_ns
+    again = snnlab("train", *given)
+    assert again.status == 0
+    assert (folder / "2_0" / "result.json").stat().st_mtime_ns == before
+    for other, named in (("neuron.tau_mem=5,7", "3_1"), ("neuron.v_threshold=2", "neuron.v_threshold=2")):
+        refused = snnlab("train", *[text for text in given if "tau_mem" not in text or "v_th" in other], other)
+        assert refused.status == 2
+        assert_tells(refused.error, "outputs/mine", "hydra.sweep.dir=FOLDER", named)
+    assert rows(folder)[1]["runs"] == "2"
+
+
+def test_runs_one_after_the_other_go_on_where_the_grid_was_stopped(
+    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
+):
+    given = ("-m", *FAST, "seed=0,1", "logger=none", "pictures=null", "test=false", digits_store)
+    where = "hydra.sweep.dir=outputs/mine"
+    genuine, stops = SpikingModule.training_step, iter([False] * 3 + [True])
+
+    def stopped(*arguments: Any) -> Any:
+        if next(stops, False):
+            raise KeyboardInterrupt
+        return genuine(*arguments)
+
+    monkeypatch.setattr(SpikingModule, "training_step", stopped)
+    assert snnlab("train", *given, where).status == 130
+    states = [json.loads(path.read_text())["status"] for path in sorted(workplace.glob("outputs/mine/*/result.json"))]
+    assert states == ["completed", "interrupted"]
+    first = workplace / "outputs" / "mine" / "0_0" / "result.json"
+    before = first.read_bytes()
+    done = snnlab("train", *given, where)
+    assert done.status == 0, done.err
+    assert first.read_bytes() == before
+    assert [row["runs"] for row in rows(workplace / "outputs" / "mine")] == ["2"]
+
+
+def test_a_file_that_is_not_there_leaves_nothing_behind(workplace: Path, snnlab: Snnlab):
+    done = snnlab("train", "-m", *FAST, "neuron=lif,liff")
+    assert done.status == 2
+    assert done.err.count("neuron=liff:") == 1
+    assert not list(workplace.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
+def test_every_launcher_trains_all(workplace: Path, snnlab: Snnlab, digits_store: str, launcher: str):
+    pytest.importorskip(launcher)
+    where = ["submitit.cluster=local"] if launcher == "submitit" else []
+    done = snnlab("train", *GRID, digits_store, f"launcher={launcher}", *where)
+    assert done.status == 0, done.err
+    folder = Path(done.out.splitlines()[-1])
+    states = [json.loads(path.read_text())["status"] for path in folder.glob("*/result.json")]
+    assert states == ["completed"] * 4
+    assert [row["runs"] for row in rows(folder)] == ["2", "2"]

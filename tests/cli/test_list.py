@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snnlab.config.folders import config_folder, description
+from snnlab.nn import LAYERS
+from snnlab.nn.losses.readout_losses import CrossEntropy
+from snnlab.nn.surrogate import Triangle
+from snnlab.settings import argument_texts, first_sentence, settings_of
+
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+# Listed as, named, and the file in configs.
+FILES = [
+    ("models", "mlp_lif", "model/mlp_lif"),
+    ("experiments", "nmnist", "experiment/nmnist"),
+    ("presets", "cuba_lif", "neuron/cuba_lif"),
+    ("schedulers", "cosine", "scheduler/cosine"),
+]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Return the cells behind the first one of each line, by the first."""
+    split = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
+    return {first: rest for first, *rest in split}
+
+
+def test_alone_it_lists_the_kinds_with_their_numbers(snnlab: Snnlab):
+    done = snnlab("list")
+    assert done.status == 0, done.err
+    kinds = rows(done.out)
+    assert kinds["layers"] == [str(len(list(LAYERS))), "model.layers.NAME.type"]
+    assert kinds["models"] == [str(len(list((config_folder() / "model").glob("*.yaml")))), "model=NAME"]
+    named = (
+        "neurons surrogates losses datasets experiments data presets optimizers schedulers trainers callbacks loggers"
+    )
+    assert set(named.split()) <= kinds.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("layers", "conv2d", first_sentence(LAYERS.get("conv2d", ""))),
+        ("surrogates", "triangle", first_sentence(Triangle)),
+        ("losses", "cross_entropy", first_sentence(CrossEntropy)),
+        *((kind, name, description(config_folder() / f"{group}.yaml")) for kind, name, group in FILES),
+    ],
+)
+def test_a_kind_is_listed_with_a_sentence_for_each(snnlab: Snnlab, kind: str, name: str, sentence: str):
+    done = snnlab("list", kind)
+    assert done.status == 0, done.err
+    assert rows(done.out)[name][0] == sentence
+
+
+def test_neurons_are_types_and_presets_and_those_that_depend_on_dt_are_marked(snnlab: Snnlab):
+    out = snnlab("list", "neurons").out
+    assert re.search(r"^lif +lif +Leaky", out, re.MULTILINE)
+    assert re.search(r"^norse_lif +\* +cuba_lif +Norse's LIF", out, re.MULTILINE)
+    assert re.search(r"^\* .*\bdt\b", out, re.MULTILINE)
+
+
+def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):
+    done = snnlab("list", "layers", "conv2d")
+    assert done.out.startswith(f"conv2d: {first_sentence(LAYERS.get('conv2d', ''))}\n")
+    told = rows(done.out)
+    settings, texts = settings_of(LAYERS.get("conv2d", "")), argument_texts(LAYERS.get("conv2d", ""))
+    assert told["out_channels"] == [settings["out_channels"].kind, "required", texts["out_channels"]]
+    assert told["bias"] == [settings["bias"].kind, "true", texts["bias"]]
+    assert "in_shape" not in told
+
+
+def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab):
+    told = rows(snnlab("list", "neurons", "lif").out)
+    lif = LAYERS.get("lif", "")
+    assert told["tau_mem"][:3] == [settings_of(lif)["tau_mem"].kind, "ms", "null"]
+    assert told["v_threshold"] == [settings_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
+    assert "dt" not in told
+
+
+def test_what_a_setting_takes_is_said_without_names_that_only_the_code_knows(snnlab: Snnlab):
+    told = " ".join(snnlab("list", "neurons", "lif").out.split())
+    assert "snnlab list surrogates" in told
+    assert "see `Recurrent`" not in told
+
+
+def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
+    told = rows(snnlab("list", "datasets", "nmnist").out)
+    assert told["root"][1] == "null"
+    assert told["root"][2].startswith("Folder")
+    assert told["dt"][1:3] == ["ms", "null"]
+    assert told["duration_ms"][1:3] == ["ms", "required"]
+
+
+def test_what_has_no_settings_says_so(snnlab: Snnlab):
+    assert snnlab("list", "layers", "flatten").out.endswith(" no settings.\n")
+
+
+def test_a_file_is_printed_whole_below_its_path(snnlab: Snnlab):
+    path = config_folder() / "model" / "conv_lif.yaml"
+    assert snnlab("list", "models", "conv_lif").out == f"# {path}\n{path.read_text()}"
+
+
+def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
+    (workplace / "mine" / "model").mkdir(parents=True)
+    (workplace / "mine" / "model" / "net.yaml").write_text("# snnlab train model=net\n# Mine.\nlayers: {}\n")
+    assert rows(snnlab("list", "models", "--config-dir", "mine").out)["net"] == ["Mine."]
+    assert snnlab("list", "--config-dir=mine", "models", "net").out.splitlines()[0].endswith("mine/model/net.yaml")
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly():
+    code = "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab import cli; sys.exit(cli.main())"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def test_datasets_are_listed_with_what_of_them_is_here(snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "data" / "SHD").mkdir(parents=True)
+    monkeypatch.setenv("SNNLAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert snnlab("data", "prepare", "data=spike_patterns", "data.num_recordings=20").status == 0
+    done = snnlab("list", "datasets")
+    assert done.status == 0, done.err
+    found = rows(done.out)
+    assert found["spike_patterns"][0] == "packed, 20 recordings"
+    assert found["saccade_digits"][0].startswith("made")
+    assert found["shd"][0] == f"in {tmp_path / 'data' / 'SHD'}"
+    assert found["ssc"][0].startswith("fetched")
+    assert found["asldvs"][0].endswith("hand")
+    assert found["folder"][0] == "yours"
+    assert found["nmnist"][1].startswith("N-MNIST: 70,000 recordings")
+
+
+def test_a_packed_copy_that_is_damaged_or_of_an_earlier_format_is_not_ready(
+    snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stores = tmp_path / "snnlab" / "stores"
+    for name, file in (("shd-0123456789ab", "hashes.npy"), ("ssc-0123456789ab", "split.npy")):
+        (stores / name).mkdir(parents=True)
+        (stores / name / file).write_bytes(b"")
+    done = snnlab("list", "datasets")
+    assert done.status == 0, done.err
+    found = rows(done.out)
+    assert found["shd"][0].endswith("damaged")
+    assert found["ssc"][0].startswith("fetched")
+
+
+def test_kinds_of_types_and_kinds_of_files_are_told_apart(snnlab: Snnlab):
+    lines = snnlab("list").out.splitlines()
+    types, files = (
+        lines.index("what a YAML file names as type, with its settings:"),
+        lines.index("YAML files, chosen behind the command:"),
+    )
+    place = {line.split()[0]: number for number, line in enumerate(lines) if line.startswith("  ")}
+    assert types < place["losses"] < files < place["loss"]
+    assert types < place["datasets"] < files < place["data"]

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from snnlab.cli.main import COMMANDS
+from snnlab.cli.options import OPTIONS, split_options
+from snnlab.errors import ConfigError
+
+from ..refusals import assert_raises
+
+
+def test_options_stand_anywhere_in_both_spellings() -> None:
+    options, others = split_options("show", ["a=1", "--figure", "x.png", "~b", "--plan", "--config-dir=mine"])
+    assert options == {"--figure": "x.png", "--config-dir": "mine", "--plan": ""}
+    assert others == ["a=1", "~b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--figur", "x"], ("show", "--figur", "--figure")),
+        (["-m"], ("show", "-m", "--figure", "--config-dir", "--plan", "--kernels")),
+        (["--pla"], ("show", "--pla", "--plan")),
+        (["--figure"], ("--figure",)),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: list[str], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
+        split_options("show", arguments)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
+def test_help_names_each_option_of_a_command(command: str) -> None:
+    usage = importlib.import_module(f"snnlab.cli.{command}").USAGE
+    usage += importlib.import_module("snnlab.cli.bench_table").USAGE if command == "bench" else ""
+    own = [both for name, both in OPTIONS.items() if name.split()[0] == command]
+    known = {option for with_value, without in own for option in (*with_value, *without)}
+    assert {option for option in known if option not in usage} <= {"--config-dir"}

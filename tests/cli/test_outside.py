@@ -1,0 +1,50 @@
+"""Which of the processes of torchrun or SLURM this is, by the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnlab.errors import ConfigError
+from snnlab.session.cluster import outside, team_of
+from snnlab.training.ranks import Team
+
+from ..refusals import assert_raises
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+SLURM = {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_PROCID": "2", "SLURM_LOCALID": "0"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in (*TORCHRUN, *SLURM):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def put(environment: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        environment.setenv(name, value)
+
+
+def test_a_process_that_nobody_else_started_stands_alone(environment: pytest.MonkeyPatch):
+    assert outside(["trainer=ddp"]) is None
+    assert team_of(2) is None
+
+
+def test_torchrun_says_it_in_any_case(environment: pytest.MonkeyPatch):
+    put(environment, TORCHRUN)
+    assert outside([]) == Team(3, 4, 1, 2, by="torchrun")
+
+
+def test_the_tasks_of_slurm_are_one_training_where_the_command_says_so(environment: pytest.MonkeyPatch):
+    put(environment, SLURM)
+    assert outside(["trainer=slurm"]) == Team(2, 4, 0, 2, by="srun")
+    assert outside(["trainer=cpu"]) is None
+    assert team_of(1) is None
+    with assert_raises(ConfigError, "trainer", "trainer=slurm"):
+        team_of(4)
+
+
+def test_slurm_without_srun_is_refused(environment: pytest.MonkeyPatch):
+    with assert_raises(ConfigError, "trainer", "trainer=ddp"):
+        outside(["trainer=slurm"])

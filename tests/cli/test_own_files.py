@@ -1,0 +1,115 @@
+"""`cp`, `new` and `validate`: from a packaged file to one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from snnlab.config.compose import compose_once
+
+from ..refusals import assert_says, assert_tells
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+
+
+def test_a_copied_model_is_found_under_its_new_name_and_says_how_to_run_it(workplace: Path, snnlab: Snnlab):
+    done = snnlab("cp", "model/conv_lif", "mine/model/my_net.yaml")
+    assert (done.status, done.out) == (0, "snnlab train --config-dir mine model=my_net\n")
+    copy = workplace / "mine" / "model" / "my_net.yaml"
+    assert_says(copy.read_text(), "# snnlab train --config-dir mine model=my_net")
+    ours, theirs = compose_once([], None)[0], compose_once(["model=my_net"], workplace / "mine")[0]
+    assert ours.model == theirs.model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["model/conv_lif", "mine/model/there.yaml"], ("mine/model/there.yaml", "already")),
+    ],
+)
+def test_cp_overwrites_nothing_and_says_what_is_wrong(arguments: list, told: tuple, workplace: Path, snnlab: Snnlab):
+    there = workplace / "mine" / "model" / "there.yaml"
+    there.parent.mkdir(parents=True)
+    there.write_text("mine")
+    (workplace / "file").write_text("")
+    done = snnlab("cp", *arguments)
+    assert done.status == 2
+    assert_tells(done.error, *told)
+    assert [path.name for path in workplace.rglob("*.yaml")] == ["there.yaml"]
+    assert there.read_text() == "mine"
+
+
+def test_new_writes_an_experiment_that_composes_to_the_same(workplace: Path, snnlab: Snnlab):
+    overrides = ["model=mlp_lif", "neuron=cuba_lif", "neuron.beta=0.9", "model.layers.lif1.tau_syn=5", "data.dt=20"]
+    overrides.append("neuron.surrogate.alpha=2")
+    done = snnlab("new", "experiment", "fast", *overrides)
+    assert (done.status, done.out) == (0, "snnlab train --config-dir mine experiment=fast\n")
+    written = compose_once(["experiment=fast"], workplace / "mine")[0]
+    typed = compose_once([*overrides, "name=fast"], None)[0]
+    assert written.record == typed.record
+    assert OmegaConf.load(workplace / "mine" / "experiment" / "fast.yaml").name == "fast"
+
+
+def test_new_writes_over_a_file_only_where_it_is_forced_to(workplace: Path, snnlab: Snnlab):
+    assert snnlab("new", "experiment", "mine", "seed=1").status == 0
+    refused = snnlab("new", "experiment", "mine", "seed=2")
+    assert refused.status == 2
+    assert_tells(refused.error, "mine/experiment/mine.yaml", "--force")
+    assert compose_once(["experiment=mine"], workplace / "mine")[0].seed == 1
+    assert snnlab("new", "experiment", "mine", "seed=2", "output_dir=/a/lr=0.1", "--force").status == 0
+    written = compose_once(["experiment=mine"], workplace / "mine")[0]
+    assert (written.seed, written.output_dir) == (2, "/a/lr=0.1")
+
+
+def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab: Snnlab):
+    files = {
+        "model/good.yaml": "layers:\n  flatten: {type: flatten}\n  out: {type: linear, out_features: 10}\n",
+        "model/typo.yaml": "layers:\n  flatten: {type: flatten}\n  out: {type: linear, out_featurs: 10}\n",
+        "model/late.yml": "layers: {}\n",
+        "models/lost.yaml": "layers: {}\n",
+        "experiment/shape.yaml": "# @package _global_\nmodel:\n  layers:\n    out: {out_features: 3}\n",
+    }
+    for name, text in files.items():
+        path = workplace / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    done = snnlab("validate", "mine")
+    assert done.status == 2
+    assert "ok     model/good.yaml" in done.out
+    assert_says(done.out, "typo.yaml:3: model.layers.out", "'out_featurs'")
+    assert "shape.yaml" in done.out
+    assert_says(done.out, "Hydra", ".yaml")
+    assert_says(done.out, "models", "no group")
+    assert_says(done.out, "1 of 5 files")
+
+
+@pytest.mark.slow  # tests/config/test_packaged.py builds each of them
+def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SNNLAB_CONFIG_DIR", raising=False)
+    done = snnlab("validate")
+    assert done.status == 0, done.out
+    assert done.out.count("\nok ") >= 20
+    assert "open   data/folder.yaml\n       data.duration_ms, data.num_classes" in done.out
+
+
+def test_validate_takes_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):
+    (workplace / "my_valid_layers.py").write_text(
+        "from torch import nn\nfrom snnlab.nn import LAYERS\nLAYERS.register('valid')(nn.Identity)\n"
+    )
+    (workplace / "mine" / "model").mkdir(parents=True)
+    (workplace / "mine" / "model" / "net.yaml").write_text(
+        "layers:\n  own: {type: valid}\n  flatten: {type: flatten}\n  out: {type: linear, out_features: 10}\n"
+    )
+    assert snnlab("validate", "mine").status == 2
+    assert snnlab("validate", "mine", "plugins=[my_valid_layers]").status == 0
+
+
+def test_validate_says_when_there_is_nothing_to_check(workplace: Path, snnlab: Snnlab):
+    (workplace / "empty").mkdir()
+    done = snnlab("validate", "empty")
+    assert done.status == 2
+    assert_tells(done.error, "validate", "files")

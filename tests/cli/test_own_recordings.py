@@ -1,0 +1,281 @@
+"""A user's own recordings of several people: what is counted, what is told, and what must not be answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ..refusals import assert_says, assert_tells
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+NAMES = ("left", "right")
+SETTINGS = (
+    "data.sensor_size=[8,6,2]",
+    "data.num_classes=2",
+    "data.duration_ms=100",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=8",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "pictures=null",
+    "monitors=null",
+    "logger=csv",
+)
+
+
+def write(root: Path) -> Path:
+    """Write 6 people's recordings of 2 gestures, each twice, of 300 ms; tables that let one of them be for testing."""
+    rng = np.random.default_rng(0)
+    recordings = [(person, name, take) for person in range(6) for name in NAMES for take in range(2)]
+    for person, name, take in recordings:
+        t = np.sort(rng.integers(0, 300_000, 300))
+        columns = [4 * (name == "left") + rng.integers(0, 4, 300), rng.integers(0, 6, 300), t, rng.integers(0, 2, 300)]
+        np.save(root / f"p{person}_{name}_{take}.npy", np.array(columns).T)
+    for tested in (5, 1):
+        lines = [
+            f"p{person}_{name}_{take}.npy,{name},user{person},{'test' if person == tested else 'train'}"
+            for person, name, take in recordings
+        ]
+        (root / f"user{tested}.csv").write_text("\n".join(["path,label,group,split", *lines]) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the recordings."""
+    return write(tmp_path_factory.mktemp("hands"))
+
+
+@pytest.fixture(scope="module")
+def people(hands: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the overrides that describe them, user5 being for testing."""
+    stores = tmp_path_factory.mktemp("stores")
+    return ["data=folder", f"data.root={hands}", "data.labels=user5.csv", *SETTINGS, f"data.store_dir={stores}"]
+
+
+@pytest.fixture(scope="module")
+def run(people: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a run on windows of them."""
+    from snnlab import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    return train(*people, "data.stride_ms=100", "data.val_fraction=0.2", f"output_dir={folder}")
+
+
+def test_windows_are_counted_beside_recordings_and_people(run: Any) -> None:
+    with np.load(run.folder / "predictions.npz") as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    people = np.repeat(np.arange(6), 4)
+    for part, person in (("val", 1), ("test", 1)):
+        assert found[f"{part}_recording"].size == run.metrics[f"{part}/windows"] == 12
+        assert run.metrics[f"{part}/recordings"] == 4
+        assert np.unique(found[f"{part}_group"]).size == person
+        assert np.unique(people[found[f"{part}_recording"]]).size == person
+    assert set(found["val_group"].tolist()).isdisjoint(found["test_group"].tolist())
+    sizes = {key: value for key, value in run.selection.items() if key.endswith(("_size", "_windows", "_groups"))}
+    assert sizes == {
+        "train_size": 16, "train_windows": 48, "train_groups": 4,
+        "val_size": 4, "val_windows": 12, "val_groups": 1,
+        "test_size": 4, "test_windows": 12, "test_groups": 1,
+    }  # fmt: skip
+
+
+def test_windows_are_called_windows(run: Any, snnlab: Snnlab, capfd: pytest.CaptureFixture[str]) -> None:
+    from snnlab.runs.run_folder import print_result
+
+    print_result(run)
+    assert_says(capfd.readouterr().out, "12 windows", "4 recordings")
+    done = snnlab("evaluate", str(run.folder))
+    assert_says(done.out, "12 windows", "4 test")
+    page = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
+    assert (page["recordings"], page["windows"]) == (4, 12)
+    page = Path(snnlab("report", str(run.folder)).out.splitlines()[-1]).read_text()
+    assert_says(page, "12 windows", "4 recordings")
+
+
+def test_validation_recordings_of_another_split_are_refused_where_they_were_trained_on(
+    run: Any, people: list[str], hands: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("evaluate", str(run.folder), "--split", "val")
+    assert done.status == 0, done.err
+    for changes in (["data.split_seed=1"], ["data.val_fraction=0.5"], ["data.folds=3", "data.fold=1"]):
+        done = snnlab("evaluate", str(run.folder), "--split", "val", *changes)
+        assert done.status == 2
+        assert_tells(done.error, "evaluate", "trained")
+    # Another person for testing: other parts, of which the same events are another store.
+    done = snnlab("evaluate", str(run.folder), "data.labels=user1.csv")
+    assert done.status == 2
+    assert_tells(done.error, "evaluate", 4)
+    assert snnlab("evaluate", str(run.folder), "--split", "train", "data.split_seed=1").status == 0
+    # Recordings that it has not seen may be anything.
+    path = tmp_path / "split.csv"
+    lines = [f"p{person}_{name}_{take}.npy," + ("val" if person == 5 else "train") for person in (0, 5)
+             for name in NAMES for take in range(2)]  # fmt: skip
+    path.write_text("recording,split\n" + "\n".join(lines) + "\n")
+    tables = (hands / "user5.csv").read_text().replace(",test", ",").replace(",train", ",")
+    (tmp_path / "all.csv").write_text(tables)
+    given = [f"data.split_file={path}", f"data.labels={tmp_path / 'all.csv'}"]
+    assert snnlab("evaluate", str(run.folder), "--split", "val", *given).status == 0
+
+
+def test_a_threshold_is_not_chosen_on_what_was_trained_on(run: Any, snnlab: Snnlab) -> None:
+    done = snnlab("evaluate", str(run.folder), "--accuracy", "0.1", "data.split_seed=1")
+    assert done.status == 2
+    assert_tells(done.error, "evaluate", "split")
+
+
+def test_a_run_does_not_begin_with_weights_that_have_seen_its_test_recordings(
+    run: Any, people: list[str], tmp_path: Path, snnlab: Snnlab
+) -> None:
+    from snnlab import train
+
+    again = [*people, f"output_dir={tmp_path / 'runs'}", f"init_from={run.folder}"]
+    other = [*again, "data.labels=user1.csv"]
+    done = snnlab("train", *other)
+    assert done.status == 2
+    assert_tells(done.error, "init_from", "of", 4, "data.split_file", run.folder)
+    assert not (tmp_path / "runs").exists()
+    # The same split, or that run's own, is no leak.
+    same = train(*again, "data.val_fraction=0.2")
+    assert same.selection["trained_before"] == {"run": str(run.folder), "val": 0, "test": 0}
+    recorded = train(*other, "on_trained_before=record")
+    assert recorded.selection["trained_before"]["test"] == 4
+    page = json.loads((recorded.folder / "result.json").read_text())
+    assert page["selection"]["trained_before"] == recorded.selection["trained_before"]
+    # What the first run saw is handed on: the second has seen user1 with its weights alone.
+    third = [*people, f"output_dir={tmp_path / 'third'}", f"init_from={recorded.folder}", "data.labels=user1.csv"]
+    assert snnlab("train", *third).status == 2
+
+
+def test_inspect_counts_people_and_windows(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("data", "inspect", *people, "data.stride_ms=100", "data.val_fraction=0.2")
+    assert done.status == 0, done.err
+    assert "6 groups: 4 / 1 / 1 (train / val / test)" in done.out
+    assert_says(done.out, "72 windows", "48 / 12 / 12", "train / val / test", "every 100 ms")
+    assert "warning" not in done.out
+
+
+def test_classes_that_a_part_lacks_are_told(hands: Path, workplace: Path, snnlab: Snnlab, store_dir: Path) -> None:
+    names = sorted(path.name for path in hands.glob("*.npy"))
+    (workplace / "all.csv").write_text("path,label\n" + "".join(f"{name},{name[3:-6]}\n" for name in names))
+    parts = ["val" if name.startswith("p0_left") else "train" for name in names]
+    rows = "".join(f"{name},{part}\n" for name, part in zip(names, parts, strict=True))
+    (workplace / "split.csv").write_text("recording,split\n" + rows)
+    given = ["data=folder", f"data.root={hands}", f"data.labels={workplace / 'all.csv'}", *SETTINGS]
+    given += ["data.split_file=split.csv", "data.test_fraction=0", f"data.store_dir={store_dir}", "test=false"]
+    told = ("validation", "1 of 2 classes", "right")
+    assert_says(snnlab("data", "inspect", *given).out, "warning", *told)
+    done = snnlab("train", *given, f"output_dir={workplace / 'runs'}")
+    assert done.status == 0, done.err
+    assert_says(done.err, *told)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), ("s", 1e-6)])
+def test_times_in_another_unit_are_noticed(
+    unit: str, factor: float, workplace: Path, snnlab: Snnlab, store_dir: Path
+) -> None:
+    root = workplace / "mine"
+    root.mkdir()
+    write(root)
+    for path in root.glob("*.npy"):
+        columns = np.load(path).astype(np.float64)
+        columns[:, 2] *= factor
+        np.save(path, columns)
+    given = ["data=folder", f"data.root={root}", "data.labels=user5.csv", *SETTINGS]
+    given += [f"data.store_dir={store_dir}", f"output_dir={workplace / 'runs'}"]
+    done = snnlab("train", *given)
+    assert done.status == 2
+    assert_tells(done.error, "data.time_unit", "files", unit, unit)
+    assert not (workplace / "runs").exists()
+    assert_says(snnlab("data", "inspect", *given).out, f"set data.time_unit={unit}")
+    assert snnlab("train", *given, f"data.time_unit={unit}", "test=false").status == 0
+
+
+def test_own_recordings_are_called_as_their_yaml(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
+    (workplace / "mine" / "data").mkdir(parents=True)
+    (workplace / "mine" / "data" / "hands.yaml").write_text("defaults: [folder]\n")
+    others = [text for text in people if text != "data=folder"]
+    done = snnlab("data", "inspect", "--config-dir", "mine", "data=hands", *others)
+    assert done.status == 0, done.err
+    first, second, *_ = done.out.splitlines()
+    assert_says(first, "hands: 24 recordings")
+    assert second.startswith("hands: 24 recordings, ")
+    assert done.out.splitlines()[-1] == "outputs/data_hands.png"
+    assert (workplace / "outputs" / "data_hands.png").is_file()
+
+
+def test_what_no_frame_holds_is_explained(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
+    done = snnlab("data", "inspect", *people, "data.downsample=3")
+    assert_says(done.out, "last 2 columns", "data.downsample=3")
+    done = snnlab("data", "inspect", *people, "data.crop=[0,0,4,6]")
+    assert_says(done.out, "outside data.crop")
+
+
+def test_a_complete_list_of_parts_is_followed_where_nothing_else_says_what_is_for_testing(
+    hands: Path, workplace: Path, snnlab: Snnlab, store_dir: Path
+) -> None:
+    names = sorted(path.name for path in hands.glob("*.npy"))
+    (workplace / "all.csv").write_text("path,label\n" + "".join(f"{name},{name[3:-6]}\n" for name in names))
+    parts = [("train", "val", "test")[number % 3] for number in range(len(names))]
+    rows = "".join(f"{name},{part}\n" for name, part in zip(names, parts, strict=True))
+    (workplace / "split.csv").write_text("recording,split\n" + rows)
+    given = ["data=folder", f"data.root={hands}", f"data.labels={workplace / 'all.csv'}", *SETTINGS]
+    done = snnlab("data", "inspect", *given, "data.split_file=split.csv", f"data.store_dir={store_dir}")
+    assert done.status == 0, done.err
+    found = [
+        line.split()[1] for line in done.out.splitlines() if line.split()[:1] in (["train"], ["validation"], ["test"])
+    ]
+    assert found == ["8", "8", "8"]
+
+
+def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
+    people: list[str], hands: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    names = sorted(path.name for path in hands.glob("p[0-4]*.npy"))
+    parts = "".join(f"{name},{'val' if name.endswith('1.npy') else 'train'}\n" for name in names)
+    (workplace / "split.csv").write_text("recording,split\n" + parts)
+    given = [*people, "data.split_file=split.csv", f"output_dir={workplace / 'runs'}"]
+    done = snnlab("train", *given)
+    assert done.status == 2
+    assert_tells(done.error, "data.split_file", "p0_left_0.npy", 5)
+    done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
+    assert done.status == 0, done.err
+    assert_says(done.out, "groups", "test: 5")
+
+
+def test_fewer_recordings_than_processes_are_told_of_before_the_training(
+    people: list[str], workplace: Path, snnlab: Snnlab
+) -> None:
+    several = [*people, "trainer=ddp", "trainer.devices=5", f"output_dir={workplace / 'runs'}", "data.val_fraction=0.2"]
+    done = snnlab("train", *several)
+    assert done.status == 2
+    assert_tells(done.error, "trainer.devices", 4, 5)
+    assert not (workplace / "runs").exists()
+
+
+def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people: list[str], workplace: Path) -> None:
+    from snnlab.config.compose import compose_once
+    from snnlab.session import Session
+    from snnlab.session.build_trainer import density
+
+    for stride in (None, 50.0):
+        more = [] if stride is None else [f"data.stride_ms={stride}"]
+        experiment, _ = compose_once([*people, *more, "data.val_fraction=0"], None)
+        session = Session(experiment)
+        store, data = session.store, session.data
+        events = windows = 0
+        for index in data.split.train.tolist():
+            t = store[index].t
+            for start in [0] if stride is None else range(0, 1000, round(stride)):
+                if start == 0 or int(t[-1]) >= 1000 * (start - 50 + 100):
+                    events += int(((t >= 1000 * start) & (t < 1000 * start + 100_000)).sum())
+                    windows += 1
+        assert density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))

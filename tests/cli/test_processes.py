@@ -1,0 +1,251 @@
+"""Several processes that train one network: the same as one, and they end together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.trainer.connectors import accelerator_connector
+
+from snnlab import load, train
+from snnlab.config.compose import compose_once
+from snnlab.session import Session
+from snnlab.session.build_trainer import Processes, find_processes, norm_note
+
+from ..refusals import assert_says, assert_tells
+from . import killing
+from .conftest import Outcome
+from .test_resume import assert_same, result
+
+ROOT = Path(__file__).parents[2]
+RUN = (
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=16",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "data.augment=[{type: affine, shift: 2}]",
+    "trainer=ddp",
+    "trainer.max_epochs=2",
+    "+trainer.limit_train_batches=5",
+    "trainer.accelerator=cpu",
+    "threads=1",
+    "pictures=null",
+    "plugins=[tests.commands.killing]",
+    "+callbacks.kill={_target_: tests.commands.killing.Kill}",
+    "checkpoint_every_s=0",
+)
+NOISY = ("+model.layers.drop={type: dropout, p: 0.3, after: lif1}", "data.mix={type: eventmix, p: 0.5}")
+
+
+@pytest.fixture(autouse=True)
+def _plugins_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def trained(folder: Path, *arguments: str, place: str = "", code: int = 0, **environment: str) -> Path:
+    """Train, with a kill at a place; return the run's folder."""
+    log = folder.with_suffix(".log")
+    ended = killing.run(["train", *RUN, f"output_dir={folder}", *arguments], log, place, **environment)
+    assert ended == code, log.read_text()
+    (config,) = folder.glob("*/*/config.yaml")
+    return config.parent
+
+
+def resumed(run: Path, *arguments: str) -> Path:
+    log = run.parent / "resumed.log"
+    assert killing.run(["train", f"resume={run}", *arguments], log) == 0, log.read_text()
+    return run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run of two processes that nothing interrupted."""
+    return trained(tmp_path_factory.mktemp("whole") / "run", digits_store)
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return one with more that is left to chance."""
+    return trained(tmp_path_factory.mktemp("noisy") / "run", digits_store, *NOISY)
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, digits_store: str, whole: Path):
+    # In double precision: rounding lets some spikes come or not, and which of them depends on the machine. Three steps
+    # an epoch, and in the last one 136 recordings here and 135 there.
+    double = (digits_store, "trainer.precision=64-true")
+    one = trained(tmp_path / "one", *double, "trainer=cpu", "data.batch_size=512")
+    two = trained(tmp_path / "two", *double, "data.batch_size=256")
+    states = [weights(run) for run in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    for name, values in states[0].items():
+        # Adam divides by the size of gradients, also of those that are nothing but rounding: a hundredth of its step.
+        assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-4), name
+    metrics = [result(run)["metrics"] for run in (one, two)]
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
+    rows = [(run / "metrics.csv").read_text().splitlines() for run in (one, two)]
+    assert rows[0][0] == rows[1][0]
+    numbers = [[float(number) for row in each[1:] for number in row.split(",")] for each in rows]
+    assert numbers[1] == pytest.approx(numbers[0], rel=1e-5, abs=1e-9)
+    predictions = [dict(np.load(run / "predictions.npz")) for run in (one, two)]
+    assert predictions[0].keys() == predictions[1].keys()
+    for name in ("val_recording", "val_target", "test_recording", "test_target"):
+        assert np.array_equal(predictions[0][name], predictions[1][name])
+    assert np.allclose(predictions[0]["test_readout"], predictions[1]["test_readout"], atol=1e-3)
+    record = result(whole)["provenance"]
+    assert record["processes"] == {"number": 2, "machines": 1, "recordings_per_step": 16}
+    assert record["threads"] == 1
+
+
+@pytest.mark.slow
+def test_several_runs_of_two_processes_after_each_other(tmp_path: Path, digits_store: str, whole: Path):
+    log, folder = tmp_path / "log", tmp_path / "runs"
+    assert killing.run(["train", "-m", "seed=0,1", *RUN, f"output_dir={folder}", digits_store], log) == 0
+    runs = sorted(path.parent for path in folder.rglob("config.yaml"))
+    assert [run.name for run in runs] == ["0_0", "1_1"]
+    assert len([*folder.rglob("result.json")]) == 2
+    assert_same(runs[0], whole)
+    assert result(runs[1])["seed"] == 1
+    assert log.read_text().count("epoch 1/2") == 2
+    assert log.read_text().count("2 processes begin") == 2  # they take long until the first epoch's line
+
+
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, digits_store: str, noisy: Path):
+    kill = {killing.RANK: "1", "place": "batch:1:2", "code": 2}
+    run = trained(tmp_path / "run", digits_store, *NOISY, **kill)  # type: ignore[arg-type]
+    log = (tmp_path / "run.log").read_text()
+    assert_says(log, "rank 1 of 2 processes", "SIGKILL")
+    assert_says(log, f"snnlab train resume={run}")
+    assert "Traceback" not in log
+    assert result(run)["status"] == "failed"
+    assert_same(resumed(run), noisy)
+
+
+@pytest.mark.slow
+def test_a_signal_to_any_of_them_stops_all_after_a_checkpoint(tmp_path: Path, digits_store: str, noisy: Path):
+    stop = {killing.RANK: "1", "place": "TERM@batch:1:2", "code": 143}
+    run = trained(tmp_path / "run", digits_store, *NOISY, "checkpoint_every_s=null", **stop)  # type: ignore[arg-type]
+    assert result(run)["status"] == "interrupted"
+    assert_same(resumed(run, "checkpoint_every_s=0"), noisy)
+    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 4")
+
+
+@pytest.mark.slow
+def test_the_first_process_killed_leaves_none_of_the_others(tmp_path: Path, digits_store: str, noisy: Path):
+    run = trained(tmp_path / "run", digits_store, *NOISY, place="batch:0:3", code=-9)
+    assert "Traceback" not in (tmp_path / "run.log").read_text()
+    assert_same(resumed(run), noisy)
+
+
+@pytest.mark.slow
+def test_from_python(tmp_path: Path, digits_store: str, whole: Path):
+    before = torch.get_num_threads()
+    found = train(*RUN, f"output_dir={tmp_path}", digits_store, "threads=null")
+    assert found.status == "completed"
+    assert found.provenance["threads"] == max(1, before // 2)
+    assert_same(found.folder, whole)
+    assert torch.get_num_threads() == before
+    assert load(found.folder).folder == found.folder
+
+
+def test_a_notebook_may_ask_for_several_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(accelerator_connector, "_IS_INTERACTIVE", True)
+    experiment, _ = compose_once(list(RUN[:-3]), None)
+    assert find_processes(experiment) == Processes(2, 2, torch.device("cpu"))
+
+
+def outside(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, "-m", *arguments], env=env, **pipes)  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+def test_torchrun(tmp_path: Path, digits_store: str, whole: Path):
+    snnlab = ["--no-python", sys.executable, "-m", "snnlab", "train", *RUN, f"output_dir={tmp_path}", digits_store]
+    process = outside(["torch.distributed.run", "--standalone", "--nproc-per-node=2", *snnlab])
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    (folder,) = tmp_path.glob("*/*/result.json")
+    assert_same(folder.parent, whole)
+    assert said.count("epoch 1/2") == 1
+
+
+@pytest.mark.slow
+def test_slurm(tmp_path: Path, digits_store: str, whole: Path):
+    tasks = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_JOB_ID": "4711"}
+    where = {"MASTER_ADDR": "127.0.0.1", "SLURM_NODEID": "0"}
+    arguments = ["snnlab", "train", *RUN, "trainer=slurm", f"output_dir={tmp_path}", digits_store]
+    processes = [
+        outside(arguments, **tasks, **where, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)) for rank in range(2)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    (folder,) = tmp_path.glob("*/*/result.json")
+    assert_same(folder.parent, whole)
+    assert said[1] == ""
+
+
+def test_batch_norm_of_several_processes_is_spoken_of():
+    experiment, _ = compose_once([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
+    network = Session(experiment).built.network
+    two, one = Processes(2, 2, torch.device("cpu")), Processes(1, 1, torch.device("cpu"))
+    assert_says(norm_note(two, network, 8), "8 recordings", "16 of a step")
+    assert norm_note(one, network, 8) is None
+    assert norm_note(two, network.get_submodule("fc1"), 8) is None
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("trainer.num_nodes=2", ("trainer.num_nodes", "processes")),
+        ("+trainer.sync_batchnorm=true", ("trainer.sync_batchnorm", "torch")),
+        ("trainer.strategy=ddp_spawn", ("trainer.strategy", "auto")),
+        ("trainer=slurm", ("trainer", "slurm", "trainer=ddp")),
+    ],
+)
+def test_what_cannot_be_is_said(
+    snnlab: Callable[..., Outcome], workplace: Path, digits_store: str, override: str, told: tuple
+):
+    done = snnlab("train", *RUN, digits_store, override)
+    assert done.status == 2
+    assert_tells(done.error, *told)
+    assert not [*workplace.rglob("config.yaml")]
+
+
+def test_another_number_of_processes_cannot_go_on(snnlab: Callable[..., Outcome], whole: Path):
+    done = snnlab("train", f"resume={whole}", "trainer.devices=1", "trainer.max_epochs=3")
+    assert done.status == 2
+    assert_tells(done.error, "trainer.devices", 2)
+
+
+LONGER = {
+    "ema": ("average={type: ema, decay: 0.9}",),
+    "swa": ("average={type: swa, start: 0.5}",),
+    "windows": ("data.num_bins=8", "tbptt_steps=3"),
+    "both": ("data.num_bins=8", "tbptt_steps=3", "average={type: ema, decay: 0.9}", "recompute=2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", LONGER.values(), ids=LONGER)
+def test_averages_and_windows_are_those_of_one_process(tmp_path: Path, digits_store: str, more: tuple[str, ...]):
+    # With steps as large as the gradients: Adam's are as large for those that are nothing but rounding.
+    more = ("optimizer=sgd", *more)
+    two = trained(tmp_path / "two", digits_store, *more)
+    one = trained(tmp_path / "one", digits_store, "trainer=cpu", "data.batch_size=16", *more)
+    states = [weights(run) for run in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    for name, values in states[0].items():
+        assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-6), name
+    metrics = [result(run)["metrics"] for run in (one, two)]
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)

@@ -1,0 +1,104 @@
+"""A run repeated from its record ends with the same numbers, and what differs is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab import train
+from snnlab.kernels import function
+from snnlab.runs.provenance import surroundings
+from snnlab.runs.recorded import read_run
+
+from ..refusals import assert_says, assert_tells
+from .conftest import Outcome
+
+Snnlab = Callable[..., Outcome]
+SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data.num_bins=4", "trainer.accelerator=cpu")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run of two epochs with dropout, augmentation and mixing."""
+    chance = ("+model.layers.drop={type: dropout, p: 0.3, after: lif1}", "data.augment=[{type: affine, shift: 2}]")
+    folder = tmp_path_factory.mktemp("runs")
+    where = (digits_store, f"output_dir={folder}", "trainer.max_epochs=2", "data.mix=mixup", "seed=3")
+    return train(*SMALL, *chance, *where).folder
+
+
+@pytest.fixture
+def run(recorded: Path, tmp_path: Path) -> Path:
+    """Return a copy of it."""
+    return Path(shutil.copytree(recorded, tmp_path / "runs" / recorded.name))
+
+
+def test_everything_is_the_same(run: Path, snnlab: Snnlab) -> None:
+    done = snnlab("reproduce", str(run))
+    assert done.status == 0, done.out + done.err
+    *findings, folder = done.out.splitlines()
+    assert [line.partition(": ")[2].split()[-1] for line in findings] == ["same"] * 6
+    assert Path(folder).parent == run.parent
+    assert folder.endswith("_3_repeated")
+
+
+def test_what_differs_is_told(run: Path, snnlab: Snnlab) -> None:
+    text = (run / "metrics.csv").read_text().splitlines()
+    cells = text[1].split(",")
+    cells[3] = str(float(cells[3]) + 0.25)
+    (run / "metrics.csv").write_text("\n".join([text[0], ",".join(cells), *text[2:]]))
+    state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    state["state_dict"]["network.fc1.weight"][0, 0] += 1
+    torch.save(state, run / "checkpoints" / "best.ckpt")
+    with np.load(run / "predictions.npz") as arrays:
+        changed = dict(arrays)
+    changed["test_target"] = 1 - changed["test_target"].clip(0, 1)
+    np.savez(run / "predictions.npz", **changed)
+    page = json.loads((run / "result.json").read_text())
+    page["provenance"]["packages"]["torch"] = "2.0.0"
+    (run / "result.json").write_text(json.dumps(page))
+    done = snnlab("reproduce", str(run))
+    assert done.status == 1, done.err
+    found = dict(line.split(": ", 1) for line in done.out.splitlines() if ": " in line)
+    assert found["data"] == found["weights, last"] != found["weights, best"]
+    assert_says(next(text for name, text in found.items() if name.startswith("metrics")), text[0].split(",")[3], 0.25)
+    assert_says(found["predictions"], "test_target")
+    assert "packages.torch: 2.0.0 then," in done.out
+
+
+def test_other_kernels_are_named_where_something_differs(recorded: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(recorded, tmp_path / recorded.name))
+    page = json.loads((run / "result.json").read_text())
+    page["provenance"]["numerics"]["kernels"] = 7
+    (run / "result.json").write_text(json.dumps(page))
+    differing = surroundings(read_run(recorded), read_run(run))
+    assert differing == [f"numerics.kernels: {function.KERNELS} then, 7 now"]
+
+
+def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
+    done = snnlab("reproduce", str(run), "--env")
+    assert done.status == 0
+    assert f"'torch=={torch.__version__}'" in done.out
+    assert done.out.startswith("python3.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["RUN", "data.num_bins=8"], ("data.num_bins=8", "data.root")),
+        (["RUN", "another"], ("reproduce", "--env", "another")),
+        (["RUN"], (None, "interrupted")),
+    ],
+)
+def test_what_cannot_be_repeated_is_refused(run: Path, snnlab: Snnlab, arguments: list[str], told: tuple) -> None:
+    page = json.loads((run / "result.json").read_text()) | {"status": "interrupted"}
+    (run / "result.json").write_text(json.dumps(page))
+    done = snnlab("reproduce", *(str(run) if word == "RUN" else word for word in arguments))
+    assert done.status == 2
+    place, *facts = told
+    assert_tells(done.error, place or run, *facts)

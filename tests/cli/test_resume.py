@@ -1,0 +1,484 @@
+"""A run that is killed and resumed ends as one that never was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab import load, train
+from snnlab.cli.report import write_report
+from snnlab.kernels import function
+from snnlab.runs.run_folder import locked
+from snnlab.session.last_checkpoint import other_kernels
+from snnlab.training.checkpoints import KEYS
+
+from ..refusals import assert_says, assert_tells
+from . import killing
+from .conftest import FAST, Outcome
+
+# Two of each kind of randomness, and little of everything else.
+RUN = (
+    "train",
+    "model=mlp_lif",
+    "model.layers.fc1.out_features=16",
+    "+model.layers.drop={type: dropout, p: 0.3, after: lif1}",
+    "data.num_bins=4",
+    "data.batch_size=8",
+    "data.augment=[{type: affine, shift: 2}]",
+    "data.mix={type: eventmix, p: 0.5}",
+    "trainer.max_epochs=3",
+    "+trainer.limit_train_batches=6",
+    "+trainer.limit_val_batches=2",
+    "+trainer.limit_test_batches=2",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "threads=1",
+    "pictures=null",
+    "plugins=[tests.commands.killing]",
+    "+callbacks.kill={_target_: tests.commands.killing.Kill}",
+    "checkpoint_every_s=0",
+)
+BATCHES, EPOCHS = 6, 3
+OLDER_RUNS = Path(__file__).parents[1] / "fixtures" / "runs_dd700d9"
+# What a run that was copied has to be told again.
+NAMED = "plugins=[tests.commands.killing]"
+
+
+def trained(
+    folder: Path,
+    arguments: tuple[str, ...],
+    place: str = "",
+    code: int | None = None,
+    env: dict[str, str] | None = None,
+) -> Path:
+    """Train, with a kill at a place; return the run's folder."""
+    ended = killing.run([*RUN, f"output_dir={folder}", *arguments], folder.with_suffix(".log"), place, **env or {})
+    assert ended == ((-9 if place else 0) if code is None else code), folder.with_suffix(".log").read_text()
+    (config,) = folder.glob("*/*/config.yaml")
+    return config.parent
+
+
+def resumed(run: Path, *arguments: str, place: str = "") -> Path:
+    log = run.parent / "resumed.log"
+    code = killing.run(["train", f"resume={run}", *arguments], log, place)
+    assert code == (-9 if place else 0), log.read_text()
+    return run
+
+
+def result(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_text())
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Compare the weights, every figure and every prediction of two runs."""
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    for name in ("best", "last"):
+        states = [torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other)]
+        weights = [state["state_dict"] for state in states]
+        assert weights[0].keys() == weights[1].keys()
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0]), name
+        assert states[0]["epoch"] == states[1]["epoch"]
+    predictions = [dict(np.load(run / "predictions.npz")) for run in (one, other)]
+    assert predictions[0].keys() == predictions[1].keys()
+    assert all(np.array_equal(predictions[0][key], predictions[1][key]) for key in predictions[0])
+    assert result(one)["metrics"] == result(other)["metrics"]
+    assert result(one)["selection"] == result(other)["selection"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run that nothing interrupted."""
+    return trained(tmp_path_factory.mktemp("whole") / "run", (digits_store,))
+
+
+PLACES = {
+    "the first batch": "batch:0:0",
+    "the last batch of an epoch": f"batch:1:{BATCHES - 1}",
+    "between two epochs": "start:1",
+    "a validation": "validation:1",
+    "the end of an epoch": "end:1",
+    "the end of the last epoch": f"end:{EPOCHS - 1}",
+    "the end of the training": "over",
+    "saving": "saving:12",
+    **{f"a batch at random ({n})": f"batch:{n}:{random.Random(n).randrange(BATCHES)}" for n in range(EPOCHS)},
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_killed_at(tmp_path: Path, digits_store: str, whole: Path, place: str, workers: int):
+    run = trained(tmp_path / "run", (digits_store, f"data.num_workers={workers}"), place)
+    assert_same(resumed(run), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_again_and_again(tmp_path: Path, digits_store: str, whole: Path, workers: int):
+    """Ten runs, each killed twice at random."""
+    for number in range(10):
+        rng = random.Random(100 * workers + number)
+        first, second = sorted(rng.sample(range(EPOCHS * BATCHES), 2))
+        places = [f"batch:{at // BATCHES}:{at % BATCHES}" for at in (first, second)]
+        if number % 3 == 0:
+            # The first files saved are the signature and the configuration, without which there is no run to resume.
+            places[0] = f"saving:{rng.randrange(4, 30)}"
+        run = trained(tmp_path / f"run{number}", (digits_store, f"data.num_workers={workers}"), places[0])
+        killing.run(["train", f"resume={run}"], run.parent / "resumed.log", places[1])
+        assert_same(resumed(run), whole)
+
+
+VARIANTS = {
+    "monitors": ("monitors.every_steps=4", "logger=[tensorboard,csv]"),
+    "plateau": ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.1"),
+    "a_schedule_of_steps": ("+scheduler.interval=step", "scheduler.T_max=20", "optimizer=rmsprop"),
+    "gradients_of_two_batches": ("+trainer.accumulate_grad_batches=2", "+scheduler.interval=step"),
+    "a_warm_up_and_groups": (
+        "scheduler=warmup_cosine",
+        "scheduler.warmup=0.3",
+        "optimizer=adamw",
+        "neuron.learn=[tau_mem]",
+        "optimizer.groups.time_constants={lr: 0.1}",
+    ),
+    "an_average_of_each_step": ("average={type: ema, decay: 0.9}",),
+    "an_average_of_epochs": ("average={type: swa, start: 0.3}", "selection=last"),
+    "windows_annealing_and_a_frozen_layer": (
+        "tbptt_steps=3",
+        "surrogate_annealing={start: 4.0, epochs: 3}",
+        "freeze=[fc1, norm1]",
+        "+model.layers.norm1={type: batch_norm, after: fc1}",
+    ),
+    "training_and_validation_recordings": ("fit_on=train_and_val", "selection=last"),
+    "validation_within_the_epoch": ("+trainer.val_check_interval=0.5",),
+    "validation_each_other_epoch": ("+trainer.check_val_every_n_epoch=2",),
+    "early_stopping": (
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=1",
+        "+callbacks.early_stopping.min_delta=100",
+    ),
+    "steps": ("+trainer.max_steps=15", "selection=last"),
+    "without_validation": ("data.val_fraction=0",),
+}
+
+
+# The others are as near to these as to be broken with them, nearly always: make slow.
+OFTEN = ("monitors", "an_average_of_each_step", "windows_annealing_and_a_frozen_layer", "early_stopping")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in VARIANTS])
+def test_killed_with(tmp_path: Path, digits_store: str, name: str):
+    early = name == "early_stopping"
+    places = [f"batch:1:{random.Random(name).randrange(BATCHES)}", "over" if early else "end:0"]
+    runs = [trained(tmp_path / f"run{place}", (digits_store, *VARIANTS[name]), place) for place in ("", *places)]
+    assert (result(runs[0])["selection"]["epochs"] < EPOCHS) == (early)
+    for run in runs[1:]:
+        assert_same(resumed(run), runs[0])
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_stopped_by_a_signal_it_goes_on_with_the_next_batch(tmp_path: Path, digits_store: str, whole: Path, name: str):
+    status = {"INT": 130, "TERM": 143}[name]
+    run = trained(tmp_path / "run", (digits_store, "checkpoint_every_s=null"), f"{name}@batch:1:2", status)
+    assert result(run)["status"] == "interrupted"
+    assert_says((tmp_path / "run.log").read_text(), f"snnlab train resume={run}")
+    resumed(run, "checkpoint_every_s=0")
+    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 4", "checkpoint_every_s None -> 0")
+    assert_same(run, whole)
+    (entry,) = result(run)["resumed"]
+    assert (entry["epoch"], entry["batch"]) == (1, 3)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: str, whole: Path):
+    run = trained(tmp_path / "run", (digits_store,), "full:12", 2)
+    log = (tmp_path / "run.log").read_text()
+    assert_says(log, "space", "incomplete: snnlab train resume=")
+    assert "Traceback" not in log
+    assert_same(resumed(run), whole)
+
+
+def test_slurm_starts_it_again(tmp_path: Path, digits_store: str, whole: Path):
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\n")
+    scontrol.chmod(0o755)
+    environment = {"PATH": f"{scontrol.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "17"}
+    again = {**environment, "SLURM_RESTART_COUNT": "1"}
+    run = trained(tmp_path / "run", (digits_store,), "USR1@batch:1:2", code=138, env=environment)
+    assert (tmp_path / "asked").read_text() == "requeue 17\n"
+    assert trained(tmp_path / "run", (digits_store,), env=again) == run
+    assert_same(run, whole)
+    assert trained(tmp_path / "run", (digits_store,), env=again) == run
+    assert_says((tmp_path / "run.log").read_text(), "complete")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
+    """Return a run that was killed in its second epoch."""
+    return trained(tmp_path_factory.mktemp("stopped") / "run", (digits_store,), "batch:1:3")
+
+
+@pytest.fixture
+def copy(tmp_path: Path, stopped: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "copy"))
+
+
+def test_tensorboard_shows_each_step_once(copy: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    resumed(copy, NAMED)
+    events = EventAccumulator(str(copy / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss_step")] == list(range(EPOCHS * BATCHES))
+    assert [event.step for event in events.Scalars("val/loss")] == [BATCHES * n - 1 for n in range(1, EPOCHS + 1)]
+
+
+def test_a_complete_run_is_shown_again_at_once(snnlab: Callable[..., Outcome], whole: Path):
+    before = (whole / "result.json").stat().st_mtime_ns
+    done = snnlab("train", f"resume={whole}", "trainer.max_epochs=3")
+    assert done.status == 0
+    assert done.out.splitlines()[-1] == str(whole)
+    assert re.search(rf"^{whole} .*\bcomplete\b", done.err, re.MULTILINE)
+    assert (whole / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
+    tmp_path: Path, digits_store: str, whole: Path, snnlab: Callable[..., Outcome]
+):
+    run = Path(shutil.copytree(whole, tmp_path / "copy"))
+    resumed(run, NAMED, "trainer.max_epochs=5")
+    longer = trained(tmp_path / "longer", (digits_store, "trainer.max_epochs=5"))
+    rates = [load(of).epochs["lr"] for of in (run, longer)]
+    assert np.array_equal(rates[0][3:], rates[1][3:])
+    assert (run / "config_before_1.yaml").read_text() == (whole / "config.yaml").read_text()
+    assert (run / "config.yaml").read_text() != (whole / "config.yaml").read_text()
+    assert (run / "result_before_1.json").read_text() == (whole / "result.json").read_text()
+    assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
+    assert result(run)["selection"]["epochs"] == 5
+    assert_tells(snnlab("reproduce", str(run)).error, run, 3, 5)
+
+
+def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digits_store: str):
+    run = trained(tmp_path / "run", (digits_store, "scheduler=warmup_cosine"))
+    resumed(run, "trainer.max_epochs=5")
+    longer = trained(tmp_path / "longer", (digits_store, "scheduler=warmup_cosine", "trainer.max_epochs=5"))
+    assert np.array_equal(load(run).epochs["lr"][3:], load(longer).epochs["lr"][3:])
+
+
+def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_path: Path, digits_store: str):
+    given = (digits_store, "scheduler=warmup_cosine", "average={type: swa, start: 0.5}")
+    run = trained(tmp_path / "run", (*given, "trainer.max_epochs=1"))
+    resumed(run, "trainer.max_epochs=3", place="setup")
+    resumed(run)
+    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 1")
+    longer = trained(tmp_path / "longer", (*given, "trainer.max_epochs=3"))
+    assert np.array_equal(load(run).epochs["lr"][1:], load(longer).epochs["lr"][1:])
+    states = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True) for of in (run, longer)]
+    assert [state["callbacks"]["average"]["updates"] for state in states] == [2, 2]
+
+
+def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path: Path, digits_store: str):
+    given = (
+        *FAST,
+        digits_store,
+        "average={type: swa, start: 0.5}",
+        "scheduler=none",
+        "selection=last",
+        "pictures=null",
+    )
+    run = train(*given, f"output_dir={tmp_path / 'run'}", "trainer.max_epochs=2").folder
+    train(f"resume={run}", "trainer.max_epochs=6")
+    longer = train(*given, f"output_dir={tmp_path / 'longer'}", "trainer.max_epochs=6").folder
+    assert_same(run, longer)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.batch_size=16", ("data.batch_size", 8, "trainer.max_epochs")),
+        ("optimizer.lr=1", ("optimizer.lr", "resumed")),
+        ("loss.over_time=max", ("loss.over_time",)),
+        ("trainer.max_epochs=1", ("trainer.max_epochs", 2)),
+        ("trainer.max_epochs=a", ("trainer.max_epochs", "expected")),
+        ("resume=elsewhere", ("resume", "folder")),
+        ("-m", ("train resume=RUN", "-m", "--config-dir")),
+    ],
+)
+def test_what_cannot_change_is_refused_by_name(
+    snnlab: Callable[..., Outcome], stopped: Path, override: str, told: tuple
+):
+    done = snnlab("train", f"resume={stopped}", override)
+    assert done.status == 2
+    assert_tells(done.error, *told)
+
+
+def test_a_word_that_is_nearly_resume_and_a_file_of_a_run_are_understood(snnlab: Callable[..., Outcome], stopped: Path):
+    done = snnlab("train", f"resum={stopped}")
+    assert done.status == 2
+    assert_tells(done.error, "", "resum", "resume")
+    done = snnlab("train", f"resume={stopped / 'config.yaml'}")
+    assert (done.status, done.out) == (2, "")
+    assert_says(done.err, "file", stopped)
+
+
+def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., Outcome], tmp_path: Path):
+    done = snnlab("train", f"resume={tmp_path}")
+    assert (done.status, done.out) == (2, "")
+    assert_says(done.err, tmp_path, "config.yaml")
+
+
+def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnlab: Callable[..., Outcome], copy: Path):
+    last = copy / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["callbacks"]["StochasticWeightAveraging"] = {"n_averaged": 3}
+    torch.save(checkpoint, last)
+    before = {path: path.read_bytes() for path in copy.glob("*.json")}
+    done = snnlab("train", f"resume={copy}", NAMED)
+    assert done.status == 2
+    assert_tells(done.error, last, "StochasticWeightAveraging")
+    assert {path: path.read_bytes() for path in copy.glob("*.json")} == before
+
+
+def test_a_checkpoint_with_the_keys_of_old_versions_is_gone_on_from(copy: Path, whole: Path):
+    last = copy / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    for old, new in KEYS.items():
+        if new in checkpoint["callbacks"]:
+            checkpoint["callbacks"][old] = checkpoint["callbacks"].pop(new)
+    assert "Selection" in checkpoint["callbacks"]
+    torch.save(checkpoint, last)
+    assert_same(resumed(copy, NAMED), whole)
+
+
+class Harm:
+    """What a stranger's checkpoint might do."""
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("harm"),)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_program(path: Path) -> None:
+    torch.save({"state_dict": {}}, path)
+
+
+def a_strangers(path: Path) -> None:
+    torch.save({"state_dict": Harm()}, path)
+
+
+def of_another_configuration(path: Path) -> None:
+    config = path.parent.parent / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (truncated, ("copy/checkpoints/last.ckpt", "read")),
+        (one_byte_changed, ("copy/checkpoints/last.ckpt", "damaged")),
+        (of_another_program, ("copy/checkpoints/last.ckpt", "version")),
+        (a_strangers, ("copy/checkpoints/last.ckpt", "loaded")),
+        (of_another_configuration, ("copy", "made")),
+    ],
+)
+def test_a_bad_checkpoint_is_refused(
+    snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], told: tuple
+):
+    harm(copy / "checkpoints" / "last.ckpt")
+    done = snnlab("train", f"resume={copy}", NAMED)
+    assert done.status == 2
+    assert_tells(done.error, *told)
+    assert "Traceback" not in done.err
+    assert not Path("harm").exists()
+
+
+def test_other_recordings_are_refused(snnlab: Callable[..., Outcome], copy: Path):
+    path = copy / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["snnlab"]["data_fingerprint"] = "another"
+    torch.save(content, path)
+    done = snnlab("train", f"resume={copy}", NAMED)
+    assert done.status == 2
+    assert_tells(done.error, "", "data")
+
+
+def hold(folder: Path, held: Any, ended: Any) -> None:
+    with locked(folder):
+        held.set()
+        ended.wait(60)
+
+
+def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], stopped: Path):
+    context = multiprocessing.get_context("spawn")
+    held, ended = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(stopped, held, ended))
+    other.start()
+    assert held.wait(60)
+    done = snnlab("train", f"resume={stopped}")
+    ended.set()
+    other.join()
+    assert done.status == 2
+    assert_tells(done.error, stopped, "process")
+
+
+def test_a_run_whose_settings_were_searched_for_says_so_after_it_was_resumed(tmp_path: Path, digits_store: str):
+    run = trained(tmp_path / "run", (digits_store, "trainer.max_epochs=1"))
+    search = {"trials": 20, "chosen_by": "val/loss, one seed", "val_size": 100, "seeds": []}
+    (run / "result.json").write_text(json.dumps({**result(run), "search": search}))
+    resumed(run, "trainer.max_epochs=3", place="batch:1:1")
+    assert not (run / "result.json").exists()
+    resumed(run)
+    assert result(run)["search"] == search
+
+
+def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snnlab: Callable[..., Outcome]
+):
+    run = Path(shutil.copytree(OLDER_RUNS / "conv_lif", tmp_path / "run"))
+    began = function.FIRST_KERNELS
+    for version, epochs in ((began, 3), (began + 1, 4), (began + 1, 5)):
+        monkeypatch.setattr(function, "KERNELS", version)
+        done = snnlab("train", f"resume={run}", f"trainer.max_epochs={epochs}")
+        assert done.status == 0
+        said = [line for line in done.err.splitlines() if line.startswith("kernels: ")]
+        assert len(said) == (epochs == 4)
+        assert result(run)["provenance"]["numerics"]["kernels"] == version
+    assert [entry.get("kernels") for entry in result(run)["resumed"]] == [None, [began, began + 1], None]
+    assert_says(write_report(run).read_text(), "epoch 4", "kernels")
+
+
+@pytest.mark.parametrize(
+    ("node", "backend", "found"),
+    [
+        ({"kernels": 1}, "auto", (1, 3)),
+        ({"kernels": 3}, "auto", ()),
+        ({"kernels": 3}, "numba", ()),
+        ({"epoch": 1}, "auto", (1, 3)),  # from before versions were counted
+        ({"kernels": None}, "reference", ()),
+        ({"epoch": 1}, "reference", ()),
+        ({"kernels": "a stranger's"}, "auto", (None, 3)),
+        ({}, "auto", ()),  # it has no checkpoint and begins anew
+    ],
+)
+def test_the_plain_loop_has_no_versions_and_an_old_run_has_the_first(
+    node: dict[str, Any], backend: function.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(function, "KERNELS", 3)
+    assert other_kernels(node, backend) == found

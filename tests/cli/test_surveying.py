@@ -1,0 +1,38 @@
+"""What a look at a dataset's recordings says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.cli.bench_suite import survey
+from snnlab.data.duplicates import Duplicates
+from snnlab.errors import DataError
+from snnlab.session import build_data, build_store
+
+from ..refusals import assert_says
+
+
+def test_the_first_arm_that_is_right_describes_the_data(workplace: Path, digits_store: str):
+    found = survey([["neuron.taumem=3", digits_store], [digits_store]], None, str(workplace))
+    assert found.mistake is None
+    assert found.gap is None
+    assert found.apart
+    assert_says(found.duplicates or "", "0 training", "0 validation")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_another_gap_is_no_verdict_on_copies(
+    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch, apart: bool
+):
+    copies = Duplicates(100, val_in_test=0, train_in_test=0 if apart else 3, train_in_val=0, left_out=False)
+
+    def broken(*_: Any) -> None:
+        raise DataError("", "missing")
+
+    monkeypatch.setattr(build_store, "find_duplicates", lambda *_: copies)
+    monkeypatch.setattr(build_data, "make_data_module", broken)
+    found = survey([[digits_store]], None, str(workplace))
+    assert (str(found.gap), found.apart) == ("missing", apart)

@@ -1,0 +1,57 @@
+"""Frames made in pieces of time are bit for bit those of the whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab.data.events.frames import EventBatch
+from snnlab.data.events.representation import FRAMES, Framing, Region, Steps, in_pieces
+
+W, H, DURATION, STEPS = 6, 5, 1000, 7
+
+
+def _recording(rows: bool = True) -> EventBatch:
+    """Return a recording with events later than the window."""
+    rng = np.random.default_rng(0)
+    t, x, y, p = (rng.integers(0, top, 400) for top in (DURATION + 200, W, H, 2))
+    columns = [np.sort(t), x.astype(np.int16), y.astype(np.int16), p.astype(bool), np.array([0, 400]), np.zeros(1, int)]
+    t, x, y, p, offsets, index = (torch.from_numpy(column) for column in columns)
+    return EventBatch(t, x, y if rows else None, p, offsets, index, index)
+
+
+@pytest.mark.parametrize("size", [1, 3, STEPS, 20])
+@pytest.mark.parametrize(
+    ("kind", "settings", "steps", "region"),
+    [
+        ("counts", {}, {}, {}),
+        ("counts", {"merge": True}, {}, {"crop": (1, 1, 4, 4), "downsample": 2}),
+        ("counts", {}, {"overlap_us": 200}, {}),
+        ("counts", {}, {"bin_by": "count", "events_per_bin": 30}, {}),
+        ("binary", {}, {}, {"hot": torch.arange(W * H) % 4 == 0}),
+        ("rate", {}, {}, {}),
+        ("signed", {}, {}, {}),
+        ("voxel_grid", {}, {}, {}),
+        ("time_surface", {"tau": 0.1}, {}, {}),
+        ("decaying_surface", {"tau": 0.1}, {}, {}),
+    ],
+)
+def test_pieces_are_the_whole(
+    kind: str, settings: dict[str, Any], steps: dict[str, Any], region: dict[str, Any], size: int
+) -> None:
+    framing = Framing(
+        Region((W, H, 2), **region), Steps(DURATION, STEPS, **steps), FRAMES.build(kind, settings, "frames")
+    )
+    batch = _recording()
+    pieces = list(in_pieces(framing, batch, size))
+    assert [len(piece) for piece in pieces[:-1]] == [size] * (len(pieces) - 1)
+    assert torch.cat(pieces).equal(framing(batch).x)
+
+
+def test_pieces_of_a_sensor_without_rows() -> None:
+    framing = Framing(Region((W, 1, 1)), Steps(DURATION, STEPS), FRAMES.build("counts", {}, "frames"))
+    batch = _recording(rows=False)
+    assert torch.cat(list(in_pieces(framing, batch, 2))).equal(framing(batch).x)

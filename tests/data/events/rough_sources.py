@@ -1,0 +1,48 @@
+"""Sources that take long, take much, or die, in a module that reading processes can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+from toy_source import ToySource
+
+from snnlab.data.events import Events
+
+
+class Slow(ToySource):
+    """The same recordings, each after a while; the same store."""
+
+    def read(self, index: int) -> Events:
+        time.sleep(0.01)
+        return super().read(index)
+
+
+class Deadly(ToySource):
+    """Whoever reads the recording of this number is killed."""
+
+    deadly = 20
+
+    def read(self, index: int) -> Events:
+        if index == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(index)
+
+
+class Large(ToySource):
+    """200 recordings of 100,000 events."""
+
+    events = 100_000
+
+    def __init__(self) -> None:
+        super().__init__(200, (640, 480, 2))
+
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {"events": self.events}
+
+    def read(self, index: int) -> Events:
+        number = np.arange(self.events) + index
+        return Events(10 * number, (number % 640).astype(np.int16), (number % 480).astype(np.int16), number % 3 == 0)

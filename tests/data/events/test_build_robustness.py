@@ -1,0 +1,163 @@
+"""A store is absent or whole: whoever is killed, whoever comes at the same time, however much there is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import start
+from rough_sources import Deadly
+from toy_source import ToySource
+
+from snnlab.data.events import Store, open_or_build
+from snnlab.data.events.packing import store_path
+from snnlab.errors import DataError
+
+from ...refusals import assert_raises, assert_says
+
+MEGABYTE = 2**20
+BUILD = """
+    from pathlib import Path
+    from snnlab.data.events import open_or_build
+    from rough_sources import Slow
+    if __name__ == "__main__":
+        print("begins", flush=True)
+        open_or_build(Slow(), Path(sys.argv[1]), workers=int(sys.argv[2]))
+    """
+
+
+def folders(store_dir: Path) -> list[str]:
+    return sorted(path.name for path in store_dir.iterdir() if path.is_dir())
+
+
+def kill_while_it_builds(store_dir: Path, workers: int, delay: float) -> None:
+    """Start packing, which takes 0.4 s and the start of the workers, and kill it and them after a while."""
+    process = start(BUILD, store_dir, workers)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begins\n"
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def assert_absent_or_whole_and_built(store_dir: Path) -> list[str]:
+    """Return the folders that the killed process had left, after the next one has built or opened the store."""
+    path, left = store_path(ToySource(), store_dir), folders(store_dir)
+    if path.exists():
+        Store.open(path).verify()
+    store = open_or_build(ToySource(), store_dir)
+    store.verify()
+    assert len(store) == 37
+    assert folders(store_dir) == [path.name]
+    return left
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("times", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, times: int, workers: int) -> None:
+    delays = random.Random(times + workers)
+    halves = 0
+    for number in range(times):
+        store_dir = tmp_path / str(number)
+        kill_while_it_builds(store_dir, workers, delays.uniform(0, 2.0 if workers else 0.5))
+        store_dir.mkdir(exist_ok=True)  # it may not have come so far
+        halves += any(name.endswith(".building") for name in assert_absent_or_whole_and_built(store_dir))
+    assert halves  # some of the delays end on the way
+
+
+def test_killed_again_and_again_at_one_place_it_is_built_in_the_end(tmp_path: Path) -> None:
+    for delay in (0.1, 0.3, 0.2):
+        kill_while_it_builds(tmp_path, 0, delay)
+    assert_absent_or_whole_and_built(tmp_path)
+
+
+def test_four_processes_at_once_open_one_store_that_was_built_once(tmp_path: Path) -> None:
+    code = """
+        from pathlib import Path
+        from snnlab.data.events import open_or_build
+        from rough_sources import Slow
+        store = open_or_build(Slow(journal=Path(sys.argv[2])), Path(sys.argv[1]))
+        store.verify()
+        print(store.fingerprint)
+        """
+    processes = [start(code, tmp_path / "stores", tmp_path / "journal") for _ in range(4)]
+    answers = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, answers
+    assert len(set(answers)) == 1
+    assert len((tmp_path / "journal").read_text().split()) == 37
+    assert len(folders(tmp_path / "stores")) == 1
+
+
+def test_a_reading_process_that_is_killed_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with assert_raises(DataError, "toy", "workers=0"):
+        open_or_build(Deadly(), tmp_path, workers=2)
+    assert folders(tmp_path) == []
+    assert multiprocessing.active_children() == []
+    open_or_build(ToySource(), tmp_path).verify()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root's right to write everywhere is given up by a Linux call")
+def test_a_read_only_folder_is_read_and_cannot_be_built_in(tmp_path: Path) -> None:
+    built = open_or_build(ToySource(), tmp_path)
+    code = """
+        import ctypes
+        from pathlib import Path
+        from snnlab.errors import StoreError
+        from snnlab.data.events import open_or_build
+        from toy_source import ToySource
+        # Version 3, this process; none effective, permitted, inheritable.
+        ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+        print(open_or_build(ToySource(), Path(sys.argv[1])).fingerprint)
+        try:
+            open_or_build(ToySource(version=2), Path(sys.argv[1]))
+        except StoreError as error:
+            print(error)
+        """
+    tmp_path.chmod(0o500)
+    try:
+        answer = start(code, tmp_path).communicate(timeout=60)[0].splitlines()
+    finally:
+        tmp_path.chmod(0o700)
+    assert answer[0] == built.fingerprint
+    assert_says(answer[1], tmp_path, "Permission")
+    assert folders(tmp_path) == [built.path.name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
+def test_twenty_million_events_are_packed_gathered_and_verified_in_little_memory(tmp_path: Path) -> None:
+    """The columns take 260 MB; their maps, which are only read, are not the process's own memory."""
+    code = """
+        import resource
+        from pathlib import Path
+        import numpy as np
+        from snnlab.data.events import open_or_build
+        from rough_sources import Large
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        own = lambda: int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0])
+        before = peak()
+        store = open_or_build(Large(), Path(sys.argv[1]))
+        print(peak() - before)
+        # From here on the system itself refuses more: 64 MB beyond what there is.
+        resource.setrlimit(resource.RLIMIT_DATA, (1024 * own() + 2**26,) * 2)
+        packed = store.gather(np.array([199, 0, 17, 17]))
+        print(packed.t.size, packed.t[0])
+        store.verify()
+        print(store.num_events)
+        print(peak() - before)
+        """
+    process = start(code, tmp_path)
+    answer = process.communicate(timeout=300)[0]
+    shutil.rmtree(tmp_path)
+    assert process.returncode == 0, answer
+    grown, gathered, verified, grown_after = answer.splitlines()
+    assert int(grown) * 1024 < 64 * MEGABYTE
+    assert gathered == "400000 1990"
+    assert verified == "20000000"
+    assert int(grown_after) * 1024 < 96 * MEGABYTE

@@ -1,0 +1,102 @@
+"""A suite whose trainings are stubs: they write a run's folder and take no time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.config.overrides import merged
+from snnlab.errors import DataError
+from snnlab.experiments.executor import Executor
+from snnlab.experiments.suite_plan import Plan, Survey, Work
+from snnlab.experiments.suite_runner import Runner
+from snnlab.experiments.suite_settings import checked
+from snnlab.experiments.suite_state import Book, make_folder, open_book, write_page
+from snnlab.experiments.workers import Here, Outcome, Task
+
+N = 200
+SUITE: dict[str, Any] = {
+    "arms": {"a": ["neuron=lif"], "b": ["neuron=cuba_lif"]},
+    "datasets": {"digits": ["data=saccade_digits"], "patterns": ["data=spike_patterns"]},
+    "seeds": [0, 1],
+    "engine": "here",
+}
+
+
+def settings_of(task: Task) -> dict[str, str]:
+    """Return what a task's overrides set."""
+    return {key: value for key, _, value in (text.partition("=") for text in task.overrides)}
+
+
+def write_run(folder: Path, accuracy: float = 0.9, classes: int = 4, **metrics: float) -> None:
+    """Write the folder of a run that is completed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {"test/accuracy": accuracy, "val/loss": 0.5, "params": 100.0, **metrics}
+    (folder / "config.yaml").write_text("data: {num_bins: 8, duration_ms: 80.0}\nmodel: {layers: {}}\n")
+    page = {"status": "completed", "seed": 0, "metrics": found, "selection": {"epoch": 2, "epochs": 3}}
+    page["provenance"] = {}
+    (folder / "result.json").write_text(json.dumps({"schema_version": 1, **page, "timing": {"fit_s": 2.0}}))
+    target, right = np.arange(N) % classes, np.arange(N) < accuracy * N
+    readout = np.eye(classes)[np.where(right, target, (target + 1) % classes)]
+    arrays = {"recording": np.arange(N), "target": target, "readout": readout, "answers": readout.argmax(1)[:, None]}
+    np.savez(folder / "predictions.npz", **{f"test_{name}": values for name, values in arrays.items()})
+
+
+@dataclass
+class Stub:
+    """Workers that train nothing.
+
+    Attributes:
+        folder: The suite's.
+        broken: Why the training of a task fails, or None.
+        gaps: Datasets without recordings, with the reason.
+        trained: The tasks, in order.
+    """
+
+    folder: Path
+    broken: Callable[[Task], str | None] = lambda task: None
+    gaps: dict[str, str] = field(default_factory=dict)
+    accuracy: Callable[[Task], float] = lambda task: 0.9
+    trained: list[Task] = field(default_factory=list)
+    surveyed: int = 0
+    classes: int = 4
+    tables: Callable[[], Any] = lambda: None
+
+    def train(self, task: Task) -> Outcome:
+        self.trained.append(task)
+        error, begun = self.broken(task), time.perf_counter()
+        if error is None:
+            write_run(Path(task.folder), self.accuracy(task), self.classes)
+        status = "interrupted" if error == "ctrl-c" else "failed" if error else "completed"
+        metrics = {} if error else {"test/accuracy": self.accuracy(task)}
+        wall_s = time.perf_counter() - begun
+        return Outcome(status=status, error=error, metrics=metrics, fit_s=0.0, wall_s=wall_s, epochs=1, val_size=9)
+
+    def survey(self, probes: Any, config_dir: str | None, place: str) -> Survey:
+        self.surveyed += 1
+        data = next(text for text in probes[0] if text.startswith("data=")).partition("=")[2]
+        gap = DataError("", self.gaps[data]) if data in self.gaps else None
+        return Survey(gap=gap, duplicates=None if gap else "none")
+
+    def run(self, **values: Any) -> Book:
+        """Run the suite, with other settings, as far as it is missing."""
+        plan = Plan(self.folder, "s", checked({**SUITE, **values}), [], None, str(self.folder), "snnlab bench suite=s")
+        make_folder(self.folder)
+        write_page(plan)
+        book = open_book(self.folder, plan.cells())
+        executor = Executor(Here, self.train, 1)
+        work = Work(self.survey, merged)
+        Runner(plan, plan.cells(), book, work, executor, time.perf_counter(), self.tables).run()
+        return book
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Stub:
+    return Stub(tmp_path / "suite_s")

@@ -1,0 +1,94 @@
+"""The loop of a search with trainings that take no time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from snnlab.errors import ConfigError
+from snnlab.experiments import executor
+from snnlab.experiments.executor import Executor
+from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.study import SearchLock, SharedStudy
+from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.workers import Here, Outcome, Task
+
+from ..refusals import assert_raises
+
+
+class Search:
+    """A search whose trials are a function's."""
+
+    def __init__(self, folder: Path, **values: Any) -> None:
+        space = {"optimizer.lr": {"low": 0.1, "high": 1.0}}
+        self.sweep, self.space = checked({"space": space, "sampler": "random", "engine": "here", **values})
+        self.folder = folder / "a_sweep"
+        self.folder.mkdir()
+        self.lock = SearchLock(self.folder)
+        self.study = SharedStudy(self.folder, self.sweep, self.space, self.lock, {"overrides": [], "seed": 0})
+        self.status: Any = "completed"
+        self.trained: list[Task] = []
+
+    def train(self, task: Task) -> Outcome:
+        self.trained.append(task)
+        error = "it diverged" if self.status == "failed" else None
+        figures = {"val/loss": 1.0}
+        return Outcome(status=self.status, error=error, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=9)
+
+    def run(self) -> executor.Driver:
+        plan = Plan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
+        found = executor.Driver(plan, self.study, Executor(Here, self.train, 1), 0.0)
+        found.run()
+        return found
+
+
+@pytest.fixture
+def searches(tmp_path: Path) -> Iterator[Any]:
+    begun: list[Search] = []
+
+    def begin(**values: Any) -> Search:
+        begun.append(Search(tmp_path, **values))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.lock.leave()
+
+
+def test_no_trial_begins_after_the_hours_are_over(searches: Any, monkeypatch: pytest.MonkeyPatch):
+    search = searches(trials=None, hours=1)
+    clock = SimpleNamespace(perf_counter=lambda: 1800.0 * len(search.trained), monotonic=executor.time.monotonic)
+    monkeypatch.setattr(executor, "time", clock)
+    search.run()
+    assert len(search.trained) == 3  # at 0, 30 and 60 minutes
+    assert search.study.count().complete == 3
+
+
+def test_trials_and_hours_together_end_with_what_is_first(searches: Any):
+    search = searches(trials=2, hours=10_000)
+    search.run()
+    assert len(search.trained) == 2
+
+
+def test_too_many_failed_trials_end_the_search_with_what_the_last_failed_of(searches: Any):
+    search = searches(trials=9, failures=2)
+    search.status = "failed"
+    found = search.run()
+    assert search.study.count().failed == 3
+    with assert_raises(ConfigError, "sweep", 3, "sweep.failures", 2):
+        found.require_enough()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_study_may_be_elsewhere(searches: Any, tmp_path: Path, kind: str):
+    elsewhere = tmp_path / "elsewhere.study"
+    search = searches(trials=2, storage=f"{kind}:///{elsewhere}")
+    search.run()
+    assert elsewhere.stat().st_size > 0
+    assert not (search.folder / "study.db").exists()
+    again = SharedStudy(search.folder, search.sweep, search.space, search.lock, {"overrides": [], "seed": 0})
+    assert again.count().complete == 2

@@ -1,0 +1,87 @@
+"""A folder goes on with the suite that it was begun with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.errors import ConfigError, RecordError
+from snnlab.experiments.suite_plan import Plan
+from snnlab.experiments.suite_settings import Choice, checked
+from snnlab.experiments.suite_state import is_begun, make_folder, read_page, require_same, united, write_page
+
+from ..refusals import assert_raises
+from .conftest import SUITE, write_run
+
+
+def plan(folder: Path, typed: list[str] | None = None, choice: Choice | None = None, **values: Any) -> Plan:
+    suite = united(checked({**SUITE, **values}), choice or Choice(), read_page(folder))
+    return Plan(folder, "s", suite, typed or [], None, ".", "snnlab bench suite=s")
+
+
+def begun(folder: Path, *arguments: Any, **values: Any) -> Plan:
+    make_folder(folder)
+    made = plan(folder, *arguments, **values)
+    write_page(made)
+    return made
+
+
+def test_arms_datasets_and_seeds_are_added_to_what_is_there(tmp_path: Path):
+    begun(tmp_path, choice=Choice(["b"], ["digits"]))
+    more = begun(tmp_path, choice=Choice(["a"]), seeds=[5])
+    assert list(more.suite.arms) == ["a", "b"]
+    assert list(more.suite.datasets) == ["digits", "patterns"]
+    assert more.suite.seeds == [0, 1, 5]
+
+
+def test_an_arm_that_is_no_longer_in_the_file_stays(tmp_path: Path):
+    begun(tmp_path)
+    later = plan(tmp_path, arms={"a": ["neuron=lif"], "c": ["neuron=iaf"]})
+    assert list(later.suite.arms) == ["a", "c", "b"]
+    assert later.suite.arms["b"].overrides == ["neuron=cuba_lif"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "values", "told"),
+    [
+        (["trainer.max_epochs=3"], {}, "common: trainer.max_epochs=3"),
+        ([], {"arms": {"a": ["neuron=iaf"]}}, "arms.a: neuron=lif"),
+        ([], {"datasets": {"digits": ["data=nmnist"]}}, "datasets.digits: data=saccade_digits"),
+        ([], {"tune": {"trials": 2, "space": {"optimizer.lr": [0.1, 0.2]}}}, "tune: None"),
+    ],
+)
+def test_other_settings_are_refused_in_the_same_folder(
+    tmp_path: Path, typed: list[str], values: dict[str, Any], told: str
+):
+    begun(tmp_path)
+    with assert_raises(ConfigError, tmp_path, told):
+        require_same(plan(tmp_path, typed, **values), read_page(tmp_path) or {}, ["data.root"])
+
+
+def test_where_recordings_are_may_change(tmp_path: Path):
+    begun(tmp_path, ["data.root=here"])
+    there, page = plan(tmp_path, ["data.root=there"]), read_page(tmp_path) or {}
+    require_same(there, page, ["data.root"])
+    with assert_raises(ConfigError, tmp_path, "data.root=here"):
+        require_same(there, page, [])
+
+
+def test_a_page_of_another_version_is_refused(tmp_path: Path):
+    (tmp_path / "suite.yaml").write_text("schema: 99\n")
+    with assert_raises(RecordError, "suite.yaml", "written"):
+        read_page(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with assert_raises(RecordError, "folder", "folder=FOLDER"):
+        make_folder(tmp_path / "file" / "s")
+
+
+def test_before_anything_was_trained_settings_may_change(tmp_path: Path):
+    made = begun(tmp_path)
+    assert not is_begun(tmp_path)
+    write_run(tmp_path / made.cells()[0].folder)
+    assert is_begun(tmp_path)

@@ -1,0 +1,73 @@
+"""What a suite's YAML may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.experiments.suite_settings import checked
+
+from ..refusals import assert_raises
+
+GOOD: dict[str, Any] = {"arms": {"lif": ["neuron=lif"]}, "datasets": {"digits": ["data=saccade_digits"]}}
+
+
+def test_an_arm_may_be_its_overrides_alone():
+    suite = checked({**GOOD, "arms": {"a": ["neuron=lif"], "b": {"overrides": [], "role": "baseline"}}})
+    assert suite.arms["a"].overrides == ["neuron=lif"]
+    assert [arm.role for arm in suite.arms.values()] == ["arm", "baseline"]
+    assert suite.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"arms": {}}, ("suite.arms", "empty")),
+        ({"datasets": {}}, ("suite.datasets", "empty")),
+        ({"seeds": []}, ("suite.seeds", "empty")),
+        ({"seeds": [0, 0]}, ("suite.seeds", "different")),
+        ({"seeds": [1000]}, ("suite.seeds", 1000)),
+        ({"seeds": ["a"]}, ("suite.seeds", "expected")),
+        ({"arms": {"a/b": []}}, ("suite.arms.a/b", "folder")),
+        ({"arms": {"a": "neuron=lif"}}, ("suite.arms.a", "[neuron=lif]")),
+        ({"arms": {"a": {"override": []}}}, ("suite.arms.a.override", "overrides")),
+        ({"arms": {"a": {"model": "mlp_lif", "neuron": "alif"}}}, ("suite.arms.a", "[model=mlp_lif, neuron=alif]")),
+        ({"arms": {"a": ["neuron"]}}, ("suite.arms.a", "model=conv_lif", "neuron")),
+        ({"arms": {"a": ["seed=3"]}}, ("suite.arms.a: seed=3", "1,2")),
+        ({"arms": {"a": {"datasets": ["digit"]}}}, ("suite.arms.a.datasets", "digit", "digits")),
+        ({"datasets": {"digits": None}}, ("suite.datasets.digits", "overrides")),
+        ({"common": ["hydra.run.dir=x"]}, ("suite.common: hydra.run.dir=x", "folders")),
+        ({"common": ["control=counts_only"]}, ("suite.common: control=counts_only", "controls=[shuffled_labels]")),
+        ({"controls": ["shuffled_label"]}, ("suite.controls", "shuffled_label", "shuffled_labels")),
+        ({"match": {"by": "size"}}, ("suite.match.by", "wall_time")),
+        ({"match": {"within": -1}}, ("suite.match.within", 0)),
+        ({"workers": 0}, ("suite.workers", 1)),
+        ({"engine": "slurm"}, ("suite.engine", "submitit")),
+        ({"arms": {"a": ["seed=3"]}}, ("suite.arms.a: seed=3",)),
+        ({"tune": {"trials": 2}}, ("suite.tune.space", "empty")),
+        ({"tune": {"trials": 0, "space": {"a": [1]}}}, ("suite.tune.trials", 1)),
+        ({"energy": {"mac": 3}}, ("suite.energy", "mac")),
+        ({"energy": {"mac_pj": 0}}, ("suite.energy.mac_pj", "> 0")),
+        ({"tune": {"space": {"a": [1]}, "workers": 2}}, ("suite.tune.workers",)),
+        ({"published": [{"name": "N", "accuracy": "99"}]}, ("suite.published: N", "accuracy", 99)),
+        ({"published": [{"name": "N", "accuracy": 0.99}]}, ("suite.published: N", "accuracy")),
+        ({"arm": {}}, ("suite.arm", "arms")),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *told):
+        checked({**GOOD, **values})
+
+
+def test_all_arms_are_tuned_with_the_same_budget_each_in_a_space_of_its_own():
+    own = {"space": {"optimizer.lr": [0.1, 0.2]}}
+    tune = {"trials": 3, "space": {"neuron.tau_mem": [5, 10]}}
+    arms: dict[str, Any] = {"a": [], "b": {"tune": own}, "c": {"tune": False}}
+    suite = checked({**GOOD, "arms": arms, "tune": tune})
+    assert suite.tuning("a") == tune
+    assert suite.tuning("b") == {**tune, **own}
+    assert suite.tuning("c") is None
+    with assert_raises(ConfigError, "suite.arms.a.tune", "trials"):
+        checked({**GOOD, "arms": {"a": {"tune": {"trials": 9}}}, "tune": tune})

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import re
+
+from snnlab.runs.tables import uncertainty
+
+
+def test_few_validation_recordings_leave_room_even_where_all_are_right():
+    said = uncertainty(16, 1.0)
+    assert said is not None
+    low, high = (float(end) for end in re.findall(r"([0-9]+)% to ([0-9]+)%", said)[0])
+    assert 75 < low < 85
+    assert high == 100
+
+
+def test_many_validation_recordings_are_not_spoken_of():
+    assert uncertainty(1000, 0.9) is None

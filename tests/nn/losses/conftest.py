@@ -1,0 +1,73 @@
+"""What the tests of losses share: a network that ends with spikes, and one batch of its answers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.nn import build_network
+from snnlab.nn.losses import LOSSES, Part, Task, build_loss
+
+T, B, K, HIDDEN, INPUTS = 9, 5, 3, 4, 6
+LENGTHS = torch.tensor([9, 1, 4, 7, 9])
+SPIKING: dict[str, dict[str, Any]] = {
+    "fc": {"type": "linear", "out_features": HIDDEN},
+    "lif": {"type": "lif", "tau_mem": 10.0},
+    "out": {"type": "linear", "out_features": K},
+    "last": {"type": "lif", "tau_mem": 10.0},
+}
+# Settings with which each is tried; what is not here needs none.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "tet": {"mix": 0.3},
+    "mse_count": {"correct_rate": 0.8, "incorrect_rate": 0.2},
+    "mse_first_spike": {"correct": 2.0},
+    "van_rossum": {"tau": 8.0, "correct_rate": 200.0},
+    "rate_band": {"lower": 30.0, "upper": 60.0, "of": "neuron"},
+    "membrane_band": {"lower": -0.5, "upper": 1.2},
+    "spike_budget": {"budget": 2.0},
+    "synaptic_operations": {"budget": 6.0},
+}
+
+
+class Given(NamedTuple):
+    """A batch's output, targets of each kind, lengths and counts."""
+
+    y: Tensor
+    targets: dict[str, Tensor]
+    lengths: Tensor
+    counts: dict[str, Tensor]
+
+
+def make_task(layers: dict[str, dict[str, Any]] | None = None, dt: float | None = 2.0, steps: int = T) -> Task:
+    """Return what a loss is told of a network."""
+    torch.manual_seed(0)
+    built = build_network(layers or SPIKING, in_shape=(INPUTS,), dt=dt, num_steps=steps)
+    return Task(built, (INPUTS,), dt, steps, K)
+
+
+@pytest.fixture
+def given() -> Given:
+    """Return spikes in double precision, with lengths of their own."""
+    rng = torch.Generator().manual_seed(0)
+    valid = (torch.arange(T)[:, None] < LENGTHS)[..., None]
+    y, hidden = ((torch.rand(T, B, n, generator=rng) < 0.4).double() * valid for n in (K, HIDDEN))
+    labels = torch.where(valid[..., 0], torch.randint(K, (T, B), generator=rng), -100)
+    targets = {"class": torch.tensor([2, 0, 1, 1, 0]), "value": torch.randn(B, K, generator=rng).double()}
+    return Given(y, {**targets, "steps": labels}, LENGTHS, {"lif": hidden.sum(0), "last": y.sum(0)})
+
+
+def bound(name: str, **settings: Any) -> Part:
+    """Return a registered loss or regulariser that knows the spiking network."""
+    part = LOSSES.build(name, {**SETTINGS.get(name, {}), **settings}, "loss")
+    part.bind(make_task())
+    return part
+
+
+def built_loss(**node: Any) -> Any:
+    """Return a loss as the YAML says it, bound."""
+    loss = build_loss(node)
+    loss.bind(make_task())
+    return loss

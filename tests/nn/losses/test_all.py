@@ -1,0 +1,124 @@
+"""What holds of every registered loss and regulariser."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from snnlab.data.events.frames import Batch, Mix
+from snnlab.nn.losses import LOSSES, REGULARISERS, Loss, Part
+from snnlab.nn.losses.regularizers import MembraneCost
+from snnlab.settings import argument_texts, first_sentence, settings_of
+from snnlab.training.module import batch_loss
+
+from .conftest import LENGTHS, SETTINGS, B, Given, T, bound
+
+ALL = list(LOSSES)
+OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").takes]  # type: ignore[attr-defined]
+BAND = MembraneCost(**SETTINGS["membrane_band"])
+PAST = torch.arange(T)[:, None] >= LENGTHS
+
+
+def value(part: Part, given: Given, y: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    targets = given.targets[part.takes[0]]
+    return part(given.y if y is None else y, targets, given.lengths, all_counts(given), weight)[0]
+
+
+def all_counts(given: Given) -> dict[str, Tensor]:
+    """Return what layers count beside their spikes too."""
+    return given.counts | {f"{name}.{BAND.key}": 0.3 * n for name, n in given.counts.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_stands_past_the_end_changes_neither_loss_nor_gradient(name: str, given: Given) -> None:
+    part = bound(name)
+    clean, dirty = given.y.clone().requires_grad_(), torch.where(PAST[..., None], 77.0, given.y).requires_grad_()
+    values = [value(part, given, y) for y in (clean, dirty)]
+    assert torch.equal(*values)
+    if isinstance(part, Loss):
+        for each in values:
+            each.backward()
+        assert clean.grad is not None
+        assert dirty.grad is not None
+        assert torch.equal(clean.grad, dirty.grad)
+        assert not dirty.grad[PAST].any()
+        readouts = [part.readout(y, LENGTHS) for y in (clean, dirty)]
+        if part.takes != ("steps",):
+            assert torch.equal(*readouts)
+
+
+OVER_TIME = {"cross_entropy": ("per_step", "softmax_sum", "max", "last"), "mse": ("per_step",)}
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
+def test_no_number_past_the_end_reaches_loss_or_gradient(name: str, garbage: float, given: Given) -> None:
+    for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
+        part = bound(name, **settings)
+        y = torch.where(PAST[..., None], garbage, given.y).requires_grad_()
+        loss = value(part, given, y)
+        assert loss.isfinite()
+        loss.backward()
+        assert y.grad is not None
+        assert y.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("cross_entropy_steps", "weights")])
+def test_a_batch_has_the_mean_of_what_its_recordings_have_alone(name: str, given: Given) -> None:
+    part = bound(name)
+    each, weight = [], torch.tensor([0.0, 1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
+    for b, length in enumerate(LENGTHS.tolist()):
+        counts = {key: n[b : b + 1] for key, n in all_counts(given).items()}
+        targets = given.targets[part.takes[0]][b : b + 1]
+        each.append(part(given.y[:length, b : b + 1], targets, LENGTHS[b : b + 1], counts)[0])
+    torch.testing.assert_close(value(part, given), torch.stack(each).mean())
+    torch.testing.assert_close(value(part, given, weight=weight), (torch.stack(each) * weight).mean())
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_mixed_recordings_have_a_part_of_each_loss(name: str, given: Given) -> None:
+    part, own, others = bound(name), given.targets["class"], torch.tensor([0, 1, 1, 2, 0])
+    share = torch.full((B,), 0.3, dtype=torch.float64)
+    batch = Batch(given.y, LENGTHS, own, torch.arange(B), Mix(others, share))
+    mixed, parts = batch_loss(part, given.y, batch, all_counts(given))  # type: ignore[arg-type]
+    values = [part(given.y, targets, LENGTHS, all_counts(given))[0] for targets in (own, others)]
+    torch.testing.assert_close(mixed, 0.7 * values[0] + 0.3 * values[1], check_dtype=False)
+    assert list(parts.values()) == [mixed]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+def test_gradients_are_those_of_the_formula(name: str, given: Given) -> None:
+    part = bound(name)
+    # Between 0 and 1, where products of spikes are smooth.
+    y = (0.1 + 0.6 * torch.rand(given.y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)) * (
+        ~PAST[..., None]
+    )
+    assert torch.autograd.gradcheck(lambda y: value(part, given, y), y.requires_grad_())
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+def test_the_last_answer_of_a_whole_recording_is_that_of_the_readout(name: str, given: Given) -> None:
+    loss = bound(name)
+    assert isinstance(loss, Loss)
+    readout, answers = loss.readout(given.y, torch.full((B,), T)), loss.answers(given.y)
+    last = readout if loss.takes == ("value",) else readout.argmax(-1)
+    assert torch.equal(answers[-1], last[-1] if loss.takes == ("steps",) else last)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARISERS, "cross_entropy_steps")])
+def test_the_running_readout_is_that_of_each_beginning(name: str, given: Given) -> None:
+    for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
+        loss = bound(name, **settings)
+        assert isinstance(loss, Loss)
+        each = Loss.running(loss, given.y)
+        torch.testing.assert_close(loss.running(given.y), each, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_setting_is_explained(name: str) -> None:
+    factory = LOSSES.get(name, "loss")
+    assert first_sentence(factory)
+    assert set(settings_of(factory)) == set(argument_texts(factory)) & set(inspect.signature(factory).parameters)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from snnlab.errors import ConfigError
+from snnlab.nn.losses import LOSSES, CrossEntropy, SquaredError, StepCrossEntropy, check_takes
+from snnlab.target_kinds import IGNORED
+
+from ...refusals import assert_raises
+
+T, B, K = 7, 4, 3
+TARGETS = torch.tensor([2, 0, 1, 1])
+LENGTHS = [[7, 7, 7, 7], [7, 1, 4, 6]]
+OVER_TIME = ["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
+
+
+@pytest.fixture
+def y(over_time: str) -> Tensor:
+    values = torch.randn(T, B, K, generator=torch.Generator().manual_seed(0)) * 2
+    return (values > 1).float() if over_time == "first_spike" else values
+
+
+def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of one sample `[L, K]` without padding."""
+    if over_time == "per_step":
+        return torch.stack([functional.cross_entropy(step, target) for step in y]).mean()
+    since = (y.cumsum(0) > 0).float().sum(0)
+    readout = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0), "first_spike": since}
+    readout["softmax_sum"] = y.softmax(-1).sum(0)
+    return functional.cross_entropy(readout[over_time], target)
+
+
+@pytest.mark.parametrize("over_time", OVER_TIME)
+@pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
+def test_it_is_torchs_cross_entropy_of_each_samples_own_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
+    loss, parts = LOSSES.build("cross_entropy", {"over_time": over_time}, "loss")(y, TARGETS, torch.tensor(lengths), {})
+    expected = torch.stack([_plainly(over_time, y[:n, b], TARGETS[b]) for b, n in enumerate(lengths)]).mean()
+    torch.testing.assert_close(loss, expected)
+    assert parts == {"cross_entropy": loss}
+
+
+@pytest.mark.parametrize("over_time", OVER_TIME)
+def test_what_stands_past_the_end_does_not_train(y: Tensor, over_time: str) -> None:
+    lengths = torch.tensor(LENGTHS[1])
+    past = torch.arange(T)[:, None] >= lengths
+    y = torch.where(past[..., None], 1e4, y).requires_grad_()
+    CrossEntropy(over_time)(y, TARGETS, lengths, {})[0].backward()  # type: ignore[arg-type]
+    assert y.grad is not None
+    assert not y.grad[past].any()
+    assert (y.grad.abs().sum((0, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("over_time", OVER_TIME)
+def test_the_answer_at_a_step_is_that_of_the_recording_cut_there(y: Tensor, over_time: str) -> None:
+    loss = CrossEntropy(over_time)  # type: ignore[arg-type]
+    answers = loss.answers(y)
+    assert answers.shape == (T, B)
+    for t in range(T):
+        cut = loss.readout(y[: t + 1], torch.full((B,), t + 1))
+        assert answers[t].tolist() == cut.argmax(-1).tolist()
+    assert len({tuple(row) for row in answers.tolist()}) > 1  # the answers do change on the way
+
+
+def test_the_default_is_the_mean() -> None:
+    assert CrossEntropy().over_time == "mean"
+
+
+def test_an_unknown_reduction_is_refused() -> None:
+    with assert_raises(ConfigError, "loss.over_time", "softmax_sum", "first_spike", "per_step"):
+        LOSSES.build("cross_entropy", {"over_time": "median"}, "loss")
+    with assert_raises(ConfigError, "over_time", "softmax_sum", "first_spike", "per_step", "median"):
+        CrossEntropy("median")  # type: ignore[arg-type]
+
+
+def test_a_membrane_is_refused_where_first_spikes_are_read() -> None:
+    loss, membrane = CrossEntropy("first_spike"), torch.full((T, B, K), -0.5)
+    with assert_raises(ConfigError, "loss.over_time", "first_spike", 0, 1, -0.5):
+        loss(membrane, TARGETS, torch.tensor(LENGTHS[0]), {})
+    with assert_raises(ConfigError, "loss.over_time", "first_spike"):
+        loss.answers(membrane)
+
+
+def test_the_class_that_spikes_first_is_the_answer() -> None:
+    spikes = torch.zeros(T, 1, K)
+    spikes[3, 0, 0] = spikes[1, 0, 2] = 1
+    spikes[4:, 0, 0] = 1  # more spikes, but later
+    loss = CrossEntropy("first_spike")
+    assert loss.readout(spikes, torch.tensor([T])).tolist() == [[T - 3, 0, T - 1]]
+    assert loss.answers(spikes).flatten().tolist()[1:] == [2] * (T - 1)
+
+
+VALUES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0], [3.0, 1.0, -2.0], [1.0, 1.0, 1.0]])
+
+
+@pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max", "per_step"])
+@pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
+def test_squared_errors_are_those_of_each_samples_own_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
+    loss = SquaredError(over_time)
+    each = []
+    for b, length in enumerate(lengths):
+        own = y[:length, b]
+        read = {"mean": own.mean(0), "sum": own.sum(0), "last": own[-1], "max": own.amax(0), "per_step": own}[over_time]
+        each.append((read - VALUES[b]).square().mean())
+    expected, weight = torch.stack(each), torch.tensor([0.0, 1.0, 0.5, 2.0])
+    value, parts = loss(y, VALUES, torch.tensor(lengths), {})
+    torch.testing.assert_close(value, expected.mean())
+    assert parts == {"mse": value}
+    torch.testing.assert_close(loss(y, VALUES, torch.tensor(lengths), {}, weight)[0], (expected * weight).mean())
+
+
+def test_the_last_answer_of_values_is_the_readout() -> None:
+    values = torch.randn(T, B, K)
+    for over_time in ("mean", "sum", "last", "max", "per_step"):
+        loss = LOSSES.build("mse", {"over_time": over_time}, "loss")
+        torch.testing.assert_close(loss.answers(values)[-1], loss.readout(values, torch.full((B,), T)))
+    with assert_raises(ConfigError, "loss.over_time", "per_step", "first_spike"):
+        LOSSES.build("mse", {"over_time": "first_spike"}, "loss")
+
+
+def _labels() -> Tensor:
+    labels = torch.randint(K, (T, B), generator=torch.Generator().manual_seed(3))
+    labels[:4, 1] = labels[5:, 2] = labels[:, 3] = IGNORED
+    return labels
+
+
+def test_the_loss_of_labels_over_time_is_the_mean_over_labelled_steps() -> None:
+    values, labels, loss = torch.randn(T, B, K, requires_grad=True), _labels(), StepCrossEntropy()
+    each = [
+        functional.cross_entropy(values[t, b], labels[t, b]) for b in range(B) for t in range(T) if labels[t, b] >= 0
+    ]
+    value, parts = loss(values, labels, torch.full((B,), T), {})
+    torch.testing.assert_close(value, torch.stack(each).mean())
+    assert parts == {"cross_entropy_steps": value}
+    value.backward()
+    assert values.grad is not None
+    assert ((values.grad != 0).all(-1) == (labels >= 0)).all()
+    only = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    own = torch.stack([functional.cross_entropy(values[t, 1], labels[t, 1]) for t in range(4, T)])
+    torch.testing.assert_close(loss(values, labels, torch.full((B,), T), {}, only)[0], own.sum() / len(each))
+
+
+def test_without_labelled_steps_there_is_no_loss_of_them() -> None:
+    value, _ = StepCrossEntropy()(torch.randn(T, B, K), torch.full((T, B), IGNORED), torch.full((B,), T), {})
+    assert value == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "told"),
+    [
+        ("cross_entropy", "value", ("loss", "cross_entropy", "data.targets=value", "loss=mse")),
+        ("cross_entropy", "steps", ("loss", "data.targets=steps", "loss=cross_entropy_steps")),
+        ("mse", "class", ("loss", "mse", "data.targets=class", "loss=cross_entropy")),
+        ("cross_entropy_steps", "value", ("loss", "data.targets=value", "loss=mse")),
+    ],
+)
+def test_a_loss_for_other_targets_names_the_right_one(name: str, targets: Any, told: tuple) -> None:
+    loss = LOSSES.build(name, {}, "loss")
+    with assert_raises(ConfigError, *told) as caught:
+        check_takes(loss, name, targets)
+    assert "\n" not in str(caught.value)
+    check_takes(loss, name, loss.takes[0])

@@ -1,0 +1,250 @@
+"""Regularisers against plain NumPy, and that their gradient reaches the weights by every way through a network."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.nn import build_network
+from snnlab.nn.losses import RateBand, SpikeBudget, Spikes, SynapticOperations, Task, Weights
+from snnlab.nn.neurons.base import set_backend
+
+from ...refusals import assert_raises, assert_says
+from .conftest import HIDDEN, LENGTHS, SPIKING, B, Given, K, T, bound, make_task
+
+WEIGHT = torch.tensor([1.0, 0.0, 0.5, 2.0, 1.0], dtype=torch.float64)
+
+
+def value(part: Any, given: Given, weight: Tensor | None = None) -> float:
+    return float(part(given.y, given.targets["class"], LENGTHS, given.counts, weight)[0].detach())
+
+
+def above(ratio: np.ndarray) -> np.ndarray:
+    return np.where(ratio > 1, np.log(np.maximum(ratio, 1)), 0) ** 2
+
+
+@pytest.mark.parametrize("dt", [2.0, None])
+@pytest.mark.parametrize("of", ["layer", "neuron"])
+def test_a_rate_costs_what_it_is_outside_the_band_in_parts_of_the_bound(
+    given: Given, of: Any, dt: float | None
+) -> None:
+    lower, upper = (120.0, 210.0) if dt else (0.24, 0.42)
+    part = RateBand(lower, upper, of)
+    part.bind(make_task()._replace(dt=dt))
+    layers = []
+    for counts in given.counts.values():
+        rates = counts.numpy() / LENGTHS.numpy()[:, None] * (500.0 if dt else 1.0)
+        rates = rates.mean(1, keepdims=True) if of == "layer" else rates
+        layers.append((np.maximum(0, 1 - rates / lower) ** 2 + above(rates / upper)).mean(1))
+    each = np.mean(layers, 0)
+    assert each.any()
+    assert value(part, given) == pytest.approx(each.mean())
+    assert value(part, given, WEIGHT) == pytest.approx((each * WEIGHT.numpy()).mean())
+
+
+def test_silence_costs_one_and_twice_the_upper_bound_half_of_it(given: Given) -> None:
+    silent = {key: torch.zeros_like(n) for key, n in given.counts.items()}
+    full = {key: LENGTHS[:, None] * torch.ones_like(n) for key, n in given.counts.items()}
+    part = bound("rate_band", lower=5.0, upper=250.0)
+    for counts, cost in ((silent, 1.0), (full, np.log(2) ** 2)):
+        assert float(part(given.y, given.targets["class"], LENGTHS, counts)[0]) == pytest.approx(cost)
+
+
+def test_below_a_budget_nothing_has_a_gradient_and_silence_none_that_is_no_number() -> None:
+    counts = torch.tensor([[0.0], [3.0], [4.0], [5.0]], requires_grad=True)
+    part = SpikeBudget(4.0)
+    part.bind(make_task({"fc": {"type": "linear", "out_features": 1}, "lif": SPIKING["lif"]}))
+    part(counts, LENGTHS, LENGTHS, {"lif": counts})[0].backward()
+    assert counts.grad is not None
+    assert counts.grad[:3].tolist() == [[0.0]] * 3
+    assert float(counts.grad[3]) == pytest.approx(2 * np.log(5 / 4) / 5 / 4)
+
+
+def test_spikes_are_counted_in_the_layers_that_are_named(given: Given) -> None:
+    lif, last = (n.numpy() for n in given.counts.values())
+    assert value(bound("spikes"), given) == pytest.approx((lif.sum(1) + last.sum(1)).mean())
+    assert value(bound("spikes", power=2, layers=["lif"]), given) == pytest.approx((lif**2).sum(1).mean())
+    part = bound("spike_budget", budget=3.0, layers=["last"])
+    assert value(part, given) == pytest.approx(above(last.sum(1) / 3).mean())
+
+
+def test_operations_are_spikes_times_connections(given: Given) -> None:
+    operations = given.counts["lif"].numpy().sum(1) * K  # the last layer's spikes reach nothing
+    part = bound("synaptic_operations", budget=7.0)
+    assert value(part, given) == pytest.approx(above(operations / 7).mean())
+    assert not part.state_dict()  # the buffers are the network's shape, not its memory
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_weights_are_summed_without_biases_and_constants(given: Given, power: Any) -> None:
+    layers: dict[str, Any] = {
+        "fc": {"type": "linear", "out_features": HIDDEN, "weight_norm": True},
+        "norm": {"type": "batch_norm"},
+        "lif": {"type": "lif", "tau_mem": 10.0, "recurrent": True, "learn": {"tau_mem": "neuron"}},
+        "out": {"type": "linear", "out_features": K},
+    }
+    task = make_task(layers)
+    network = task.built.network
+
+    def size(*weights: Tensor) -> float:
+        return float(sum((w.detach().abs() ** power).sum() for w in weights))
+
+    fc, out, back = (network.get_submodule(name) for name in ("fc", "out", "lif.feedback"))
+    for names, weights in ((None, (fc.weight, out.weight, back.weight)), (["out", "lif"], (out.weight, back.weight))):
+        part = Weights(power, names)
+        part.bind(task)
+        assert value(part, given) == pytest.approx(size(*weights))  # type: ignore[arg-type]
+        assert value(part, given, WEIGHT) == pytest.approx(size(*weights) * float(WEIGHT.mean()))  # type: ignore[arg-type]
+        assert not list(part.parameters())
+    part(given.y, given.targets["class"], LENGTHS, given.counts)[0].backward()
+    assert back.get_parameter("weight").grad is not None
+
+
+CONV: dict[str, dict[str, Any]] = {
+    "conv": {"type": "conv2d", "out_channels": 3, "kernel_size": 3, "bias": False},
+    "lif": {"type": "lif", "tau_mem": 10.0, "v_threshold": 0.1},
+    "pool": {"type": "max_pool", "kernel_size": 2},
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": K},
+    "readout": {"type": "li", "tau_mem": 10.0},
+}
+
+
+def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    built = build_network(CONV, in_shape=(1, 8, 8), dt=2.0, num_steps=T)
+    set_backend(built.network, backend)
+    part.bind(Task(built, (1, 8, 8), 2.0, T, K))
+    if pieces:
+        built.network.configure(checkpoint_segments=pieces)
+    x = (torch.rand(T, B, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    counts: dict[str, Tensor] = {}
+    y, _ = built.network(x, lengths=LENGTHS, counts=counts)
+    found = part(y, torch.zeros(B, dtype=torch.int64), LENGTHS, counts)[0]
+    found.backward()
+    weight = built.network.get_parameter("conv.weight").grad
+    assert weight is not None
+    return found.detach(), weight
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RateBand(lower=400.0, of="neuron"),
+        lambda: RateBand(upper=2.0),
+        Spikes,
+        lambda: SpikeBudget(4.0),
+        lambda: SynapticOperations(10.0),
+    ],
+    ids=["lower", "upper", "spikes", "spike_budget", "synaptic_operations"],
+)
+@pytest.mark.parametrize(("backend", "pieces"), [("numba", 0), ("numba", 2)])
+def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, pieces: int) -> None:
+    plain, expected = gradient("reference", 0, make())
+    found, actual = gradient(backend, pieces, make())
+    assert expected.abs().sum() > 0
+    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_silent_layer_comes_to_life_by_its_lower_bound_alone() -> None:
+    task = make_task({"fc": {"type": "linear", "out_features": HIDDEN, "bias": False}, "lif": SPIKING["lif"]})
+    network, part = task.built.network, RateBand(lower=50.0, upper=200.0)
+    part.bind(task)
+    x = (torch.rand(T, B, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    with torch.no_grad():
+        network.get_parameter("fc.weight").mul_(0.01)
+    optimizer, rates = torch.optim.Adam(network.parameters(), lr=0.02), []
+    for _ in range(80):
+        counts: dict[str, Tensor] = {}
+        network(x, lengths=LENGTHS, counts=counts)
+        rates.append(float((counts["lif"].detach() / LENGTHS[:, None]).mean()) * 500)
+        optimizer.zero_grad()
+        part(x, LENGTHS, LENGTHS, counts)[0].backward()
+        optimizer.step()
+    assert rates[0] == 0
+    assert 40 < rates[-1] < 210
+
+
+def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.LogCaptureFixture) -> None:
+    silent = {key: torch.zeros_like(n) for key, n in given.counts.items()}
+    for name in ("spike_budget", "synaptic_operations"):
+        part = bound(name)
+        with caplog.at_level(logging.WARNING):
+            part.eval()
+            value(part, given._replace(counts=silent))
+            assert not caplog.records
+            part.train()
+            for _ in range(2):
+                value(part, given._replace(counts=silent))
+        assert len(caplog.records) == 1
+        assert_says(caplog.text, "silence")
+        caplog.clear()
+    value(bound("spike_budget"), given)
+    assert not caplog.records
+    value(bound("spike_budget", budget=0.5), given)
+    assert_says(caplog.text, "budget", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: RateBand(), ("lower", "upper")),
+        (lambda: RateBand(upper=0.0), ("upper", "> 0")),
+        (lambda: RateBand(lower=0.0), ("lower", "> 0")),
+        (lambda: RateBand(50.0, 20.0), ("lower", 20, 50)),
+        (lambda: RateBand(lower=600.0), ("lower", 600, 500)),
+        (lambda: RateBand(upper=500.0), ("upper", 500)),
+        (lambda: RateBand(5.0, layers=["lif1"]), ("layers", "lif1", "lif")),
+        (lambda: Spikes(layers=["out"]), ("layers", "out")),
+        (lambda: Spikes(layers=[]), ("layers", "leave")),
+        (lambda: SpikeBudget(0.0), ("budget", "> 0")),
+        (lambda: SpikeBudget(63.0), ("budget", 63, 9)),
+        (lambda: SynapticOperations(1e6), ("budget", "1,000,000", 108)),
+        (lambda: Weights(layers=["lif"]), ("layers", "lif")),
+    ],
+)
+def test_what_cannot_be_kept_or_is_not_there_is_refused(make: Any, told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
+        make().bind(make_task())
+
+
+def test_a_network_without_spikes_has_nothing_to_regularise() -> None:
+    task = make_task({"out": {"type": "linear", "out_features": K}})
+    for part in (RateBand(5.0), Spikes(), SpikeBudget(5.0), SynapticOperations(5.0)):
+        with assert_raises(ConfigError, "layers", "network"):
+            part.bind(task)
+
+
+def test_where_neurons_spike_several_times_a_step_no_rate_is_the_highest() -> None:
+    several = make_task({"fc": {"type": "linear", "out_features": K}, "iaf": {"type": "sinabs_lif", "tau_mem": 10.0}})
+    counts = {"iaf": torch.full((B, K), 1e9)}
+    for part, costs in ((RateBand(600.0), False), (RateBand(upper=600.0), True), (SpikeBudget(1e6), True)):
+        part.bind(several)
+        assert bool(part(counts["iaf"], LENGTHS, LENGTHS, counts)[0] > 0) == costs
+
+
+def test_a_block_stands_for_all_within_it() -> None:
+    lif = {"type": "lif", "tau_mem": 10.0}
+    layers: dict[str, dict[str, Any]] = {
+        "one": {"type": "sequential", "layers": {"fc": {"type": "linear", "out_features": 4}, "a": lif, "b": lif}},
+        "c": lif,
+    }
+    task = make_task(layers)
+    ones = {key: torch.ones(B, *shape) for key, shape in task.built.spiking.items()}
+    for names, many in ((["one"], 8), (["one.b"], 4), (["one", "one.a", "c"], 12)):
+        part = Spikes(layers=names)
+        part.bind(task)
+        assert float(part(torch.zeros(T, B, 4), LENGTHS, LENGTHS, ones)[0]) == many
+
+
+def test_buffers_follow_the_loss_to_its_device() -> None:
+    part = bound("synaptic_operations")
+    assert isinstance(part, nn.Module)
+    assert {name for name, _ in part.named_buffers()} == {"fan_out0", "fan_out1"}

@@ -1,0 +1,225 @@
+"""Losses of rates, counts, first spikes and trains, against plain NumPy and against snnTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from snnlab.errors import ConfigError
+from snnlab.nn.losses import CountError, CrossEntropy, FirstSpikeError, RateError, VanRossum
+from snnlab.nn.losses.spike_targets import traces
+
+from ...refusals import assert_raises
+from ...training.work import elements
+from .conftest import LENGTHS, SPIKING, B, Given, K, T, bound, make_task
+
+ALL = torch.full((B,), T)
+
+
+def by_hand(given: Given, of: Any) -> float:
+    """Return the mean over recordings of `of(spikes [L, K], class)`."""
+    pairs = zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)
+    return float(np.mean([of(given.y[:length, b].numpy(), target) for b, (length, target) in enumerate(pairs)]))
+
+
+def loss_of(loss: Any, given: Given) -> float:
+    return float(loss(given.y, given.targets["class"], LENGTHS, {})[0])
+
+
+def goal(target: int, right: float, wrong: float) -> np.ndarray:
+    return np.where(np.arange(K) == target, right, wrong)
+
+
+def test_rates_and_counts_are_compared_with_goals(given: Given) -> None:
+    def rate(s: np.ndarray, target: int) -> float:
+        return ((s.mean(0) - goal(target, 0.8, 0.1)) ** 2).mean()
+
+    def count(s: np.ndarray, target: int) -> float:
+        return ((s.sum(0) - goal(target, 0.8, 0.1) * len(s)) ** 2).mean() / len(s)
+
+    def fixed(s: np.ndarray, target: int) -> float:
+        return ((s.sum(0) - goal(target, 5, 1)) ** 2).mean() / len(s)
+
+    assert loss_of(RateError(0.8, 0.1), given) == pytest.approx(by_hand(given, rate))
+    assert loss_of(CountError(0.8, 0.1), given) == pytest.approx(by_hand(given, count))
+    assert loss_of(CountError(correct_count=5, incorrect_count=1), given) == pytest.approx(by_hand(given, fixed))
+
+
+@pytest.mark.peers
+def test_counts_are_snntorchs_where_the_goals_are_whole(given: Given) -> None:
+    snntorch = pytest.importorskip("snntorch.functional")
+    y, targets = given.y.float(), given.targets["class"]
+    for right, wrong in ((1.0, 0.0), (8 / T + 1e-9, 2 / T + 1e-9)):
+        expected = snntorch.mse_count_loss(correct_rate=right, incorrect_rate=wrong)(y, targets)
+        torch.testing.assert_close(CountError(min(right, 1), wrong)(y, targets, ALL, {})[0], expected)
+
+
+@pytest.mark.peers
+def test_rates_of_one_and_none_are_spikingjellys_usual_loss(given: Given) -> None:
+    pytest.importorskip("spikingjelly")
+    expected = functional.mse_loss(given.y.mean(0), functional.one_hot(given.targets["class"], K).double())
+    torch.testing.assert_close(RateError()(given.y, given.targets["class"], ALL, {})[0], expected)
+
+
+@pytest.mark.parametrize(("correct", "incorrect"), [(0.0, None), (4.0, 12.0)])
+def test_times_of_first_spikes_are_compared_with_goals(given: Given, correct: float, incorrect: float | None) -> None:
+    def of(s: np.ndarray, target: int) -> float:
+        time = np.where(s.any(0), s.argmax(0), len(s))
+        wrong = len(s) if incorrect is None else min(incorrect / 2, len(s))
+        return (((time - goal(target, min(correct / 2, len(s)), wrong)) / len(s)) ** 2).mean()
+
+    assert loss_of(bound("mse_first_spike", correct=correct, incorrect=incorrect), given) == pytest.approx(
+        by_hand(given, of)
+    )
+
+
+@pytest.mark.peers
+def test_times_of_first_spikes_are_snntorchs_where_every_output_fires(given: Given) -> None:
+    snntorch = pytest.importorskip("snntorch.functional")
+    y, targets = given.y.float(), given.targets["class"].clone()
+    y[-1] = 1.0
+    expected = snntorch.mse_temporal_loss(on_target=1, off_target=6)(y, targets)
+    actual = FirstSpikeError(correct=1, incorrect=6)(y, given.targets["class"], ALL, {})[0]
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["mse_first_spike", "cross_entropy"])
+def test_first_spikes_can_be_learnt_by_outputs_that_never_fired(name: str) -> None:
+    layers = {"out": {"type": "linear", "out_features": K}, "last": {"type": "lif", "tau_mem": 10.0}}
+    task = make_task(layers)
+    loss = CrossEntropy("first_spike") if name == "cross_entropy" else FirstSpikeError()
+    loss.bind(task)
+    x = torch.zeros(T, K, 6)
+    for k in range(K):
+        x[:, k, 2 * k : 2 * k + 2] = 1
+    network, targets, lengths = task.built.network, torch.arange(K), torch.full((K,), T)
+    with torch.no_grad():
+        network.get_parameter("out.weight").mul_(0.1)
+        assert not network(x)[0].any()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(network(x)[0], targets, lengths, {})[0].backward()
+        optimizer.step()
+    with torch.no_grad():
+        readout = loss.readout(network(x)[0], lengths)
+    assert readout.argmax(-1).tolist() == [0, 1, 2]
+    assert (readout.diagonal() >= T - 2).all()  # in the first steps
+
+
+def trace(s: np.ndarray, decay: float) -> np.ndarray:
+    f, kept = np.zeros(K), []
+    for step in s:
+        f = decay * f + step
+        kept.append(f)
+    return np.stack(kept)
+
+
+@pytest.mark.parametrize("tau", [1.0, 8.0, 1000.0])
+def test_van_rossums_distance_is_that_of_two_traces(given: Given, tau: float) -> None:
+    loss = bound("van_rossum", tau=tau, correct_rate=200.0, incorrect_rate=50.0)
+    assert isinstance(loss, VanRossum)
+    trains = [np.diff(np.floor(np.arange(T + 1) * rate * 0.002 + 0.5)) for rate in (200.0, 50.0)]
+    decay = np.exp(-2.0 / tau)
+
+    def of(s: np.ndarray, target: int) -> float:
+        wanted = np.where(np.arange(K) == target, trains[0][:, None], trains[1][:, None])[: len(s)]
+        return ((trace(s, decay) - trace(wanted, decay)) ** 2).mean(-1).sum() * (1 - decay**2) / 2
+
+    assert loss_of(loss, given) == pytest.approx(by_hand(given, of))
+
+
+def test_traces_of_any_length_are_those_of_a_loop() -> None:
+    s = torch.randn(700, 2, K, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn_like(s)
+    (traces(s, 0.003) * weight).sum().backward()
+    found = np.stack([trace(s[:, b].detach().numpy(), np.exp(-0.003)) for b in range(2)], 1)
+    np.testing.assert_allclose(traces(s, 0.003).detach().numpy(), found, rtol=1e-12, atol=1e-12)
+    back = np.stack([trace(weight.flip(0)[:, b].numpy(), np.exp(-0.003)) for b in range(2)], 1)[::-1]
+    assert s.grad is not None
+    np.testing.assert_allclose(s.grad.numpy(), back, rtol=1e-12, atol=1e-12)
+
+
+def test_twice_the_steps_are_twice_the_work() -> None:
+    def loss(steps: int) -> None:
+        distance = VanRossum(tau=10.0, correct_rate=100.0)
+        distance.bind(make_task(dt=1.0, steps=steps))
+        distance(torch.zeros(steps, 1, K), torch.tensor([0]), torch.tensor([steps]), {})
+
+    assert elements(lambda: loss(4000)) < 2.2 * elements(lambda: loss(2000))
+
+
+@pytest.mark.parametrize("dt", [0.5, 2.0, 10.0])
+def test_a_spike_too_many_costs_half_whatever_the_step(dt: float) -> None:
+    steps = 400
+    y = torch.zeros(steps, 1, K, dtype=torch.float64)
+    y[3, 0, 1] = 1
+    loss = VanRossum(tau=10.0, correct_rate=1000.0 / dt)
+    loss.bind(make_task(dt=dt, steps=steps))
+    y[:, 0, 0] = 1  # just what is wanted of the right class
+    assert float(loss(y, torch.tensor([0]), torch.tensor([steps]), {})[0]) == pytest.approx(0.5 / K)
+
+
+def test_a_wanted_train_is_regular_and_begins_in_the_middle_of_its_first_interval() -> None:
+    loss = VanRossum(tau=5.0, correct_rate=0.25)
+    assert loss.train_of(0.25, torch.zeros(12)).nonzero().flatten().tolist() == [1, 5, 9]
+    assert loss.train_of(1.0, torch.zeros(4)).tolist() == [1] * 4
+    assert not loss.train_of(0.0, torch.zeros(4)).any()
+
+
+NO_SPIKES = {**SPIKING, "last": {"type": "li", "tau_mem": 10.0}}
+VOTES = {**SPIKING, "vote": {"type": "voting", "group_size": 1}}
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (CountError(), ("", "mse_count", "loss=mse_rate")),
+        (FirstSpikeError(), ("", "mse_first_spike", "loss=cross_entropy")),
+        (VanRossum(5.0, 40.0), ("", "van_rossum", "loss=cross_entropy")),
+        (CrossEntropy("first_spike"), ("over_time", "first_spike")),
+    ],
+)
+def test_losses_of_spikes_refuse_a_membrane(loss: Any, told: tuple) -> None:
+    for layers in (
+        NO_SPIKES,
+        {**NO_SPIKES, "vote": VOTES["vote"]},
+        {"all": {"type": "sequential", "layers": NO_SPIKES}},
+    ):
+        last = "model.layers.all.layers.last" if "all" in layers else "model.layers.last"
+        with assert_raises(ConfigError, *told, last):
+            loss.bind(make_task(layers))
+    loss.bind(make_task(SPIKING))
+    loss.bind(make_task(VOTES))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: RateError(0.5, 0.5), ("correct_rate", "incorrect_rate", 0.5)),
+        (lambda: CountError(1.5), ("correct_rate", 0, 1, 1.5)),
+        (lambda: CountError(correct_count=5), ("correct_count", "incorrect_count")),
+        (lambda: CountError(correct_count=50, incorrect_count=1), ("correct_count", 50, 9)),
+        (lambda: FirstSpikeError(-1.0), ("correct", ">= 0")),
+        (lambda: FirstSpikeError(3.0, 3.0), ("correct", 3)),
+        (
+            lambda: FirstSpikeError(18.0, 2.0),
+            ("correct", 18),
+        ),
+        (lambda: VanRossum(0.0, 40.0), ("tau", "> 0")),
+        (lambda: VanRossum(5.0, 600.0), ("correct_rate", 500, 600)),
+    ],
+)
+def test_goals_that_cannot_be_met_or_say_nothing_are_refused(make: Any, told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
+        make().bind(make_task())
+
+
+@pytest.mark.parametrize(("loss", "place"), [(FirstSpikeError(), ""), (CrossEntropy("first_spike"), "over_time")])
+def test_first_spikes_need_several_steps(loss: Any, place: str) -> None:
+    with assert_raises(ConfigError, place, 1, "data.num_bins"):
+        loss.bind(make_task(steps=1))

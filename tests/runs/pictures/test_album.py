@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+
+from snnlab.runs.plots import Seen, default_style, draw_answer, draw_recording, render
+
+from ...refusals import assert_says
+from .conftest import MakeEvents, words
+
+
+def test_a_recording_gets_a_picture_of_everything_that_is_there(make_events: MakeEvents) -> None:
+    size = (5, 4, 2)
+    spikes = {"lif1": np.ones((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "odd": np.zeros((6, 3))}
+    membranes = {"lif1": np.zeros((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "readout": np.zeros((6, 2))}
+    y, answers = np.zeros((6, 2)), np.zeros(6, int)
+    seen = Seen(make_events(size, 30, 12.0), size, 12.0, 2.0, 1, y, answers, spikes, membranes, {"lif1": 0.75})
+    figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
+    assert list(figures) == [
+        "events",
+        "events_over_time",
+        "raster/lif1",
+        "membranes/lif1",
+        "raster/block.lif2",
+        "membranes/block.lif2",
+        "raster/odd",
+        "readout",
+    ]
+    assert "threshold 0.75" in words(figures["membranes/lif1"])
+    assert "threshold" not in words(figures["membranes/block.lif2"])
+    assert all(render(figure).std() > 0 for figure in figures.values())
+
+
+def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> None:
+    size, y = (5, 4, 2), np.zeros((6, 2))
+    of = (make_events(size, 30, 12.0), size, 12.0, 2.0)
+    values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {})
+    labels = Seen(*of, np.array([0, 0, 1, 1, -100, 0]), y, np.zeros(6, int), {}, {}, {})
+    for seen, title, readout in (
+        (values, "target 0.5, 2: 30 events", "1.25"),
+        (labels, "recording: 30 events", "60.0% of 5"),
+    ):
+        figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
+        assert list(figures) == ["events", "events_over_time", "readout"]
+        assert title in words(figures["events"])
+        assert readout in words(figures["readout"])
+
+
+def test_classes_and_values_are_called_by_their_names(make_events: MakeEvents) -> None:
+    size, y, names = (5, 4, 2), np.eye(2)[[0, 1, 0, 0, 0, 0]], ["wave", "$clap$"]
+    of = (make_events(size, 30, 12.0), size, 12.0, 2.0)
+    seen = Seen(*of, 1, y, np.zeros(6, int), {}, {}, {}, names)
+    labels = Seen(*of, np.array([0, 0, 1, 1, -100, 0]), y, np.zeros(6, int), {}, {}, {}, names)
+    values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {}, names)
+    with default_style():
+        figures = {**dict(draw_recording(seen)), **dict(draw_answer(seen))}
+        assert "class $clap$: 30 events" in words(figures["events"])
+        assert_says(words(figures["events_over_time"]), "class $clap$")
+        said = words(figures["readout"])
+        assert_says(said, "class $clap$", "wrong", "answer wave", "target $clap$")
+        assert "class 1" not in said
+        assert "wave\n$clap$" in words(dict(draw_answer(labels))["readout"])
+        assert "value 0" not in words(dict(draw_answer(values))["readout"])

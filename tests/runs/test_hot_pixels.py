@@ -1,0 +1,36 @@
+"""The pixels that a run left out are read back as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnlab.errors import RecordError
+from snnlab.session.hot_pixel_mask import FILE, read_hot_pixels, write_hot_pixels
+
+from ..refusals import assert_raises
+
+SIZE = (4, 3, 2)
+
+
+@pytest.mark.parametrize("hot", [torch.arange(12) % 5 == 2, torch.zeros(12, dtype=torch.bool)])
+def test_what_was_written_is_read(tmp_path: Path, hot: torch.Tensor) -> None:
+    write_hot_pixels(tmp_path, hot)
+    found = read_hot_pixels(tmp_path, SIZE)
+    assert found is not None
+    assert found.equal(hot)
+
+
+def test_of_a_run_that_looks_for_none_there_is_nothing(tmp_path: Path) -> None:
+    write_hot_pixels(tmp_path, None)
+    assert not list(tmp_path.iterdir())
+    assert read_hot_pixels(tmp_path, SIZE) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pixels": [12]}', '{"pixels": ["a"]}'])
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text)
+    with assert_raises(RecordError, "hot_pixels.json", "read"):
+        read_hot_pixels(tmp_path, SIZE)

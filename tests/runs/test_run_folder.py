@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from snnlab.errors import RecordError
+from snnlab.runs.run_folder import (
+    SCHEMA_VERSION,
+    Result,
+    config_text,
+    create_run_folder,
+    log_file,
+    logged_warnings,
+)
+
+from ..refusals import assert_raises, assert_says
+
+
+def _read(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_warnings_are_those_of_snnlab_in_the_log_each_once(tmp_path: Path) -> None:
+    assert logged_warnings(tmp_path) == []
+    logger, another = logging.getLogger("snnlab.test"), logging.getLogger("py.warnings")
+    for _ in range(2):  # a run that is resumed appends
+        with log_file(tmp_path):
+            logger.warning("lif1: %s", "silent\nhere")
+            logger.info("epoch 1")
+            another.warning("torch: deprecated")
+    with log_file(tmp_path):
+        logger.warning("lif2: another")
+    assert logged_warnings(tmp_path) == ["lif1: silent", "lif2: another"]
+
+
+def test_result_json_has_exactly_the_documented_parts(tmp_path: Path) -> None:
+    Result(
+        tmp_path,
+        "completed",
+        7,
+        metrics={"test/accuracy": 0.5, "val/loss": math.nan},
+        selection={"rule": "last", "epoch": 1},
+        timing={"fit_s": 1.5},
+        provenance={"git": None},
+    ).write()
+    assert _read(tmp_path) == {
+        "schema_version": SCHEMA_VERSION,
+        "status": "completed",
+        "seed": 7,
+        "metrics": {"test/accuracy": 0.5, "val/loss": None},
+        "selection": {"rule": "last", "epoch": 1},
+        "timing": {"fit_s": 1.5},
+        "provenance": {"git": None},
+        "resumed": [],
+        "control": None,
+        "name": None,
+        "search": None,
+        "error": None,
+        "warnings": [],
+    }
+    assert list(tmp_path.iterdir()) == [tmp_path / "result.json"]
+
+
+def test_a_failed_run_has_the_same_parts(tmp_path: Path) -> None:
+    Result(tmp_path, "completed", 0).write()
+    whole = set(_read(tmp_path))
+    Result(tmp_path, "failed", 0, error="ValueError: no").write()
+    assert set(_read(tmp_path)) == whole
+    assert _read(tmp_path)["error"] == "ValueError: no"
+
+
+def test_the_configuration_is_written_and_read_back_as_it_is(tmp_path: Path) -> None:
+    config = {"seed": 3, "data": {"num_classes": 10}, "model": {"layers": {"out": {"features": "${data.num_classes}"}}}}
+    text = config_text(config)
+    create_run_folder(tmp_path / "runs" / "a", text)
+    assert (tmp_path / "runs" / "a" / "config.yaml").read_text() == text
+    assert OmegaConf.to_container(OmegaConf.create(text)) == config  # the reference stands
+    assert list(OmegaConf.create(text)) == ["seed", "data", "model"]
+    assert (tmp_path / "runs" / "a" / "checkpoints").is_dir()
+
+
+def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with assert_raises(RecordError, "output_dir", "file/run", "output_dir=FOLDER"):
+        create_run_folder(tmp_path / "file" / "run", "")
+
+
+@pytest.fixture
+def own_logger() -> Iterator[logging.Logger]:
+    """Return snnlab's logger; a test may set its level."""
+    logger = logging.getLogger("snnlab")
+    before = logger.level
+    yield logger
+    logger.setLevel(before)
+
+
+@pytest.mark.parametrize("name", ["snnlab.training", "lightning.pytorch.utilities", "lightning.fabric", "py.warnings"])
+def test_what_is_said_goes_to_the_log(tmp_path: Path, name: str) -> None:
+    with log_file(tmp_path):
+        logging.getLogger(name).warning("something happened: τ")
+    logging.getLogger(name).warning("afterwards")
+    (line,) = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert_says(line, f"WARNING {name}", "τ")
+
+
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.INFO, logging.DEBUG])
+def test_epochs_are_logged_whether_or_not_the_command_line_was_used(
+    tmp_path: Path, level: int, own_logger: logging.Logger
+) -> None:
+    own_logger.setLevel(level)
+    with log_file(tmp_path):
+        logging.getLogger("snnlab.training").info("epoch 1/2")
+    assert "epoch 1/2" in (tmp_path / "log.txt").read_text()
+    assert own_logger.level == level
+
+
+def test_the_log_is_closed_after_a_failure_too(tmp_path: Path) -> None:
+    def fail() -> None:
+        with log_file(tmp_path):
+            raise ValueError("no")
+
+    before = {name: list(logging.getLogger(name).handlers) for name in ("snnlab", "lightning.pytorch", "py.warnings")}
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    assert {name: logging.getLogger(name).handlers for name in before} == before

@@ -1,0 +1,206 @@
+"""What a run's files hold is read back, and what no run writes is refused with the file and a cure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.errors import DamagedError, ForeignError, RecordError
+from snnlab.runs.recorded import Recorded, find_runs, is_run, is_surely_run, read_config, read_run
+
+from ..refusals import assert_raises
+from .suite.making import make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = make_run(tmp_path / "digits" / "1_0")
+    (folder / "metrics.csv").write_text("epoch,step,val/loss\n0,10,0.5\n1,20,0.4\n")
+    return folder
+
+
+def result(run: Path, **changes: Any) -> None:
+    """Change the values of `result.json`, by dotted keys with two underscores; `...` removes one."""
+    path = run / "result.json"
+    page = json.loads(path.read_text())
+    for key, value in changes.items():
+        *parts, last = key.split("__")
+        node = page
+        for part in parts:
+            node = node[part]
+        node.pop(last, None) if value is ... else node.update({last: value})
+    path.write_text(json.dumps(page))
+
+
+def test_what_was_written_is_read(run: Path) -> None:
+    found = read_run(run)
+    assert (found.status, found.seed, found.name) == ("completed", 0, "digits")
+    assert found.metrics["test/accuracy"] == 0.8
+    assert found.epochs()["val/loss"].tolist() == [0.5, 0.4]
+    assert found.predictions()["test_target"].shape == (200,)
+    assert found.class_names(4) is None
+    found.check_files()
+
+
+def test_a_figure_that_was_no_number_is_left_out(run: Path) -> None:
+    result(run, metrics={"val/loss": None, "test/accuracy": 0.5})
+    assert read_run(run).metrics == {"test/accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metrics": None},
+        {"metrics": [0.5]},
+        {"metrics": {"test/accuracy": "0.5"}},
+        {"seed": ...},
+        {"seed": "0"},
+        {"status": ...},
+        {"provenance": ...},
+        {"provenance": None},
+        {"provenance__packages": []},
+        {"selection": []},
+        {"selection__epoch": "2"},
+        {"selection__test_size": None},
+        {"timing": 3},
+        {"timing__fit_s": "12 s"},
+        {"resumed": {"epoch": 1}},
+        {"resumed": [{"at": "today"}]},
+        {"error": 3},
+    ],
+    ids=str,
+)
+def test_a_result_of_another_form_is_damaged(run: Path, changes: dict[str, Any]) -> None:
+    result(run, **changes)
+    with assert_raises(DamagedError, "digits/1_0/result.json", "snnlab") as caught:
+        read_run(run)
+    assert caught.value.path == run / "result.json"
+
+
+def test_a_result_of_another_version_is_not_called_damaged(run: Path) -> None:
+    result(run, schema_version=7)
+    with assert_raises(ForeignError, "digits/1_0/result.json", 7):
+        read_run(run)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\0\1", "[" * 100_000])
+@pytest.mark.parametrize("name", ["result.json", "split.json"])
+def test_what_is_no_json_of_a_run_is_damaged(run: Path, name: str, text: str) -> None:
+    (run / name).write_text(text)
+    with assert_raises(DamagedError, f"1_0/{name}"):
+        read_run(run).split()
+
+
+@pytest.mark.parametrize("page", [{"train": [], "val": []}, {"train": [], "val": [], "test": [], "classes": [1, 2]}])
+def test_a_split_of_another_form_is_damaged(run: Path, page: dict[str, Any]) -> None:
+    (run / "split.json").write_text(json.dumps(page))
+    with assert_raises(DamagedError, "digits/1_0/split.json"):
+        read_run(run).split()
+
+
+def test_names_of_other_classes_are_refused(run: Path) -> None:
+    (run / "split.json").write_text(json.dumps({"train": [], "val": [], "test": [], "classes": ["a", "b"]}))
+    assert read_run(run).class_names(2) == ["a", "b"]
+    with assert_raises(DamagedError, "digits/1_0/split.json", 2, 4):
+        read_run(run).class_names(4)
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    place = len(content) // 3
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("harm", [cut, flipped, lambda _: b"", lambda _: b"no archive", lambda _: b"PK\3\4" * 9])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_damaged_predictions_are_named(run: Path, harm: Callable[[bytes], bytes], compressed: bool) -> None:
+    path = run / "predictions.npz"
+    (np.savez_compressed if compressed else np.savez)(path, **read_run(run).predictions())  # type: ignore[arg-type]
+    path.write_bytes(harm(path.read_bytes()))
+    with assert_raises(DamagedError, "digits/1_0/predictions.npz", "resume"):
+        read_run(run).predictions()
+
+
+def test_whatever_byte_is_changed_the_predictions_are_read_or_named(run: Path) -> None:
+    whole, expected = (run / "predictions.npz").read_bytes(), read_run(run).predictions()
+    rng, read = np.random.default_rng(0), 0
+    for place in rng.choice(len(whole), 300, replace=False).tolist():
+        (run / "predictions.npz").write_bytes(whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :])
+        try:
+            found = read_run(run).predictions()
+        except DamagedError:
+            continue
+        read += 1
+        assert all(np.array_equal(found[name], values) for name, values in expected.items())
+    assert 0 < read < 300
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test_target": None},
+        {"test_recording": np.arange(3)},
+        {"test_readout": np.array(["a"] * 200)},
+        {"test_target": np.full(200, 9)},
+        {"test_answers": np.full((200, 8), -1)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_arrays_of_another_form_are_damaged(run: Path, changes: dict[str, Any]) -> None:
+    arrays = {name: values for name, values in {**read_run(run).predictions(), **changes}.items() if values is not None}
+    np.savez(run / "predictions.npz", **arrays)
+    with assert_raises(DamagedError, "digits/1_0/predictions.npz"):
+        read_run(run).predictions()
+
+
+@pytest.mark.parametrize("text", ["", "epoch,val/loss\n0,soon\n", "a,b\n1,2\n", "epoch,a\n0,1,2\n", "epoch\n0\0\n"])
+def test_a_table_of_epochs_of_another_form_is_damaged(run: Path, text: str) -> None:
+    (run / "metrics.csv").write_text(text)
+    with assert_raises(DamagedError, "digits/1_0/metrics.csv"):
+        read_run(run).epochs()
+
+
+def test_a_configuration_is_read_as_it_stands(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    with (run / "config.yaml").open("a") as file:
+        file.write("name: ${oc.env:SECRET}\n")
+    assert read_config(run)["name"] == "${oc.env:SECRET}"
+
+
+def test_without_a_result_a_run_has_not_ended(run: Path) -> None:
+    (run / "result.json").unlink()
+    with assert_raises(RecordError, "digits/1_0", "ended"):
+        read_run(run)
+    assert list(find_runs(run.parents[1])) == [run]
+
+
+def test_a_folder_with_a_configuration_of_something_else_is_no_run(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "config.yaml").write_text("title: my pages\n")
+    assert not is_run(site)
+    assert list(find_runs(tmp_path)) == []
+    (site / "checkpoints").mkdir()  # of whatever tool
+    assert is_run(site)
+    assert not is_surely_run(site)
+
+
+@pytest.mark.parametrize(
+    "damaged", [[], ["result.json"], ["config.yaml", "split.json"], ["result.json", "config.yaml"]]
+)
+def test_one_whole_file_is_enough_to_know_a_run(run: Path, damaged: list[str]) -> None:
+    for name in damaged:
+        (run / name).write_text("{")
+    assert is_surely_run(run)
+
+
+def test_a_record_is_shown_without_its_page(run: Path) -> None:
+    assert repr(Recorded(run, read_run(run).page)) == f"Recorded(folder={run!r})"

@@ -1,0 +1,124 @@
+"""The package is laid out as CONTRIBUTING.md says: which folder may import which, and no circles."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "snnlab"
+FRAMEWORKS = {"hydra", "omegaconf", "lightning", "tonic"}
+# Imports within functions: command line -> command, composing -> torch, torch -> Lightning, optional packages.
+MOST_LATE_IMPORTS = 405
+MOST_FILES = 240
+
+
+def table() -> dict[str, set[str]]:
+    """Return the packages of CONTRIBUTING's table, from the ground up, and which of them each may import."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)/` \|[^|]*\|([^|]*)\|$", text, re.M)
+    return {name: set(re.findall(r"`([\w.]+)`", allowed)) for name, allowed in rows}
+
+
+ALLOWED = table()
+
+
+@lru_cache
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def folder_of(module: str) -> str:
+    """Return the package of the table that a module is in; empty for the files that all share."""
+    below = module.removeprefix("snnlab").lstrip(".")
+    return next((name for name in sorted(ALLOWED, reverse=True) if f"{below}.".startswith(f"{name}.")), "")
+
+
+@lru_cache
+def imports(module: str) -> frozenset[str]:
+    """Return what a file imports, wherever in it, for type checking too: our own modules, and others' packages."""
+    found = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules() else node.module for name in whole}
+    return frozenset(found)
+
+
+def test_every_folder_stands_in_the_table():
+    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE}
+    assert folders == {name.partition(".")[0] for name in ALLOWED}
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_a_folder_imports_what_the_table_allows_and_no_other(folder: str):
+    wrong = {
+        f"{module} imports {name}"
+        for module in modules()
+        if folder_of(module) == folder
+        for name in imports(module)
+        if name in modules() and folder_of(name) not in {folder, "", *ALLOWED[folder]}
+    }
+    assert not wrong
+
+
+def test_the_shared_files_import_no_folder():
+    assert not {
+        f"{module} imports {name}"
+        for module, path in modules().items()
+        if not folder_of(module) and path.stem not in ("__init__", "__main__")
+        for name in imports(module)
+        if name in modules() and folder_of(name)
+    }
+
+
+def test_no_files_import_one_another_in_a_circle():
+    graph = {
+        module: {name for name in imports(module) if name in modules() and modules()[name].stem != "__init__"}
+        for module, path in modules().items()
+        if path.stem != "__init__"
+    }
+    while bare := {module for module, names in graph.items() if not names & graph.keys()}:
+        graph = {module: names for module, names in graph.items() if module not in bare}
+    assert not graph
+
+
+def test_no_two_files_have_one_name():
+    many = Counter(path.name for path in modules().values())
+    assert {name for name, times in many.items() if times > 1} == {"__init__.py"}
+    assert len(modules()) <= MOST_FILES
+
+
+def test_imports_stand_at_the_top():
+    late = set()
+    for path in modules().values():
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                found = [node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
+                late |= {f"{path.relative_to(ROOT)}:{node.lineno}" for node in found}
+    assert len(late) <= MOST_LATE_IMPORTS
+
+
+@pytest.mark.parametrize("module", ["snnlab.nn", "snnlab.kernels.function", "snnlab.data.events.frames"])
+def test_plain_pytorch_brings_no_framework(module: str):
+    code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not FRAMEWORKS & {*done.stdout.split()}
+
+
+def test_tonic_is_imported_in_one_file():
+    files = [module for module in modules() if any(name.partition(".")[0] == "tonic" for name in imports(module))]
+    assert files == ["snnlab.data.tonic_adapter"]
