@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -283,8 +283,9 @@ class Call(NamedTuple):
 
     def copied(self, part: Tensor | None, like: Tensor) -> Tensor:
         """Return rows of a state that may be changed, with these values or zeros."""
-        rows = self.room(like, self.shape[1])
-        return rows.zero_() if part is None else rows.copy_(self.layout.flat(part.detach()))
+        if part is None:
+            return self.room(like, self.shape[1]).zero_()
+        return self.layout.flat(part.detach()).clone(memory_format=torch.contiguous_format)
 
     def rows(self, part: Tensor | None) -> Tensor | None:
         """Return contiguous rows of neurons."""
@@ -569,8 +570,10 @@ class Backward:
         return found
 
 
-def _number_rows(call: Call, tensors: Sequence[Tensor]) -> tuple[dict[str, Any], frozenset[str]]:
+def _number_rows(call: Call, tensors: Sequence[Tensor]) -> tuple[Mapping[str, Any], frozenset[str]]:
     """Return the numbers as loops take them, and of which neurons have their own."""
+    if not tensors:
+        return call.numbers, frozenset()
     # One that has axes all the same, as where a layer has one neuron, is a number of all neurons.
     values = call.values([value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors])
     own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim()}
@@ -615,46 +618,72 @@ def _launched(call: Call, way: Direction, form: Form, given: dict[str, Any], lik
             given["y"].zero_()  # spikes, as what comes behind may keep them as bytes
         return lambda begin, end, skip=0: None
     if call.kernel.backend == "numba":
-        return _Launch(call, traced.loop(way, form), given, like, compiled=mode is None)
+        group = given.get("group") or _group(call)
+        lengths = call.steps is not None
+        loop = _loop(traced, way, form, call.shape, like.dtype, group, given.get("parts"), lengths, mode is None)
+        return loop.given(given if call.steps is None else given | {"lengths": call.steps})
     kernel, names = traced.kernel(way, form)
     lengths = None if call.steps is None else call.steps.to(like.device)
     return gpu.Launch(kernel, names, call.shape, given | {"lengths": lengths}, list(traced.step.numbers), like)
 
 
-class _Launch:
-    """A loop for CPUs with what it is given, ready to run any steps."""
+class _Loop:
+    """A loop for CPUs with all that it is given of shapes."""
 
-    def __init__(self, call: Call, loop: Any, given: dict[str, Any], like: Tensor, *, compiled: bool) -> None:
-        (num_steps, batch), neurons = call.shape[:2], call.sample.numel()
-        real = np.float32 if like.dtype == torch.float32 else np.float64
-        given |= {"lengths": np.full(batch, num_steps, np.int64) if call.steps is None else call.steps}
-        given |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "windows": np.uintp(0)}
-        given |= {"begin": np.uintp(0), "end": np.uintp(0), "skip": np.uintp(0)}
-        if call.pool is not None:
-            channels, _, width = call.sample
-            given |= {"size": np.uintp(call.pool.size), "channels": np.uintp(channels)}
-            given |= {"width": np.uintp(width * channels), "windows": np.uintp(width // call.pool.size)}
-        given.setdefault("group", _group(call))
-        self.arguments = [_argument(given[name], real) for name in loop.arguments]
-        self.at = loop.arguments.index("begin")
-        self.function = loop.prepare(self.arguments) if compiled else loop.plain
-        self.tasks = batch * -(-neurons // given["group"])
-        self.values = batch * neurons
-        self.parts: int | None = given["parts"] if "dkernel" in given else None
+    def __init__(
+        self,
+        traced: Traced,
+        way: Direction,
+        form: Form,
+        shape: torch.Size,
+        dtype: torch.dtype,
+        group: int,
+        parts: int | None,
+        lengths: bool,
+        compiled: bool,
+    ) -> None:
+        self.loop, self.compiled = traced.loop(way, form), compiled
+        self.real = np.float32 if dtype == torch.float32 else np.float64
+        (num_steps, batch), neurons = shape[:2], shape[2:].numel()
+        fixed: dict[str, Any] = {} if lengths else {"lengths": np.full(batch, num_steps, np.int64)}
+        fixed |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "windows": np.uintp(0)}
+        fixed |= {"begin": np.uintp(0), "end": np.uintp(0), "skip": np.uintp(0), "group": group, "parts": parts}
+        if form.pool is not None:
+            channels, _, width = shape[2:]
+            fixed |= {"size": np.uintp(form.pool.size), "channels": np.uintp(channels)}
+            fixed |= {"width": np.uintp(width * channels), "windows": np.uintp(width // form.pool.size)}
+        self.fixed = [fixed.get(name) for name in self.loop.arguments]
+        self.open = [(at, name) for at, name in enumerate(self.loop.arguments) if name not in fixed]
+        self.at = self.loop.arguments.index("begin")
+        self.tasks, self.values = batch * -(-neurons // group), batch * neurons
+        # The tasks of a part of a kernel's gradient are one thread's, whatever the number of threads.
+        self.parts = parts if way == "backward" else None
 
-    def __call__(self, begin: int, end: int, skip: int = 0) -> None:
-        self.arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
-        run, tasks, values = partial(self.function, *self.arguments), self.tasks, self.values * (end - begin)
-        if self.parts is None:
-            share(run, tasks, values)
-        else:  # the tasks of a part are one thread's, whatever the number of threads
-            of = self.parts
-            share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)
+    def given(self, given: Mapping[str, Any]) -> Callable[..., None]:
+        """Return what runs it from one step to before another."""
+        arguments = self.fixed.copy()
+        for at, name in self.open:
+            arguments[at] = _argument(given[name], self.real)
+        function = self.loop.prepare(arguments) if self.compiled else self.loop.plain
+        tasks, of = self.tasks, self.parts
+
+        def steps(begin: int, end: int, skip: int = 0) -> None:
+            arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
+            run, values = partial(function, *arguments), self.values * (end - begin)
+            if of is None:
+                share(run, tasks, values)
+            else:
+                share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)
+
+        return steps
+
+
+_loop = lru_cache(maxsize=256)(_Loop)
 
 
 def _argument(value: Any, real: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.reshape(-1).numpy() if value.dim() else real(value.item())
+        return value.numpy().reshape(-1) if value.dim() else real(value.item())
     return real(value) if isinstance(value, float) else value
 
 

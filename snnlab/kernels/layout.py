@@ -5,6 +5,7 @@ Axes: T steps, B samples, then the layer's own; n is a sample's values as they l
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -59,14 +60,11 @@ class Layout(NamedTuple):
 
     def sorted(self, x: Tensor) -> Tensor:
         """Return a view of x, `[T, B, ...]`, `[B, ...]` or `[...]`, whose own axes are in this order."""
-        front = x.dim() - len(self.order)
-        return x.permute(*range(front), *(front + axis for axis in self.order))
+        return x.permute(_behind(self.order, x.dim() - len(self.order)))
 
     def flat(self, x: Tensor) -> Tensor:
         """Return x, `[T, B, ...]` or `[B, ...]`, with each sample in one row; shares memory where x lies so."""
-        front = x.dim() - len(self.order)
-        own = x.shape[front:].numel()  # -1 in its place would be ambiguous in an empty batch
-        return self.sorted(x).reshape(*x.shape[:front], own)
+        return self.sorted(x).flatten(x.dim() - len(self.order)) if self.order else x.unsqueeze(-1)
 
     def of_neurons(self, value: Tensor, shape: torch.Size) -> Tensor:
         """Return what belongs to each neuron, `[n]`, of a value that broadcasts to a sample's shape."""
@@ -76,7 +74,17 @@ class Layout(NamedTuple):
         """Return `[..., n]` with a sample's own axes again; shares memory."""
         if not self.order:
             return rows.squeeze(-1)
-        front = rows.dim() - 1
-        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
-        lying = rows.unflatten(-1, [shape[axis] for axis in self.order])
-        return lying.permute(*range(front), *(front + axis for axis in inverse))
+        lying, inverse = _inverse(self.order, shape)
+        return rows.view(*rows.shape[:-1], *lying).permute(_behind(inverse, rows.dim() - 1))
+
+
+@cache
+def _behind(order: tuple[int, ...], front: int) -> tuple[int, ...]:
+    """Return an order of axes behind others that stay where they are."""
+    return (*range(front), *(front + axis for axis in order))
+
+
+@lru_cache(maxsize=256)
+def _inverse(order: tuple[int, ...], shape: torch.Size) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes of a shape in an order, and the order that undoes it."""
+    return tuple(shape[axis] for axis in order), tuple(sorted(range(len(order)), key=order.__getitem__))
