@@ -167,11 +167,10 @@ def kernel_for(
     chosen = resolve(backend, x.device, x.dtype)
     if chosen == "reference":
         return chosen
-    asks = torch.is_grad_enabled()
-    numbers = numbers_of(k)
-    wanted = frozenset(
-        name for name, value in numbers.items() if asks and isinstance(value, Tensor) and value.requires_grad
-    )
+    asks, wanted = torch.is_grad_enabled(), frozenset[str]()
+    if asks and any(part.requires_grad for part in _tensors(k)):
+        parts = numbers_of(k).items()
+        wanted = frozenset(name for name, part in parts if isinstance(part, Tensor) and part.requires_grad)
     grad = grad or (asks and (bool(wanted) or x.requires_grad or any(part.requires_grad for part in _tensors(state))))
     found = traced(step, state, k, wanted, grad=grad, keep_y=pool is not None and pool.kind == "max")
     if isinstance(found, Traced) and found.unchecked:
@@ -198,8 +197,8 @@ def _checked(found: Traced, step: Callable[..., Any], state: Any, k: Any) -> Tra
     return found if problem is None else refuse(found, problem)
 
 
-def _tensors(state: Any) -> Iterator[Tensor]:
-    for part in state if isinstance(state, tuple) else (state,):
+def _tensors(parts: Any) -> Iterator[Tensor]:
+    for part in parts if isinstance(parts, tuple) else (parts,):
         if isinstance(part, Tensor):
             yield part
         elif isinstance(part, tuple):
@@ -642,7 +641,8 @@ class _Loop:
         lengths: bool,
         compiled: bool,
     ) -> None:
-        self.loop, self.compiled = traced.loop(way, form), compiled
+        self.loop = traced.loop(way, form)
+        self.function: Callable[..., None] | None = None if compiled else self.loop.plain
         self.real = np.float32 if dtype == torch.float32 else np.float64
         (num_steps, batch), neurons = shape[:2], shape[2:].numel()
         fixed: dict[str, Any] = {} if lengths else {"lengths": np.full(batch, num_steps, np.int64)}
@@ -664,8 +664,9 @@ class _Loop:
         arguments = self.fixed.copy()
         for at, name in self.open:
             arguments[at] = _argument(given[name], self.real)
-        function = self.loop.prepare(arguments) if self.compiled else self.loop.plain
-        tasks, of = self.tasks, self.parts
+        if self.function is None:
+            self.function = self.loop.prepare(arguments)
+        function, tasks, of = self.function, self.tasks, self.parts
 
         def steps(begin: int, end: int, skip: int = 0) -> None:
             arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)

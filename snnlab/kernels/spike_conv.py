@@ -157,14 +157,14 @@ class _Convolution(torch.autograd.Function):
 
 def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
     starts, entries = found[0].numpy(), found[1].numpy().view(np.uint64)
-    kernel = _tiles(weight)
+    (features, channels, height, width), lanes = weight.shape, _lanes(weight)
     # As many whatever the number of threads, so that the sums are the same.
-    parts = min(max(_ROOM // kernel.numel(), 4), 32)
-    dkernels = kernel.new_zeros(parts, *kernel.shape)
-    rows, channels = gy.permute(0, 2, 3, 1).numpy(), ctx.frames[1]
-    loop = correlate(kernel.shape[3])
-    share(partial(loop, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
-    tiles = dkernels.sum(0).unflatten(2, (weight.shape[3], channels))
+    parts = min(max(_ROOM // weight.numel(), 4), 32)
+    dkernels = weight.new_zeros(parts, features // lanes, height, width * channels, lanes)
+    rows = gy.permute(0, 2, 3, 1).numpy()
+    run = partial(correlate(lanes), starts, entries, rows, dkernels.numpy(), channels, ctx.padding)
+    share(run, parts, gy.numel())
+    tiles = dkernels.sum(0).view(features // lanes, height, width, channels, lanes)
     return tiles.permute(0, 4, 3, 1, 2).reshape(weight.shape)
 
 

@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal, NamedTuple
@@ -199,9 +199,9 @@ def numbers_of(k: Any, prefix: str = "") -> dict[str, float | Tensor]:
 
 def structure_of(k: Any) -> Any:
     """Return what of coefficients is no number: their types, names, and what a step may look at."""
-    if not isinstance(k, tuple):
-        return ("tensor" if isinstance(k, Tensor) else "float") if _is_number(k) else (type(k), k)
-    return type(k), *map(structure_of, k)
+    if isinstance(k, tuple):
+        return type(k), *map(structure_of, k)
+    return type(k) if _is_number(k) else (type(k), k)
 
 
 def _filled(k: Any, make: Callable[[str, bool], Any], prefix: str = "") -> Any:
@@ -359,11 +359,11 @@ class Guards:
             return
         self._seen.add(id(function))
         self.foreign |= not str(function.__module__).startswith("snnlab.")
-        self._note(lambda: function.__defaults__)
-        self._note(lambda: function.__kwdefaults__)
+        self._note(partial(getattr, function, "__defaults__"))
+        self._note(partial(getattr, function, "__kwdefaults__"))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
-                self._note(lambda cell=cell: _content(cell))
+                self._note(partial(_content, cell))
         for code in _codes(function.__code__):
             for name, attributes in _globals(code):
                 self._read_global(function.__globals__, name, attributes)
@@ -379,7 +379,7 @@ class Guards:
         self._seen.add(place)
         value = names[name]
         if not isinstance(value, ModuleType):
-            self._note(lambda: names.get(name, _ABSENT))
+            self._note(partial(names.get, name, _ABSENT))
         elif attributes and not _is_fixed(value):
             self._note(lambda: getattr(names.get(name), attributes[0], _ABSENT))
 
