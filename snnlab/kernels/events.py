@@ -104,7 +104,7 @@ class Layer(NamedTuple):
     def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
         """Go through all pieces; kept are what the last one keeps, what is given, and states before the others."""
         call, counts = self.call, None
-        y = given.states[0].new_empty(*call.shape[:2], call.outputs.numel())
+        y = call.layout.empty(given.states[0], (*call.shape[:2], *call.outputs))
         done, before = None, []
         for first, last in self.pieces:
             if done is not None:
@@ -124,14 +124,14 @@ class Layer(NamedTuple):
         call, many, kept = self.call, len(self.call.names), len(self.call.step.keep)
         keep, own, later = saved.own[:kept], saved.own[kept : kept + 8], saved.own[kept + 8 :]
         (weight, bias), before = own[:2], [*saved.states, *later]
-        gy, *carried = (call.rows(grads[0]), *grads[1:])
+        gy, *carried = (call.laid(grads[0]), *grads[1:])
         of_counts = [carried.pop()] if call.counting else []
         found: Grads = []
         for piece, (first, last) in reversed(list(enumerate(self.pieces))):
             its, events = self.of_steps(own, first, last)
             given = saved._replace(states=before[piece * many : (piece + 1) * many])
             if last < call.shape[0]:
-                y = weight.new_empty(last - first, call.shape[1], call.outputs.numel())
+                y = call.layout.empty(weight, (last - first, call.shape[1], *call.outputs))
                 again = Forward(its, y, y, given, events=events)
                 again.steps(0, last - first)
                 keep = again.keep
@@ -140,8 +140,8 @@ class Layer(NamedTuple):
             arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
             back = Backward(its, keep, given, arrived, again=True, events=events)
             back.steps(0, last - first)
-            carried = back.states()
-            dbias = None if bias is None else call.own(back.dx).sum((0, 2, 3))
+            carried = back.before
+            dbias = None if bias is None else back.dx.sum((0, 2, 3))
             parts = [_as_weight(dkernel.sum(0), weight.shape), dbias, *back.numbers()]
             found = parts if not found else [_sum(part, other) for part, other in zip(parts, found, strict=True)]
         return [*found[:2], *[None] * 6, *carried, *found[2:]]

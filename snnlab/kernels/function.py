@@ -276,23 +276,18 @@ class Call(NamedTuple):
         given = iter(tensors)
         return {name: next(given) if value is None else value for name, value in self.numbers.items()}
 
-    def room(self, like: Tensor, *front: int) -> Tensor:
-        """Return memory for rows of neurons."""
-        return like.new_empty(*front, self.sample.numel())
+    def empty(self, like: Tensor, *front: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Return memory for samples that lie as those of the input."""
+        return self.layout.empty(like, (*front, *self.sample), dtype)
 
     def copied(self, part: Tensor | None, like: Tensor) -> Tensor:
-        """Return rows of a state that may be changed, with these values or zeros."""
-        if part is None:
-            return self.room(like, self.shape[1]).zero_()
-        return self.layout.flat(part.detach()).clone(memory_format=torch.contiguous_format)
+        """Return a state that may be changed, with these values or zeros."""
+        own = self.empty(like, self.shape[1])
+        return own.zero_() if part is None else own.copy_(part.detach())
 
-    def rows(self, part: Tensor | None) -> Tensor | None:
-        """Return contiguous rows of neurons."""
-        return None if part is None else self.layout.flat(part.detach()).contiguous()
-
-    def own(self, rows: Tensor) -> Tensor:
-        """Return rows of neurons with a sample's own axes."""
-        return self.layout.unflat(rows, self.sample)
+    def laid(self, part: Tensor | None) -> Tensor | None:
+        """Return what lies as the input does."""
+        return None if part is None else self.layout.laid(part.detach())
 
 
 def run_kernel(
@@ -403,8 +398,7 @@ class _Recurrence(torch.autograd.Function):
         ctx.save_for_backward(*saved, *given.states, *given.numbers)
         ctx.way = way
         ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(part.detach() for part in outputs)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -446,17 +440,17 @@ class _Dense(NamedTuple):
     inplace: bool
 
     def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
-        call, x = self.call, self.call.layout.flat(given.own[0].detach())
-        y = x.new_empty(*call.shape[:2], call.outputs.numel())
+        call, x = self.call, given.own[0].detach()
+        y = call.layout.empty(x, (*call.shape[:2], *call.outputs))
         done = Forward(call, x, y, given, inplace=self.inplace)
         done.steps(0, call.shape[0])
         return done.outputs(), done.keep
 
     def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
         call = self.call
-        back = Backward(call, saved.own, saved, (call.rows(grads[0]), *grads[1:]), again=graph_is_kept())
+        back = Backward(call, saved.own, saved, (call.laid(grads[0]), *grads[1:]), again=graph_is_kept())
         back.steps(0, call.shape[0])
-        return [call.own(back.dx), *back.states(), *back.numbers()]
+        return [back.dx, *back.before, *back.numbers()]
 
 
 def may_keep_in_x(call: Call) -> bool:
@@ -470,8 +464,8 @@ class Forward:
 
     Args:
         call: The run.
-        x: Rows of inputs; not looked at where there are events.
-        y: Rows of outputs, to be written.
+        x: Inputs; not looked at where there are events.
+        y: Outputs, to be written.
         given: State before the first step, and numbers.
         inplace: Whether what is kept first lies in x's memory.
         events: What loops are given of a convolution of events, see `events`.
@@ -488,37 +482,36 @@ class Forward:
         events: Mapping[str, Any] | None = None,
     ) -> None:
         step, (num_steps, batch) = call.step, call.shape[:2]
-        numbers, own = _number_rows(call, given.numbers)
+        numbers, own = _laid_numbers(call, given.numbers)
         form = Form(own, call.pool, inplace, call.counting, events=events is not None)
         there = {node: {step.x: x, step.y: y}[node] for node in in_memory(step, form)}
         self.call, self.y = call, y
         self.keep = [
-            x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
+            x if inplace and at == 0 else there[node] if node in there else call.empty(y, num_steps, batch)
             for at, node in enumerate(step.keep)
         ]
         self.after = [call.copied(part, y) for part in given.states]
-        self.counts = call.room(y, batch).zero_() if call.counting else None
+        self.counts = call.empty(y, batch).zero_() if call.counting else None
         named = {"x": x, "y": y, "counts": self.counts, **numbers, **(events or {})}
         named |= {f"keep{at}": part for at, part in enumerate(self.keep)}
         named |= {f"s_{name}": part for name, part in zip(call.names, self.after, strict=True)}
         self.steps = _launched(call, "forward", form, named, y)
 
     def outputs(self) -> list[Tensor]:
-        """Return outputs, states and counts with a sample's own axes."""
-        rows = [*self.after, *([] if self.counts is None else [self.counts])]
-        return [self.call.layout.unflat(self.y, self.call.outputs), *map(self.call.own, rows)]
+        """Return outputs, states and counts."""
+        return [self.y, *self.after, *([] if self.counts is None else [self.counts])]
 
 
 class Backward:
     """Memory for gradients; `steps(begin, end, skip=0)` runs some steps, from the one before `end` back.
 
-    `dx` are rows of the gradient of the input; with events of that of the bias, summed over time.
+    `dx` is the gradient of the input, with events that of the bias, summed over time; `before` that of the state.
 
     Args:
         call: The run.
         keep: What was kept.
         given: State before the first step, and numbers.
-        grads: What arrives at the output, as rows, at the state after the last step, and at the counts.
+        grads: What arrives at the output, as it lies, at the state after the last step, and at the counts.
         again: Whether somebody may go back once more, so that what was kept must stay.
         events: What loops are given of a convolution of events, see `events`.
     """
@@ -536,27 +529,22 @@ class Backward:
         step, (num_steps, batch), like = call.step, call.shape[:2], given.states[0]
         gy, *rest = grads
         gn = rest.pop() if call.counting else None
-        numbers, own = _number_rows(call, given.numbers)
+        numbers, own = _laid_numbers(call, given.numbers)
         inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and events is None
         form = Form(own, call.pool, inplace, gn is not None, gy is not None, events is not None)
         self.call, self.given = call, given
-        self.dx = keep[0] if inplace else call.room(like, *[num_steps] * (events is None), batch)
+        self.dx = keep[0] if inplace else call.empty(like, *[num_steps] * (events is None), batch)
         self.before = [call.copied(part, like) for part in rest]
-        doubles = like.new_empty(0, dtype=torch.float64)
-        self.sums = {name: call.room(doubles, batch).zero_() for name in sums(step)}
-        named = {"dx": self.dx, "d_bias": self.dx, "gy": gy, "gn": call.rows(gn), **numbers, **self.sums}
+        self.sums = {name: call.empty(like, batch, dtype=torch.float64).zero_() for name in sums(step)}
+        named = {"dx": self.dx, "d_bias": self.dx, "gy": gy, "gn": call.laid(gn), **numbers, **self.sums}
         named |= {f"keep{at}": part for at, part in enumerate(keep)}
         named |= {f"g_{name}": part for name, part in zip(call.names, self.before, strict=True)}
         states = dict(zip(call.names, given.states, strict=True))
-        named |= {f"s_{name}": call.rows(states[name]) for name in step.carried}
+        named |= {f"s_{name}": call.laid(states[name]) for name in step.carried}
         if events is not None:
             named |= events
             self.dx.zero_()
         self.steps = _launched(call, "backward", form, named, like)
-
-    def states(self) -> list[Tensor]:
-        """Return the gradients of the state before the first step."""
-        return [self.call.own(part) for part in self.before]
 
     def numbers(self) -> list[Tensor | None]:
         """Return the gradients of the numbers that are tensors."""
@@ -564,20 +552,20 @@ class Backward:
         found: list[Tensor | None] = []
         for name, value in zip(names, self.given.numbers, strict=True):
             part = self.sums.get(f"d_{name}")
-            total = None if part is None else self.call.own(part.sum(0, dtype=torch.float64))
+            total = None if part is None else part.sum(0)
             found.append(None if total is None else total.sum_to_size(value.shape).to(value.dtype))
         return found
 
 
-def _number_rows(call: Call, tensors: Sequence[Tensor]) -> tuple[Mapping[str, Any], frozenset[str]]:
+def _laid_numbers(call: Call, tensors: Sequence[Tensor]) -> tuple[Mapping[str, Any], frozenset[str]]:
     """Return the numbers as loops take them, and of which neurons have their own."""
     if not tensors:
         return call.numbers, frozenset()
     # One that has axes all the same, as where a layer has one neuron, is a number of all neurons.
     values = call.values([value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors])
     own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim()}
-    rows = {name: call.layout.of_neurons(value, call.sample).contiguous() for name, value in own.items()}
-    return values | rows, frozenset(own)
+    laid = {name: call.layout.laid(value.expand(call.sample)) for name, value in own.items()}
+    return values | laid, frozenset(own)
 
 
 # -- Launches ---------------------------------------------------------------------------------------------------------
@@ -684,7 +672,7 @@ _loop = lru_cache(maxsize=256)(_Loop)
 
 def _argument(value: Any, real: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.numpy().reshape(-1) if value.dim() else real(value.item())
+        return value.numpy().ravel("K") if value.dim() else real(value.item())
     return real(value) if isinstance(value, float) else value
 
 

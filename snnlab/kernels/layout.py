@@ -5,6 +5,7 @@ Axes: T steps, B samples, then the layer's own; n is a sample's values as they l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
@@ -62,20 +63,13 @@ class Layout(NamedTuple):
         """Return a view of x, `[T, B, ...]`, `[B, ...]` or `[...]`, whose own axes are in this order."""
         return x.permute(_behind(self.order, x.dim() - len(self.order)))
 
-    def flat(self, x: Tensor) -> Tensor:
-        """Return x, `[T, B, ...]` or `[B, ...]`, with each sample in one row; shares memory where x lies so."""
-        return self.sorted(x).flatten(x.dim() - len(self.order)) if self.order else x.unsqueeze(-1)
+    def empty(self, like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+        """Return memory that lies so."""
+        return like.new_empty_strided(shape, _strides(self.order, (*shape,)), dtype=dtype)
 
-    def of_neurons(self, value: Tensor, shape: torch.Size) -> Tensor:
-        """Return what belongs to each neuron, `[n]`, of a value that broadcasts to a sample's shape."""
-        return self.sorted(value.expand(shape)).reshape(-1)
-
-    def unflat(self, rows: Tensor, shape: torch.Size) -> Tensor:
-        """Return `[..., n]` with a sample's own axes again; shares memory."""
-        if not self.order:
-            return rows.squeeze(-1)
-        lying, inverse = _inverse(self.order, shape)
-        return rows.view(*rows.shape[:-1], *lying).permute(_behind(inverse, rows.dim() - 1))
+    def laid(self, x: Tensor) -> Tensor:
+        """Return x if it lies so, or else a copy that does."""
+        return x if self.sorted(x).is_contiguous() else self.empty(x, x.shape).copy_(x)
 
 
 @cache
@@ -85,6 +79,10 @@ def _behind(order: tuple[int, ...], front: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=256)
-def _inverse(order: tuple[int, ...], shape: torch.Size) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the sizes of a shape in an order, and the order that undoes it."""
-    return tuple(shape[axis] for axis in order), tuple(sorted(range(len(order)), key=order.__getitem__))
+def _strides(order: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """Return the strides of a shape whose last axes are in an order, without gaps."""
+    strides, stride = [0] * len(shape), 1
+    for axis in reversed(_behind(order, len(shape) - len(order))):
+        strides[axis] = stride
+        stride *= max(1, shape[axis])
+    return strides
