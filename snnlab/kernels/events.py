@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
-from torch.nn import functional
 
 from snnlab.compiled import compiled
 from snnlab.event_frames import EventFrames
@@ -65,13 +64,17 @@ class Convolution(NamedTuple):
             image: Shape of the output.
             lines: Rows of the output in a piece.
         """
+        weight, (features, _, across) = self.weight.detach().numpy(), image
+        _, channels, taps, columns = weight.shape
         # Its columns from the last to the first, in rows of whole vectors.
-        kernel = self.weight.detach().flip(3).permute(2, 1, 3, 0).flatten(2)
-        kernel = functional.pad(kernel, (0, -kernel.shape[2] % LANES)).contiguous()
+        used = columns * features
+        kernel = np.zeros((taps, channels, used + -used % LANES), weight.dtype)
+        kernel[..., :used] = weight[..., ::-1].transpose(2, 1, 3, 0).reshape(taps, channels, used)
         # Lines of the output have room on either side, so that all columns of the kernel reach there.
-        across = image[2] + 2 * (self.weight.shape[3] - 1)
-        bias = self.weight.new_zeros(image[0]) if self.bias is None else self.bias.detach()
-        return kernel, functional.pad(bias.repeat(lines * across), (0, kernel.shape[2]))
+        bias = np.zeros(lines * (across + 2 * (columns - 1)) * features + kernel.shape[2], weight.dtype)
+        if self.bias is not None:
+            bias[: -kernel.shape[2]].reshape(-1, features)[:] = self.bias.detach().numpy()
+        return torch.from_numpy(kernel), torch.from_numpy(bias)
 
 
 class Layer(NamedTuple):
@@ -323,7 +326,7 @@ def find(frames: Tensor) -> Arrays:
     places = places_of(height, width, channels)
     of_channels = _of_channels(channels, cells.shape[1])
     run = partial(_fill, cells, *bits_of(cells), ends, of_channels, places, offsets, rows, columns, values)
-    share(run, len(cells), cells.size)
+    share(run, len(cells), cells.size // 2)
     return offsets, rows, columns, values
 
 

@@ -644,6 +644,8 @@ class _Loop:
         self.open = [(at, name) for at, name in enumerate(self.loop.arguments) if name not in fixed]
         self.at = self.loop.arguments.index("begin")
         self.tasks, self.values = batch * -(-neurons // group), batch * neurons
+        # Values that take as long as one of other loops.
+        self.fast = 2 if form.events else 4
         # The tasks of a part of a kernel's gradient are one thread's, whatever the number of threads.
         self.parts = parts if way == "backward" else None
 
@@ -658,7 +660,7 @@ class _Loop:
 
         def steps(begin: int, end: int, skip: int = 0) -> None:
             arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
-            run, values = partial(function, *arguments), self.values * (end - begin)
+            run, values = partial(function, *arguments), self.values * (end - begin) // self.fast
             if of is None:
                 share(run, tasks, values)
             else:

@@ -110,7 +110,7 @@ def _few(x: Tensor, most: float) -> Spikes | None:
     starts = np.empty((frames, height, width + 1), np.int32)
     entries = np.empty(ends[-1] + CHUNK, np.uint64)
     entries[ends[-1] :] = 0
-    share(partial(fill, cells, channels, ends, starts.reshape(len(cells), -1), entries), len(cells), cells.size)
+    share(partial(fill, cells, channels, ends, starts.reshape(len(cells), -1), entries), len(cells), cells.size // 2)
     return Spikes(starts, entries)
 
 
