@@ -33,8 +33,8 @@ MANY_LANES = 4 * LANES
 PARTS = 32
 # Neurons of a piece of the image where no pooling says how many.
 PIECE = 1024
-# Neurons times steps up to which all is kept, and those of a piece of time beyond: 64 and 16 MiB in float32.
-WHOLE, AT_ONCE = 2**24, 2**22
+# Neurons times steps of which all is kept, and those of a piece of time before: 128 and 16 MiB in float32.
+WHOLE, AT_ONCE = 2**25, 2**22
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -200,11 +200,10 @@ def run(
 
 
 def ends_of(call: Call) -> tuple[int, ...]:
-    """Return where pieces of time end; only T where all is kept."""
+    """Return where pieces of time end, of which all but the last are computed again; only T where all is kept."""
     num_steps, neurons = call.shape[0], max(1, call.shape[1:].numel())
-    if not call.step.to or num_steps * neurons <= WHOLE:
-        return (num_steps,)
-    return (*range(steps := max(1, AT_ONCE // neurons), num_steps, steps), num_steps)
+    again = num_steps - max(1, WHOLE // neurons) if call.step.to else 0
+    return (*range(steps := max(1, AT_ONCE // neurons), again, steps), again, num_steps) if again > 0 else (num_steps,)
 
 
 def _sizes(convolution: Convolution, frame: torch.Size, call: Call, lines: int, across: int) -> dict[str, Any]:
