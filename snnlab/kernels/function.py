@@ -153,12 +153,7 @@ def kernel_for(
     """Return what runs a step, or why the plain loop does: "reference", or what the step does.
 
     Args:
-        step: See `run`.
-        x: See `run`.
-        state: See `run`.
-        k: See `run`.
-        backend: See `run`.
-        pool: See `run`.
+        step: See `run`, as all others.
         grad: Whether there is a backward pass even where none of these asks for gradients.
 
     Raises:
@@ -267,7 +262,7 @@ class Call(NamedTuple):
 
     def parted(self, given: Sequence[Any]) -> Given:
         """Return tensors that stand one behind the other."""
-        numbers = len(given) - sum(value is None for value in self.numbers.values())
+        numbers = len(given) - [*self.numbers.values()].count(None)
         states = numbers - len(self.names)
         return Given(given[:states], given[states:numbers], given[numbers:])
 
@@ -484,7 +479,7 @@ class Forward:
         step, (num_steps, batch) = call.step, call.shape[:2]
         numbers, own = _laid_numbers(call, given.numbers)
         form = Form(own, call.pool, inplace, call.counting, events=events is not None)
-        there = {node: {step.x: x, step.y: y}[node] for node in in_memory(step, form)}
+        there = {node: x if node is step.x else y for node in in_memory(step, form)}
         self.call, self.y = call, y
         self.keep = [
             x if inplace and at == 0 else there[node] if node in there else call.empty(y, num_steps, batch)
