@@ -153,7 +153,12 @@ def kernel_for(
     """Return what runs a step, or why the plain loop does: "reference", or what the step does.
 
     Args:
-        step: See `run`, as all others.
+        step: See `run`.
+        x: See `run`.
+        state: See `run`.
+        k: See `run`.
+        backend: See `run`.
+        pool: See `run`.
         grad: Whether there is a backward pass even where none of these asks for gradients.
 
     Raises:
@@ -266,11 +271,6 @@ class Call(NamedTuple):
         states = numbers - len(self.names)
         return Given(given[:states], given[states:numbers], given[numbers:])
 
-    def values(self, tensors: Sequence[Tensor]) -> dict[str, Tensor | float]:
-        """Return the numbers with their tensors."""
-        given = iter(tensors)
-        return {name: next(given) if value is None else value for name, value in self.numbers.items()}
-
     def empty(self, like: Tensor, *front: int, dtype: torch.dtype | None = None) -> Tensor:
         """Return memory for samples that lie as those of the input."""
         return self.layout.empty(like, (*front, *self.sample), dtype)
@@ -301,9 +301,7 @@ def run_kernel(
         pool, inplace = None, False
     if pool is not None and (not pool.fits(x) or (pool.kind == "max" and not kernel.traced.step.binary)):
         pool = None
-    layout = Layout.channels_last() if pool is not None else Layout.of(x)
-    if layout is None:
-        x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
+    x, layout = (x, Layout.channels_last()) if pool is not None else Layout.of(x)
     call, tensors = called(kernel, layout, x, state, k, lengths, count, pool)
     y, *rest = gone_through(_Dense(call, inplace and may_keep_in_x(call)), [x], state, tensors)
     counts = rest.pop() if count else None
@@ -557,7 +555,8 @@ def _laid_numbers(call: Call, tensors: Sequence[Tensor]) -> tuple[Mapping[str, A
     if not tensors:
         return call.numbers, frozenset()
     # One that has axes all the same, as where a layer has one neuron, is a number of all neurons.
-    values = call.values([value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors])
+    given = (value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors)
+    values = {name: next(given) if value is None else value for name, value in call.numbers.items()}
     own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim()}
     laid = {name: call.layout.laid(value.expand(call.sample)) for name, value in own.items()}
     return values | laid, frozenset(own)
@@ -625,7 +624,7 @@ class _Loop:
         compiled: bool,
     ) -> None:
         self.loop = traced.loop(way, form)
-        self.function: Callable[..., None] | None = None if compiled else self.loop.plain
+        self.function: Any = None if compiled else self.loop.plain
         self.real = np.float32 if dtype == torch.float32 else np.float64
         (num_steps, batch), neurons = shape[:2], shape[2:].numel()
         fixed: dict[str, Any] = {} if lengths else {"lengths": np.full(batch, num_steps, np.int64)}
@@ -651,12 +650,12 @@ class _Loop:
             arguments[at] = _argument(given[name], self.real)
         if self.function is None:
             self.function = self.loop.prepare(arguments)
-        function, tasks, of = self.function, self.tasks, self.parts
+        function, tasks = self.function, self.tasks
 
         def steps(begin: int, end: int, skip: int = 0) -> None:
             arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
             run, values = partial(function, *arguments), self.values * (end - begin) // self.fast
-            if of is None:
+            if (of := self.parts) is None:
                 share(run, tasks, values)
             else:
                 share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)

@@ -49,15 +49,14 @@ class Layout(NamedTuple):
         return cls((1, 2, 0))
 
     @classmethod
-    def of(cls, x: Tensor) -> Layout | None:
-        """Return how the samples of x lie; None where there are gaps, or where steps or samples are further inside.
+    def of(cls, x: Tensor) -> tuple[Tensor, Layout]:
+        """Return x and how its samples lie; a copy where there are gaps, or where steps or samples are further inside.
 
         Shape:
             x: `[T, B, ...]`.
         """
-        inner = sorted(range(x.dim() - 2), key=lambda axis: -x.stride(axis + 2))
-        layout = cls(tuple(inner))
-        return layout if layout.sorted(x).is_contiguous() else None
+        layout = cls(tuple(sorted(range(x.dim() - 2), key=lambda axis: -x.stride(axis + 2))))
+        return (x, layout) if layout.sorted(x).is_contiguous() else (x.contiguous(), cls(tuple(range(x.dim() - 2))))
 
     def sorted(self, x: Tensor) -> Tensor:
         """Return a view of x, `[T, B, ...]`, `[B, ...]` or `[...]`, whose own axes are in this order."""

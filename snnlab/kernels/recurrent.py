@@ -151,9 +151,7 @@ def run(
     Raises:
         ValueError: see `function.run`.
     """
-    layout = Layout.of(x)
-    if layout is None:
-        x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
+    x, layout = Layout.of(x)
     require_state("s", s, x)
     call, tensors = called(kernel, layout, x, state, k, lengths, count, None)
     layer = Layer(call, feedback, type(weights), valid_steps(lengths, len(x), x))

@@ -158,8 +158,8 @@ class _Convolution(torch.autograd.Function):
 def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
     starts, entries = found[0].numpy(), found[1].numpy().view(np.uint64)
     (features, channels, height, width), lanes = weight.shape, _lanes(weight)
-    # As many whatever the number of threads, so that the sums are the same.
-    parts = min(max(_ROOM // weight.numel(), 4), 32)
+    # As many whatever the number of threads, so that the sums are the same; fewer where there are few frames.
+    parts = max(4, min(_ROOM // weight.numel(), 32, len(starts) // 8))
     dkernels = weight.new_zeros(parts, features // lanes, height, width * channels, lanes)
     rows = gy.permute(0, 2, 3, 1).numpy()
     run = partial(correlate(lanes), starts, entries, rows, dkernels.numpy(), channels, ctx.padding)

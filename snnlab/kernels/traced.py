@@ -239,34 +239,6 @@ def _is_number(value: Any) -> bool:
 # -- What a step reads -------------------------------------------------------------------------------------------------
 
 
-class _Found(NamedTuple):
-    """What has been found somewhere.
-
-    Attributes:
-        value: The object, if nobody can change it: where it is still there, nobody need look further.
-        frozen: What is made of it by `freeze`, and of another one if it is the same.
-        freeze: See there.
-    """
-
-    value: Any
-    frozen: Any
-    freeze: Callable[[Any], Any]
-
-    @classmethod
-    def of(cls, value: Any) -> _Found:
-        """Return what is to be remembered of a value."""
-        if isinstance(value, MethodType):
-            return cls(_NOTHING, value.__func__, _function_of)
-        return cls(value if _is_constant(value) else _NOTHING, _frozen(value), _frozen)
-
-    def equals(self, value: Any) -> bool:
-        """Return whether a value is what has been found."""
-        try:
-            return self.freeze(value) == self.frozen
-        except UntraceableError:  # it is a tensor now
-            return False
-
-
 class Guards:
     """Where a step has read something, and what it has found there.
 
@@ -275,8 +247,8 @@ class Guards:
     """
 
     def __init__(self, owner: Any) -> None:
-        self.attributes: dict[tuple[str, ...], _Found] = {}
-        self.cells: list[tuple[Callable[[], Any], _Found]] = []
+        self.attributes: dict[tuple[str, ...], tuple[Any, Any]] = {}
+        self.cells: list[tuple[Callable[[], Any], tuple[Any, Any]]] = []
         # Whether a user's code takes part.
         self.foreign = False
         self._seen: set[Any] = set()
@@ -311,11 +283,12 @@ class Guards:
             part = owner
             for name in path:
                 part = getattr(part, name, _ABSENT)
-            if part is not found.value and not found.equals(part):
+            part = part.__func__ if type(part) is MethodType else part
+            if part is not found[0] and not _is_same(part, found[1]):
                 return False
         for read, found in self.cells:
             value = read()
-            if value is not found.value and not found.equals(value):
+            if value is not found[0] and not _is_same(value, found[1]):
                 return False
         return True
 
@@ -326,14 +299,14 @@ class Guards:
         def get(_: Any, name: str) -> Any:
             if name.startswith("__"):
                 if path and name in ("__dict__", "__reduce_ex__"):
-                    self.attributes[path] = _Found.of(of)
+                    self.attributes[path] = _found(of)
                 return getattr(of, name)
             value = getattr(of, name, _ABSENT)
             if value is _ABSENT:
                 raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
             place = (*path, name)
             if not (looked_into := _is_plain_object(value) and len(path) < _DEEP):
-                self.attributes[place] = _Found.of(value)
+                self.attributes[place] = _found(value)
             if isinstance(value, MethodType) and value.__self__ is of:
                 self._methods.append((cls, value.__func__))  # type: ignore[arg-type]
                 return MethodType(value.__func__, recorder)
@@ -341,7 +314,7 @@ class Guards:
                 self._methods.append((cls, value))
             if looked_into:
                 # What is read of it is recorded too.
-                self.attributes.setdefault(place, _Found(_NOTHING, type(value), type))
+                self.attributes[(*place, "__class__")] = _found(type(value))
                 return self._recorder(value, place)
             return value
 
@@ -385,7 +358,7 @@ class Guards:
 
     def _note(self, read: Callable[[], Any]) -> None:
         value = read()
-        self.cells.append((read, _Found.of(value)))
+        self.cells.append((read, _found(value)))
         if isinstance(value, FunctionType):
             self._scan(value, None)
         elif isinstance(value, MethodType):
@@ -409,8 +382,17 @@ def _is_plain_object(value: Any) -> bool:
     return hasattr(value, "__dict__") and not isinstance(value, kept) and not callable(value)
 
 
-def _function_of(value: Any) -> Any:
-    return getattr(value, "__func__", _ABSENT)
+def _found(value: Any) -> tuple[Any, Any]:
+    """Return a value, if nobody can change it, and what of it is equal as long as it is the same."""
+    value = value.__func__ if isinstance(value, MethodType) else value
+    return value if _is_constant(value) else _NOTHING, _frozen(value)
+
+
+def _is_same(value: Any, frozen: Any) -> bool:
+    try:
+        return _frozen(value) == frozen
+    except UntraceableError:  # it is a tensor now
+        return False
 
 
 def _is_constant(value: Any) -> bool:
