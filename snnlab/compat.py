@@ -30,6 +30,7 @@ SEEN = {"torch": "2.13", "lightning": "2.6"}
 # How Lightning's fit loop calls, in itself and in its state, the number of batches that loggers are told.
 STEPPED = "_batches_that_stepped"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 # GNU's, Intel's and LLVM's OpenMP, as they are called in torch's folder; the latter two know GNU's entry points too.
 _OPENMP = ("libgomp*", "libiomp5*", "libomp*")
 _BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -39,7 +40,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 def bare(layer: nn.Module) -> bool:
     """Return whether a layer has no hook, and there is none for all layers: whether nobody looks at it."""
-    return not any(getattr(layer, name) or getattr(of_all_modules, f"_global{name}") for name in _HOOKS)
+    return not (any(map(vars(layer).get, _HOOKS)) or any(map(vars(of_all_modules).get, _GLOBAL_HOOKS)))
 
 
 def convolve(layer: ConvNd, x: Tensor, weight: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def list_ends(cells: np.ndarray) -> np.ndarray:
         cells: `[N, cells]`; returns `[N + 1]`, int64.
     """
     ends = np.zeros(len(cells) + 1, np.int64)
-    share(partial(_count, *bits_of(cells), ends), len(cells), cells.size)
+    share(partial(_count, *bits_of(cells), ends), len(cells), cells.size // 8)
     return np.cumsum(ends, out=ends)
 
 

@@ -22,8 +22,9 @@ Part = Callable[[int, int], None]
 
 # Values below which a second thread costs more than it saves: sharing takes some 30 us.
 ALONE = 2**16
-# Pieces of a thread, which takes the next one as it is done: another process may keep a core for a while.
-PIECES = 4
+# Pieces of a thread, which takes the next one as it is done: another process may keep a core for a while. Each of them
+# waits for Python's lock twice, so that small ones are not worth it.
+PIECES, PIECE = 4, 2**16
 # OpenMP's looks before it sleeps, some 15 ns each: up to so many, threads of our own are the faster ones.
 SOON = 1000
 
@@ -34,13 +35,13 @@ def share(run: Part, tasks: int, values: int) -> None:
     Args:
         run: Runs the tasks from the first to before the last, without holding Python's lock.
         tasks: How many there are.
-        values: How many values they go through together.
+        values: How many values they go through together, at about 1 ns each; a loop that is faster says fewer.
     """
     threads = min(torch.get_num_threads(), tasks) if values >= ALONE else 1
     if threads <= 1:
         run(0, tasks)
         return
-    pieces = min(tasks, threads * PIECES)
+    pieces = min(tasks, threads * PIECES, max(threads, values // PIECE))
     left = iter(range(pieces))  # each number is given once, since Python's lock is held for it
     failed: list[BaseException] = []
 

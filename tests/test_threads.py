@@ -15,7 +15,7 @@ import torch
 from snnlab import threads
 from snnlab.cli.main import let_openmp_sleep
 from snnlab.compat import openmp
-from snnlab.threads import ALONE, PIECES, openmp_spin_count, share
+from snnlab.threads import ALONE, PIECE, PIECES, openmp_spin_count, share
 
 from .refusals import assert_raises
 
@@ -36,9 +36,15 @@ def _either_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("tasks", [1, 2, 3, 17])
 def test_each_task_is_done_once(tasks: int) -> None:
     parts: list[tuple[int, int]] = []
-    share(lambda first, last: parts.append((first, last)), tasks, ALONE)
+    share(lambda first, last: parts.append((first, last)), tasks, 2 * PIECES * PIECE)
     assert sorted(task for part in parts for task in range(*part)) == [*range(tasks)]
     assert len(parts) == min(2 * PIECES, tasks)
+
+
+def test_pieces_are_not_made_small() -> None:
+    parts: list[tuple[int, int]] = []
+    share(lambda first, last: parts.append((first, last)), 30, 3 * PIECE)
+    assert len(parts) == 3
 
 
 def test_few_values_are_not_shared() -> None:
@@ -68,7 +74,7 @@ def test_a_thread_that_is_kept_from_its_core_leaves_its_pieces_to_the_other() ->
         elif sum(done.values()) == 2 * PIECES:
             held.set()
 
-    share(run, 2 * PIECES, ALONE)
+    share(run, 2 * PIECES, 2 * PIECES * PIECE)
     assert sorted(done.values()) == [1, 2 * PIECES - 1]
 
 

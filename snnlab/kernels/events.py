@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
-from torch.nn import functional
 
 from snnlab.compiled import compiled
 from snnlab.event_frames import EventFrames
 from snnlab.event_lists import BITS, Places, bits_of, list_cells, list_ends, places_of
-from snnlab.kernels.function import Backward, Call, Forward, Given, Grads, Kernel, Output, called, gone_through
+from snnlab.kernels.function import GROUP, Backward, Call, Forward, Given, Grads, Kernel, Output, called, gone_through
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.vectors import LANES, add, load, multiply, splat, store
 from snnlab.threads import share
@@ -34,8 +33,8 @@ MANY_LANES = 4 * LANES
 PARTS = 32
 # Neurons of a piece of the image where no pooling says how many.
 PIECE = 1024
-# Neurons times steps up to which all is kept, and those of a piece of time beyond: 64 and 16 MiB in float32.
-WHOLE, AT_ONCE = 2**24, 2**22
+# Neurons times steps of which all is kept, and those of a piece of time before: 128 and 16 MiB in float32.
+WHOLE, AT_ONCE = 2**25, 2**22
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -58,38 +57,24 @@ class Convolution(NamedTuple):
         (down, across), (features, _, height, width) = self.padding, self.weight.shape
         return torch.Size((features, frame[1] + 2 * down - height + 1, frame[2] + 2 * across - width + 1))
 
-    def given(self, events: Arrays, frame: torch.Size, lines: int) -> dict[str, Any]:
-        """Return events, kernel, bias and sizes as loops take them.
+    def rows(self, image: torch.Size, lines: int) -> tuple[Tensor, Tensor]:
+        """Return kernel and bias as loops take them.
 
         Args:
-            events: See `find`.
-            frame: Shape of a frame.
+            image: Shape of the output.
             lines: Rows of the output in a piece.
         """
-        features, _, width = self.image(frame)
+        weight, (features, _, across) = self.weight.detach().numpy(), image
+        _, channels, taps, columns = weight.shape
         # Its columns from the last to the first, in rows of whole vectors.
-        kernel = self.weight.detach().flip(3).permute(2, 1, 3, 0).flatten(2)
-        kernel = functional.pad(kernel, (0, -kernel.shape[2] % LANES)).contiguous()
-        taps, channels, across = kernel.shape
+        used = columns * features
+        kernel = np.zeros((taps, channels, used + -used % LANES), weight.dtype)
+        kernel[..., :used] = weight[..., ::-1].transpose(2, 1, 3, 0).reshape(taps, channels, used)
         # Lines of the output have room on either side, so that all columns of the kernel reach there.
-        margin = self.weight.shape[3] - 1
-        bias = self.weight.new_zeros(features) if self.bias is None else self.bias.detach()
-        row = functional.pad(bias.repeat(lines * (width + 2 * margin)), (0, across))
-        sizes = frame[1], *self.padding, features, taps, channels, across, (width + 2 * margin) * features
-        offsets, *rest = events
-        return {
-            "events": (offsets.reshape(-1), *rest, kernel.reshape(-1).numpy(), row.numpy()),
-            "geometry": tuple(map(int, (*sizes, margin * features))),
-            "size": np.uintp(lines),
-            "channels": np.uintp(features),
-            "width": np.uintp(width * features),
-        }
-
-    def of_kernel(self, dkernel: Tensor) -> Tensor:
-        """Return what lies as the loops have the kernel with the weight's axes."""
-        features, channels, height, width = self.weight.shape
-        rows = dkernel.view(height, channels, -1)[..., : width * features]
-        return rows.unflatten(2, (width, features)).permute(3, 1, 0, 2).flip(3)
+        bias = np.zeros(lines * (across + 2 * (columns - 1)) * features + kernel.shape[2], weight.dtype)
+        if self.bias is not None:
+            bias[: -kernel.shape[2]].reshape(-1, features)[:] = self.bias.detach().numpy()
+        return torch.from_numpy(kernel), torch.from_numpy(bias)
 
 
 class Layer(NamedTuple):
@@ -97,14 +82,12 @@ class Layer(NamedTuple):
 
     Attributes:
         call: The neurons.
-        frame: Shape of a frame.
-        padding: That of the convolution.
+        sizes: What loops are given besides, of the convolution.
         ends: Where each piece of time ends.
     """
 
     call: Call
-    frame: torch.Size
-    padding: tuple[int, int]
+    sizes: dict[str, Any]
     ends: tuple[int, ...]
 
     @property
@@ -114,24 +97,17 @@ class Layer(NamedTuple):
 
     def of_steps(self, own: Sequence[Any], first: int, last: int) -> tuple[Call, dict[str, Any]]:
         """Return the run of some steps, and what its loops are given of the convolution and the events."""
-        call, (weight, bias, *events) = self.call, own
-        batch, (channels, _, width) = call.shape[1], call.sample
+        call, batch = self.call, self.call.shape[1]
         steps = None if call.steps is None else (call.steps - first).clamp(0, last - first)
-        offsets, *rest = (part.numpy() for part in events)
-        # Rows of the image in a piece: those that a window of the pooling covers.
-        lines = max(1, PIECE // (width * channels)) if call.pool is None else call.pool.size
-        convolution = Convolution(weight, bias, self.padding)
-        given = convolution.given((offsets[first * batch : last * batch], *rest), self.frame, lines)
-        piece = lines * width * channels
-        # As many tasks whatever the number of threads: parts of the kernel's gradient are theirs.
-        group = max(1, min(2**15, -(-call.sample.numel() * batch // PARTS)) // piece) * piece
+        offsets, *rest, kernel, bias = (part.numpy() for part in own[2:])
+        events = offsets[first * batch : last * batch].reshape(-1), *rest, kernel.reshape(-1), bias
         shape = torch.Size((last - first, *call.shape[1:]))
-        return call._replace(shape=shape, steps=steps), given | {"group": group, "parts": PARTS}
+        return call._replace(shape=shape, steps=steps), self.sizes | {"events": events}
 
     def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
         """Go through all pieces; kept are what the last one keeps, what is given, and states before the others."""
         call, counts = self.call, None
-        y = given.states[0].new_empty(*call.shape[:2], call.outputs.numel())
+        y = call.layout.empty(given.states[0], (*call.shape[:2], *call.outputs))
         done, before = None, []
         for first, last in self.pieces:
             if done is not None:
@@ -149,29 +125,29 @@ class Layer(NamedTuple):
     def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
         """Go back through all pieces, of which all but the last are computed once more."""
         call, many, kept = self.call, len(self.call.names), len(self.call.step.keep)
-        keep, own = saved.own[:kept], saved.own[kept : kept + 6]
-        before, convolution = [*saved.states, *saved.own[kept + 6 :]], Convolution(own[0], own[1], self.padding)
-        gy, *carried = (call.rows(grads[0]), *grads[1:])
+        keep, own, later = saved.own[:kept], saved.own[kept : kept + 8], saved.own[kept + 8 :]
+        (weight, bias), before = own[:2], [*saved.states, *later]
+        gy, *carried = (call.laid(grads[0]), *grads[1:])
         of_counts = [carried.pop()] if call.counting else []
         found: Grads = []
         for piece, (first, last) in reversed(list(enumerate(self.pieces))):
             its, events = self.of_steps(own, first, last)
             given = saved._replace(states=before[piece * many : (piece + 1) * many])
             if last < call.shape[0]:
-                y = own[0].new_empty(last - first, call.shape[1], call.outputs.numel())
+                y = call.layout.empty(weight, (last - first, call.shape[1], *call.outputs))
                 again = Forward(its, y, y, given, events=events)
                 again.steps(0, last - first)
                 keep = again.keep
-            dkernel = own[0].new_zeros(PARTS, events["events"][4].size)
+            dkernel = weight.new_zeros(PARTS, own[6].numel())
             events["dkernel"] = dkernel.view(-1)
             arrived = (None if gy is None else gy[first:last], *carried, *of_counts)
             back = Backward(its, keep, given, arrived, again=True, events=events)
             back.steps(0, last - first)
-            carried = back.states()
-            dbias = None if own[1] is None else call.own(back.dx).sum((0, 2, 3))
-            parts = [convolution.of_kernel(dkernel.sum(0)), dbias, *back.numbers()]
+            carried = back.before
+            dbias = None if bias is None else back.dx.sum((0, 2, 3))
+            parts = [_as_weight(dkernel.sum(0), weight.shape), dbias, *back.numbers()]
             found = parts if not found else [_sum(part, other) for part, other in zip(parts, found, strict=True)]
-        return [*found[:2], *[None] * 4, *carried, *found[2:]]
+        return [*found[:2], *[None] * 6, *carried, *found[2:]]
 
 
 def run(
@@ -213,19 +189,45 @@ def run(
     call, tensors = called(
         kernel, Layout.channels_last(), like.new_empty(1).expand(shape), state, k, lengths, count, pool
     )
-    layer = Layer(call, frames.shape[2:], convolution.padding, ends_of(call))
-    own = [*convolution[:2], *map(torch.from_numpy, lists)]
+    # Rows of the image in a piece: those that a window of the pooling covers.
+    lines = max(1, PIECE // (image[0] * image[2])) if pool is None else pool.size
+    rows = convolution.rows(image, lines)
+    layer = Layer(call, _sizes(convolution, frames.shape[2:], call, lines, rows[0].shape[2]), ends_of(call))
+    own = [*convolution[:2], *map(torch.from_numpy, lists), *rows]
     y, *after = gone_through(layer, own, state, tensors)
     counts = after.pop() if count else None
     return Output(y, type(state)(*after), counts, pool is not None)
 
 
 def ends_of(call: Call) -> tuple[int, ...]:
-    """Return where pieces of time end; only T where all is kept."""
+    """Return where pieces of time end, of which all but the last are computed again; only T where all is kept."""
     num_steps, neurons = call.shape[0], max(1, call.shape[1:].numel())
-    if not call.step.to or num_steps * neurons <= WHOLE:
-        return (num_steps,)
-    return (*range(steps := max(1, AT_ONCE // neurons), num_steps, steps), num_steps)
+    again = num_steps - max(1, WHOLE // neurons) if call.step.to else 0
+    return (*range(steps := max(1, AT_ONCE // neurons), again, steps), again, num_steps) if again > 0 else (num_steps,)
+
+
+def _sizes(convolution: Convolution, frame: torch.Size, call: Call, lines: int, across: int) -> dict[str, Any]:
+    """Return what loops are given of a convolution besides its numbers, of which a row of the kernel has so many."""
+    (features, channels, taps, columns), width = convolution.weight.shape, call.sample[2]
+    piece, margin = lines * width * features, columns - 1
+    stride = (width + 2 * margin) * features
+    # As many tasks whatever the number of threads: parts of the kernel's gradient are theirs.
+    group = max(1, min(GROUP, -(-call.sample.numel() * call.shape[1] // PARTS)) // piece) * piece
+    return {
+        "geometry": (frame[1], *convolution.padding, features, taps, channels, across, stride, margin * features),
+        "size": np.uintp(lines),
+        "channels": np.uintp(features),
+        "width": np.uintp(width * features),
+        "group": group,
+        "parts": PARTS,
+    }
+
+
+def _as_weight(dkernel: Tensor, shape: torch.Size) -> Tensor:
+    """Return what lies as the loops have the kernel with the axes of a weight of this shape."""
+    features, channels, height, width = shape
+    rows = dkernel.view(height, channels, -1)[..., : width * features]
+    return rows.view(height, channels, width, features).permute(3, 1, 0, 2).flip(3)
 
 
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
@@ -323,7 +325,7 @@ def find(frames: Tensor) -> Arrays:
     places = places_of(height, width, channels)
     of_channels = _of_channels(channels, cells.shape[1])
     run = partial(_fill, cells, *bits_of(cells), ends, of_channels, places, offsets, rows, columns, values)
-    share(run, len(cells), cells.size)
+    share(run, len(cells), cells.size // 2)
     return offsets, rows, columns, values
 
 

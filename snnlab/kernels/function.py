@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -170,11 +170,10 @@ def kernel_for(
     chosen = resolve(backend, x.device, x.dtype)
     if chosen == "reference":
         return chosen
-    asks = torch.is_grad_enabled()
-    numbers = numbers_of(k)
-    wanted = frozenset(
-        name for name, value in numbers.items() if asks and isinstance(value, Tensor) and value.requires_grad
-    )
+    asks, wanted = torch.is_grad_enabled(), frozenset[str]()
+    if asks and any(part.requires_grad for part in _tensors(k)):
+        parts = numbers_of(k).items()
+        wanted = frozenset(name for name, part in parts if isinstance(part, Tensor) and part.requires_grad)
     grad = grad or (asks and (bool(wanted) or x.requires_grad or any(part.requires_grad for part in _tensors(state))))
     found = traced(step, state, k, wanted, grad=grad, keep_y=pool is not None and pool.kind == "max")
     if isinstance(found, Traced) and found.unchecked:
@@ -201,8 +200,8 @@ def _checked(found: Traced, step: Callable[..., Any], state: Any, k: Any) -> Tra
     return found if problem is None else refuse(found, problem)
 
 
-def _tensors(state: Any) -> Iterator[Tensor]:
-    for part in state if isinstance(state, tuple) else (state,):
+def _tensors(parts: Any) -> Iterator[Tensor]:
+    for part in parts if isinstance(parts, tuple) else (parts,):
         if isinstance(part, Tensor):
             yield part
         elif isinstance(part, tuple):
@@ -271,31 +270,22 @@ class Call(NamedTuple):
 
     def parted(self, given: Sequence[Any]) -> Given:
         """Return tensors that stand one behind the other."""
-        numbers = len(given) - sum(value is None for value in self.numbers.values())
+        numbers = len(given) - [*self.numbers.values()].count(None)
         states = numbers - len(self.names)
         return Given(given[:states], given[states:numbers], given[numbers:])
 
-    def values(self, tensors: Sequence[Tensor]) -> dict[str, Tensor | float]:
-        """Return the numbers with their tensors."""
-        given = iter(tensors)
-        return {name: next(given) if value is None else value for name, value in self.numbers.items()}
-
-    def room(self, like: Tensor, *front: int) -> Tensor:
-        """Return memory for rows of neurons."""
-        return like.new_empty(*front, self.sample.numel())
+    def empty(self, like: Tensor, *front: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Return memory for samples that lie as those of the input."""
+        return self.layout.empty(like, (*front, *self.sample), dtype)
 
     def copied(self, part: Tensor | None, like: Tensor) -> Tensor:
-        """Return rows of a state that may be changed, with these values or zeros."""
-        rows = self.room(like, self.shape[1])
-        return rows.zero_() if part is None else rows.copy_(self.layout.flat(part.detach()))
+        """Return a state that may be changed, with these values or zeros."""
+        own = self.empty(like, self.shape[1])
+        return own.zero_() if part is None else own.copy_(part.detach())
 
-    def rows(self, part: Tensor | None) -> Tensor | None:
-        """Return contiguous rows of neurons."""
-        return None if part is None else self.layout.flat(part.detach()).contiguous()
-
-    def own(self, rows: Tensor) -> Tensor:
-        """Return rows of neurons with a sample's own axes."""
-        return self.layout.unflat(rows, self.sample)
+    def laid(self, part: Tensor | None) -> Tensor | None:
+        """Return what lies as the input does."""
+        return None if part is None else self.layout.laid(part.detach())
 
 
 def run_kernel(
@@ -314,9 +304,7 @@ def run_kernel(
         pool, inplace = None, False
     if pool is not None and (not pool.fits(x) or (pool.kind == "max" and not kernel.traced.step.binary)):
         pool = None
-    layout = Layout.channels_last() if pool is not None else Layout.of(x)
-    if layout is None:
-        x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
+    x, layout = (x, Layout.channels_last()) if pool is not None else Layout.of(x)
     call, tensors = called(kernel, layout, x, state, k, lengths, count, pool)
     y, *rest = gone_through(_Dense(call, inplace and may_keep_in_x(call)), [x], state, tensors)
     counts = rest.pop() if count else None
@@ -406,8 +394,7 @@ class _Recurrence(torch.autograd.Function):
         ctx.save_for_backward(*saved, *given.states, *given.numbers)
         ctx.way = way
         ctx.set_materialize_grads(False)
-        # Not as the views that they are: torch lets nobody change views out of here in place.
-        return tuple(part.detach() for part in outputs)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -449,17 +436,17 @@ class _Dense(NamedTuple):
     inplace: bool
 
     def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
-        call, x = self.call, self.call.layout.flat(given.own[0].detach())
-        y = x.new_empty(*call.shape[:2], call.outputs.numel())
+        call, x = self.call, given.own[0].detach()
+        y = call.layout.empty(x, (*call.shape[:2], *call.outputs))
         done = Forward(call, x, y, given, inplace=self.inplace)
         done.steps(0, call.shape[0])
         return done.outputs(), done.keep
 
     def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
         call = self.call
-        back = Backward(call, saved.own, saved, (call.rows(grads[0]), *grads[1:]), again=graph_is_kept())
+        back = Backward(call, saved.own, saved, (call.laid(grads[0]), *grads[1:]), again=graph_is_kept())
         back.steps(0, call.shape[0])
-        return [call.own(back.dx), *back.states(), *back.numbers()]
+        return [back.dx, *back.before, *back.numbers()]
 
 
 def may_keep_in_x(call: Call) -> bool:
@@ -473,8 +460,8 @@ class Forward:
 
     Args:
         call: The run.
-        x: Rows of inputs; not looked at where there are events.
-        y: Rows of outputs, to be written.
+        x: Inputs; not looked at where there are events.
+        y: Outputs, to be written.
         given: State before the first step, and numbers.
         inplace: Whether what is kept first lies in x's memory.
         events: What loops are given of a convolution of events, see `events`.
@@ -491,37 +478,36 @@ class Forward:
         events: Mapping[str, Any] | None = None,
     ) -> None:
         step, (num_steps, batch) = call.step, call.shape[:2]
-        numbers, own = _number_rows(call, given.numbers)
+        numbers, own = _laid_numbers(call, given.numbers)
         form = Form(own, call.pool, inplace, call.counting, events=events is not None)
-        there = {node: {step.x: x, step.y: y}[node] for node in in_memory(step, form)}
+        there = {node: x if node is step.x else y for node in in_memory(step, form)}
         self.call, self.y = call, y
         self.keep = [
-            x if inplace and at == 0 else there[node] if node in there else call.room(y, num_steps, batch)
+            x if inplace and at == 0 else there[node] if node in there else call.empty(y, num_steps, batch)
             for at, node in enumerate(step.keep)
         ]
         self.after = [call.copied(part, y) for part in given.states]
-        self.counts = call.room(y, batch).zero_() if call.counting else None
+        self.counts = call.empty(y, batch).zero_() if call.counting else None
         named = {"x": x, "y": y, "counts": self.counts, **numbers, **(events or {})}
         named |= {f"keep{at}": part for at, part in enumerate(self.keep)}
         named |= {f"s_{name}": part for name, part in zip(call.names, self.after, strict=True)}
         self.steps = _launched(call, "forward", form, named, y)
 
     def outputs(self) -> list[Tensor]:
-        """Return outputs, states and counts with a sample's own axes."""
-        rows = [*self.after, *([] if self.counts is None else [self.counts])]
-        return [self.call.layout.unflat(self.y, self.call.outputs), *map(self.call.own, rows)]
+        """Return outputs, states and counts."""
+        return [self.y, *self.after, *([] if self.counts is None else [self.counts])]
 
 
 class Backward:
     """Memory for gradients; `steps(begin, end, skip=0)` runs some steps, from the one before `end` back.
 
-    `dx` are rows of the gradient of the input; with events of that of the bias, summed over time.
+    `dx` is the gradient of the input, with events that of the bias, summed over time; `before` that of the state.
 
     Args:
         call: The run.
         keep: What was kept.
         given: State before the first step, and numbers.
-        grads: What arrives at the output, as rows, at the state after the last step, and at the counts.
+        grads: What arrives at the output, as it lies, at the state after the last step, and at the counts.
         again: Whether somebody may go back once more, so that what was kept must stay.
         events: What loops are given of a convolution of events, see `events`.
     """
@@ -539,27 +525,22 @@ class Backward:
         step, (num_steps, batch), like = call.step, call.shape[:2], given.states[0]
         gy, *rest = grads
         gn = rest.pop() if call.counting else None
-        numbers, own = _number_rows(call, given.numbers)
+        numbers, own = _laid_numbers(call, given.numbers)
         inplace = bool(keep) and not again and step.keep[0] not in (step.x, step.y) and events is None
         form = Form(own, call.pool, inplace, gn is not None, gy is not None, events is not None)
         self.call, self.given = call, given
-        self.dx = keep[0] if inplace else call.room(like, *[num_steps] * (events is None), batch)
+        self.dx = keep[0] if inplace else call.empty(like, *[num_steps] * (events is None), batch)
         self.before = [call.copied(part, like) for part in rest]
-        doubles = like.new_empty(0, dtype=torch.float64)
-        self.sums = {name: call.room(doubles, batch).zero_() for name in sums(step)}
-        named = {"dx": self.dx, "d_bias": self.dx, "gy": gy, "gn": call.rows(gn), **numbers, **self.sums}
+        self.sums = {name: call.empty(like, batch, dtype=torch.float64).zero_() for name in sums(step)}
+        named = {"dx": self.dx, "d_bias": self.dx, "gy": gy, "gn": call.laid(gn), **numbers, **self.sums}
         named |= {f"keep{at}": part for at, part in enumerate(keep)}
         named |= {f"g_{name}": part for name, part in zip(call.names, self.before, strict=True)}
         states = dict(zip(call.names, given.states, strict=True))
-        named |= {f"s_{name}": call.rows(states[name]) for name in step.carried}
+        named |= {f"s_{name}": call.laid(states[name]) for name in step.carried}
         if events is not None:
             named |= events
             self.dx.zero_()
         self.steps = _launched(call, "backward", form, named, like)
-
-    def states(self) -> list[Tensor]:
-        """Return the gradients of the state before the first step."""
-        return [self.call.own(part) for part in self.before]
 
     def numbers(self) -> list[Tensor | None]:
         """Return the gradients of the numbers that are tensors."""
@@ -567,18 +548,21 @@ class Backward:
         found: list[Tensor | None] = []
         for name, value in zip(names, self.given.numbers, strict=True):
             part = self.sums.get(f"d_{name}")
-            total = None if part is None else self.call.own(part.sum(0, dtype=torch.float64))
+            total = None if part is None else part.sum(0)
             found.append(None if total is None else total.sum_to_size(value.shape).to(value.dtype))
         return found
 
 
-def _number_rows(call: Call, tensors: Sequence[Tensor]) -> tuple[dict[str, Any], frozenset[str]]:
+def _laid_numbers(call: Call, tensors: Sequence[Tensor]) -> tuple[Mapping[str, Any], frozenset[str]]:
     """Return the numbers as loops take them, and of which neurons have their own."""
+    if not tensors:
+        return call.numbers, frozenset()
     # One that has axes all the same, as where a layer has one neuron, is a number of all neurons.
-    values = call.values([value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors])
+    given = (value.detach().reshape(()) if value.numel() == 1 else value.detach() for value in tensors)
+    values = {name: next(given) if value is None else value for name, value in call.numbers.items()}
     own = {name: value for name, value in values.items() if isinstance(value, Tensor) and value.dim()}
-    rows = {name: call.layout.of_neurons(value, call.sample).contiguous() for name, value in own.items()}
-    return values | rows, frozenset(own)
+    laid = {name: call.layout.laid(value.expand(call.sample)) for name, value in own.items()}
+    return values | laid, frozenset(own)
 
 
 # -- Launches ---------------------------------------------------------------------------------------------------------
@@ -618,46 +602,76 @@ def _launched(call: Call, way: Direction, form: Form, given: dict[str, Any], lik
             given["y"].zero_()  # spikes, as what comes behind may keep them as bytes
         return lambda begin, end, skip=0: None
     if call.kernel.backend == "numba":
-        return _Launch(call, traced.loop(way, form), given, like, compiled=mode is None)
+        group = given.get("group") or _group(call)
+        lengths = call.steps is not None
+        loop = _loop(traced, way, form, call.shape, like.dtype, group, given.get("parts"), lengths, mode is None)
+        return loop.given(given if call.steps is None else given | {"lengths": call.steps})
     kernel, names = traced.kernel(way, form)
     lengths = None if call.steps is None else call.steps.to(like.device)
     return gpu.Launch(kernel, names, call.shape, given | {"lengths": lengths}, list(traced.step.numbers), like)
 
 
-class _Launch:
-    """A loop for CPUs with what it is given, ready to run any steps."""
+class _Loop:
+    """A loop for CPUs with all that it is given of shapes."""
 
-    def __init__(self, call: Call, loop: Any, given: dict[str, Any], like: Tensor, *, compiled: bool) -> None:
-        (num_steps, batch), neurons = call.shape[:2], call.sample.numel()
-        real = np.float32 if like.dtype == torch.float32 else np.float64
-        given |= {"lengths": np.full(batch, num_steps, np.int64) if call.steps is None else call.steps}
-        given |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "windows": np.uintp(0)}
-        given |= {"begin": np.uintp(0), "end": np.uintp(0), "skip": np.uintp(0)}
-        if call.pool is not None:
-            channels, _, width = call.sample
-            given |= {"size": np.uintp(call.pool.size), "channels": np.uintp(channels)}
-            given |= {"width": np.uintp(width * channels), "windows": np.uintp(width // call.pool.size)}
-        given.setdefault("group", _group(call))
-        self.arguments = [_argument(given[name], real) for name in loop.arguments]
-        self.at = loop.arguments.index("begin")
-        self.function = loop.prepare(self.arguments) if compiled else loop.plain
-        self.tasks = batch * -(-neurons // given["group"])
-        self.values = batch * neurons
-        self.parts: int | None = given["parts"] if "dkernel" in given else None
+    def __init__(
+        self,
+        traced: Traced,
+        way: Direction,
+        form: Form,
+        shape: torch.Size,
+        dtype: torch.dtype,
+        group: int,
+        parts: int | None,
+        lengths: bool,
+        compiled: bool,
+    ) -> None:
+        self.loop = traced.loop(way, form)
+        self.function: Any = None if compiled else self.loop.plain
+        self.real = np.float32 if dtype == torch.float32 else np.float64
+        (num_steps, batch), neurons = shape[:2], shape[2:].numel()
+        fixed: dict[str, Any] = {} if lengths else {"lengths": np.full(batch, num_steps, np.int64)}
+        fixed |= {"batch": np.uintp(batch), "neurons": np.uintp(neurons), "windows": np.uintp(0)}
+        fixed |= {"begin": np.uintp(0), "end": np.uintp(0), "skip": np.uintp(0), "group": group, "parts": parts}
+        if form.pool is not None:
+            channels, _, width = shape[2:]
+            fixed |= {"size": np.uintp(form.pool.size), "channels": np.uintp(channels)}
+            fixed |= {"width": np.uintp(width * channels), "windows": np.uintp(width // form.pool.size)}
+        self.fixed = [fixed.get(name) for name in self.loop.arguments]
+        self.open = [(at, name) for at, name in enumerate(self.loop.arguments) if name not in fixed]
+        self.at = self.loop.arguments.index("begin")
+        self.tasks, self.values = batch * -(-neurons // group), batch * neurons
+        # Values that take as long as one of other loops.
+        self.fast = 2 if form.events else 4
+        # The tasks of a part of a kernel's gradient are one thread's, whatever the number of threads.
+        self.parts = parts if way == "backward" else None
 
-    def __call__(self, begin: int, end: int, skip: int = 0) -> None:
-        self.arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
-        run, tasks, values = partial(self.function, *self.arguments), self.tasks, self.values * (end - begin)
-        if self.parts is None:
-            share(run, tasks, values)
-        else:  # the tasks of a part are one thread's, whatever the number of threads
-            of = self.parts
-            share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)
+    def given(self, given: Mapping[str, Any]) -> Callable[..., None]:
+        """Return what runs it from one step to before another."""
+        arguments = self.fixed.copy()
+        for at, name in self.open:
+            arguments[at] = _argument(given[name], self.real)
+        if self.function is None:
+            self.function = self.loop.prepare(arguments)
+        function, tasks = self.function, self.tasks
+
+        def steps(begin: int, end: int, skip: int = 0) -> None:
+            arguments[self.at : self.at + 3] = np.uintp(begin), np.uintp(end), np.uintp(skip * self.values)
+            run, values = partial(function, *arguments), self.values * (end - begin) // self.fast
+            if (of := self.parts) is None:
+                share(run, tasks, values)
+            else:
+                share(lambda first, last: run(-(-first * tasks // of), -(-last * tasks // of)), of, values)
+
+        return steps
+
+
+_loop = lru_cache(maxsize=256)(_Loop)
 
 
 def _argument(value: Any, real: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.reshape(-1).numpy() if value.dim() else real(value.item())
+        return value.numpy().ravel("K") if value.dim() else real(value.item())
     return real(value) if isinstance(value, float) else value
 
 

@@ -5,6 +5,8 @@ Axes: T steps, B samples, then the layer's own; n is a sample's values as they l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -47,36 +49,39 @@ class Layout(NamedTuple):
         return cls((1, 2, 0))
 
     @classmethod
-    def of(cls, x: Tensor) -> Layout | None:
-        """Return how the samples of x lie; None where there are gaps, or where steps or samples are further inside.
+    def of(cls, x: Tensor) -> tuple[Tensor, Layout]:
+        """Return x and how its samples lie; a copy where there are gaps, or where steps or samples are further inside.
 
         Shape:
             x: `[T, B, ...]`.
         """
-        inner = sorted(range(x.dim() - 2), key=lambda axis: -x.stride(axis + 2))
-        layout = cls(tuple(inner))
-        return layout if layout.sorted(x).is_contiguous() else None
+        layout = cls(tuple(sorted(range(x.dim() - 2), key=lambda axis: -x.stride(axis + 2))))
+        return (x, layout) if layout.sorted(x).is_contiguous() else (x.contiguous(), cls(tuple(range(x.dim() - 2))))
 
     def sorted(self, x: Tensor) -> Tensor:
         """Return a view of x, `[T, B, ...]`, `[B, ...]` or `[...]`, whose own axes are in this order."""
-        front = x.dim() - len(self.order)
-        return x.permute(*range(front), *(front + axis for axis in self.order))
+        return x.permute(_behind(self.order, x.dim() - len(self.order)))
 
-    def flat(self, x: Tensor) -> Tensor:
-        """Return x, `[T, B, ...]` or `[B, ...]`, with each sample in one row; shares memory where x lies so."""
-        front = x.dim() - len(self.order)
-        own = x.shape[front:].numel()  # -1 in its place would be ambiguous in an empty batch
-        return self.sorted(x).reshape(*x.shape[:front], own)
+    def empty(self, like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+        """Return memory that lies so."""
+        return like.new_empty_strided(shape, _strides(self.order, (*shape,)), dtype=dtype)
 
-    def of_neurons(self, value: Tensor, shape: torch.Size) -> Tensor:
-        """Return what belongs to each neuron, `[n]`, of a value that broadcasts to a sample's shape."""
-        return self.sorted(value.expand(shape)).reshape(-1)
+    def laid(self, x: Tensor) -> Tensor:
+        """Return x if it lies so, or else a copy that does."""
+        return x if self.sorted(x).is_contiguous() else self.empty(x, x.shape).copy_(x)
 
-    def unflat(self, rows: Tensor, shape: torch.Size) -> Tensor:
-        """Return `[..., n]` with a sample's own axes again; shares memory."""
-        if not self.order:
-            return rows.squeeze(-1)
-        front = rows.dim() - 1
-        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
-        lying = rows.unflatten(-1, [shape[axis] for axis in self.order])
-        return lying.permute(*range(front), *(front + axis for axis in inverse))
+
+@cache
+def _behind(order: tuple[int, ...], front: int) -> tuple[int, ...]:
+    """Return an order of axes behind others that stay where they are."""
+    return (*range(front), *(front + axis for axis in order))
+
+
+@lru_cache(maxsize=256)
+def _strides(order: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """Return the strides of a shape whose last axes are in an order, without gaps."""
+    strides, stride = [0] * len(shape), 1
+    for axis in reversed(_behind(order, len(shape) - len(order))):
+        strides[axis] = stride
+        stride *= max(1, shape[axis])
+    return strides

@@ -62,16 +62,15 @@ class Layer(NamedTuple):
     masks: Tensor | None
 
     def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
-        """Go through all steps; kept besides are the weights and all that was sent back, `[T + 1, B, n]`."""
+        """Go through all steps; kept besides are the weights and all that was sent back, `[T + 1, B, ...]`."""
         call, (num_steps, batch), (x, s, weight, bias) = self.call, self.call.shape[:2], given.own
         inplace, weights = may_keep_in_x(call), self.weights(weight, bias)
         at_once = 1 if not inplace and call.step.x not in call.step.keep else num_steps
-        drives, sent = call.room(x, at_once, batch), call.room(x, num_steps + 1, batch)
-        sent[0] = call.layout.flat(s.detach())
-        done = Forward(call, drives, sent[1:], given, inplace=inplace)
-        drive, y = call.own(drives), call.own(sent[1:])
+        drive, sent = call.empty(x, at_once, batch), call.empty(x, num_steps + 1, batch)
+        sent[0], y = s.detach(), sent[1:]
+        done = Forward(call, drive, y, given, inplace=inplace)
         # Memory of its own, as in the plain loop: how a matrix product rounds may depend on where its factors lie.
-        last = call.own(sent[0].clone())
+        last = sent[0].clone()
         for t in range(num_steps):
             at = t % at_once
             torch.add(x[t], self.feedback(last if t else s, weights), out=drive[at])
@@ -80,17 +79,18 @@ class Layer(NamedTuple):
                 last.copy_(y[t])
             else:
                 torch.where(self.masks[t], y[t], last, out=last)
-        y, *rest = done.outputs()
+        _, *rest = done.outputs()
         learns = weight.requires_grad or (bias is not None and bias.requires_grad)
-        return [y, last, *rest], [sent if learns else None, weight, bias, *done.keep]
+        # Not as the view that it is: torch lets nobody change views out of here in place.
+        return [y.detach(), last, *rest], [sent if learns else None, weight, bias, *done.keep]
 
     def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
         """Go through all steps from the last one back."""
         call, (gy, gs, *rest), (sent, weight, bias, *keep) = self.call, grads, saved.own
         weights = self.weights(weight, bias)
-        arrives = call.room(saved.states[0], 1, call.shape[1])
+        arrives = call.empty(saved.states[0], 1, call.shape[1])
         back = Backward(call, keep, saved, (arrives, *rest), again=graph_is_kept())
-        drive, arriving = call.own(back.dx), call.own(arrives)[0]
+        drive, arriving = back.dx, arrives[0]
         late = torch.zeros_like(arriving) if gs is None else gs
         for t in range(call.shape[0] - 1, -1, -1):
             if gy is None:
@@ -102,9 +102,9 @@ class Layer(NamedTuple):
             late = sent_back if self.masks is None else torch.where(self.masks[t], sent_back, late)
         found: tuple[Tensor | None, Tensor | None] = (None, None)
         if sent is not None:
-            found = self.feedback.to_weights(drive.flatten(0, 1), call.own(sent[:-1]).flatten(0, 1), weights)
+            found = self.feedback.to_weights(drive.flatten(0, 1), sent[:-1].flatten(0, 1), weights)
         of_weights = (part if ask else None for part, ask in zip(found, asked[2:4], strict=True))
-        return [drive, late, *of_weights, *back.states(), *back.numbers()]
+        return [drive, late, *of_weights, *back.before, *back.numbers()]
 
 
 class RecurrentOutput(NamedTuple):
@@ -151,9 +151,7 @@ def run(
     Raises:
         ValueError: see `function.run`.
     """
-    layout = Layout.of(x)
-    if layout is None:
-        x, layout = x.contiguous(), Layout(tuple(range(x.dim() - 2)))
+    x, layout = Layout.of(x)
     require_state("s", s, x)
     call, tensors = called(kernel, layout, x, state, k, lengths, count, None)
     layer = Layer(call, feedback, type(weights), valid_steps(lengths, len(x), x))

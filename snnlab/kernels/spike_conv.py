@@ -110,7 +110,7 @@ def _few(x: Tensor, most: float) -> Spikes | None:
     starts = np.empty((frames, height, width + 1), np.int32)
     entries = np.empty(ends[-1] + CHUNK, np.uint64)
     entries[ends[-1] :] = 0
-    share(partial(fill, cells, channels, ends, starts.reshape(len(cells), -1), entries), len(cells), cells.size)
+    share(partial(fill, cells, channels, ends, starts.reshape(len(cells), -1), entries), len(cells), cells.size // 2)
     return Spikes(starts, entries)
 
 
@@ -129,7 +129,7 @@ class _Convolution(torch.autograd.Function):
             size + 2 * pad - taps + 1 for size, pad, taps in zip(x.shape[2:], padding, weight.shape[2:], strict=True)
         )
         y = x.new_empty(len(x), height, width, len(weight))
-        kernel = _tiles(weight.detach()).numpy()
+        kernel = _tiles(weight)
         offset = (weight.new_zeros(len(weight)) if bias is None else bias.detach()).contiguous().numpy()
         loop = convolve(kernel.shape[3])
         share(partial(loop, *spikes, kernel, offset, y.numpy(), x.shape[1], padding), len(x), x.numel())
@@ -157,20 +157,22 @@ class _Convolution(torch.autograd.Function):
 
 def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
     starts, entries = found[0].numpy(), found[1].numpy().view(np.uint64)
-    kernel = _tiles(weight)
-    # As many whatever the number of threads, so that the sums are the same.
-    parts = min(max(_ROOM // kernel.numel(), 4), 32)
-    dkernels = kernel.new_zeros(parts, *kernel.shape)
-    rows, channels = gy.permute(0, 2, 3, 1).numpy(), ctx.frames[1]
-    loop = correlate(kernel.shape[3])
-    share(partial(loop, starts, entries, rows, dkernels.numpy(), channels, ctx.padding), parts, gy.numel())
-    tiles = dkernels.sum(0).unflatten(2, (weight.shape[3], channels))
+    (features, channels, height, width), lanes = weight.shape, _lanes(weight)
+    # As many whatever the number of threads, so that the sums are the same; fewer where there are few frames.
+    parts = max(4, min(_ROOM // weight.numel(), 32, len(starts) // 8))
+    dkernels = weight.new_zeros(parts, features // lanes, height, width * channels, lanes)
+    rows = gy.permute(0, 2, 3, 1).numpy()
+    run = partial(correlate(lanes), starts, entries, rows, dkernels.numpy(), channels, ctx.padding)
+    share(run, parts, gy.numel())
+    tiles = dkernels.sum(0).view(features // lanes, height, width, channels, lanes)
     return tiles.permute(0, 4, 3, 1, 2).reshape(weight.shape)
 
 
-def _tiles(weight: Tensor) -> Tensor:
+def _tiles(weight: Tensor) -> np.ndarray:
     """Return a weight `[F, C, height, width]` as `[tiles, height, width * C, lanes]`."""
-    return weight.unflatten(0, (-1, _lanes(weight))).permute(0, 3, 4, 2, 1).flatten(2, 3).contiguous()
+    _, channels, height, width = weight.shape
+    parts = weight.detach().numpy().reshape(-1, _lanes(weight), channels, height, width).transpose(0, 3, 4, 2, 1)
+    return np.ascontiguousarray(parts.reshape(len(parts), height, width * channels, -1))
 
 
 def _lanes(weight: Tensor) -> int:
@@ -196,20 +198,20 @@ def _wide(across: int) -> int:
 def _to_input(ctx: Any, weight: Tensor, gy: Tensor) -> Tensor:
     frames, channels, height, width = ctx.frames
     gx = gy.new_empty(frames, height, width * channels)
-    rows, kernel = gy.permute(0, 2, 3, 1).numpy(), _chunks(weight).numpy()
+    rows, kernel = gy.permute(0, 2, 3, 1).numpy(), _chunks(weight)
     # As few groups of pixels as can be, and those of as few pixels as then can be.
     loop = spread(max(4, -(-gy.shape[3] // -(-gy.shape[3] // PIXELS))), kernel.shape[3])
     share(partial(loop, rows, kernel, gx.numpy(), channels, ctx.padding), frames, gy.numel())
     return gx.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
 
 
-def _chunks(weight: Tensor) -> Tensor:
+def _chunks(weight: Tensor) -> np.ndarray:
     """Return a weight `[F, C, height, width]` as `[chunks, height, F, lanes]`, filled up with zeros."""
-    rows = weight.permute(2, 0, 3, 1).flatten(2)
-    across = rows.shape[2]
-    lanes = _wide(across)
-    rows = functional.pad(rows, (0, -across % lanes))
-    return rows.unflatten(2, (-1, lanes)).permute(2, 0, 1, 3).contiguous()
+    features, channels, height, width = weight.shape
+    across, lanes = width * channels, _wide(width * channels)
+    rows = np.zeros((height, features, across + -across % lanes), np.float32)
+    rows[..., :across] = weight.detach().numpy().transpose(2, 0, 3, 1).reshape(height, features, across)
+    return np.ascontiguousarray(rows.reshape(height, features, -1, lanes).transpose(2, 0, 1, 3))
 
 
 @cache

@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal, NamedTuple
@@ -33,9 +33,11 @@ Direction = Literal["forward", "backward"]
 _DEEP = 4
 # Libraries whose functions do not change.
 _FIXED = ("torch", "numpy", "math", "builtins", "snnlab.kernels", "typing", "collections")
-_ABSENT = object()
+_ABSENT, _NOTHING = object(), object()
 # What is the same as long as it is the same object, or equal to it.
 _NAMED = frozenset((FunctionType, BuiltinFunctionType, type, ModuleType, torch.dtype, torch.device))
+# What nobody can change.
+_CONSTANT = _NAMED | {type(None), bool, int, float, str}
 
 
 class Traced:
@@ -197,9 +199,9 @@ def numbers_of(k: Any, prefix: str = "") -> dict[str, float | Tensor]:
 
 def structure_of(k: Any) -> Any:
     """Return what of coefficients is no number: their types, names, and what a step may look at."""
-    if not isinstance(k, tuple):
-        return ("tensor" if isinstance(k, Tensor) else "float") if _is_number(k) else (type(k), k)
-    return type(k), *map(structure_of, k)
+    if isinstance(k, tuple):
+        return type(k), *map(structure_of, k)
+    return type(k) if _is_number(k) else (type(k), k)
 
 
 def _filled(k: Any, make: Callable[[str, bool], Any], prefix: str = "") -> Any:
@@ -231,7 +233,7 @@ def _parts(k: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, float) and value not in (0.0, 1.0))
+    return value not in (0.0, 1.0) if isinstance(value, float) else isinstance(value, Tensor)
 
 
 # -- What a step reads -------------------------------------------------------------------------------------------------
@@ -245,11 +247,11 @@ class Guards:
     """
 
     def __init__(self, owner: Any) -> None:
-        self.attributes: dict[tuple[str, ...], Any] = {}
-        self.cells: list[tuple[Callable[[], Any], Any]] = []
+        self.attributes: dict[tuple[str, ...], tuple[Any, Any]] = {}
+        self.cells: list[tuple[Callable[[], Any], tuple[Any, Any]]] = []
         # Whether a user's code takes part.
         self.foreign = False
-        self._seen: set[int] = set()
+        self._seen: set[Any] = set()
         self._methods: list[tuple[type, FunctionType]] = []
         self.owner = owner
 
@@ -279,11 +281,16 @@ class Guards:
         """Return whether all is still as it was found, of this owner or another one of its class."""
         for path, found in self.attributes.items():
             part = owner
-            for name in path[:-1]:
+            for name in path:
                 part = getattr(part, name, _ABSENT)
-            if _frozen(_read(part, path[-1])) != found:
+            part = part.__func__ if type(part) is MethodType else part
+            if part is not found[0] and not _is_same(part, found[1]):
                 return False
-        return all(_frozen(read()) == found for read, found in self.cells)
+        for read, found in self.cells:
+            value = read()
+            if value is not found[0] and not _is_same(value, found[1]):
+                return False
+        return True
 
     def _recorder(self, of: Any, path: tuple[str, ...]) -> Any:
         """Return what stands for an object, and records what is read of it."""
@@ -291,18 +298,23 @@ class Guards:
 
         def get(_: Any, name: str) -> Any:
             if name.startswith("__"):
+                if path and name in ("__dict__", "__reduce_ex__"):
+                    self.attributes[path] = _found(of)
                 return getattr(of, name)
-            value = _read(of, name)
+            value = getattr(of, name, _ABSENT)
             if value is _ABSENT:
                 raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
             place = (*path, name)
-            self.attributes[place] = _frozen(value)
+            if not (looked_into := _is_plain_object(value) and len(path) < _DEEP):
+                self.attributes[place] = _found(value)
             if isinstance(value, MethodType) and value.__self__ is of:
                 self._methods.append((cls, value.__func__))  # type: ignore[arg-type]
                 return MethodType(value.__func__, recorder)
             if isinstance(value, FunctionType):
                 self._methods.append((cls, value))
-            if _is_plain_object(value) and len(path) < _DEEP:
+            if looked_into:
+                # What is read of it is recorded too.
+                self.attributes[(*place, "__class__")] = _found(type(value))
                 return self._recorder(value, place)
             return value
 
@@ -320,10 +332,11 @@ class Guards:
             return
         self._seen.add(id(function))
         self.foreign |= not str(function.__module__).startswith("snnlab.")
-        self._note(lambda: (function.__defaults__, function.__kwdefaults__))
+        self._note(partial(getattr, function, "__defaults__"))
+        self._note(partial(getattr, function, "__kwdefaults__"))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
-                self._note(lambda cell=cell: _content(cell))
+                self._note(partial(_content, cell))
         for code in _codes(function.__code__):
             for name, attributes in _globals(code):
                 self._read_global(function.__globals__, name, attributes)
@@ -334,28 +347,22 @@ class Guards:
                             self._scan(own, cls)
 
     def _read_global(self, names: dict[str, Any], name: str, attributes: tuple[str, ...]) -> None:
-        if name not in names:
-            return  # a builtin
+        if name not in names or (place := (id(names), name, attributes)) in self._seen:
+            return  # a builtin, or known
+        self._seen.add(place)
         value = names[name]
         if not isinstance(value, ModuleType):
-            self._note(lambda: names.get(name, _ABSENT))
+            self._note(partial(names.get, name, _ABSENT))
         elif attributes and not _is_fixed(value):
             self._note(lambda: getattr(names.get(name), attributes[0], _ABSENT))
 
     def _note(self, read: Callable[[], Any]) -> None:
         value = read()
-        self.cells.append((read, _frozen(value)))
+        self.cells.append((read, _found(value)))
         if isinstance(value, FunctionType):
             self._scan(value, None)
         elif isinstance(value, MethodType):
             self._scan(value.__func__, type(value.__self__))
-
-
-def _read(of: Any, name: str) -> Any:
-    try:
-        return getattr(of, name)
-    except AttributeError:
-        return _ABSENT
 
 
 def _content(cell: Any) -> Any:
@@ -373,6 +380,23 @@ def _is_fixed(value: Any) -> bool:
 def _is_plain_object(value: Any) -> bool:
     kept = nn.Module, Tensor, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, tuple, dict, list, str
     return hasattr(value, "__dict__") and not isinstance(value, kept) and not callable(value)
+
+
+def _found(value: Any) -> tuple[Any, Any]:
+    """Return a value, if nobody can change it, and what of it is equal as long as it is the same."""
+    value = value.__func__ if isinstance(value, MethodType) else value
+    return value if _is_constant(value) else _NOTHING, _frozen(value)
+
+
+def _is_same(value: Any, frozen: Any) -> bool:
+    try:
+        return _frozen(value) == frozen
+    except UntraceableError:  # it is a tensor now
+        return False
+
+
+def _is_constant(value: Any) -> bool:
+    return type(value) in _CONSTANT or (isinstance(value, tuple) and all(map(_is_constant, value)))
 
 
 def _frozen(value: Any, deep: int = _DEEP) -> Any:

@@ -265,10 +265,11 @@ class Plans:
 
 def _facts(layer: nn.Module) -> tuple[Any, ...]:
     """Return what a plan depends on of a layer; a parametrisation is a class of its own."""
-    sizes = tuple(getattr(layer, name, None) for name in _SIZES) if isinstance(layer, _SIZED) else None
+    kind = type(layer)
+    sizes = tuple(map(vars(layer).get, _SIZES)) if kind in _SIZED else None
     backend = backend_of(layer) if isinstance(layer, Neuron) else None
-    weights = tuple((weight.requires_grad, weight.dtype) for weight in layer.parameters())
-    return id(layer), type(layer), bare(layer), layer.training, sizes, backend, weights
+    weights = tuple([(part.requires_grad, part.dtype) for part in layer._parameters.values() if part is not None])
+    return id(layer), kind, bare(layer), layer.training, sizes, backend, weights
 
 
-_SIZED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_SIZED = frozenset((nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d))

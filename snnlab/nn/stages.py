@@ -170,7 +170,8 @@ class FusedEvents(FusedNeuron):
         layer = events.Convolution(convolution.weight, convolution.bias, padding_of(convolution))
         drive = like.new_empty(1, x.shape[1], *layer.image(x.shape[2:]))
         state = neuron.initial_state(drive[0]) if state is None else state
-        k, learns = rounded(neuron.coefficients(), like), any(part.requires_grad for part in convolution.parameters())
+        k = rounded(neuron.coefficients(), like)
+        learns = layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad)
         grad = torch.is_grad_enabled() and learns
         found = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
         if isinstance(found, str):

@@ -40,9 +40,9 @@ def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, mo
 @pytest.mark.parametrize(
     ("backend", "device", "dtype", "told"),
     [
-        ("numba", CUDA, torch.float32, "numba runs on the CPU, and this is on cuda; set backend: auto"),
+        ("numba", CUDA, torch.float32, ("numba", "CPU", "cuda", "backend: auto")),
         ("triton", CPU, torch.float32, ("backend",)),
-        ("numba", CPU, torch.bfloat16, "numba runs in float32 and float64, not in torch.bfloat16; set backend: auto"),
+        ("numba", CPU, torch.bfloat16, ("numba", "float64", "torch.bfloat16", "backend: auto")),
     ],
 )
 def test_what_cannot_run_says_why(backend: Backend, device: torch.device, dtype: torch.dtype, told: tuple) -> None:

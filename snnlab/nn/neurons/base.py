@@ -123,7 +123,7 @@ def rounded(coefficients: Any, like: Tensor) -> Any:
     if isinstance(coefficients, Tensor):
         return coefficients.to(like.dtype)
     if isinstance(coefficients, tuple):
-        parts = [rounded(part, like) for part in coefficients]
+        parts: list[Any] = [part if type(part) is float else rounded(part, like) for part in coefficients]
         return type(coefficients)(*parts) if hasattr(coefficients, "_fields") else type(coefficients)(parts)
     return coefficients
 
