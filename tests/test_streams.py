@@ -79,20 +79,20 @@ def python(code: str, *options: str, **surroundings: object) -> subprocess.Compl
 
 
 def test_a_command_leaves_with_its_status_after_what_was_registered_for_the_end() -> None:
-    code = "import atexit; atexit.register(print, 'at the end'); from snnlab import streams; streams.open_streams();"
-    done = python(f"{code} print('said'); streams.leave(3)")
+    code = "import atexit; atexit.register(print, 'at the end'); from snnlab import process; process.open_streams();"
+    done = python(f"{code} print('said'); process.leave(3)")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"said\nat the end\n", b"")
 
 
 def test_a_command_waits_for_its_threads() -> None:
     thread = "import threading, time; threading.Thread(target=lambda: (time.sleep(.3), print('over'))).start()"
-    done = python(f"from snnlab import streams; streams.open_streams()\n{thread}\nstreams.leave(0)")
+    done = python(f"from snnlab import process; process.open_streams()\n{thread}\nprocess.leave(0)")
     assert (done.returncode, done.stdout) == (0, b"over\n")
 
 
 def test_closed_streams_are_open_again_nowhere(tmp_path: Path) -> None:
     code = (
-        "from snnlab import streams as s; s.open_streams(); print('x'); f = open('file', 'w'); f.write(str(f.fileno()))"
+        "from snnlab import process as s; s.open_streams(); print('x'); f = open('file', 'w'); f.write(str(f.fileno()))"
     )
     assert os.system(f'cd {tmp_path} && {sys.executable} -c "{code}" >&- 2>&- <&-') == 0
     assert int((tmp_path / "file").read_text()) > 2

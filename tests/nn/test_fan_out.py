@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.operations import fan_out
 
@@ -121,5 +122,5 @@ def test_what_is_not_known_is_refused() -> None:
     within = {"inner": {"type": "linear", "out_features": 4}, "own": LIF}
     joined = {"type": "residual", "connect": "iand", "layers": within}
     of = built({"fc": {"type": "linear", "out_features": 4}, "lif": LIF, "x": joined}, (6,))
-    with assert_raises(ValueError, "operations"):
+    with assert_raises(ConfigError, "", "operations", "x"):
         fan_out(of, (6,))

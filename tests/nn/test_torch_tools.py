@@ -20,7 +20,7 @@ from torch._dynamo.exc import Unsupported
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
 
-from snnlab.errors import SnnlabError
+from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels.function import Backend
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.neurons.base import set_backend
@@ -277,7 +277,7 @@ def test_several_gradients_at_once_are_refused_and_the_plain_loop_has_them(layer
 @pytest.mark.parametrize("backend", ["numba", "triton"])
 def test_a_backend_that_is_named_is_refused_by_func_in_words(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     made = network(backend=backend)
-    with assert_raises(ValueError, "backend"):
+    with assert_raises(ConfigError, "backend"):
         vmap(lambda x: made(x[:, None])[0], in_dims=1)(inputs())
 
 

@@ -236,7 +236,7 @@ def test_percent_and_braces_in_names_are_only_letters(theirs: Theirs, snnlab: Sn
     )
     done = snnlab("show", "--config-dir", "theirs", "experiment=e")
     assert done.status == 2
-    assert_tells(done.error, "neuron", "%d%s")
+    assert_tells(done.error, "neuron.tau_mem", "%d%s")
 
 
 def test_names_of_files_are_shown_too(workplace: Path, theirs: Theirs, snnlab: Snnlab) -> None:

@@ -117,7 +117,7 @@ def test_a_schedule_longer_than_the_run_is_spoken_of(
     ("node", "told"),
     [
         ({"type": "cosin"}, ("scheduler.type", "cosin", "cosine")),
-        ({"type": "cosine", "warmup": "soon"}, ("scheduler", "warmup")),
+        ({"type": "cosine", "warmup": "soon"}, ("scheduler.warmup", "soon")),
         ({"type": "linear", "warmupp": 0.1}, ("scheduler.warmupp",)),
         (
             of_torch("OneCycleLR", max_lr=1.0, total_steps=30, interval="step"),

@@ -12,6 +12,7 @@ from toy_source import ToySource
 from snnlab.data.events import Events, open_or_build
 from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.simulators import Saccades, simulate_saccades
+from snnlab.errors import ConfigError
 
 from ...refusals import assert_raises
 
@@ -104,5 +105,5 @@ def _rows(events: Events) -> list[tuple[int, ...]]:
     ],
 )
 def test_a_path_that_is_none_is_refused(corners: list[list[float]], told: tuple) -> None:
-    with assert_raises(ValueError, *told):
+    with assert_raises(ConfigError, "camera_path", *told):
         CameraPath(corners)

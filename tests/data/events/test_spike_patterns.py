@@ -8,6 +8,7 @@ import pytest
 
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.simulators import Motifs, Recipe, draw_motifs, draw_orders, simulate_spike_patterns
+from snnlab.errors import ConfigError
 
 from ...refusals import assert_raises
 
@@ -194,5 +195,5 @@ def test_orders_are_different_permutations_and_the_first_ones_do_not_depend_on_t
 
 
 def test_more_classes_than_orders_are_refused() -> None:
-    with assert_raises(ValueError, "num_classes", 6, 3, 7):
+    with assert_raises(ConfigError, "num_classes", 6, 3, 7):
         draw_orders(7, _rng(), Recipe(motifs=3))

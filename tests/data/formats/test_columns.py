@@ -91,7 +91,7 @@ def test_polarities_mean_what_is_said_of_them(values: Any, given: Any, meant: li
 def test_more_than_two_polarities_may_be_numbered_otherwise() -> None:
     p = recording(Reading(polarity_values=(5, 1, 9)), sensor=(10, 8, 3), p=[1, 9, 5]).p
     assert (p.tolist(), p.dtype) == ([1, 2, 0], np.uint8)
-    with assert_raises(ValueError, "polarity_values"):
+    with assert_raises(ConfigError, "polarity_values"):
         Reading(polarity_values=(1, 1))
 
 

@@ -314,5 +314,5 @@ def test_polarities_that_are_named_are_read(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path), SENSOR, test_fraction=0, polarity_values=[1, 2])
     assert folder.read(0).p.tolist() == (rows[:, 3] == 2).tolist()
     assert folder.fingerprint() != Folder(str(tmp_path), SENSOR, test_fraction=0).fingerprint()
-    with assert_raises(ValueError, "polarity_values", 3, "sensor_size", 2):
+    with assert_raises(ConfigError, "polarity_values", 3, "sensor_size", 2):
         Folder(str(tmp_path), SENSOR, polarity_values=[1, 2, 3])

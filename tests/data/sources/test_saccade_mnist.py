@@ -81,7 +81,7 @@ def test_poisson_spikes_differ_from_recording_to_recording_and_are_those_of_the_
     [
         ({"type": "delta"}, ("encoder.type", "poisson")),
         ({"type": "poisson", "rate": 5}, ("encoder.rate",)),
-        ({"type": "poisson", "max_rate_hz": 2000}, ("encoder", "max_rate_hz", 2000, 2)),
+        ({"type": "poisson", "max_rate_hz": 2000}, ("encoder.max_rate_hz", 2000, 2)),
     ],
 )
 def test_an_encoder_that_cannot_be_is_refused(root: Path, encoder: dict[str, object], told: tuple) -> None:

@@ -96,5 +96,5 @@ def test_a_missing_or_damaged_file_is_named(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sensor", [[98, 1, 1], [99, 2, 1], [99, 1, 2], [1, 1, 1]])
 def test_an_even_number_of_channels_is_refused(root: Path, sensor: list[int]) -> None:
     node = {"type": "smnist", "root": str(root), "num_classes": 10, "duration_ms": 1568.0, "num_bins": 4}
-    with assert_raises(ConfigError, "data", "sensor_size", "[W, 1, 1]"):
+    with assert_raises(ConfigError, "data.sensor_size", "[W, 1, 1]"):
         build_dataset({**node, "sensor_size": sensor})

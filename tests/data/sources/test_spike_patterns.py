@@ -38,8 +38,8 @@ def test_the_yaml_says_size_and_classes_once(sensor: list[int], classes: int) ->
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"num_classes": 121}, ("data", "num_classes", 120, 5, 121)),
-        ({"num_recordings": 19}, ("data", "num_recordings", 20, 19)),
+        ({"num_classes": 121}, ("data.num_classes", 120, 5, 121)),
+        ({"num_recordings": 19}, ("data.num_recordings", 20, 19)),
         ({"simulation_seed": -1}, ("data.simulation_seed", 0, -1)),
         ({"recipe": {}}, ("data.recipe",)),
     ],
