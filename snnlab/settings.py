@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -148,6 +149,27 @@ def _arguments(doc: str) -> dict[str, str]:
         elif name:
             texts[name] = f"{texts[name]} {line.strip()}".strip()
     return texts
+
+
+# What begins a part of a docstring.
+_PART = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
+
+
+def tell_arguments(kind: type) -> None:
+    """Have a class's docstring tell of all arguments of its constructor, in their order, those of its bases too."""
+    texts = argument_texts(kind)
+    names = [name for name in inspect.signature(kind).parameters if name in texts]
+    if not kind.__doc__ or not names:
+        return
+    about, *parts = _PART.split(inspect.cleandoc(kind.__doc__))
+    lines = (
+        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
+        for name in names
+    )
+    told = "\n".join(["Args:", *lines])
+    kind.__doc__ = "\n\n".join(
+        part.rstrip() for part in [about, told, *(one for one in parts if not one.startswith("Args:"))]
+    )
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.data.events import Events
-from snnlab.data.events import representation as kinds
+from snnlab.data.events import Events, representation as kinds
 from snnlab.data.events.frames import EventBatch, count_frames, to_frames
 from snnlab.data.events.representation import FRAMES, BinBy, Framing, Region, Steps
 from snnlab.errors import ConfigError, DataError
