@@ -34,8 +34,7 @@ class Registry:
         def decorate(factory: F) -> F:
             if name in self._entries:
                 raise ValueError(f"the {self.kind} '{name}' is registered twice")
-            if isinstance(factory, type):
-                tell_arguments(factory)
+            tell_arguments(factory)
             # Of a wider registry it comes back with its arguments checked already.
             checked = checks_arguments(factory) if self.within is None else self.within.register(name)(factory)
             self._entries[name] = checked

@@ -155,11 +155,11 @@ def _arguments(doc: str) -> dict[str, str]:
 _PART = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
 
 
-def tell_arguments(kind: type) -> None:
+def tell_arguments(kind: Callable[..., Any]) -> None:
     """Have a class's docstring tell of all arguments of its constructor, in their order, those of its bases too."""
     texts = argument_texts(kind)
     names = [name for name in inspect.signature(kind).parameters if name in texts]
-    if not kind.__doc__ or not names:
+    if not isinstance(kind, type) or not kind.__doc__ or not names:
         return
     about, *parts = _PART.split(inspect.cleandoc(kind.__doc__))
     lines = (
