@@ -11,7 +11,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
@@ -297,7 +297,12 @@ def _has_choices(annotation: Any) -> bool:
 
 
 def check_settings(
-    factory: Callable[..., Any], settings: Mapping[str, Any], place: str, label: str, given: Collection[str] = ()
+    factory: Callable[..., Any],
+    settings: Mapping[str, Any],
+    place: str,
+    label: str,
+    given: Collection[str] = (),
+    objects: Collection[str] = (),
 ) -> None:
     """Check names, presence, types and ranges of `settings` against the signature of `factory`.
 
@@ -307,12 +312,14 @@ def check_settings(
         place: Where that stands, for instance `model.layers.lif1`.
         label: How the user calls `factory`, for instance `lif`.
         given: Arguments that the caller adds itself; not settings.
+        objects: Settings of which objects are still to be built: only their names are looked at.
 
     Raises:
         ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
     known = settings_of(factory, given)
+    known |= {name: replace(known[name], annotation=Any, interval=None) for name in objects if name in known}
     check_known(known, settings, place, label, open_ended=open_ended and not set(given) & set(settings))
 
 

@@ -138,7 +138,7 @@ _WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
 # What overrides take without quotes.
 _PATH = re.compile(r"[A-Za-z_./][\w./:@%+-]*")
 # Of Lightning's trainer, what writes elsewhere or sends something.
-_ELSEWHERE = ("default_root_dir", "model_registry")
+_ELSEWHERE = ("default_root_dir", "model_registry", "profiler")
 
 
 class Typed(NamedTuple):
@@ -231,7 +231,9 @@ def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
             if not known and not _stays_inside(node, f"{group}.{name}", typed):
                 yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
     for name in _ELSEWHERE:
-        if (value := _mapping(raw, "trainer").get(name)) is not None and not typed.has(f"trainer.{name}"):
+        value = _mapping(raw, "trainer").get(name)
+        writes = isinstance(value, Mapping) if name == "profiler" else value is not None
+        if writes and not all(map(typed.has, _leaves(value, f"trainer.{name}"))):
             yield _named(f"trainer.{name}", value)
 
 
