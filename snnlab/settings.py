@@ -241,7 +241,7 @@ def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dic
     """Return the settings of `factory` by name, without the arguments in `given` that the caller passes itself."""
     hints = _hints(factory)
     settings = {}
-    for name, parameter in inspect.signature(factory).parameters.items():
+    for name, parameter in _parameters(factory).items():
         if name in given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation, unit, interval = _split(hints.get(name, Any))
@@ -251,7 +251,15 @@ def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dic
 
 def takes(factory: Callable[..., Any], name: str) -> bool:
     """Return whether `factory` has a parameter of this name."""
-    return name in inspect.signature(factory).parameters
+    return name in _parameters(factory)
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return what `factory` takes; of a class in C that does not tell, such as `timedelta`, that it takes anything."""
+    try:
+        return inspect.signature(factory).parameters
+    except ValueError:
+        return {"settings": inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)}
 
 
 def checks_arguments(factory: F) -> F:
@@ -317,7 +325,7 @@ def check_settings(
     Raises:
         ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in _parameters(factory).values())
     known = settings_of(factory, given)
     known |= {name: replace(known[name], annotation=Any, interval=None) for name in objects if name in known}
     check_known(known, settings, place, label, open_ended=open_ended and not set(given) & set(settings))

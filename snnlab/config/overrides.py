@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")
+# Groups whose file describes one object, which a mapping that names another replaces whole.
+_OBJECTS = ("optimizer", "scheduler", "loss")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
 # Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
 _TEXTS = (
@@ -191,11 +193,20 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
         return [text]
     if match["key"] in groups and not match["value"].startswith("{"):
         return [f"~{match['key']}" if match["value"] == "null" else text]
+    if match["key"] in _OBJECTS and _names_kind(text):
+        return [f"~{match['key']}", f"++{text}"]
     if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_WHOLE)):
         # Hydra merges a mapping into the file's, so that the size of another formula would stay there, and puts no
         # list in a mapping's place, nor a mapping in a list's.
         return [f"++{match['key']}=null", f"++{text}"]
     return [f"++{text}"]
+
+
+def _names_kind(text: str) -> bool:
+    """Return whether a mapping says what it describes: of the file's settings, which may be another's, none stay."""
+    parsed = _parsed(text)
+    value = None if parsed is None or parsed.is_sweep_override() else parsed.value()
+    return isinstance(value, dict) and not {"_target_", "type"}.isdisjoint(map(str, value))
 
 
 def merged(overrides: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from lightning.pytorch.profilers import Profiler
@@ -102,9 +102,13 @@ def trainer_maker(
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_own_classes(experiment)}
     nodes = _nodes(experiment.callbacks, "callbacks")
     more = [_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
+    bars = draws_bars() and leads
+    if not bars and "enable_progress_bar" not in experiment.trainer:
+        # One of the user's is not drawn into a file either, and Lightning would refuse it.
+        more = [callback for callback in more if not isinstance(callback, ProgressBar)]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([TorchElasticEnvironment()] if team and team.world > 1 else [])]
-    extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
+    extra = {**fixed, "enable_progress_bar": bars}
     own = shared(experiment.trainer, team)
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # of its short names Lightning warns
