@@ -300,6 +300,8 @@ def _plain(value: Any, place: str, what: str) -> Any:
     raise TypeError(f"{what}: {place}: {value!r} is no value of a setting")
 
 
+# The file in a run's folder.
+_RECORDED = "config.yaml"
 _SEVERAL = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
 # Hydra's own flags that are answered, with whether a word stands behind them.
@@ -380,6 +382,25 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         )
     _check_asked(found)
     return found
+
+
+def split_run(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the config.yaml of a run whose experiment is to be trained again, if one is named, and the other words.
+
+    Raises:
+        ConfigError: if several are named, or something besides overrides, of which it would be one training.
+    """
+    named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
+    found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
+    others = [word for word in arguments if word not in named]
+    if not found:
+        return None, list(arguments)
+    if len(named) > 1:
+        raise ConfigError("train", f"takes one run's {_RECORDED}, got {listing(named)}")
+    if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _ASKED), None):
+        what = "is one run" if option in _SEVERAL else "is composed already"
+        raise ConfigError(option, f"{named[0]} {what}", "leave it out")
+    return found[0], others
 
 
 def _next(name: str, waiting: list[str]) -> str:
