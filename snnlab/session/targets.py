@@ -39,7 +39,10 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         group, _, name = place.partition(".")
         files = group_files(group, None)
         choose = name if name in files else "default" if "default" in files else "NAME"
-        raise ConfigError(place, "there is no _target_, so it is nothing yet", f"choose {group}={choose} first")
+        instead = f"write _target_: {next(iter(modules))}.NAME in place of type, or " if "type" in node else ""
+        raise ConfigError(
+            place, "there is no _target_, so it is nothing yet", f"{instead}choose {group}={choose} first"
+        )
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{place}._target_", f"expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")
