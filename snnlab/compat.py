@@ -20,8 +20,10 @@ from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeA
 from torch.autograd import forward_ad
 from torch.nn.modules import module as of_all_modules
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNormNd  # noqa: F401  # above those of 1, 2 and 3 dimensions
-from torch.nn.modules.conv import _ConvNd as ConvNd
-from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd  # noqa: F401
+from torch.nn.modules.conv import (
+    _ConvNd as ConvNd,
+    _ConvTransposeNd as ConvTransposeNd,  # noqa: F401
+)
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._pytree import tree_iter as tree_iter
 

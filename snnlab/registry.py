@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from snnlab.errors import ConfigError, did_you_mean, located, out_of_memory
-from snnlab.settings import check_settings, checks_arguments, takes
+from snnlab.settings import check_settings, checks_arguments, takes, tell_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,7 @@ class Registry:
         def decorate(factory: F) -> F:
             if name in self._entries:
                 raise ValueError(f"the {self.kind} '{name}' is registered twice")
+            tell_arguments(factory)
             # Of a wider registry it comes back with its arguments checked already.
             checked = checks_arguments(factory) if self.within is None else self.within.register(name)(factory)
             self._entries[name] = checked

@@ -7,10 +7,11 @@ import inspect
 import math
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
@@ -150,6 +151,27 @@ def _arguments(doc: str) -> dict[str, str]:
     return texts
 
 
+# What begins a part of a docstring.
+_PART = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
+
+
+def tell_arguments(kind: Callable[..., Any]) -> None:
+    """Have a class's docstring tell of all arguments of its constructor, in their order, those of its bases too."""
+    texts = argument_texts(kind)
+    names = [name for name in inspect.signature(kind).parameters if name in texts]
+    if not isinstance(kind, type) or not kind.__doc__ or not names:
+        return
+    about, *parts = _PART.split(inspect.cleandoc(kind.__doc__))
+    lines = (
+        textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
+        for name in names
+    )
+    told = "\n".join(["Args:", *lines])
+    kind.__doc__ = "\n\n".join(
+        part.rstrip() for part in [about, told, *(one for one in parts if not one.startswith("Args:"))]
+    )
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 MISSING = inspect.Parameter.empty
 # So many settings are not listed in a message that names the likely meant one.
@@ -219,7 +241,7 @@ def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dic
     """Return the settings of `factory` by name, without the arguments in `given` that the caller passes itself."""
     hints = _hints(factory)
     settings = {}
-    for name, parameter in inspect.signature(factory).parameters.items():
+    for name, parameter in _parameters(factory).items():
         if name in given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation, unit, interval = _split(hints.get(name, Any))
@@ -229,7 +251,15 @@ def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dic
 
 def takes(factory: Callable[..., Any], name: str) -> bool:
     """Return whether `factory` has a parameter of this name."""
-    return name in inspect.signature(factory).parameters
+    return name in _parameters(factory)
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return what `factory` takes; of a class in C that does not tell, such as `timedelta`, that it takes anything."""
+    try:
+        return inspect.signature(factory).parameters
+    except ValueError:
+        return {"settings": inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)}
 
 
 def checks_arguments(factory: F) -> F:
@@ -275,7 +305,12 @@ def _has_choices(annotation: Any) -> bool:
 
 
 def check_settings(
-    factory: Callable[..., Any], settings: Mapping[str, Any], place: str, label: str, given: Collection[str] = ()
+    factory: Callable[..., Any],
+    settings: Mapping[str, Any],
+    place: str,
+    label: str,
+    given: Collection[str] = (),
+    objects: Collection[str] = (),
 ) -> None:
     """Check names, presence, types and ranges of `settings` against the signature of `factory`.
 
@@ -285,12 +320,14 @@ def check_settings(
         place: Where that stands, for instance `model.layers.lif1`.
         label: How the user calls `factory`, for instance `lif`.
         given: Arguments that the caller adds itself; not settings.
+        objects: Settings of which objects are still to be built: only their names are looked at.
 
     Raises:
         ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in _parameters(factory).values())
     known = settings_of(factory, given)
+    known |= {name: replace(known[name], annotation=Any, interval=None) for name in objects if name in known}
     check_known(known, settings, place, label, open_ended=open_ended and not set(given) & set(settings))
 
 

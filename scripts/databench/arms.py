@@ -20,7 +20,7 @@ from torch import Tensor
 from snnlab.config.compose import compose_once
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events import Packed
-from snnlab.data.events.frames import EventBatch, to_frames
+from snnlab.data.events.frames import EventBatch, frames_of_batch
 from snnlab.session import Session
 
 # Goes through all batches; who looks at one before the next is made lets go of it, as a training does.
@@ -68,12 +68,12 @@ def work(overrides: list[str], recordings: int, batch: int) -> Work:
 
 def ours(work: Work, folder: Path) -> Turn:
     store = work.data.store
-    return lambda: (to_frames(EventBatch.from_packed(store.gather(b)), **work.window).x for b in work.batches)
+    return lambda: (frames_of_batch(EventBatch.from_packed(store.gather(b)), **work.window).x for b in work.batches)
 
 
 def our_frames(work: Work, folder: Path) -> Turn:
     events = [EventBatch.from_packed(packed) for packed in gathered(work)]
-    return lambda: (to_frames(batch, **work.window).x for batch in events)
+    return lambda: (frames_of_batch(batch, **work.window).x for batch in events)
 
 
 def our_loader(work: Work, folder: Path) -> Turn:

@@ -167,6 +167,10 @@ List what there is to choose from.
   snnlab list datasets           the datasets, and what of them is on this machine
   snnlab list models conv_lif    the YAML file
 """
+CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
+  optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; their files are a beginning, as optimizer=sgd
+  optimizer={_target_: torch.optim.NAdam, lr: 1e-3} takes the file's place; scheduler takes a type of ours as well
+  an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
 # Module and name of each registry, and the settings that name one of its entries.
 REGISTRIES = {
     "layers": ("snnlab.nn", "LAYERS", ("model.layers.NAME.type",)),
@@ -215,6 +219,7 @@ def print_kinds(files: dict[str, str], own: Path | None) -> None:
     print("YAML files, chosen behind the command:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")
+    print(CLASSES)
     print("\nsnnlab list KIND lists them; snnlab list KIND NAME tells more of one")
 
 

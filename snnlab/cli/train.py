@@ -38,9 +38,10 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         train(model="conv_lif", neuron={"tau_mem": 10}, trainer={"max_epochs": 5}, seed=1)
         train({"model.layers.lif2.tau_mem": 5})
         train(resume="outputs/NAME/TIME_SEED")
+        train("outputs/NAME/TIME_SEED/config.yaml", "optimizer.lr=0.02")
 
     Args:
-        overrides: As on the command line, or mappings of settings to values.
+        overrides: As on the command line, behind a run's config.yaml on top of that, or mappings of settings to values.
         config_dir: A folder of YAML files of your own.
         settings: Files of groups and settings by their names; the settings within a group as a mapping.
 
@@ -53,7 +54,7 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         raise ConfigError("", NOT_WINDOWS)
 
     from snnlab.config.folders import config_folder, groups, own_folder
-    from snnlab.config.overrides import as_overrides
+    from snnlab.config.overrides import as_overrides, split_run
     from snnlab.console import log_unless_set_up
 
     given = as_overrides(overrides, settings, groups(config_folder(), own_folder(config_dir)), "snnlab.train")
@@ -70,10 +71,7 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
 
         result = resume(*asked, config_dir, started, command)
     else:
-        from snnlab.config.compose import compose_once
-
-        experiment, folder = compose_once(given, config_dir)
-
+        experiment, folder = _composed(*split_run(given), config_dir)
         session = _checked(replace(experiment, command=command), folder)
 
         from snnlab.session.training import run
@@ -107,8 +105,8 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def _runs(arguments: list[str], started: float) -> int:
-    from snnlab.config.compose import compose_once, let_hydra_answer
-    from snnlab.config.overrides import read_arguments
+    from snnlab.config.compose import let_hydra_answer
+    from snnlab.config.overrides import read_arguments, split_run
 
     command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
@@ -117,6 +115,7 @@ def _runs(arguments: list[str], started: float) -> int:
         say_result(_resumed(arguments, started))
         return 0
     launch, rest = split_launch(arguments)
+    again, rest = split_run(rest)
     asked = read_arguments(rest)
     if asked.flags:
         let_hydra_answer(asked.flags, asked.overrides, asked.config_dir)
@@ -125,7 +124,7 @@ def _runs(arguments: list[str], started: float) -> int:
         from snnlab.cli.grid import run_grid
 
         return run_grid(launch, asked.overrides, asked.config_dir, started, command)
-    experiment, folder = compose_once(asked.overrides, asked.config_dir)
+    experiment, folder = _composed(again, asked.overrides, asked.config_dir)
     experiment = replace(experiment, command=command)
     if experiment.mode == "shapes":
         from snnlab.cli.shapes import show_shapes
@@ -139,6 +138,14 @@ def _runs(arguments: list[str], started: float) -> int:
 
     say_result(run(session, started))
     return 0
+
+
+def _composed(again: Path | None, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+    """Return an experiment, of a run's config.yaml where one is named, and the folder of its run."""
+    from snnlab.config.compose import compose_once
+    from snnlab.config.recorded_run import compose_again
+
+    return compose_again(again, overrides, config_dir) if again else compose_once(overrides, config_dir)
 
 
 def _checked(experiment: Experiment, folder: Path) -> Session:

@@ -46,7 +46,7 @@ _REFERRED = ("data", "trainer")
 # What does not fit into 64 bits, in which everything here counts.
 _LARGEST = 2**63
 # Fields of an experiment that are no settings.
-_OURS = ("record", "neuron", "origin", "command")
+_OURS = ("record", "neuron", "origin", "command", "of_run")
 
 
 @contextmanager

@@ -153,7 +153,12 @@ def of_word(word: str, own: Path | None) -> str:
     path = Path(os.path.expanduser(word))
     run = path.parent if path.name == "config.yaml" else path
     if os.path.isfile(run / "config.yaml"):
-        return f"; resume={run} goes on with this run, snnlab reproduce {run} trains it again"
+        return (
+            f"; {run / 'config.yaml'} trains it again in a new folder, resume=RUN goes on with it, init_from=RUN begins"
+            f" with its weights, snnlab reproduce RUN compares"
+        )
+    if path.name == "config.yaml":
+        return ", and there is no such file"
     known = groups(config_folder(), own)
     if path.suffix in (".yaml", ".yml"):
         group, folder = path.parent.name, path.parent.parent

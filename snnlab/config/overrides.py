@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")
+# Groups whose file describes one object, which a mapping that names another replaces whole.
+_OBJECTS = ("optimizer", "scheduler", "loss")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
 # Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
 _TEXTS = (
@@ -191,11 +193,20 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
         return [text]
     if match["key"] in groups and not match["value"].startswith("{"):
         return [f"~{match['key']}" if match["value"] == "null" else text]
+    if match["key"] in _OBJECTS and _names_kind(text):
+        return [f"~{match['key']}", f"++{text}"]
     if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_WHOLE)):
         # Hydra merges a mapping into the file's, so that the size of another formula would stay there, and puts no
         # list in a mapping's place, nor a mapping in a list's.
         return [f"++{match['key']}=null", f"++{text}"]
     return [f"++{text}"]
+
+
+def _names_kind(text: str) -> bool:
+    """Return whether a mapping says what it describes: of the file's settings, which may be another's, none stay."""
+    parsed = _parsed(text)
+    value = None if parsed is None or parsed.is_sweep_override() else parsed.value()
+    return isinstance(value, dict) and not {"_target_", "type"}.isdisjoint(map(str, value))
 
 
 def merged(overrides: Sequence[str]) -> list[str]:
@@ -289,6 +300,8 @@ def _plain(value: Any, place: str, what: str) -> Any:
     raise TypeError(f"{what}: {place}: {value!r} is no value of a setting")
 
 
+# The file in a run's folder.
+_RECORDED = "config.yaml"
 _SEVERAL = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
 # Hydra's own flags that are answered, with whether a word stands behind them.
@@ -369,6 +382,25 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         )
     _check_asked(found)
     return found
+
+
+def split_run(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the config.yaml of a run whose experiment is to be trained again, if one is named, and the other words.
+
+    Raises:
+        ConfigError: if several are named, or something besides overrides, of which it would be one training.
+    """
+    named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
+    found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
+    others = [word for word in arguments if word not in named]
+    if not found:
+        return None, list(arguments)
+    if len(named) > 1:
+        raise ConfigError("train", f"takes one run's {_RECORDED}, got {listing(named)}")
+    if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _ASKED), None):
+        what = "is one run" if option in _SEVERAL else "is composed already"
+        raise ConfigError(option, f"{named[0]} {what}", "leave it out")
+    return found[0], others
 
 
 def _next(name: str, waiting: list[str]) -> str:

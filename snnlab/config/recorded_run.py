@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path, PurePath
 from shlex import quote
 from tempfile import TemporaryDirectory
@@ -121,8 +122,10 @@ def _gains(cfg: DictConfig) -> Iterator[str]:
             yield f"model.layers.{name}: input_gain is {before}, the default of {node.type} when it was recorded"
 
 
-# What a command does with a run: it shows what was recorded; shows the network too; runs it; reads recordings; trains.
-Use = Literal["record", "shape", "network", "data", "training"]
+# What a command does with a run: it shows what was recorded; shows the network too; runs it; reads recordings; trains,
+# in the run's folder or beside it; trains another run, where `output_dir` says.
+Use = Literal["record", "shape", "network", "data", "training", "another"]
+_TRAINS = ("training", "another")
 # Loggers and callbacks that write into the run's folder alone, as long as they are told nothing but numbers.
 _LOCAL = {
     "lightning.pytorch.loggers.TensorBoardLogger",
@@ -138,7 +141,7 @@ _WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
 # What overrides take without quotes.
 _PATH = re.compile(r"[A-Za-z_./][\w./:@%+-]*")
 # Of Lightning's trainer, what writes elsewhere or sends something.
-_ELSEWHERE = ("default_root_dir", "model_registry")
+_ELSEWHERE = ("default_root_dir", "model_registry", "profiler")
 
 
 class Typed(NamedTuple):
@@ -193,7 +196,7 @@ def fetches_nothing(raw: Mapping[str, Any], typed: Typed) -> bool:
 def _words(raw: Mapping[str, Any], typed: Typed, use: Use, plugins: Collection[str], *, own: bool) -> Iterator[str]:
     if plugins and not typed.has("plugins"):
         yield naming(list(plugins))
-    for place, text in texts(raw) if use == "training" else ():
+    for place, text in texts(raw) if use in _TRAINS else ():
         if is_masked(text) and not typed.has(place):
             yield f"{_setting(place)}=ADDRESS"
     if own:
@@ -201,10 +204,10 @@ def _words(raw: Mapping[str, Any], typed: Typed, use: Use, plugins: Collection[s
     for place, _ in outside(raw):
         if not typed.has(place):
             yield f"{_setting(place)}=VALUE"
-    if use in ("data", "training"):
+    if use in ("data", *_TRAINS):
         yield from _of_data(raw["data"], typed)
-    if use == "training":
-        yield from _of_training(raw, typed)
+    if use in _TRAINS:
+        yield from _of_training(raw, typed, use)
 
 
 def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
@@ -219,9 +222,10 @@ def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
         yield "'data.archives=[...]'"
 
 
-def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
+def _of_training(raw: Mapping[str, Any], typed: Typed, use: Use) -> Iterator[str]:
     targets = [node.get("_target_") for node in _mapping(raw, "logger").values() if isinstance(node, Mapping)]
-    if _DATABASE in targets and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
+    writes = use == "another" or _DATABASE in targets
+    if writes and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
         yield _named("output_dir", raw["output_dir"])
     if raw.get("init_from") is not None and not typed.has("init_from"):
         yield _named("init_from", raw["init_from"])
@@ -231,7 +235,9 @@ def _of_training(raw: Mapping[str, Any], typed: Typed) -> Iterator[str]:
             if not known and not _stays_inside(node, f"{group}.{name}", typed):
                 yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
     for name in _ELSEWHERE:
-        if (value := _mapping(raw, "trainer").get(name)) is not None and not typed.has(f"trainer.{name}"):
+        value = _mapping(raw, "trainer").get(name)
+        writes = isinstance(value, Mapping) if name == "profiler" else value is not None
+        if writes and not all(map(typed.has, _leaves(value, f"trainer.{name}"))):
             yield _named(f"trainer.{name}", value)
 
 
@@ -396,6 +402,25 @@ def compose_run(
         return replace(experiment, plugins=())
     _require_all_plugins(experiment, list(recorded.get("plugins") or ()), typed, use)
     return experiment
+
+
+def compose_again(path: Path, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+    """Return the experiment that a run's config.yaml describes, with overrides on top, and the folder of a new run.
+
+    A config.yaml that lies elsewhere than where its run was recorded is trusted no more than a stranger's.
+
+    Args:
+        path: The file.
+        overrides: See `compose_run`.
+        config_dir: See `compose_run`.
+
+    Raises:
+        ConfigError: see `compose_run`.
+        RecordError: if the file is not what a run recorded.
+    """
+    experiment = compose_run(path.parent, overrides, config_dir, "another")
+    time = f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}"
+    return experiment, Path(experiment.output_dir).expanduser().absolute() / experiment.name / time
 
 
 def _typed(overrides: Sequence[str], chosen: Collection[str]) -> Typed:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
 from snnlab.settings import Count, NotNegative, at_least, check_settings
@@ -48,7 +48,7 @@ class TrainerSettings:
     benchmark: bool | None = None
     inference_mode: bool = True
     use_distributed_sampler: bool = True
-    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+    profiler: Literal["simple", "advanced", "pytorch"] | Mapping[str, Any] | None = None
     detect_anomaly: bool = False
     sync_batchnorm: bool = False
     reload_dataloaders_every_n_epochs: NotNegative = 0
@@ -61,7 +61,7 @@ ELSEWHERE = {
     "logger": "loggers are chosen with logger=NAME",
     "callbacks": "callbacks are chosen with callbacks=NAME",
     "default_root_dir": "runs go to output_dir=FOLDER",
-    "plugins": "modules of your own are named in plugins=[...]",
+    "plugins": "modules of your own are named in plugins=[...]; Lightning's follow from precision and devices",
     "enable_checkpointing": "every run keeps the checkpoints of its last and its chosen epoch",
     "barebones": "a run is recorded, and that needs loggers and checkpoints",
     "overfit_batches": "debug=overfit fits one batch",
@@ -88,6 +88,9 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
             raise ConfigError(f"trainer.{key}", "is not set here", ELSEWHERE[key])
         if key not in known and (words := _of_unknown(key, known)):
             raise UnknownSettingError("trainer", key, words)
+    if isinstance(settings.get("strategy"), Mapping):
+        names = listing(get_args(Strategy))
+        raise ConfigError("trainer.strategy", f"is a name here, one of {names}", "snnlab starts its processes itself")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
     for key, problem in _problems(settings, test):
         raise ConfigError(f"trainer.{key}", problem)

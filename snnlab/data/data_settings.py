@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from snnlab.data import sources as sources  # registers the datasets
-from snnlab.data import tonic_adapter as tonic_adapter  # registers its augmentations
+from snnlab.data import (
+    sources as sources,  # registers the datasets
+    tonic_adapter as tonic_adapter,  # registers its augmentations
+)
 from snnlab.data.augmentation import Pipeline, build_pipeline
 from snnlab.data.dataset import DATASETS, Dataset
 from snnlab.data.events.camera import CameraPath

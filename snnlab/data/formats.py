@@ -1,18 +1,21 @@
-"""HDF5 files, which may show what lies in other files as their own: that is refused."""
+"""Recordings in files and arrays: formats, what columns mean; and frames of them, for Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from zipfile import BadZipFile
 
 import numpy as np
+from torch import Tensor
 
-from snnlab.data.events import Events, SensorSize
+from snnlab.data.events import Events, SensorSize, check_events
+from snnlab.data.events.frames import EventBatch
+from snnlab.data.events.representation import FRAMES, Framing, Region, Steps
 from snnlab.errors import ConfigError, DataError, listing
-from snnlab.settings import checks_arguments
+from snnlab.settings import Count, above, checks_arguments
 
 if TYPE_CHECKING:
     import h5py
@@ -263,6 +266,81 @@ def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: Senso
     """
     columns = array if isinstance(array, Mapping) else _of_array(np.asarray(array), Path(name), reading, sensor_size)
     return events_of(columns, reading, sensor_size, name)
+
+
+def recordings_of(given: Any, reading: Reading, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
+    """Yield one or several recordings that Python's caller gives, and what messages call them.
+
+    Args:
+        given: `Events`, a file, or what `read_array` takes; or a list of such.
+        reading: How the columns of files and arrays are to be understood.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+
+    Raises:
+        DataError: if one holds no events of this sensor.
+        TypeError: if one is something else.
+    """
+    several = isinstance(given, list | tuple) and not isinstance(given, Events)
+    for place, one in enumerate(given if several else [given]):
+        name = f"events[{place}]" if several else "events"
+        if isinstance(one, Events):
+            yield name, one
+        elif isinstance(one, str | Path):
+            path = Path(one).expanduser()
+            yield str(path), read_file(path, reading, sensor_size)
+        elif isinstance(one, np.ndarray | Mapping):
+            yield name, read_array(one, reading, sensor_size, name)
+        else:
+            raise TypeError(
+                f"{name}: expected a file, an array [N, 4] or with fields t, x, y, p, or snnlab.data.events.Events, got"
+                f" a {type(one).__name__}"
+            )
+
+
+@checks_arguments
+def to_frames(
+    events: Any,
+    *,
+    num_bins: Count,
+    duration_ms: Annotated[float, "ms", above(0)],
+    sensor_size: SensorSize,
+    representation: str | Mapping[str, Any] = "counts",
+    time_unit: TimeUnit = "us",
+    time_origin: TimeOrigin = "first",
+) -> Tensor:
+    """Return the frames of a recording, or of several: each event of `[0, duration_ms)` is in the frame of its time.
+
+        step = floor(t * num_bins / duration_ms)
+
+    Args:
+        events: A file, an array `[N, 4]` of x, y, t, p or with fields t, x, y, p, a mapping of columns, or
+            `snnlab.data.events.Events`; or a list of such.
+        num_bins: Number of steps T.
+        duration_ms: Length of the window, ms; later events are left out.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
+        representation: What a frame holds: `counts` (events a cell), or another of `snnlab list frames`, with settings
+            `{"type": "time_surface", "tau": 30}`.
+        time_unit: Unit of the times in files and arrays: s, ms, us or ns; those of `Events` are in us.
+        time_origin: What is time 0 in files and arrays: `first`, the first event, or `zero`, their own.
+
+    Shape:
+        float32 `[T, B, C, H, W]`, B = 1 for one recording, C = P for counts; of sensors of one row (H = 1)
+        `[T, B, C, W]`, or `[T, B, W]` for C = 1.
+
+    Raises:
+        ConfigError: if a setting is out of its range.
+        DataError: if they are no recordings of this sensor.
+        TypeError: if they are something else.
+    """
+    reading, size = Reading(time_unit, time_origin), (sensor_size[0], sensor_size[1], sensor_size[2])
+    node = {"type": representation} if isinstance(representation, str) else dict(representation)
+    kind = FRAMES.build(node.pop("type", None), node, "representation")
+    framing = Framing(Region(size), Steps(round(1000 * duration_ms), num_bins), kind)
+    recordings = []
+    for name, found in recordings_of(events, reading, size):
+        check_events(found, size, name)
+        recordings.append(found)
+    return framing(EventBatch.of(recordings)).x
 
 
 def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:

@@ -12,8 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
-from snnlab.experiments.space import PLACE as SPACE
-from snnlab.experiments.space import Space, Values, overrides
+from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.study import SCHEMA
 from snnlab.experiments.sweep_settings import FIXED, Sweep, checked
 from snnlab.experiments.workers import Task, Watched

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, one_line
 from snnlab.experiments.controls import judged
 from snnlab.experiments.executor import Ended, Executor, WorkerLostError
-from snnlab.experiments.search_plan import Plan as SearchPlan
-from snnlab.experiments.search_plan import check_common
+from snnlab.experiments.search_plan import Plan as SearchPlan, check_common
 from snnlab.experiments.suite_plan import Cell, Plan, Survey, Work
 from snnlab.experiments.suite_reading import read_config, steps_of
 from snnlab.experiments.suite_settings import PLACE, TUNE_SEED

@@ -11,8 +11,7 @@ from snnlab.errors import ConfigError, RecordError, did_you_mean
 from snnlab.experiments.space import names_code
 from snnlab.experiments.suite_figures import check_published
 from snnlab.experiments.suite_reading import energy_of
-from snnlab.experiments.sweep_settings import PLACE as SWEEP
-from snnlab.experiments.sweep_settings import checked as checked_sweep
+from snnlab.experiments.sweep_settings import PLACE as SWEEP, checked as checked_sweep
 from snnlab.printable import holds_password, masked
 from snnlab.settings import Count, at_least, check_settings
 

@@ -15,8 +15,7 @@ from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
 from snnlab.experiments.suite_figures import COLUMNS, Column, Published, Row, figures, published, short_number, spread
 from snnlab.experiments.suite_protocol import Clause, flags, protocol
 from snnlab.experiments.suite_reading import Arm, Cell, Energy, Read, newest, read
-from snnlab.experiments.verdicts import Arm as Answers
-from snnlab.experiments.verdicts import Looks, arm_of, verdicts
+from snnlab.experiments.verdicts import Arm as Answers, Looks, arm_of, verdicts
 from snnlab.files import json_text, unwritable, write_text
 from snnlab.runs.runs_table import grouped
 from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval

@@ -23,8 +23,7 @@ import llvmlite
 import numba
 import numpy as np
 from filelock import FileLock, Timeout
-from numba import njit
-from numba import types as numba_types
+from numba import njit, types as numba_types
 from numba.extending import overload
 from platformdirs import user_cache_path
 

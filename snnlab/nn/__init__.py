@@ -1,64 +1,132 @@
-"""Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic."""
+"""Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic.
+
+All that a YAML can name is here under the name of its class or function: layers, neurons, surrogate gradients,
+encoders, initialisations, losses; `LAYERS` and the other registries have them by the name that a YAML says.
+"""
 
 from snnlab.memory import keep_heap as keep_heap
-from snnlab.nn import blocks as blocks
-from snnlab.nn import layers as layers
-from snnlab.nn import neurons as neurons
-from snnlab.nn import surrogate as surrogate
-from snnlab.nn.blocks import (
-    FeedbackState as FeedbackState,
-)
-from snnlab.nn.blocks import (
-    Loop as Loop,
-)
-from snnlab.nn.blocks import (
-    LoopFeedback as LoopFeedback,
-)
-from snnlab.nn.blocks import (
+from snnlab.nn import blocks as blocks, layers as layers, losses as losses, neurons as neurons, surrogate as surrogate
+from snnlab.nn.blocks.branches import (
     Parallel as Parallel,
-)
-from snnlab.nn.blocks import (
     Residual as Residual,
+    parallel as parallel,
+    repeat as repeat,
+    residual as residual,
+    sequential as sequential,
 )
-from snnlab.nn.build import BuiltNetwork as BuiltNetwork
-from snnlab.nn.build import build_network as build_network
-from snnlab.nn.encoders import ENCODERS as ENCODERS
-from snnlab.nn.init import INITS as INITS
-from snnlab.nn.layer import LAYERS as LAYERS
-from snnlab.nn.layer import TemporalLayer as TemporalLayer
-from snnlab.nn.layers import BatchNorm as BatchNorm
-from snnlab.nn.layers import Dropout as Dropout
-from snnlab.nn.layers import PerStepBatchNorm as PerStepBatchNorm
-from snnlab.nn.layers import Voting as Voting
+from snnlab.nn.blocks.loop import (
+    FeedbackState as FeedbackState,
+    Loop as Loop,
+    LoopFeedback as LoopFeedback,
+    loop as loop,
+)
+from snnlab.nn.build import BuiltNetwork as BuiltNetwork, build_network as build_network
+from snnlab.nn.encoders import (
+    ENCODERS as ENCODERS,
+    ConstantCurrent as ConstantCurrent,
+    Delta as Delta,
+    Latency as Latency,
+    Poisson as Poisson,
+)
+from snnlab.nn.init import (
+    INITS as INITS,
+    FluctuationDriven as FluctuationDriven,
+    Normal as Normal,
+    VariancePreserving as VariancePreserving,
+)
+from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
+from snnlab.nn.layers.conv import (
+    conv1d as conv1d,
+    conv2d as conv2d,
+    conv3d as conv3d,
+    conv_transpose1d as conv_transpose1d,
+    conv_transpose2d as conv_transpose2d,
+    conv_transpose3d as conv_transpose3d,
+)
+from snnlab.nn.layers.dense import (
+    Voting as Voting,
+    flatten as flatten,
+    gelu as gelu,
+    identity as identity,
+    leaky_relu as leaky_relu,
+    linear as linear,
+    relu as relu,
+    sigmoid as sigmoid,
+    tanh as tanh,
+    voting as voting,
+)
+from snnlab.nn.layers.dropout import Dropout as Dropout
+from snnlab.nn.layers.norm import (
+    BatchNorm as BatchNorm,
+    PerStepBatchNorm as PerStepBatchNorm,
+    batch_norm as batch_norm,
+    group_norm as group_norm,
+    layer_norm as layer_norm,
+)
+from snnlab.nn.layers.pool import (
+    SumPool as SumPool,
+    adaptive_avg_pool as adaptive_avg_pool,
+    adaptive_max_pool as adaptive_max_pool,
+    avg_pool as avg_pool,
+    max_pool as max_pool,
+    sum_pool as sum_pool,
+)
+from snnlab.nn.layers.rnn import GRU as GRU, LSTM as LSTM, gru as gru, lstm as lstm
+from snnlab.nn.losses import (
+    LOSSES as LOSSES,
+    REGULARISERS as REGULARISERS,
+    CountError as CountError,
+    CrossEntropy as CrossEntropy,
+    FirstSpikeError as FirstSpikeError,
+    Loss as Loss,
+    MembraneBand as MembraneBand,
+    RateBand as RateBand,
+    RateError as RateError,
+    Regulariser as Regulariser,
+    SpikeBudget as SpikeBudget,
+    Spikes as Spikes,
+    SquaredError as SquaredError,
+    StepCrossEntropy as StepCrossEntropy,
+    SynapticOperations as SynapticOperations,
+    TemporalEfficientTraining as TemporalEfficientTraining,
+    VanRossum as VanRossum,
+    WeightedParts as WeightedParts,
+    Weights as Weights,
+    build_loss as build_loss,
+)
 from snnlab.nn.network import Network as Network
-from snnlab.nn.neurons import ALIF as ALIF
-from snnlab.nn.neurons import IAF as IAF
-from snnlab.nn.neurons import LI as LI
-from snnlab.nn.neurons import LIF as LIF
-from snnlab.nn.neurons import LSNN as LSNN
-from snnlab.nn.neurons import NEURONS as NEURONS
-from snnlab.nn.neurons import AdLIF as AdLIF
-from snnlab.nn.neurons import CubaLI as CubaLI
-from snnlab.nn.neurons import CubaLIF as CubaLIF
-from snnlab.nn.neurons import CubaLIFState as CubaLIFState
-from snnlab.nn.neurons import LavaCuba as LavaCuba
-from snnlab.nn.neurons import LIFState as LIFState
-from snnlab.nn.neurons import LIState as LIState
-from snnlab.nn.neurons import Neuron as Neuron
-from snnlab.nn.neurons import Recurrent as Recurrent
-from snnlab.nn.neurons import SinabsLIF as SinabsLIF
-from snnlab.nn.neurons import SnntorchAlpha as SnntorchAlpha
-from snnlab.nn.surrogate import SURROGATES as SURROGATES
-from snnlab.nn.surrogate import Atan as Atan
-from snnlab.nn.surrogate import Circ as Circ
-from snnlab.nn.surrogate import Erfc as Erfc
-from snnlab.nn.surrogate import Exponential as Exponential
-from snnlab.nn.surrogate import Gaussian as Gaussian
-from snnlab.nn.surrogate import MultiGaussian as MultiGaussian
-from snnlab.nn.surrogate import Rectangular as Rectangular
-from snnlab.nn.surrogate import Sigmoid as Sigmoid
-from snnlab.nn.surrogate import StraightThrough as StraightThrough
-from snnlab.nn.surrogate import SuperSpike as SuperSpike
-from snnlab.nn.surrogate import Surrogate as Surrogate
-from snnlab.nn.surrogate import Tanh as Tanh
-from snnlab.nn.surrogate import Triangle as Triangle
+from snnlab.nn.neurons import (
+    ALIF as ALIF,
+    IAF as IAF,
+    LI as LI,
+    LIF as LIF,
+    LSNN as LSNN,
+    NEURONS as NEURONS,
+    AdLIF as AdLIF,
+    CubaLI as CubaLI,
+    CubaLIF as CubaLIF,
+    CubaLIFState as CubaLIFState,
+    LavaCuba as LavaCuba,
+    LIFState as LIFState,
+    LIState as LIState,
+    Neuron as Neuron,
+    Recurrent as Recurrent,
+    SinabsLIF as SinabsLIF,
+    SnntorchAlpha as SnntorchAlpha,
+)
+from snnlab.nn.surrogate import (
+    SURROGATES as SURROGATES,
+    Atan as Atan,
+    Circ as Circ,
+    Erfc as Erfc,
+    Exponential as Exponential,
+    Gaussian as Gaussian,
+    MultiGaussian as MultiGaussian,
+    Rectangular as Rectangular,
+    Sigmoid as Sigmoid,
+    StraightThrough as StraightThrough,
+    SuperSpike as SuperSpike,
+    Surrogate as Surrogate,
+    Tanh as Tanh,
+    Triangle as Triangle,
+)

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn import functional as F
+from torch.nn import functional, functional as F
 
 from snnlab.compat import ConvNd, ConvTransposeNd, convolve
 from snnlab.compiled import compiled

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from snnlab.data.control import Controlled
 from snnlab.data.data_settings import DATASETS, DataSettings
-from snnlab.data.events import Events, Packed, check_events
+from snnlab.data.events import Events, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import Framing, in_pieces
-from snnlab.data.formats import Reading, read_array, read_file
+from snnlab.data.formats import Reading, read_file, recordings_of
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
@@ -89,7 +89,7 @@ def hear(network: Network, framing: Framing, events: Events, size: int) -> Itera
         events: The window's events.
         size: Steps of a piece.
     """
-    batch = batch_of([events])
+    batch = EventBatch.of([events])
     steps = framing.steps.num_bins
     valid = int(framing.valid_steps(framing.region(batch)))
     outputs: list[Tensor] = []
@@ -151,15 +151,6 @@ def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> 
                 ),
             )
     check_events(events, settings.size, str(name))
-
-
-def batch_of(recordings: Sequence[Events]) -> EventBatch:
-    """Return recordings as a batch, without targets."""
-    sizes = [events.t.size for events in recordings]
-    none, offsets = np.zeros(len(sizes), np.int64), np.concatenate([[0], np.cumsum(sizes)])
-    t, x, p = (np.concatenate([getattr(events, name) for events in recordings]) for name in "txp")
-    rows = [events.y for events in recordings if events.y is not None]
-    return EventBatch.from_packed(Packed(t, x, np.concatenate(rows) if rows else None, p, offsets, none, none))
 
 
 Row = dict[str, Any]
@@ -376,11 +367,11 @@ class RunInput:
     def frames(self, given: Any) -> Tensor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""
         recordings = []
-        for name, events in self._recordings(given):
+        for name, events in recordings_of(given, self.reading, self.settings.size):
             require_sensor(events, self.settings, name)
             camera = self.settings.camera
             recordings.append(events if camera is None else camera.still(events, self.settings.size))
-        return self.framing(batch_of(recordings)).x
+        return self.framing(EventBatch.of(recordings)).x
 
     def answers(self, given: Any) -> list[dict[str, Any]]:
         """Return what the network answers to each window of each recording, as `snnlab predict` writes it."""
@@ -388,29 +379,9 @@ class RunInput:
         rows = Rows(self.run.session.loss, self.settings, names)
         return [
             row
-            for name, events in self._recordings(given)
+            for name, events in recordings_of(given, self.reading, self.settings.size)
             for row in answers(self.run, rows, self.framing, events, name)
         ]
-
-    def _recordings(self, given: Any) -> list[tuple[str, Events]]:
-        """Return one or several recordings, with what they are called."""
-        several = isinstance(given, list | tuple) and not isinstance(given, Events)
-        if not several:
-            return [self._recording(given, "events")]
-        return [self._recording(one, f"events[{place}]") for place, one in enumerate(given)]
-
-    def _recording(self, given: Any, name: str) -> tuple[str, Events]:
-        if isinstance(given, Events):
-            return name, given
-        if isinstance(given, str | Path):
-            path = Path(given).expanduser()
-            return str(path), read_file(path, self.reading, self.settings.size)
-        if isinstance(given, np.ndarray | Mapping):
-            return name, read_array(given, self.reading, self.settings.size, name)
-        raise TypeError(
-            f"{name}: expected a file, an array [N, 4] or with fields t, x, y, p, or snnlab.data.events.Events, got a"
-            f" {type(given).__name__}"
-        )
 
 
 def _word(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -46,8 +46,8 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
         ConfigError: for a wrong setting of it or of a group; making it raises it for a group that means nothing.
     """
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
-    modules = ("torch.optim", *experiment.plugins)
-    make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",))
+    modules, inner = ("torch.optim", *experiment.plugins), dict.fromkeys(experiment.plugins, object)
+    make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",), inner=inner)
     check_numbers(node, "optimizer", _NOT_NEGATIVE.__contains__)
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
@@ -125,58 +125,79 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
 
 def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) -> Schedule:
-
     modules = ("torch.optim", *experiment.plugins)
+    inner = {"torch.optim": LRScheduler, **dict.fromkeys(experiment.plugins, object)}
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", "val/loss")
     if interval not in ("epoch", "step"):
         raise ConfigError("scheduler.interval", f"expected one of epoch, step, got '{interval}'")
 
-    of_torch = str(node["_target_"]).startswith("torch.")
-    check_numbers(node, "scheduler", lambda key: of_torch and key != _BEFORE_FIRST)
-    if of_torch and node.get("step_size") == 0:
-        raise ConfigError("scheduler.step_size", "must be >= 1, got 0")
+    nodes = list(_nodes(node, "scheduler"))
+    for place, one in nodes:
+        of_torch = str(one["_target_"]).startswith("torch.")
+        check_numbers(one, place, lambda key, of_torch=of_torch: of_torch and key != _BEFORE_FIRST)
+        if of_torch and one.get("step_size") == 0:
+            raise ConfigError(f"{place}.step_size", "must be >= 1, got 0")
 
     def built(optimizer: Optimizer, length: int) -> LRScheduler:
-        settings = {key: length if value == _RUN else value for key, value in node.items()}
-        return partial_target(settings, [LRScheduler], modules, "scheduler", given=("optimizer",))(optimizer)
+        made = _for_run(node, length)
+        return partial_target(made, [LRScheduler], modules, "scheduler", given=("optimizer",), inner=inner)(optimizer)
 
     def make(optimizer: Optimizer, run: RunLength | None) -> LRScheduler:
         if run is None:
             return built(optimizer, epochs)
-        _require_fits(node, run.steps, "steps")
+        _require_fits(nodes, run.steps, "steps")
         return built(optimizer, run.steps)
 
     asked, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
     epochs = asked if isinstance(asked, int) and asked > 0 else 1
-    if epochs != asked and _RUN in node.values() and not stepwise:
+    whole = any(_RUN in one.values() for _, one in nodes)
+    if epochs != asked and whole and not stepwise:
         raise ConfigError("scheduler", f"{_RUN} is the number of epochs, and trainer.max_epochs has none", "set it")
     if epochs == asked and not stepwise:
-        _require_fits(node, epochs, "epochs")
+        _require_fits(nodes, epochs, "epochs")
     _try_step(built(tried, epochs), tried)
-    sized = _RUN in node.values() or any(key in node for key in _LENGTHS)
+    sized = whole or any(key in one for key in _LENGTHS for _, one in nodes)
     return Schedule(make, interval, monitor, whole_run=stepwise and sized)
 
 
-def _require_fits(node: Mapping[str, Any], length: int, intervals: str) -> None:
+def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the descriptions of a schedule and of those that it is made of, with their places."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield place, node
+        for key, value in node.items():
+            yield from _nodes(value, f"{place}.{key}")
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            yield from _nodes(value, f"{place}[{number}]")
+
+
+def _for_run(node: Any, length: int) -> Any:
+    """Return a description with the run's length where it says `run`."""
+    if isinstance(node, Mapping):
+        return {key: _for_run(value, length) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_for_run(value, length) for value in node]
+    return length if node == _RUN else node
+
+
+def _require_fits(nodes: Sequence[tuple[str, Mapping[str, Any]]], length: int, intervals: str) -> None:
     """Warn of a schedule that is longer than the run.
 
     Raises:
         ConfigError: if a one-cycle schedule is shorter, which torch would refuse in the middle of the run.
     """
-    for key in _LENGTHS:
-        value = max(node[key], default=0) if isinstance(node.get(key), list | tuple) else node.get(key)
-        if isinstance(value, int) and value > length:
-            _log.warning(
-                "scheduler.%s: %d is more than the run's %d %s: the schedule does not come to its end; '%s' fits",
-                key,
-                value,
-                length,
-                intervals,
-                _RUN,
-            )
-    total = node.get("total_steps")
-    if isinstance(total, int) and total < length and str(node.get("_target_")).endswith("OneCycleLR"):
-        raise ConfigError("scheduler.total_steps", f"the run has {length} {intervals}, got {total}", f"set {_RUN}")
+    for place, node in nodes:
+        for key in _LENGTHS:
+            value = max(node[key], default=0) if isinstance(node.get(key), list | tuple) else node.get(key)
+            if isinstance(value, int) and value > length:
+                _log.warning(
+                    "%s.%s: %d is more than the run's %d %s: the schedule does not come to its end; '%s' fits",
+                    *(place, key, value, length, intervals, _RUN),
+                )
+        total = node.get("total_steps")
+        if isinstance(total, int) and total < length and str(node["_target_"]).endswith("OneCycleLR"):
+            raise ConfigError(f"{place}.total_steps", f"the run has {length} {intervals}, got {total}", f"set {_RUN}")
 
 
 def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:

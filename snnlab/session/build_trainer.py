@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
+from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
@@ -42,7 +45,7 @@ from snnlab.runs.plots.callback import Pictures
 from snnlab.runs.profile import LayerTimes, ProfileReport
 from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
-from snnlab.session.targets import find_target, partial_target
+from snnlab.session.targets import Inner, find_target, partial_target
 from snnlab.settings import check_settings, takes
 from snnlab.training.health import OverfitVerdict
 from snnlab.training.module import Options, SpikingModule
@@ -96,23 +99,34 @@ def trainer_maker(
     modules = (*LIGHTNING, "snnlab.experiments", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
-    more = [_callback(node, modules, f"callbacks.{key}") for key, node in _nodes(experiment.callbacks, "callbacks")]
+    inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_own_classes(experiment)}
+    nodes = _nodes(experiment.callbacks, "callbacks")
+    more = [_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
+    bars = draws_bars() and leads
+    if not bars and "enable_progress_bar" not in experiment.trainer:
+        # One of the user's is not drawn into a file either, and Lightning would refuse it.
+        more = [callback for callback in more if not isinstance(callback, ProgressBar)]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([TorchElasticEnvironment()] if team and team.world > 1 else [])]
-    extra = {**fixed, "enable_progress_bar": draws_bars() and leads}
+    extra = {**fixed, "enable_progress_bar": bars}
     own = shared(experiment.trainer, team)
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # of its short names Lightning warns
-    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra)
+    inner = {"lightning.pytorch.profilers": Profiler, **_own_classes(experiment)}
+    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra, inner=inner)
 
 
-def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str) -> L.Callback:
+def _own_classes(experiment: Experiment) -> Inner:
+    """Return that any class of a plugin, which its user has named, may be an argument."""
+    return dict.fromkeys(experiment.plugins, object)
 
+
+def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner: Inner) -> L.Callback:
     patience = node.get("patience")
     if isinstance(patience, int) and patience < 0:
         raise ConfigError(f"{place}.patience", f"must be >= 0, got {patience}")
     try:
-        return partial_target(node, [Callback], modules, place)()
+        return partial_target(node, [Callback], modules, place, inner=inner)()
     except MisconfigurationException as error:
         raise ConfigError(place, " ".join(str(error).split())) from error
 
@@ -212,7 +226,8 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
         _require_package(target, place)
         extra = {k: v for k, v in _of_run(target, experiment, folder, logged_steps).items() if takes(target, k)}
         try:
-            built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra)())
+            inner = _own_classes(experiment)
+            built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra, inner=inner)())
         except ModuleNotFoundError as error:
             raise MissingPackageError(place, error) from error
     return built
@@ -227,7 +242,7 @@ def check_loggers(experiment: Experiment) -> None:
     for place, node, target in _named(experiment):
         _require_package(target, place)
         needed = {name: "" for name in ("save_dir",) if takes(target, name) and name not in node}
-        partial_target(node, [Logger], _modules(experiment), place, extra=needed)
+        partial_target(node, [Logger], _modules(experiment), place, extra=needed, inner=_own_classes(experiment))
 
 
 def _modules(experiment: Experiment) -> tuple[str, ...]:
@@ -351,7 +366,7 @@ def find_processes(experiment: Experiment) -> Processes:
         ConfigError: if the trainer cannot be built, or shares its work in a way that is not ours.
     """
     _check_precision(experiment)
-    quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None}
+    quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None, "profiler": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     strategy = experiment.trainer.get("strategy", "auto")
     if strategy in _STRATEGIES and strategy != "auto":

@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from snnlab.config.folders import group_files
 from snnlab.errors import ConfigError, did_you_mean, listing
-from snnlab.settings import check_settings
+from snnlab.settings import check_settings, takes
 
 T = TypeVar("T")
+# Of what modules which classes may be arguments of an object.
+Inner = Mapping[str, type]
+_OF_HYDRA = {
+    "_partial_": "leave it out: what is missing, such as an optimizer's parameters, is given to it",
+    "_args_": "name each argument",
+    "_convert_": "leave it out: arguments are plain lists and mappings",
+    "_recursive_": "leave it out: an argument with _target_ becomes an object",
+}
 
 
 def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Collection[str], place: str) -> type[T]:
@@ -30,7 +39,10 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         group, _, name = place.partition(".")
         files = group_files(group, None)
         choose = name if name in files else "default" if "default" in files else "NAME"
-        raise ConfigError(place, "there is no _target_, so it is nothing yet", f"choose {group}={choose} first")
+        instead = f"write _target_: {next(iter(modules))}.NAME in place of type, or " if "type" in node else ""
+        raise ConfigError(
+            place, "there is no _target_, so it is nothing yet", f"{instead}choose {group}={choose} first"
+        )
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{place}._target_", f"expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")
@@ -59,38 +71,74 @@ def partial_target(
     modules: Collection[str],
     place: str,
     *,
-    given: Collection[str] = (),
+    given: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
+    inner: Inner = MappingProxyType({}),
 ) -> Callable[..., T]:
     """Return a function that builds what the node describes, its settings checked by name and type already.
+
+    An argument that is itself a mapping with `_target_`, or a list of such, becomes an object first; it is given what
+    its class takes of `given`, such as a scheduler's optimizer.
 
     Args:
         node: `_target_` and arguments.
         kinds: See `find_target`.
         modules: See `find_target`.
         place: See `find_target`.
-        given: Arguments that the caller passes when it builds.
+        given: Arguments that the caller passes, in this order, when it builds.
         extra: Arguments that are used where the node does not set them and the class takes them.
+        inner: Of what module which classes may be such arguments.
 
     Raises:
         ConfigError: if the target or an argument is wrong; building raises it where the class refuses a value.
     """
     target = find_target(node, kinds, modules, place)
     settings = {key: value for key, value in node.items() if key != "_target_"}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and "_target_" in value:
-            raise ConfigError(f"{place}.{key}", "an object inside an object is not supported here")
+    for key in settings:
+        if key in _OF_HYDRA:
+            raise ConfigError(f"{place}.{key}", "is Hydra's word, which is not used here", _OF_HYDRA[key])
     arguments = {**(extra or {}), **settings}
     checked = {key: value for key, value in arguments.items() if key in settings or key not in given}
-    check_settings(target, checked, place, target.__name__, given)
+    objects = {
+        key: _object(value, f"{place}.{key}", given, inner) for key, value in settings.items() if _holds_target(value)
+    }
+    check_settings(target, checked, place, target.__name__, given, objects)
 
     def build(*positional: Any) -> T:
+        made = {key: make(*positional) for key, make in objects.items()}
+        check_settings(target, {**checked, **made}, place, target.__name__, given)
         try:
-            return target(*positional, **arguments)
+            return target(*positional, **{**arguments, **made})
         except (ValueError, TypeError) as error:
             raise ConfigError(place, f"{target.__name__}: {error}") from error
 
     return build
+
+
+def _holds_target(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_holds_target, value.values()))
+    return isinstance(value, list | tuple) and any(map(_holds_target, value))
+
+
+def _object(value: Any, place: str, given: Sequence[str], inner: Inner) -> Callable[..., Any]:
+    """Return a function that builds the objects in an argument, once they were checked, from what the caller gives."""
+    if isinstance(value, list | tuple):
+        parts = [_object(one, f"{place}[{number}]", given, inner) for number, one in enumerate(value)]
+        return lambda *positional: [make(*positional) for make in parts]
+    if not isinstance(value, Mapping):
+        return lambda *_: value
+    if "_target_" not in value:
+        named = {key: _object(one, f"{place}.{key}", given, inner) for key, one in value.items()}
+        return lambda *positional: {key: make(*positional) for key, make in named.items()}
+    if not inner:
+        raise ConfigError(f"{place}._target_", "no object can stand here", "write a number, a text or a list")
+    module = str(value["_target_"]).rpartition(".")[0]
+    kinds = [kind for name, kind in inner.items() if _within(module, [name])] or list(inner.values())
+    target = find_target(value, kinds, inner, place)
+    taken = [number for number, name in enumerate(given) if takes(target, name)]
+    make = partial_target(value, kinds, inner, place, given=[given[number] for number in taken], inner=inner)
+    return lambda *positional: make(*(positional[number] for number in taken))
 
 
 def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callable[[str], bool]) -> None:

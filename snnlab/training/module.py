@@ -28,8 +28,7 @@ from snnlab.target_kinds import Targets
 from snnlab.training.distributed import Shares, size_of
 from snnlab.training.metrics import StageMetrics
 from snnlab.training.optimizer import rates
-from snnlab.training.schedules import MakeOptimizer, RunLength
-from snnlab.training.schedules import Schedule as Schedule
+from snnlab.training.schedules import MakeOptimizer, RunLength, Schedule as Schedule
 from snnlab.training.weight_averaging import averaging_of
 
 

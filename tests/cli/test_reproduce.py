@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from snnlab import train
 from snnlab.kernels import function
@@ -45,6 +46,54 @@ def test_everything_is_the_same(run: Path, snnlab: Snnlab) -> None:
     assert [line.partition(": ")[2].split()[-1] for line in findings] == ["same"] * 6
     assert Path(folder).parent == run.parent
     assert folder.endswith("_3_repeated")
+
+
+def test_an_experiment_is_trained_again_from_its_record(recorded: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", str(recorded / "config.yaml"))
+    assert done.status == 0, done.err
+    again = Path(done.out.splitlines()[-1])
+    assert again != recorded
+    assert again.parent == recorded.parent
+    assert (again / "config.yaml").read_text() == (recorded / "config.yaml").read_text()
+    assert read_run(again).page["metrics"] == read_run(recorded).page["metrics"]
+
+
+def test_an_experiment_is_trained_again_with_overrides(recorded: Path, tmp_path: Path, snnlab: Snnlab) -> None:
+    other = ("optimizer.lr=0.003", "seed=4", "trainer.max_epochs=1", f"output_dir={tmp_path}", "name=other")
+    done = snnlab("train", str(recorded / "config.yaml"), *other)
+    assert done.status == 0, done.err
+    again = Path(done.out.splitlines()[-1])
+    assert again.parent == tmp_path / "other"
+    assert again.name.endswith("_4")
+    before, now = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (recorded, again))
+    changed = {"optimizer", "seed", "trainer", "output_dir", "name"}
+    assert {key for key in before if before[key] != now[key]} == changed
+    assert now["optimizer"] == before["optimizer"] | {"lr": 0.003}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-m", "seed=1,2"), ("-m",)),
+        (("--cfg", "job"), ("--cfg",)),
+        (("model=mlp_lif",), ("model=mlp_lif",)),
+        (("neuron.tau_mem=3",), ("neuron.tau_mem=3", "model.layers")),
+        (("optimizer.lrr=3",), ("optimizer.lrr",)),
+        (("other/config.yaml",), ("train", "other/config.yaml")),
+    ],
+)
+def test_what_cannot_be_trained_again_is_refused(
+    words: tuple[str, ...], told: tuple[str, ...], recorded: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("train", str(recorded / "config.yaml"), *words)
+    assert done.status == 2
+    assert_tells(done.error, *told)
+
+
+def test_a_runs_folder_is_answered_with_what_it_could_mean(recorded: Path, snnlab: Snnlab) -> None:
+    done = snnlab("train", str(recorded))
+    assert done.status == 2
+    assert_tells(done.error, recorded, recorded / "config.yaml", "resume", "init_from", "reproduce")
 
 
 def test_what_differs_is_told(run: Path, snnlab: Snnlab) -> None:

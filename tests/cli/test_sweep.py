@@ -19,8 +19,7 @@ import optuna
 import pytest
 
 from snnlab import files
-from snnlab.experiments import workers
-from snnlab.experiments import workers as task
+from snnlab.experiments import workers, workers as task
 from snnlab.session import trial
 
 from ..refusals import assert_says, assert_tells

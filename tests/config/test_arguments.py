@@ -24,7 +24,7 @@ def test_a_path_with_an_equals_sign_is_no_override(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "lr=0.1").mkdir(parents=True)
     (tmp_path / "a" / "lr=0.1" / "config.yaml").write_text("")
-    with assert_raises(ConfigError, "a/lr=0.1", "resume=a/lr=0.1"):
+    with assert_raises(ConfigError, "a/lr=0.1", "a/lr=0.1/config.yaml"):
         read_arguments(["a/lr=0.1"])
     assert read_arguments(["hydra/launcher=joblib"]).overrides == ["hydra/launcher=joblib"]
 

@@ -29,7 +29,7 @@ import torch
 from snnlab.data.data_settings import build_dataset, read_settings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store, open_or_build
-from snnlab.data.events.frames import EventBatch, to_frames
+from snnlab.data.events.frames import EventBatch, frames_of_batch
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises
@@ -141,7 +141,7 @@ def prepare(root: Path, **settings: Any) -> tuple[Dataset, dict[str, Any]]:
 def frames(store: Store, node: dict[str, Any], places: list[int]) -> torch.Tensor:
     common, _, _ = read_settings(node)
     batch = EventBatch.from_packed(store.gather(np.array(places)))
-    return to_frames(batch, num_bins=common.steps, duration_us=common.duration_us, sensor_size=common.size).x
+    return frames_of_batch(batch, num_bins=common.steps, duration_us=common.duration_us, sensor_size=common.size).x
 
 
 def place_of(dataset: Dataset, path: Path) -> int:

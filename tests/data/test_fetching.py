@@ -8,8 +8,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from snnlab.data import fetching
-from snnlab.data import fetching as downloading
+from snnlab.data import fetching, fetching as downloading
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 

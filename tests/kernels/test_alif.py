@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from loop_layers import ALIF_RESETS as RESETS
-from loop_layers import alif as build
+from loop_layers import ALIF_RESETS as RESETS, alif as build
 from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING
-from loop_layers import recurrent as build
+from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING, recurrent as build
 from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 

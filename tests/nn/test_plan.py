@@ -17,8 +17,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from snnlab.errors import ConfigError
-from snnlab.nn import LI, LIF, Network, stages
-from snnlab.nn import plan as planning
+from snnlab.nn import LI, LIF, Network, plan as planning, stages
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import Plan
 from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, watched

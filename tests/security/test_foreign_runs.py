@@ -19,7 +19,7 @@ from .conftest import Outcome, edited
 
 Snnlab = Callable[..., Outcome]
 SECRET = "hunter2secret"
-RUNS = ("evaluate", "export", "doctor", "resume", "reproduce")
+RUNS = ("evaluate", "export", "doctor", "resume", "reproduce", "again")
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,8 @@ def opened(command: str, run: Path) -> list[str]:
         (run / "result.json").unlink(missing_ok=True)
         shutil.rmtree(run / "checkpoints")
         return ["train", f"resume={run}"]
+    if command == "again":
+        return ["train", str(run / "config.yaml"), "output_dir=outputs"]
     words = {"export": ["--what", "weights", "--out", "weights.npz"]}.get(command, [])
     return [command, str(run), *words]
 
@@ -149,13 +151,20 @@ WRITERS: dict[str, Mapping[str, object]] = {
     },
     "weights of another run": {"init_from": "{outside}"},
     "the trainer's folder": {"trainer.default_root_dir": "{outside}"},
+    "a profile": {
+        "trainer.profiler": {"_target_": "lightning.pytorch.profilers.SimpleProfiler", "dirpath": "{outside}"}
+    },
     "a hub": {"trainer.model_registry": "theirs"},
 }
 
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [*(("resume", name) for name in WRITERS), ("reproduce", "a server"), ("reproduce", "checkpoints elsewhere")],
+    [
+        *((command, name) for command in ("resume", "again") for name in WRITERS),
+        ("reproduce", "a server"),
+        ("reproduce", "checkpoints elsewhere"),
+    ],
 )
 def test_a_run_that_is_trained_writes_and_sends_nothing_elsewhere(
     command: str,
@@ -191,6 +200,23 @@ def test_a_name_and_an_output_dir_that_climb_lead_nowhere(
     assert done.status == 2, done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["work"]
     assert [path.name for path in workplace.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("output_dir", ["{outside}", "../outside", "~/outside"])
+def test_an_experiment_of_a_strangers_is_trained_where_its_user_says(
+    output_dir: str, trained: Path, digits_store: str, workplace: Path, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    told = {"output_dir": output_dir.format(outside=tmp_path / "outside")}
+    run = edited(trained, workplace / "runs" / "run", told)
+    before = tree(tmp_path)
+    done = snnlab("train", str(run / "config.yaml"), f"data.store_dir={digits_store}")
+    assert done.status == 2
+    assert_tells(done.error, "runs/run", "output_dir")
+    assert tree(tmp_path) == before
+    alone = workplace / "copied" / "config.yaml"
+    alone.parent.mkdir()
+    shutil.copy(trained / "config.yaml", alone)
+    assert_tells(snnlab("train", str(alone)).error, "copied", "output_dir")
 
 
 @pytest.mark.parametrize(

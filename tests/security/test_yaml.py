@@ -165,6 +165,20 @@ TARGETS = {
     "a callback's function": "callbacks: {x: {_target_: lightning.pytorch.callbacks.LambdaCallback, setup: "
     + NESTED
     + "}}",
+    "an object of a callback": "callbacks: {x: {_target_: lightning.pytorch.callbacks.ModelCheckpoint,"
+    + f" train_time_interval: {NESTED}}}}}",
+    "a callback's object of Lightning": "callbacks: {x: {_target_: lightning.pytorch.callbacks.ModelCheckpoint,"
+    + " train_time_interval: {_target_: lightning.pytorch.cli.LightningCLI}}}",
+    "a callback's module": "callbacks: {x: {_target_: lightning.pytorch.callbacks.ModelCheckpoint,"
+    + " train_time_interval: {_target_: datetime.sys.exit}}}",
+    "an object of an object": "callbacks: {x: {_target_: lightning.pytorch.callbacks.RichProgressBar, theme: {_target_:"
+    + f" lightning.pytorch.callbacks.progress.rich_progress.RichProgressBarTheme, metrics: {NESTED}}}}}}}",
+    "a schedule of a schedule": "scheduler: {_target_: torch.optim.lr_scheduler.SequentialLR, milestones: [1],"
+    + f" schedulers: [{{_target_: os.system, command: touch CANARY}}, {NESTED}]}}",
+    "a profiler's class": "trainer: {profiler: {_target_: lightning.pytorch.cli.LightningCLI}}",
+    "a profiler's object": "trainer: {profiler: {_target_: lightning.pytorch.profilers.PyTorchProfiler,"
+    + f" schedule: {NESTED}}}}}",
+    "an object of a logger": f"logger: {{x: {{_target_: lightning.pytorch.loggers.CSVLogger, prefix: {NESTED}}}}}",
     "a module of a plugin": "plugins: [os]\ncallbacks: {x: {_target_: os.system, command: touch CANARY}}",
     "a loss": f"loss: {NESTED}",
     "a layer": f"model: {{layers: {{evil: {NESTED}}}}}",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from snnlab.config.compose import compose_once
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.session.build_trainer import make_trainer
 
 from ..refusals import assert_raises
@@ -24,3 +29,56 @@ def test_half_precision_on_a_cpu_is_refused_with_what_a_cpu_computes_in(tmp_path
     experiment, _ = compose_once([f"trainer.precision={precision}", "trainer.accelerator=cpu"], None)
     with assert_raises(ConfigError, "trainer.precision", 16):
         make_trainer(experiment, tmp_path, [])
+
+
+def trainer_of(tmp_path: Path, *overrides: str) -> Any:
+    experiment, _ = compose_once([*overrides, "logger=none", "trainer.accelerator=cpu"], None)
+    return make_trainer(experiment, tmp_path, [])
+
+
+CALLBACKS = "lightning.pytorch.callbacks"
+THEME = f"{{_target_: {CALLBACKS}.progress.rich_progress.RichProgressBarTheme, description: green}}"
+
+
+def test_a_callback_is_given_objects(tmp_path: Path) -> None:
+    every = "train_time_interval: {_target_: datetime.timedelta, minutes: 30}"
+    trainer = trainer_of(tmp_path, f"+callbacks.keep={{_target_: {CALLBACKS}.ModelCheckpoint, {every}}}")
+    kept = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
+    assert timedelta(minutes=30) in [callback._train_time_interval for callback in kept]
+
+
+def test_a_bar_of_the_users_own_is_drawn_where_bars_are(tmp_path: Path) -> None:
+    bar = f"+callbacks.bar={{_target_: {CALLBACKS}.RichProgressBar, theme: {THEME}}}"
+    (drawn,) = [one for one in trainer_of(tmp_path, bar, "trainer.enable_progress_bar=true").callbacks if is_bar(one)]
+    assert drawn.theme.description == "green"
+    assert not any(is_bar(one) for one in trainer_of(tmp_path, bar).callbacks)  # no terminal
+
+
+def is_bar(callback: L.Callback) -> bool:
+    return isinstance(callback, RichProgressBar)
+
+
+def test_a_profiler_is_named_or_described(tmp_path: Path) -> None:
+    assert isinstance(trainer_of(tmp_path, "trainer.profiler=simple").profiler, SimpleProfiler)
+    node = "trainer.profiler={_target_: lightning.pytorch.profilers.AdvancedProfiler, line_count_restriction: 0.5}"
+    profiler = trainer_of(tmp_path, node).profiler
+    assert isinstance(profiler, AdvancedProfiler)
+    assert profiler.line_count_restriction == 0.5
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("trainer.profiler={_target_: os.system}", "trainer.profiler._target_"),
+        ("trainer.profiler={_target_: lightning.pytorch.profilers.SimpleProfiler, x: 1}", "trainer.profiler.x"),
+        ("trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy}", "trainer.strategy"),
+        (
+            f"+callbacks.x={{_target_: {CALLBACKS}.Timer, duration: {{_target_: os.system}}}}",
+            "callbacks.x.duration._target_",
+        ),
+        (f"+callbacks.x={{_target_: {CALLBACKS}.Timer, duration: {THEME}}}", "callbacks.x.duration"),
+    ],
+)
+def test_a_mistake_in_an_object_has_its_place(tmp_path: Path, override: str, place: str) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), place):
+        trainer_of(tmp_path, override)

@@ -5,6 +5,7 @@ Axes: T steps, B recordings, C cells of a frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snnlab.compiled import compiled
-from snnlab.data.events.recording import SensorSize, check_sensor_size
+from snnlab.data.events.recording import Events, SensorSize, check_sensor_size
 from snnlab.data.events.store import Packed
 from snnlab.errors import DataError
 from snnlab.event_frames import EventFrames, dense
@@ -93,14 +94,14 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     """Return the frames of `count_frames` as lists; None where the events of a recording are not in order of time.
 
     Args:
-        batch: See `to_frames`, as the rest; it has y, and is on the CPU.
+        batch: See `frames_of_batch`, as the rest; it has y, and is on the CPU.
         num_bins: Number of steps T.
         duration_us: Length of the window (us).
         sensor_size: `[W, H, P]`.
 
     Raises:
-        DataError: see `to_frames`.
-        ValueError: see `to_frames`.
+        DataError: see `frames_of_batch`.
+        ValueError: see `frames_of_batch`.
     """
     assert batch.y is not None
     check_batch(batch, num_bins, duration_us, sensor_size)
@@ -207,6 +208,15 @@ class EventBatch(NamedTuple):
         return self.offsets.numel() - 1
 
     @classmethod
+    def of(cls, recordings: Sequence[Events]) -> EventBatch:
+        """Return recordings as a batch, without targets."""
+        sizes = [events.t.size for events in recordings]
+        none, offsets = np.zeros(len(sizes), np.int64), np.concatenate([[0], np.cumsum(sizes)])
+        t, x, p = (np.concatenate([getattr(events, name) for events in recordings]) for name in "txp")
+        rows = [events.y for events in recordings if events.y is not None]
+        return cls.from_packed(Packed(t, x, np.concatenate(rows) if rows else None, p, offsets, none, none))
+
+    @classmethod
     def from_packed(cls, packed: Packed) -> EventBatch:
         """Wrap the arrays' memory, without a copy."""
         y = None if packed.y is None else torch.from_numpy(packed.y)
@@ -254,7 +264,7 @@ class Batch(NamedTuple):
         return dense(self.frames)
 
 
-def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:
+def frames_of_batch(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Batch:
     """Count events per step and pixel: every event of `[0, duration_us)` is in exactly one frame.
 
         step = floor(t * num_bins / duration_us)
@@ -282,7 +292,7 @@ def to_frames(batch: EventBatch, *, num_bins: int, duration_us: int, sensor_size
 
 
 def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
-    """Return the counts of `to_frames` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
+    """Return the counts of `frames_of_batch` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
     check_batch(batch, num_bins, duration_us, sensor_size)
     on_cpu = batch.t.device.type == "cpu"
     return (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
@@ -348,7 +358,7 @@ def channels_last(x: Tensor, has_rows: bool) -> Tensor:
 
 
 def check_batch(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> None:
-    """Refuse what cannot become frames, as `to_frames` says."""
+    """Refuse what cannot become frames, as `frames_of_batch` says."""
     if num_bins < 1 or duration_us < 1:
         raise ValueError(f"num_bins ({num_bins}) and duration_us ({duration_us}) must be positive")
     check_sensor_size(sensor_size)

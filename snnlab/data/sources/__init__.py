@@ -1,7 +1,9 @@
 """Datasets by their names."""
 
-from snnlab.data.sources import folder as folder
-from snnlab.data.sources import mnist as mnist
-from snnlab.data.sources import recordings as recordings
-from snnlab.data.sources import simulated as simulated
-from snnlab.data.sources import spike_files as spike_files
+from snnlab.data.sources import (
+    folder as folder,
+    mnist as mnist,
+    recordings as recordings,
+    simulated as simulated,
+    spike_files as spike_files,
+)

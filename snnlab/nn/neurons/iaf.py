@@ -28,7 +28,7 @@ class IAF(SpikingMembrane):
     The resets are those of `SpikingMembrane`.
 
     Args:
-        dt: Not used, since nothing decays; taken as all neurons take it.
+        dt: Length of a step, ms; not used, since nothing decays.
         v_init: Potential before the first step, to which nothing draws it later; `v_reset`: where a spike resets it to,
             which is 0 where `reset` is not `value`.
         input_gain: g, a number.

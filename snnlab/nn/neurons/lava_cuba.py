@@ -51,7 +51,7 @@ class LavaCuba(Neuron):
         dt: Length of a step, ms; None where steps have no length.
         tau_mem: Membrane time constant of a = exp(-1 / tau), `"2 steps"` or ms, in place of `beta`.
         beta: 1 - voltage_decay; 0.8 where neither it nor `tau_mem` is given.
-        tau_syn: Synaptic time constant, likewise, in place of `alpha`.
+        tau_syn: Synaptic time constant, `"2 steps"` or ms, in place of `alpha`.
         alpha: 1 - current_decay; 0.5 where neither it nor `tau_syn` is given.
         v_threshold: Firing threshold, dimensionless, at least 1 / scale.
         scale: Steps of a threshold of 1, a whole number; the states have 64 times as many.

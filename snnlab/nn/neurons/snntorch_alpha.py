@@ -53,7 +53,7 @@ class SnntorchAlpha(Neuron):
         alpha: Factor of the excitatory current in one step, above beta; 0.95 where neither it nor `tau_syn` is given.
         tau_syn: Time constant of alpha = exp(-1 / tau_syn), `"20 steps"` or ms, in its place.
         beta: Factor of the inhibitory current in one step; 0.9 where neither it nor `tau_mem` is given.
-        tau_mem: Time constant of beta, likewise, in its place.
+        tau_mem: Time constant of beta, `"10 steps"` or ms, in its place.
         v_threshold: Firing threshold, dimensionless.
         reset: `value` (to 0), `subtract` or `none`.
         surrogate: A `Surrogate`, or its YAML node; snnTorch's `{type: atan, alpha: 2.0}` where it is not given.

@@ -10,7 +10,7 @@ from torch import Tensor
 from toy_source import ToySource
 
 from snnlab.data.events import Packed, SensorSize, frames, open_or_build
-from snnlab.data.events.frames import Batch, EventBatch, list_frames, to_frames
+from snnlab.data.events.frames import Batch, EventBatch, frames_of_batch, list_frames
 from snnlab.errors import DataError
 from snnlab.event_frames import EventFrames
 
@@ -67,7 +67,7 @@ def _naive(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSize
 
 def _frames(packed: Packed, num_bins: int, duration: int, sensor_size: SensorSize) -> Batch:
     batch = EventBatch.from_packed(packed)
-    return to_frames(batch, num_bins=num_bins, duration_us=duration, sensor_size=sensor_size)
+    return frames_of_batch(batch, num_bins=num_bins, duration_us=duration, sensor_size=sensor_size)
 
 
 @pytest.mark.usefixtures("_either_way")
@@ -179,7 +179,7 @@ def test_frames_of_a_gathered_store_leave_the_events_as_they_were(tmp_path: Path
     before = packed.t.copy()
     batch = EventBatch.from_packed(packed)
     assert batch.t.data_ptr() == packed.t.ctypes.data
-    x = to_frames(batch, num_bins=9, duration_us=700, sensor_size=store.sensor_size).x
+    x = frames_of_batch(batch, num_bins=9, duration_us=700, sensor_size=store.sensor_size).x
     assert int(x.sum()) == packed.t.size - store.count_outside(np.arange(8), 700)
     np.testing.assert_array_equal(packed.t, before)
 

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from snnlab import data
 from snnlab.data.events import Events
 from snnlab.data.formats import Reading, TimeUnit, events_of
 from snnlab.errors import ConfigError, DataError
@@ -144,3 +146,38 @@ def test_what_is_no_event_is_named(columns: dict[str, Any], told: tuple) -> None
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], told: tuple) -> None:
     with assert_raises((ValueError, ConfigError), *told):
         Reading(**settings)
+
+
+# Rows of x, y, t (us), p: two windows of 2 ms in steps of 1 ms, and one event behind them.
+EVENTS = np.array([[0, 0, 100, 1], [0, 0, 900, 1], [2, 1, 999, 0], [2, 1, 1000, 0], [1, 0, 1999, 1], [1, 0, 2000, 1]])
+
+
+def test_frames_of_an_array_are_its_events_counted_by_hand() -> None:
+    frames = data.to_frames(EVENTS, num_bins=2, duration_ms=2, sensor_size=(3, 2, 2), time_origin="zero")
+    expected = torch.zeros(2, 1, 2, 2, 3)  # step, recording, polarity, row, column
+    expected[0, 0, 1, 0, 0] = 2
+    expected[0, 0, 0, 1, 2] = expected[1, 0, 0, 1, 2] = expected[1, 0, 1, 0, 1] = 1
+    assert torch.equal(frames, expected)
+
+
+def test_frames_are_of_columns_events_and_several_recordings_alike() -> None:
+    x, y, t, p = EVENTS.T
+    one = Events(t.astype(np.int64), x.astype(np.int16), y.astype(np.int16), p > 0)
+    settings = {"num_bins": 2, "duration_ms": 2.0, "sensor_size": (3, 2, 2), "time_origin": "zero"}
+    several = data.to_frames([EVENTS, {"t": t, "x": x, "y": y, "p": p}, one], **settings)
+    assert several.shape == (2, 3, 2, 2, 3)
+    assert torch.equal(several[:, :1], several[:, 1:2])
+    assert torch.equal(several[:, 1:2], several[:, 2:])
+    binary = data.to_frames(EVENTS, **settings, representation="binary")
+    assert torch.equal(binary, several[:, :1].clamp(max=1))
+
+
+def test_what_cannot_become_frames_is_refused() -> None:
+    with assert_raises(DataError, "events", "x"):
+        data.to_frames(EVENTS, num_bins=2, duration_ms=2, sensor_size=(2, 2, 2))
+    with assert_raises(ConfigError, "num_bins"):
+        data.to_frames(EVENTS, num_bins=0, duration_ms=2, sensor_size=(3, 2, 2))
+    with assert_raises(ConfigError, "representation.type"):
+        data.to_frames(EVENTS, num_bins=1, duration_ms=2, sensor_size=(3, 2, 2), representation="cuonts")
+    with pytest.raises(TypeError):
+        data.to_frames(3, num_bins=1, duration_ms=2, sensor_size=(3, 2, 2))

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.dataset import DATASETS
-from snnlab.data.sources.recordings import NMNIST, for_testing, listed
-from snnlab.data.sources.recordings import TestRule as Rule
+from snnlab.data.sources.recordings import NMNIST, TestRule as Rule, for_testing, listed
 from snnlab.errors import ConfigError, DataError
 
 from ...refusals import assert_raises

@@ -12,9 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from snnlab.data.events import Events
-from snnlab.data.events import representation as kinds
-from snnlab.data.events.frames import EventBatch, count_frames, to_frames
+from snnlab.data.events import Events, representation as kinds
+from snnlab.data.events.frames import EventBatch, count_frames, frames_of_batch
 from snnlab.data.events.representation import FRAMES, BinBy, Framing, Region, Steps
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
@@ -77,7 +76,7 @@ def assert_close(frames: Tensor, expected: Tensor) -> None:
 def test_counts_by_time_are_to_frames() -> None:
     batch = _batch()
     frames = _make()(batch)
-    assert torch.equal(frames.x, to_frames(batch, num_bins=7, duration_us=DURATION, sensor_size=SENSOR).x)
+    assert torch.equal(frames.x, frames_of_batch(batch, num_bins=7, duration_us=DURATION, sensor_size=SENSOR).x)
     assert frames.lengths.tolist() == [7] * 4
 
 

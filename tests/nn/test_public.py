@@ -1,0 +1,47 @@
+"""What a PyTorch user finds in `snnlab.nn`."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+from typing import Any
+
+import pytest
+
+from snnlab import nn
+from snnlab.registry import Registry
+from snnlab.settings import argument_texts, settings_of
+
+REGISTRIES = [nn.LAYERS, nn.NEURONS, nn.SURROGATES, nn.ENCODERS, nn.INITS, nn.LOSSES, nn.REGULARISERS]
+ENTRIES = [(registry, name) for registry in REGISTRIES for name in registry]
+
+
+def help_on(thing: Any) -> str:
+    return pydoc.plain(pydoc.render_doc(thing))
+
+
+@pytest.mark.parametrize(("registry", "name"), ENTRIES, ids=[f"{one.kind}-{name}" for one, name in ENTRIES])
+def test_all_that_a_yaml_can_name_is_there_and_tells_its_arguments(registry: Registry, name: str) -> None:
+    entry = registry.get(name, "test")
+    assert entry.__name__ in dir(nn)
+    public = getattr(nn, entry.__name__)
+    assert inspect.unwrap(public) is inspect.unwrap(entry)
+    page = help_on(public)
+    told = [text for text in argument_texts(public) if text in inspect.signature(public).parameters]
+    assert all(f" {text}: " in page for text in told)
+
+
+def test_norm_over_time_and_dropout_can_be_imported() -> None:
+    assert {"BatchNorm", "PerStepBatchNorm", "Dropout", "Recurrent"} <= set(dir(nn))
+
+
+@pytest.mark.parametrize("name", list(nn.NEURONS))
+def test_help_on_a_neuron_shows_each_argument_with_its_unit(name: str) -> None:
+    neuron = inspect.unwrap(nn.NEURONS.get(name, "test"))
+    page = help_on(neuron)
+    lines = [line.strip(" |") for line in page.splitlines()]
+    first = {line.partition(":")[0]: line for line in reversed(lines)}
+    for setting in settings_of(neuron).values():
+        assert setting.name in first
+        assert not setting.unit or setting.unit in " ".join(argument_texts(neuron)[setting.name].split())
+    assert "dt: Length of a step, ms" in page
