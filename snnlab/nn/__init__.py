@@ -20,7 +20,6 @@ from snnlab.nn.blocks.loop import (
     LoopFeedback as LoopFeedback,
     loop as loop,
 )
-from snnlab.nn.build import BuiltNetwork as BuiltNetwork, build_network as build_network
 from snnlab.nn.encoders import (
     ENCODERS as ENCODERS,
     ConstantCurrent as ConstantCurrent,
@@ -94,7 +93,7 @@ from snnlab.nn.losses import (
     Weights as Weights,
     build_loss as build_loss,
 )
-from snnlab.nn.network import Network as Network
+from snnlab.nn.network import BuiltNetwork as BuiltNetwork, Network as Network, build_network as build_network
 from snnlab.nn.neurons import (
     ALIF as ALIF,
     IAF as IAF,

@@ -22,8 +22,7 @@ from torch.optim import Optimizer
 
 from snnlab.compat import TorchDispatchMode, tree_iter
 from snnlab.kernels.function import without_loops
-from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.network import Network
+from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.tbptt import run_windows
 
 # Steps and samples of the small steps; a normalisation over the batch needs more than one sample.

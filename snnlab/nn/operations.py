@@ -19,11 +19,10 @@ from snnlab.compat import ConvNd, ConvTransposeNd, convolve
 from snnlab.compiled import compiled
 from snnlab.errors import ConfigError
 from snnlab.nn.blocks import Residual
-from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.dt_checks import NORMS
 from snnlab.nn.layer import OWN, Counts, valid_steps
 from snnlab.nn.layers import Dropout, SumPool, Voting
-from snnlab.nn.network import Network
+from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent, Weights
 from snnlab.nn.record import evaluation

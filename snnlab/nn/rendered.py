@@ -11,8 +11,7 @@ from snnlab.errors import located
 from snnlab.kernels.emit import Form
 from snnlab.kernels.function import Backend, Kernel, kernel_for
 from snnlab.nn.blocks import Loop
-from snnlab.nn.build import BuiltNetwork, Shape
-from snnlab.nn.network import Network
+from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, rounded
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.plan import Kind, make_plan

@@ -13,10 +13,9 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.nn.blocks.loop import Loop
-from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.dt_checks import NORMS, Warned, dt_warnings
 from snnlab.nn.layer import TemporalLayer
-from snnlab.nn.network import Network
+from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.membrane import LeakyMembrane

@@ -50,8 +50,8 @@ from snnlab.settings import check_settings, takes
 from snnlab.training.health import OverfitVerdict
 from snnlab.training.module import Options, SpikingModule
 from snnlab.training.ranks import Team
-from snnlab.training.schedules import SurrogateAnnealing
 from snnlab.training.snapshots import WholeCheckpoints
+from snnlab.training.surrogate_annealing import SurrogateAnnealing
 from snnlab.training.weight_averaging import AVERAGES, Averaging
 
 LIGHTNING = ("lightning.pytorch",)

@@ -18,9 +18,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from snnlab.data.events.frames import Batch
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.losses import Loss
+from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.summary import learned_figures
 from snnlab.nn.tbptt import run_windows
 from snnlab.seeds import Stream, derived_seed

@@ -12,7 +12,7 @@ from torch import Tensor
 from snnlab import train
 from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
-from snnlab.nn.build import BuiltNetwork
+from snnlab.nn.network import BuiltNetwork
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.health import DivergedError, first_not_finite
 

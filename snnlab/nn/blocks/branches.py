@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
-from snnlab.nn.build import BuiltNetwork, Shape, build_network
 from snnlab.nn.layer import LAYERS, Counts
-from snnlab.nn.network import Network, NetworkState, zero_past_end
+from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, build_network, zero_past_end
 from snnlab.settings import Count, checks_arguments
 
 Layers = Mapping[str, Any]

@@ -15,9 +15,8 @@ from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, cure, last_shape
-from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.layer import LAYERS, Counts, reach_of
-from snnlab.nn.network import Network, NetworkState, zero_past_end
+from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 from snnlab.settings import Setting, check_known
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, did_you_mean, located
-from snnlab.nn.build import BuiltNetwork, Shape
 from snnlab.nn.layer import Counts, valid_steps
+from snnlab.nn.network import BuiltNetwork, Shape
 from snnlab.registry import Registry
 from snnlab.settings import at_least, type_problem
 from snnlab.target_kinds import Targets

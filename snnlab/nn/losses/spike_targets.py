@@ -14,11 +14,10 @@ from torch.nn import functional
 
 from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError, located
-from snnlab.nn.build import BuiltNetwork
 from snnlab.nn.layer import Counts
 from snnlab.nn.layers.dense import Voting
 from snnlab.nn.losses.loss import LOSSES, ClassWeight, ClassWeighted, Task, Valued, mean_over_samples, within_lengths
-from snnlab.nn.network import Network
+from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import above, at_least, between
