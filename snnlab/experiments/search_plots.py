@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from snnlab.runs.plots.style import BLUE, DPI, GREY, VERMILION, default_style, log_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from optuna import Study
     from optuna.trial import FrozenTrial
 _COLUMNS = 3
@@ -70,8 +72,6 @@ def importances(study: Study, place: int) -> dict[str, float]:
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
     """
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
     done, settings = varied(study)
     if len(done) < 4 or not settings or len({trial.values[place] for trial in done}) < 2:
         return {}
@@ -162,9 +162,6 @@ class _Scale:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
