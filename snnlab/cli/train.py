@@ -92,7 +92,7 @@ def main(arguments: list[str], started: float) -> int:
     if team is None:
         return _runs(arguments, started)
     if not team.leads:
-        from snnlab.session.cluster import connect
+        from snnlab.session.launcher import connect
         from snnlab.session.rank import serve
 
         return serve(team, connect(team))

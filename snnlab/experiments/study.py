@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
+from sqlite3 import DatabaseError, connect
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as url_quote
 
 from filelock import FileLock, Timeout
 
@@ -379,6 +383,54 @@ def pruner(prune: Prune | None) -> pruners.BasePruner:
     if prune.by == "median":
         return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=prune.after)
     return pruners.SuccessiveHalvingPruner(min_resource=prune.after, reduction_factor=prune.keep)
+
+
+@contextmanager
+def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
+    """Give the study of a search, out of a copy of its file: nothing is written, and nothing but that file is opened.
+
+    Args:
+        page: Its `sweep.yaml`.
+
+    Raises:
+        RecordError: if there is none that can be read, or it is kept elsewhere.
+    """
+    require_optuna()
+    named, path = page["sweep"].get("storage"), folder / FILE
+    if named is not None:
+        raise RecordError(
+            "report",
+            (
+                f"{folder}: its trials are in {masked(str(named))}, which no report opens: it stands"
+                " in a file that anybody may have written"
+            ),
+            f"there is a report once {folder}/search.json is there",
+        )
+    if path.is_symlink() or not path.is_file():
+        raise RecordError("report", f"{folder}: the search has no trial yet")
+    with TemporaryDirectory() as place, quiet_optuna():
+        _copy(path, Path(place) / FILE)
+        storage = open_storage(storage_url(Path(place), None))
+        try:
+            # The only one in it, which is called as the folder was when the search began.
+            yield optuna.load_study(study_name=None, storage=storage)
+        except (KeyError, ValueError) as error:
+            raise RecordError("report", f"{folder}: the search has no trial yet") from error
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a database as it is at one moment; one that was left in the middle of a change is mended in the copy."""
+    try:
+        with (
+            closing(connect(f"file:{url_quote(str(path.absolute()))}?mode=ro", uri=True)) as one,
+            closing(connect(copy)) as other,
+        ):
+            one.backup(other)
+    except DatabaseError:
+        for end in ("", "-journal", "-wal"):
+            left = path.with_name(f"{path.name}{end}")
+            if left.is_file() and not left.is_symlink():
+                shutil.copyfile(left, copy.with_name(f"{copy.name}{end}"))
 
 
 def values_of(trial: FrozenTrial) -> Values:

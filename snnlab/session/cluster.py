@@ -7,9 +7,11 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from snnlab.errors import ConfigError, RecordError
+from snnlab.files import unwritable, write_text
+from snnlab.runs.run_folder import config_hash, config_text
 from snnlab.training.ranks import Team
 
 if TYPE_CHECKING:
@@ -65,23 +67,6 @@ def _by_slurm() -> Team | None:
     return Team(int(env["SLURM_PROCID"]), world, int(env["SLURM_LOCALID"]), world // machines, by="srun")
 
 
-def connect(team: Team) -> Any:
-    """Return the store of torch's in which all processes find each other, at MASTER_ADDR and MASTER_PORT.
-
-    Args:
-        team: Which of them this is.
-    """
-    from torch.distributed.rendezvous import rendezvous
-
-    if team.by == "srun":
-        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-        slurm = SLURMEnvironment(auto_requeue=False)
-        address, port = slurm.main_address, slurm.main_port  # of the first machine, and of the job's number
-        os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
-    return next(iter(rendezvous("env://", team.rank, team.world)))[0]
-
-
 # In output_dir, or beside a run that is repeated: one file for each job and configuration, that holds the run's folder.
 _FOLDER = ".slurm"
 
@@ -106,8 +91,6 @@ def remember(experiment: Experiment, folder: Path) -> None:
     Raises:
         RecordError: if that cannot be written.
     """
-    from snnlab.files import unwritable, write_text
-
     if (note := _note(experiment)) is None:
         return
     try:
@@ -133,9 +116,6 @@ def requeue() -> None:
 
 
 def _note(experiment: Experiment) -> Path | None:
-    from snnlab.runs.provenance import config_hash
-    from snnlab.runs.run_folder import config_text
-
     name = job()
     if name is None:
         return None

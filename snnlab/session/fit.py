@@ -31,9 +31,18 @@ from snnlab.printable import masked
 from snnlab.process import end_undisturbed
 from snnlab.runs.loggers import LoggedRun, MetricsCSV
 from snnlab.runs.predictions import Predictions, layer_names
-from snnlab.runs.provenance import config_hash, provenance
+from snnlab.runs.provenance import provenance
 from snnlab.runs.recorded import archive_result, read_ended, search_of
-from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
+from snnlab.runs.run_folder import (
+    SPLIT,
+    Result,
+    config_hash,
+    config_text,
+    create_run_folder,
+    locked,
+    log_file,
+    logged_warnings,
+)
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing, averaging, mode_callbacks, monitors, norm_note, pictures
 from snnlab.session.cluster import team_of
