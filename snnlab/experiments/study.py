@@ -30,6 +30,8 @@ from snnlab.experiments.workers import Watched
 from snnlab.files import unwritable
 from snnlab.printable import masked
 
+# What a storage raises that can no longer be written.
+STORAGE_ERRORS: tuple[type[Exception], ...] = ()
 if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` tells whoever lacks it
     import optuna
     from optuna import Study, pruners, samplers
@@ -39,7 +41,6 @@ if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` tells w
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.exc import SQLAlchemyError
 
-    # What a storage that can no longer be written raises.
     STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 DRIVERS = "drivers"
 _COUNTING, _ENDING = ".counting", ".ending"

@@ -26,7 +26,7 @@ from snnlab.experiments.suite_plan import Plan, Survey
 from snnlab.experiments.suite_runner import search_plan
 from snnlab.experiments.workers import AROUND, Outcome, Rehearsal, Status, Task
 from snnlab.files import write_text
-from snnlab.runs.run_folder import Result, is_locked
+from snnlab.runs.run_folder import CONFIG, Result, is_locked
 from snnlab.session import Session
 from snnlab.session.build_data import data_notes
 from snnlab.session.build_store import find_duplicates
@@ -65,6 +65,13 @@ def train_task(task: Task) -> Outcome:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "traceback.txt", traceback.format_exc())
             return _outcome("failed", f"{type(error).__name__}: {error}".splitlines()[0], None, started)
+
+
+def train_or_resume(experiment: Experiment, folder: Path, config_dir: str | None, started: float) -> Result:
+    """Train in this process, or go on where the folder holds a run that was begun."""
+    if (folder / CONFIG).is_file():
+        return resume(folder, (), config_dir, started)
+    return run(Session(experiment, folder), started)
 
 
 def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Rehearsal:
@@ -179,7 +186,7 @@ def _trained(task: Task, started: float) -> Result:
     while is_locked(folder):  # the worker of a driver that was killed, at its last checkpoint
         time.sleep(_WAIT_S)
     with watched(task.watched):
-        if (folder / "config.yaml").is_file():
+        if (folder / CONFIG).is_file():
             around = [text for text in task.overrides if key_of(text) in AROUND]
             return resume(folder, merged(around), task.config_dir, started, begun=lambda: composed()[0])
         return run(Session(*composed()), started)

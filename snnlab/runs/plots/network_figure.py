@@ -9,15 +9,18 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.transforms import Bbox
 
 from snnlab.errors import ConfigError, listing
 from snnlab.nn.summary import LayerRow, Summary, shape_text
+from snnlab.runs.plots.style import default_style
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 FORMATS = (".png", ".svg", ".pdf")
 _WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
 _MARGIN, _TOP, _MOST_ACROSS = 0.3, 0.75, 6
@@ -70,8 +73,6 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
     Raises:
         ConfigError: if the file cannot be written.
     """
-    from snnlab.runs.plots.style import default_style
-
     with default_style():
         try:
             network_figure(name, f"{time} · {summary.parameters:,} parameters", chains_of(summary)).savefig(
@@ -113,10 +114,6 @@ def chains_of(summary: Summary) -> list[Chain]:
 
 def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
     """Return the picture of a network's chains, with its name and some words above them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
     families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
     places: list[list[Bbox]] = []
     top = _TOP
@@ -169,8 +166,6 @@ def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
 
 def _placed(chain: Chain, top: float) -> list[Bbox]:
     """Return where a chain's boxes stand: in rows, or of one with further ways in one row."""
-    from matplotlib.transforms import Bbox
-
     found: list[Bbox] = []
     most = len(chain.boxes) if chain.ways else _MOST_ACROSS
     top += _LANE if chain.title else 0.0
@@ -206,8 +201,6 @@ def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
 
 
 def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     fill, edge, _ = _FAMILIES[box.family]
     style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT / 2.1}"
     axes.add_patch(FancyBboxPatch(place.p0, place.width, place.height, style, fc=fill, ec=edge, linewidth=1.6))
