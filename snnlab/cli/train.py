@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab.config.grids import split_launch
 from snnlab.errors import NOT_WINDOWS, ConfigError
-from snnlab.session.cluster import outside
+from snnlab.training.ranks import outside
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
