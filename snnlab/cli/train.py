@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from snnlab.config.grids import split_launch
 from snnlab.errors import NOT_WINDOWS, ConfigError
-from snnlab.session.cluster import outside
+from snnlab.training.ranks import outside
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
@@ -92,7 +92,7 @@ def main(arguments: list[str], started: float) -> int:
     if team is None:
         return _runs(arguments, started)
     if not team.leads:
-        from snnlab.session.launcher import connect
+        from snnlab.session.cluster import connect
         from snnlab.session.rank import serve
 
         return serve(team, connect(team))

@@ -10,9 +10,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
 from snnlab.config.hints import SETTINGS, of_word
@@ -21,8 +24,6 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import written
 from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals, is_override, key_of, quoted
 
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
@@ -93,9 +94,6 @@ def _as_text(text: str, several: bool) -> str:
 
 def _parsed(text: str) -> Override | None:
     """Return an override as Hydra's grammar reads it, None where it does not."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     try:
         return OverridesParser.create().parse_overrides([text])[0]
     except HydraException:

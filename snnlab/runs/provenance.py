@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from snnlab.runs.recorded import Recorded
-from snnlab.runs.run_folder import config_hash
 from snnlab.runs.runs_table import flat
 from snnlab.threads import openmp_spin_count
 from snnlab.training.checkpoints import network_weights
@@ -91,6 +90,11 @@ def provenance(
         "data_fingerprint": data_fingerprint,
         "split_hash": split_hash,
     }
+
+
+def config_hash(text: str) -> str:
+    """Return the hash of a run's `config.yaml`."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def code_state(package: Path) -> dict[str, Any] | None:

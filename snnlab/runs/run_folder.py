@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -172,11 +171,6 @@ def summary_line(folder: Path, name: str | None, status: str, seed: int, metrics
 def config_text(config: Mapping[str, Any]) -> str:
     """Return an experiment as `config.yaml` holds it."""
     return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
-
-
-def config_hash(text: str) -> str:
-    """Return the hash of a run's `config.yaml`."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | None = None) -> None:

@@ -253,7 +253,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     """
     only_one, only_other = _discordant(one, other)
     n = only_one + only_other
-    return min(1.0, 2 * float(bdtr(min(only_one, only_other), n, 0.5))) if n else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_one, only_other), n, 0.5)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -45,9 +45,8 @@ from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import find_target, partial_target
 from snnlab.settings import check_settings, takes
 from snnlab.training.health import OverfitVerdict
-from snnlab.training.module import Options, SpikingModule
+from snnlab.training.module import Options, SpikingModule, SurrogateAnnealing
 from snnlab.training.ranks import Team
-from snnlab.training.schedules import SurrogateAnnealing
 from snnlab.training.snapshots import WholeCheckpoints
 from snnlab.training.weight_averaging import AVERAGES, Averaging
 

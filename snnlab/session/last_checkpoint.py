@@ -10,7 +10,8 @@ from typing import Any
 
 from snnlab.errors import ConfigError, RecordError
 from snnlab.kernels.function import FIRST_KERNELS, Backend, kernels_of
-from snnlab.runs.run_folder import CONFIG, config_hash, earlier_configs
+from snnlab.runs.provenance import config_hash
+from snnlab.runs.run_folder import CONFIG, earlier_configs
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.resuming import Resumption
 from snnlab.training.snapshots import FORMAT, NODE

@@ -19,12 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed import FileStore, PrefixStore  # pyright: ignore[reportPrivateImportUsage]
-from torch.distributed.rendezvous import rendezvous
 
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, ProcessError
+from snnlab.session.cluster import connect
 from snnlab.session.last_checkpoint import read_resumption
 from snnlab.training.distributed import is_loss, join, leave
 from snnlab.training.ranks import ALONE, Team
@@ -95,20 +94,7 @@ _POLL_S = 0.05
 # waits for one that is dead may go on: on a GPU nothing else would end it for minutes.
 _END_S, _FIND_S, _HANG_S = 2.0, 10.0, 60.0
 _numbers = itertools.count()
-
-
-@lru_cache(maxsize=1)
-def connect(team: Team) -> Any:
-    """Return the store of torch's in which all processes find each other, at MASTER_ADDR and MASTER_PORT.
-
-    Args:
-        team: Which of them this is.
-    """
-    if team.by == "srun":
-        slurm = SLURMEnvironment(auto_requeue=False)
-        address, port = slurm.main_address, slurm.main_port  # of the first machine, and of the job's number
-        os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
-    return next(iter(rendezvous("env://", team.rank, team.world)))[0]
+_connected = lru_cache(maxsize=1)(connect)
 
 
 def part_of(store: Any, number: int) -> Any:
@@ -241,7 +227,7 @@ def process_group(job: Job, world: int, local_world: int, found: Team | None) ->
     team = found or Team(0, world, 0, world)
     with TemporaryDirectory(prefix="snnlab_", ignore_cleanup_errors=True) as folder, _environment(team):
         if found:
-            store, started = part_of(connect(found), next(_numbers)), []
+            store, started = part_of(_connected(found), next(_numbers)), []
             store.set(JOB, job.packed())
         else:
             store, started = part_of(FileStore(f"{folder}/store", world), 0), []
@@ -257,12 +243,12 @@ def process_group(job: Job, world: int, local_world: int, found: Team | None) ->
 
 def open_meeting(team: Team) -> None:
     """Let the processes of torchrun or SLURM find each other: those that wait for this one do not wait for ever."""
-    connect(team)
+    _connected(team)
 
 
 def end_of_jobs(team: Team) -> None:
     """Tell the processes of torchrun or SLURM that no other job comes."""
-    part_of(connect(team), next(_numbers)).set(JOB, b"")
+    part_of(_connected(team), next(_numbers)).set(JOB, b"")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.neurons.membrane import SpikingMembrane
-from snnlab.training.schedules import SurrogateAnnealing
+from snnlab.training.module import SurrogateAnnealing
 
 from ...refusals import assert_raises
 
