@@ -124,14 +124,13 @@ def table_console(width: int | None = None) -> Console:
     Args:
         width: Columns, whatever stdout is.
     """
-    from rich.console import Console
-    from rich.text import Text
+    from rich import console, text
 
-    class Shown(Console):
+    class Shown(console.Console):
         """Shows every character of a text: rich takes away some that a terminal acts on, and not all."""
 
-        def render_str(self, text: str, **named: Any) -> Text:
-            return super().render_str(printable(text, "\n\t"), **named)
+        def render_str(self, shown: str, **named: Any) -> text.Text:
+            return super().render_str(printable(shown, "\n\t"), **named)
 
     # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
     return Shown(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)
