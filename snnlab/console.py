@@ -124,13 +124,13 @@ def table_console(width: int | None = None) -> Console:
     Args:
         width: Columns, whatever stdout is.
     """
-    from rich import console, text
+    from rich.console import Console
 
-    class Shown(console.Console):
+    class Shown(Console):
         """Shows every character of a text: rich takes away some that a terminal acts on, and not all."""
 
-        def render_str(self, shown: str, **named: Any) -> text.Text:
-            return super().render_str(printable(shown, "\n\t"), **named)
+        def render_str(self, text: str, **named: Any) -> Any:
+            return super().render_str(printable(text, "\n\t"), **named)
 
     # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
     return Shown(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)
