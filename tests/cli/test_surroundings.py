@@ -178,7 +178,7 @@ def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu(
 )
 def test_a_mistake_that_needs_no_heavy_import_waits_for_none(workplace: Path, typed: str, heavy: tuple[str, ...]):
     arguments = ["snnlab", "train", *typed.split(" ")]
-    code = f"import sys; sys.argv = {arguments}; from snnlab import cli; print(cli.main(), *sys.modules)"
+    code = f"import sys; sys.argv = {arguments}; from snnlab.cli import main as cli; print(cli.main(), *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     status, *modules = done.stdout.split()
     assert status == "2", done.stderr
