@@ -141,11 +141,16 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
         raise first
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
-    from snnlab.session.trial import check_arm  # brings Lightning
+# What builds and trains brings Lightning, which takes three seconds.
+def _trial():
+    from snnlab.session import trial
 
+    return trial
+
+
+def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
     try:
-        check_arm(plan, dataset, arm)
+        _trial().check_arm(plan, dataset, arm)
     except SnnlabError as error:
         return error
     return None
@@ -239,11 +244,9 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
 
 
 def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
-    from snnlab.session.trial import survey, train_task
-
     book = open_book(plan.folder, plan.cells())
-    work, tables = Work(survey, merged), partial(write_tables, plan.folder)
-    with executor(plan.suite, plan.folder, train_task) as workers:
+    work, tables = Work(_trial().survey, merged), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, _trial().train_task) as workers:
         runner = Runner(plan, cells, book, work, workers, started, tables)
         runner.run()
     if runner.trained and book.count("completed"):

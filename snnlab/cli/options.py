@@ -106,3 +106,21 @@ def part_of_1(text: str, what: str) -> float:
     if not 0 < value <= 1:
         raise ConfigError("", f"{what}, above 0 and at most 1, got {text}")
     return value
+
+
+def figure_file(options: Mapping[str, str], formats: Sequence[str] = (".png", ".svg", ".pdf")) -> str | None:
+    """Return where a picture is asked for, if one is.
+
+    Raises:
+        ConfigError: if it cannot be written there, before anything is computed.
+    """
+    if (path := options.get("--figure")) is None:
+        return None
+    target = Path(path)
+    if target.suffix.lower() not in formats:
+        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError("--figure", f"there is no folder {target.parent}")
+    if target.is_dir():
+        raise ConfigError("--figure", f"{path} is a folder")
+    return path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -399,3 +400,27 @@ def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
     if key.partition(".")[0] in known:
         return f"write {key}={behind}"
     return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"
+
+
+# What names a run to go on with.
+_RESUME = "resume="
+
+
+def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
+
+    Raises:
+        ConfigError: if they name none, or more than one, or all but spell the word.
+    """
+    for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
+        if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
+            raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
+    for text in overrides:
+        if text.startswith(f"+{_RESUME}"):
+            raise ConfigError(text, "is no setting to add", "leave out the +")
+    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    if not asked:
+        return None
+    if len(asked) > 1 or not asked[0] or asked[0] == "null":
+        raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
+    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]

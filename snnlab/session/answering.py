@@ -29,8 +29,7 @@ from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.losses import Loss
 from snnlab.session.early_answers import clock_of, no_early_answers
-from snnlab.session.hot_pixel_mask import left_out_pixels
-from snnlab.session.opened_run import OpenedRun
+from snnlab.session.opened_run import OpenedRun, left_out_pixels
 
 # Options of `snnlab predict` that say how files are read.
 READING = ("--time-unit", "--time-origin", "--columns")

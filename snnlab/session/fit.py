@@ -36,8 +36,8 @@ from snnlab.runs.recorded import archive_result, read_ended, search_of
 from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing, averaging, mode_callbacks, monitors, norm_note, pictures
-from snnlab.session.hot_pixel_mask import write_hot_pixels
 from snnlab.session.launcher import Job, process_group, shared_threads
+from snnlab.session.opened_run import write_hot_pixels
 from snnlab.session.weights import KEY, counted_before, found_before, record_trained_on, recorded_before
 from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint

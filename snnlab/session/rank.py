@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -19,8 +20,9 @@ from torch.distributed import FileStore, PrefixStore  # pyright: ignore[reportPr
 from snnlab.console import quiet_lightning
 from snnlab.errors import SnnlabError
 from snnlab.session import Session
+from snnlab.session.cluster import connect
 from snnlab.session.fit import received_signal, take_share
-from snnlab.session.launcher import JOB, LOST, READY, TROUBLE, part_of, unpacked
+from snnlab.session.launcher import JOB, LOST, READY, TROUBLE, end_of_jobs, open_meeting, part_of, unpacked
 from snnlab.training.distributed import is_loss, join, leave
 from snnlab.training.ranks import Team
 
@@ -35,6 +37,21 @@ def main() -> int:
 
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     return serve(Team(rank, world, rank, world), FileStore(f"{folder}/store", world))
+
+
+def take_part(team: Team, lead: Callable[[], int]) -> int:
+    """Be one of the processes that torchrun or SLURM has started; return the exit status.
+
+    Args:
+        lead: What rank 0 does; the others take part in its trainings.
+    """
+    if not team.leads:
+        return serve(team, connect(team))
+    open_meeting(team)
+    try:
+        return lead()
+    finally:
+        end_of_jobs(team)
 
 
 def serve(team: Team, store: Any) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -17,11 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.transforms import Bbox
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError
 from snnlab.nn.summary import LayerRow, Summary, shape_text
 from snnlab.runs.plots.style import default_style
 
-FORMATS = (".png", ".svg", ".pdf")
 _WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
 _MARGIN, _TOP, _MOST_ACROSS = 0.3, 0.75, 6
 _INK, _FAINT = "#1c2733", "#46535f"
@@ -56,19 +54,8 @@ class Chain(NamedTuple):
     ways: list[tuple[int, int, str]]
 
 
-def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
-    """Raise a ConfigError if a picture cannot be written there, before anything is computed."""
-    target = Path(path)
-    if target.suffix.lower() not in formats:
-        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
-    if not target.absolute().parent.is_dir():
-        raise ConfigError("--figure", f"there is no folder {target.parent}")
-    if target.is_dir():
-        raise ConfigError("--figure", f"{path} is a folder")
-
-
 def draw(path: str, name: str, summary: Summary, time: str) -> None:
-    """Write the picture of a network called `name`, with its steps in the words of `time`, to a file of `FORMATS`.
+    """Write the picture of a network called `name`, with its steps in the words of `time`, to a .png, .svg or .pdf.
 
     Raises:
         ConfigError: if the file cannot be written.
