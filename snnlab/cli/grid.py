@@ -23,6 +23,7 @@ from snnlab.printable import masked
 from snnlab.runs.run_folder import Result, say_result
 from snnlab.runs.runs_table import Grid, print_grouped, read_grid, write_table
 from snnlab.runs.tables import describe, figure, shown
+from snnlab.session.session import check_builds
 from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
@@ -99,8 +100,6 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     Raises:
         ConfigError: with the mistakes of the runs, each once.
     """
-    from snnlab.session.session import check_builds
-
     jobs: list[_Job] = []
     mistakes: dict[str, tuple[SnnlabError, str]] = {}
     folder: Path | None = None

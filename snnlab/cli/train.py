@@ -113,15 +113,16 @@ def _train(experiment: Experiment, folder: Path, started: float, command: Sequen
     session = Session(replace(experiment, command=command), folder)
     with experiment.located_errors():
         session.check_without_lightning()
+    return _training().run(session, started)
 
-    from snnlab.session import training
 
-    return training.run(session, started)
+def _training():
+    from snnlab.session import training  # brings Lightning
+
+    return training
 
 
 def _resume(
     run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float, command: Sequence[str]
 ) -> Result:
-    from snnlab.session import training
-
-    return training.resume(run, overrides, config_dir, started, command)
+    return _training().resume(run, overrides, config_dir, started, command)

@@ -16,6 +16,7 @@ from snnlab.config.compose import compose_once
 from snnlab.config.recorded_run import compose_run
 from snnlab.data.data_settings import read_shared
 from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.experiments import search_plots
 from snnlab.experiments.report_figures import curves, draw_curve
 from snnlab.experiments.report_pages import Page, Search, When, run_page, runs_page, suite_page, sweep_page
 from snnlab.experiments.search_plan import read_page, read_plan
@@ -180,7 +181,5 @@ def _drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]
     Raises:
         SnnlabError: if there is no study that can be read.
     """
-    from snnlab.experiments.search_plots import figures  # imports Optuna's, which only some users have
-
     with copied_study(folder, page) as study, quiet_optuna():
-        return list(figures(study, list(page["sweep"]["objectives"])).items())
+        return list(search_plots.figures(study, list(page["sweep"]["objectives"])).items())
