@@ -20,6 +20,10 @@ __version__ = "0.1.0"
 __all__ = ["Session", "__version__", "load", "nn", "train"]
 
 
+# Where is what is imported when it is asked for.
+_FOUND_IN = {"Session": "snnlab.session", "load": "snnlab.session.loading", "train": "snnlab.cli.train"}
+
+
 def __dir__() -> list[str]:
     """Return the names for completion, those that are imported when they are asked for too."""
     return sorted({*__all__, *(name for name, value in globals().items() if isinstance(value, ModuleType))})
@@ -29,16 +33,6 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for first, so that `import snnlab.nn` stays free of Hydra and Lightning."""
     if name == "nn":
         return import_module("snnlab.nn")
-    if name == "train":
-        from snnlab.cli.train import train
-
-        return train
-    if name == "load":
-        from snnlab.session.loading import load
-
-        return load
-    if name == "Session":
-        from snnlab.session import Session
-
-        return Session
+    if name in _FOUND_IN:
+        return getattr(import_module(_FOUND_IN[name]), name)
     raise AttributeError(f"module 'snnlab' has no attribute '{name}'")

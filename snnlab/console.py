@@ -125,12 +125,11 @@ def table_console(width: int | None = None) -> Console:
         width: Columns, whatever stdout is.
     """
     from rich.console import Console
-    from rich.text import Text
 
     class Shown(Console):
         """Shows every character of a text: rich takes away some that a terminal acts on, and not all."""
 
-        def render_str(self, text: str, **named: Any) -> Text:
+        def render_str(self, text: str, **named: Any) -> Any:
             return super().render_str(printable(text, "\n\t"), **named)
 
     # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.

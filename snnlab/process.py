@@ -8,7 +8,6 @@ import errno
 import io
 import os
 import re
-import resource
 import signal
 import sys
 import threading
@@ -19,6 +18,9 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 from snnlab.errors import Interrupted
+
+if sys.platform != "win32":
+    import resource
 
 # What loaders say of a library for which there is no room left, each in its own words.
 _NO_ROOM = ("failed to map segment", "could not find/load shared object", "cannot allocate memory", "can't allocate")

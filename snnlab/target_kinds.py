@@ -80,28 +80,3 @@ def gather_targets(
     rows = targets[np.arange(place.size) + np.repeat(first - np.cumsum(many) + many, many)]
     since = begins[place]
     return np.stack([place, rows[:, 1] - since, rows[:, 2] - since, rows[:, 3]], 1)
-
-
-def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:
-    """Return the label at the middle of each step, `IGNORED` where no segment says one, or after the last step.
-
-    Args:
-        segments: Place in the batch, start (us), end (us), label; those of one place do not overlap.
-        lengths: Valid steps of each recording.
-        num_bins: Number of steps T.
-        duration_us: Length of the window (us).
-
-    Shape:
-        segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
-    """
-    import torch
-
-    place, start, end, label = segments.unbind(1)
-    # A segment changes the label by label + 1 at the first step whose middle it has, and back at the first one after.
-    change = segments.new_zeros(num_bins + 1, lengths.numel())
-    for moment, by in ((start, label + 1), (end, -(label + 1))):
-        first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
-        change.index_put_((first, place), by, accumulate=True)
-    found = change[:-1].cumsum(0) - 1
-    step = torch.arange(num_bins, device=segments.device)
-    return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

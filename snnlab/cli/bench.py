@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from snnlab.cli import bench_suite
 from snnlab.cli.options import split_options
+from snnlab.console import console_logging, until_nobody_reads
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.experiments.verdicts import print_comparison, read_arms
 from snnlab.settings import is_override
 
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
@@ -50,9 +53,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     words = [word for word in arguments if not word.startswith("-")]
     if not words or is_override(arguments[0]) or arguments[0].startswith("-"):
-        from snnlab.cli.bench_suite import main as of_suite
-
-        return of_suite(arguments, started)
+        return bench_suite.main(arguments, started)
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
@@ -65,10 +66,6 @@ def compare(arguments: list[str]) -> int:
     _, words = split_options("bench compare", arguments)
     if len(words) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
-
-    from snnlab.console import console_logging, until_nobody_reads
-    from snnlab.experiments.verdicts import print_comparison, read_arms
-
     console_logging()
     arms = read_arms([Path(word).expanduser() for word in words])
     with until_nobody_reads():

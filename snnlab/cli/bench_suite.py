@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
-from snnlab.errors import ConfigError, DataError, MissingPackageError, SnnlabError, UnsetError, listing, one_line
-from snnlab.experiments.suite_plan import Survey
-from snnlab.session.trial import number_of_gpus, quiet
-
-if TYPE_CHECKING:
-    from snnlab.config.experiment_files import Asked
-    from snnlab.config.schema import Experiment
-    from snnlab.data.duplicates import Duplicates
-    from snnlab.experiments.suite_plan import Cell, Plan
-    from snnlab.experiments.suite_settings import Choice, Suite
-    from snnlab.experiments.suite_state import Book
+from snnlab.cli.list import registry
+from snnlab.cli.options import split_options
+from snnlab.cli.report import write_report
+from snnlab.config.compose import compose_once
+from snnlab.config.experiment_files import Asked, asked
+from snnlab.config.folders import description, group_files, own_folder
+from snnlab.config.overrides import merged
+from snnlab.config.recorded_run import MAY_CHANGE
+from snnlab.console import console_logging, say, until_nobody_reads
+from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError, listing, one_line
+from snnlab.experiments.executor import executor
+from snnlab.experiments.suite_plan import OF_FILES, Cell, Plan, Work, own_keys
+from snnlab.experiments.suite_runner import Runner, search_plan
+from snnlab.experiments.suite_settings import Choice, Suite, check_overrides, checked
+from snnlab.experiments.suite_state import (
+    Book,
+    is_begun,
+    make_folder,
+    open_book,
+    read_page,
+    require_same,
+    united,
+    write_page,
+)
+from snnlab.experiments.suite_table import print_table, write_tables
+from snnlab.runs.run_folder import locked
+from snnlab.runs.tables import span
+from snnlab.settings import key_of, takes
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +45,6 @@ DRY_RUN = "--dry-run"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status: 2 if nothing could be trained."""
-    from snnlab.cli.options import split_options
-    from snnlab.console import console_logging
-
     options, overrides = split_options("bench", arguments)
     console_logging()
     if not overrides:
@@ -48,9 +60,6 @@ def main(arguments: list[str], started: float) -> int:
 
 def print_suites(config_dir: str | Path | None = None) -> None:
     """Print the suites that there are, a line each."""
-    from snnlab.config.folders import description, group_files, own_folder
-    from snnlab.console import until_nobody_reads
-
     files = group_files("suite", own_folder(config_dir))
     width = max(map(len, files), default=0)
     with until_nobody_reads():
@@ -73,9 +82,6 @@ def suite(
         SnnlabError: for a mistake, before anything has run.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    from snnlab.experiments.suite_state import is_begun, make_folder, write_page
-    from snnlab.runs.run_folder import locked
-
     begun = time.perf_counter() if started is None else started
     wanted = asked_for(list(overrides), config_dir)
     said = command or shlex.join(["snnlab", "bench", *overrides])
@@ -93,8 +99,6 @@ def suite(
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
     """Print what a suite would train, what of it is done, and which arms do not build; nothing is written."""
-    from snnlab.experiments.suite_state import open_book
-
     plan, cells = planned(asked_for(list(overrides), config_dir), command)
     book = open_book(plan.folder, cells)
     print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
@@ -123,9 +127,6 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
     Raises:
         ConfigError: for the first that cannot be composed, or where none can be built.
     """
-    from snnlab.config.compose import compose_once
-    from snnlab.config.overrides import merged
-
     pairs = list(dict.fromkeys((cell.dataset, cell.arm) for cell in cells))
     for dataset, arm in pairs:
         try:
@@ -140,11 +141,16 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
         raise first
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
-    from snnlab.cli.validate import check_arm
+# What builds and trains brings Lightning, which takes three seconds.
+def _trial():
+    from snnlab.session import trial
 
+    return trial
+
+
+def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
     try:
-        check_arm(plan, dataset, arm)
+        _trial().check_arm(plan, dataset, arm)
     except SnnlabError as error:
         return error
     return None
@@ -174,10 +180,6 @@ def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
     Raises:
         ConfigError: for a mistake.
     """
-    from snnlab.config.experiment_files import asked
-    from snnlab.config.folders import own_folder
-    from snnlab.experiments.suite_settings import check_overrides, checked
-
     own = own_folder(config_dir)
     request = asked(overrides, own)
     whole = checked(request.settings)
@@ -193,14 +195,6 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     Raises:
         ConfigError: if an arm's tuning is wrong, or the folder holds trainings of other settings.
     """
-    from snnlab.config.overrides import merged
-    from snnlab.config.recorded_run import MAY_CHANGE
-    from snnlab.experiments.suite_plan import OF_FILES, Plan
-    from snnlab.experiments.suite_runner import search_plan
-    from snnlab.experiments.suite_settings import Choice
-    from snnlab.experiments.suite_state import is_begun, read_page, require_same, united
-    from snnlab.settings import key_of
-
     request, whole, own, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
     suite_ = united(whole, request.choice, page)
@@ -222,27 +216,20 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
 
 def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
     """Return the datasets of a suite that read no files; what cannot be composed is told of later."""
-    from snnlab.config.compose import compose_once
-    from snnlab.data.data_settings import DATASETS
-    from snnlab.errors import SnnlabError
-    from snnlab.settings import takes
-
     found = set()
     for name, overrides in suite_.datasets.items():
         try:
             kind = compose_once(list(overrides), own)[0].data.get("type")
         except SnnlabError:
             continue
-        if kind in DATASETS and not takes(DATASETS.get(kind, "data"), "root"):
+        datasets = registry("datasets")
+        if kind in datasets and not takes(datasets.get(kind, "data"), "root"):
             found.add(name)
     return frozenset(found)
 
 
 def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
     """Refuse what all arms set themselves, and say what some of them do."""
-    from snnlab.experiments.suite_plan import own_keys
-    from snnlab.settings import key_of
-
     keys = own_keys(suite_, choice)
     number = len(choice.arms or suite_.arms)
     for text in typed:
@@ -257,18 +244,9 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
 
 
 def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
-    from snnlab.cli.report import write_report
-    from snnlab.config.overrides import merged
-    from snnlab.experiments.executor import executor
-    from snnlab.experiments.suite_plan import Work
-    from snnlab.experiments.suite_runner import Runner
-    from snnlab.experiments.suite_state import open_book
-    from snnlab.experiments.suite_table import write_tables
-    from snnlab.session.trial import train_task
-
     book = open_book(plan.folder, plan.cells())
-    work, tables = Work(survey, merged), partial(write_tables, plan.folder)
-    with executor(plan.suite, plan.folder, train_task) as workers:
+    work, tables = Work(_trial().survey, merged), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, _trial().train_task) as workers:
         runner = Runner(plan, cells, book, work, workers, started, tables)
         runner.run()
     if runner.trained and book.count("completed"):
@@ -279,10 +257,6 @@ def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
 
 
 def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
-    from snnlab.console import say, until_nobody_reads
-    from snnlab.experiments.suite_table import print_table
-    from snnlab.runs.tables import span
-
     done, failed, missing = (book.count(status, cells) for status in ("completed", "failed", "missing"))
     spent = book.spent
     with until_nobody_reads():
@@ -297,51 +271,3 @@ def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
         print(plan.folder)
     if not done:
         raise ConfigError("bench", "no training was completed", "suite.json says why")
-
-
-def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
-    """Find and pack the recordings of the first list of overrides that builds; train nothing.
-
-    Args:
-        probes: Overrides of the arms.
-        place: The working folder.
-    """
-    from snnlab.config.compose import compose_once
-    from snnlab.session.session import check_build
-
-    os.chdir(place)
-    mistake: SnnlabError | None = None
-    own = Path(config_dir) if config_dir else None
-    with quiet():
-        for probe in probes:
-            try:
-                check_build(list(probe), own)
-            except (UnsetError, MissingPackageError) as error:
-                return Survey(gap=error)
-            except SnnlabError as error:
-                mistake = mistake or error
-            else:
-                return _recordings(compose_once(list(probe), own)[0])
-    return Survey(mistake=mistake)
-
-
-def _recordings(experiment: Experiment) -> Survey:
-    from snnlab.config.grids import shares_gpus
-    from snnlab.session import Session
-    from snnlab.session.build_data import data_notes
-    from snnlab.session.build_store import find_duplicates
-
-    copies: Duplicates | None = None
-    try:
-        session = Session(experiment)
-        copies = find_duplicates(session.settings, session.store, session.dataset)
-        data_notes(session.data)
-    except (DataError, MissingPackageError) as error:
-        return Survey(gap=error, **_said(copies))
-    except SnnlabError as error:
-        return Survey(mistake=error)
-    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_said(copies))
-
-
-def _said(copies: Duplicates | None) -> dict[str, Any]:
-    return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}

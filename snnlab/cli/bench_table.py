@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from snnlab.cli.options import split_options
+from snnlab.console import say, until_nobody_reads
 from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.experiments.suite_table import FORMS, chosen_columns, paper_tables, paper_text, print_table, read_table
 
 USAGE = """usage: snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
        snnlab bench table FOLDER --columns KEY,... [--by dataset] [--format md|csv|json|tex]
@@ -37,9 +39,6 @@ def main(arguments: list[str], started: float) -> int:
         raise RecordError("bench table", f"there is no folder {folder}")
     if options.get("--by", "dataset") != "dataset":
         raise ConfigError("bench table", f"--by must be dataset, got {options['--by']}")
-
-    from snnlab.console import say, until_nobody_reads
-    from snnlab.experiments.suite_table import FORMS, chosen_columns, paper_tables, paper_text, print_table, read_table
 
     form = options.get("--format")
     if form is not None and form not in FORMS:

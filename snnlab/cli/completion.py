@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from snnlab.cli.list import REGISTRIES, registry
+from snnlab.cli.main import COMMANDS
 from snnlab.cli.options import OPTIONS
+from snnlab.config.folders import config_folder, file_kinds, group_files, groups, own_folder
 from snnlab.errors import ConfigError
 
 # Commands that take the overrides of `snnlab train`, and how many words stand before those.
@@ -84,8 +86,6 @@ def read_line(text: str) -> Line:
 
 def own_words(line: Line) -> list[str] | None:
     """Return what we complete ourselves, or None where it is Hydra's turn; an empty list leaves it to the shell."""
-    from snnlab.cli.main import COMMANDS
-
     command, before, current, _ = line
     if not command:
         return _beginning(current, COMMANDS)
@@ -145,15 +145,10 @@ def _without_options(words: Sequence[str]) -> list[str]:
 
 
 def _own(line: Line) -> Path | None:
-    from snnlab.config.folders import own_folder
-
     return own_folder(line.config_dir)
 
 
 def _of_list(line: Line, words: Sequence[str]) -> list[str]:
-    from snnlab.cli.list import REGISTRIES
-    from snnlab.config.folders import file_kinds, group_files
-
     files = file_kinds(own := _own(line))
     if not words:
         return _beginning(line.current, [*REGISTRIES, *files])
@@ -165,29 +160,21 @@ def _of_list(line: Line, words: Sequence[str]) -> list[str]:
 
 def _kind_of(key: str) -> str | None:
     """Return the kind of `snnlab list` that a setting names one of, or None; NAME may be within blocks."""
-    from snnlab.cli.list import REGISTRIES
-
     kinds = {place: kind for kind, (_, _, places) in reversed(REGISTRIES.items()) for place in places}
     named = [place for place in kinds if re.fullmatch(re.escape(place).replace("NAME", r"[\w.]+"), key)]
     return kinds[max(named, key=len)] if named else None
 
 
 def _entries(kind: str) -> list[str]:
-    from snnlab.cli.list import registry
-
     return [*registry(kind), *(["neuron"] if kind == "layers" else [])]
 
 
 def _packaged(line: Line) -> list[str]:
-    from snnlab.config.folders import config_folder, group_files, groups
-
     own = _own(line)
     return [f"{group}/{name}" for group in sorted(groups(config_folder(), own)) for name in group_files(group, own)]
 
 
 def _of_group(line: Line, key: str, value: str) -> list[str] | None:
-    from snnlab.config.folders import config_folder, group_files, groups
-
     own = _own(line)
     if key not in groups(config_folder(), own):
         return None
@@ -195,20 +182,7 @@ def _of_group(line: Line, key: str, value: str) -> list[str] | None:
 
 
 def _hydra(arguments: list[str], own: Path | None = None) -> int:
-    import hydra
+    from snnlab.config.compose import call_hydra  # what is ours is answered without Hydra
 
-    from snnlab.config.compose import PRIMARY, VERSION_BASE
-    from snnlab.config.folders import config_folder
-    from snnlab.config.hydra_limits import guarded_hydra
-
-    where = [] if own is None else ["--config-dir", str(own)]
-    sys.argv = [sys.argv[0], *where, "-sc", *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception rather than a traceback on the terminal
-
-    @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=PRIMARY)
-    def complete(cfg: object) -> None:
-        raise AssertionError("Hydra answers before it runs anything")
-
-    with guarded_hydra():
-        complete()
+    call_hydra([*([] if own is None else ["--config-dir", str(own)]), "-sc", *arguments])
     return 0

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from snnlab.cli.options import split_options, split_run
-from snnlab.errors import ConfigError, listing
-from snnlab.session.early_answers import asked_early
-
-if TYPE_CHECKING:
-    pass
-
-_log = logging.getLogger(__name__)
+from snnlab.cli.options import CHECKPOINTS, PARTS, chosen, part_of_1, split_options, split_run
+from snnlab.config.recorded_run import compose_run
+from snnlab.console import console_logging, say, until_nobody_reads
+from snnlab.errors import ConfigError
 
 USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [--anytime]
                        [--accuracy PART] [OVERRIDES]
@@ -35,8 +27,6 @@ recordings, and applies it to the test recordings once.
   snnlab evaluate RUN data.num_bins=64              in steps half as long
   snnlab evaluate RUN data=nmnist data.root=FOLDER  on other recordings of as many classes
 """
-SPLITS = ("test", "val", "train")
-CHECKPOINTS = ("best", "last")
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -45,33 +35,24 @@ def main(arguments: list[str], started: float) -> int:
     run, overrides = split_run(others)
     if run is None:
         raise ConfigError("evaluate", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
-    part, checkpoint = options.get("--split", "test"), options.get("--checkpoint", "best")
-    check_asked(part, checkpoint, options.get("--out"))
-    early = asked_early(options.get("--accuracy"), part) if {"--anytime", "--accuracy"} & {*options} else None
-
-    from snnlab.console import console_logging, say, until_nobody_reads
-    from snnlab.session.evaluation import evaluate_run, lines
-
+    part = chosen("evaluate", options, "--split", PARTS)
+    checkpoint = chosen("evaluate", options, "--checkpoint", CHECKPOINTS)
+    accuracy = None
+    if "--accuracy" in options:
+        accuracy = part_of_1(options["--accuracy"], "evaluate: --accuracy is a part of the recordings")
+        if part != "test":
+            wrong = f"--accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
+            raise ConfigError("evaluate", wrong)
     console_logging()
-    where = (options.get("--config-dir"), part, checkpoint, options.get("--out"))
-    values, folder = evaluate_run(run, overrides, *where, early)
+    experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
+
+    from snnlab.session import evaluation
+
+    early = evaluation.Early(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
+    with experiment.located_errors():
+        values, folder = evaluation.evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
     with until_nobody_reads():
-        for line in lines(values):
+        for line in evaluation.lines(values):
             say(line)
         print(folder)
     return 0
-
-
-def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
-    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into."""
-    from snnlab.runs.recorded import is_run
-
-    _one_of("--split", part, SPLITS)
-    _one_of("--checkpoint", checkpoint, CHECKPOINTS)
-    if out is not None and is_run(Path(out).expanduser()):
-        raise ConfigError("evaluate", f"--out: {out} is a run's folder, whose own result would be lost", "name another")
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError("evaluate", f"{option} must be one of {listing(allowed)}, got {value}")

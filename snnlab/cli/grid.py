@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from snnlab.config.compose import compose_job
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.grids import Axes, Launch, read_axes, shares_gpus
 from snnlab.config.overrides import checked, repeated
 from snnlab.config.recorded_run import MAY_CHANGE
+from snnlab.config.schema import Experiment
+from snnlab.console import say_error
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError
+from snnlab.experiments.executor import Ended, executor
+from snnlab.experiments.workers import Outcome, Task, threads_each
 from snnlab.files import require_writable
 from snnlab.printable import masked
-from snnlab.runs.run_folder import CONFIG
+from snnlab.runs.run_folder import Result, say_result
 from snnlab.runs.runs_table import Grid, print_grouped, read_grid, write_table
 from snnlab.runs.tables import describe, figure, shown
+from snnlab.session.session import check_builds
 from snnlab.settings import key_of
-
-if TYPE_CHECKING:
-    from snnlab.config.schema import Experiment
-    from snnlab.experiments.executor import Ended
-    from snnlab.experiments.workers import Task
 
 _log = logging.getLogger(__name__)
 
@@ -66,12 +67,15 @@ def run_grid(
     require_writable(folder)
     if axes.swept:
         grid.write()
+    from snnlab.session.trial import number_of_gpus, train_or_resume, train_task  # brings Lightning
+
     if launch.launcher == "basic":
-        failures = _one_by_one(jobs, config_dir, started)
+        failures = _one_by_one(jobs, lambda job: train_or_resume(job.experiment, job.folder, config_dir, started))
     else:
         tasks = _tasks(axes, jobs, config_dir)
-        shared = all(shares_gpus(job.experiment.trainer) for job in jobs)
-        failures = _trained(replace(launch, workers=min(launch.workers, len(tasks))), grid, tasks, shared)
+        shared = launch.launcher == "joblib" and all(shares_gpus(job.experiment.trainer) for job in jobs)
+        launch = replace(launch, workers=min(launch.workers, len(tasks)))
+        failures = _trained(launch, grid, tasks, train_task, number_of_gpus if shared else None)
     if axes.swept:
         end(grid)
     return 2 if failures else 0
@@ -96,9 +100,6 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
     Raises:
         ConfigError: with the mistakes of the runs, each once.
     """
-    from snnlab.config.compose import compose_job
-    from snnlab.session.session import check_builds
-
     jobs: list[_Job] = []
     mistakes: dict[str, tuple[SnnlabError, str]] = {}
     folder: Path | None = None
@@ -124,19 +125,12 @@ def _with(point: str, error: SnnlabError) -> SnnlabError:
     return error if known else error.moved(message=f"{error.message} (with {point})")
 
 
-def _one_by_one(jobs: Sequence[_Job], config_dir: str | None, started: float) -> int:
-    """Train the runs in this process, or go on with those that were begun; return how many failed."""
-    from snnlab.console import say_error
-    from snnlab.runs.run_folder import say_result
-    from snnlab.session import Session
-    from snnlab.session.training import resume, run
-
+def _one_by_one(jobs: Sequence[_Job], train: Callable[[_Job], Result]) -> int:
+    """Train the runs in this process; return how many failed."""
     failed = 0
     for job in jobs:
         try:
-            begun = (job.folder / CONFIG).is_file()
-            session = Session(job.experiment, job.folder)
-            say_result(resume(job.folder, (), config_dir, started) if begun else run(session, started))
+            say_result(train(job))
         except SnnlabError as error:
             say_error(error)
             failed += 1
@@ -145,8 +139,6 @@ def _one_by_one(jobs: Sequence[_Job], config_dir: str | None, started: float) ->
 
 def _tasks(axes: Axes, jobs: Sequence[_Job], config_dir: str | None) -> dict[str, Task]:
     """Return what workers are told, by the runs' places."""
-    from snnlab.experiments.workers import Task
-
     own = own_folder(config_dir)
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
     here, where = None if own is None else str(own), str(Path.cwd())
@@ -175,11 +167,14 @@ def _require_same(grid: Grid, axes: Axes) -> None:
         )
 
 
-def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -> int:
+def _trained(
+    launch: Launch,
+    grid: Grid,
+    tasks: dict[str, Task],
+    train: Callable[[Task], Outcome],
+    gpus: Callable[[], int] | None,
+) -> int:
     """Train the runs, on GPUs that they share out where there are several; return how many failed."""
-    from snnlab.experiments.executor import executor
-    from snnlab.session.trial import number_of_gpus, train_task
-
     outcomes: list[str] = []
 
     def ended(one: Ended) -> None:
@@ -187,9 +182,9 @@ def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -
         _log.info("run %s  %s  | %d of %d", one.key, _line(one, grid), len(outcomes), len(tasks))
 
     try:
-        with executor(launch, grid.folder, train_task) as workers:
-            if launch.launcher == "joblib" and shared:
-                workers.devices = workers.call(number_of_gpus)
+        with executor(launch, grid.folder, train) as workers:
+            if gpus is not None:
+                workers.devices = workers.call(gpus)
             workers.run_all(_with_threads(launch, tasks), ended)
     except OSError as error:
         raise RecordError(grid.folder, error.strerror or error, _goes_on(grid)) from error
@@ -204,8 +199,6 @@ def _trained(launch: Launch, grid: Grid, tasks: dict[str, Task], shared: bool) -
 def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
     if any("threads" in map(key_of, task.overrides) for task in tasks.values()):
         return tasks
-    from snnlab.experiments.workers import threads_each
-
     shared = f"threads={threads_each(launch)}"
     return {place: replace(task, overrides=[shared, *task.overrides]) for place, task in tasks.items()}
 

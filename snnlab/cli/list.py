@@ -1,4 +1,4 @@
-"""`snnlab list datasets`: every dataset that can be named, and what of it is on this machine."""
+"""`snnlab list`: what there is to choose from; torch is imported where a registry is asked for."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ from platformdirs import user_cache_path
 from snnlab.cli.options import split_options
 from snnlab.config.folders import description, file_kinds, group_files, own_folder
 from snnlab.console import until_nobody_reads
-from snnlab.data.data_settings import DATASETS
 from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
-from snnlab.nn import NEURONS
 from snnlab.printable import printable
 from snnlab.registry import Registry
-from snnlab.runs.recorded import read_raw
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
@@ -41,7 +38,8 @@ def dataset_lines(own: Path | None) -> list[DatasetLine]:
     packed = packed_stores(user_cache_path("snnlab") / "stores")
     lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", own).items()]
     named = {line.name for line in lines}
-    lines += [DatasetLine(kind, "", first_sentence(DATASETS.get(kind, kind))) for kind in DATASETS if kind not in named]
+    kinds = registry("datasets")
+    lines += [DatasetLine(kind, "", first_sentence(kinds.get(kind, kind))) for kind in kinds if kind not in named]
     return sorted(lines)
 
 
@@ -76,14 +74,21 @@ def _recordings(store: Path) -> int:
 
 
 def _dataset_of_file(name: str, path: Path, packed: Sequence[Packed]) -> DatasetLine:
-    node = read_raw(path)
-    settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
+    settings = _settings(path)
     return DatasetLine(name, _here(settings, packed), description(path))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    from snnlab.runs.recorded import read_raw  # brings OmegaConf and rich, which a list of files does not need
+
+    node = read_raw(path)
+    return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
 def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
     kind = settings.get("type")
-    factory = DATASETS.get(kind, "data") if kind in DATASETS else None
+    datasets = registry("datasets")
+    factory = datasets.get(kind, "data") if kind in datasets else None
     own = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
     lie_in = str(Path(str(settings["root"])).expanduser().resolve()) if own else None
     found = [store for store in packed if store.label == getattr(factory, "label", "")]
@@ -122,7 +127,7 @@ def neuron_lines(own: Path | None) -> list[NeuronLine]:
     """Return a line for each YAML of a neuron, and for each type without one; `own` is the user's folder."""
     lines = [_neuron_of_file(name, path) for name, path in group_files("neuron", own).items()]
     named = {line.name for line in lines}
-    lines += [_of_type(kind) for kind in NEURONS if kind not in named]
+    lines += [_of_type(kind) for kind in registry("neurons") if kind not in named]
     return sorted(lines)
 
 
@@ -137,20 +142,19 @@ def print_neurons(own: Path | None) -> None:
 
 
 def _neuron_of_file(name: str, path: Path) -> NeuronLine:
-    node = read_raw(path)
-    settings: dict[str, Any] = {str(k): v for k, v in node.items()} if isinstance(node, Mapping) else {}
+    settings = _settings(path)
     kind = settings.pop("type", None)
     try:
-        suits = NEURONS.build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        suits = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
     except SnnlabError as error:  # a user's own file; the others are still worth listing
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
     return NeuronLine(name, str(kind), description(path), suits)
 
 
 def _of_type(kind: str) -> NeuronLine:
-    text = first_sentence(NEURONS.get(kind, "neuron"))
+    text = first_sentence(registry("neurons").get(kind, "neuron"))
     try:
-        suits = NEURONS.build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        suits = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
     except ConfigError:  # it has settings without a default
         suits = False
     return NeuronLine(kind, kind, text, suits)
@@ -255,11 +259,7 @@ def registry(kind: str) -> Registry:
 
 def shared_settings(kind: str) -> Callable[..., Any] | None:
     """Return what takes the settings that all entries of a kind share, if there are any."""
-    if kind != "datasets":
-        return None
-    from snnlab.data.data_settings import DataSettings
-
-    return DataSettings
+    return importlib.import_module(REGISTRIES[kind][0]).DataSettings if kind == "datasets" else None
 
 
 def print_lines(rows: Iterable[tuple[str, str]]) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
+import re
 import signal
 import sys
 import time
 from contextlib import suppress
 from typing import NoReturn
+
+from snnlab import __version__, process
+from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, SnnlabError, did_you_mean
 
 COMMANDS = {
     "train": "train a network as a YAML describes it, and test it",
@@ -52,8 +57,6 @@ first steps:
 
 def enter() -> NoReturn:
     """Run the command line as a program: on whatever streams there are, and leave quickly."""
-    from snnlab import process
-
     shield_workers()
     let_openmp_sleep()
     process.open_streams()
@@ -84,15 +87,11 @@ def main() -> int:
         print(USAGE.format(commands="\n".join(f"  {c:{width}}   {words}" for c, words in COMMANDS.items())), end="")
         return 0
     if name == "--version":
-        from snnlab import __version__
-
         print(__version__)
         return 0
     if name in ("-sc", "--shell_completion", "--shell-completion"):
         return _run("completion", arguments, started)
     if name not in COMMANDS:
-        from snnlab.errors import ConfigError, did_you_mean
-
         hint = f"Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
         error = ConfigError("", f"there is no command '{name}'", hint, COMMANDS)
         print(f"snnlab: {error}", file=sys.stderr)
@@ -100,41 +99,41 @@ def main() -> int:
     return _run(name, arguments, started)
 
 
-def _run(name: str, arguments: list[str], started: float) -> int:
-    if sys.platform == "win32":  # said before anything is imported that is not there
-        from snnlab.errors import NOT_WINDOWS
+def _usage(name: str) -> str | None:
+    """Return what a command says of itself, without importing what it needs; train has none: Hydra answers for it."""
+    source = pkgutil.get_data("snnlab.cli", f"{name}.py")
+    assert source is not None
+    found = re.search(r'^USAGE = """(.*?)"""', source.decode(), re.DOTALL | re.MULTILINE)
+    return found and found[1]
 
+
+def _run(name: str, arguments: list[str], started: float) -> int:
+    if sys.platform == "win32":
         print(f"snnlab: {NOT_WINDOWS}", file=sys.stderr)
         return 2
-    from snnlab.process import raised_signals
-
-    with raised_signals():
+    with process.raised_signals():
         return _status(name, arguments, started)
 
 
 def _status(name: str, arguments: list[str], started: float) -> int:
-    from snnlab.errors import Interrupted, SnnlabError
-    from snnlab.process import explained, missing_folder
-
-    if words := missing_folder():
+    if words := process.missing_folder():
         print(f"snnlab: {words}", file=sys.stderr)
         return 2
     if (name, *arguments[:1]) == ("bench", "table"):
         name, arguments = "bench_table", arguments[1:]
     try:
-        command = importlib.import_module(f"snnlab.cli.{name}")
-        usage = getattr(command, "USAGE", None)  # train has none: Hydra answers for it
-        if usage and ({"-h", "--help"} & {*arguments} or (name in ALWAYS_OF_SOMETHING and not arguments)):
+        asks = {"-h", "--help"} & {*arguments} or (name in ALWAYS_OF_SOMETHING and not arguments)
+        if asks and (usage := _usage(name)):
             print(usage, end="")
             return 0
-        return command.main(arguments, started)
+        return importlib.import_module(f"snnlab.cli.{name}").main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # where the terminal is gone, which is what the signal says
             print(f"snnlab: {stop}", file=sys.stderr)
         return stop.status
     except SnnlabError as error:
-        from snnlab.console import say_error
+        from snnlab.console import say_error  # which takes as long as a bare interpreter
 
         say_error(error)
         return 2
@@ -142,7 +141,7 @@ def _status(name: str, arguments: list[str], started: float) -> int:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        words = explained(error)
+        words = process.explained(error)
         if words is None:
             raise
         print(f"snnlab: {words}", file=sys.stderr)

@@ -7,7 +7,13 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
 from snnlab.cli.options import split_options
+from snnlab.config.compose import compose_once, read_overrides
+from snnlab.config.folders import config_folder, groups, own_folder, write_new
+from snnlab.config.overrides import rivals_of
 from snnlab.errors import ConfigError
 from snnlab.settings import key_of
 
@@ -44,8 +50,6 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
     Raises:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
     """
-    from snnlab.config.compose import compose_once, read_overrides
-    from snnlab.config.folders import write_new
     from snnlab.session.session import check_builds
 
     if not name.isidentifier():
@@ -69,8 +73,6 @@ def with_plugins(command: str, overrides: Sequence[str]) -> str:
 
 
 def _folder(options: Mapping[str, str]) -> Path:
-    from snnlab.config.folders import own_folder
-
     named = options.get("--config-dir")
     return Path(named).expanduser() if named is not None else own_folder() or Path("mine")
 
@@ -85,12 +87,6 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     Raises:
         ConfigError: if an override is none of a value or a file.
     """
-    from omegaconf import OmegaConf
-
-    from snnlab.config.compose import compose_once
-    from snnlab.config.folders import config_folder, groups
-    from snnlab.config.overrides import rivals_of
-
     own = folder if folder.is_dir() else None
     known = groups(config_folder(), own)
     files = [text for text, (key, _) in zip(overrides, map(_parsed, overrides), strict=True) if key in known]
@@ -120,8 +116,6 @@ def _is_set(experiment: Experiment, key: str) -> bool:
 
 
 def _parsed(override: str) -> tuple[str, Any]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     parsed = OverridesParser.create().parse_override(override)
     if parsed.is_delete() or parsed.is_sweep_override() or parsed.key_or_group.startswith("hydra"):
         raise ConfigError(override, "an experiment holds values and choices of files, not this")

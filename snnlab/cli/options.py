@@ -6,11 +6,15 @@ import os
 from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, TypeVar
 
-from snnlab.errors import ConfigError, did_you_mean
+from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import is_override
 
 _OWN = "--config-dir"
+CHECKPOINTS: tuple[Literal["best", "last"], ...] = ("best", "last")
+PARTS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
+Word = TypeVar("Word", bound=str)
 # The options of each command, or of what stands behind it: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "bench": ((_OWN,), ("--dry-run",)),
@@ -79,3 +83,44 @@ def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     if not words or (is_override(words[0]) and not os.path.isdir(os.path.expanduser(words[0]))):
         return None, list(words)
     return Path(words[0]).expanduser(), list(words[1:])
+
+
+def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
+    """Return what an option asks for, the first of what is allowed where it is not there.
+
+    Raises:
+        ConfigError: if it asks for anything else.
+    """
+    value = options.get(name, allowed[0])
+    if value in allowed:
+        return allowed[allowed.index(value)]
+    raise ConfigError(command, f"{name} must be one of {listing(allowed)}, got {value}")
+
+
+def part_of_1(text: str, what: str) -> float:
+    """Return a number above 0 and at most 1, or raise a ConfigError that begins with what it is."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise ConfigError("", f"{what}, above 0 and at most 1, got {text}")
+    return value
+
+
+def figure_file(options: Mapping[str, str], formats: Sequence[str] = (".png", ".svg", ".pdf")) -> str | None:
+    """Return where a picture is asked for, if one is.
+
+    Raises:
+        ConfigError: if it cannot be written there, before anything is computed.
+    """
+    if (path := options.get("--figure")) is None:
+        return None
+    target = Path(path)
+    if target.suffix.lower() not in formats:
+        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError("--figure", f"there is no folder {target.parent}")
+    if target.is_dir():
+        raise ConfigError("--figure", f"{path} is a folder")
+    return path

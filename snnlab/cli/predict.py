@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-from snnlab.cli.options import split_options
+from snnlab.cli.options import CHECKPOINTS, chosen, part_of_1, split_options
+from snnlab.config.experiment_files import one_value
+from snnlab.console import until_nobody_reads
+from snnlab.data.formats import SUFFIXES
 from snnlab.errors import ConfigError, DataError, listing
 from snnlab.printable import cell, printable
 
-if TYPE_CHECKING:
-    pass
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
                       [--until PROBABILITY] [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
 
@@ -38,7 +39,6 @@ pieces) are fed one by one, and later ones not at all. Which probability is righ
   snnlab predict RUN one.npy 'plugins=[my_layers]'    with the code that a run of somebody else's needs
 """
 FORMATS = ("csv", "jsonl")
-_READING = ("--time-unit", "--time-origin", "--columns")
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -47,38 +47,26 @@ def main(arguments: list[str], started: float) -> int:
     plugins, words = named_plugins(words)
     if len(words) < 2:
         raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
-    form, checkpoint = options.get("--format", "csv"), options.get("--checkpoint", "best")
-    if form not in FORMATS:
-        raise ConfigError("predict", f"--format must be one of {listing(FORMATS)}, got {form}")
-    if checkpoint not in ("best", "last"):
-        raise ConfigError("predict", f"--checkpoint must be best or last, got {checkpoint}")
+    form = chosen("predict", options, "--format", FORMATS)
+    checkpoint = chosen("predict", options, "--checkpoint", CHECKPOINTS)
+    until = None
+    if "--until" in options:
+        until = part_of_1(options["--until"], "predict: --until needs a probability")
     files = [Path(word).expanduser() for word in words[1:]]
     _check_files(files)
 
-    from snnlab.console import until_nobody_reads
-    from snnlab.session.answering import Rows, as_trained, predictions, probability, reading_of, steps_of_piece
-    from snnlab.session.hot_pixel_mask import left_out_pixels
-    from snnlab.session.loading import load
+    from snnlab.session import answering, loading
 
-    run = load(words[0], "last" if checkpoint == "last" else "best", plugins)
-
-    settings = run.session.settings
-    size = None if (pieces := options.get("--pieces")) is None else steps_of_piece(pieces, settings)
-    reading = reading_of(run.experiment.data, options)
-    until = None if (asked := options.get("--until")) is None else probability(asked, run, settings)
-    rows = Rows(run.session.loss, settings, run.recorded.class_names(settings.num_classes))
-    framing = as_trained(run, settings.framing(left_out_pixels(run, settings)))
+    run = loading.load(words[0], checkpoint, plugins)
+    reading = {name: options.get(f"--{name.replace('_', '-')}") for name in ("time_unit", "time_origin", "columns")}
+    given = answering.RunInput(run, reading)
     with until_nobody_reads():
-        each = size is not None and form == "jsonl" and until is None
-        size = 1 if until is not None and size is None else size
-        found = predictions(run, rows, framing, reading, files, size, each=each, until=until)
-        write(found, (*rows.fields, *(["until_ms"] if until is not None else [])), form, sys.stdout)
+        found = given.predictions(files, options.get("--pieces"), until, each=form == "jsonl")
+        write(found, [*given.rows.fields, *(["until_ms"] if until is not None else [])], form, sys.stdout)
     return 0
 
 
 def _check_files(files: Sequence[Path]) -> None:
-    from snnlab.data.formats import SUFFIXES
-
     for path in files:
         if not path.exists() or path.is_dir():
             raise DataError("predict", f"there is no file {path}")
@@ -95,8 +83,6 @@ def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
     asked = [word for word in words if word.startswith("plugins=")]
     if not asked:
         return [], list(words)
-    from snnlab.config.experiment_files import one_value
-
     value = one_value(asked[-1])[1]
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

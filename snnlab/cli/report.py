@@ -1,109 +1,13 @@
-"""What a search has come to so far, while it goes on: its trials and its pictures, read from its study."""
+"""`snnlab report`: a run, a search, a suite or a folder of runs as one HTML page."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
 from pathlib import Path
-from sqlite3 import DatabaseError, connect
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from snnlab.cli.options import split_options
 from snnlab.errors import ConfigError, RecordError, listing
-from snnlab.printable import masked, printable
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from optuna import Study
-
-    from snnlab.experiments.report_pages import Page
-
-
-def trials_now(folder: Path, page: Mapping[str, Any]) -> str:
-    """Return what `trials.csv` would hold now.
-
-    Args:
-        page: Its `sweep.yaml`.
-
-    Raises:
-        SnnlabError: if there is no study that can be read.
-    """
-    from snnlab.experiments.search_plan import read_plan
-    from snnlab.experiments.search_report import trials_text
-
-    with _study(folder, page) as study:
-        return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
-
-
-def drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]:
-    """Return the pictures that the search's trials so far are enough for, each with its name.
-
-    Args:
-        page: Its `sweep.yaml`.
-
-    Raises:
-        SnnlabError: if there is no study that can be read.
-    """
-    from snnlab.experiments.search_plots import figures
-    from snnlab.experiments.study import quiet_optuna
-
-    with _study(folder, page) as study, quiet_optuna():
-        return list(figures(study, list(page["sweep"]["objectives"])).items())
-
-
-@contextmanager
-def _study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
-    """Give the study of a search, out of a copy of its file: nothing is written, and nothing but that file is opened.
-
-    Raises:
-        RecordError: if there is none that can be read, or it is kept elsewhere.
-    """
-    from snnlab.experiments.study import FILE, open_storage, quiet_optuna, require_optuna, storage_url
-
-    require_optuna()
-    named, path = page["sweep"].get("storage"), folder / FILE
-    if named is not None:
-        raise RecordError(
-            "report",
-            (
-                f"{folder}: its trials are in {masked(str(named))}, which no report opens: it stands"
-                " in a file that anybody may have written"
-            ),
-            f"there is a report once {folder}/search.json is there",
-        )
-    if path.is_symlink() or not path.is_file():
-        raise RecordError("report", f"{folder}: the search has no trial yet")
-
-    import optuna
-
-    with TemporaryDirectory() as place, quiet_optuna():
-        _copy(path, Path(place) / FILE)
-        storage = open_storage(storage_url(Path(place), None))
-        try:
-            # The only one in it, which is called as the folder was when the search began.
-            yield optuna.load_study(study_name=None, storage=storage)
-        except (KeyError, ValueError) as error:
-            raise RecordError("report", f"{folder}: the search has no trial yet") from error
-
-
-def _copy(path: Path, copy: Path) -> None:
-    """Copy a database as it is at one moment; one that was left in the middle of a change is mended in the copy."""
-    try:
-        with (
-            closing(connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as one,
-            closing(connect(copy)) as other,
-        ):
-            one.backup(other)
-    except DatabaseError:
-        for end in ("", "-journal", "-wal"):
-            left = path.with_name(f"{path.name}{end}")
-            if left.is_file() and not left.is_symlink():
-                shutil.copyfile(left, copy.with_name(f"{copy.name}{end}"))
-
+from snnlab.files import unwritable, write_text
+from snnlab.printable import printable
 
 USAGE = """usage: snnlab report FOLDER [--out FILE] [--figures pdf|svg|png]
 
@@ -149,10 +53,10 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
     Raises:
         SnnlabError: if there is nothing in it to show, or the file cannot be written.
     """
-    from snnlab.files import unwritable, write_text
+    from snnlab.session.run_figures import page_of  # brings Lightning
 
     path = out or folder / "report.html"
-    page = _page_of(folder, figures)
+    page = page_of(folder, figures)
     text = page.html()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,71 +66,3 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
     except OSError as error:
         raise unwritable(path, error) from error
     return path
-
-
-def _page_of(folder: Path, figures: str | None) -> Page:
-    from snnlab.runs.run_folder import require_no_links
-
-    kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
-    make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)
-    if make is not None:
-        require_no_links(folder)  # the page is made to be sent: it shows nothing of the user's other files
-    return _of_sweep(folder, redrawn=figures is not None) if make is _of_sweep else (make or _of_runs)(folder)
-
-
-def _of_suite(folder: Path) -> Page:
-    from snnlab.experiments.report_pages import suite_page
-    from snnlab.experiments.suite_table import read_table
-
-    return suite_page(read_table(folder), str(folder))
-
-
-def _of_sweep(folder: Path, redrawn: bool = False) -> Page:
-    from snnlab.experiments.report_pages import Search, sweep_page
-    from snnlab.experiments.search_plan import read_page
-    from snnlab.experiments.search_report import SUMMARY, parsed_trials, read_summary, read_trials
-
-    page, summary = read_page(folder), folder / SUMMARY
-    objectives = list(page["sweep"]["objectives"])
-    ended = summary.is_file() and not _newer(folder / "study.db", summary)
-    found = read_summary(folder) if ended else {}
-    rows = read_trials(folder, objectives) if ended else parsed_trials(trials_now(folder, page), objectives)
-    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
-    if not ended or (redrawn and (folder / "study.db").is_file()):
-        images = drawn_now(folder, page)
-    elif redrawn:
-        said = f"snnlab: {folder}: has no study.db to draw from; its pictures stay the PNG files they are"
-        print(said, file=sys.stderr)
-    return sweep_page(Search(str(folder), page, found, rows, images))
-
-
-def _newer(one: Path, other: Path) -> bool:
-    return one.is_file() and one.stat().st_mtime > other.stat().st_mtime
-
-
-def _of_run(folder: Path) -> Page:
-    from snnlab.config.compose import compose_once
-    from snnlab.config.recorded_run import compose_run
-    from snnlab.data.data_settings import read_shared
-    from snnlab.experiments.report_pages import When, run_page
-    from snnlab.runs.recorded import read_run
-    from snnlab.session.early_answers import clock_of, no_early_answers
-
-    recorded = read_run(folder)
-    recorded.check_files()
-    experiment = compose_run(folder, use="record")
-    defaults, _ = compose_once([], None)
-    settings = read_shared(experiment.data)
-    when = When(clock_of(settings), no_early_answers(experiment, settings))
-    names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
-    return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
-
-
-def _of_runs(folder: Path) -> Page:
-    from snnlab.experiments.report_pages import runs_page
-    from snnlab.runs.runs_table import find_all_runs, read_line
-
-    lines = [read_line(run) for run in find_all_runs(folder)]
-    if not lines:
-        raise RecordError("report", f"there is no run below {folder}")
-    return runs_page(folder, lines)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snnlab.cli.options import split_options
+from snnlab.config.references import outside
+from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.runs.recorded import Recorded, read_raw, read_run
+from snnlab.settings import key_of
 
-if TYPE_CHECKING:
-    from snnlab.runs.recorded import Recorded
 USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
 
 Train again from the config.yaml of a run, with the threads, the backend and the first layer that it recorded, and
@@ -47,8 +47,6 @@ def main(arguments: list[str], started: float) -> int:
             "reproduce", (f"takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}")
         )
 
-    from snnlab.runs.recorded import read_run
-
     recorded = read_run(Path(words[0]).expanduser())
     if "--env" in options:
         print(install_line(recorded))
@@ -59,7 +57,17 @@ def main(arguments: list[str], started: float) -> int:
     if extended := [text for text in map(_extension, recorded.resumed) if text]:
         raise RecordError(recorded.folder, f"was {extended[0]}", "one training with its config.yaml is another")
     recorded.check_files()  # before hours are spent on a run that there is nothing to compare with
-    return repeat(recorded, words[1:], started)
+
+    from snnlab.session.training import repeat  # brings Lightning
+
+    console_logging()
+    repeated = repeat(recorded, words[1:], started)
+    for finding in repeated.findings:
+        say(f"{finding.what}: {finding.text}")
+    for line in repeated.surroundings:
+        say(f"  {line}")
+    print(repeated.folder)
+    return 0 if all(finding.same for finding in repeated.findings) else 1
 
 
 def _extension(entry: dict[str, Any]) -> str:
@@ -81,55 +89,7 @@ def require_names_only(run: Path, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: naming it.
     """
-    from snnlab.config.references import outside
-    from snnlab.runs.recorded import read_raw
-    from snnlab.settings import key_of
-
     asking = [place for place, _ in outside(read_raw(run / "config.yaml"))] if overrides else []
     for text in overrides:
         if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*NAMED, *asking)):
             raise ConfigError(text, "a run is repeated as it was", f"only {listing(NAMED)} can be named again")
-
-
-def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> int:
-    """Train again, print what is the same and what is not, and return the exit status.
-
-    Args:
-        overrides: What is named again.
-        started: `time.perf_counter()` when the command began.
-
-    Raises:
-        SnnlabError: for an override of what the run learned from, and for whatever a training refuses.
-    """
-    from snnlab.config.recorded_run import compose_run
-    from snnlab.console import console_logging, say
-    from snnlab.runs.provenance import compare, surroundings
-    from snnlab.runs.recorded import read_run
-    from snnlab.runs.run_folder import REPEATED
-    from snnlab.session import Session
-    from snnlab.session.training import run
-
-    console_logging()
-    experiment = compose_run(recorded.folder, [*replayed(recorded), *overrides], use="training")
-    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
-    experiment = replace(experiment, command=("snnlab", "reproduce", str(recorded.folder)))
-    again = read_run(run(Session(experiment, folder), started).folder)
-    findings = compare(recorded, again)
-    for finding in findings:
-        say(f"{finding.what}: {finding.text}")
-    same = all(finding.same for finding in findings)
-    if not same:
-        for line in surroundings(recorded, again):
-            say(f"  {line}")
-    print(again.folder)
-    return 0 if same else 1
-
-
-def replayed(recorded: Recorded) -> list[str]:
-    """Return the overrides that make this machine do as the record says."""
-    from snnlab.config.recorded_run import today
-
-    numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
-    return [
-        f"{name}={today(name, numerics[name])}" for name in ("threads", "backend", "first_layer") if name in numerics
-    ]

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from snnlab.cli.options import split_options
+from snnlab.console import until_nobody_reads
 from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
+from snnlab.runs.recorded import is_run, is_surely_run
+from snnlab.runs.run_folder import CONFIG, is_locked
+from snnlab.runs.runs_table import (
+    chosen,
+    find_all_runs,
+    print_comparison,
+    print_grouped,
+    print_runs,
+    read_grid,
+    read_line,
+)
 
 USAGE = """usage: snnlab runs [ACTION] [...]
 
@@ -38,9 +51,6 @@ def main(arguments: list[str], started: float) -> int:
 
 def list_runs(arguments: list[str]) -> None:
     """Print a line for each run."""
-    from snnlab.console import until_nobody_reads
-    from snnlab.runs.runs_table import chosen, find_all_runs, print_grouped, print_runs, read_grid, read_line
-
     options, words = split_options("runs list", arguments)
     if len(words) > 1:
         raise ConfigError("runs list", f"takes one folder, got {listing(words)}")
@@ -61,9 +71,6 @@ def list_runs(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Print what differs between two runs."""
-    from snnlab.console import until_nobody_reads
-    from snnlab.runs.runs_table import print_comparison, read_line
-
     _, words = split_options("runs compare", arguments)
     if len(words) != 2:
         raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
@@ -76,8 +83,6 @@ def compare(arguments: list[str]) -> None:
 
 def delete(arguments: list[str]) -> None:
     """Delete runs, after all of them were looked at."""
-    import shutil
-
     _, words = split_options("runs delete", arguments)
     if not words:
         raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
@@ -100,9 +105,6 @@ ACTIONS: dict[str, Callable[[list[str]], None]] = {
 
 
 def _run(word: str) -> Path:
-    from snnlab.runs.recorded import is_run
-    from snnlab.runs.run_folder import CONFIG
-
     folder = Path(word).expanduser()
     if not is_run(folder):
         lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
@@ -112,9 +114,6 @@ def _run(word: str) -> Path:
 
 def _require_deletable(folder: Path) -> None:
     """Refuse to delete what may be something else, or is in use."""
-    from snnlab.runs.recorded import is_surely_run
-    from snnlab.runs.run_folder import is_locked
-
     if not is_surely_run(folder):
         raise RecordError(folder, "no file in it is as a run of snnlab writes it", "it is not deleted")
     if Path.cwd().is_relative_to(folder.resolve()):

@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from snnlab.errors import ConfigError, Interrupted, SnnlabError, one_line
+from snnlab.cli.new import experiment_text, with_plugins
+from snnlab.cli.options import split_options
+from snnlab.config.compose import compose_once
+from snnlab.config.experiment_files import given_settings, sweep_settings
+from snnlab.config.folders import own_folder
+from snnlab.console import console_logging
+from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, did_you_mean, one_line
+from snnlab.experiments import search_report
+from snnlab.experiments.executor import Driver, Executor, executor
+from snnlab.experiments.search_plan import (
+    FILE,
+    Plan,
+    check_common,
+    check_names,
+    difference,
+    read_page,
+    read_plan,
+    words_of,
+)
+from snnlab.experiments.space import Values
+from snnlab.experiments.study import (
+    STORAGE_ERRORS,
+    SearchLock,
+    SharedStudy,
+    check_storage,
+    only_one,
+    quiet_optuna,
+    require_optuna,
+)
+from snnlab.experiments.sweep_settings import changed, checked
+from snnlab.experiments.winner import Winner, find_winner
+from snnlab.experiments.workers import Rehearsal
+from snnlab.files import write_text
 from snnlab.printable import masked
-from snnlab.runs.tables import shown
-
-if TYPE_CHECKING:
-    from snnlab.experiments.executor import Executor
-    from snnlab.experiments.search_plan import Plan
-    from snnlab.experiments.study import SharedStudy
-    from snnlab.experiments.winner import Winner
-    from snnlab.experiments.workers import Rehearsal
+from snnlab.runs.run_folder import require_no_links
+from snnlab.runs.runs_table import flat
+from snnlab.runs.signature import signed
+from snnlab.runs.tables import describe, shown, uncertainty
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +76,6 @@ _RESUME = "resume="
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    from snnlab.cli.options import split_options
-    from snnlab.console import console_logging
-
     options, overrides = split_options("sweep", arguments)
     console_logging()
     sweep(*overrides, config_dir=options.get("--config-dir"), started=started)
@@ -68,8 +94,6 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
         SnnlabError: for a mistake, before anything has run.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    from snnlab.experiments.study import require_optuna
-
     require_optuna()
     asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
@@ -79,14 +103,6 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
 
 
 def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
-    from snnlab.config.compose import compose_once
-    from snnlab.config.experiment_files import sweep_settings
-    from snnlab.config.folders import own_folder
-    from snnlab.experiments.search_plan import Plan, check_common, check_names
-    from snnlab.experiments.study import check_storage, quiet_optuna
-    from snnlab.experiments.sweep_settings import checked
-    from snnlab.runs.runs_table import flat
-
     own = own_folder(config_dir)
     settings, common = sweep_settings(overrides, own)
     found, space = checked(settings)
@@ -102,12 +118,6 @@ def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
 
 
 def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
-    from snnlab.config.experiment_files import given_settings
-    from snnlab.experiments.search_plan import FILE, read_page, read_plan
-    from snnlab.experiments.sweep_settings import changed
-    from snnlab.runs.run_folder import require_no_links
-    from snnlab.runs.signature import signed
-
     if len(asked) > 1 or not asked[0]:
         raise ConfigError("resume", "name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
     folder = Path(asked[0]).expanduser()
@@ -129,10 +139,6 @@ def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | No
     Raises:
         ConfigError: if it is another one.
     """
-    from dataclasses import replace
-
-    from snnlab.experiments.search_plan import difference, read_page, words_of
-
     page = read_page(folder)
     plan = _new(overrides, config_dir) if overrides else None
     other = None if plan is None else difference(plan, page)
@@ -150,31 +156,25 @@ def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | No
 
 
 def _search(plan: Plan, started: float, *, again: bool) -> None:
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from snnlab.errors import RecordError
-    from snnlab.experiments.executor import executor
-    from snnlab.session.trial import train_task
+    # Brings Lightning, three seconds: a mistake is told before.
+    from snnlab.session.trial import gpus_to_share, rehearse, train_task
 
     try:
         with executor(plan.sweep, plan.folder, train_task) as workers:
-            _with_workers(plan, workers, started, again=again)
-    except (StorageInternalError, SQLAlchemyError, OSError) as error:  # a full disk, say
+            if not again:
+                values = list(plan.space.probes())
+                probes = [plan.trial_overrides(proposed) for proposed in values]
+                _check_rehearsal(plan, values, workers.call(rehearse, probes, plan.config_dir, plan.place))
+            if plan.sweep.engine == "joblib":
+                workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
+            _with_workers(plan, workers, started)
+    except (*STORAGE_ERRORS, OSError) as error:  # a full disk, say
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
         raise RecordError(masked(str(plan.folder)), masked(str(reason)), _goes_on(plan)) from error
 
 
-def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool) -> None:
-    from snnlab.experiments.executor import Driver
-    from snnlab.experiments.study import SearchLock, SharedStudy
-    from snnlab.session.trial import gpus_to_share
-
-    if not again:
-        _rehearsed(plan, workers)
-    if plan.sweep.engine == "joblib":
-        workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
+def _with_workers(plan: Plan, workers: Executor, started: float) -> None:
     plan.write()
     _log.info("after an end of any kind %s", _goes_on(plan))
     me = SearchLock(plan.folder)
@@ -190,15 +190,8 @@ def _with_workers(plan: Plan, workers: Executor, started: float, *, again: bool)
         me.leave()
 
 
-def _rehearsed(plan: Plan, workers: Executor) -> None:
-    """Let a worker check the configuration, pack the recordings, and say what runs log."""
-    from snnlab.errors import did_you_mean
-    from snnlab.runs.tables import describe, uncertainty
-    from snnlab.session.trial import rehearse
-
-    values = list(plan.space.probes())
-    probes = [plan.trial_overrides(proposed) for proposed in values]
-    found: Rehearsal = workers.call(rehearse, probes, plan.config_dir, plan.place)
+def _check_rehearsal(plan: Plan, values: Sequence[Values], found: Rehearsal) -> None:
+    """Raise for what is wrong with the settings, now that a worker has tried values and packed the recordings."""
     if found.error:
         tried = f"tried with {describe(values[found.probe])}, of sweep.space"
         raise found.error.moved(message=f"{found.error.message} ({tried})")
@@ -211,8 +204,6 @@ def _rehearsed(plan: Plan, workers: Executor) -> None:
 
 
 def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
-    from snnlab.errors import RecordError
-
     if workers.trouble:
         raise RecordError("", workers.trouble, _goes_on(plan))
     if workers.stopped is not None:
@@ -223,10 +214,7 @@ def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
 
 def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     """Find the winner, print, write and draw; another driver of the same search leaves that to the first."""
-    from snnlab.experiments import search_report
     from snnlab.experiments.search_plots import draw, importances
-    from snnlab.experiments.study import only_one, quiet_optuna
-    from snnlab.experiments.winner import find_winner
 
     with only_one(plan.folder) as first:
         if not first:
@@ -253,9 +241,6 @@ def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
 
 
 def _print_experiment(plan: Plan, winner: Winner) -> None:
-    from snnlab.cli.new import experiment_text, with_plugins
-    from snnlab.files import write_text
-
     name = "best"
     folder = plan.folder / "config"
     path = folder / "experiment" / f"{name}.yaml"

@@ -1,7 +1,8 @@
-"""`snnlab train`: from overrides to a trained network and its record.
+"""`snnlab train`, straight down: words, the experiment, its objects, the training, what came of it.
 
-`run` reads straight down. What only looks at the configuration comes first, then what needs heavy imports, then
-what takes time; the run's folder is written last before the training.
+`_train` is the whole way. What is quickly told comes first: what only looks at the configuration, then what needs
+torch, then what needs Lightning. Beside the way stand several runs (`snnlab.cli.grid`), going on with a run and SLURM's
+second start of a job (`snnlab.session.training`), the processes of torchrun and SLURM (`snnlab.session.rank`).
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from snnlab.cli.options import split_options
+from snnlab.config.compose import compose_once, let_hydra_answer
+from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.grids import split_launch
+from snnlab.config.overrides import as_overrides, named_config, read_arguments, run_to_resume
+from snnlab.config.recorded_run import compose_again
+from snnlab.config.schema import Experiment
+from snnlab.console import console_logging, log_unless_set_up
 from snnlab.errors import NOT_WINDOWS, ConfigError
-from snnlab.session.cluster import outside
-
-if TYPE_CHECKING:
-    from snnlab.config.schema import Experiment
-    from snnlab.runs.run_folder import Result
-    from snnlab.session import Session
+from snnlab.runs.run_folder import Result, say_result
+from snnlab.training.ranks import outside
 
 _log = logging.getLogger(__name__)
-
-_KEY = "resume="
 
 
 def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any) -> Result:
@@ -52,11 +53,6 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     started = time.perf_counter()
     if sys.platform == "win32":
         raise ConfigError("", NOT_WINDOWS)
-
-    from snnlab.config.folders import config_folder, groups, own_folder
-    from snnlab.config.overrides import as_overrides, split_run
-    from snnlab.console import log_unless_set_up
-
     given = as_overrides(overrides, settings, groups(config_folder(), own_folder(config_dir)), "snnlab.train")
     if team := outside(given):
         raise ConfigError(
@@ -67,124 +63,74 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     log_unless_set_up()
     command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
     if asked := run_to_resume(given):
-        from snnlab.session.training import resume
-
-        result = resume(*asked, config_dir, started, command)
+        result = _resume(*asked, config_dir, started, command)
     else:
-        experiment, folder = _composed(*split_run(given), config_dir)
-        session = _checked(replace(experiment, command=command), folder)
-
-        from snnlab.session.training import run
-
-        result = run(session, started)
+        result = _train(*_composed(*named_config(given), config_dir), started, command)
     _log.info("%s", result.summary)
     return result
 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    from snnlab.console import console_logging
-
     console_logging()
-    team = outside(arguments)
-    if team is None:
-        return _runs(arguments, started)
-    if not team.leads:
-        from snnlab.session.cluster import connect
-        from snnlab.session.rank import serve
+    if (team := outside(arguments)) is None:
+        return _main(arguments, started)
 
-        return serve(team, connect(team))
+    from snnlab.session import rank
 
-    from snnlab.session.launcher import end_of_jobs, open_meeting
-
-    open_meeting(team)
-    try:
-        return _runs(arguments, started)
-    finally:
-        end_of_jobs(team)
+    return rank.take_part(team, lambda: _main(arguments, started))
 
 
-def _runs(arguments: list[str], started: float) -> int:
-    from snnlab.config.compose import let_hydra_answer
-    from snnlab.config.overrides import read_arguments, split_run
-
+def _main(arguments: list[str], started: float) -> int:
     command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
-        from snnlab.runs.run_folder import say_result
-
-        say_result(_resumed(arguments, started))
+        options, overrides = split_options("train resume=RUN", arguments)
+        asked = run_to_resume(overrides)
+        assert asked is not None
+        say_result(_resume(*asked, options.get("--config-dir"), started, command))
         return 0
     launch, rest = split_launch(arguments)
-    again, rest = split_run(rest)
-    asked = read_arguments(rest)
-    if asked.flags:
-        let_hydra_answer(asked.flags, asked.overrides, asked.config_dir)
+    again, rest = named_config(rest)
+    given = read_arguments(rest)
+    if given.flags:
+        let_hydra_answer(given.flags, given.overrides, given.config_dir)
         return 0
-    if asked.several:
-        from snnlab.cli.grid import run_grid
+    if given.several:
+        from snnlab.cli import grid
 
-        return run_grid(launch, asked.overrides, asked.config_dir, started, command)
-    experiment, folder = _composed(again, asked.overrides, asked.config_dir)
-    experiment = replace(experiment, command=command)
+        return grid.run_grid(launch, given.overrides, given.config_dir, started, command)
+    experiment, folder = _composed(again, given.overrides, given.config_dir)
     if experiment.mode == "shapes":
-        from snnlab.cli.shapes import show_shapes
+        from snnlab.session import network_tables
 
-        show_shapes(experiment, folder)
+        network_tables.show_shapes(experiment, folder)
         return 0
-    session = _checked(experiment, folder)
-
-    from snnlab.runs.run_folder import say_result
-    from snnlab.session.training import run
-
-    say_result(run(session, started))
+    say_result(_train(experiment, folder, started, command))
     return 0
 
 
 def _composed(again: Path | None, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
     """Return an experiment, of a run's config.yaml where one is named, and the folder of its run."""
-    from snnlab.config.compose import compose_once
-    from snnlab.config.recorded_run import compose_again
-
     return compose_again(again, overrides, config_dir) if again else compose_once(overrides, config_dir)
 
 
-def _checked(experiment: Experiment, folder: Path) -> Session:
-    """Return the session of an experiment, of which all is built that needs no Lightning, which takes three seconds."""
-    from snnlab.session import Session
+def _train(experiment: Experiment, folder: Path, started: float, command: Sequence[str]) -> Result:
+    """Build the experiment's objects, train, test the epoch that was chosen, and write the record."""
+    from snnlab.session import Session  # which brings torch
 
-    session = Session(experiment, folder)
+    session = Session(replace(experiment, command=command), folder)
     with experiment.located_errors():
         session.check_without_lightning()
-    return session
+    return _training().run(session, started)
 
 
-def _resumed(arguments: list[str], started: float) -> Result:
-    from snnlab.cli.options import split_options
+def _training():
+    from snnlab.session import training  # brings Lightning
 
-    options, overrides = split_options("train resume=RUN", arguments)
-    asked = run_to_resume(overrides)
-    assert asked is not None
-    command = ("snnlab", "train", *arguments)
-    from snnlab.session.training import resume
-
-    return resume(*asked, options.get("--config-dir"), started, command)
+    return training
 
 
-def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
-
-    Raises:
-        ConfigError: if they name none, or more than one, or all but spell the word.
-    """
-    for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
-        if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
-            raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
-    for text in overrides:
-        if text.startswith(f"+{_KEY}"):
-            raise ConfigError(text, "is no setting to add", "leave out the +")
-    asked = [text.removeprefix(_KEY) for text in overrides if text.startswith(_KEY)]
-    if not asked:
-        return None
-    if len(asked) > 1 or not asked[0] or asked[0] == "null":
-        raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
-    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_KEY)]
+def _resume(
+    run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float, command: Sequence[str]
+) -> Result:
+    return _training().resume(run, overrides, config_dir, started, command)

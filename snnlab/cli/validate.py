@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from snnlab.cli.options import split_options
+from snnlab.config.experiment_files import read_suite, read_sweep
+from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
+from snnlab.experiments import suite_settings, sweep_settings
+from snnlab.experiments.space import overrides
+from snnlab.experiments.suite_plan import Plan
 from snnlab.session.session import check_build
 from snnlab.settings import is_override
 
-if TYPE_CHECKING:
-    from snnlab.experiments.suite_plan import Plan
 # Of a file: right, right as far as it can be told while values are left to its user, wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"
 USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
@@ -35,8 +37,6 @@ def main(arguments: list[str], started: float) -> int:
     folders += options.values()
     if len(folders) > 1:
         raise ConfigError("validate", "give one folder: snnlab validate DIR")
-    from snnlab.config.folders import config_folder, own_folder
-
     folder = own_folder(folders[0] if folders else None) or config_folder()
     wrong = checked = 0
     for path in files(folder):
@@ -68,8 +68,6 @@ def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | 
 
 def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     """Refuse one file that is wrong under the overrides."""
-    from snnlab.config.folders import config_folder, groups
-
     packaged = folder == config_folder()
     own = None if packaged else folder
     group = path.parent.relative_to(folder).as_posix()
@@ -97,11 +95,7 @@ def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
         given: What every trial has.
         folder: A folder of the user's files.
     """
-    from snnlab.config.experiment_files import read_sweep
-    from snnlab.experiments.space import overrides
-    from snnlab.experiments.sweep_settings import checked
-
-    _, space = checked(read_sweep(name, folder))
+    _, space = sweep_settings.checked(read_sweep(name, folder))
     for values in space.probes():
         check_build([*given, *overrides(values)], folder)
 
@@ -113,32 +107,12 @@ def check_suite(name: str, given: list[str], folder: Path | None) -> None:
         given: What every training has.
         folder: A folder of the user's files.
     """
-    from snnlab.config.experiment_files import read_suite
-    from snnlab.experiments.suite_plan import Plan
-    from snnlab.experiments.suite_settings import checked
+    from snnlab.session.trial import check_arm  # brings Lightning
 
     own = None if folder is None else str(folder)
-    plan = Plan(Path(name), name, checked(read_suite(name, folder)), given, own, "", "")
+    plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, own, "", "")
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells()):
         try:
             check_arm(plan, dataset, arm)
         except SnnlabError as error:
             raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
-
-
-def check_arm(plan: Plan, dataset: str, arm: str) -> None:
-    """Refuse an arm on a dataset that is wrong, or is tuned in what is."""
-    from snnlab.config.overrides import merged
-    from snnlab.experiments.space import overrides
-    from snnlab.experiments.suite_runner import search_plan
-
-    folder = Path(plan.config_dir) if plan.config_dir else None
-    own = plan.arm_overrides(dataset, arm)
-    check_build(merged(own), folder)
-    if plan.suite.tuning(arm) is None:
-        return
-    for values in search_plan(plan, dataset, arm, merged).space.probes():
-        try:
-            check_build(merged([*own, *overrides(values)]), folder)
-        except SnnlabError as error:
-            raise error.moved(place=f"tune.space: {error.place}") from error

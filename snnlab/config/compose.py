@@ -300,7 +300,17 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
     own = own_folder(config_dir)
     ready, _ = _ready(overrides, own)
     where = ["--config-dir", str(own)] if own else []
-    sys.argv = [sys.argv[0], *flags, *where, *ready]
+    try:
+        with readable_errors():
+            call_hydra([*flags, *where, *ready])
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def call_hydra(words: Sequence[str]) -> None:
+    """Let `hydra.main` answer a command line, in which flags of its own say that nothing is run."""
+    sys.argv = [sys.argv[0], *words]
     # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -308,12 +318,8 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
     def task(cfg: DictConfig) -> None:
         raise AssertionError("Hydra answers before it runs anything")
 
-    try:
-        with readable_errors(), guarded_hydra():
-            task()
-    except SystemExit as end:
-        if end.code:
-            raise
+    with guarded_hydra():
+        task()
 
 
 def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from snnlab.config.compose import readable_errors
@@ -50,8 +51,6 @@ def one_value(text: str) -> tuple[str, Any]:
     Raises:
         ConfigError: if it cannot be read, or has several values.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     with readable_errors():
         (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
     if parsed.is_sweep_override():

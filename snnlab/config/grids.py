@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from snnlab.config.compose import readable_errors
+from snnlab.config.experiment_files import one_value, put, require_no_slip
 from snnlab.errors import ROOT, ConfigError, did_you_mean, listing
 from snnlab.settings import Count, check_settings, type_problem
 
@@ -40,8 +43,6 @@ def read_axes(overrides: Sequence[str]) -> Axes:
     Raises:
         ConfigError: if one cannot be read, has no value, or has the same one twice.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     parser = OverridesParser.create()
     fixed: list[str] = []
     swept: dict[str, Sequence[str]] = {}
@@ -120,8 +121,6 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     """
     ours = [text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _WORDS]
     others = [text for text in arguments if text not in ours]
-    from snnlab.config.experiment_files import require_no_slip
-
     for text in others:
         if "=" in text and text.partition("=")[0].isalpha():
             require_no_slip(text, _WORDS, None)
@@ -143,8 +142,6 @@ def _checked(values: Mapping[str, Any]) -> Launch:
 
 
 def _values(texts: Sequence[str]) -> dict[str, Any]:
-    from snnlab.config.experiment_files import one_value, put
-
     values: dict[str, Any] = {}
     for text in texts:
         put(values, *one_value(text))

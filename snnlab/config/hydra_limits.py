@@ -15,7 +15,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.object_type import ObjectType
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+from yaml import YAMLError
 
 from snnlab.config.folders import config_folder
 from snnlab.config.hints import of_file
@@ -29,10 +32,6 @@ HYDRAS_INSTEAD = "snnlab train -m launcher=joblib trains several runs at a time,
 
 def explain(error: Exception) -> ConfigError | None:
     """Return what the user should read, or None if the exception is not about the configuration."""
-    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
     if isinstance(error, MissingConfigException):
         return _missing(error.missing_cfg_file, error.options, str(error))
     if isinstance(error, OverrideParseException):
@@ -100,8 +99,6 @@ def _omegaconf(error: Exception) -> ConfigError:
 
 
 def _of_value(error: Exception) -> str:
-    from omegaconf.errors import GrammarParseError
-
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
     if missing := re.search(r"Interpolation key '([^']+)' not found", message):
         return f"refers to ${{{missing[1]}}}, which is not there"

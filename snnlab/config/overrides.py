@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
 from snnlab.config.hints import SETTINGS, of_word
@@ -21,8 +25,6 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import written
 from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals, is_override, key_of, quoted
 
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
 # Settings that a mapping replaces whole.
 _WHOLE = (".surrogate", ".learn")
 # Groups whose file describes one object, which a mapping that names another replaces whole.
@@ -95,9 +97,6 @@ def _as_text(text: str, several: bool) -> str:
 
 def _parsed(text: str) -> Override | None:
     """Return an override as Hydra's grammar reads it, None where it does not."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     try:
         return OverridesParser.create().parse_overrides([text])[0]
     except HydraException:
@@ -384,7 +383,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     return found
 
 
-def split_run(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+def named_config(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the config.yaml of a run whose experiment is to be trained again, if one is named, and the other words.
 
     Raises:
@@ -433,3 +432,27 @@ def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
     if key.partition(".")[0] in known:
         return f"write {key}={behind}"
     return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"
+
+
+# What names a run to go on with.
+_RESUME = "resume="
+
+
+def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
+
+    Raises:
+        ConfigError: if they name none, or more than one, or all but spell the word.
+    """
+    for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
+        if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
+            raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
+    for text in overrides:
+        if text.startswith(f"+{_RESUME}"):
+            raise ConfigError(text, "is no setting to add", "leave out the +")
+    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    if not asked:
+        return None
+    if len(asked) > 1 or not asked[0] or asked[0] == "null":
+        raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
+    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import hydra
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import PRIMARY, VERSION_BASE, check, own_hydra, read_overrides, readable_errors
@@ -424,8 +425,6 @@ def compose_again(path: Path, overrides: Sequence[str], config_dir: str | Path |
 
 
 def _typed(overrides: Sequence[str], chosen: Collection[str]) -> Typed:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     with readable_errors():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     return Typed.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)

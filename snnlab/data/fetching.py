@@ -26,6 +26,8 @@ from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from snnlab.errors import ConfigError, DataError, located
 from snnlab.files import remove_empty
@@ -188,9 +190,6 @@ def _receive(url: str, part: Path, show: Shown) -> bool:
 
 @contextmanager
 def _bar(words: str) -> Iterator[Shown]:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
     columns = (TextColumn(words), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(words, total=None)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from zipfile import BadZipFile
 
+import h5py
 import numpy as np
 from torch import Tensor
 
+from snnlab.data import tonic_adapter
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import FRAMES, Framing, Region, Steps
 from snnlab.errors import ConfigError, DataError, listing
 from snnlab.settings import Count, above, checks_arguments
-
-if TYPE_CHECKING:
-    import h5py
 
 
 def own(group: h5py.Group, name: str) -> Any:
@@ -28,8 +27,6 @@ def own(group: h5py.Group, name: str) -> Any:
         DataError: if they are in another one: a stranger's file of events would show the user's files as events.
         KeyError: if there is none of this name.
     """
-    import h5py
-
     found = group[name]
     elsewhere = found.file.filename != group.file.filename
     if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
@@ -403,8 +400,6 @@ def _is_number(word: str) -> bool:
 
 
 def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    import h5py
-
     with h5py.File(path, "r") as file:
         # In the file itself, or in the group in which cameras' tools put them.
         place = next((name for name in ("events", "CD/events") if name in file), None)
@@ -416,8 +411,6 @@ def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
 
 
 def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    from snnlab.data import tonic_adapter
-
     size = path.stat().st_size
     if size % 5:
         raise DataError(

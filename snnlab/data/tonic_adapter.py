@@ -15,11 +15,16 @@ from snnlab.errors import ConfigError, DataError, did_you_mean
 from snnlab.settings import check_settings, takes
 
 
+def tonic() -> Any:
+    """Return the package, which takes a second to import."""
+    import tonic
+
+    return tonic
+
+
 def read_nmnist_file(path: Path) -> Events:
     """Read a recording in the format of N-MNIST and N-Caltech101, through tonic."""
-    from tonic.io import read_mnist_file
-
-    columns = read_mnist_file(str(path), dtype=np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
+    columns = tonic().io.read_mnist_file(str(path), dtype=np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
     return Events(
         t=columns["t"].astype(np.int64),
         x=columns["x"].astype(np.int16),
@@ -30,9 +35,7 @@ def read_nmnist_file(path: Path) -> Events:
 
 def transform(name: str) -> Callable[..., Any]:
     """Return a class of `tonic.transforms`."""
-    import tonic.transforms
-
-    return getattr(tonic.transforms, name)
+    return getattr(tonic().transforms, name)
 
 
 # What may make another class of a scene, by our own augmentations' names for it.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import bdtr
 
 from snnlab.errors import RecordError, listing
 from snnlab.experiments.suite_plan import Cell
@@ -69,15 +70,16 @@ def _shuffled_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: P
     Far below chance is as suspicious as far above. A network that tells classes apart, and names each by the few
     labels that it happens to have more of, is outside by luck now and then: that is no verdict.
     """
-    from scipy.stats import binom
-
     run = Recorded(folder, dict(mine))
     test, targets = tested(run), run.predictions()["test_target"]
     accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
     # Windows of a recording, or recordings of a person, tell less than as many independent ones.
     number = max(1, int(independent_recordings(test.right, test.clusters)))
     low, high = frequencies.min(), frequencies.max()
-    bounds = [float(binom.ppf(tail, number, p)) / number for tail, p in ((_TAIL, low), (1 - _TAIL, high))]
+    counts = np.arange(number + 1)
+    bounds = [
+        int(np.searchsorted(bdtr(counts, number, p), tail)) / number for tail, p in ((_TAIL, low), (1 - _TAIL, high))
+    ]
     chance = f"{high:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
     words = (
         f"{accuracy:.1%} with labels shuffled; chance is {chance}, and within {bounds[0]:.1%} to {bounds[1]:.1%}"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
 from snnlab.experiments.suite_figures import Row, Spread
@@ -225,8 +226,6 @@ def _last_pictures(folder: Path) -> Iterator[Picture]:
     """Yield the newest picture of each kind that the training drew for TensorBoard; nothing where there is none."""
     if not folder.is_dir():
         return
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     said = logging.getLogger("tensorboard")
     before = said.level
     said.setLevel(logging.ERROR)  # that a resumed run was cut back is no news

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
-from snnlab.experiments.study import SCHEMA
 from snnlab.experiments.sweep_settings import FIXED, Sweep, checked
 from snnlab.experiments.workers import Task, Watched
 from snnlab.files import unwritable, write_text
@@ -23,6 +22,7 @@ from snnlab.runs.signature import sign
 from snnlab.settings import key_of
 from snnlab.yaml_files import require_bounded
 
+SCHEMA = 1
 FILE = "sweep.yaml"
 _FORM = {
     "name": (str,),

@@ -8,17 +8,19 @@ two or three objectives and no numbers of trials.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from snnlab.runs.plots.style import BLUE, DPI, GREY, VERMILION, default_style, log_axis
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from optuna import Study
+if TYPE_CHECKING or find_spec("optuna") is not None:  # `study.require_optuna` tells whoever lacks it
+    from optuna import Study, importance
     from optuna.trial import FrozenTrial
 _COLUMNS = 3
 # Positive values that differ by more than this factor have a logarithmic axis.
@@ -70,13 +72,12 @@ def importances(study: Study, place: int) -> dict[str, float]:
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
     """
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
     done, settings = varied(study)
     if len(done) < 4 or not settings or len({trial.values[place] for trial in done}) < 2:
         return {}
-    return get_param_importances(
-        study, evaluator=FanovaImportanceEvaluator(seed=0), params=settings, target=lambda trial: trial.values[place]
+    evaluator = importance.FanovaImportanceEvaluator(seed=0)
+    return importance.get_param_importances(
+        study, evaluator=evaluator, params=settings, target=lambda trial: trial.values[place]
     )
 
 
@@ -162,9 +163,6 @@ class _Scale:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -12,8 +12,8 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import DamagedError
-from snnlab.experiments.search_plan import Plan
-from snnlab.experiments.study import OUTCOME, PRUNED, SCHEMA, SharedStudy, values_of
+from snnlab.experiments.search_plan import SCHEMA, Plan
+from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, values_of
 from snnlab.experiments.winner import Winner, best_trials, overheads
 from snnlab.files import write_json, write_text
 from snnlab.runs.tables import Table, csv_text, figure, mean_sd_text, metric_text, shown, uncertainty

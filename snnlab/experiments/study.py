@@ -1,34 +1,47 @@
-"""Who runs a search at this moment, and who may look and ask: locks of files, which end with their process."""
+"""A search's trials, kept by Optuna, the one file that imports it; who runs the search at this moment."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
+from sqlite3 import DatabaseError, connect
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as url_quote
 
 from filelock import FileLock, Timeout
 
 from snnlab.errors import ConfigError, RecordError
+from snnlab.experiments.search_plan import SCHEMA
 from snnlab.experiments.space import Space, Values, decoded, encoded
 from snnlab.experiments.sweep_settings import Prune, Sweep
+from snnlab.experiments.workers import Watched
 from snnlab.files import unwritable
 from snnlab.printable import masked
 
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.pruners import BasePruner
-    from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+# What a storage raises that can no longer be written.
+STORAGE_ERRORS: tuple[type[Exception], ...] = ()
+if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` tells whoever lacks it
+    import optuna
+    from optuna import Study, pruners, samplers
+    from optuna.exceptions import ExperimentalWarning, StorageInternalError
+    from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import FrozenTrial, TrialState
+    from sqlalchemy.exc import SQLAlchemyError
+
+    STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 DRIVERS = "drivers"
 _COUNTING, _ENDING = ".counting", ".ending"
 
@@ -88,7 +101,6 @@ class SearchLock:
         (self._folder / self.name).unlink(missing_ok=True)
 
 
-SCHEMA = 1
 FILE, TRIALS = "study.db", "trials"
 # A file of lines, which also goes through a network's file system; the path follows.
 _JOURNAL = "journal:///"
@@ -130,18 +142,13 @@ def require_optuna() -> None:
     Raises:
         ConfigError: with the command that installs it.
     """
-    try:
-        import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigError("sweep", "needs Optuna: pip install 'snnlab-train[sweep]'") from error
+    if find_spec("optuna") is None:
+        raise ConfigError("sweep", "needs Optuna: pip install 'snnlab-train[sweep]'")
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
     """Keep away what Optuna says of itself, and its warnings of what is new in it."""
-    import optuna
-    from optuna.exceptions import ExperimentalWarning
-
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -179,10 +186,6 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         RecordError: if it cannot be opened, or another version of Optuna made it.
     """
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-    from sqlalchemy.exc import SQLAlchemyError
-
     if url.startswith(_JOURNAL):
         try:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
@@ -219,8 +222,6 @@ class SharedStudy:
     def __init__(
         self, folder: Path, sweep: Sweep, space: Space, driver: SearchLock, identity: Mapping[str, Any]
     ) -> None:
-        import optuna
-
         self.folder, self.sweep, self.space, self.driver = folder, sweep, space, driver
         self.url = storage_url(folder, sweep.storage)
         if sweep.storage is None and _has_runs(folder) and not _is_filled(folder / FILE):
@@ -289,8 +290,6 @@ class SharedStudy:
             return self._asked(trials)
 
     def _adopted(self, trial: FrozenTrial) -> Trial | None:
-        from optuna.trial import TrialState
-
         if DRIVER not in trial.user_attrs:  # killed while it was proposed: there is nothing of it
             self.study.tell(trial.number, state=TrialState.FAIL)
             return None
@@ -317,8 +316,6 @@ class SharedStudy:
         Args:
             outcome: See `snnlab.session.trial.Outcome`.
         """
-        from optuna.trial import TrialState
-
         with quiet_optuna(), guarded(self.folder):
             trial = self.trials()[number]
             if not _is(trial, "RUNNING"):
@@ -336,19 +333,40 @@ class SharedStudy:
         self._storage.set_trial_user_attr(trial_id(self._storage, self.folder.name, number), key, value)
 
 
+class WatchedTrial:
+    """A trial as its worker sees it, which is told of each epoch and may end it."""
+
+    def __init__(self, watched: Watched) -> None:
+        with quiet_optuna():
+            self._storage = open_storage(watched.url)
+            study = optuna.load_study(
+                study_name=watched.study, storage=self._storage, pruner=pruner(Prune(**watched.prune))
+            )
+            self._id = trial_id(self._storage, watched.study, watched.number)
+            self._trial = optuna.Trial(study, self._id)
+
+    def lags(self, epoch: int, value: float) -> bool:
+        """Report an epoch; return whether the trial is to end."""
+        with quiet_optuna():
+            if epoch not in self._storage.get_trial(self._id).intermediate_values:
+                self._trial.report(value, epoch)
+            if PRUNED not in self._trial.user_attrs and not self._trial.should_prune():
+                return False
+            self._trial.set_user_attr(PRUNED, epoch + 1)
+            return True
+
+
 def trial_id(storage: BaseStorage, study: str, number: int) -> int:
     """Return by which number a storage, which may hold several studies, knows a trial."""
     return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study), number)
 
 
-def sampler(sweep: Sweep, drawn: int) -> BaseSampler:
+def sampler(sweep: Sweep, drawn: int) -> samplers.BaseSampler:
     """Return what proposes the next trial.
 
     Args:
         drawn: How many were proposed so far.
     """
-    from optuna import samplers
-
     seed = (sweep.seed * 1_000_003 + drawn) % 2**32
     if sweep.sampler == "tpe":
         return samplers.TPESampler(seed=seed, constant_liar=sweep.slots > 1)
@@ -359,15 +377,61 @@ def sampler(sweep: Sweep, drawn: int) -> BaseSampler:
     return samplers.RandomSampler(seed=seed)
 
 
-def pruner(prune: Prune | None) -> BasePruner:
+def pruner(prune: Prune | None) -> pruners.BasePruner:
     """Return what ends trials early."""
-    from optuna import pruners
-
     if prune is None:
         return pruners.NopPruner()
     if prune.by == "median":
         return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=prune.after)
     return pruners.SuccessiveHalvingPruner(min_resource=prune.after, reduction_factor=prune.keep)
+
+
+@contextmanager
+def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
+    """Give the study of a search, out of a copy of its file: nothing is written, and nothing but that file is opened.
+
+    Args:
+        page: Its `sweep.yaml`.
+
+    Raises:
+        RecordError: if there is none that can be read, or it is kept elsewhere.
+    """
+    require_optuna()
+    named, path = page["sweep"].get("storage"), folder / FILE
+    if named is not None:
+        raise RecordError(
+            "report",
+            (
+                f"{folder}: its trials are in {masked(str(named))}, which no report opens: it stands"
+                " in a file that anybody may have written"
+            ),
+            f"there is a report once {folder}/search.json is there",
+        )
+    if path.is_symlink() or not path.is_file():
+        raise RecordError("report", f"{folder}: the search has no trial yet")
+    with TemporaryDirectory() as place, quiet_optuna():
+        _copy(path, Path(place) / FILE)
+        storage = open_storage(storage_url(Path(place), None))
+        try:
+            # The only one in it, which is called as the folder was when the search began.
+            yield optuna.load_study(study_name=None, storage=storage)
+        except (KeyError, ValueError) as error:
+            raise RecordError("report", f"{folder}: the search has no trial yet") from error
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a database as it is at one moment; one that was left in the middle of a change is mended in the copy."""
+    try:
+        with (
+            closing(connect(f"file:{url_quote(str(path.absolute()))}?mode=ro", uri=True)) as one,
+            closing(connect(copy)) as other,
+        ):
+            one.backup(other)
+    except DatabaseError:
+        for end in ("", "-journal", "-wal"):
+            left = path.with_name(f"{path.name}{end}")
+            if left.is_file() and not left.is_symlink():
+                shutil.copyfile(left, copy.with_name(f"{copy.name}{end}"))
 
 
 def values_of(trial: FrozenTrial) -> Values:

@@ -7,23 +7,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, one_line
+from snnlab.experiments import search_report
 from snnlab.experiments.controls import judged
-from snnlab.experiments.executor import Ended, Executor, WorkerLostError
+from snnlab.experiments.executor import Driver, Ended, Executor, WorkerLostError
 from snnlab.experiments.search_plan import Plan as SearchPlan, check_common
+from snnlab.experiments.study import OUTCOME, SearchLock, SharedStudy, require_optuna
 from snnlab.experiments.suite_plan import Cell, Plan, Survey, Work
 from snnlab.experiments.suite_reading import read_config, steps_of
 from snnlab.experiments.suite_settings import PLACE, TUNE_SEED
 from snnlab.experiments.suite_state import Book, Spent, State, result_of
 from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.winner import find_winner
 from snnlab.experiments.workers import AROUND, Task, threads_each
 from snnlab.runs.tables import shown, span
 from snnlab.settings import key_of
-
-if TYPE_CHECKING:
-    from snnlab.experiments.study import SharedStudy
 
 _log = logging.getLogger(__name__)
 
@@ -177,11 +177,6 @@ def tune(
     Raises:
         ConfigError: if the search has no winner.
     """
-    from snnlab.experiments import search_report
-    from snnlab.experiments.executor import Driver
-    from snnlab.experiments.study import SearchLock, SharedStudy, require_optuna
-    from snnlab.experiments.winner import find_winner
-
     require_optuna()
     search = search_plan(plan, dataset, arm, merged)
     search.write()
@@ -212,8 +207,6 @@ def tune(
 
 def _outcomes(study: SharedStudy) -> dict[int, Any]:
     """Return what has come of the trials that have ended, by their numbers."""
-    from snnlab.experiments.study import OUTCOME
-
     return {trial.number: trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs}
 
 

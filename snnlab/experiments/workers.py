@@ -14,11 +14,19 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.files import write_atomically
+
+# `_require` tells whoever lacks one of them.
+if TYPE_CHECKING or find_spec("joblib") is not None:
+    from joblib.externals.loky import ProcessPoolExecutor
+if TYPE_CHECKING or find_spec("submitit") is not None:
+    import submitit
+    from submitit.helpers import DelayedSubmission
 
 # interrupted: by a signal, to be gone on with; stopped: by trouble that the next trial would have too.
 Status = Literal["completed", "failed", "interrupted", "stopped"]
@@ -164,15 +172,15 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
     if where.engine == "here":
         yield Here
     elif where.engine == "joblib":
+        _require("joblib", "sweep", place)
         yield partial(Process, threads)
     elif where.engine == "submitit":
         settings = where.submitit or {}
         yield partial(Job, _submitit(folder / "jobs", settings, where.places), folder / "jobs", _is_local(settings))
     else:
-        try:
-            import ray  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError as error:
-            raise ConfigError(place, "Ray is missing: pip install 'snnlab-train[ray]'") from error
+        _require("ray", "ray", place)
+        import ray  # pyright: ignore[reportMissingImports]  # a second or more
+
         # On the cluster that RAY_ADDRESS names, or this machine.
         sizes = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": threads * where.slots}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **sizes)
@@ -180,6 +188,11 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
             yield partial(RayTask, ray, threads)
         finally:
             ray.shutdown()
+
+
+def _require(package: str, extra: str, place: str) -> None:
+    if find_spec(package) is None:
+        raise ConfigError(place, f"{package} is missing: pip install 'snnlab-train[{extra}]'")
 
 
 class Here(Worker):
@@ -196,8 +209,6 @@ class Process(Worker):
     """A process of this machine, by joblib's loky."""
 
     def __init__(self, threads: int) -> None:
-        from joblib.externals.loky import ProcessPoolExecutor
-
         environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name not in os.environ}
         os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # what the tracker says where it finds none
         before = _semaphores()
@@ -353,8 +364,6 @@ class Serving:
 
     def checkpoint(self, folder: str) -> Any:
         """Return what submitit puts into the queue again, when the time of a job is over."""
-        from submitit.helpers import DelayedSubmission
-
         return DelayedSubmission(self, folder)
 
 
@@ -368,10 +377,7 @@ def _submitit(folder: Path, settings: Mapping[str, Any], places: tuple[str, str,
     Raises:
         ConfigError: if submitit is missing, or does not take the settings.
     """
-    try:
-        import submitit
-    except ModuleNotFoundError as error:
-        raise ConfigError(places[0], "submitit is missing: pip install 'snnlab-train[submitit]'") from error
+    _require("submitit", "submitit", places[0])
     if settings.get("cluster") == "debug":
         raise ConfigError(f"{places[1]}.cluster", "debug is one process", f"take {places[0]}={places[2]}")
     parameters = {key: value for key, value in settings.items() if key != "cluster"}

@@ -1,4 +1,4 @@
-"""How many spikes a network had given to each recording at each step of a test.
+"""Answers before a recording's end: what a network would have answered at each step, and how sure it was.
 
 Axes: N recordings, T steps.
 """
@@ -6,45 +6,11 @@ Axes: N recordings, T steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import lightning as L
 import numpy as np
 
-from snnlab.nn.network import Network
-from snnlab.nn.record import step_spikes
 from snnlab.runs.tables import csv_text
-from snnlab.training.module import Outputs
-
-
-class SpikesSoFar(L.Callback):
-    """Lets the network answer to each test batch once more, step by step, and collects its spikes.
-
-    Not on the way of the test itself: there a neuron may do its neighbours' work, and only its sums are known.
-    """
-
-    def __init__(self) -> None:
-        self._batches: list[np.ndarray] = []
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the array, with a row a recording.
-
-        Shape:
-            `test_spikes_so_far`: float64 `[N, T]`, of all layers, those of the step itself too.
-        """
-        return {"test_spikes_so_far": np.concatenate(self._batches).cumsum(1, dtype=np.float64)}
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Add a batch."""
-        assert isinstance(outputs, Outputs)
-        network = pl_module.network
-        assert isinstance(network, Network)
-        with trainer.precision_plugin.test_step_context():
-            spikes = step_spikes(network, outputs.batch.x, lengths=outputs.batch.lengths)
-        self._batches.append(spikes.T.cpu().numpy())
-
 
 # Of these all are shown; a threshold for an accuracy is chosen among more.
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)

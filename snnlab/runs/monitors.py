@@ -23,6 +23,8 @@ from snnlab.errors import one_line
 from snnlab.nn import Network
 from snnlab.nn.layer import Counts
 from snnlab.nn.summary import learned
+from snnlab.runs.plots.activity import draw_gradients
+from snnlab.runs.plots.style import default_style, render
 from snnlab.seeds import Stream, derived_seed
 from snnlab.settings import Count, at_least, checks_arguments
 from snnlab.target_kinds import kind_of
@@ -103,9 +105,6 @@ class Monitors(L.Callback):
         writers = _tensorboards(trainer)
         if self._vitals is None or self._drawn_at == self._looked_at or not writers:
             return
-        from snnlab.runs.plots.activity import draw_gradients
-        from snnlab.runs.plots.style import default_style, render
-
         self._drawn_at = self._looked_at
         rows = {layer.name: layer.drive_gradient for layer in self._vitals.layers if layer.drive_gradient}
         if not rows:

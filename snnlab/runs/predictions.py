@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.losses import Loss
+from snnlab.nn.network import Network
+from snnlab.nn.record import step_spikes
 from snnlab.runs.plots.answers import confusion
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.distributed import gathered
@@ -38,6 +40,35 @@ def confidences(loss: Loss, y: Tensor, lengths: Tensor) -> Tensor:
     sure = loss.running(y).float().softmax(-1).amax(-1)
     at = torch.arange(len(y), device=y.device)[:, None].minimum(lengths - 1).clamp(min=0)
     return sure.gather(0, at)
+
+
+class SpikesSoFar(L.Callback):
+    """Lets the network answer to each test batch once more, step by step, and collects its spikes.
+
+    Not on the way of the test itself: there a neuron may do its neighbours' work, and only its sums are known.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[np.ndarray] = []
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the array, with a row a recording.
+
+        Shape:
+            `test_spikes_so_far`: float64 `[N, T]`, of all layers, those of the step itself too.
+        """
+        return {"test_spikes_so_far": np.concatenate(self._batches).cumsum(1, dtype=np.float64)}
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Add a batch."""
+        assert isinstance(outputs, Outputs)
+        network = pl_module.network
+        assert isinstance(network, Network)
+        with trainer.precision_plugin.test_step_context():
+            spikes = step_spikes(network, outputs.batch.x, lengths=outputs.batch.lengths)
+        self._batches.append(spikes.T.cpu().numpy())
 
 
 class Predictions(L.Callback):

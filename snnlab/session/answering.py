@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +28,8 @@ from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.losses import Loss
-from snnlab.session.early_answers import clock_of, no_early_answers, part_of_1
-from snnlab.session.hot_pixel_mask import left_out_pixels
-from snnlab.session.opened_run import OpenedRun
+from snnlab.session.early_answers import clock_of, no_early_answers
+from snnlab.session.opened_run import OpenedRun, left_out_pixels
 
 # Options of `snnlab predict` that say how files are read.
 READING = ("--time-unit", "--time-origin", "--columns")
@@ -235,34 +235,6 @@ class Rows(NamedTuple):
         return f"value_{number if self.names is None else self.names[number]}"
 
 
-def predictions(
-    run: OpenedRun,
-    rows: Rows,
-    framing: Framing,
-    reading: Reading,
-    files: list[Path],
-    size: int | None,
-    *,
-    each: bool,
-    until: float | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Yield what the network answers to each window of each file.
-
-    Args:
-        rows: How outputs become rows.
-        reading: How files are read.
-        size: Steps that are fed to the network at a time; None: all of a window.
-        each: Whether there is an answer after each piece.
-        until: How probable a class has to be for an answer before a window's end; None: there is none before.
-
-    Raises:
-        DataError: naming a file that cannot be used.
-    """
-    for path in files:
-        events = read_file(path, reading, rows.settings.size)
-        yield from answers(run, rows, framing, events, str(path), size, each=each, until=until)
-
-
 def answers(
     run: OpenedRun,
     rows: Rows,
@@ -310,17 +282,16 @@ def as_trained(run: OpenedRun, framing: Framing) -> Framing:
     return Controlled(kind, run.experiment.seed, framing.steps.duration_us).framing(framing)
 
 
-def probability(text: str, run: OpenedRun, settings: DataSettings) -> float:
-    """Return how probable a class has to be for an early answer.
+def check_until(run: OpenedRun, settings: DataSettings) -> None:
+    """Refuse answers before a window's end where the run's network has none.
 
     Raises:
-        ConfigError: if it is no probability, or the run's network has no answer before a window's end.
+        ConfigError: saying why.
     """
     if why := no_early_answers(run.experiment, settings) or (
         "steps of data.bin_by: count have no time" if settings.step_ms is None else None
     ):
         raise ConfigError("predict", f"--until: {why}")
-    return part_of_1(text, "predict: --until needs a probability")
 
 
 def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
@@ -373,15 +344,52 @@ class RunInput:
             recordings.append(events if camera is None else camera.still(events, self.settings.size))
         return self.framing(EventBatch.of(recordings)).x
 
+    @cached_property
+    def rows(self) -> Rows:
+        """What makes rows of the network's outputs."""
+        names = self.run.recorded.class_names(self.settings.num_classes)
+        return Rows(self.run.session.loss, self.settings, names)
+
     def answers(self, given: Any) -> list[dict[str, Any]]:
         """Return what the network answers to each window of each recording, as `snnlab predict` writes it."""
-        names = self.run.recorded.class_names(self.settings.num_classes)
-        rows = Rows(self.run.session.loss, self.settings, names)
         return [
             row
             for name, events in recordings_of(given, self.reading, self.settings.size)
-            for row in answers(self.run, rows, self.framing, events, name)
+            for row in answers(self.run, self.rows, self.framing, events, name)
         ]
+
+    def predictions(
+        self, files: Sequence[Path], pieces: str | None = None, until: float | None = None, *, each: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Return what the network answers to each window of each file.
+
+        Args:
+            files: The files.
+            pieces: The ms that the network is fed at a time; None: a window at once, or with `until` step by step.
+            until: The probability at which it answers; None: at the end.
+            each: Whether there is a row after each of the pieces that are asked for, too.
+
+        Raises:
+            SnnlabError: for pieces that are no whole number of steps, early answers that there are not, a bad file.
+        """
+        size = None if pieces is None else steps_of_piece(pieces, self.settings)
+        if until is not None:
+            check_until(self.run, self.settings)
+        each, size = each and size is not None and until is None, 1 if until is not None and size is None else size
+        return (
+            row
+            for path in files
+            for row in answers(
+                self.run,
+                self.rows,
+                self.framing,
+                read_file(path, self.reading, self.settings.size),
+                str(path),
+                size,
+                each=each,
+                until=until,
+            )
+        )
 
 
 def _word(value: Any) -> str:

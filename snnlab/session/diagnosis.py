@@ -1,21 +1,19 @@
-"""Whose network `snnlab doctor` looks at: what the user typed, and what is tried on top of it."""
+"""What `snnlab doctor` does: builds a network, looks at one batch in it, and tries settings that may cure it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from snnlab.analysis.findings import undecided, waking
-from snnlab.analysis.fixes import Case, Exam
+from snnlab.analysis.findings import delay_notes, findings, legend, undecided, vitals_table, waking
+from snnlab.analysis.fixes import Case, Exam, Treatment, treat
 from snnlab.analysis.layer_statistics import measure
-from snnlab.config.compose import compose_once
-from snnlab.config.overrides import rivals_of
-from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
+from snnlab.console import table_console
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events.frames import Batch
 from snnlab.errors import SnnlabError
@@ -25,50 +23,22 @@ from snnlab.session import Session
 from snnlab.training.module import batch_loss
 
 
-class Patient(NamedTuple):
-    """Whose network is looked at: as `snnlab train` would begin with it, or a run's.
+class Diagnosis:
+    """Builds a network under overrides and looks at it, always on the same batch where the data allow it.
 
-    Attributes:
-        run: The run's folder, or None.
-        config_dir: The user's folder, or None.
+    Args:
+        compose: Makes the experiment, with further overrides, and its run's folder.
+        run: The run whose network it is; None: it is as `snnlab train` would begin with it.
     """
 
-    run: Path | None
-    overrides: list[str]
-    config_dir: str | None
-
-    def experiment(self, more: Sequence[str]) -> tuple[Experiment, Path]:
-        """Compose the experiment with further overrides; its neurons run by a backend that needs no compiling."""
-        overrides = merged(self.overrides, more)
-        if self.run is None:
-            experiment, folder = compose_once(overrides, self.config_dir)
-        else:
-            experiment, folder = compose_run(self.run, overrides, self.config_dir, "data"), self.run
-        plain = {"backend": "reference", "fuse": False, "recompute": 0, "logger": None, "callbacks": None}
-        return replace(experiment, **plain), folder
-
-
-def merged(overrides: Sequence[str], more: Sequence[str]) -> list[str]:
-    """Return overrides with further ones, which take the place of those that say the same, in the same words or not."""
-    keys = {key for text in more for key in (_key(text), *rivals_of(_key(text)))}
-    return [*(text for text in overrides if _key(text) not in keys), *more]
-
-
-def _key(text: str) -> str:
-    return text.lstrip("+").partition("=")[0]
-
-
-class Clinic:
-    """Builds a patient's network under overrides and looks at it, always on the same batch where the data allow it."""
-
-    def __init__(self, patient: Patient) -> None:
-        self.patient = patient
+    def __init__(self, compose: Callable[[Sequence[str]], tuple[Experiment, Path]], run: Path | None) -> None:
+        self.compose, self.run = compose, run
         self._seen: tuple[object, EventDataModule, Batch] | None = None
 
     def trial(self, more: Sequence[str]) -> Exam | None:
         """Return the exam under further overrides, or None where the configuration refuses them: no cure then."""
         try:
-            return self.exam(*self.patient.experiment(more))
+            return self.exam(*self.compose(more))
         except SnnlabError:
             return None
 
@@ -78,12 +48,21 @@ class Clinic:
         Raises:
             SnnlabError: for a mistake in the configuration, the data or the run.
         """
+        # By a backend that needs no compiling.
+        plain = {"backend": "reference", "fuse": False, "recompute": 0, "logger": None, "callbacks": None}
         with experiment.located_errors():
-            return self._exam(experiment, folder)
+            return self._exam(replace(experiment, **plain), folder)
+
+    def treatment(self, exam: Exam) -> Treatment | None:
+        """Return what is wrong and what cures it; None, with a word, where nothing is."""
+        if findings(exam.vitals):
+            return treat(exam, self.trial)
+        print(*delay_notes(exam.vitals), "Nothing is wrong with it.", sep="\n")
+        return None
 
     def _exam(self, experiment: Experiment, folder: Path) -> Exam:
         same = self._seen is not None and self._seen[0] == experiment.data
-        session = Session(experiment, folder, run=self.patient.run, data=self._seen[1] if same and self._seen else None)
+        session = Session(experiment, folder, run=self.run, data=self._seen[1] if same and self._seen else None)
         session.use_threads()
         session.build("network", "loss")
         settings, (make_optimizer, _), device = session.settings, session.optimization, session.processes.device
@@ -100,7 +79,7 @@ class Clinic:
         vitals = measure(network, x, lengths, objective, dt=settings.step_ms, make_optimizer=make_optimizer)
         if names := undecided(vitals):
             vitals = vitals._replace(wakes=waking(network, x, lengths, objective, make_optimizer, names))
-        return Exam(vitals, case_of(experiment, trained=self.patient.run is not None))
+        return Exam(vitals, case_of(experiment, trained=self.run is not None))
 
 
 def case_of(experiment: Experiment, *, trained: bool) -> Case:
@@ -108,3 +87,22 @@ def case_of(experiment: Experiment, *, trained: bool) -> Case:
     model = experiment.model
     neuron = None if trained else experiment.neuron
     return Case(model["layers"], neuron, model.get("init"), experiment.data, experiment.optimizer, trained)
+
+
+def print_exam(name: str, exam: Exam) -> None:
+    """Print the table."""
+    vitals = exam.vitals
+    dt = "" if vitals.dt is None else f" of {vitals.dt:g} ms"
+    print(f"{name}: {vitals.samples} recordings, {vitals.steps} steps{dt}, loss {vitals.loss:.4g}")
+    table_console().print(vitals_table(vitals))
+    print(legend())
+
+
+def print_findings(treatment: Treatment) -> None:
+    """Print what was found, and what cures each."""
+    for finding, override in treatment.remedies:
+        print(finding.text)
+        print(f"  cured by {shlex.quote(override)}" if override else "  none of the settings that were tried cures it")
+    if treatment.overrides:
+        these, loss = "these" if len(treatment.overrides) > 1 else "this", treatment.after.vitals.loss
+        print(f"With {these} the network lives (loss {loss:.4g}):")

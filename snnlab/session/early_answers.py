@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from snnlab.config.schema import Experiment
+from snnlab.data.data_settings import DataSettings
 from snnlab.errors import ConfigError
+from snnlab.runs.early_exit import Clock, Row
+from snnlab.runs.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import lightning as L
-    import numpy as np
-
-    from snnlab.config.schema import Experiment
-    from snnlab.data.data_module import EventDataModule
-    from snnlab.data.data_settings import DataSettings
-    from snnlab.runs.early_exit import Clock, Row
-    from snnlab.training.module import SpikingModule
+    from snnlab.data.data_module import EventDataModule  # which brings Lightning
 
 
 class Anytime(NamedTuple):
@@ -45,60 +42,6 @@ class Early(NamedTuple):
         if self.accuracy is not None and not data.split.val.size:
             raise ConfigError("evaluate", "--accuracy chooses on validation recordings, and there are none")
 
-    def find(
-        self, arrays: Mapping[str, np.ndarray], trainer: L.Trainer, module: SpikingModule, data: EventDataModule
-    ) -> Anytime:
-        """Return what comes out, from the arrays of a test; each further figure needs a pass of its own.
-
-        Where a threshold is chosen, the data's test recordings are the validation ones afterwards.
-        """
-        from snnlab.runs.early_exit import SpikesSoFar, answered, anytime, at_threshold, chosen_threshold
-        from snnlab.runs.predictions import Predictions
-
-        def tested(watcher: Any) -> dict[str, np.ndarray]:
-            trainer.callbacks = [watcher]  # type: ignore[attr-defined]
-            trainer.test(module, datamodule=data, verbose=False)
-            return watcher.arrays()
-
-        # Not in the test itself, where what the network does is counted.
-        spikes = tested(SpikesSoFar())
-        clock, seen = clock_of(data.settings), answered({**arrays, **spikes}, "test")
-        assert seen is not None
-        rows = anytime(seen, clock)
-        record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
-        if self.accuracy is None:
-            return Anytime(rows, clock, spikes, record)
-        data.split = replace(data.split, test=data.split.val)
-        of_val = answered(tested(Predictions("test")), "test")
-        assert of_val is not None
-        on_val = chosen_threshold(of_val, self.accuracy, clock)
-        chosen = on_val and at_threshold(seen, on_val.threshold, clock)
-        both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
-        return Anytime(rows, clock, spikes, {**record, "asked": self.accuracy, **both}, chosen)
-
-
-def asked_early(accuracy: str | None, part: str) -> Early:
-    """Return what the options ask for, or raise a ConfigError."""
-    if accuracy is None:
-        return Early()
-    value = part_of_1(accuracy, "evaluate: --accuracy is a part of the recordings")
-    if part == "test":
-        return Early(value)
-    raise ConfigError(
-        "evaluate", (f"--accuracy chooses on validation recordings and applies to test ones, not to --split {part}")
-    )
-
-
-def part_of_1(text: str, what: str) -> float:
-    """Return a number above 0 and at most 1, or raise a ConfigError that begins with what it is."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise ConfigError("", f"{what}, above 0 and at most 1, got {text}")
-    return value
-
 
 def no_early_answers(experiment: Experiment, settings: DataSettings) -> str | None:
     """Return why an experiment's network has no answer before a recording's end, or None where it has."""
@@ -113,8 +56,6 @@ def no_early_answers(experiment: Experiment, settings: DataSettings) -> str | No
 
 def clock_of(settings: DataSettings) -> Clock:
     """Return what a step is in time, and how much later than at its end its frame is whole."""
-    from snnlab.runs.early_exit import Clock
-
     dt = settings.step_ms
     ahead = 0.0 if dt is None else dt * settings.framing().kind.look_ahead_steps
     return Clock(dt, settings.overlap_ms + ahead)
@@ -122,8 +63,6 @@ def clock_of(settings: DataSettings) -> Clock:
 
 def told_early(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what came out, in words."""
-    from snnlab.runs.tables import Table
-
     spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
     head = ["sure", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the network is so sure:"

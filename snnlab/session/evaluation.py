@@ -3,75 +3,45 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 from matplotlib.image import imsave
 
-from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.dataset import Dataset
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.nn.operations import counted
-from snnlab.runs.early_exit import as_csv
+from snnlab.runs.early_exit import answered, anytime, as_csv, at_threshold, chosen_threshold
 from snnlab.runs.plots.answers import draw_anytime, draw_findings
 from snnlab.runs.plots.style import default_style, render
-from snnlab.runs.predictions import Predictions, findings, layer_names
+from snnlab.runs.predictions import Predictions, SpikesSoFar, findings, layer_names
 from snnlab.runs.recorded import is_run, read_ended
 from snnlab.runs.run_folder import require_no_links
-from snnlab.session.early_answers import Anytime, Early, told_early
+from snnlab.session.early_answers import Anytime, Early, clock_of, told_early
 from snnlab.session.fit import costs
+from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
-from snnlab.session.weights import require_not_trained_on
+from snnlab.session.weights import Checkpoint, require_not_trained_on
+from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
-
-SPLITS = ("test", "val", "train")
-CHECKPOINTS = ("best", "last")
-
-
-def evaluate_run(
-    run: Path,
-    overrides: list[str],
-    config_dir: str | None,
-    part: str,
-    checkpoint: str,
-    out: str | Path | None,
-    early: Early | None = None,
-) -> tuple[dict[str, Any], Path]:
-    """Evaluate a run with overrides; see `evaluate`."""
-    check_asked(part, checkpoint, out)
-    experiment = compose_run(run, overrides, config_dir, "data")
-    with experiment.located_errors():
-        folder = None if out is None else Path(out).expanduser()
-        return evaluate(run, experiment, part, checkpoint, folder, overrides, early)
-
-
-def check_asked(part: str, checkpoint: str, out: str | Path | None) -> None:
-    """Refuse a part or a checkpoint that does not exist, and a run's folder to write into."""
-    _one_of("--split", part, SPLITS)
-    _one_of("--checkpoint", checkpoint, CHECKPOINTS)
-    if out is not None and is_run(Path(out).expanduser()):
-        raise ConfigError("evaluate", f"--out: {out} is a run's folder, whose own result would be lost", "name another")
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError("evaluate", f"{option} must be one of {listing(allowed)}, got {value}")
 
 
 def evaluate(
     run: Path,
     experiment: Experiment,
     part: str,
-    checkpoint: str,
-    out: Path | None,
+    checkpoint: Checkpoint,
+    out: str | Path | None,
     overrides: list[str],
     early: Early | None = None,
 ) -> tuple[dict[str, Any], Path]:
@@ -87,15 +57,19 @@ def evaluate(
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
-    folder = out or _own_folder(run, part, checkpoint)
+    if part not in PARTS:
+        raise ConfigError("evaluate", f"there is no part {part}", did_you_mean(part, PARTS), PARTS)
+    folder = _own_folder(run, part, checkpoint) if out is None else Path(out).expanduser()
+    if out is not None and is_run(folder):
+        raise ConfigError("evaluate", f"--out: {out} is a run's folder, whose own result would be lost", "name another")
     quiet = replace(experiment, logger=None, callbacks=None)
-    session = Session(quiet, folder, run=run, checkpoint="last" if checkpoint == "last" else "best")
+    session = Session(quiet, folder, run=run, checkpoint=checkpoint)
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
-    for answered in {part, "val"} if early and early.accuracy is not None else {part}:
-        if answered != "train":
-            require_not_trained_on(run, data, answered)
+    for used in {part, "val"} if early and early.accuracy is not None else {part}:
+        if used != "train":
+            require_not_trained_on(run, data, used)
     _choose(data, part)
     if early:
         early.check(experiment, settings, data)
@@ -109,7 +83,7 @@ def evaluate(
         session.computed_on(trainer.strategy.root_device)
         with counted(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
-        anytime = early.find(predictions.arrays(), trainer, module, data) if early else None
+        anytime = _early_answers(early, predictions.arrays(), trainer, module, data) if early else None
     found = {**found, **costs(operations.totals(), "test")}
     plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
@@ -139,6 +113,36 @@ def lines(values: dict[str, Any]) -> list[str]:
     for name, (right, of) in names.items():
         told.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
     return [*told, *told_early(values["anytime"])] if "anytime" in values else told
+
+
+def _early_answers(
+    early: Early, arrays: Mapping[str, np.ndarray], trainer: L.Trainer, module: SpikingModule, data: EventDataModule
+) -> Anytime:
+    """Return what comes out, from the arrays of a test; each further figure needs a pass of its own.
+
+    Where a threshold is chosen, the data's test recordings are the validation ones afterwards.
+    """
+
+    def tested(watcher: Any) -> dict[str, np.ndarray]:
+        trainer.callbacks = [watcher]  # type: ignore[attr-defined]
+        trainer.test(module, datamodule=data, verbose=False)
+        return watcher.arrays()
+
+    # Not in the test itself, where what the network does is counted.
+    spikes = tested(SpikesSoFar())
+    clock, seen = clock_of(data.settings), answered({**arrays, **spikes}, "test")
+    assert seen is not None
+    rows = anytime(seen, clock)
+    record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
+    if early.accuracy is None:
+        return Anytime(rows, clock, spikes, record)
+    data.split = replace(data.split, test=data.split.val)
+    of_val = answered(tested(Predictions("test")), "test")
+    assert of_val is not None
+    on_val = chosen_threshold(of_val, early.accuracy, clock)
+    chosen = on_val and at_threshold(seen, on_val.threshold, clock)
+    both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
+    return Anytime(rows, clock, spikes, {**record, "asked": early.accuracy, **both}, chosen)
 
 
 def _choose(data: EventDataModule, part: str) -> None:

@@ -36,9 +36,8 @@ from snnlab.runs.recorded import archive_result, read_ended, search_of
 from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing, averaging, mode_callbacks, monitors, norm_note, pictures
-from snnlab.session.cluster import team_of
-from snnlab.session.hot_pixel_mask import write_hot_pixels
 from snnlab.session.launcher import Job, process_group, shared_threads
+from snnlab.session.opened_run import write_hot_pixels
 from snnlab.session.weights import KEY, counted_before, found_before, record_trained_on, recorded_before
 from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint
@@ -46,7 +45,7 @@ from snnlab.training.distributed import gathered
 from snnlab.training.health import DivergenceGuard, RisenLoss, SilenceWarning
 from snnlab.training.module import SpikingModule
 from snnlab.training.progress import Bar, Timing, console_callbacks
-from snnlab.training.ranks import Team
+from snnlab.training.ranks import Team, team_of
 from snnlab.training.resuming import LongerRun, Resumption
 from snnlab.training.snapshots import Selection, Snapshots, StopAtOnce, StopOnSignal, StoppedError
 from snnlab.training.weight_averaging import averaged

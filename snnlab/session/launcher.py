@@ -24,6 +24,7 @@ from torch.distributed import FileStore, PrefixStore  # pyright: ignore[reportPr
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, ProcessError
 from snnlab.session.cluster import connect
+from snnlab.session.last_checkpoint import read_resumption
 from snnlab.training.distributed import is_loss, join, leave
 from snnlab.training.ranks import ALONE, Team
 from snnlab.training.resuming import Resumption
@@ -65,8 +66,6 @@ def unpacked(content: bytes) -> Job:
     Raises:
         RecordError: if the checkpoint cannot be read.
     """
-    from snnlab.session.last_checkpoint import read_resumption
-
     page = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
     said, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]
     of_run = said["of_run"] and Path(said["of_run"])

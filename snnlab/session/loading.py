@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from snnlab.config.recorded_run import compose_run
 from snnlab.runs.recorded import read_run
 from snnlab.session.answering import RunInput
 from snnlab.session.opened_run import OpenedRun
@@ -38,6 +39,12 @@ def load(
     """
     folder = Path(run).expanduser()
     return Run(folder, read_run(folder), checkpoint, tuple(plugins), tuple(overrides))
+
+
+def _with_lightning():
+    from snnlab.session import evaluation, run_figures
+
+    return evaluation, run_figures
 
 
 class Run(OpenedRun):
@@ -90,9 +97,11 @@ class Run(OpenedRun):
         Returns:
             `metrics`, `confusion`, ... as in the folder's `result.json`, and the `folder`.
         """
-        from snnlab.session.evaluation import evaluate_run
-
-        values, folder = evaluate_run(self.folder, [*self.naming, *overrides], None, part, self.checkpoint, out)
+        evaluation, _ = _with_lightning()
+        typed = [*self.naming, *overrides]
+        experiment = compose_run(self.folder, typed, None, "data")
+        with experiment.located_errors():
+            values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
         return {**values, "folder": folder}
 
     def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:
@@ -108,13 +117,11 @@ class Run(OpenedRun):
         Raises:
             ConfigError: if there is no such picture.
         """
-        from snnlab.session.run_figures import figure
-
-        return figure(self, name, part, recording)
+        _, run_figures = _with_lightning()
+        return run_figures.figure(self, name, part, recording)
 
     @property
     def figures(self) -> list[str]:
         """Names of the pictures."""
-        from snnlab.session.run_figures import figure_names
-
-        return figure_names(self)
+        _, run_figures = _with_lightning()
+        return run_figures.figure_names(self)

@@ -1,22 +1,34 @@
-"""A recorded run, opened: what it recorded, its network, its data."""
+"""A recorded run, opened: what it recorded, its network, its data, arrays of what they do.
+
+Axes: T steps, B recordings, then the layer's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import h5py
 import numpy as np
+import torch
 from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
+from snnlab.data.data_settings import DataSettings
+from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
-from snnlab.errors import ConfigError, did_you_mean
+from snnlab.data.hot_pixels import hot_pixels
+from snnlab.data.splits import read_split
+from snnlab.errors import ConfigError, DataError, RecordError, SnnlabError, did_you_mean, listing
+from snnlab.files import write_atomically, write_json, write_npz
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import Recording, record
+from snnlab.nn.summary import learned
 from snnlab.runs.recorded import Recorded, read_plain
 from snnlab.runs.run_folder import summary_line
 from snnlab.session.session import Session
@@ -162,3 +174,203 @@ class OpenedRun:
             spikes={name: found.spikes[name] for name in layers if name in found.spikes},
             states={name: found.states[name] for name in layers if name in found.states},
         )
+
+
+# The pixels that a run left out, which only its training recordings tell.
+HOT_PIXELS = "hot_pixels.json"
+
+
+def write_hot_pixels(folder: Path, hot: Tensor | None) -> None:
+    """Write the numbers y * W + x of the hot pixels; nothing for a run that looks for none.
+
+    Args:
+        hot: Which pixels are hot, or None.
+
+    Shape:
+        hot: bool `[H * W]`.
+    """
+    if hot is not None:
+        write_json(folder / HOT_PIXELS, {"pixels": hot.nonzero().flatten().tolist()})
+
+
+def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
+    """Return which pixels a run left out, or None where it wrote none.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+
+    Shape:
+        bool `[H * W]`.
+
+    Raises:
+        RecordError: if the file cannot be read.
+    """
+    path = folder / HOT_PIXELS
+    width, height, _ = sensor_size
+    hot = torch.zeros(width * height, dtype=torch.bool)
+    try:
+        hot[json.loads(path.read_text(encoding="utf-8"))["pixels"]] = True
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise RecordError(path, f"cannot be read ({error})") from error
+    return hot
+
+
+def left_out_pixels(run: OpenedRun, settings: DataSettings) -> Tensor | None:
+    """Return the pixels that a run left out: those it wrote, or those found again in its training recordings.
+
+    Shape:
+        bool `[H * W]`.
+
+    Raises:
+        DataError: if it wrote none, and its recordings are not here, or not the same any more.
+    """
+    if settings.hot_pixels_hz is None:
+        return None
+    written = read_hot_pixels(run.folder, settings.size)
+    return _found_again(run, settings) if written is None else written
+
+
+def _found_again(run: OpenedRun, settings: DataSettings) -> Tensor:
+    why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
+    try:
+        experiment = compose_run(run.folder, run.naming, use="data")
+        kept = {"download": False} if "download" in experiment.data else {}
+        experiment = replace(experiment, data={**experiment.data, **kept})
+        store = Session(experiment).store
+    except SnnlabError as error:
+        raise DataError("", f"{why}, and these are not here: {error}") from error
+    if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
+        raise DataError("", f"{why}, and these are others now", "put them back, or train again")
+    names = [str(place) for place in range(len(store))]
+    return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)
+
+
+Arrays = dict[str, np.ndarray]
+
+
+class Wanted(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        what: Names of arrays, such as `spikes`, and of state variables.
+        layers: The layers; None for all.
+        samples: Places among the recordings of the split, as words.
+        split: test, val or train.
+    """
+
+    what: Sequence[str]
+    layers: Sequence[str] | None
+    samples: str
+    split: str
+
+
+def collect(run: Session, wanted: Wanted) -> Arrays:
+    """Return the arrays that are asked for, by name.
+
+    Raises:
+        ConfigError: if there are no such variables, layers or recordings.
+    """
+    batch = _batch(run, wanted)
+    network = run.network.eval()
+    recording = record(network, batch.x, lengths=batch.lengths)
+    parts: dict[str, Callable[[], Arrays]] = {
+        "input": lambda: {"input": batch.x.numpy()},
+        "spikes": lambda: _of_layers("spikes", recording.spikes, wanted.layers),
+        "output": lambda: {"output": recording.y.numpy()},
+        "readout": lambda: {"readout": run.loss.readout(recording.y, batch.lengths).numpy()},
+        "weights": lambda: _weights(network),
+        "gradients": lambda: _gradients(run, batch),
+    }
+    variables = {name for of in recording.states.values() for name in of}
+    for name in wanted.what:
+        if name not in parts and name not in variables:
+            known = [*parts, *sorted(variables)]
+            raise ConfigError("export", f"--what {name} is none of {listing(known)}", did_you_mean(name, known))
+    _check_layers(wanted.layers, recording)
+    found: Arrays = {}
+    for name in wanted.what:
+        of_states = {layer: of[name] for layer, of in recording.states.items() if name in of}
+        found |= parts[name]() if name in parts else _of_layers(name, of_states, wanted.layers)
+    found |= {name: getattr(batch, part).numpy() for name, part in _ABOUT.items()}
+    return found | ({} if run.settings.step_ms is None else {"dt": np.array(run.settings.step_ms)})
+
+
+_ABOUT = {"recording": "index", "target": "targets", "lengths": "lengths"}
+
+
+def _of_layers(kind: str, values: dict[str, Any], layers: Sequence[str] | None) -> Arrays:
+    return {f"{kind}/{name}": value.numpy() for name, value in values.items() if layers is None or name in layers}
+
+
+def _weights(network: Network) -> Arrays:
+    stored = {f"weights/{name}": value.numpy() for name, value in network.state_dict().items()}
+    return stored | {f"weights/{each.layer}.{each.key}": each.values.numpy() for each in learned(network)}
+
+
+def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:
+    known = sorted(recording.spikes.keys() | recording.states.keys())
+    for name in layers or ():
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise ConfigError("export", f"--layers: no layer {name} has spikes or a state", near, () if near else known)
+
+
+def _gradients(run: Session, batch: Batch) -> Arrays:
+    """Return the gradient of the recordings' loss for each parameter, in evaluation mode."""
+    network = run.network
+    counts: dict[str, Any] = {}
+    y, _ = network(batch.x, lengths=batch.lengths, counts=counts)
+    loss, _ = run.counted_loss(y, batch.targets, batch.lengths, counts)
+    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+    gradients = torch.autograd.grad(loss, [value for _, value in named], allow_unused=True)
+    return {
+        f"gradients/{name}": (torch.zeros_like(value) if gradient is None else gradient).detach().numpy()
+        for (name, value), gradient in zip(named, gradients, strict=True)
+    }
+
+
+def _batch(run: Session, wanted: Wanted) -> Batch:
+    data = run.data
+    places = data.places_of(getattr(data.split, wanted.split))
+    events = data.events_of(places[_samples(wanted.samples, places.size, wanted.split)])
+    with data.store.blamed(events.index.numpy):
+        return data.framing(events)
+
+
+def _samples(words: str, size: int, part: str) -> list[int]:
+    """Return the places that `0:8`, or `3,5,7`, means."""
+    try:
+        if ":" in words:
+            bounds = [int(word) if word else None for word in words.split(":")]
+            found = list(range(size))[slice(*bounds)]
+        else:
+            found = [int(word) for word in words.split(",")]
+    except (TypeError, ValueError):
+        raise ConfigError("export", f"--samples must be such as 0:8 or 3,5,7, got {words}") from None
+    if not found or not all(0 <= place < size for place in found):
+        raise ConfigError("export", f"--samples {words}: there are {size:,} {part} recordings, 0 to {size - 1}")
+    return found
+
+
+def write_arrays(target: Path, arrays: Arrays) -> None:
+    """Write arrays into a .npz or a .h5 file.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".npz":
+            write_npz(target, arrays)
+            return
+
+        def write(file: Any) -> None:
+            with h5py.File(file, "w") as into:
+                for name, array in arrays.items():
+                    into.create_dataset(name, data=array, compression="gzip" if array.ndim else None)
+
+        write_atomically(target, write)
+    except OSError as error:
+        raise ConfigError("export", f"{target} cannot be written ({error.strerror or error})") from error

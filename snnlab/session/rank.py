@@ -10,10 +10,20 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from torch.distributed import FileStore, PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+
+from snnlab.console import quiet_lightning
 from snnlab.errors import SnnlabError
+from snnlab.session import Session
+from snnlab.session.cluster import connect
+from snnlab.session.fit import received_signal, take_share
+from snnlab.session.launcher import JOB, LOST, READY, TROUBLE, end_of_jobs, open_meeting, part_of, unpacked
+from snnlab.training.distributed import is_loss, join, leave
 from snnlab.training.ranks import Team
 
 # Rank 0 may have to pack a large dataset first.
@@ -22,15 +32,26 @@ _PATIENCE = timedelta(days=7)
 
 def main() -> int:
     """Take part in the training of the process that started this one; return the exit status."""
-    from snnlab.session.launcher import LOST
-
     folder = sys.argv[1]
     threading.Thread(target=_end_with_the_first, args=(LOST, folder), daemon=True).start()
 
-    from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
-
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     return serve(Team(rank, world, rank, world), FileStore(f"{folder}/store", world))
+
+
+def take_part(team: Team, lead: Callable[[], int]) -> int:
+    """Be one of the processes that torchrun or SLURM has started; return the exit status.
+
+    Args:
+        lead: What rank 0 does; the others take part in its trainings.
+    """
+    if not team.leads:
+        return serve(team, connect(team))
+    open_meeting(team)
+    try:
+        return lead()
+    finally:
+        end_of_jobs(team)
 
 
 def serve(team: Team, store: Any) -> int:
@@ -39,8 +60,6 @@ def serve(team: Team, store: Any) -> int:
     Args:
         store: Where rank 0 leaves words.
     """
-    from snnlab.session.launcher import JOB, part_of
-
     _be_quiet(team)
     os.environ.update(team.as_environment())
     for number in itertools.count():
@@ -59,14 +78,6 @@ def serve(team: Team, store: Any) -> int:
 
 def _take_part(part: Any, content: bytes, team: Team) -> int:
     """Do one job's share; return the exit status."""
-    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
-
-    from snnlab.console import quiet_lightning
-    from snnlab.session import Session
-    from snnlab.session.fit import received_signal, take_share
-    from snnlab.session.launcher import LOST, READY, TROUBLE, unpacked
-    from snnlab.training.distributed import is_loss, join, leave
-
     try:
         with quiet_lightning():
             job = unpacked(content)
@@ -89,8 +100,6 @@ def _take_part(part: Any, content: bytes, team: Team) -> int:
 
 
 def _be_quiet(team: Team) -> None:
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
-
     rank_zero_only.rank = team.rank  # pyright: ignore[reportFunctionMemberAccess]
     for name in ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings"):
         logging.getLogger(name).setLevel(logging.ERROR)

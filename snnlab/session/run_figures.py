@@ -1,22 +1,36 @@
-"""The pictures of an opened run, as matplotlib's figures: how it learned, what it answered, what its layers do."""
+"""The pictures of an opened run, as matplotlib's figures, and the pages of runs, searches and suites."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from snnlab.errors import ConfigError, did_you_mean
+from snnlab.config.compose import compose_once
+from snnlab.config.recorded_run import compose_run
+from snnlab.data.data_settings import read_shared
+from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.experiments import search_plots
 from snnlab.experiments.report_figures import curves, draw_curve
+from snnlab.experiments.report_pages import Page, Search, When, run_page, runs_page, suite_page, sweep_page
+from snnlab.experiments.search_plan import read_page, read_plan
+from snnlab.experiments.search_report import SUMMARY, parsed_trials, read_summary, read_trials, trials_text
+from snnlab.experiments.study import copied_study, quiet_optuna
+from snnlab.experiments.suite_table import read_table
 from snnlab.runs.early_exit import answered, anytime
 from snnlab.runs.plots import default_style, draw_answer, draw_recording
 from snnlab.runs.plots.answers import draw_anytime, draw_findings
 from snnlab.runs.plots.callback import see
 from snnlab.runs.predictions import findings
-from snnlab.runs.run_folder import METRICS, PREDICTIONS
+from snnlab.runs.recorded import read_run
+from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
+from snnlab.runs.runs_table import find_all_runs, read_line
 from snnlab.session.early_answers import clock_of, no_early_answers
 from snnlab.session.opened_run import OpenedRun
 
@@ -85,3 +99,87 @@ def _of_recording(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[s
     seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
     yield from draw_recording(seen)
     yield from draw_answer(seen)
+
+
+def page_of(folder: Path, figures: str | None = None) -> Page:
+    """Return the page of a folder.
+
+    Args:
+        folder: Of a run, a search, a suite, or of runs.
+        figures: In which form each picture is to be a file too; None: in none.
+
+    Raises:
+        SnnlabError: if there is nothing in it to show.
+    """
+    kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
+    make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)
+    if make is not None:
+        require_no_links(folder)  # the page is made to be sent: it shows nothing of the user's other files
+    return _of_sweep(folder, redrawn=figures is not None) if make is _of_sweep else (make or _of_runs)(folder)
+
+
+def _of_suite(folder: Path) -> Page:
+    return suite_page(read_table(folder), str(folder))
+
+
+def _of_sweep(folder: Path, redrawn: bool = False) -> Page:
+    page, summary = read_page(folder), folder / SUMMARY
+    objectives = list(page["sweep"]["objectives"])
+    ended = summary.is_file() and not _newer(folder / "study.db", summary)
+    found = read_summary(folder) if ended else {}
+    rows = read_trials(folder, objectives) if ended else parsed_trials(_trials_now(folder, page), objectives)
+    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
+    if not ended or (redrawn and (folder / "study.db").is_file()):
+        images = _drawn_now(folder, page)
+    elif redrawn:
+        said = f"snnlab: {folder}: has no study.db to draw from; its pictures stay the PNG files they are"
+        print(said, file=sys.stderr)
+    return sweep_page(Search(str(folder), page, found, rows, images))
+
+
+def _newer(one: Path, other: Path) -> bool:
+    return one.is_file() and one.stat().st_mtime > other.stat().st_mtime
+
+
+def _of_run(folder: Path) -> Page:
+    recorded = read_run(folder)
+    recorded.check_files()
+    experiment = compose_run(folder, use="record")
+    defaults, _ = compose_once([], None)
+    settings = read_shared(experiment.data)
+    when = When(clock_of(settings), no_early_answers(experiment, settings))
+    names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
+    return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
+
+
+def _of_runs(folder: Path) -> Page:
+    lines = [read_line(run) for run in find_all_runs(folder)]
+    if not lines:
+        raise RecordError("report", f"there is no run below {folder}")
+    return runs_page(folder, lines)
+
+
+def _trials_now(folder: Path, page: Mapping[str, Any]) -> str:
+    """Return what `trials.csv` would hold now.
+
+    Args:
+        page: Its `sweep.yaml`.
+
+    Raises:
+        SnnlabError: if there is no study that can be read.
+    """
+    with copied_study(folder, page) as study:
+        return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
+
+
+def _drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]:
+    """Return the pictures that the search's trials so far are enough for, each with its name.
+
+    Args:
+        page: Its `sweep.yaml`.
+
+    Raises:
+        SnnlabError: if there is no study that can be read.
+    """
+    with copied_study(folder, page) as study, quiet_optuna():
+        return list(search_plots.figures(study, list(page["sweep"]["objectives"])).items())

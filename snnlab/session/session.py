@@ -36,6 +36,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+# The two modules that bring Lightning, which takes three seconds: imported when what they build is asked for.
+def _builds_data():
+    from snnlab.session import build_data
+
+    return build_data
+
+
+def _builds_trainer():
+    from snnlab.session import build_trainer
+
+    return build_trainer
+
+
 class Session:
     """The objects of an experiment, each built once, when it is first asked for, in an order that is known here alone.
 
@@ -100,9 +113,7 @@ class Session:
     @cached_property
     def counted_loss(self) -> Loss:
         """The loss, which knows how many training recordings there are of each class."""
-        from snnlab.session.build_data import count_classes
-
-        count_classes(self.loss, self.data)
+        _builds_data().count_classes(self.loss, self.data)
         return self.loss
 
     @cached_property
@@ -124,25 +135,21 @@ class Session:
     @cached_property
     def data(self) -> EventDataModule:
         """The data module: the recordings, split, and their loaders."""
-        from snnlab.session.build_data import make_data_module
-
-        return self._data or make_data_module(self.experiment, self.settings, self.store, self.dataset)
+        return self._data or _builds_data().make_data_module(self.experiment, self.settings, self.store, self.dataset)
 
     @cached_property
     def processes(self) -> Processes:
         """The processes and the device of a training."""
-        from snnlab.session.build_trainer import find_processes
-
-        return find_processes(self.experiment)
+        return _builds_trainer().find_processes(self.experiment)
 
     @cached_property
     def module(self) -> SpikingModule:
         """The Lightning module, whose network has the weights that it begins with."""
-        from snnlab.session.build_trainer import make_module
-
         self.build("network")
         names = self.dataset.class_names
-        return make_module(self.experiment, self.settings, self.built, self.counted_loss, self.optimization, names)
+        return _builds_trainer().make_module(
+            self.experiment, self.settings, self.built, self.counted_loss, self.optimization, names
+        )
 
     def build(self, *names: str) -> None:
         """Build objects now, in this order, so that what is wrong with them is found."""
@@ -164,9 +171,7 @@ class Session:
             logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
             team: The processes of the training; None: this one alone, whatever the experiment asks for.
         """
-        from snnlab.session.build_trainer import make_trainer
-
-        return make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
+        return _builds_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
 
     def computed_on(self, device: torch.device, before: str | None = None) -> Computation:
         """Decide how the network is computed on a device.
@@ -174,9 +179,7 @@ class Session:
         Args:
             before: How the first layer saw the data when the training began, if this goes on with one.
         """
-        from snnlab.session.build_trainer import decide_computation
-
-        return decide_computation(self.experiment, self.built, self.data, device, before)
+        return _builds_trainer().decide_computation(self.experiment, self.built, self.data, device, before)
 
     def check(self, *, here: bool = True) -> None:
         """Build everything but the data, so that a mistake is found; what is quickly told comes first.
@@ -191,9 +194,7 @@ class Session:
             self.use_threads()
         self.check_without_lightning()
 
-        from snnlab.session.build_trainer import check_trainer
-
-        check_trainer(self.experiment, self.folder, self.built.network)
+        _builds_trainer().check_trainer(self.experiment, self.folder, self.built.network)
         if here:
             self.build("processes")
 
@@ -219,17 +220,14 @@ class Session:
         self.check()
         self.build("network")
 
-        from snnlab.session.build_data import data_notes, data_warnings
-        from snnlab.session.build_trainer import require_shares
-
         data = self.data
-        require_shares(self.processes, self.experiment, data)
+        _builds_trainer().require_shares(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world)
         found_before(self.experiment, data, say=True)
         self.build("module")
-        for note in [*self.dataset.notes, *data_notes(data)]:
+        for note in [*self.dataset.notes, *_builds_data().data_notes(data)]:
             _log.info(note)
-        for warning in data_warnings(data):
+        for warning in _builds_data().data_warnings(data):
             _log.warning(warning)
 
 

@@ -1,4 +1,4 @@
-"""A training, begun or gone on with: `snnlab train` without its command line."""
+"""A training, begun, gone on with or repeated: `snnlab train` without its command line."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from snnlab.config.recorded_run import changes, compose_run
+from snnlab.config.recorded_run import changes, compose_run, today
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import ConfigError, DamagedError, Interrupted, RecordError
 from snnlab.files import require_writable
 from snnlab.printable import masked
-from snnlab.runs.recorded import read_ended
-from snnlab.runs.run_folder import CONFIG, Result, locked
+from snnlab.runs.provenance import Finding, compare, surroundings
+from snnlab.runs.recorded import Recorded, read_ended, read_run
+from snnlab.runs.run_folder import CONFIG, REPEATED, Result, locked
 from snnlab.session.cluster import begun_before, remember, requeue
 from snnlab.session.fit import fit_and_test
 from snnlab.session.last_checkpoint import check_epochs, other_kernels, read_resumption
@@ -131,3 +133,44 @@ def _or_requeued(training: Callable[[], Result]) -> Result:
         if stop.signum == signal.SIGUSR1:
             requeue()
         raise
+
+
+class Repeated(NamedTuple):
+    """What came of a run that was trained again.
+
+    Attributes:
+        folder: The new run's.
+        findings: What is the same and what is not.
+        surroundings: Where something is not, what differs in versions, hardware and numerics, in words.
+    """
+
+    folder: Path
+    findings: Sequence[Finding]
+    surroundings: Sequence[str]
+
+
+def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> Repeated:
+    """Train again as a record says, and compare all that came of it; the new run stands beside the old one.
+
+    Args:
+        overrides: What is named again.
+        started: `time.perf_counter()` when the command began.
+
+    Raises:
+        SnnlabError: for an override of what the run learned from, and for whatever a training refuses.
+    """
+    experiment = compose_run(recorded.folder, [*_replayed(recorded), *overrides], use="training")
+    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
+    experiment = replace(experiment, command=("snnlab", "reproduce", str(recorded.folder)))
+    again = read_run(run(Session(experiment, folder), started).folder)
+    findings = compare(recorded, again)
+    same = all(finding.same for finding in findings)
+    return Repeated(again.folder, findings, () if same else surroundings(recorded, again))
+
+
+def _replayed(recorded: Recorded) -> list[str]:
+    """Return the overrides that make this machine do as the record says."""
+    numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
+    return [
+        f"{name}={today(name, numerics[name])}" for name in ("threads", "backend", "first_layer") if name in numerics
+    ]

@@ -1,4 +1,4 @@
-"""One training of a search, in a worker."""
+"""What a worker does for a search or a suite: check, look at the recordings, train."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from snnlab.errors import RecordError, SnnlabError, one_line
-from snnlab.experiments.space import written
+import torch
+
+from snnlab.config.compose import compose_once
+from snnlab.config.grids import shares_gpus
+from snnlab.config.overrides import merged
+from snnlab.config.schema import Experiment
+from snnlab.data.duplicates import Duplicates
+from snnlab.errors import DataError, MissingPackageError, RecordError, SnnlabError, UnsetError, one_line
+from snnlab.experiments.pruning import watched
+from snnlab.experiments.space import overrides, written
+from snnlab.experiments.suite_plan import Plan, Survey
+from snnlab.experiments.suite_runner import search_plan
 from snnlab.experiments.workers import AROUND, Outcome, Rehearsal, Status, Task
 from snnlab.files import write_text
+from snnlab.runs.run_folder import CONFIG, Result, is_locked
+from snnlab.session import Session
+from snnlab.session.build_data import data_notes
+from snnlab.session.build_store import find_duplicates
+from snnlab.session.session import check_build
+from snnlab.session.training import resume, run
 from snnlab.settings import key_of
 
-if TYPE_CHECKING:
-    from snnlab.config.schema import Experiment
-    from snnlab.runs.run_folder import Result
 _WAIT_S = 0.5
 # One batch of each, and nothing drawn.
 _SHORT = (
@@ -54,6 +67,13 @@ def train_task(task: Task) -> Outcome:
             return _outcome("failed", f"{type(error).__name__}: {error}".splitlines()[0], None, started)
 
 
+def train_or_resume(experiment: Experiment, folder: Path, config_dir: str | None, started: float) -> Result:
+    """Train in this process, or go on where the folder holds a run that was begun."""
+    if (folder / CONFIG).is_file():
+        return resume(folder, (), config_dir, started)
+    return run(Session(experiment, folder), started)
+
+
 def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Rehearsal:
     """Build what each list of overrides describes, and train one batch of the first; its record is thrown away.
 
@@ -61,11 +81,6 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
         probes: Overrides.
         place: The working folder.
     """
-    from snnlab.config.compose import compose_once
-    from snnlab.session import Session
-    from snnlab.session.session import check_build
-    from snnlab.session.training import run
-
     os.chdir(place)
     with quiet(), TemporaryDirectory() as folder:
         for number, probe in enumerate(probes):
@@ -82,6 +97,60 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
         return Rehearsal(None, list(_metrics(result)), result.selection["val_size"])
 
 
+def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
+    """Find and pack the recordings of the first list of overrides that builds; train nothing.
+
+    Args:
+        probes: Overrides of the arms.
+        place: The working folder.
+    """
+    os.chdir(place)
+    mistake: SnnlabError | None = None
+    own = Path(config_dir) if config_dir else None
+    with quiet():
+        for probe in probes:
+            try:
+                check_build(list(probe), own)
+            except (UnsetError, MissingPackageError) as error:
+                return Survey(gap=error)
+            except SnnlabError as error:
+                mistake = mistake or error
+            else:
+                return _recordings(compose_once(list(probe), own)[0])
+    return Survey(mistake=mistake)
+
+
+def _recordings(experiment: Experiment) -> Survey:
+    copies: Duplicates | None = None
+    try:
+        session = Session(experiment)
+        copies = find_duplicates(session.settings, session.store, session.dataset)
+        data_notes(session.data)
+    except (DataError, MissingPackageError) as error:
+        return Survey(gap=error, **_said(copies))
+    except SnnlabError as error:
+        return Survey(mistake=error)
+    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_said(copies))
+
+
+def _said(copies: Duplicates | None) -> dict[str, Any]:
+    return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}
+
+
+def check_arm(plan: Plan, dataset: str, arm: str) -> None:
+    """Refuse an arm on a dataset that is wrong, or is tuned in what is."""
+    folder = Path(plan.config_dir) if plan.config_dir else None
+    own = plan.arm_overrides(dataset, arm)
+    check_build(merged(own), folder)
+    if plan.suite.tuning(arm) is None:
+        return
+    for values in search_plan(plan, dataset, arm, merged).space.probes():
+        try:
+            check_build(merged([*own, *overrides(values)]), folder)
+        except SnnlabError as error:
+            raise error.moved(place=f"tune.space: {error.place}") from error
+
+
 def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) -> int:
     """Return how many GPUs this machine has for trainings with some overrides; 0 where they say on what they run.
 
@@ -89,9 +158,6 @@ def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) 
         overrides: What all of them have.
         place: The working folder.
     """
-    from snnlab.config.compose import compose_once
-    from snnlab.config.grids import shares_gpus
-
     if (number := number_of_gpus()) < 2:
         return 0
     os.chdir(place)
@@ -102,8 +168,6 @@ def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) 
 
 def number_of_gpus() -> int:
     """Return how many GPUs this machine has."""
-    import torch
-
     return torch.cuda.device_count()
 
 
@@ -115,13 +179,6 @@ def _enter(folder: str) -> None:
 
 
 def _trained(task: Task, started: float) -> Result:
-    from snnlab.config.compose import compose_once
-    from snnlab.config.overrides import merged
-    from snnlab.experiments.pruning import watched
-    from snnlab.runs.run_folder import is_locked
-    from snnlab.session import Session
-    from snnlab.session.training import resume, run
-
     def composed() -> tuple[Experiment, Path]:
         return compose_once([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
 
@@ -129,7 +186,7 @@ def _trained(task: Task, started: float) -> Result:
     while is_locked(folder):  # the worker of a driver that was killed, at its last checkpoint
         time.sleep(_WAIT_S)
     with watched(task.watched):
-        if (folder / "config.yaml").is_file():
+        if (folder / CONFIG).is_file():
             around = [text for text in task.overrides if key_of(text) in AROUND]
             return resume(folder, merged(around), task.config_dir, started, begun=lambda: composed()[0])
         return run(Session(*composed()), started)

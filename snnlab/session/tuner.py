@@ -11,8 +11,9 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
 from snnlab.memory import is_out_of_memory
 from snnlab.nn.memory_estimate import footprint
-from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, label, legend, new_figure, title
+from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing
 
@@ -190,6 +191,40 @@ def available_memory() -> float | None:
 _ROOM = 1.7
 
 
+Proposal = tuple[Callable[[], Figure], str | None]
+"""What draws the curve, and the override that is proposed."""
+
+
+def propose_rate(experiment: Experiment, folder: Path, low: float, high: float, steps: int) -> Proposal:
+    """Propose a learning rate, and print why; see `find_rate`."""
+    now = experiment.optimizer.get("lr")
+    found, exploded = find_rate(experiment, folder, low, high, steps)
+    best = None if found.best is None else rounded(found.best)
+    end = f"explodes at {found.rates[-1]:.2g}" if exploded else f"does not explode up to {found.rates[-1]:.2g}"
+    print(f"{experiment.name}: the loss, {found.smooth[0]:.4g} at first, is lowest at {found.lowest:.2g} and {end}")
+    if best is None:
+        print("  at no rate did it fall, so none is proposed; see snnlab doctor, or take more --steps")
+    else:
+        print(f"  it falls fastest at {best:g}, which is proposed (now {now if now is None else format(now, 'g')})")
+    draw = partial(draw_losses, found.rates, found.losses, found.smooth, best, experiment.name)
+    return draw, None if best is None else f"optimizer.lr={best:g}"
+
+
+def propose_size(experiment: Experiment, folder: Path, last: int, steps: int) -> Proposal:
+    """Propose a batch size, and print why; see `try_sizes`."""
+    tried, why = try_sizes(experiment, folder, last, steps)
+    if not tried:
+        raise ConfigError("", f"find batch_size: {why}", "set fewer steps: data.num_bins, or recompute: 10")
+    best = fastest(tried)
+    print(f"{experiment.name}: batch size, recordings a second, memory of a step")
+    for size, speed, memory in tried:
+        print(f"  {size:>6} {speed:>9.1f} {'' if memory is None else f'{memory / 1e6:>9,.0f} MB'}")
+    print(f"  the largest was {tried[-1].size} ({why}); {best} is as fast as any (now {experiment.data['batch_size']})")
+    print(f"  another batch size wants another learning rate: snnlab find lr data.batch_size={best}")
+    sizes, speeds = [each.size for each in tried], [each.recordings_per_s for each in tried]
+    return partial(draw_speeds, sizes, speeds, best, experiment.name), f"data.batch_size={best}"
+
+
 def find_rate(experiment: Experiment, folder: Path, low: float, high: float, steps: int) -> tuple[Found, bool]:
     """Train some steps with a growing learning rate; return what was seen, and whether the loss exploded.
 
@@ -278,12 +313,6 @@ def _memory(session: Session) -> float | None:
         return None
 
 
-def require_steps(steps: int, least: int) -> None:
-    """Raise a ConfigError for fewer steps than tell anything."""
-    if steps < least:
-        raise ConfigError("find: --steps", f"must be >= {least}, got {steps}")
-
-
 def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, proposed: float | None, name: str) -> Figure:
     """Draw the loss over the learning rate with which the step behind it was made.
 
@@ -328,3 +357,18 @@ def draw_speeds(sizes: Sequence[int], speeds: Sequence[float], proposed: int, na
     label(ax, "batch size", "recordings a second")
     title(ax, name)
     return figure
+
+
+def write_figure(draw: Callable[[], Figure], target: Path) -> None:
+    """Draw into a file, whose folder is made.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    with default_style():
+        figure = draw()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(target)
+        except OSError as error:
+            raise ConfigError("--figure", f"{target} cannot be written ({error.strerror})") from error

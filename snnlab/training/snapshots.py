@@ -28,6 +28,7 @@ from snnlab.errors import RecordError
 from snnlab.files import write_atomically
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.distributed import gathered, largest
+from snnlab.training.health import DivergedError
 from snnlab.training.resuming import Position, settle
 
 _log = logging.getLogger(__name__)
@@ -277,8 +278,6 @@ def require_finite(module: L.LightningModule, at: Position) -> None:
     Raises:
         DivergedError: naming the first.
     """
-    from snnlab.training.health import DivergedError
-
     for name, values in module.named_parameters():
         if not torch.isfinite(values).all():
             raise DivergedError(f"{name.removeprefix('network.')} is no longer finite in {at}")

@@ -29,7 +29,7 @@ from snnlab import files
 
 PLACE, RANK = "SNNLAB_TEST_KILL", "SNNLAB_TEST_KILL_RANK"
 # The server that the runs are forked from imports these once; none of them computes anything by that.
-PRELOADED = ["snnlab.session.fit", "snnlab.cli.resume", "hydra", "snnlab.data", "tests.commands.killing"]
+PRELOADED = ["snnlab.session.fit", "snnlab.session.training", "hydra", "snnlab.data", "tests.cli.killing"]
 
 
 class Kill(L.Callback):

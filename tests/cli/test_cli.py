@@ -18,11 +18,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['snnlab', '--help']; from snnlab.cli.main import main; main(); print(sorted(sys.modules))"
+    code = "import sys; sys.argv = ['snnlab', '--help']; from snnlab.cli.main import main; main(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(f"  {command} " in done.stdout for command in main.COMMANDS)
-    modules = done.stdout.splitlines()[-1]
-    assert not any(f"'{name}'" in modules for name in ("torch", "hydra", "numpy", "omegaconf", "argparse", "yaml"))
+    modules = done.stdout.splitlines()[-1].split()
+    assert not {"torch", "hydra", "numpy", "omegaconf", "argparse", "yaml"} & {*modules}
 
 
 def test_without_arguments_it_shows_the_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

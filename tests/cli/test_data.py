@@ -95,7 +95,7 @@ def test_a_signal_while_recordings_are_packed_leaves_nothing(workplace: Path, mo
     few = ["data=spike_patterns", "data.num_recordings=40", f"data.store_dir={workplace / 'stores'}"]
     for command in (["data", "prepare"], ["train", "model=mlp_lif", f"output_dir={workplace / 'runs'}"]):
         log = workplace / f"{command[0]}.log"
-        assert killing.run([*command, *few, "plugins=[tests.commands.terminating]"], log) == 143
+        assert killing.run([*command, *few, "plugins=[tests.cli.terminating]"], log) == 143
         assert_says(log.read_text().splitlines()[-1], "SIGTERM")
         assert "Traceback" not in log.read_text()
         assert list((workplace / "stores").iterdir()) == []

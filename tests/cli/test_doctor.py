@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snnlab import train
-from snnlab.session.diagnosis import merged
+from snnlab.config.overrides import merged
 
 from ..refusals import assert_says, assert_tells
 from .conftest import Outcome
@@ -227,7 +227,7 @@ def test_a_proposal_takes_the_place_of_what_says_the_same_in_other_words(
     workplace: Path, snnlab: Snnlab, digits_store: str
 ):
     narrow = ("neuron.surrogate={type: superspike, alpha: 100}", "neuron.surrogate.alpha=20000")
-    assert merged(["neuron.beta=0.1", "seed=1"], ["neuron.tau_mem=20.0"]) == ["seed=1", "neuron.tau_mem=20.0"]
+    assert merged(["neuron.beta=0.1", "seed=1", "neuron.tau_mem=20.0"]) == ["seed=1", "neuron.tau_mem=20.0"]
     done = snnlab("doctor", *SMALL, *narrow, digits_store)
     assert done.status == 1, done.err
     assert "neuron.surrogate.width=0.3" in cures(done)

@@ -83,7 +83,7 @@ def test_a_signal_ends_the_training_with_a_line_and_a_record(
     assert {path.name for path in (record.parent / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
-KILLED = ("plugins=[tests.commands.killing]", "+callbacks.kill={_target_: tests.commands.killing.Kill}")
+KILLED = ("plugins=[tests.cli.killing]", "+callbacks.kill={_target_: tests.cli.killing.Kill}")
 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP"])

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
 from snnlab.cli.main import COMMANDS
-from snnlab.cli.options import OPTIONS, split_options
+from snnlab.cli.options import OPTIONS, figure_file, split_options
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises
@@ -38,3 +39,12 @@ def test_help_names_each_option_of_a_command(command: str) -> None:
     own = [both for name, both in OPTIONS.items() if name.split()[0] == command]
     known = {option for with_value, without in own for option in (*with_value, *without)}
     assert {option for option in known if option not in usage} <= {"--config-dir"}
+
+
+@pytest.mark.parametrize("name", ["net", "net.gif", "nowhere/net.png", ""])
+def test_a_target_that_cannot_be_written_is_refused_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with assert_raises(ConfigError, "--figure"):
+        figure_file({"--figure": name})

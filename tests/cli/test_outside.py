@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snnlab.errors import ConfigError
-from snnlab.session.cluster import outside, team_of
-from snnlab.training.ranks import Team
+from snnlab.training.ranks import Team, outside, team_of
 
 from ..refusals import assert_raises
 

@@ -36,8 +36,8 @@ RUN = (
     "trainer.accelerator=cpu",
     "threads=1",
     "pictures=null",
-    "plugins=[tests.commands.killing]",
-    "+callbacks.kill={_target_: tests.commands.killing.Kill}",
+    "plugins=[tests.cli.killing]",
+    "+callbacks.kill={_target_: tests.cli.killing.Kill}",
     "checkpoint_every_s=0",
 )
 NOISY = ("+model.layers.drop={type: dropout, p: 0.3, after: lif1}", "data.mix={type: eventmix, p: 0.5}")

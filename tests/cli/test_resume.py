@@ -44,14 +44,14 @@ RUN = (
     "trainer.log_every_n_steps=1",
     "threads=1",
     "pictures=null",
-    "plugins=[tests.commands.killing]",
-    "+callbacks.kill={_target_: tests.commands.killing.Kill}",
+    "plugins=[tests.cli.killing]",
+    "+callbacks.kill={_target_: tests.cli.killing.Kill}",
     "checkpoint_every_s=0",
 )
 BATCHES, EPOCHS = 6, 3
 OLDER_RUNS = Path(__file__).parents[1] / "fixtures" / "runs_dd700d9"
 # What a run that was copied has to be told again.
-NAMED = "plugins=[tests.commands.killing]"
+NAMED = "plugins=[tests.cli.killing]"
 
 
 def trained(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from snnlab.cli.bench_suite import survey
 from snnlab.data.duplicates import Duplicates
 from snnlab.errors import DataError
-from snnlab.session import build_data, build_store
+from snnlab.session import Session, trial
+from snnlab.session.trial import survey
 
 from ..refusals import assert_says
 
@@ -32,7 +32,7 @@ def test_another_gap_is_no_verdict_on_copies(
     def broken(*_: Any) -> None:
         raise DataError("", "missing")
 
-    monkeypatch.setattr(build_store, "find_duplicates", lambda *_: copies)
-    monkeypatch.setattr(build_data, "make_data_module", broken)
+    monkeypatch.setattr(trial, "find_duplicates", lambda *_: copies)
+    monkeypatch.setattr(Session, "data", property(broken))
     found = survey([[digits_store]], None, str(workplace))
     assert (str(found.gap), found.apart) == ("missing", apart)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import optuna
 import pytest
 
-from snnlab.errors import RecordError
-from snnlab.experiments.study import DRIVERS, SearchLock, SharedStudy, quiet_optuna
+from snnlab.errors import ConfigError, RecordError
+from snnlab.experiments.study import DRIVERS, SearchLock, SharedStudy, quiet_optuna, require_optuna
 from snnlab.experiments.sweep_settings import checked
 from snnlab.experiments.workers import Outcome
 
@@ -48,6 +49,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for one in DRIVERS_OPEN:
         one.leave()
     DRIVERS_OPEN.clear()
+
+
+def test_optuna_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with assert_raises(ConfigError, "sweep", "pip install"):
+        require_optuna()
 
 
 def test_no_more_trials_begin_than_are_to_finish(folder: Path):

@@ -11,12 +11,14 @@ import time
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from snnlab.errors import ConfigError
 from snnlab.experiments import workers
-from snnlab.experiments.workers import Here, Job, Process, Serving
+from snnlab.experiments.workers import Here, Job, Process, Serving, worker_maker
 
 from ..refusals import assert_raises
 
@@ -42,6 +44,15 @@ def value(future: Future[Any]) -> Any:
 
 def test_this_process_does_it_at_once():
     assert value(Here().submit(max, 1, 2)) == 2
+
+
+@pytest.mark.parametrize("engine", ["joblib", "submitit", "ray"])
+def test_a_package_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str):
+    monkeypatch.setitem(sys.modules, engine, None)
+    given = ("sweep.engine", "sweep.submitit", "here")
+    where: Any = SimpleNamespace(engine=engine, slots=1, submitit=None, places=given)
+    with assert_raises(ConfigError, "sweep.engine", engine, "pip install"), worker_maker(where, tmp_path):
+        pass
 
 
 def test_a_job_does_one_task_after_another_until_it_is_over(tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snnlab.errors import RecordError
-from snnlab.session.hot_pixel_mask import FILE, read_hot_pixels, write_hot_pixels
+from snnlab.session.opened_run import HOT_PIXELS, read_hot_pixels, write_hot_pixels
 
 from ..refusals import assert_raises
 
@@ -31,6 +31,6 @@ def test_of_a_run_that_looks_for_none_there_is_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pixels": [12]}', '{"pixels": ["a"]}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / HOT_PIXELS).write_text(text)
     with assert_raises(RecordError, "hot_pixels.json", "read"):
         read_hot_pixels(tmp_path, SIZE)

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from matplotlib.patches import FancyBboxPatch
 
-from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.summary import Summary, summarize
-from snnlab.runs.plots.network_figure import chains_of, check_target, draw, network_figure
+from snnlab.runs.plots.network_figure import chains_of, draw, network_figure
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_says
 
 LIF, FC = {"type": "lif"}, {"type": "linear", "out_features": 4}
 
@@ -82,12 +81,3 @@ def test_feedback_and_recurrence_lead_back() -> None:
     lines = chains_of(summary(recurrent))[0].boxes[1].lines
     assert_says("\n".join(lines), r"$\tau_{\mathrm{mem}}$ 20 ms, learned")
     assert "37 parameters" in lines  # 20 of fc, 16 of the feedback, one time constant
-
-
-@pytest.mark.parametrize("name", ["net", "net.gif", "nowhere/net.png", ""])
-def test_a_target_that_cannot_be_written_is_refused_before_anything_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with assert_raises(ConfigError, "--figure"):
-        check_target(name)

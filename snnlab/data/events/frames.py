@@ -300,9 +300,6 @@ def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size
 
 def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
     """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as `_scattered` on a CPU."""
-    # Here, because numba takes a second to import, which only who makes frames should wait for.
-    from snnlab.threads import share
-
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
     x = torch.empty((num_bins, batch.num_recordings, *rows, width, polarities))

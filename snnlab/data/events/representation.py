@@ -13,13 +13,13 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.data.events.frames import Batch, EventBatch, cells_of, channels_last, count_frames
+from snnlab.data.events.frames import Batch, EventBatch, cells_of, channels_last, count_frames, list_frames
 from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 from snnlab.registry import Registry
 from snnlab.settings import Count, NotNegative, above, at_least, checks_arguments
-from snnlab.target_kinds import kind_of, step_labels
+from snnlab.target_kinds import IGNORED, kind_of
 
 BinBy = Literal["time", "count"]
 
@@ -255,9 +255,6 @@ class Counts(Kind):
         batch, steps = window.batch, window.steps
         if not self.cellwise or not steps.plain or batch.y is None or batch.t.device.type != "cpu":
             return None
-        # Here for the same reason as in `count_frames`.
-        from snnlab.data.events.frames import list_frames
-
         found = list_frames(batch, steps.num_bins, steps.duration_us, self.told_apart(window.size))
         if found is not None:
             self.of_counts(torch.from_numpy(found.values), steps)
@@ -633,3 +630,26 @@ def _part(placed: EventBatch, first: int, many: int) -> EventBatch:
 def _taken(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
     y = None if batch.y is None else batch.y[rows]
     return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])
+
+
+def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:
+    """Return the label at the middle of each step, `IGNORED` where no segment says one, or after the last step.
+
+    Args:
+        segments: Place in the batch, start (us), end (us), label; those of one place do not overlap.
+        lengths: Valid steps of each recording.
+        num_bins: Number of steps T.
+        duration_us: Length of the window (us).
+
+    Shape:
+        segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
+    """
+    place, start, end, label = segments.unbind(1)
+    # A segment changes the label by label + 1 at the first step whose middle it has, and back at the first one after.
+    change = segments.new_zeros(num_bins + 1, lengths.numel())
+    for moment, by in ((start, label + 1), (end, -(label + 1))):
+        first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
+        change.index_put_((first, place), by, accumulate=True)
+    found = change[:-1].cumsum(0) - 1
+    step = torch.arange(num_bins, device=segments.device)
+    return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

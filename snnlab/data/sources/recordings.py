@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
@@ -506,9 +508,6 @@ class ASLDVS(UnsplitFiles):
         Raises:
             DataError: if the file is damaged.
         """
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-
         name = self.name(index)
         try:
             held = loadmat(name)

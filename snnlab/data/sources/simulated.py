@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
+from PIL import Image, ImageOps
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.events.simulators import Motifs, Recipe, draw_motifs, draw_orders, simulate_spike_patterns
+from snnlab.data.events.simulators import (
+    Motifs,
+    Recipe,
+    Saccades,
+    digit_image,
+    draw_motifs,
+    draw_orders,
+    simulate_saccades,
+    simulate_spike_patterns,
+)
 from snnlab.data.sources.folder import by_number, from_folders, parts_of
 from snnlab.data.sources.mnist import FOLDER, MNISTFiles
 from snnlab.data.splits import TEST, held_out, join
 from snnlab.errors import ConfigError, DataError
+from snnlab.nn.encoders import ENCODERS as KINDS
 from snnlab.seeds import Stream, generator
 from snnlab.settings import NotNegative, at_least, between
 
@@ -57,25 +69,15 @@ class SeenDuringSaccades(ABC):
         """Return what a fingerprint says of the camera, or of the encoder."""
         if self.encoder is not None:
             return {"encoder": self.encoder, "seed": self.simulation_seed}
-        from snnlab.data.events.simulators import Saccades
-
         return {"camera": vars(Saccades()), "seed": self.simulation_seed}
 
     def read(self, index: int) -> Events:
         if self.encoder is not None:
             return self._encoded(self.image(index), self.key(index))
-        # Here, since it brings numba and scipy, which only the packing needs.
-        from snnlab.data.events.simulators import simulate_saccades
-
         return simulate_saccades(self.image(index), np.random.default_rng([self.simulation_seed, self.key(index)]))
 
     def _encoded(self, image: np.ndarray, key: int) -> Events:
         """Return the spikes of an encoder, in the middle of each step, in the middle of the sensor."""
-        # Here, since it brings torch, which only the packing needs.
-        import torch
-
-        from snnlab.nn.encoders import ENCODERS as KINDS
-
         settings = dict(self.encoder or {})
         kind = settings.pop("type")
         if kind == "poisson":
@@ -144,8 +146,6 @@ class SaccadeDigits(SeenDuringSaccades):
 
     def image(self, index: int) -> np.ndarray:
         """Return the digit in MNIST's size."""
-        from snnlab.data.events.simulators import digit_image
-
         return digit_image(self._digits[0][index])
 
 
@@ -288,8 +288,6 @@ class SaccadeImages(SeenDuringSaccades):
         Raises:
             DataError: if the file is no image.
         """
-        from PIL import Image, ImageOps
-
         path = self._entries[index].path
         try:
             with Image.open(path) as file:

@@ -6,8 +6,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 
 from snnlab.data.dataset import DATASETS
@@ -18,8 +19,6 @@ from snnlab.data.sources.recordings import Part, partial_notes
 from snnlab.errors import DataError
 from snnlab.printable import printable
 
-if TYPE_CHECKING:
-    import h5py
 DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
@@ -111,8 +110,6 @@ class SpikeFiles(ABC):
 
     def _open(self, path: Path) -> h5py.File:
         """Return the file, which stays open as long as recordings of it follow one another in this process."""
-        import h5py
-
         # A process that was forked off must not share the place in the file with its parent.
         if self._opened is None or self._opened[:2] != (os.getpid(), path):
             self._opened = os.getpid(), path, h5py.File(path, "r")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -20,13 +20,12 @@ from snnlab.data.events import Events
 from snnlab.data.events.frames import Batch, EventBatch
 from snnlab.nn.network import Network
 from snnlab.nn.record import record
+from snnlab.runs.plots import Seen, default_style, draw_answer, draw_rates, draw_recording, render
+from snnlab.runs.plots.answers import draw_confusion
 from snnlab.settings import Count, checks_arguments
 from snnlab.target_kinds import IGNORED, kind_of
 from snnlab.training.module import Outputs, SpikingModule, counted_targets
 from snnlab.training.weight_averaging import averaged
-
-if TYPE_CHECKING:
-    from snnlab.runs.plots import Seen
 
 
 @checks_arguments
@@ -92,10 +91,7 @@ class Pictures(L.Callback):
                 writer.add_image(f"pictures/{tag}", pixels, step, dataformats="HWC")
 
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each picture's tag and pixels; what draws is imported only here, when training has long begun."""
-        from snnlab.runs.plots import default_style, draw_answer, draw_rates, draw_recording, render
-        from snnlab.runs.plots.answers import draw_confusion
-
+        """Yield each picture's tag and pixels."""
         data = _data(trainer)
         with default_style(), averaged(trainer, module):
             for index in _some(data.store.targets, data.split.val, self.recordings).tolist():
@@ -157,8 +153,6 @@ def see(
         index: The recording's place in the store; of windows, the first of it is taken.
         context: In what the network is run, such as a precision.
     """
-    from snnlab.runs.plots import Seen
-
     events: EventBatch = data.events_of(data.places_of(np.array([index]))[:1])
     moved = EventBatch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
     batch: Batch = data.on_after_batch_transfer(moved, 0)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from snnlab.errors import ConfigError, listing
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.transforms import Bbox
+
+from snnlab.errors import ConfigError
 from snnlab.nn.summary import LayerRow, Summary, shape_text
+from snnlab.runs.plots.style import default_style
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
-FORMATS = (".png", ".svg", ".pdf")
 _WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
 _MARGIN, _TOP, _MOST_ACROSS = 0.3, 0.75, 6
 _INK, _FAINT = "#1c2733", "#46535f"
@@ -53,25 +54,12 @@ class Chain(NamedTuple):
     ways: list[tuple[int, int, str]]
 
 
-def check_target(path: str, formats: Sequence[str] = FORMATS) -> None:
-    """Raise a ConfigError if a picture cannot be written there, before anything is computed."""
-    target = Path(path)
-    if target.suffix.lower() not in formats:
-        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
-    if not target.absolute().parent.is_dir():
-        raise ConfigError("--figure", f"there is no folder {target.parent}")
-    if target.is_dir():
-        raise ConfigError("--figure", f"{path} is a folder")
-
-
 def draw(path: str, name: str, summary: Summary, time: str) -> None:
-    """Write the picture of a network called `name`, with its steps in the words of `time`, to a file of `FORMATS`.
+    """Write the picture of a network called `name`, with its steps in the words of `time`, to a .png, .svg or .pdf.
 
     Raises:
         ConfigError: if the file cannot be written.
     """
-    from snnlab.runs.plots.style import default_style
-
     with default_style():
         try:
             network_figure(name, f"{time} · {summary.parameters:,} parameters", chains_of(summary)).savefig(
@@ -113,10 +101,6 @@ def chains_of(summary: Summary) -> list[Chain]:
 
 def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
     """Return the picture of a network's chains, with its name and some words above them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
     families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
     places: list[list[Bbox]] = []
     top = _TOP
@@ -169,8 +153,6 @@ def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
 
 def _placed(chain: Chain, top: float) -> list[Bbox]:
     """Return where a chain's boxes stand: in rows, or of one with further ways in one row."""
-    from matplotlib.transforms import Bbox
-
     found: list[Bbox] = []
     most = len(chain.boxes) if chain.ways else _MOST_ACROSS
     top += _LANE if chain.title else 0.0
@@ -206,8 +188,6 @@ def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
 
 
 def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     fill, edge, _ = _FAMILIES[box.family]
     style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT / 2.1}"
     axes.add_patch(FancyBboxPatch(place.p0, place.width, place.height, style, fc=fill, ec=edge, linewidth=1.6))

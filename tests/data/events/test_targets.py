@@ -10,9 +10,9 @@ import torch
 
 from snnlab.data.events import Store, open_or_build
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.representation import FRAMES, Framing, Region, Steps
+from snnlab.data.events.representation import FRAMES, Framing, Region, Steps, step_labels
 from snnlab.errors import DataError, StoreError
-from snnlab.target_kinds import IGNORED, NO_END, gather_targets, kind_of, step_labels
+from snnlab.target_kinds import IGNORED, NO_END, gather_targets, kind_of
 
 from ...refusals import assert_raises
 from .toy_source import ToySource

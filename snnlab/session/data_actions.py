@@ -1,0 +1,157 @@
+"""What `snnlab data` does with the recordings of an experiment: pack, look at, verify, find, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.image import imsave
+
+from snnlab.config.schema import Experiment
+from snnlab.console import say, until_nobody_reads
+from snnlab.data.data_settings import DATASETS, DataSettings
+from snnlab.data.dataset import Dataset
+from snnlab.data.events import Store
+from snnlab.data.events.packing import copies, copies_of, remove, remove_copies, size_of, store_path
+from snnlab.data.inspection import inspect as inspect_store
+from snnlab.data.splits import Split, make_split
+from snnlab.errors import ConfigError, DataError, StoreError
+from snnlab.runs.console_tables import print_inspection
+from snnlab.runs.plots.event_plots import draw_classes, draw_event_times
+from snnlab.runs.plots.style import default_style, render
+from snnlab.session.build_store import earlier_copies, open_store, split, store_folder
+from snnlab.session.session import Session
+
+
+def act(action: str, experiment: Experiment, figure: str | None) -> None:
+    """Do one of `ACTIONS`, or `clean_all`, and say what came of it.
+
+    Args:
+        figure: Where a picture goes; None: into `outputs`.
+
+    Raises:
+        SnnlabError: for a mistake in the configuration or the data.
+    """
+    with experiment.located_errors():
+        session = Session(experiment)
+        settings = session.settings
+        if action == "clean_all":
+            with until_nobody_reads():
+                clean_all(experiment, settings)
+            return
+        dataset = session.dataset
+        with until_nobody_reads():
+            for note in dataset.notes:
+                say(note)
+            ACTIONS[action](settings, dataset, figure)
+
+
+def prepare(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Pack the recordings."""
+    print(_size_text(open_store(dataset, settings)))
+
+
+def inspect(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Print what the recordings are, and draw them."""
+    # What cannot be used is among what one looks for here.
+    store = open_store(dataset, replace(settings, on_bad_recording="skip"))
+    found = inspect_store(store, _split(settings, store, dataset), settings, dataset.class_names)
+    width, height, polarities = settings.size
+    kind = {1: "", 2: ", ON and OFF"}.get(polarities, f", {polarities} polarities")
+    name = settings.name or dataset.label
+    head = f"{name}: {_size_text(store)}; {width} x {height} pixels{kind}"
+    print_inspection(head, found, settings, [dataset.name(index) for index in found.empty])
+    if store.bad:
+        say(f"{len(store.bad):,} recordings that cannot be used:", *store.bad.values())
+    target = Path(figure or f"outputs/data_{name}.png")
+    _draw(store, settings, dataset, [group.name for group in found.classes], target)
+    print(target)
+
+
+def verify(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Compare the packed copy with its checksums."""
+    if not store_path(dataset, store_folder(settings)).exists():
+        raise StoreError("data", "these recordings are not packed yet", "snnlab data prepare packs them")
+    store = open_store(dataset, settings)
+    store.verify()
+    print(f"{_size_text(store)}: every value is as it was packed")
+
+
+def where(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Print where the packed copy is, and those of before."""
+    folder = store_folder(settings)
+    path = store_path(dataset, folder)
+    print(_size_text(open_store(dataset, settings)) if path.exists() else f"{path}: not packed yet")
+    _say_earlier(dataset, folder)
+
+
+def clean(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
+    """Delete the packed copy."""
+    folder = store_folder(settings)
+    freed = _megabytes(store_path(dataset, folder))
+    path = remove(dataset, folder)
+    print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
+    _say_earlier(dataset, folder)
+
+
+def clean_all(experiment: Experiment, settings: DataSettings) -> None:
+    """Delete all packed copies of a dataset's recordings, which need not be there any more."""
+    factory = DATASETS.get(experiment.data["type"], "data")
+    lie_in = Path(settings.root or "data").expanduser() / getattr(factory, "folder_name", "")
+    folder, label = store_folder(settings), str(getattr(factory, "label", experiment.data["type"]))
+    found = copies_of(folder, label, str(lie_in.resolve()))
+    for copy in remove_copies(found):
+        print(f"{copy.path} deleted, {copy.size / 1e6:,.1f} MB free")
+    if not found:
+        print("nothing to delete: these recordings are not packed")
+    if others := copies(folder):
+        size = sum(copy.size for copy in others) / 1e6
+        print(f"packed copies of other recordings that stay: {len(others)}, {size:,.1f} MB in {folder}")
+
+
+def _say_earlier(dataset: Dataset, folder: Path) -> None:
+    for copy in earlier_copies(dataset, folder):
+        print(f"{copy.path}: of before, {copy.size / 1e6:,.1f} MB; snnlab data clean --all deletes it")
+
+
+ACTIONS: dict[str, Callable[[DataSettings, Dataset, str | None], None]] = {
+    "prepare": prepare,
+    "inspect": inspect,
+    "verify": verify,
+    "where": where,
+    "clean": clean,
+}
+
+
+def _split(settings: DataSettings, store: Store, dataset: Dataset) -> Split:
+    """Return the split, or where there can be none say why, and hold nothing out."""
+    try:
+        return split(settings, store, dataset)
+    except DataError as error:
+        say(f"these recordings have no split: {error}")
+        return make_split(store.targets, store.split, 0.0, settings.split_seed)
+
+
+def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[str], target: Path) -> None:
+    """Draw the classes, if there are any, and below them a recording over time."""
+    some = int(np.argmax(store.sizes > 0))
+    name = f"{names[store.targets[some]]}, recording {some}" if names else f"recording {some}"
+    with default_style():
+        figures = [draw_classes(store, range(len(names)), names, settings.duration_ms)] if names else []
+        figures.append(draw_event_times(store[some], settings.size, settings.duration_ms, name))
+        pixels = np.vstack([render(figure) for figure in figures])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        imsave(target, pixels)
+    except OSError as error:
+        raise ConfigError("--figure", f"{target} cannot be written ({error.strerror or error})") from error
+
+
+def _size_text(store: Store) -> str:
+    return f"{len(store):,} recordings, {store.num_events:,} events, {_megabytes(store.path)} in {store.path}"
+
+
+def _megabytes(path: Path) -> str:
+    return f"{size_of(path) / 1e6:,.1f} MB"
