@@ -54,7 +54,7 @@ def test_a_value_out_of_range_is_refused(start: float, epochs: int, name: str) -
 
 
 def test_a_network_without_surrogates_is_refused() -> None:
-    with assert_raises(ValueError, "surrogate"):
+    with assert_raises(ConfigError, "surrogate"):
         SurrogateAnnealing(torch.nn.Linear(1, 1), 2.0, 3)
 
 
