@@ -18,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['snnlab', '--help']; from snnlab.cli import main as cli; cli.main(); print(sorted(sys.modules))"
+    code = "import sys; sys.argv = ['snnlab', '--help']; from snnlab.cli.main import main; main(); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(f"  {command} " in done.stdout for command in main.COMMANDS)
     modules = done.stdout.splitlines()[-1]

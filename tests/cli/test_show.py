@@ -131,7 +131,7 @@ def test_neither_imports_what_only_training_needs(command: tuple[str, ...]):
 
 def heavy(*arguments: str, modules: tuple[str, ...]) -> list[str]:
     code = (
-        f"import sys; sys.argv = ['snnlab', *{arguments!r}]; from snnlab.cli import main as cli; assert cli.main() == 0\n"
+        f"import sys; sys.argv = ['snnlab', *{arguments!r}]; from snnlab.cli.main import main; assert main() == 0\n"
         f"print('imported', *[name for name in {modules!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
