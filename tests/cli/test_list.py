@@ -116,9 +116,7 @@ def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly():
-    code = (
-        "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab.cli.main import main; sys.exit(main())"
-    )
+    code = "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab.cli.main import main; sys.exit(main())"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
