@@ -1,4 +1,4 @@
-"""Keep the memory that a training step frees, instead of giving it back to the system and asking for it again.
+"""The memory of a process: kept for the next training step, and what to do where it does not suffice.
 
 glibc hands large blocks straight to the kernel when they are freed. A training step frees and asks for the same large
 blocks each time, and every page of them is then mapped and zeroed anew: on two cores that was half of a step. Kept

@@ -1,4 +1,4 @@
-"""Texts of somebody else's, shown as what they are: no terminal acts on them, and no spreadsheet computes them."""
+"""Texts made safe: a stranger's act on no terminal or spreadsheet, and passwords are masked."""
 
 from __future__ import annotations
 

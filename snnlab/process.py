@@ -1,4 +1,4 @@
-"""What a process was started in and cannot work with: no working folder, too little address space."""
+"""A process and its system: streams, signals, working folder, address space."""
 
 from __future__ import annotations
 

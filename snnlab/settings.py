@@ -1,4 +1,4 @@
-"""Which numbers a setting may have, and how one that is learned is stored so that it keeps to them."""
+"""The settings that a function or a class takes: read from its signature, checked with the place in the YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether training wakes a silent layer: its surrogate may let enough through for the first few steps to do it."""
+"""What is wrong with a network, by its layers' figures; why it answers late; the table that shows the figures."""
 
 from __future__ import annotations
 

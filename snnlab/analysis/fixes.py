@@ -1,4 +1,4 @@
-"""The settings of an experiment, as far as a cure may change one, and where each stands in the YAML."""
+"""Settings that may fix what is wrong, tried one after the other until nothing is found any more."""
 
 from __future__ import annotations
 

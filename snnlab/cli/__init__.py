@@ -1,3 +1,3 @@
-"""One file a command."""
+"""The command line: one file a command."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The front door: the name of a command leads to its function; heavy imports wait behind it."""
+"""The command line: the name of a command leads to its file, which is imported then."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From YAML and overrides to objects: the only room that knows both."""
+"""From words and YAML files to a checked `Experiment`."""

@@ -1,4 +1,4 @@
-"""Check what Hydra composed, resolve it, and say what is recorded of it: values, but no secrets.
+"""Hydra's configuration composed, checked and resolved: an `Experiment` and its run's folder.
 
 A text out of the environment is recorded as what asked for it, `${oc.env:NAME}`, and asked for again when the run's own
 user opens it: a record is there to be shared. Numbers, and where things lie, are recorded as they are, so that

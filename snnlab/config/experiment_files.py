@@ -1,4 +1,4 @@
-"""What is typed for a sweep, a suite or a launcher beside the overrides of their trainings."""
+"""The YAML files of sweeps and suites, with what the command line says on top."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YAML files that can be chosen, and what their first comment lines say of them."""
+"""Where YAML files are found, packaged and the user's own, and what their first lines say of them."""
 
 from __future__ import annotations
 

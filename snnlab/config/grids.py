@@ -1,4 +1,4 @@
-"""The grid that `snnlab train -m` is given: what has several values, and what all runs have in common."""
+"""The grid of `snnlab train -m`: its values, and how its runs are started."""
 
 from __future__ import annotations
 

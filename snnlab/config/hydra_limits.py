@@ -1,4 +1,4 @@
-"""Hydra's, OmegaConf's and YAML's own exceptions, in one or two lines with the place and the cure."""
+"""What of Hydra a user's files may use, and its errors in one or two lines with place and hint."""
 
 from __future__ import annotations
 

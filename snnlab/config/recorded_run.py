@@ -1,4 +1,4 @@
-"""The config.yaml of an older run, said as it is said today.
+"""The experiment of a recorded run: older words brought up to date, a stranger's file kept from acting on this machine.
 
 It names what its run's files named, and leaves the rest to the defaults of its time: a setting that was renamed, and a
 default that is another one now, would make it mean something else.

@@ -1,4 +1,4 @@
-"""Which line of a user's own YAML file a mistake stands in."""
+"""The experiment's settings with their types, and the line of a user's file that a mistake stands in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an augmentation is, and the registry of them."""
+"""Augmentations: changes of recordings at random for training, one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which recordings make up each batch of an epoch."""
+"""The Lightning data module: packed events from the store, frames on the training device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetch a file by its address: resumed where it was cut, checked, and put into its place when whole.
+"""Datasets fetched: downloads that are resumed and checked, and what to do where that fails.
 
 Not by pooch, which begins again after each cut and each kill and writes addresses with their passwords into the log
 (`tests/data/test_downloading.py`: what a killed process had fetched; a cut connection).

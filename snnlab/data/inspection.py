@@ -1,4 +1,4 @@
-"""What is odd about recordings and their split, and easily overlooked.
+"""What a packed dataset holds, what a binning makes of it, and what is odd about it.
 
 Axes: R recordings.
 """

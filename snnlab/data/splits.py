@@ -1,4 +1,4 @@
-"""Which recordings must be in one part of a split together: those of a person, and the parts of one file.
+"""Which recordings are for training, validation and testing: drawn by group and class, or read from a file.
 
 Axes: R recordings.
 """

@@ -1,0 +1,1 @@
+"""Searches and suites: what is proposed, who trains it, statistics, tables, pages."""

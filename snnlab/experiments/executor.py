@@ -1,4 +1,4 @@
-"""A search's trials: free workers get them, what comes back is recorded, a line is said for each."""
+"""Tasks on workers, some at a time, and the loop that gives a search's trials to them."""
 
 from __future__ import annotations
 

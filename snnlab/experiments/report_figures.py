@@ -1,4 +1,4 @@
-"""How a training went, epoch by epoch: what can be drawn of it, and what its neurons have learned."""
+"""The figures of reports: curves of a training, and scores against what they cost or against a swept setting."""
 
 from __future__ import annotations
 

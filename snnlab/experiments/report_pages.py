@@ -1,4 +1,4 @@
-"""A page: a template with its tables and pictures, in one HTML file that needs no network."""
+"""The pages of `snnlab report`: of a run, a folder of runs, a suite, a search, each one HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search wrote at its end, read back: its summary and its table of trials."""
+"""What a search ends with: trials as a table and a file, importance, the winner's test; written and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the file of a sweep or a suite may say: nothing by which it would run code; that is for the command line."""
+"""What is searched: ranges, choices and conditions, by setting."""
 
 from __future__ import annotations
 

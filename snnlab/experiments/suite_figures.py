@@ -1,4 +1,4 @@
-"""Figures that others have published, beside ours and never ranked with them."""
+"""The figures of a method on a dataset: of each run, their spread over seeds, and those that others published."""
 
 from __future__ import annotations
 

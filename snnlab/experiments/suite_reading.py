@@ -1,4 +1,4 @@
-"""An estimate of the energy of synaptic operations: their numbers times what one takes. It is no measurement.
+"""A suite's folder, or a folder of runs, read as runs of methods on datasets; what cannot be read is named.
 
 Left out are memory, which takes more than arithmetic on most chips, membranes, and what communication takes.
 """

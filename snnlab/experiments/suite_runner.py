@@ -1,4 +1,4 @@
-"""What a suite's time goes to, and how much of it is left."""
+"""The loop of a suite: datasets are looked at, methods tuned, what is missing is trained."""
 
 from __future__ import annotations
 

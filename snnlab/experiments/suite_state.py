@@ -1,4 +1,4 @@
-"""`suite.yaml`: what a suite is, and whether a command goes on with the same one."""
+"""`suite.yaml` and `suite.json`: what a suite is, and what has become of each training."""
 
 from __future__ import annotations
 

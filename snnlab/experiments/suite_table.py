@@ -1,4 +1,4 @@
-"""A suite, or a folder of runs, in figures: arms ranked on each dataset, who can be told from whom, the protocol."""
+"""The tables of a suite or a folder of runs: methods ranked on each dataset, who can be told from whom."""
 
 from __future__ import annotations
 

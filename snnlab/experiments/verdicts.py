@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, as one arm of a comparison."""
+"""Which of several ways of training is better, or that nobody can tell; runs that differ in their seed are one way."""
 
 from __future__ import annotations
 

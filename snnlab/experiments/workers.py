@@ -1,4 +1,4 @@
-"""What a worker is given, and what it gives back: plain values, since they go from process to process."""
+"""Workers and what they are given: this process, one of joblib's, a job of submitit's, a task of Ray's."""
 
 from __future__ import annotations
 

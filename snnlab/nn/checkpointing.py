@@ -1,4 +1,4 @@
-"""Spikes kept as bytes for the backward pass: a quarter of their memory, and the same numbers when they come back.
+"""Less memory for more time: what the backward pass needs is computed again, and spikes are kept as bytes.
 
 Axes: T steps, B samples.
 """

@@ -1,4 +1,4 @@
-"""Initial weights for spiking layers: as large as the neurons behind them need at the firing rate that is expected.
+"""Initial weights for spiking layers.
 
 torch's own initial weights keep the variance of real-valued activations. Spikes are rare, so that with those a deep
 spiking network is silent; these say how much input, or how much membrane, a layer is to start with.

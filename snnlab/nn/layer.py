@@ -1,4 +1,4 @@
-"""The registry of everything that can stand in a model's `layers`.
+"""What a layer is: the registry, the contract of layers that know time, and the checks of their settings and shapes.
 
 Axes: T steps, B samples, then the layer's own.
 """

@@ -1,4 +1,4 @@
-"""One compiled pass over an input, see `cells_seen`: half a nanosecond a cell.
+"""Synaptic operations, membrane updates and activations of a network, counted while it answers.
 
 Axes: N steps of samples, P cells of one.
 """

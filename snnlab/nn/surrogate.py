@@ -1,4 +1,4 @@
-"""A surrogate gradient by its size, and the registry of the formulas."""
+"""The spike, and the surrogate gradients that stand in for its derivative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a neuron says of itself, in words."""
+"""Networks, neurons, settings and datasets as tables on the console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""metrics.csv: a row an epoch, and nothing in it that depends on the clock or the machine."""
+"""What a training logs: metrics.csv, all steps as CSV, TensorBoard, and what loggers are told of the run."""
 
 from __future__ import annotations
 

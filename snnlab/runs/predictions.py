@@ -1,4 +1,4 @@
-"""How sure a network is at each step of what it would answer if the recording ended there.
+"""predictions.npz: what the chosen network answered to every recording, and what is found in that.
 
 Axes: T steps, B samples, K classes.
 """

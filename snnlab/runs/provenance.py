@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine, configuration, data."""
+"""Where a result comes from: code, versions, machine, configuration, data; and two runs compared by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's `config.yaml` says, read without following what would ask this machine for anything."""
+"""What a run's folder holds, read back: the one place that decides whether a file is what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process trains in a run's folder, and no other at the same time; a folder that is written to holds no links."""
+"""The folder of one run: locked by the process that trains in it, written whole or not at all."""
 
 from __future__ import annotations
 

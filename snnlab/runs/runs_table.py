@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone are one way of training: which they are, how they differ, their names."""
+"""Recorded runs as tables: listed, compared, and grids with a row for every combination but the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers and values in a few words."""
+"""Tables of texts: on the console by rich, as CSV, and for Jinja2's templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that torchrun or SLURM has started: each runs `snnlab train`, and all but rank 0 wait for jobs."""
+"""Processes that torchrun or SLURM has started, and a job that SLURM starts again."""
 
 from __future__ import annotations
 

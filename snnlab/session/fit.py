@@ -1,4 +1,4 @@
-"""A training stopped from outside: which signal it was, and what its folder keeps."""
+"""A training that leaves a record: fit, test of the chosen epoch, result; stopped from outside too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rank 0 tells the other processes of a training to do, as JSON."""
+"""The processes of a training as rank 0 sees them: started, or found there, told what to do, ended together."""
 
 from __future__ import annotations
 

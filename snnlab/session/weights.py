@@ -1,4 +1,4 @@
-"""trained_on.npy: checksums of all recordings that a run's weights have seen, those of the runs it began with too.
+"""The weights of recorded runs, given to networks, and the recordings that they have seen.
 
 Axes: R recordings.
 """

@@ -1,1 +1,1 @@
-"""The Lightning module, losses, metrics and callbacks."""
+"""The Lightning module, metrics, optimizers, schedules and checkpoints."""

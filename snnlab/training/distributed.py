@@ -1,4 +1,4 @@
-"""How the processes of a training connect, and what all of them agree on."""
+"""Several processes that train one network: how they connect, agree, and share a step's batch."""
 
 from __future__ import annotations
 

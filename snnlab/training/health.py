@@ -1,4 +1,4 @@
-"""A loss that is no longer a number ends the training, with the place where it began."""
+"""What is watched while a network trains: a loss that is no number or rises, layers that stay dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss and the answers of a batch whose recordings were mixed with each other.
+"""The Lightning module: time unrolled, loss, metrics and spike rates logged.
 
 Axes: T steps, B samples, K classes.
 """

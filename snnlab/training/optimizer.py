@@ -1,4 +1,4 @@
-"""A network's parameters by kind and by name, as `optimizer.groups` and `freeze` speak of them."""
+"""Parameters by kind and by name: groups of the optimizer, and those that stay as they are."""
 
 from __future__ import annotations
 

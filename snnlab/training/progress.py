@@ -1,4 +1,4 @@
-"""How long the training took and how much memory it needed."""
+"""The progress of a training on the console: bar, lines an epoch, time and memory."""
 
 from __future__ import annotations
 

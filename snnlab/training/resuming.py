@@ -1,4 +1,4 @@
-"""What a resumed run goes on from: where the training stood, and Lightning's own counters brought to say so.
+"""What a resumed run goes on from, and what follows its length where it is made longer.
 
 A checkpoint is made in the middle of a hook, where some of Lightning's counters have gone on and others have not. Each
 such mixture has a branch of its own when Lightning resumes, and some of them train or validate a batch twice. Brought

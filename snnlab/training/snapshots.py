@@ -1,4 +1,4 @@
-"""Which epoch is kept as the best."""
+"""Checkpoints of a training: the best epoch's, and the last one's, from which it goes on after any end."""
 
 from __future__ import annotations
 

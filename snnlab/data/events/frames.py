@@ -1,4 +1,4 @@
-"""Events counted into frames on a CPU, in one compiled pass.
+"""Packed events become frames, on whatever device they are.
 
 Axes: T steps, B recordings, C cells of a frame.
 """

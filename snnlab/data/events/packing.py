@@ -1,4 +1,4 @@
-"""Find a dataset's packed store, or pack it: under a lock, beside its place, renamed when whole."""
+"""The packed store of a dataset: found or built, under a lock; copies of before listed and deleted."""
 
 from __future__ import annotations
 

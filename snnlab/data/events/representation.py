@@ -1,4 +1,4 @@
-"""Of which step an event is: by its time, or by its place among the events of its recording.
+"""From packed events to a network's input: which events, of which step, as what.
 
 Axes: N events, B recordings, T steps.
 """

@@ -1,4 +1,4 @@
-"""A camera that looks at a still digit with three saccades: N-MNIST's events, simulated.
+"""Simulated recordings: a camera that looks at a still digit, and spike patterns of a sensor of any size.
 
 Axes: S steps of the path, H rows, W columns. Source: the simulator's recipe of this project, fitted to the
 statistics of N-MNIST (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets

@@ -1,4 +1,4 @@
-"""The page of a packed store that says what the other files are."""
+"""A dataset's recordings, packed in memory-mapped columns: the reading side, and its manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings in a folder for each class, perhaps below folders of what they are for."""
+"""A user's own recordings, from a folder a class or a table of labels."""
 
 from __future__ import annotations
 

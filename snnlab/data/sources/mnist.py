@@ -1,4 +1,4 @@
-"""MNIST's four files, from which several datasets are made.
+"""Datasets made of MNIST's four files, S-MNIST among them.
 
 Axes: K pixels, N spikes.
 """

@@ -1,4 +1,4 @@
-"""What datasets of one file a recording have in common: listing, a fingerprint, notes on a partial copy."""
+"""Datasets of one file a recording: where their files are, what is in them, and who made them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets of still images before a simulated event camera: what they have in common, and whose images they are."""
+"""Datasets that are simulated: still images before an event camera, and spike patterns."""
 
 from __future__ import annotations
 

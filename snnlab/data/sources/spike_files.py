@@ -1,4 +1,4 @@
-"""What datasets of a few HDF5 files, with many recordings each, have in common."""
+"""Datasets of a few HDF5 files with many recordings each: SHD, SSC, N-TIDIGITS18."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the blocks share: how the layers within them are built, and how two ways through them are joined.
+"""Blocks of layers in a row, repeated, side by side, or with a way around them.
 
 Axes: T steps, B samples, C channels or features, the first axis of a sample.
 """

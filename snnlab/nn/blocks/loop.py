@@ -1,4 +1,4 @@
-"""A way back within a loop: from a layer's last output to the next input of the same or an earlier one.
+"""Layers with feedback from later to earlier ones, run step by step.
 
 Axes: T steps, B samples.
 """

@@ -1,4 +1,4 @@
-"""Layers over features: the fully connected one, and the flattening before it."""
+"""Layers over features: fully connected, flattening, activations, voting."""
 
 from __future__ import annotations
 

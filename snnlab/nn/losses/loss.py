@@ -1,4 +1,4 @@
-"""What every loss and regulariser is: from the output at every step, the targets and the lengths to a scalar.
+"""What a loss and a regularizer are, their sum with weights, and weights of classes.
 
 Axes: T steps, B samples, K outputs: classes, or values.
 """

@@ -1,4 +1,4 @@
-"""Cross-entropy of one readout of all steps, of each step, or of steps with labels of their own.
+"""Losses of a readout: cross-entropy over time or at each step, and squared errors of values.
 
 Axes: T steps, B samples, K classes.
 """

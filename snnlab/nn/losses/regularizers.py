@@ -1,4 +1,4 @@
-"""What membranes cost that leave a band, counted beside a layer's spikes while the network runs.
+"""Regularizers: membranes and rates within a band, budgets of spikes and operations, small weights.
 
 No kernel gives a membrane's whole way, so a layer that is asked for it goes once more through its input by the plain
 loop, whose gradient is autograd's own.

@@ -1,4 +1,4 @@
-"""Whether what comes out of a network are spikes, and how many there can be.
+"""Losses of output spikes: counts, rates, first spikes, and van Rossum's distance.
 
 Axes: T steps, B samples, K classes.
 """

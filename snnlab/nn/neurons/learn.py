@@ -1,4 +1,4 @@
-"""Quantities of a neuron that training may change, each within its interval."""
+"""Quantities of a neuron that training may change, and the range in which each stays."""
 
 from __future__ import annotations
 

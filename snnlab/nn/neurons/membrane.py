@@ -1,4 +1,4 @@
-"""The leaky membrane that the whole canonical family shares.
+"""What the canonical neurons are made of: membrane, spike and reset, synapse, adaptation.
 
 j[t] = b * i[t-1] + x[t]                              the synapse's current, where there is a synapse
 u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak       the membrane before the reset
