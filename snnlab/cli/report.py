@@ -53,7 +53,7 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
     Raises:
         SnnlabError: if there is nothing in it to show, or the file cannot be written.
     """
-    from snnlab.session.run_figures import page_of  # brings Lightning
+    from snnlab.session.reports import page_of  # brings Lightning
 
     path = out or folder / "report.html"
     page = page_of(folder, figures)

@@ -42,7 +42,7 @@ def load(
 
 
 def _with_lightning():
-    from snnlab.session import evaluation, run_figures
+    from snnlab.session import evaluation, reports as run_figures
 
     return evaluation, run_figures
 
