@@ -118,10 +118,10 @@ class Run(OpenedRun):
             ConfigError: if there is no such picture.
         """
         _, run_figures = _with_lightning()
-        return run_figures.figure(self, name, part, recording)
+        return reports.figure(self, name, part, recording)
 
     @property
     def figures(self) -> list[str]:
         """Names of the pictures."""
         _, run_figures = _with_lightning()
-        return run_figures.figure_names(self)
+        return reports.figure_names(self)
