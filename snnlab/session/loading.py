@@ -42,9 +42,9 @@ def load(
 
 
 def _with_lightning():
-    from snnlab.session import evaluation, reports as run_figures
+    from snnlab.session import evaluation, reports
 
-    return evaluation, run_figures
+    return evaluation, reports
 
 
 class Run(OpenedRun):
@@ -117,11 +117,11 @@ class Run(OpenedRun):
         Raises:
             ConfigError: if there is no such picture.
         """
-        _, run_figures = _with_lightning()
+        _, reports = _with_lightning()
         return reports.figure(self, name, part, recording)
 
     @property
     def figures(self) -> list[str]:
         """Names of the pictures."""
-        _, run_figures = _with_lightning()
+        _, reports = _with_lightning()
         return reports.figure_names(self)
