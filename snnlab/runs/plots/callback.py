@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from snnlab.data.data_module import EventDataModule
 from snnlab.data.events import Events
 from snnlab.data.events.frames import Batch, EventBatch
 from snnlab.nn.network import Network
@@ -138,7 +139,7 @@ def _some(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
 
 
 def see(
-    data: Any,
+    data: EventDataModule,
     network: Network,
     loss: Any,
     index: int,
@@ -148,7 +149,6 @@ def see(
     """Run one recording through a network as validation does, without a trace in it or in random numbers.
 
     Args:
-        data: The event data module; the room it lives in is not one that this one may import.
         loss: What reads its outputs out.
         index: The recording's place in the store; of windows, the first of it is taken.
         context: In what the network is run, such as a precision.
@@ -186,8 +186,7 @@ def _target(targets: Tensor, valid: int) -> int | np.ndarray:
     return targets[0].cpu().numpy() if kind == "value" else _only(targets, valid)
 
 
-def _data(trainer: L.Trainer) -> Any:
-    """Return the event data module; the room it lives in is not one that this one may import."""
+def _data(trainer: L.Trainer) -> EventDataModule:
     return trainer.datamodule  # type: ignore[attr-defined]
 
 
