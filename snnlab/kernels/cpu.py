@@ -83,7 +83,7 @@ def backward(step: Step, form: Form, title: str) -> Source:
     rooms = [f"row_{name} = np.empty(group, real)" for name in step.carried]
     if form.pool and form.pool.kind == "max" and form.gy:
         spikes = block("for n in range(start, stop):", writer.output(carried), "fired[n - start] = y_n")
-        rooms += ["fired = np.empty(size * width, real)"]
+        rooms += ["fired, left = np.empty(size * width, real), np.empty(channels, real)"]
     steps = block("for n in range(low, high):", body)
     if form.in_pieces:
         # A row of an image at a time: an average reaches all rows of a window alike.
@@ -92,7 +92,7 @@ def backward(step: Step, form: Form, title: str) -> Source:
     if form.pool and form.gy:
         rooms += ["row = np.empty(size * width, real)"]
         how = f"{_OUTPUT}, np.uintp({form.pool.size}), channels, width, windows"
-        arrived = f"spread(row, fired, gy, {how})" if spikes else f"repeat(row, gy, {how})"
+        arrived = f"spread(row, fired, left, gy, {how})" if spikes else f"repeat(row, gy, {how})"
         steps = [*block(f"if stop - start == {_PIECE}:", spikes, arrived), *block("else:", "row[:] = 0"), *steps]
     past, behind = Lines(), Lines()
     if form.events:

@@ -309,6 +309,21 @@ def correlate(
 # -- The events in frames ---------------------------------------------------------------------------------------------
 
 
+def few(frames: Tensor, most: float) -> bool:
+    """Return whether at most a part of the cells of frames hold events; where they are many, few of them are looked at.
+
+    Shape:
+        frames: `[T, B, P, H, W]`.
+    """
+    laid, layout = Layout.of(frames.detach())
+    cells, found = layout.sorted(laid).flatten(2).flatten(0, 1), 0
+    for part in cells.chunk(8):
+        found += int(list_ends(part.numpy())[-1])
+        if found > most * cells.numel():
+            return False
+    return True
+
+
 def find(frames: Tensor) -> Arrays:
     """Return where the events of each row of each channel of each frame begin, and row, column and value of each.
 

@@ -246,21 +246,34 @@ def repeat(row: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, w
         row[n] = 0
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(forceinline=True, **OPTIONS)
 def spread(
-    row: np.ndarray, s: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int
+    row: np.ndarray,
+    s: np.ndarray,
+    left: np.ndarray,
+    gy: np.ndarray,
+    of: int,
+    size: int,
+    channels: int,
+    width: int,
+    windows: int,
 ) -> None:
-    """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron."""
+    """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron.
+
+    What no spike has taken yet is `left`, of each channel, so that all loops are over neurons that lie side by side.
+    """
     for w in range(windows):
         at, first = of + w * channels, w * size * channels
         for n in range(channels):
-            g, none = gy[at + n], row.dtype.type(1) - s[first + n]
-            for k in range(np.uintp(1), size * size):
-                place = k // size * width + first + k % size * channels + n
-                fired = none * s[place]
-                none = none - fired
-                row[place] = fired * g
-            row[first + n] = (s[first + n] + none) * g
+            left[n] = gy[at + n]
+        for k in range(size * size):
+            place = k // size * width + first + k % size * channels
+            for n in range(channels):
+                taken = s[place + n] * left[n]
+                row[place + n] = taken
+                left[n] = left[n] - taken
+        for n in range(channels):
+            row[first + n] += left[n]
     for line in range(size):
         for n in range(windows * size * channels, width):
             row[line * width + n] = 0

@@ -163,7 +163,7 @@ class FusedEvents(FusedNeuron):
         """Run all steps on events; None where these have to be frames."""
         from snnlab.kernels import events
 
-        if isinstance(x, Tensor) and not self.always and (x.numel() < SMALL or not few_events(x)):
+        if isinstance(x, Tensor) and not self.always and (x.numel() < SMALL or not events.few(x, SPARSE)):
             return None
         like = x if isinstance(x, Tensor) else x.like
         neuron, pool, convolution = self.layer, self.pool, self.first[1]
@@ -192,11 +192,6 @@ class FusedEvents(FusedNeuron):
             else f" where at most {SPARSE:.0%} of the cells hold any, else PyTorch's and then one loop"
         )
         return f"one loop over the events{few}"
-
-
-def few_events(x: Tensor) -> bool:
-    """Return whether few enough cells of frames hold events for a convolution that goes through these alone."""
-    return int(torch.count_nonzero(x)) <= SPARSE * x.numel()
 
 
 # Sees a stage with its input, its output, the state before, the lengths, and its own counts.

@@ -98,3 +98,14 @@ def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) ->
     (once,) = torch.autograd.grad(loss, weight, retain_graph=True)
     (twice,) = torch.autograd.grad(loss, weight)
     assert torch.equal(once, twice)
+
+
+def test_frames_hold_few_events_up_to_the_part_that_is_named_wherever_these_are() -> None:
+    for order in ((0, 1, 2, 3, 4), (0, 1, 4, 2, 3), (1, 0, 2, 3, 4)):
+        x = torch.zeros(10, 9, *SHAPE).permute(order)
+        for held in (x[0], x[-1]):
+            x.zero_()
+            held.copy_((torch.arange(held.numel()) < 100).view(held.shape))
+            assert events.few(x, 100 / x.numel())
+            held[-1, -1, -1, -1] = float("nan")
+            assert not events.few(x, 100 / x.numel())
