@@ -130,6 +130,8 @@ def test_a_command_of_the_readme_does_what_it_says(
     if "resume=RUN" in arguments:  # the other commands want the run as it is
         shutil.copytree(place / "RUN", tmp_path / "RUN")
     monkeypatch.chdir(tmp_path if "resume=RUN" in arguments else place)
+    if "RUN/config.yaml" in arguments:  # it was copied, and a copy says nothing of where its next run goes
+        arguments.append(f"output_dir={tmp_path}")
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN"} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
         arguments.append("--dry-run")  # tests/cli/test_bench_suite.py trains one

@@ -15,7 +15,7 @@ from loops import SURROGATES, assert_equals_loop, drive, outcome, started
 from torch import Tensor
 
 from snnlab import threads
-from snnlab.errors import SnnlabError
+from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import recurrent_loops
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons.recurrent import DenseFeedback, Recurrent
@@ -227,7 +227,7 @@ def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pyte
     assert not reaches(rec, x, monkeypatch)
     assert_equals_loop(rec, x, backend="auto")
     rec.backend = rec.neuron.backend = "numba"
-    with assert_raises(ValueError, "feedback"):
+    with assert_raises(ConfigError, "backend", "feedback"):
         rec(x)
 
 

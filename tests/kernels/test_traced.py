@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from snnlab.errors import ConfigError
 from snnlab.kernels import function
 from snnlab.nn.neurons.base import Neuron
 
@@ -175,14 +176,14 @@ def test_what_cannot_be_traced_runs_plain_says_why_once_and_refuses_a_backend(
     random.seed(0)
     assert torch.equal(y, neuron(X)[0])
     neuron.backend = "numba"
-    with assert_raises(ValueError, "backend", kind.__name__):
+    with assert_raises(ConfigError, "backend", kind.__name__):
         neuron(X.clone().requires_grad_())
 
 
 def test_the_line_is_named() -> None:
     neuron: Any = Branches()
     neuron.backend = "numba"
-    with assert_raises(ValueError, "Branches.step"):
+    with assert_raises(ConfigError, "backend", "Branches.step"):
         neuron(X)
 
 
@@ -202,7 +203,7 @@ def test_a_wrong_trace_is_found_at_the_first_use(monkeypatch: pytest.MonkeyPatch
 
     neuron: Any = Liar()
     neuron.backend = "numba"
-    with assert_raises(ValueError, "output"):
+    with assert_raises(ConfigError, "backend", "output"):
         neuron(X)
 
 
