@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from snnlab.cli.options import CHECKPOINTS, chosen, part_of_1, split_options
-from snnlab.config.experiment_files import one_value
+from snnlab.config.compose import one_value
 from snnlab.console import until_nobody_reads
 from snnlab.data.formats import SUFFIXES
 from snnlab.errors import ConfigError, DataError, listing

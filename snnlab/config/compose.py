@@ -21,6 +21,7 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -34,7 +35,7 @@ from snnlab.config.plugins import require_typed
 from snnlab.config.references import outside, texts
 from snnlab.config.schema import Experiment, Origin, line_of
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError
+from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
 from snnlab.settings import check_settings, is_override, key_of, literal, quoted, shown
 
@@ -469,3 +470,52 @@ def own_hydra() -> Iterator[None]:
     finally:
         GlobalHydra.instance().hydra = outer
         HydraConfig.instance().cfg = outer_config
+
+
+def one_value(text: str) -> tuple[str, Any]:
+    """Return the key and the value of `KEY=VALUE`.
+
+    Raises:
+        ConfigError: if it cannot be read, or has several values.
+    """
+    with readable_errors():
+        (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
+    if parsed.is_sweep_override():
+        raise ConfigError(text, "takes one value", "a list is written [a,b]")
+    return parsed.key_or_group, parsed.value()
+
+
+def put(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value, or one entry of a mapping, such as `submitit.cluster`.
+
+    Args:
+        settings: Where.
+        key: The setting's name, with that of the entry behind a dot.
+
+    Raises:
+        ConfigError: if there is another thing than a mapping.
+    """
+    head, _, leaf = key.partition(".")
+    if not leaf:
+        settings[head] = value
+        return
+    there = settings.get(head) or {}
+    if not isinstance(there, Mapping):
+        raise ConfigError(key, f"{head} has no entries", f"write {head}=VALUE")
+    settings[head] = {**there, leaf: value}
+
+
+def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None:
+    """Refuse an override that is of no experiment, and nearly a word of another command's.
+
+    Args:
+        known: These words.
+        own: The user's folder of YAML files.
+
+    Raises:
+        ConfigError: with the word that is likely meant.
+    """
+    word = key_of(text).partition(".")[0]
+    others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
+    if word not in others and (meant := did_you_mean(word, known)):
+        raise ConfigError(text, f"there is no setting '{word}'", meant)

@@ -9,8 +9,7 @@ from typing import Any, Literal, get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from snnlab.config.compose import readable_errors
-from snnlab.config.experiment_files import one_value, put, require_no_slip
+from snnlab.config.compose import one_value, put, readable_errors, require_no_slip
 from snnlab.errors import ROOT, ConfigError, did_you_mean, listing
 from snnlab.settings import Count, check_settings, type_problem
 
