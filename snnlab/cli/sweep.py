@@ -46,7 +46,8 @@ from snnlab.printable import masked
 from snnlab.runs.run_folder import require_no_links
 from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import signed
-from snnlab.runs.tables import describe, shown, uncertainty
+from snnlab.runs.statistics import uncertainty
+from snnlab.runs.tables import describe, shown
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from snnlab.experiments.search_plan import SCHEMA, Plan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, values_of
 from snnlab.experiments.winner import Winner, best_trials, overheads
 from snnlab.files import write_json, write_text
-from snnlab.runs.tables import Table, csv_text, figure, mean_sd_text, metric_text, shown, uncertainty
+from snnlab.runs.statistics import uncertainty
+from snnlab.runs.tables import Table, csv_text, figure, mean_sd_text, metric_text, shown
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

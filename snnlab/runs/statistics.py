@@ -354,3 +354,23 @@ def _score(accuracy: float, number: float, quantile: float) -> Interval:
     centre = (accuracy + ratio / 2) / (1 + ratio)
     half = math.sqrt(ratio * accuracy * (1 - accuracy) + ratio**2 / 4) / (1 + ratio)
     return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+
+
+# Below so many validation recordings the search says how uncertain its figures are.
+FEW = 500
+
+
+def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
+    """Return a warning for a small validation set, else None.
+
+    Args:
+        size: Number of recordings.
+        accuracy: For which the uncertainty is said.
+    """
+    if size >= FEW:
+        return None
+    low, high = wilson(round(accuracy * size), max(size, 1))
+    return (
+        f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them may be {low:.0%} to {high:.0%} on"
+        " others (95 % interval), and the best of many trials is lucky by more; data.val_fraction makes it larger"
+    )

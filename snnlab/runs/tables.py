@@ -20,10 +20,6 @@ from rich.table import Table as RichTable
 
 from snnlab.console import table_console
 from snnlab.printable import cell
-from snnlab.runs.statistics import wilson
-
-# Below so many validation recordings the search says how uncertain its figures are.
-FEW = 500
 
 
 def describe(values: Mapping[str, Any]) -> str:
@@ -41,22 +37,6 @@ def span(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
-    """Return a warning for a small validation set, else None.
-
-    Args:
-        size: Number of recordings.
-        accuracy: For which the uncertainty is said.
-    """
-    if size >= FEW:
-        return None
-    low, high = wilson(round(accuracy * size), max(size, 1))
-    return (
-        f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them may be {low:.0%} to {high:.0%} on"
-        " others (95 % interval), and the best of many trials is lucky by more; data.val_fraction makes it larger"
-    )
 
 
 def shown(path: Path) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from snnlab.runs.tables import uncertainty
+from snnlab.runs.statistics import uncertainty
 
 
 def test_few_validation_recordings_leave_room_even_where_all_are_right():
