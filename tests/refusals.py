@@ -34,15 +34,16 @@ def assert_tells(error: BaseException | None, *told: object) -> None:
 
     Args:
         error: The error.
-        told: The setting that is meant, of an error that has a place; of a file the end of its path is enough. Then
-            what stands in its sentence: numbers, names, settings.
+        told: The setting that is meant, of an error that has a place, or its line in a file of the user's; of a
+            file the end of its path is enough. Then what stands in its sentence: numbers, names, settings.
     """
     assert error is not None, "there was no error"
     facts = told
     if isinstance(error, SnnlabError):
         place, *facts = map(str, told)
-        meant = error.key == place or error.key.endswith((f"/{place}", f": {place}"))
-        assert meant, f"its place is {error.key!r}, not {place!r}"
+        line = f"{error.origin[0]}:{error.origin[1]}" if error.origin else ""
+        meant = any(key == place or key.endswith((f"/{place}", f": {place}")) for key in (error.key, line))
+        assert meant, f"its place is {error.key!r}, {line!r}, not {place!r}"
     missing = [str(fact) for fact in facts if _end_of(str(fact), str(error)) is None]
     assert not missing, f"{missing} not in: {error}"
 
