@@ -369,6 +369,6 @@ def test_a_network_that_computes_again_learns_the_same(workplace: Path, digits_s
 
 
 def test_a_backend_that_cannot_run_here_says_so(workplace: Path, digits_store: str) -> None:
-    with assert_raises(ConfigError, "", "backend"):
+    with assert_raises(ConfigError, "backend", "triton"):
         train("backend=triton", "trainer.accelerator=cpu", digits_store)
     assert not (workplace / "outputs").exists()
