@@ -265,7 +265,7 @@ def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: 
     assert_tells(done.error, "data.labels", "nothing", 10)
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), "data.bin_by=count")
     assert done.status == 2
-    assert_tells(done.error, "data", "targets")
+    assert_tells(done.error, "data.targets")
     assert not Path("outputs").exists()
 
 

@@ -16,7 +16,7 @@ from snnlab.data.events import Events, open_or_build
 from snnlab.data.sources.recordings import NMNIST, Part
 from snnlab.errors import DataError
 
-from ...refusals import assert_says, assert_tells
+from ...refusals import assert_lines_say, assert_raises, assert_says, assert_tells
 
 ROOT = Path(__file__).parents[3]
 OVERFLOW_Y, OVERFLOW_US = 240, 2**13
