@@ -16,14 +16,14 @@ def test_a_message_wider_than_the_terminal_is_said_shorter(
 ) -> None:
     console_logging()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((columns, 24)))
     logging.getLogger("snnlab.test").info("a-long-line", extra={"short": "short"})
     assert capsys.readouterr().err == f"{said}\n"
 
 
 def test_a_file_gets_the_whole_message(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     console_logging()
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((10, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((10, 24)))
     logging.getLogger("snnlab.test").info("a-long-line", extra={"short": "short"})
     assert capsys.readouterr().err == "a-long-line\n"
 
