@@ -8,7 +8,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from snnlab.data import fetching, fetching as downloading
+from snnlab.data import fetching
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 
@@ -75,13 +75,13 @@ def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> No
 
 def test_of_two_processes_one_fetches_and_the_other_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node, calls = packed(tmp_path, "train", "test"), []
-    begun, go_on = threading.Event(), threading.Event()
+    begun, go_on, really = threading.Event(), threading.Event(), fetching.obtain
 
-    def obtain(archive: downloading.Archive, folder: Path) -> Path:
+    def obtain(archive: fetching.Archive, folder: Path) -> Path:
         calls.append(archive.name)
         begun.set()
         go_on.wait(60)
-        return downloading.obtain(archive, folder)
+        return really(archive, folder)
 
     monkeypatch.setattr(fetching, "obtain", obtain)
     both = [threading.Thread(target=fetch, args=([node], tmp_path / "mine")) for _ in range(2)]
