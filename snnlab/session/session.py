@@ -17,6 +17,7 @@ from snnlab.console import quiet_lightning
 from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
+from snnlab.kernels.function import resolve
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.losses import Loss, build_loss
 from snnlab.session.build_network import make_network
@@ -196,7 +197,7 @@ class Session:
 
         _builds_trainer().check_trainer(self.experiment, self.folder, self.built.network)
         if here:
-            self.build("processes")
+            resolve(self.experiment.backend, self.processes.device, torch.float32)
 
     def check_without_lightning(self) -> None:
         """Build network, loss and optimizer, so that a mistake is found before Lightning is imported.
