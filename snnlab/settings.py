@@ -1,4 +1,8 @@
-"""The settings that a function or a class takes: read from its signature, checked with the place in the YAML."""
+"""The settings that a function or a class takes: read from its signature, checked with the place in the YAML.
+
+A setting's unit and its legal numbers are written in its annotation: `width: Annotated[float | None, "ms", above(0)]`.
+What is built from Python too is a `checks_arguments`, as all that is registered, and refuses the same.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""What of Hydra a user's files may use, and its errors in one or two lines with place and hint."""
+"""What of Hydra a user's files may use, and its errors in one or two lines with place and hint.
+
+Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of any class, sets up loggers by any
+function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. What a user types is
+the user's own; what a file says is perhaps a stranger's.
+
+Hydra has no public place through which every composed file goes; the methods below are private ones, as they are in
+Hydra 1.3.2 to 1.3.8.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 """The experiment of a recorded run: older words brought up to date, a stranger's file kept from acting on this machine.
 
-It names what its run's files named, and leaves the rest to the defaults of its time: a setting that was renamed, and a
-default that is another one now, would make it mean something else.
+A config.yaml names what its run's files named, and leaves the rest to the defaults of its time: a setting that was
+renamed, and a default that is another one now, would make it mean something else.
+
+A run that somebody else recorded, or that was copied, moved or edited, says what its network is, and no more: where
+recordings are, what is fetched, what is written outside of it, and which code it needs, its user names again.
 """
 
 from __future__ import annotations

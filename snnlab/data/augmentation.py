@@ -1,4 +1,8 @@
-"""Augmentations: changes of recordings at random for training, one after the other."""
+"""Augmentations: changes of recordings at random for training, one after the other.
+
+They are keyed by (seed, epoch, recording): whatever order recordings come in, and however many processes load them,
+each is changed in the same way.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a packed dataset holds, what a binning makes of it, and what is odd about it.
 
-Axes: R recordings.
+Axes: R recordings, T steps, D values.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
 """Which recordings are for training, validation and testing: drawn by group and class, or read from a file.
 
-Axes: R recordings.
+Not by scikit-learn's splitters: they draw other recordings from the same seed, and what was held out of a run is part
+of its record (`split_hash`); they refuse a class of one recording, and its groups are not stratified over one part
+(`tests/data/test_holding_out.py`).
+
+Axes: R recordings, G groups, K classes.
 """
 
 from __future__ import annotations

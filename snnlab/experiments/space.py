@@ -1,4 +1,10 @@
-"""What is searched: ranges, choices and conditions, by setting."""
+"""What is searched: ranges, choices and conditions, by setting.
+
+optimizer.lr: {low: 1e-4, high: 1e-2, log: true}
+model.layers.fc1.out_features: {low: 32, high: 256, step: 32}
+neuron: {choices: [lif, cuba_lif]}                               # a file of a group, or values
+neuron.tau_syn: {low: 2.0, high: 20.0, when: {neuron: cuba_lif}}
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A suite's folder, or a folder of runs, read as runs of methods on datasets; what cannot be read is named.
-
-Left out are memory, which takes more than arithmetic on most chips, membranes, and what communication takes.
-"""
+"""A suite's folder, or a folder of runs, read as runs of methods on datasets; what cannot be read is named."""
 
 from __future__ import annotations
 
@@ -26,7 +23,9 @@ from snnlab.yaml_files import require_bounded
 
 @dataclass(frozen=True)
 class Energy:
-    """What an operation takes.
+    """What an operation takes, for an estimate that is no measurement.
+
+    Left out are memory, which takes more than arithmetic on most chips, membranes, and what communication takes.
 
     Args:
         mac_pj: A multiplication and an addition, pJ.

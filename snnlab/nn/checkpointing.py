@@ -1,5 +1,9 @@
 """Less memory for more time: what the backward pass needs is computed again, and spikes are kept as bytes.
 
+A network keeps, for each weight layer with its neurons, what goes in, spikes as bytes, and the neurons' states between
+the pieces. All else is there for one layer and one piece at a time. Batch norm, and whatever else sees all steps at
+once, is computed again for all of them.
+
 Axes: T steps, B samples.
 """
 

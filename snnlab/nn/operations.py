@@ -1,6 +1,17 @@
 """Synaptic operations, membrane updates and activations of a network, counted while it answers.
 
-Axes: N steps of samples, P cells of one.
+As NeuroBench counts them, at a batch of one: an operation is a weight other than 0 that meets an input other than 0; it
+is an accumulate (AC) where the layer's whole input of that sample and step is 0, 1 or -1, else a multiply-accumulate
+(MAC). Dense operations count every weight and every input. Biases and what padding adds count nothing. Counted is what
+goes into each layer, so the numbers do not depend on what is fused; steps past a sample's length count nothing.
+
+The operations of a layer are a sum over its input's cells, each times the weights that it meets: those that are not 0
+for the effective ones, all of them for the dense ones. How often a cell is other than 0 is counted apart for steps of
+spikes and for others.
+
+Axes: T steps, B samples, N steps of samples, P cells of one sample's input at one step, C channels.
+
+Source: Yik et al., The NeuroBench framework for benchmarking neuromorphic computing, Nature Communications 2025.
 """
 
 from __future__ import annotations

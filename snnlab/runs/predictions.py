@@ -1,6 +1,6 @@
 """predictions.npz: what the chosen network answered to every recording, and what is found in that.
 
-Axes: T steps, B samples, K classes.
+Axes: N recordings, T steps, B samples, K classes or values.
 """
 
 from __future__ import annotations

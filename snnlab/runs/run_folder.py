@@ -1,4 +1,9 @@
-"""The folder of one run: locked by the process that trains in it, written whole or not at all."""
+"""The folder of one run: locked by the process that trains in it, written whole or not at all.
+
+config.yaml  result.json  metrics.csv  predictions.npz  split.json  trained_on.npy  log.txt
+checkpoints/{best,last}.ckpt  tensorboard/  hot_pixels.json  signature.json
+config_before_N.yaml, where the run was resumed with other settings; result_before_N.json, where it was complete then
+"""
 
 from __future__ import annotations
 

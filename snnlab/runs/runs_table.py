@@ -1,4 +1,7 @@
-"""Recorded runs as tables: listed, compared, and grids with a row for every combination but the seed."""
+"""Recorded runs as tables: listed, compared, and grids with a row for every combination but the seed.
+
+A grid's folder holds grid.json, table.csv and NUMBER_SEED/, a run's folder each.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Tables of texts: on the console by rich, as CSV, and for Jinja2's templates."""
+r"""Tables of texts: on the console by rich, as CSV, and for Jinja2's templates.
+
+Not by pandas' `to_latex` and `to_markdown` (pandas 3.0, 85 MB): a row that begins with `[lif]` becomes an argument of
+the `\\` above it, `≈`, `±` and `<` stay as they are, and the cell `x|y` is two of Markdown's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The processes of a training as rank 0 sees them: started, or found there, told what to do, ended together."""
+"""The processes of a training as rank 0 sees them: started, or found there, told what to do, ended together.
+
+Not started by Lightning's launcher, nor by torch's: the one runs `sys.argv` once more, which a notebook does not have
+and by which a user's script would do twice what it does beside, and where a process dies it kills the rest without a
+word; the other takes all signals for itself, for good, and leaves processes behind whose first one was killed. Both
+let the processes meet at a port that listens on all addresses.
+"""
 
 from __future__ import annotations
 

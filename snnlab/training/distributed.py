@@ -1,4 +1,9 @@
-"""Several processes that train one network: how they connect, agree, and share a step's batch."""
+"""Several processes that train one network: how they connect, agree, and share a step's batch.
+
+DDP takes the mean of the gradients over processes, and Lightning that over the batches that it accumulates, as if all
+were of one size. At an epoch's end they are not, and the labelled steps of a batch hardly ever are as many as those of
+another: here a step is that of one process with all of its recordings in one batch.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Packed events become frames, on whatever device they are.
 
-Axes: T steps, B recordings, C cells of a frame.
+Axes: T steps, B recordings, P polarities, H rows, W columns, C cells of a frame, N events.
 """
 
 from __future__ import annotations

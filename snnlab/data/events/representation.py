@@ -1,6 +1,6 @@
 """From packed events to a network's input: which events, of which step, as what.
 
-Axes: N events, B recordings, T steps.
+Axes: N events, T steps, B recordings, C channels of a frame, H rows, W columns.
 """
 
 from __future__ import annotations

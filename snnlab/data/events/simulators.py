@@ -1,8 +1,13 @@
 """Simulated recordings: a camera that looks at a still digit, and spike patterns of a sensor of any size.
 
-Axes: S steps of the path, H rows, W columns. Source: the simulator's recipe of this project, fitted to the
+The camera: S steps of its path, H rows, W columns. Source: the simulator's recipe of this project, fitted to the
 statistics of N-MNIST (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets
 using saccades").
+
+Spike patterns: classes differ in the order of what their channels do, and not in how often they fire. K classes,
+N channels, S spikes of a channel, D latent coordinates, M motifs. Source: this project's own recipe; the smooth
+movement with latent coordinates is in the spirit of the random manifolds of Zenke and Vogels 2021, "The remarkable
+robustness of surrogate gradient learning for instilling complex function in spiking neural networks".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Losses of a readout: cross-entropy over time or at each step, and squared errors of values.
 
-Axes: T steps, B samples, K classes.
+Axes: T steps, B samples, K classes or values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regularizers: membranes and rates within a band, budgets of spikes and operations, small weights.
 
-No kernel gives a membrane's whole way, so a layer that is asked for it goes once more through its input by the plain
-loop, whose gradient is autograd's own.
+No kernel gives a membrane's whole way, so a layer whose membrane is to stay in a band goes once more through its input
+by the plain loop, whose gradient is autograd's own.
 
 Axes: T steps, B samples, then the layer's own.
 """

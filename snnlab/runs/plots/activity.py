@@ -1,6 +1,6 @@
 """What layers do: their spikes, membranes and rates, and what of the loss's gradient reaches them.
 
-Axes: T steps, N neurons.
+Axes: T steps, N neurons, K classes.
 """
 
 from __future__ import annotations
