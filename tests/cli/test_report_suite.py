@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
+from ..experiments.making import make_suite
 from ..refusals import assert_says, assert_tells
-from ..runs.suite.making import make_suite
 from .browser import COUNT, clicks, in_a_browser, seen
 from .conftest import Outcome
 

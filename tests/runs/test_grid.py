@@ -15,8 +15,8 @@ from snnlab.experiments.report_pages import runs_page
 from snnlab.runs.run_folder import Result
 from snnlab.runs.runs_table import Grid, Row, grid_rows, print_grouped, read_grid, read_line, write_table
 
+from ..experiments.making import make_run
 from ..refusals import assert_raises, assert_says
-from .suite.making import make_run
 
 
 def run(folder: Path, status: Any = "completed", **metrics: float) -> None:

@@ -13,8 +13,8 @@ import pytest
 from snnlab.errors import DamagedError, ForeignError, RecordError
 from snnlab.runs.recorded import Recorded, find_runs, is_run, is_surely_run, read_config, read_run
 
+from ..experiments.making import make_run
 from ..refusals import assert_raises
-from .suite.making import make_run
 
 
 @pytest.fixture

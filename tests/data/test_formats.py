@@ -1,0 +1,174 @@
+"""Each kind of file, written as its own tools write it: the recording that comes back is the one that went in."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from expelliarmus import Wizard
+
+from snnlab.data.formats import SUFFIXES, Reading, read_file
+from snnlab.errors import DataError
+
+from ..refusals import assert_raises
+
+SENSOR = (10, 8, 2)
+T, X, Y, P = [5, 7, 7, 9000], [0, 9, 3, 1], [0, 7, 2, 6], [1, 0, 1, 0]
+ZERO = Reading(time_origin="zero")
+
+
+def table() -> np.ndarray:
+    return np.array([X, Y, T, P]).T
+
+
+def named() -> np.ndarray:
+    events = np.zeros(4, [("timestamp", "<u4"), ("x", "<u2"), ("y", "<u2"), ("polarity", "?")])
+    events["timestamp"], events["x"], events["y"], events["polarity"] = T, X, Y, P
+    return events
+
+
+def hdf5(path: Path, group: str, **arrays: object) -> None:
+    with h5py.File(path, "w") as file:
+        above = file.create_group(group) if group else file
+        for name, values in arrays.items():
+            above[name] = values
+
+
+def evt3(path: Path) -> None:
+    """Write words of 16 bits: 0 a row, 8 and 6 the upper and lower half of the time, 2 a column with its polarity."""
+    words = []
+    for t, x, y, p in zip(T, X, Y, P, strict=True):
+        words += [0x0000 | y, 0x8000 | t >> 12, 0x6000 | t & 0xFFF, 0x2000 | p << 11 | x]
+    path.write_bytes(b"% evt 3.0\n% end\n" + struct.pack(f"<{len(words)}H", *words))
+
+
+def prophesee(path: Path, encoding: str) -> None:
+    events = np.zeros(4, [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")])
+    events["t"], events["x"], events["y"], events["p"] = T, X, Y, P
+    Wizard(encoding=encoding).save(fpath=path, arr=events)
+
+
+def nmnist(path: Path) -> None:
+    t = np.array(T)
+    path.write_bytes(np.stack([X, Y, np.array(P) << 7 | t >> 16, t >> 8 & 255, t & 255], 1).astype(np.uint8).tobytes())
+
+
+HEAD = "t,x,y,p\n"
+LINES = "".join(f"{t},{x},{y},{p}\n" for t, x, y, p in zip(T, X, Y, P, strict=True))
+UNNAMED = "".join(f"{x} {y} {t} {p}\n" for t, x, y, p in zip(T, X, Y, P, strict=True))
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "table.npy": lambda path: np.save(path, table()),
+    "floats.npy": lambda path: np.save(path, table().astype(np.float64)),
+    "named.npy": lambda path: np.save(path, named()),
+    "columns.npz": lambda path: np.savez(path, t=T, x=X, y=Y, p=P, fps=30),
+    "one.npz": lambda path: np.savez_compressed(path, events=table()),
+    "named.csv": lambda path: path.write_text(HEAD + LINES),
+    "bom.csv": lambda path: path.write_text("\ufeff" + HEAD.replace(",", " , ") + LINES),
+    "semicolons.csv": lambda path: path.write_text((HEAD + LINES).replace(",", ";")),
+    "unnamed.txt": lambda path: path.write_text(UNNAMED),
+    "root.h5": lambda path: hdf5(path, "", t=T, x=X, y=Y, p=P, frames=np.zeros((2, 3))),
+    "group.hdf5": lambda path: hdf5(path, "events", ts=T, xs=X, ys=Y, ps=P),
+    "camera.h5": lambda path: hdf5(path, "CD", events=named()),
+    "nmnist.bin": nmnist,
+    "camera.dat": lambda path: prophesee(path, "dat"),
+    "evt2.raw": lambda path: prophesee(path, "evt2"),
+    "evt3.raw": evt3,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_was_written_is_read(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name)
+    t, x, y, p = read_file(tmp_path / name, ZERO, SENSOR)
+    assert y is not None
+    assert (t.tolist(), x.tolist(), y.tolist(), p.tolist()) == (T, X, Y, [bool(on) for on in P])
+
+
+def test_columns_may_come_in_another_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([[3, 0.5, 1, 99, 2], [4, 1.5, 0, 99, 6]]))
+    reading = Reading("ms", "zero", columns=("x", "t", "p", "-", "y"))
+    t, x, y, p = read_file(path, reading, SENSOR)
+    assert y is not None
+    assert (t.tolist(), x.tolist(), y.tolist(), p.tolist()) == ([500, 1500], [3, 4], [2, 6], [True, False])
+
+
+def test_a_sensor_without_rows_has_three_columns_or_two(tmp_path: Path) -> None:
+    np.save(tmp_path / "three.npy", np.array([[3, 10, 1], [4, 20, 0]]))
+    np.save(tmp_path / "two.npy", np.array([[3, 10], [4, 20]]))
+    assert read_file(tmp_path / "three.npy", ZERO, (10, 1, 2)).p.tolist() == [True, False]
+    assert read_file(tmp_path / "two.npy", ZERO, (10, 1, 1)).t.tolist() == [10, 20]
+
+
+def test_cameras_files_are_in_microseconds_whatever_the_unit_of_others(tmp_path: Path) -> None:
+    nmnist(tmp_path / "a.bin")
+    assert read_file(tmp_path / "a.bin", Reading("s", "zero"), SENSOR).t.tolist() == T
+
+
+def test_nanoseconds_since_1970_keep_their_last_digits(tmp_path: Path) -> None:
+    now = 1_764_000_000_000_000_000
+    (tmp_path / "a.csv").write_text(f"t,x,y,p\n{now},1,1,1\n{now + 1999},1,1,1\n")
+    assert read_file(tmp_path / "a.csv", Reading("ns"), SENSOR).t.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.csv", "b.csv", "a.bin", "a.h5"])
+def test_a_file_without_events_is_a_recording_without_events(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    empty: dict[str, Callable[[], object]] = {
+        "a.npy": lambda: np.save(path, table()[:0]),
+        "a.csv": lambda: path.write_text(HEAD),
+        "b.csv": lambda: path.write_text(""),
+        "a.bin": lambda: path.write_bytes(b""),
+        "a.h5": lambda: hdf5(path, "", t=[], x=[], y=[], p=[]),
+    }
+    empty[name]()
+    assert read_file(path, Reading(), SENSOR).t.size == 0
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if not name.endswith((".csv", ".txt", ".raw", ".dat"))])
+def test_a_truncated_file_is_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    WRITERS[name](path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with assert_raises(DataError, name):
+        read_file(path, ZERO, SENSOR)
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("a.dat", "dat"), ("a.raw", "evt2"), ("b.raw", "evt3")])
+def test_a_cameras_file_that_ends_within_an_event_is_named(name: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    prophesee(path, encoding)
+    whole = path.read_bytes()
+    read_file(path, ZERO, SENSOR)
+    path.write_bytes(whole[:-1])
+    with assert_raises(DataError, path, "truncated"):
+        read_file(path, ZERO, SENSOR)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_something_else_is_named(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"\x89PNG, and no events at all\xff\x00")
+    with assert_raises(DataError, f"a{suffix}"):
+        read_file(path, ZERO, SENSOR)
+
+
+def test_an_unknown_kind_is_told_which_there_are(tmp_path: Path) -> None:
+    with assert_raises(DataError, "a.mat", "events"):
+        read_file(tmp_path / "a.mat", ZERO, SENSOR)
+
+
+def test_a_table_of_other_columns_is_told_which_are_expected(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 6)))
+    with assert_raises(DataError, "a.npy", 3, 6):
+        read_file(tmp_path / "a.npy", ZERO, SENSOR)
+
+
+def test_python_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{"t": 1}], dtype=object), allow_pickle=True)
+    with assert_raises(DataError, "a.npy", "array"):
+        read_file(tmp_path / "a.npy", ZERO, SENSOR)

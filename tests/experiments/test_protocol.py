@@ -1,0 +1,107 @@
+"""The protocol is made from the records, and says for each arm what is not the same for all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.experiments.suite_table import read_table
+
+from ..refusals import assert_says
+from .making import make_run, make_suite
+
+
+def clauses(folder: Path) -> dict[str, str]:
+    return {clause.about: clause.said for clause in read_table(folder).parts[0].protocol}
+
+
+def test_what_holds_for_all_is_said_once(tmp_path: Path):
+    said = clauses(make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7], "b": [0.7, 0.7, 0.7]}))
+    assert_says(said["runs"], "6 of 6 completed", "0 failed")
+    assert_says(said["seeds"], "0, 1, 2", "initialisation")
+    assert_says(said["split"], "stratified 0.1", "split_seed 0")
+    assert_says(said["sizes"], "900 to train", "100 to validate", "200 to test")
+    assert_says(said["selection"], "lowest val", "5 epochs")
+    assert_says(said["tuning"], "none")
+    assert_says(said["clock"], "320 ms", "8 steps", "40 ms")
+    assert said["framing"].startswith("causal")
+    assert_says(said["input"], "counts")
+    assert said["augmentation"] == "none"
+    assert_says(said["readout"], "li, mean")
+    assert_says(said["training"], "cross_entropy", "Adam", "lr 0.01", "batches of 32")
+    assert_says(said["precision"], "32-true", "numba")
+    assert said["devices"] == "a processor, 1 thread"
+    assert said["commit"] == "c0ffee" * 6
+    assert said["arms"] == "a: neuron=a; b: neuron=b"
+    assert said["command"] == "snnlab bench suite=mine"
+    assert_says(said["energy"], "estimate", "4.6 pJ a MAC", "0.9 pJ an AC")
+    assert_says(said["test set"], "abc")
+
+
+def test_what_differs_is_said_for_each_arm(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.8]}, seeds=(0,))
+    (suite / "runs/digits/b").rename(suite / "before")
+    make_run(suite / "runs/digits/b/0", config={"data": {"num_bins": 1}, "loss": {"over_time": "last"}})
+    said = clauses(suite)
+    assert_says(said["clock"], "a: 320 ms", "8 steps", "b: 320 ms", "1 step")
+    assert_says(said["readout"], "a: li, mean", "b: li, last")
+
+
+@pytest.mark.parametrize(
+    ("data", "about", "expected"),
+    [
+        ({"frames": "binary"}, "input", ("binary",)),
+        ({"frames": {"type": "rate"}, "downsample": 2}, "input", ("downsample 2",)),
+        ({"bin_by": "count"}, "framing", ("not causal",)),
+        ({"bin_by": "count"}, "clock", ("320 ms", "8 steps", "no dt")),
+        ({"bin_by": "count", "events_per_bin": 50}, "framing", ("causal: a frame",)),
+        ({"overlap_ms": 5.0}, "framing", ("not causal", "first 5 ms")),
+        ({"frames": "voxel_grid"}, "framing", ("not causal", "0.5 steps")),
+        ({"dt": 10.0, "num_bins": None}, "clock", ("320 ms", "32 steps", "10 ms")),
+        (
+            {"augment": [{"type": "affine", "shift": 2}], "mix": "eventmix"},
+            "augmentation",
+            ("affine (shift 2)", "eventmix"),
+        ),
+    ],
+)
+def test_frames_and_their_clock_are_put_into_words(tmp_path: Path, data: dict[str, Any], about: str, expected: tuple):
+    make_run(tmp_path / "x/0_0", config={"data": data})
+    assert_says(clauses(tmp_path)[about], *expected)
+
+
+def test_a_search_is_the_tuning_of_a_plain_run(tmp_path: Path):
+    make_run(tmp_path / "x/0_0", more={"search": {"trials": 40, "val_size": 100}})
+    assert_says(clauses(tmp_path)["tuning"], "40 trials", "100 validation")
+
+
+def test_the_budget_says_how_near_each_arm_came(tmp_path: Path):
+    matched = {"digits": {"a": {"value": 1000, "off": 1.0, "beyond": False}}}
+    page = {"match": {"by": "params", "within": 0.1}}
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})
+    assert_says(clauses(suite)["budget"], "within 10%", "a 1 k", "1.00 x")
+
+
+def test_the_size_of_a_batch_is_the_one_that_ran_where_the_settings_leave_it_open(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    for path, old, new in (
+        (suite / "runs/digits/a/0/config.yaml", "  batch_size: 32\n", ""),
+        (suite / "runs/digits/a/0/result.json", '"number": 1', '"number": 2, "recordings_per_step": 48'),
+    ):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+    (part,) = read_table(suite).parts
+    assert_says(dict(part.protocol)["training"], "batches of 48")
+
+
+def test_the_commit_of_an_older_run_is_that_of_its_working_folder(tmp_path: Path):
+    suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
+    path = suite / "runs/digits/a/0/result.json"
+    page = json.loads(path.read_text())
+    del page["provenance"]["working_folder"]
+    path.write_text(json.dumps(page))
+    assert_says(clauses(suite)["commit"], "c0ffee" * 6, "working folder")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from snnlab.errors import ConfigError
+from snnlab.nn import Network, build_network
+from snnlab.training.optimizer import Group, GroupedOptimizer
+
+from ..refusals import assert_raises
+
+LAYERS: dict[str, dict[str, Any]] = {
+    "fc": {"type": "linear", "out_features": 8},
+    "lif": {"type": "lif", "learn": ["tau_mem"]},
+    "out": {"type": "linear", "out_features": 3},
+}
+ADAMW = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
+
+
+@pytest.fixture
+def network() -> Network:
+    return build_network(LAYERS, in_shape=(5,), dt=1.0).network
+
+
+def named(network: Network, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
+    """Return rate and decay of each parameter."""
+    names = {id(p): name for name, p in network.named_parameters()}
+    return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+
+
+def test_without_groups_there_is_one_as_torch_makes_it(network: Network) -> None:
+    (group,) = GroupedOptimizer(ADAMW)(network).param_groups
+    assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
+    assert "name" not in group
+
+
+def test_each_parameter_goes_to_the_first_group_that_means_it(network: Network) -> None:
+    groups = [Group("slow", ["out"], {"lr": 0.001}), Group("biases", ["biases"], {"lr": 0.5, "weight_decay": 0.0})]
+    optimizer = GroupedOptimizer(ADAMW, groups)(network)
+    assert named(network, optimizer) == {
+        "fc.weight": (0.01, 0.1),
+        "fc.bias": (0.5, 0.0),
+        "lif.learned.tau_mem": (0.01, 0.1),
+        "out.weight": (0.001, 0.1),
+        "out.bias": (0.001, 0.1),
+    }
+    assert [group["name"] for group in optimizer.param_groups] == ["rest", "slow", "biases"]
+
+
+def test_weight_decay_is_for_what_it_is_said_to_be_for_unless_a_group_says_otherwise(network: Network) -> None:
+    groups = [Group("lif", ["lif"], {"lr": 0.2}), Group("out", ["out.bias"], {"weight_decay": 0.3})]
+    assert named(network, GroupedOptimizer(ADAMW, groups, ["weights"])(network)) == {
+        "fc.weight": (0.01, 0.1),
+        "fc.bias": (0.01, 0.0),
+        "lif.learned.tau_mem": (0.2, 0.0),
+        "out.weight": (0.01, 0.1),
+        "out.bias": (0.01, 0.3),
+    }
+
+
+def test_what_is_frozen_is_in_no_group(network: Network) -> None:
+    network.get_parameter("fc.weight").requires_grad_(False)
+    for groups in ([], [Group("biases", ["biases"], {"lr": 1.0})]):
+        assert "fc.weight" not in named(network, GroupedOptimizer(ADAMW, groups)(network))
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "nothing")),
+        ([Group("a", ["*"], {}), Group("b", ["out"], {})], ("groups.b",)),
+    ],
+)
+def test_a_group_of_nothing_is_refused(network: Network, groups: list[Group], told: tuple) -> None:
+    with assert_raises(ConfigError, *told):
+        GroupedOptimizer(ADAMW, groups)(network)
+
+
+def test_time_constants_have_a_rate_of_their_own(network: Network) -> None:
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    group = Group("time_constants", ["time_constants"], {"lr": 1.0, "weight_decay": 0.0})
+    optimizer = GroupedOptimizer(ADAMW, [group])(network)
+    for p in network.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    change = {name: float((p.detach() - before[name]).abs().max()) for name, p in network.named_parameters()}
+    assert change["lif.learned.tau_mem"] == pytest.approx(1.0, rel=1e-4)
+    assert change["fc.weight"] < 0.02

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from snnlab.training.health import OverfitVerdict
+
+from ..refusals import assert_says
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "words"),
+    [
+        ([0.5, 1.0], ("6 steps",)),
+        ([0.5, 0.96875], ("96.9%", "6 steps")),
+    ],
+)
+def test_it_says_whether_the_whole_batch_was_right_at_the_end(
+    fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture, accuracies: list[float], words: tuple
+) -> None:
+    with caplog.at_level(logging.INFO, logger="snnlab"):
+        fit_scripted([OverfitVerdict()], [1.0, 1.0], accuracies)
+    assert_says(caplog.text, *words)
+
+
+@pytest.mark.parametrize(("accuracies", "steps"), [([0.5, 1.0, 0.5, 0.5], 6), ([0.5, 0.9, 0.99], 9)])
+def test_it_stops_when_all_is_right(fit_scripted: Callable[..., Any], accuracies: list[float], steps: int) -> None:
+    assert fit_scripted([OverfitVerdict()], [1.0] * len(accuracies), accuracies).global_step == steps

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from snnlab.training.health import RisenLoss
+
+from ..refusals import assert_says
+
+Make = Callable[..., Any]
+
+
+def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], lr: float, epochs: int) -> RisenLoss:
+    module, risen = make_module(), RisenLoss()
+    module.make_optimizer = lambda network: torch.optim.SGD(network.parameters(), lr=lr)
+    quiet_trainer(max_epochs=epochs, callbacks=[risen], enable_checkpointing=True).fit(module, loader, loader)
+    return risen
+
+
+def test_a_loss_far_above_its_beginning_is_spoken_of_once(
+    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        risen = fitted(make_module, quiet_trainer, loader, 1e6, 3)
+    (record,) = [record for record in caplog.records if record.name.startswith("snnlab")]
+    assert_says(record.getMessage(), "above")
+    assert risen.first is not None
+    assert 0.5 < risen.first < 3
+    again = RisenLoss()
+    again.load_state_dict(risen.state_dict())
+    assert (again.first, again.said) == (risen.first, True)
+
+
+def test_of_a_loss_that_falls_nothing_is_said(
+    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not fitted(make_module, quiet_trainer, loader, 0.1, 3).said
+    assert not [record for record in caplog.records if record.name.startswith("snnlab")]

@@ -1,0 +1,36 @@
+"""A layer that never fires, or always, is spoken of once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from snnlab.training.health import SilenceWarning
+
+from ..refusals import assert_says
+
+
+def said(warning: SilenceWarning, caplog: pytest.LogCaptureFixture, **values: float) -> list[str]:
+    caplog.clear()
+    metrics = {f"train/{name.replace('__', '/')}": torch.tensor(value) for name, value in values.items()}
+    trainer = SimpleNamespace(callback_metrics=metrics, current_epoch=0)
+    warning.on_train_epoch_end(cast(Any, trainer), cast(Any, None))
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_silent_layer_is_spoken_of_once_with_the_way_to_the_doctor(caplog: pytest.LogCaptureFixture):
+    warning = SilenceWarning()
+    (text,) = said(warning, caplog, silent__lif1=1.0, silent__lif2=0.99, spikes_per_step__lif1=0.0)
+    assert_says(text, "lif1", "neuron", "epoch 1", "v_threshold")
+    assert "snnlab doctor" in text
+    assert not said(warning, caplog, silent__lif1=1.0)
+
+
+def test_so_is_one_whose_neurons_always_fire_unless_they_can_fire_more_often(caplog: pytest.LogCaptureFixture):
+    warning = SilenceWarning()
+    (text,) = said(warning, caplog, spikes_per_step__lif1=0.95, spikes_per_step__lif2=0.5, spikes_per_step__lif3=1.7)
+    assert_says(text, "lif1", "epoch 1")
+    assert not said(warning, caplog, spikes_per_step__lif1=0.95)
