@@ -160,7 +160,7 @@ def test_the_openmp_library_of_torch_takes_tasks() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no such setting in other C libraries")
 def test_glibc_can_be_told_to_keep_memory() -> None:
-    assert compat.keep_freed_memory()  # that it does then is counted in tests/training/test_heap.py
+    assert compat.keep_freed_memory()  # that it does then is counted in tests/test_heap.py
 
 
 def test_lightning_counts_the_steps_of_loggers() -> None:
