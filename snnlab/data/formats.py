@@ -335,7 +335,11 @@ def to_frames(
     framing = Framing(Region(size), Steps(round(1000 * duration_ms), num_bins), kind)
     recordings = []
     for name, found in recordings_of(events, reading, size):
-        check_events(found, size, name)
+        try:
+            check_events(found, size, name)
+        except DataError as error:  # the settings are this function's own, and an array may have been meant otherwise
+            hint = error.hint.replace("data.sensor_size", "sensor_size")
+            raise error.moved(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
         recordings.append(found)
     return framing(EventBatch.of(recordings)).x
 

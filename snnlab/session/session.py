@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from snnlab.config.compose import compose_once
+from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.overrides import as_overrides
 from snnlab.config.plugins import import_plugins
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
@@ -75,10 +77,33 @@ class Session:
         alone: bool = False,
         data: EventDataModule | None = None,
     ) -> None:
+        if not isinstance(experiment, Experiment):
+            hint = "Session.composed takes what snnlab.train takes, such as 'model=conv_lif'"
+            raise TypeError(f"Session takes an Experiment, not {experiment!r}; {hint}")
         self.experiment, self.folder = experiment, folder
         self.run, self.alone = run, alone
         self.checkpoint: Checkpoint = checkpoint
         self._data = data
+
+    @classmethod
+    def composed(
+        cls, *overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any
+    ) -> Session:
+        """Return the session of an experiment that is composed as `snnlab.train` does it.
+
+            Session.composed("model=conv_lif", "neuron.tau_mem=10").network
+
+        Args:
+            overrides: As on the command line, or mappings of settings to values.
+            config_dir: A folder of YAML files of your own.
+            settings: Files of groups and settings by their names; the settings within a group as a mapping.
+
+        Raises:
+            ConfigError: for a mistake in the configuration.
+            TypeError: for what is neither an override nor a value.
+        """
+        known = groups(config_folder(), own_folder(config_dir))
+        return cls(*compose_once(as_overrides(overrides, settings, known, "Session.composed"), config_dir))
 
     @cached_property
     def settings(self) -> DataSettings:

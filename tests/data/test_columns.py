@@ -11,7 +11,7 @@ from snnlab.data.events import Events
 from snnlab.data.formats import Reading, TimeUnit, events_of
 from snnlab.errors import ConfigError, DataError
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_says
 
 SENSOR = (10, 8, 2)
 
@@ -170,6 +170,12 @@ def test_frames_are_of_columns_events_and_several_recordings_alike() -> None:
     assert torch.equal(several[:, 1:2], several[:, 2:])
     binary = data.to_frames(EVENTS, **settings, representation="binary")
     assert torch.equal(binary, several[:, :1].clamp(max=1))
+
+
+def test_columns_in_another_order_are_refused_with_the_order() -> None:
+    with pytest.raises(DataError) as caught:
+        data.to_frames(EVENTS[:, [2, 0, 1, 3]], num_bins=2, duration_ms=2, sensor_size=(3, 2, 2))
+    assert_says(caught.value.hint, "sensor_size", "x, y, t, p")
 
 
 def test_what_cannot_become_frames_is_refused() -> None:

@@ -68,5 +68,14 @@ def test_what_another_machine_trains_on_its_gpu_is_checked_here_but_for_the_devi
             check_builds(experiment, folder, here=True)
 
 
+def test_it_is_composed_of_what_a_training_takes_and_says_so_of_words() -> None:
+    session = Session.composed("model=mlp_lif", {"model.layers.fc1.out_features": 7}, neuron={"tau_mem": 5.0})
+    assert session.network.get_parameter("fc1.weight").shape[0] == 7
+    assert session.experiment.model["layers"]["lif1"]["tau_mem"] == 5.0
+    with pytest.raises(TypeError) as caught:
+        Session("model=conv_lif")  # pyright: ignore[reportArgumentType]
+    assert "Session.composed" in str(caught.value)
+
+
 def test_data_of_another_session_are_taken_over(session: Session) -> None:
     assert Session(session.experiment, data=session.data).data is session.data
