@@ -334,13 +334,13 @@ def to_frames(
     kind = FRAMES.build(node.pop("type", None), node, "representation")
     framing = Framing(Region(size), Steps(round(1000 * duration_ms), num_bins), kind)
     recordings = []
-    for name, found in recordings_of(events, reading, size):
-        try:
+    try:
+        for name, found in recordings_of(events, reading, size):
             check_events(found, size, name)
-        except DataError as error:  # the settings are this function's own, and an array may have been meant otherwise
-            hint = error.hint.replace("data.sensor_size", "sensor_size")
-            raise error.moved(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
-        recordings.append(found)
+            recordings.append(found)
+    except DataError as error:  # the settings are this function's own, and an array may have been meant otherwise
+        hint = error.hint.replace("data.sensor_size", "sensor_size")
+        raise error.moved(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
     return framing(EventBatch.of(recordings)).x
 
 
