@@ -164,9 +164,7 @@ def _traced(
         return Traced(steps[0], guards, name, unchecked=guards.foreign)
     except UntraceableError as error:
         return Refused(f"{name}{_place(error)}: {error}", guards)
-    except (
-        Exception
-    ) as error:  # whatever else a step does with what is no tensor; the plain loop says it if it is a bug
+    except Exception as error:  # whatever a step does with what is no tensor; a bug shows in the plain loop too
         return Refused(f"{name}{_place(error)}: {type(error).__name__}: {error}", guards)
 
 
