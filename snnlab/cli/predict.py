@@ -55,11 +55,11 @@ def main(arguments: list[str], started: float) -> int:
     files = [Path(word).expanduser() for word in words[1:]]
     _check_files(files)
 
-    from snnlab.session import answering, loading
+    from snnlab.session import loading, prediction
 
     run = loading.load(words[0], checkpoint, plugins)
     reading = {name: options.get(f"--{name.replace('_', '-')}") for name in ("time_unit", "time_origin", "columns")}
-    given = answering.RunInput(run, reading)
+    given = prediction.RunInput(run, reading)
     with until_nobody_reads():
         found = given.predictions(files, options.get("--pieces"), until, each=form == "jsonl")
         write(found, [*given.rows.fields, *(["until_ms"] if until is not None else [])], form, sys.stdout)

@@ -26,7 +26,7 @@ from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import Predictions, SpikesSoFar, findings, layer_names
 from snnlab.runs.recorded import is_run, read_ended
 from snnlab.runs.run_folder import require_no_links
-from snnlab.session.early_answers import Anytime, Early, clock_of, told_early
+from snnlab.session.early_exit_options import Anytime, Early, clock_of, told_early
 from snnlab.session.fit import costs
 from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.runs.recorded import read_run
-from snnlab.session.answering import RunInput
 from snnlab.session.opened_run import OpenedRun
+from snnlab.session.prediction import RunInput
 from snnlab.session.weights import Checkpoint
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from snnlab.runs.predictions import findings
 from snnlab.runs.recorded import read_run
 from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
 from snnlab.runs.runs_table import find_all_runs, read_line
-from snnlab.session.early_answers import clock_of, no_early_answers
+from snnlab.session.early_exit_options import clock_of, no_early_answers
 from snnlab.session.opened_run import OpenedRun
 
 _OF_RECORDINGS = ("events", "events_over_time", "readout")

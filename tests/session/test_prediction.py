@@ -16,7 +16,7 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.losses import CrossEntropy, OverTime
-from snnlab.session.answering import hear, require_sensor, steps_of_piece
+from snnlab.session.prediction import hear, require_sensor, steps_of_piece
 
 from ..refusals import assert_raises
 

@@ -28,7 +28,7 @@ from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.losses import Loss
-from snnlab.session.early_answers import clock_of, no_early_answers
+from snnlab.session.early_exit_options import clock_of, no_early_answers
 from snnlab.session.opened_run import OpenedRun, left_out_pixels
 
 # Options of `snnlab predict` that say how files are read.
