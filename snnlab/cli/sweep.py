@@ -70,7 +70,7 @@ with resume=FOLDER: nothing finished is lost or repeated. Several commands may w
   snnlab sweep resume=outputs/NAME/TIME_sweep sweep.trials=40
 
 The last line on stdout is the folder: sweep.yaml, study.db, trials/, finalists/, winner/, trials.csv, search.json,
-pictures/ and config/, which holds the winner as an experiment.
+plots/ and config/, which holds the winner as an experiment.
 """
 _RESUME = "resume="
 
@@ -227,7 +227,7 @@ def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
         names = plan.sweep.names()
         with quiet_optuna():
             found = {name: importances(study.study, place) for place, name in enumerate(names)}
-            files = draw(study.study, names, plan.folder / "pictures")
+            files = draw(study.study, names, plan.folder / "plots")
         search_report.write_summary(plan, study, winner, found)
         search_report.print_trials(plan, study)
         search_report.print_importance({name: parts for name, parts in found.items() if parts})

@@ -37,6 +37,7 @@ from snnlab.config.schema import Experiment, Origin, line_of
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
+from snnlab.runs.renamed_settings import renamed_override, renames
 from snnlab.settings import check_settings, is_override, key_of, literal, quoted, shown
 
 _log = logging.getLogger(__name__)
@@ -110,6 +111,8 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         _require_values(raw)
         _require_written_addresses(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
+    for old, now in renames(resolved).items():
+        raise ConfigError(old, f"is called {now} now")
     _check_known(resolved, neuron)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
     _check_values(resolved)
@@ -435,6 +438,8 @@ def read_overrides(overrides: Sequence[str], own: Path | None) -> list[str]:
     for text in overrides:
         if not is_override(text):
             raise ConfigError(text or repr(text), f"not an override{of_word(text, own)}")
+        if (now := renamed_override(text)) != text and key_of(now) != key_of(text):
+            raise ConfigError(text, f"{key_of(text)} has another name now", f"write {now}")
     return checked(overrides, groups(config_folder(), own))
 
 

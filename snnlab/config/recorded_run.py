@@ -37,6 +37,7 @@ from snnlab.errors import ConfigError, RecordError, listing
 from snnlab.experiments.space import written
 from snnlab.printable import each_text, is_masked
 from snnlab.runs.recorded import read_config, read_raw
+from snnlab.runs.renamed_settings import renamed, renames
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import file_hash, signed
@@ -44,8 +45,6 @@ from snnlab.settings import key_of, literal
 
 _log = logging.getLogger(__name__)
 
-# Settings that are called otherwise now, by dotted keys. None was renamed yet since runs are recorded.
-RENAMED: Mapping[str, str] = {}
 # Values that went, by dotted keys: what is said in their place, and why.
 _GONE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "backend": {"eager": ("auto", "every neuron has loops of its own")},
@@ -67,7 +66,6 @@ def migrate(cfg: DictConfig) -> Iterator[str]:
         cfg: What a run's config.yaml holds.
     """
     _moved(cfg)
-    yield from _renamed(cfg)
     yield from _replaced(cfg)
     if _before_average(cfg):
         yield from _gains(cfg)
@@ -87,19 +85,6 @@ def _moved(cfg: DictConfig) -> None:
         for node in group.values() if isinstance(group, DictConfig) else ():
             if isinstance(node, DictConfig) and node.get("_target_") in _MOVED:
                 node["_target_"] = _MOVED[node["_target_"]]
-
-
-def _renamed(cfg: DictConfig) -> Iterator[str]:
-    for old, new in RENAMED.items():
-        place, _, name = old.rpartition(".")
-        node = OmegaConf.select(cfg, place) if place else cfg
-        if not isinstance(node, DictConfig) or name not in node:
-            continue
-        value = node._get_node(name)  # a reference stays one
-        with open_dict(cfg):
-            del node[name]
-            OmegaConf.update(cfg, new, value)
-        yield f"{old} is called {new} now"
 
 
 def _replaced(cfg: DictConfig) -> Iterator[str]:
@@ -315,7 +300,7 @@ MAY_CHANGE = (
     "trainer.log_every_n_steps",
     "tags",
     "logger",
-    "pictures",
+    "plots",
     "monitors",
     "threads",
     "checkpoint_every_s",
@@ -500,10 +485,13 @@ def recorded_config(run: Path) -> DictConfig:
     with readable_errors():
         raw = read_raw(path)
         require_bounded(raw)
-        cfg = OmegaConf.create(_shown(raw))
+        cfg = OmegaConf.create(_shown(renamed(raw)))
     # A record has no `hydra`, by which a file would set Hydra up, and no `defaults`, by which it would choose others.
     if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
         raise RecordError(path, "is not what a run recorded")
+    if old := renames(raw):
+        said = ", ".join(f"{before} is {after}" for before, after in old.items())
+        _log.info("%s: settings with an older name: %s", path, said)
     for change in migrate(cfg):
         _log.warning("%s: %s", path, change)
     return cfg

@@ -64,7 +64,7 @@ MOST_THREADS = 1024
 Mode = Literal["train", "overfit", "profile", "shapes"]
 # Those of snnlab.kernels.function, which would bring torch with it.
 Backend = Literal["auto", "reference", "numba", "triton"]
-FirstLayer = Literal["auto", "frames", "events"]
+SparseInput = Literal["auto"] | bool
 FitOn = Literal["train", "train_and_val"]
 # That of snnlab.data.control, which would bring torch with it.
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
@@ -89,7 +89,7 @@ class Experiment:
         trainer: Arguments of lightning's Trainer.
         callbacks: Further callbacks by name.
         logger: Loggers by name.
-        pictures: `recordings` and `every_epochs` of the pictures in TensorBoard; null for none.
+        plots: `recordings` and `every_epochs` of the plots in TensorBoard; null for none.
         monitors: `every_steps`, `recordings` and `every_epochs` of the looks at each layer; null for none.
         mode: What is done: `train`; `overfit` one batch; `profile`, train and say where the time goes; `shapes`, print
             what goes through the layers and train nothing.
@@ -98,14 +98,17 @@ class Experiment:
         threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
         backend: What runs the neurons: `auto`, `reference`, `numba` or `triton`.
         fuse: Whether a neuron does the pooling behind it on the way, and a convolution sums few spikes one by one.
-        recompute: In how many pieces of time the backward pass computes again what it needs; 0 keeps it instead.
-        first_layer: Whether a first convolution sums `frames` or `events`; `auto` looks at how many there are.
+        checkpoint_segments: Number of segments of time of which the backward pass computes the states again; 0 keeps
+            all of them.
+        sparse_input: Whether a first convolution sums single events instead of dense frames; `auto` decides by the
+            density of the frames.
         init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the
             same; null for none.
         on_trained_before: What is done where that run was trained on recordings that are for validation or test now:
             `fail`, or `record` it in `result.json`.
         freeze: Layers, or parameters by name, kind or pattern, that stay as they are.
-        average: `type` and settings of an average of the weights, which is validated and tested; null for none.
+        weight_averaging: `type` and settings of an average of the weights, which is validated and tested; null for
+            none.
         tbptt_steps: Steps of a window that the gradient does not leave; null: it goes back to the beginning.
         surrogate_annealing: `start`, `end` and `epochs` of a factor of all surrogates' widths; null for none.
         fit_on: What is trained on: `train`, or `train_and_val`, for as many epochs as asked, nothing being chosen.
@@ -132,7 +135,7 @@ class Experiment:
     scheduler: Node | None = None
     callbacks: Node | None = None
     logger: Node | None = None
-    pictures: Node | None = None
+    plots: Node | None = None
     monitors: Node | None = None
     mode: Mode = "train"
     output_dir: str = "outputs"
@@ -140,12 +143,12 @@ class Experiment:
     threads: Annotated[int | None, between(1, MOST_THREADS)] = None
     backend: Backend = "auto"
     fuse: bool = True
-    first_layer: FirstLayer = "auto"
-    recompute: NotNegative = 0
+    sparse_input: SparseInput = "auto"
+    checkpoint_segments: NotNegative = 0
     init_from: str | None = None
     on_trained_before: OnTrainedBefore = "fail"
     freeze: Sequence[str] = ()
-    average: Node | None = None
+    weight_averaging: Node | None = None
     tbptt_steps: Annotated[int | None, at_least(1)] = None
     surrogate_annealing: Node | None = None
     fit_on: FitOn = "train"

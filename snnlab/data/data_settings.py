@@ -59,10 +59,10 @@ class DataSettings:
         overlap_ms: How much longer than a step a frame is, ms: it has the first events of the next step too.
         stride_ms: Recordings, once they are split, are cut into windows of duration_ms, one every so many ms; null: one
             window from the start.
-        lengths: How many steps count: all of the `window`, or those until the last event of a `recording`.
-        frames: What a frame holds, a node of `list frames` or its type alone: counts, binary, signed, ...
+        length_from: Which steps count: all of the `window`, or those until the last event of a `recording`.
+        representation: How events become frames, a node of `list representations` or its type alone: counts, binary, ...
         camera_path: How a still scene moves over the sensor as the camera is moved: corners [ms, x, y], pixels.
-        still: Whether that motion is undone, so that each part of the scene stays where it is.
+        stabilize: Whether that motion is undone, so that each part of the scene stays where it is.
         crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
         downsample: Side of a cell, pixels, of which the events are counted together.
         hot_pixels_hz: Pixels with more events a second than this, over the windows of all training recordings, are
@@ -87,7 +87,7 @@ class DataSettings:
         name: What the recordings are called; null: as the YAML file that describes them.
         augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`. They
             see a recording as far as its window, and what they move into that.
-        labels_after: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
+        label_map: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
             reverse); null where that is no class. What is not named leaves classes as they are.
         mix: How training recordings are mixed with each other: a node of `list mixes` or its type alone; null: not.
 
@@ -104,10 +104,10 @@ class DataSettings:
     events_per_bin: Annotated[int | None, at_least(1)] = None
     overlap_ms: Annotated[float, "ms", at_least(0)] = 0.0
     stride_ms: Annotated[float | None, "ms", at_least(0.001)] = None
-    lengths: Literal["window", "recording"] = "window"
-    frames: Mapping[str, Any] | str = "counts"
+    length_from: Literal["window", "recording"] = "window"
+    representation: Mapping[str, Any] | str = "counts"
     camera_path: Sequence[Sequence[float]] | None = None
-    still: bool = False
+    stabilize: bool = False
     crop: Sequence[int] | None = None
     downsample: Count = 1
     hot_pixels_hz: Annotated[float | None, "Hz", above(0)] = None
@@ -127,7 +127,7 @@ class DataSettings:
     download: bool = True
     name: str | None = None
     augment: Sequence[Mapping[str, Any]] = ()
-    labels_after: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
+    label_map: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
     mix: Mapping[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
@@ -160,16 +160,16 @@ class DataSettings:
     @property
     def camera(self) -> CameraPath | None:
         """The camera's motion that is to be undone, or None."""
-        return CameraPath(self.camera_path) if self.still and self.camera_path is not None else None
+        return CameraPath(self.camera_path) if self.stabilize and self.camera_path is not None else None
 
     @property
     def pipeline(self) -> Pipeline:
         """What is done to training recordings.
 
         Raises:
-            ConfigError: if `augment` or `labels_after` cannot be used.
+            ConfigError: if `augment` or `label_map` cannot be used.
         """
-        return build_pipeline(self.augment, self.labels_after, self.num_classes, self.size, self.targets)
+        return build_pipeline(self.augment, self.label_map, self.num_classes, self.size, self.targets)
 
     @property
     def mixing(self) -> Mixing | None:
@@ -237,23 +237,24 @@ class DataSettings:
         Raises:
             ConfigError: if the settings do not go together.
         """
-        node = {"type": self.frames} if isinstance(self.frames, str) else dict(self.frames)
-        kind = FRAMES.build(node.pop("type", None), node, "data.frames")
+        chosen = self.representation
+        node = {"type": chosen} if isinstance(chosen, str) else dict(chosen)
+        kind = FRAMES.build(node.pop("type", None), node, "data.representation")
         crop = None if self.crop is None else (self.crop[0], self.crop[1], self.crop[2], self.crop[3])
         with located("data"):
             region = Region(self.size, crop, self.downsample, hot)
             overlap_us = round(1000 * self.overlap_ms)
             steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
-            return Framing(region, steps, kind, self.lengths)
+            return Framing(region, steps, kind, self.length_from)
 
     def _check_camera(self) -> None:
         if self.camera_path is not None:
             CameraPath(self.camera_path)  # for its mistakes
-        if self.still and self.camera_path is None:
-            raise ConfigError("still", "needs camera_path, the motion to undo: corners [ms, x, y]")
-        if self.still and self.hot_pixels_hz is not None:
+        if self.stabilize and self.camera_path is None:
+            raise ConfigError("stabilize", "needs camera_path, the motion to undo: corners [ms, x, y]")
+        if self.stabilize and self.hot_pixels_hz is not None:
             raise ConfigError(
-                "", "give still or hot_pixels_hz, not both: without its motion, a scene moves over the pixels"
+                "", "give stabilize or hot_pixels_hz, not both: without its motion, a scene moves over the pixels"
             )
 
     def _check_dt(self, dt: float) -> None:

@@ -235,7 +235,7 @@ def _last_pictures(folder: Path) -> Iterator[Picture]:
     finally:
         said.setLevel(before)
     for tag in events.Tags()["images"]:
-        first, *rest = tag.removeprefix("pictures/").split("/")
+        first, *rest = tag.removeprefix("pictures/").removeprefix("plots/").split("/")
         what = " of ".join([*(_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
         yield f"{first.replace('_', ' ')}: {what}" if what else first, events.Images(tag)[-1].encoded_image_string
 

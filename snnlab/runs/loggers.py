@@ -159,7 +159,7 @@ class TensorBoard(TensorBoardLogger):
 
 
 # Where things lie and what is shown: nothing that a run could be better or worse for.
-_LEFT_OUT = ("logger", "pictures", "monitors", "output_dir", "checkpoint_every_s", "data.root", "data.store_dir")
+_LEFT_OUT = ("logger", "plots", "monitors", "output_dir", "checkpoint_every_s", "data.root", "data.store_dir")
 _NAMES = "loggers.json"
 
 

@@ -43,7 +43,7 @@ def provenance(
     backend: str,
     kernels: int | None,
     approximate: Sequence[str],
-    first_layer: str,
+    sparse_input: bool,
     heap_kept: bool,
     precision: str,
     processes: Mapping[str, int],
@@ -59,7 +59,7 @@ def provenance(
         split_hash: Hash of the lists of recordings.
         kernels: The version of the kernels that it was asked for to run them by; None: the plain loop.
         approximate: The layers whose neurons rounded otherwise than the plain loop.
-        first_layer: Whether its first layer saw frames or events.
+        sparse_input: Whether its first layer summed single events.
         heap_kept: Whether freed memory was kept.
         precision: What it was trained in, which is not what was asked for where a device has none of that.
         processes: How many trained together, on how many machines, on how many recordings a step.
@@ -82,7 +82,7 @@ def provenance(
             "backend": backend,
             "kernels": kernels,
             "approximate": list(approximate),
-            "first_layer": first_layer,
+            "sparse_input": sparse_input,
             "heap_kept": heap_kept,
             "precision": precision,
         },

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import DamagedError, ForeignError, RecordError, one_line
 from snnlab.printable import cleaned, printable
+from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -153,7 +154,8 @@ class Recorded:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where it comes from."""
-        return self.page["provenance"]
+        found = self.page["provenance"]
+        return {**found, "numerics": renamed(found["numerics"])} if "numerics" in found else found
 
     @property
     def resumed(self) -> list[dict[str, Any]]:
@@ -302,7 +304,7 @@ def read_ended(folder: Path) -> Recorded | None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml` as it stands there: nothing in it is resolved, imported or looked up.
+    """Return a run's `config.yaml` with the names of today; nothing in it is resolved, imported or looked up.
 
     Raises:
         DamagedError: if it is not what a run wrote.
@@ -316,7 +318,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise _damaged(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
         raise _damaged(path, "it is not what a run recorded")
-    return {str(key): value for key, value in config.items()}
+    return renamed(config)
 
 
 def find_runs(root: Path) -> Iterator[Path]:

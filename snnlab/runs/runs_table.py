@@ -23,7 +23,7 @@ from snnlab.runs.tables import Table, csv_text, mean_sd_text
 Settings = Mapping[str, Any]
 # What may differ between runs of one way of training: the seed, and what is around a training.
 FREE = (
-    *("seed", "output_dir", "name", "tags", "threads", "logger", "pictures", "monitors", "checkpoint_every_s"),
+    *("seed", "output_dir", "name", "tags", "threads", "logger", "plots", "monitors", "checkpoint_every_s"),
     *("trainer.enable_progress_bar", "data.root", "data.name", "data.store_dir", "data.download", "data.num_workers"),
 )
 _LAYERS = "model.layers."

@@ -32,9 +32,9 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     set_backend(built.network, experiment.backend)
     if experiment.backend == "numba":  # refused here, before data are read, rather than at the first step
         require_loops(built)
-    sparse: dict[str, SparseInput] = {"frames": "never", "events": "always", "auto": "auto"}
-    built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.first_layer])
-    built.network.configure(checkpoint_segments=experiment.recompute)
+    sparse: dict[str | bool, SparseInput] = {False: "never", True: "always", "auto": "auto"}
+    built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.sparse_input])
+    built.network.configure(checkpoint_segments=experiment.checkpoint_segments)
     if experiment.model.get("init") is not None:
         _initialise(built, experiment.model["init"], data)
     freeze(experiment, built.network)

@@ -167,7 +167,7 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
 
 def pictures(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws pictures for TensorBoard, if one is asked for."""
-    return _shown_by(Pictures, experiment.pictures, "pictures", "pictures=null draws none")
+    return _shown_by(Pictures, experiment.plots, "plots", "plots=null draws none")
 
 
 def monitors(experiment: Experiment) -> list[L.Callback]:
@@ -206,10 +206,10 @@ def averaging(experiment: Experiment) -> list[L.Callback]:
     Raises:
         ConfigError: for a mistake in its settings.
     """
-    if experiment.average is None:
+    if experiment.weight_averaging is None:
         return []
-    settings = dict(experiment.average)
-    return [Averaging(AVERAGES.build(settings.pop("type", None), settings, "average"))]
+    settings = dict(experiment.weight_averaging)
+    return [Averaging(AVERAGES.build(settings.pop("type", None), settings, "weight_averaging"))]
 
 
 def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None) -> list[Logger]:
@@ -445,14 +445,14 @@ class Computation(NamedTuple):
         backend: What runs the neurons.
         kernels: The version of the kernels; None where there are none.
         approximate: Neurons whose loops round otherwise than torch.
-        first_layer: How the first layer sees the data: `frames` or `events`.
+        sparse_input: Whether the first layer sums single events.
         heap_kept: Whether freed memory is kept for the next step.
     """
 
     backend: Backend
     kernels: int | None
     approximate: list[str]
-    first_layer: str
+    sparse_input: bool
     heap_kept: bool
 
 
@@ -472,40 +472,40 @@ def decide_computation(
         ConfigError: if the backend that is asked for cannot run, or events are asked for where they cannot be.
     """
     backend = resolve(experiment.backend, device, torch.float32)
-    heap_kept, first = keep_heap(), _first_layer(experiment, built, data, backend, before)
+    heap_kept, first = keep_heap(), _sparse_input(experiment, built, data, backend, before)
     return Computation(backend, kernels_of(experiment.backend), rounding_otherwise(built, backend), first, heap_kept)
 
 
-def _first_layer(
-    experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend, before: str | None
-) -> str:
-    """Decide how the first layer sees the data, and return it: `frames` or `events`."""
-    network, wanted = built.network, experiment.first_layer
+def _sparse_input(
+    experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend, before: bool | None
+) -> bool:
+    """Decide whether the first layer sums single events, and return it."""
+    network, wanted = built.network, experiment.sparse_input
     if wanted == "auto":
         sparse = isinstance(data.framing.kind, Counts) and density(data) <= SPARSE
-        wanted = before or ("auto" if sparse else "frames")
+        wanted = before if before is not None else ("auto" if sparse else False)
     network.configure(sparse_input="never")
-    if wanted == "frames":
-        return "frames"
+    if wanted is False:
+        return False
     # Under autocast convolutions are dense, in half precision.
     mixed = str(experiment.trainer.get("precision")).endswith("mixed")
     sums = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
     able = backend == "numba" and not mixed and sums
-    if experiment.first_layer == "events" and not able:
+    if experiment.sparse_input is True and not able:
         raise ConfigError(
-            "first_layer",
+            "sparse_input",
             (
-                "events needs backend: numba, fuse: true and a network that begins with a"
+                "true needs backend: numba, fuse: true and a network that begins with a"
                 " convolution of stride 1 and spiking neurons, in no mixed trainer.precision"
             ),
-            "set first_layer: auto",
+            "set sparse_input: auto",
         )
     if not able:
-        return "frames"
+        return False
     network.configure(sparse_input="always")
     # Where steps are cut into pieces or windows, frames are; made from lists they would take longer.
     data.lists = network.takes_lists and experiment.tbptt_steps is None
-    return "events"
+    return True
 
 
 def density(data: EventDataModule) -> float:

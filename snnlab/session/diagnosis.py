@@ -49,7 +49,7 @@ class Diagnosis:
             SnnlabError: for a mistake in the configuration, the data or the run.
         """
         # By a backend that needs no compiling.
-        plain = {"backend": "reference", "fuse": False, "recompute": 0, "logger": None, "callbacks": None}
+        plain = {"backend": "reference", "fuse": False, "checkpoint_segments": 0, "logger": None, "callbacks": None}
         with experiment.located_errors():
             return self._exam(replace(experiment, **plain), folder)
 

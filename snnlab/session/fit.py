@@ -33,6 +33,7 @@ from snnlab.runs.loggers import LoggedRun, MetricsCSV
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
 from snnlab.runs.recorded import archive_result, read_ended, search_of
+from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing, averaging, mode_callbacks, monitors, norm_note, pictures
@@ -306,10 +307,10 @@ def take_share(job: Job, session: Session, team: Team) -> None:
 def _numerics(job: Job, watched: _Watched, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it."""
     trainer = watched.trainer
-    before = job.resumption.node.get("first_layer") if job.resumption else None
+    before = renamed(job.resumption.node).get("sparse_input") if job.resumption else None
     found = session.computed_on(trainer.strategy.root_device, before)
     # Each checkpoint says it, so that what goes on from one does not decide again.
-    watched.snapshots.identity["first_layer"] = found.first_layer
+    watched.snapshots.identity["sparse_input"] = found.sparse_input
     return {**found._asdict(), "precision": str(trainer.precision)}
 
 

@@ -128,7 +128,9 @@ def _of_sweep(folder: Path, redrawn: bool = False) -> Page:
     ended = summary.is_file() and not _newer(folder / "study.db", summary)
     found = read_summary(folder) if ended else {}
     rows = read_trials(folder, objectives) if ended else parsed_trials(_trials_now(folder, page), objectives)
-    images = [(path.stem, path.read_bytes()) for path in sorted((folder / "pictures").glob("*.png"))]
+    # Older searches have them in `pictures`.
+    drawn = [path for name in ("plots", "pictures") for path in sorted((folder / name).glob("*.png"))]
+    images = [(path.stem, path.read_bytes()) for path in drawn]
     if not ended or (redrawn and (folder / "study.db").is_file()):
         images = _drawn_now(folder, page)
     elif redrawn:

@@ -171,6 +171,5 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> Repe
 def _replayed(recorded: Recorded) -> list[str]:
     """Return the overrides that make this machine do as the record says."""
     numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
-    return [
-        f"{name}={today(name, numerics[name])}" for name in ("threads", "backend", "first_layer") if name in numerics
-    ]
+    names = ("threads", "backend", "sparse_input")
+    return [f"{name}={str(today(name, numerics[name])).lower()}" for name in names if name in numerics]

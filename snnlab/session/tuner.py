@@ -291,9 +291,9 @@ def _alone(experiment: Experiment, folder: Path, steps: int) -> Session:
     """Prepare a training of some steps in this process, of which nothing is logged, validated or drawn."""
     ends: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = {key: value for key, value in experiment.trainer.items() if key not in ("min_epochs", "min_steps")}
-    silent = {"scheduler": None, "logger": None, "callbacks": None, "pictures": None, "monitors": None}
+    silent = {"scheduler": None, "logger": None, "callbacks": None, "plots": None, "monitors": None}
     trainer |= {**ends, "enable_checkpointing": False, "log_every_n_steps": 1}
-    session = Session(replace(experiment, trainer=trainer, average=None, **silent), folder)
+    session = Session(replace(experiment, trainer=trainer, weight_averaging=None, **silent), folder)
     session.prepare()
     return session
 

@@ -507,7 +507,7 @@ class Spread(Kind):
         return self.kind.of_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
 
 
-Lengths = Literal["window", "recording"]
+LengthFrom = Literal["window", "recording"]
 
 
 @checks_arguments
@@ -519,7 +519,7 @@ class Framing:
         region: Which part of the sensor.
         steps: How the window becomes steps.
         kind: What a frame holds.
-        lengths: How many steps of a recording count: all of the `window`, or those to its last event in it, after which
+        length_from: Which steps of a recording count: all of the `window`, or those to its last event in it, after which
             the `recording` is over. By `events_per_bin` it is always the latter.
 
     Raises:
@@ -529,7 +529,7 @@ class Framing:
     region: Region
     steps: Steps
     kind: Kind
-    lengths: Lengths = "window"
+    length_from: LengthFrom = "window"
 
     def __post_init__(self) -> None:
         self.kind.channels(self.region.size[2])
@@ -579,7 +579,7 @@ class Framing:
         Args:
             seen: Events of the region.
         """
-        if self.lengths == "recording" or self.steps.events_per_bin is not None:
+        if self.length_from == "recording" or self.steps.events_per_bin is not None:
             return self.steps.used(seen)
         return torch.full_like(seen.offsets[1:], self.steps.num_bins)
 

@@ -30,7 +30,7 @@ from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import between
 from snnlab.target_kinds import IGNORED
 
-OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
+Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 # A part of something that must leave some of it.
 Part = Annotated[float, between(0, 1, with_high=False)]
 
@@ -46,13 +46,13 @@ class CrossEntropy(ClassWeighted):
     since an output's first spike; `per_step` reads out the mean, and the loss is the mean over t of each step's own.
 
     Args:
-        over_time: How the steps become one readout.
+        readout: How the steps become one readout.
         label_smoothing: Part of each target that is spread over all classes.
         class_weight: How much a recording of each class counts: a list; `balanced`, as the training recordings ask
             for; null for all alike.
 
     Raises:
-        ValueError: if over_time is another word, or the smoothing no part; later, if `first_spike` is given other
+        ValueError: if readout is another word, or the smoothing no part; later, if `first_spike` is given other
             values than spikes.
 
     Source: softmax_sum: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition,
@@ -62,16 +62,16 @@ class CrossEntropy(ClassWeighted):
     """
 
     def __init__(
-        self, over_time: OverTime = "mean", label_smoothing: Part = 0.0, class_weight: ClassWeight = None
+        self, readout: Readout = "mean", label_smoothing: Part = 0.0, class_weight: ClassWeight = None
     ) -> None:
         super().__init__(class_weight)
-        self.over_time = over_time
+        self.reduction = readout
         self.label_smoothing = label_smoothing
-        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+        self._reduce, self._so_far = REDUCTIONS["mean" if readout == "per_step" else readout]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
-        if self.over_time == "first_spike":
+        if self.reduction == "first_spike":
             with located("over_time"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
                 require_moments(task.num_steps, "first_spike")
@@ -79,7 +79,7 @@ class CrossEntropy(ClassWeighted):
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        if self.over_time == "per_step":
+        if self.reduction == "per_step":
             each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:
             scores = self.readout(y, lengths)
@@ -212,7 +212,7 @@ class TemporalEfficientTraining(ClassWeighted):
         return self._so_far(y)
 
 
-ValueOverTime = Literal["mean", "sum", "last", "max", "per_step"]
+ValueReadout = Literal["mean", "sum", "last", "max", "per_step"]
 
 
 @LOSSES.register("mse")
@@ -222,23 +222,23 @@ class SquaredError(Loss):
         loss = mean_k (mean_t y[t, k] - target[k])^2;   per_step: the mean over t of mean_k (y[t, k] - target[k])^2
 
     Args:
-        over_time: How the steps become the answer; `per_step` reads out the mean and averages each step's own loss.
+        readout: How the steps become the answer; `per_step` reads out the mean and averages each step's own loss.
 
     Raises:
-        ValueError: if over_time is another word.
+        ValueError: if readout is another word.
     """
 
     takes = ("value",)
 
-    def __init__(self, over_time: ValueOverTime = "mean") -> None:
+    def __init__(self, readout: ValueReadout = "mean") -> None:
         super().__init__()
-        self.over_time = over_time
-        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+        self.reduction = readout
+        self._reduce, self._so_far = REDUCTIONS["mean" if readout == "per_step" else readout]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> Valued:
-        if self.over_time == "per_step":
+        if self.reduction == "per_step":
             each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:
             each = (self._reduce(y, lengths) - targets).square().mean(-1)

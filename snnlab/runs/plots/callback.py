@@ -89,7 +89,7 @@ class Pictures(L.Callback):
         for tag, pixels in self._pixels(trainer, module):
             for writer in writers:
                 # Not add_figure, which goes through pyplot, where the user's own figures live.
-                writer.add_image(f"pictures/{tag}", pixels, step, dataformats="HWC")
+                writer.add_image(f"plots/{tag}", pixels, step, dataformats="HWC")
 
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each picture's tag and pixels."""
