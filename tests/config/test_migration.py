@@ -9,10 +9,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from snnlab.config import recorded_run
+from snnlab.config.compose import compose_once
 from snnlab.config.recorded_run import compose_run, recorded_config
+from snnlab.errors import ConfigError
+from snnlab.runs.renamed_settings import RENAMED
 from snnlab.session import Session
 
-from ..refusals import assert_says
+from ..refusals import assert_raises, assert_says
 
 # The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without places on a machine.
 FIRST = Path(__file__).parent / "recorded" / "first.yaml"
@@ -55,20 +58,33 @@ def test_a_run_with_newer_settings_has_the_newer_default(
     assert not caplog.messages
 
 
-def test_a_renamed_setting_is_told_and_its_reference_kept(
-    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_settings_have_their_names_of_today_and_references_lead_there(
+    run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _rewritten(run, "backend=auto", "data.outputs=10")
-    _rewritten(run, "data.num_classes=${data.outputs}", "model.layers.out.outputs=${data.num_classes}")
-    names = {"data.outputs": "data.num_classes", "model.layers.out.outputs": "model.layers.out.out_features"}
-    monkeypatch.setattr(recorded_run, "RENAMED", {**names, "data.never": "data.there"})
-    cfg = recorded_config(run)
-    assert "outputs" not in cfg.data
-    assert OmegaConf.to_container(cfg.model.layers.out) == {"type": "linear", "out_features": "${data.num_classes}"}
-    assert cfg.model.layers.out.out_features == 10
-    assert [text.split(": ", 1)[1] for text in caplog.messages] == [
-        f"{old} is called {new} now" for old, new in names.items()
-    ]
+    _rewritten(run, "backend=auto", "recompute=3", "tbptt_steps=${recompute}", "data.num_bins=${data.outputs}")
+    _rewritten(run, "data.outputs=12", "first_layer=events", "loss.parts.few={type: spikes, weight: 1e-4}")
+    with caplog.at_level("INFO"):
+        cfg = recorded_config(run)
+    assert OmegaConf.to_container(cfg, resolve=False)["tbptt_steps"] == "${checkpoint_segments}"
+    assert (cfg.checkpoint_segments, cfg.tbptt_steps, cfg.sparse_input, cfg.data.num_bins) == (3, 3, True, 12)
+    assert (cfg.loss.readout, cfg.loss.regularizers.few.type) == ("mean", "spikes")
+    assert not {"recompute", "first_layer"} & set(cfg) and not {"over_time", "parts"} & set(cfg.loss)
+    (line,) = caplog.messages
+    assert_says(line, run / "config.yaml", "recompute", "checkpoint_segments")
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_older_name_that_is_typed_or_written_is_refused_with_the_one_of_today(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    with assert_raises(ConfigError, old, new):
+        compose_once([f"{old}=1"], None)
+    group, _, name = old.rpartition(".")
+    (tmp_path / "experiment").mkdir()
+    text = f"# @package _global_\n{group}:\n  {name}: 1\n" if group else f"# @package _global_\n{name}: 1\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    with assert_raises(ConfigError, old, new):
+        compose_once(["experiment=mine"], tmp_path)
 
 
 def test_a_run_by_a_backend_that_went_opens_by_todays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
