@@ -1,4 +1,4 @@
-"""Tasks on workers, some at a time, and the loop that gives a search's trials to them."""
+"""Runs tasks on workers, several at a time; the loop that runs a search's trials."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from snnlab.runs.tables import describe, figure, span
 
 _log = logging.getLogger(__name__)
 
-# How often a driver that has nothing to do looks whether another has died.
+# Interval at which an idle process checks whether another process has died.
 _LOOK_S = 1.0
 
 
 class Driver:
-    """Runs the trials of a search until it has enough of them.
+    """Runs the trials of a search until enough are finished.
 
     Args:
-        started: `time.perf_counter()` when the command began.
+        started: `time.perf_counter()` at the start of the command.
     """
 
     def __init__(self, plan: Plan, study: SharedStudy, executor: Executor, started: float) -> None:
@@ -42,7 +42,7 @@ class Driver:
         self._walls: list[float] = []
 
     def run(self) -> None:
-        """Run trials until there are enough, the time is over, too many failed, or it is stopped."""
+        """Run trials until enough are finished, the time is over, too many failed, or a signal arrives."""
         self.executor.run(self._next, self._record, lambda: not self._over())
 
     def _next(self) -> tuple[Trial, Task] | None:
@@ -53,7 +53,7 @@ class Driver:
             self._looked = time.monotonic()
             return None
         if trial.adopted:
-            _log.info("trial %d goes on: whoever began it is gone", trial.number)
+            _log.info("trial %d continues: its process is gone", trial.number)
         task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
         return trial, self.plan.watched(task, trial.number, self.study.url)
 
@@ -90,14 +90,14 @@ class Driver:
         return hours is not None and time.perf_counter() - self._started > hours * 3600
 
     def _over(self) -> bool:
-        """Return whether nothing is left to do, here or by another driver, that may yet die."""
+        """Return whether no trial is left, neither here nor in another process, which may still die."""
         return self._looked > -math.inf and self.study.count().running == 0
 
     def require_enough(self) -> None:
-        """Raise if so many trials failed that the search ended.
+        """Raise if the number of failed trials ended the search.
 
         Raises:
-            ConfigError: with what the last one failed of.
+            ConfigError: with the error of the last failed trial.
         """
         count = self.study.count()
         if count.failed > self.plan.sweep.failures:
@@ -115,22 +115,22 @@ class Driver:
 
 _POLL_S = 0.05
 _ASK_AGAIN_S = 0.5
-# A task whose worker died so often is given up.
+# A task is given up after its worker has died this often.
 TRIES = 3
 
 
 class WorkerLostError(RecordError):
-    """A worker died: killed, out of memory, its machine gone."""
+    """A worker died: it was killed, ran out of memory, or its machine is gone."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that has ended.
+    """A finished task.
 
     Attributes:
-        key: What the caller knows it by.
-        outcome: What came of it.
-        overhead_s: Seconds from giving it away to having it back, without those of the training itself.
+        key: The caller's key of the task.
+        outcome: The result of the task.
+        overhead_s: Time from submission to result without the training itself, s.
     """
 
     key: Any
@@ -149,13 +149,13 @@ class _Running:
 
 
 class Executor:
-    """Runs tasks, as many at a time as it has slots.
+    """Runs tasks on a pool of workers.
 
     Args:
-        make: Makes a worker; each slot has one of its own, so that the others go on where one dies.
-        train: Runs one task; a function of a module, so that it can be sent.
-        slots: How many at a time.
-        devices: GPUs that are shared out; 0 or 1: nothing is.
+        make: Makes a worker; each slot has its own worker, so that the others continue when one dies.
+        train: Runs one task; a module-level function, so that it can be pickled.
+        slots: Number of tasks at the same time.
+        devices: Number of GPUs that tasks share; 0 or 1: no assignment.
     """
 
     def __init__(
@@ -165,26 +165,26 @@ class Executor:
         self._workers: dict[int, Worker] = {}
         self._running: dict[int, _Running] = {}
         self.stopped: signal.Signals | None = None
-        # Trouble that every task would have, in words.
+        # An error that every task would have, as text.
         self.trouble: str | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a task runs."""
+        """Whether a task is running."""
         return bool(self._running)
 
     @property
     def ending(self) -> bool:
-        """Whether nothing more is to begin."""
+        """Whether no further task may begin."""
         return self.stopped is not None or self.trouble is not None
 
     @property
     def free(self) -> bool:
-        """Whether a task can be started."""
+        """Whether a task can be started now."""
         return len(self._running) < self._slots and not self.ending
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what a function returns in the first slot, which is free.
+        """Return the result of a function that runs in the first slot, which must be free.
 
         Raises:
             WorkerLostError: if its worker dies.
@@ -193,16 +193,16 @@ class Executor:
         future = self._submit(0, function, *arguments)
         while not future.done():
             if self.stopped is not None:
-                raise Interrupted("stopped before the first training", int(self.stopped))
+                raise Interrupted("stopped before the first run", int(self.stopped))
             time.sleep(_POLL_S)
         try:
             return future.result()
         except BrokenExecutor as error:
             self._drop(0)
-            raise WorkerLostError("", f"the worker died before the first training: {one_line(error)}") from error
+            raise WorkerLostError("", f"the worker died before the first run: {one_line(error)}") from error
 
     def start(self, key: Any, task: Task, losses: int = 0) -> None:
-        """Give a task to a free slot."""
+        """Start a task in a free slot."""
         slot = next(slot for slot in range(self._slots) if slot not in self._running)
         shared = [f"trainer.devices=[{slot % self.devices}]"] if self.devices > 1 else []
         given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
@@ -226,12 +226,12 @@ class Executor:
         ended: Callable[[Ended], None],
         more: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run tasks until there is none, or it is stopped.
+        """Run tasks until none is left, or a signal arrives.
 
         Args:
-            take: Returns the next one with what the caller knows it by, or None if there is none now.
-            ended: Called with each that has ended.
-            more: Whether there may be one later, when nothing runs.
+            take: Returns the next task with the caller's key, or None if there is none now.
+            ended: Called with each finished task.
+            more: Whether a task may come later, while none is running.
         """
         while True:
             while self.free and (given := take()) is not None:
@@ -245,17 +245,17 @@ class Executor:
                 time.sleep(_POLL_S)
 
     def run_all(self, tasks: dict[Any, Task], ended: Callable[[Ended], None]) -> None:
-        """Run all tasks, or as many as there are before it is stopped.
+        """Run all tasks, until a signal arrives.
 
         Args:
-            tasks: By what the caller knows them by.
-            ended: Called with each that has ended.
+            tasks: The tasks by the caller's keys.
+            ended: Called with each finished task.
         """
         waiting = iter(tasks.items())
         self.run(lambda: next(waiting, None), ended)
 
     def _collected(self) -> Iterator[Ended]:
-        """Yield the tasks that have ended since; a task that a signal stopped is not one of them."""
+        """Yield the tasks that have finished since the last call, without those that a signal stopped."""
         for slot, running in list(self._running.items()):
             if not running.future.done():
                 continue
@@ -279,7 +279,7 @@ class Executor:
                 yield Ended(running.key, running.task, outcome, took - outcome["fit_s"])
 
     def _finished(self) -> Iterator[Ended]:
-        """Stop what runs, wait for it, and yield what had ended all the same."""
+        """Stop the running tasks, wait for them, and yield those that finished nevertheless."""
         asked = 0.0
         while self._running:
             if time.monotonic() - asked > _ASK_AGAIN_S:
@@ -293,22 +293,22 @@ class Executor:
             worker.stop()
 
     def close(self) -> None:
-        """Let go of all workers."""
-        self._stop()  # all of them first: each may need some seconds
+        """Close all workers."""
+        self._stop()  # all of them first: each may take some seconds
         for slot in list(self._workers):
             self._drop(slot)
 
 
 @contextmanager
 def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
-    """Give an executor; Ctrl-C and SIGTERM stop it, and nothing of it is left afterwards.
+    """Give an executor; Ctrl-C and SIGTERM stop it; its workers are closed at the end.
 
     Args:
-        where: The engine, and how many tasks at a time.
-        folder: For files of a queue.
+        where: The engine, and the number of tasks at the same time.
+        folder: Folder for the files of a queue.
 
     Raises:
-        ConfigError: if the engine's package is missing, or its settings are wrong.
+        ConfigError: if the engine's package is missing, or its settings are invalid.
     """
     with worker_maker(where, folder) as make:
         one = Executor(make, train, where.slots)
@@ -321,7 +321,7 @@ def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> It
 
 @contextmanager
 def _stopping(executor: Executor) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop an executor; a second Ctrl-C ends this process at once."""
+    """Let Ctrl-C and SIGTERM stop an executor; a second Ctrl-C ends this process immediately."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

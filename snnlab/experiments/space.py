@@ -1,4 +1,4 @@
-"""What is searched: ranges, choices and conditions, by setting.
+"""The search space: ranges, choices and conditions, by setting.
 
 optimizer.lr: {low: 1e-4, high: 1e-2, log: true}
 model.layers.fc1.out_features: {low: 32, high: 256, step: 32}
@@ -20,9 +20,9 @@ from snnlab.settings import above, check_settings, key_of, quoted
 
 if TYPE_CHECKING:
     import optuna
-# What sets Hydra up, whatever stands before or behind it, and what names code.
+# Settings that configure Hydra, with any prefix or suffix, and settings that name code.
 _CODE = re.compile(r"(?<![\w-])hydra(?![\w-])|^plugins(?![\w-])")
-# What a queue is asked for: how much, how long, where. Others are commands, or go into scripts as they stand.
+# Allowed parameters of a cluster's queue: how much, how long, where. Others are commands or are copied into scripts.
 _ASKED = re.compile(
     r"cluster|name|nodes|timeout_min|mem_gb|stderr_to_stdout|(cpus|gpus|tasks)_per_(node|task)"
     r"|slurm_(partition|qos|account|constraint|gres|time|mem|mem_per_(cpu|gpu|node)|nodes|ntasks_per_node|exclusive"
@@ -32,19 +32,19 @@ _PLAIN_QUEUE = re.compile(r"[\w.,:@%+*&|()\[\]-]*")
 
 
 def names_code(override: str) -> bool:
-    """Return whether an override, or the name of a setting, is of what runs code."""
+    """Return whether an override, or the name of a setting, can run code."""
     return _CODE.search(key_of(override)) is not None
 
 
 def require_plain_queue(settings: Any, place: str) -> None:
-    """Refuse parameters of a cluster's queue that are commands, or could become some in its scripts.
+    """Refuse parameters of a cluster's queue that are commands, or could become commands in its scripts.
 
     Args:
-        settings: What a file says of submitit.
-        place: Where that stands.
+        settings: submitit's parameters from a file.
+        place: Their place in the configuration, for the error.
 
     Raises:
-        ConfigError: naming the first one.
+        ConfigError: with the first such parameter.
     """
     for name, value in settings.items() if isinstance(settings, Mapping) else ():
         plain = (
@@ -53,7 +53,7 @@ def require_plain_queue(settings: Any, place: str) -> None:
             or (isinstance(value, str) and _PLAIN_QUEUE.fullmatch(value))
         )
         if not _ASKED.fullmatch(str(name)) or not plain:
-            raise ConfigError(f"{place}.{name}", "a file does not say this to a queue", "the command line can")
+            raise ConfigError(f"{place}.{name}", "a file must not set this parameter", "the command line can")
 
 
 PLACE = "sweep.space"
@@ -65,12 +65,12 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; whole ones where both are.
+    """Numbers from `low` to `high`; integers if both are integers.
 
     Args:
-        log: Whether equal factors are as likely, not equal distances.
-        step: Only so many steps from `low`.
-        when: Only where these settings have such a value, or one of such values.
+        log: Whether the distribution is log-uniform.
+        step: Distance of the allowed values, from `low`.
+        when: Condition: settings with one value, or a list of values, for which this range is searched.
     """
 
     low: float
@@ -81,22 +81,22 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether the numbers are whole."""
+        """Whether the numbers are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float)
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
-        """Ask for a number."""
+        """Return a number that Optuna's trial suggests."""
         if self.whole:
             step = 1 if self.step is None else int(self.step)
             return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def samples(self) -> list[Any]:
-        """Return both ends, as they would be proposed."""
+        """Return both ends, with the type of the suggestions."""
         return [self.low, self.high] if self.whole else [float(self.low), float(self.high)]
 
     def points(self, place: str) -> list[Any]:
-        """Return all numbers, for a grid.
+        """Return all numbers of the range, for a grid.
 
         Raises:
             ConfigError: if there are infinitely many.
@@ -114,34 +114,34 @@ class Choice:
 
     Args:
         choices: The values: numbers, words, lists, mappings.
-        when: See `Range`.
+        when: Condition, as of a `Range`.
     """
 
     choices: Sequence[Any]
     when: Mapping[str, Any] | None = None
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
-        """Ask for a value."""
+        """Return a value that Optuna's trial suggests."""
         return decoded(trial.suggest_categorical(name, [encoded(value) for value in self.choices]))
 
     def samples(self) -> list[Any]:
-        """Return all of them."""
+        """Return all choices."""
         return list(self.choices)
 
     def points(self, place: str) -> list[Any]:
-        """Return all of them."""
+        """Return all choices."""
         return list(self.choices)
 
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that are searched, in the order in which they are asked for."""
+    """The search space: the searched settings, in the order of their suggestions."""
 
     parts: Mapping[str, Range | Choice]
 
     @classmethod
     def parsed(cls, node: Mapping[str, Any]) -> Space:
-        """Return the space that a YAML describes.
+        """Return the search space of a YAML.
 
         Raises:
             ConfigError: for the first mistake.
@@ -157,7 +157,7 @@ class Space:
         return cls(parts)
 
     def suggest(self, trial: optuna.Trial) -> Values:
-        """Ask for a value of each setting whose condition holds."""
+        """Return a suggested value of each setting whose condition holds."""
         values: Values = {}
         for name, part in self.parts.items():
             if _holds(part.when, values):
@@ -165,7 +165,7 @@ class Space:
         return values
 
     def grid(self) -> list[Values]:
-        """Return every combination once.
+        """Return each combination once.
 
         Raises:
             ConfigError: if there are infinitely many.
@@ -178,7 +178,7 @@ class Space:
         return list(found.values())
 
     def probes(self) -> Iterator[Values]:
-        """Yield values that show every mistake of the space: all first ones, then one setting changed after another."""
+        """Yield test values of the space: the first value of each setting, then each setting changed in turn."""
         first = {name: part.samples()[0] for name, part in self.parts.items()}
         yield self._valid(first)
         for name, part in self.parts.items():
@@ -233,7 +233,7 @@ def _part(said: Any, place: str) -> Range | Choice:
             raise ConfigError(f"{place}.choices", "is empty")
         return Choice(**said)
     if nested := [key for key, value in said.items() if isinstance(value, Mapping) and key != "when"]:
-        raise ConfigError(place, "a setting is named by its whole place", f"write {place}.{nested[0]}: {{low: ...}}")
+        raise ConfigError(place, "a setting needs its full name", f"write {place}.{nested[0]}: {{low: ...}}")
     if {"min", "max"} & said.keys():
         raise ConfigError(place, "a range takes low and high, not min and max")
     check_settings(Range, said, place, "a range")
@@ -243,7 +243,7 @@ def _part(said: Any, place: str) -> Range | Choice:
     if part.log and part.low <= 0:
         raise ConfigError(place, f"with log, low must be above 0, got {part.low}")
     if part.step is not None and part.log:
-        raise ConfigError(f"{place}.step", "goes without log")
+        raise ConfigError(f"{place}.step", "cannot be combined with log")
     return part
 
 
@@ -253,7 +253,7 @@ def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], n
         if key not in earlier:
             there = listing(earlier) or "nothing"
             hint = did_you_mean(key, earlier)
-            raise ConfigError(f"{PLACE}.{name}.when", f"{key} must stand above it ({there})", hint)
+            raise ConfigError(f"{PLACE}.{name}.when", f"{key} must be listed before it ({there})", hint)
 
 
 def _holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:

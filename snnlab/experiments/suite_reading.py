@@ -1,4 +1,4 @@
-"""A suite's folder, or a folder of runs, read as runs of methods on datasets; what cannot be read is named."""
+"""Reads a suite's folder, or a folder of runs, as runs of methods on datasets; unreadable files are listed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from snnlab.yaml_files import require_bounded
 
 @dataclass(frozen=True)
 class Energy:
-    """What an operation takes, for an estimate that is no measurement.
+    """Energy constants of an operation, for an estimate that is no measurement.
 
-    Left out are memory, which takes more than arithmetic on most chips, membranes, and what communication takes.
+    Left out are memory, which takes more than arithmetic on most chips, membranes and communication.
 
     Args:
-        mac_pj: A multiplication and an addition, pJ.
-        ac_pj: An addition, pJ.
-        source: Where the numbers come from.
+        mac_pj: Energy of a multiplication and an addition, pJ.
+        ac_pj: Energy of an addition, pJ.
+        source: Source of the numbers.
     """
 
     mac_pj: Annotated[float, "pJ", above(0)] = 4.6
@@ -45,7 +45,7 @@ class Energy:
 
 
 def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
-    """Return the constants of a suite's `energy`; None stands for the usual ones.
+    """Return the constants of a suite's `energy`; None gives the defaults.
 
     Raises:
         RecordError: if a constant is unknown or not positive.
@@ -58,20 +58,20 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
 
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
-# Ten times as fast as the one in Python, and there are many files.
+# Ten times as fast as the Python loader; there are many files.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of a suite: what was to be done, and what there is.
+    """One run of a suite as it was found.
 
     Attributes:
         status: completed, failed, interrupted, missing, running or damaged.
-        run: What it recorded; None where that is nothing that can be used.
-        error: Why there is nothing, or None.
-        tuned: {trials, val_size, values}, where its settings were searched for.
-        wall_s: How long it took, s.
+        run: The recorded run; None if it cannot be used.
+        error: The reason why there is none, or None.
+        tuned: {trials, val_size, values} if its settings were tuned, or None.
+        wall_s: Wall time, s.
     """
 
     dataset: str
@@ -86,27 +86,27 @@ class Cell:
 
     @property
     def tested(self) -> bool:
-        """Whether there is a test to show."""
+        """Whether it has test results."""
         return self.status == "completed" and any(key.startswith("test/") for key in self.metrics)
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The flat metrics of the run."""
+        """The flat metrics of the run; empty if there is none."""
         return {} if self.run is None else self.run.metrics
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """Return a part of the result, such as `provenance`; empty where there is none."""
+        """Return a part of the result, such as `provenance`; empty if there is none."""
         return {} if self.run is None else self.run.page.get(name) or {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The run's config.yaml by dotted keys; references such as ${data.num_classes} stay."""
+        """The run's config.yaml by dotted keys; references such as ${data.num_classes} are not resolved."""
         return read_config(self.folder) if self.run is None else flat(self.run.config)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What there is to say of an arm beside its runs: arm or baseline, a note, and in what it differs, a line each."""
+    """Information on a method: its role (arm or baseline), a note, and its differences from others, a line each."""
 
     role: str = "arm"
     note: str | None = None
@@ -115,18 +115,18 @@ class Arm:
 
 @dataclass(frozen=True)
 class Read:
-    """All that a table is made of.
+    """The content of a suite's folder, from which its tables are made.
 
     Attributes:
-        arms: The arms by name, in order.
-        command: The command that made it, or None.
+        arms: The methods by name, in order.
+        command: The command that started it, or None.
         energy: Constants of the energy estimate.
-        tune: How arms were tuned, or None.
-        match: In what arms were to be equal, or None.
-        matched: By dataset and arm, {value, off, beyond}.
+        tune: The settings of tuning, or None.
+        match: The quantity that methods should have in common, or None.
+        matched: By dataset and method, {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
-        published: Figures of others, as the suite has them.
-        looks: By dataset, how many seeds of each arm there were each time a table was shown.
+        published: Published results of others, as in the suite's settings.
+        looks: By dataset, the number of seeds of each method at each interim look.
         problems: What could not be read, a line each.
     """
 
@@ -145,26 +145,26 @@ class Read:
 
 
 def place_of(dataset: str, arm: str, seed: int) -> str:
-    """Return where in a suite's folder a run is."""
+    """Return a run's folder, relative to the suite's folder."""
     return f"runs/{dataset}/{arm}/{seed}"
 
 
 def read(folder: Path) -> Read:
-    """Read a suite's folder, in whatever state its trainings are, or a folder of runs.
+    """Read a suite's folder, with its runs in any state, or a folder of runs.
 
     Raises:
-        RecordError: if its `suite.yaml` cannot be read, or is of another version; if there is nothing to read.
+        RecordError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no run.
     """
     return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.yaml by dotted keys; see `snnlab.runs.recorded.read_config`."""
+    """Return a run's config.yaml by dotted keys."""
     return flat(recorded.read_config(folder))
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return the steps of a recording or a window, None where a configuration does not say."""
+    """Return the number of steps of a recording or a window; None if the configuration does not contain it."""
     duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
     if dt is not None and duration is not None:
         return round(float(duration) / float(dt))
@@ -196,13 +196,13 @@ def _read_suite(folder: Path) -> Read:
 
 
 def _read_runs(folder: Path) -> Read:
-    """Read the runs below a folder, as deep as a suite has them, as arms that are named by what they differ in."""
+    """Read the runs below a folder, up to a suite's depth, as methods that are named by their differences."""
     problems: list[str] = []
     folders = list(find_runs(folder)) or sorted(path.parent for path in folder.glob("*/*/*/config.yaml"))
     found = [cell for run in folders if (cell := _plain_cell(run, folder, problems)) is not None]
     if not found:
         said = f": {problems[0]}" if problems else ""
-        raise RecordError(folder, f"is no suite's folder, and there is no run in it that can be read{said}")
+        raise RecordError(folder, f"is not a suite's folder and has no run that can be read{said}")
     groups = list(grouped(found, lambda cell: identity(cell.config)).values())
     settings = [settings_of(cells[0].config) for cells in groups]
     names, columns = names_of(settings), differing(settings)
@@ -240,7 +240,7 @@ def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
 
 
 def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
-    """Return what a run recorded, its status, and what is wrong with it."""
+    """Return a run's record, its status, and its error."""
     try:
         run = read_ended(folder)
         if run is not None and run.status == "completed":
@@ -261,28 +261,28 @@ def _page(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecordError(path, f"cannot be read ({error})") from error
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
-        raise RecordError(path, f"is no suite of schema {SUITE_SCHEMA}")
+        raise RecordError(path, f"is not a suite of schema {SUITE_SCHEMA}")
     return page
 
 
 def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
-    """Return what `suite.json` says; where it cannot be read, the runs themselves say what there is."""
+    """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is."""
     path = folder / SUITE_STATE
     if not path.is_file():
         return {}
     try:
         state = cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        problems.append(f"{SUITE_STATE}: cannot be read ({error}); what it said of tuning and controls is not shown")
+        problems.append(f"{SUITE_STATE}: cannot be read ({error}); its tuning and controls are not shown")
         return {}
     if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
-        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; what it says is not shown")
+        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; its content is not shown")
         return {}
     return state
 
 
 def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield each training that the suite asks for, with what is known of it; controls are told elsewhere."""
+    """Yield each run of the suite with its recorded state; controls are left out."""
     known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
     for dataset in page.get("datasets") or {}:
         for arm, node in page["arms"].items():
@@ -294,7 +294,7 @@ def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapp
 
 
 def newest(runs: Iterable[Cell]) -> tuple[list[Cell], list[int]]:
-    """Return the last run of each seed that was tested, or else the last; and the seeds that have several."""
+    """Return the last tested run of each seed, or else its last run; and the seeds that have several runs."""
     seeds = sorted(grouped(runs, lambda run: run.seed).items())
     kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]
     return kept, [seed for seed, of in seeds if len(of) > 1]

@@ -1,4 +1,4 @@
-"""The loop of a suite: datasets are looked at, methods tuned, what is missing is trained."""
+"""The loop of a suite: preflight of the datasets, tuning of the methods, training of the missing runs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 
 class Clock:
-    """Measures trainings, and what the suite needs beyond them.
+    """Measures training time and the overhead of the suite.
 
     Args:
-        started: `time.perf_counter()` when the command began.
-        before: What earlier commands have spent.
-        slots: Trainings at the same time.
+        started: `time.perf_counter()` at the start of the command.
+        before: Time that earlier commands have taken.
+        slots: Number of runs at the same time.
     """
 
     def __init__(self, started: float, before: Spent, slots: int) -> None:
@@ -44,30 +44,30 @@ class Clock:
         self._tuning_s = 0.0
 
     def trained(self, cell: Cell, wall_s: float) -> None:
-        """Note a training that has ended now."""
+        """Record a run that has ended now."""
         now = time.perf_counter()
         self._spans.append((now - wall_s, now))
         self._walls.append((cell, wall_s))
 
     def tuned(self, trainings_s: float) -> None:
-        """Note trials that have ended now, of so many seconds together."""
+        """Record tuning trials that have ended now, with the sum of their times, s."""
         now = time.perf_counter()
         self._spans.append((now - trainings_s / self._slots, now))
         self._tuning_s += trainings_s
 
     def spent(self) -> Spent:
-        """Return what was spent until now, by earlier commands too."""
+        """Return the time taken until now, with that of earlier commands."""
         trainings = self._tuning_s + sum(wall_s for _, wall_s in self._walls)
         elapsed = time.perf_counter() - self._started
         overhead = max(0.0, elapsed - _covered(self._spans))
         return Spent(self._before.trainings_s + trainings, self._before.overhead_s + overhead)
 
     def left(self, waiting: Sequence[Cell], busy: Sequence[Cell]) -> str:
-        """Return how much time is left, in words; nothing before the first training has ended.
+        """Return the estimated remaining time as text; "" before the first run has ended.
 
         Args:
-            waiting: Trainings that have not begun.
-            busy: Those that run, which are taken to be half done.
+            waiting: Runs that have not begun.
+            busy: Runs in progress, each taken as half done.
         """
         if not self._walls or not (waiting or busy):
             return ""
@@ -92,9 +92,9 @@ SYNOPS = ("test/synops_macs", "test/synops_acs")
 
 
 def matched(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
-    """Return for each dataset and arm the `value`, how many times the first arm's it is, `off`, and if `beyond`.
+    """Return by dataset and method its `value`, its ratio `off` to the first method, and if it is `beyond` the limit.
 
-    Arms of which nothing is completed, or whose runs do not know the value, are not in it.
+    Methods without a completed run, or without the value in their runs, are left out.
     """
     match = plan.suite.matched
     if match is None:
@@ -129,7 +129,7 @@ def _synops(result: Mapping[str, Any], folder: Path) -> float | None:
 
 
 def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
-    """Return the steps of a recording times the epochs trained."""
+    """Return the steps of a recording times the number of epochs."""
     steps = steps_of(read_config(folder))
     return None if steps is None else float(steps * result["selection"]["epochs"])
 
@@ -143,10 +143,10 @@ _WAYS: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
 
 
 def search_plan(plan: Plan, dataset: str, arm: str, merged: Callable[[Sequence[str]], list[str]]) -> SearchPlan:
-    """Return the search of an arm on a dataset.
+    """Return the search of a method on a dataset.
 
     Raises:
-        ConfigError: if its settings are wrong.
+        ConfigError: if its settings are invalid.
     """
     suite = plan.suite
     node: Mapping[str, Any] = suite.tuning(arm) or {}
@@ -169,13 +169,13 @@ def tune(
     merged: Callable[[Sequence[str]], list[str]],
     clock: Clock,
 ) -> dict[str, Any] | None:
-    """Search for an arm's values, or go on with that; a search that is complete is read.
+    """Search for a method's settings, or continue the search; a completed search is only read.
 
     Returns:
         {trials, val_size, values}; None if it was stopped.
 
     Raises:
-        ConfigError: if the search has no winner.
+        ConfigError: if no trial was completed.
     """
     require_optuna()
     search = search_plan(plan, dataset, arm, merged)
@@ -206,20 +206,20 @@ def tune(
 
 
 def _outcomes(study: SharedStudy) -> dict[int, Any]:
-    """Return what has come of the trials that have ended, by their numbers."""
+    """Return the outcomes of the trials that have ended, by number."""
     return {trial.number: trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs}
 
 
-# Tables are written anew as long as that takes less than this part of the time.
+# The tables are written again only while this takes less than this fraction of the time.
 _SHARE = 0.005
 
 
 class Runner:
-    """Runs what is missing of a suite.
+    """Trains the missing runs of a suite.
 
     Args:
-        cells: What is to be there at the end.
-        started: `time.perf_counter()` when the command began.
+        cells: The planned runs.
+        started: `time.perf_counter()` at the start of the command.
         tables: Writes the tables of the suite's folder.
     """
 
@@ -239,18 +239,18 @@ class Runner:
         self.clock = Clock(started, book.spent, plan.suite.slots)
         self._busy: list[Cell] = []
         self._waiting: list[Cell] = []
-        # What this command has trained.
+        # Runs that this command has trained.
         self.trained: set[Cell] = set()
         self._next_tables = 0.0
-        # That trainings share out, by dataset.
+        # Number of GPUs that runs share, by dataset.
         self._gpus: dict[str, int] = {}
 
     def run(self) -> None:
-        """Run what is missing.
+        """Train the missing runs.
 
         Raises:
-            ConfigError: if nothing can be trained for a mistake in the settings.
-            RecordError: if the disk is full, or the like.
+            ConfigError: if an error in the settings prevents all runs.
+            RecordError: on an error that every run would have, such as a full disk.
             Interrupted: after Ctrl-C or SIGTERM.
         """
         todo = [cell for cell in self.cells if self._due(cell)]
@@ -264,7 +264,7 @@ class Runner:
         return state.status != "completed" and not state.foreign
 
     def _surveyed(self, todo: Sequence[Cell]) -> list[Cell]:
-        """Look for the recordings of each dataset once, and leave out what has none."""
+        """Run the preflight of each dataset; return the runs without those of datasets that fail it."""
         mistakes: list[SnnlabError] = []
         left = list(todo)
         datasets = dict.fromkeys(cell.dataset for cell in todo)
@@ -296,8 +296,8 @@ class Runner:
     def _leave_out(self, cells: Sequence[Cell], found: Survey, problem: SnnlabError) -> None:
         for cell in cells:
             self.book.states[cell] = State("failed" if found.mistake else "missing", one_line(problem))
-        if not found.mistake or len({cell.dataset for cell in self.cells}) > 1:  # else it is what ends the command
-            _log.warning("%s is left out: %s", cells[0].dataset, problem)
+        if not found.mistake or len({cell.dataset for cell in self.cells}) > 1:  # else this error ends the command
+            _log.warning("%s is skipped: %s", cells[0].dataset, problem)
 
     def _note_duplicates(self, dataset: str, found: Survey) -> None:
         if found.duplicates is None:
@@ -307,7 +307,7 @@ class Runner:
         self.book.controls = [*others, said]
 
     def _tuned(self, todo: Sequence[Cell]) -> list[Cell]:
-        """Tune what is not tuned yet, and leave out what cannot be."""
+        """Tune the methods that are not tuned yet; return the runs without those of methods that cannot be tuned."""
         left = list(todo)
         for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in todo):
             if self.plan.suite.tuning(arm) is None or self.executor.ending:
@@ -315,7 +315,7 @@ class Runner:
             self.executor.devices = self._gpus[dataset]
             of_arm = [cell for cell in left if (cell.dataset, cell.arm) == (dataset, arm)]
             if not any(self.book.states[cell].tuned for cell in of_arm):
-                _log.info("%s on %s is tuned:", arm, dataset)
+                _log.info("tuning %s on %s:", arm, dataset)
             try:
                 found = tune(self.plan, dataset, arm, self.executor, self._work.merged, self.clock)
             except ConfigError as error:
@@ -360,7 +360,7 @@ class Runner:
         figure = "" if accuracy is None else f"test accuracy {accuracy:.2%}  "
         what = f"failed: {state.error}  " if state.error else figure
         ahead = {*self._waiting, *self._busy}
-        # Those for which there are no recordings are not ahead, and not done.
+        # Runs without recordings count neither as ahead nor as done.
         number = sum(one in ahead or self.book.states[one].status != "missing" for one in self.cells)
         left = self.clock.left(self._waiting, self._busy)
         _log.info("%s  %s%.1f s  | %d of %d%s", cell, what, outcome["wall_s"], number - len(ahead), number, left)
@@ -389,8 +389,8 @@ class Runner:
 
     def _raise_stopped(self) -> None:
         done = f"{self.book.count('completed', self.cells)} of {len(self.cells)}"
-        again = f"the same command goes on; so far: {shown(self.plan.folder)}"
+        again = f"the same command continues it; so far: {shown(self.plan.folder)}"
         if self.executor.trouble:
             raise RecordError("", self.executor.trouble, again)
         if self.executor.stopped is not None:
-            raise Interrupted(f"stopped with {done} trainings done\n  {again}", int(self.executor.stopped))
+            raise Interrupted(f"stopped with {done} runs done\n  {again}", int(self.executor.stopped))

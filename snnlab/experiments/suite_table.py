@@ -1,4 +1,4 @@
-"""The tables of a suite or a folder of runs: methods ranked on each dataset, who can be told from whom."""
+"""The tables of a suite or a folder of runs: methods ranked on each dataset, with their significant differences."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ SCHEMA = 1
 
 
 class Neighbours(NamedTuple):
-    """Two rows, one below the other.
+    """The comparison of two methods.
 
     Attributes:
-        better: The arm above.
-        worse: The arm below.
-        told: Whether they can be told apart; None where they cannot be compared.
+        better: The method with the better result.
+        worse: The other method.
+        told: Whether the difference is significant; None if they cannot be compared.
+        said: The verdict as a sentence.
     """
 
     better: str
@@ -40,14 +41,14 @@ class Neighbours(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What there is of one dataset.
+    """The tables of one dataset.
 
     Attributes:
-        rows: The arms, the best first.
-        neighbours: Each row against the one below it.
-        published: Figures of others, which are not ranked.
-        protocol: How the numbers came about.
-        behind: The best row against each other one.
+        rows: The methods, the best first.
+        neighbours: Each row compared with the next one.
+        published: Published results of others; they are not ranked.
+        protocol: The conditions of the results.
+        behind: The best row compared with each other row.
     """
 
     dataset: str
@@ -58,19 +59,19 @@ class Part(NamedTuple):
     behind: Sequence[Neighbours]
 
     def rank(self, row: Row) -> str:
-        """Return a row's place, with ≈ where it cannot be told from the row above; nothing without a result."""
+        """Return a row's rank, with ≈ if it does not differ significantly from the row above; "" without a result."""
         tied = any(pair.worse == row.arm and pair.told is False for pair in self.neighbours)
         return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}" if row.goodness[0] else ""
 
 
 class SuiteTable(NamedTuple):
-    """All datasets of a suite, or of a folder of runs.
+    """The tables of all datasets of a suite, or of a folder of runs.
 
     Attributes:
         controls: {name, dataset, arm, passed, said} each.
         energy: Constants of the energy estimate.
         problems: What could not be read or shown, a line each.
-        command: The command that made it, and goes on with it, or None.
+        command: The command that started the suite and continues it, or None.
     """
 
     name: str
@@ -81,7 +82,7 @@ class SuiteTable(NamedTuple):
     command: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the table as JSON has it; accuracies are fractions in 0..1."""
+        """Return the table for JSON; accuracies are fractions in 0..1."""
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -104,13 +105,13 @@ class SuiteTable(NamedTuple):
 
 
 def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
-    """Read a suite's folder, or a plain folder of runs, which are grouped over all settings but the seed.
+    """Read a suite's folder, or a folder of runs, which are grouped by all settings except the seed.
 
     Args:
-        best_on_test: Whether the best epoch on the test recordings is wanted beside the results, which it is none of.
+        best_on_test: Whether to add the best epoch on the test recordings, which is no valid result.
 
     Raises:
-        RecordError: if there is nothing in it that can be read.
+        RecordError: if it has no run that can be read.
     """
     found = read(folder)
     problems, parts = list(found.problems), []
@@ -136,12 +137,12 @@ def _row(
     tested = [cell for cell in kept if cell.tested]
     arm = found.arms.get(name) or Arm()
     each = [figures(cell, found.energy, best_on_test) for cell in tested]
-    # A figure of some of the seeds is none of the arm.
+    # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
     values = {key: spread([one[key] for one in each]) for key in keys}
     answers = _answers(name, tested)
     if "test_accuracy" in values:
-        # Of new seeds on new recordings, where the answers are there.
+        # The interval for new seeds and new recordings, if predictions were recorded.
         between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, Answers) else None
         low, high = (None, None) if between is None else between
         values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
@@ -160,10 +161,10 @@ def _answers(name: str, tested: Sequence[Cell]) -> Answers | str:
 
 
 def _compared(rows: Sequence[Row], looks: Looks) -> tuple[list[Neighbours], list[Neighbours]]:
-    """Return each row against the one below it, and the best against each other one.
+    """Return each row compared with the next one, and the best compared with each other one.
 
-    Who stands beside whom is chosen by the results, so that p is adjusted for the comparisons of all with all. Rows
-    without accuracy count as not there.
+    The results choose the pairs that are shown, so p is adjusted for the comparisons of all pairs. Rows without
+    accuracy are left out.
     """
     arms = {row.arm: row.answers for row in rows if "test_accuracy" in row.values}
     comparable = [arm for arm in arms.values() if isinstance(arm, Answers)]
@@ -185,26 +186,26 @@ def _compared(rows: Sequence[Row], looks: Looks) -> tuple[list[Neighbours], list
 
 
 def _times_shown(looks: Sequence[Mapping[str, int]], one: Answers, other: Answers) -> int:
-    """Return how often two arms were compared in a table, with this time: with other numbers of seeds each.
+    """Return the number of interim looks at two methods, with this one; a look has other numbers of seeds than before.
 
     Args:
-        looks: How many seeds of each arm there were each time.
-        one: One arm.
-        other: The other.
+        looks: The number of seeds of each method at each earlier look.
+        one: The first method.
+        other: The second method.
     """
     earlier = {(seeds.get(one.name, 0), seeds.get(other.name, 0)) for seeds in looks}
     with_verdict = {pair for pair in earlier if min(pair) >= MIN_SEEDS}
     return len(with_verdict | {(len(one.seeds), len(other.seeds))})
 
 
-TIED = "≈: cannot be told from the row above, or not with these seeds and recordings."
+TIED = "≈: no significant difference to the row above, or not with these seeds and recordings."
 BEST_ON_TEST = (
-    "best on test: the best of the epochs that were tested, chosen on the test recordings; it is no result, and not"
+    "best on test: the best of the tested epochs, selected on the test recordings; it is no valid result and not"
     " comparable with one."
 )
-# What a control came to; figures have no verdict.
+# The verdict of a control; controls that only give numbers have none.
 VERDICTS: Mapping[object, str] = {True: "passed", False: "FAILED"}
-# Rows of which each two neighbours have a sentence.
+# Up to this number of rows, each row's comparison with the next one is written as a sentence.
 _FEW = 8
 _TITLES = {
     "accuracy": "",
@@ -217,25 +218,25 @@ _LAST = ("flags", "note")
 
 
 def tables(part: Part) -> list[Table]:
-    """Return a dataset's tables: accuracy, cost, synaptic operations, and what others have published."""
+    """Return a dataset's tables: accuracy, cost, synaptic operations, and published results."""
     made = [_figures(part, about) for about in _TITLES]
     return [table for table in made if len(table.head) > 2] + ([_published(part)] if part.published else [])
 
 
 def remarks(part: Part) -> list[str]:
-    """Return what has to be said under a dataset's tables."""
+    """Return the notes below a dataset's tables."""
     said = [f"{row.arm}: {row.note}" for row in part.rows if row.note]
     if any(pair.told is False for pair in part.neighbours):
         said.append(TIED)
     if level := [pair.worse for pair in part.behind if pair.told is False]:
-        said.append(f"Cannot be told from the best, {part.behind[0].better}: {listing(level)}.")
-    # Of many arms the marks say as much as a sentence for each.
+        said.append(f"No significant difference to the best, {part.behind[0].better}: {listing(level)}.")
+    # With many methods the marks replace the sentences.
     said += [pair.said for pair in part.neighbours if len(part.rows) <= _FEW or pair.told]
     return [*said, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else said
 
 
 def print_table(folder: Path, best_on_test: bool = False) -> None:
-    """Print the tables of a folder to stdout; see `write_tables`."""
+    """Print the tables of a suite's folder, or of a folder of runs, to stdout."""
     found = read_table(folder, best_on_test)
     for part in found.parts:
         for table in tables(part):
@@ -246,13 +247,13 @@ def print_table(folder: Path, best_on_test: bool = False) -> None:
 
 
 def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
-    """Write `table.md`, `table.csv`, `table.json` and `table.tex` into a folder; return where they are.
+    """Write `table.md`, `table.csv`, `table.json` and `table.tex` into a folder; return their paths.
 
     Args:
-        folder: A suite's folder, or a plain folder of runs.
+        folder: A suite's folder, or a folder of runs.
 
     Raises:
-        RecordError: if there is nothing in it that can be read, or it cannot be written.
+        RecordError: if it has no run that can be read, or it cannot be written.
     """
     found = read_table(folder, best_on_test)
     paths = {form: folder / f"table.{form}" for form in FORMS}
@@ -265,10 +266,10 @@ def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
 
 
 def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Column]:
-    """Return columns by their keys; without names the accuracy, or of values the error.
+    """Return columns by their keys; without names the accuracy, or the mean error if there is none.
 
     Raises:
-        ConfigError: if there is no such column.
+        ConfigError: if a column is unknown.
     """
     known = {column.key: column for column in COLUMNS}
     if names is None:
@@ -282,10 +283,10 @@ def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Colum
 
 
 def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, form: str) -> str:
-    """Return tables of chosen columns, and below them how their figures came about and what flags a row.
+    """Return tables of selected columns, and below them how the numbers were measured and the flags of the rows.
 
     Args:
-        by_dataset: Whether datasets are columns of one table; else each has its own.
+        by_dataset: Whether datasets are columns of one table; else each dataset has a table.
         form: One of `FORMS`.
     """
     made, notes = paper_tables(found, columns, by_dataset)
@@ -298,11 +299,11 @@ def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, f
 
 
 def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool) -> tuple[list[Table], list[str]]:
-    """Return tables of chosen columns, and what has to be said below them; see `paper_text`."""
+    """Return tables of selected columns, and the notes below them."""
     rows = [row for part in found.parts for row in part.rows]
     seeds = sorted({len(row.seeds) for row in rows})
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-    notes = [f"Mean ± standard deviation over {over}, of the epoch that was chosen on validation recordings."]
+    notes = [f"Mean ± standard deviation over {over}, at the epoch that was selected on validation recordings."]
     notes += [f"† {row.arm} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
     notes += [BEST_ON_TEST] if any(column.key == "best_test_accuracy" for column in columns) else []
     groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]
@@ -377,7 +378,7 @@ def _document(template: str) -> Callable[[SuiteTable], str]:
 
 
 def _csv(found: SuiteTable) -> str:
-    """Return a line for each arm on each dataset, and for each published figure; accuracies in 0..1."""
+    """Return a line for each method on each dataset, and for each published result; accuracies in 0..1."""
     rows: list[dict[str, Any]] = []
     for part in found.parts:
         rows += [*_arm_lines(part), *(_published_line(part.dataset, one) for one in part.published)]
