@@ -1,4 +1,4 @@
-"""The figures of a method on a dataset: of each run, their spread over seeds, and those that others published."""
+"""The statistics of a method on a dataset: of each run, their spread over seeds, and published results."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from snnlab.errors import RecordError
 from snnlab.experiments.suite_reading import Cell, Energy
 from snnlab.experiments.verdicts import Arm as Answers
 
-# Without these nobody can say what a figure is worth.
+# Fields without which a published result cannot be judged.
 _NEEDED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
 _NUMBERS = ("accuracy", "steps", "params")
 _SELECTIONS = ("test", "validation", "unknown")
 
 
 class Published(NamedTuple):
-    """A published figure.
+    """A published result.
 
     Attributes:
         accuracy: Test accuracy, 0 to 1.
         steps: Number of steps T.
-        params: Number of trainable numbers.
-        protocol: How it was found, in words.
-        selection: What the epoch was chosen on: test, validation or unknown.
-        source: Where it stands, or None.
+        params: Number of trainable parameters.
+        protocol: How it was measured, as text.
+        selection: Recordings that selected the epoch: test, validation or unknown.
+        source: Its publication, or None.
     """
 
     name: str
@@ -44,20 +44,20 @@ class Published(NamedTuple):
 
     @property
     def on_test(self) -> bool:
-        """Whether the test recordings chose it, or nobody says that they did not."""
+        """Whether the epoch was selected on the test recordings, or may have been."""
         return self.selection != "validation"
 
     @property
     def chosen_on(self) -> str:
-        """What it was chosen on, in words."""
+        """The recordings that selected the epoch, as text."""
         return f"{self.selection}: not comparable" if self.on_test else self.selection
 
 
 def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
-    """Check that what has to be a number is one.
+    """Check the numbers of published results.
 
     Raises:
-        RecordError: for the first that is none, or an accuracy that is not in percent.
+        RecordError: for the first value that is no number, or an accuracy that is not in percent.
     """
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
@@ -69,21 +69,21 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
 
 
 def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Published], list[str]]:
-    """Return the figures of a dataset that say enough, and for each other one what it lacks.
+    """Return a dataset's published results, and a message for each one that is incomplete.
 
     Args:
-        nodes: As a suite has them; the accuracy is in percent.
+        nodes: The suite's `published`; the accuracy is in percent.
         dataset: The dataset's name.
 
     Raises:
-        RecordError: if one has no number where there has to be one.
+        RecordError: if a value is no number.
     """
     check_published(nodes, "suite")
     found, problems = [], []
     for node in (node for node in nodes if node.get("dataset") == dataset):
         name, selection = str(node.get("name", "without a name")), str(node.get("selection", "unknown"))
         if lacking := [key for key in _NEEDED if node.get(key) is None]:
-            problems.append(f"published: {name}: is not shown, it lacks {', '.join(lacking)}")
+            problems.append(f"published: {name}: is not shown, {', '.join(lacking)} missing")
             continue
         if selection not in _SELECTIONS:
             problems.append(f"published: {name}: selection {selection} is none of {', '.join(_SELECTIONS)}: unknown")
@@ -95,9 +95,9 @@ def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Pu
 
 
 LEVEL = 0.95
-# Parts of the steps, in percent.
+# Fractions of the steps, in percent.
 _PARTS = (25, 50, 75)
-# Of the metrics of a result, under the same name with / replaced.
+# Metrics of a result; their keys are the names with _ in place of /.
 _METRICS = (
     *("test/accuracy", "test/mae", "test/r2", "last/test/accuracy", "last/val/accuracy", "params", "footprint_bytes"),
     *("connection_sparsity", "test/spikes_per_sample", "test/activation_sparsity", "test/synops_dense"),
@@ -110,10 +110,10 @@ class Spread(NamedTuple):
     """Mean and spread over seeds.
 
     Attributes:
-        n: How many there are.
-        sd: Their standard deviation, with n - 1; None where there is but one.
-        low: Lower end of the mean's 95 % interval; None likewise.
-        high: Its upper end.
+        n: Number of values.
+        sd: Standard deviation, with n - 1; None for one value.
+        low: Lower end of the mean's 95 % interval; None for one value.
+        high: Upper end of the interval.
     """
 
     n: int
@@ -124,14 +124,14 @@ class Spread(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of figures.
+    """A column of statistics.
 
     Attributes:
         key: Its name in CSV and JSON.
-        of: The figure that it shows, see `figures`.
-        heading: What stands above it, with the unit.
-        text: How a figure is said.
-        about: accuracy, time, cost or operations: the table that it stands in.
+        of: Key of the statistic that it shows.
+        heading: Its heading, with the unit.
+        text: Formats a statistic.
+        about: The table that contains it: accuracy, time, cost or operations.
     """
 
     key: str
@@ -162,11 +162,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
-    """Return the figures of a run that was tested, by key; what was not recorded is left out.
+    """Return the statistics of a tested run, by key; values that were not recorded are left out.
 
     Args:
         energy: Constants of the energy estimate.
-        best_on_test: Whether the best epoch on the test recordings is wanted, which is no result.
+        best_on_test: Whether to add the best epoch on the test recordings, which is no valid result.
     """
     metrics, timing, epoch = cell.metrics, cell.part("timing"), cell.part("selection").get("epoch")
     macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
@@ -176,7 +176,7 @@ def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
         **_over_time(cell),
         "samples_per_s": timing.get("samples_per_s"),
         "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
-        # Of one that was broken off the suite knows no more than what came afterwards.
+        # Of a resumed run the suite knows only the time since it was resumed.
         "wall_s": timing.get("fit_s") if cell.wall_s is None or cell.part("resumed") else cell.wall_s,
         "chosen_epoch": None if epoch is None else epoch + 1,
         "best_test_accuracy": _best_on_test(cell) if best_on_test else None,
@@ -193,7 +193,7 @@ def short_number(value: float) -> str:
 
 
 def _over_time(cell: Cell) -> dict[str, float]:
-    """Return the accuracy if the recordings had ended earlier.
+    """Return the accuracy at earlier ends of the recordings.
 
     Recordings of labels over time, of values, or of fewer than four steps have none.
     """
@@ -210,10 +210,10 @@ def _over_time(cell: Cell) -> dict[str, float]:
 
 
 def _best_on_test(cell: Cell) -> float | None:
-    """Return the best of the epochs that were tested: the chosen one, the last one, and those in `metrics.csv`."""
+    """Return the best accuracy of the tested epochs: the selected one, the last one, and those in `metrics.csv`."""
     assert cell.run is not None
     tested = [cell.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in cell.metrics]
-    with suppress(RecordError):  # where metrics.csv is missing the tests of the result remain
+    with suppress(RecordError):  # without metrics.csv the tests of the result remain
         tested += [float(value) for value in cell.run.epochs().get("test/accuracy", ()) if value == value]
     return max(tested, default=None)
 
@@ -273,19 +273,19 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """An arm on a dataset.
+    """A method on a dataset.
 
     Attributes:
         role: arm or baseline.
-        seeds: Of the runs that were completed and tested.
-        asked: How many runs there were to be.
-        failed: How many of them failed.
-        values: Mean and spread of each figure, by key; see `figures`.
-        flags: What makes the row less than it seems, in words.
-        note: A sentence about the arm, or None.
-        differs: In what it differs from the other arms.
-        cells: Its runs, one a seed, tested or not.
-        answers: What its networks answered to the test recordings; or why that cannot be compared.
+        seeds: Seeds of the completed and tested runs.
+        asked: Number of planned runs.
+        failed: Number of failed runs.
+        values: Mean and spread of each statistic, by key.
+        flags: Limitations of the runs, as text.
+        note: A sentence about the method, or None.
+        differs: Its differences from the other methods.
+        cells: Its runs, one per seed, tested or not.
+        answers: The test results of its networks; or the reason why they cannot be compared.
     """
 
     dataset: str
@@ -303,18 +303,18 @@ class Row:
 
     @property
     def tested(self) -> list[Cell]:
-        """The runs that count."""
+        """The tested runs."""
         return [cell for cell in self.cells if cell.tested]
 
     @property
     def goodness(self) -> tuple[bool, float]:
-        """What rows are ranked by: accuracy, or less error; those without a result come last."""
+        """Sort key: accuracy, or negative error; rows without a result come last."""
         score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
         found = score.mean if score is not None else None if error is None else -error.mean
         return found is not None, found or 0.0
 
     def record(self) -> dict[str, Any]:
-        """Return the row as JSON has it."""
+        """Return the row for JSON."""
         lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
         values = {key: value._asdict() for key, value in self.values.items()}
         own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}

@@ -1,4 +1,4 @@
-"""How the numbers of a table came about, made from the records: the protocol under it, and what flags a row."""
+"""The protocol below a table and the flags of its rows, generated from the recorded runs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _LIMITS = {"limit_train_batches": "trained", "limit_val_batches": "validated"}
 
 
 class Clause(NamedTuple):
-    """One line of a protocol.
+    """One field of a protocol.
 
     Attributes:
-        about: What it is about, such as `split`.
-        said: What holds for all arms; or, where arms differ, what holds for each, in their order.
+        about: The field's name, such as `split`.
+        said: The text for all methods; or, if they differ, the text of each group of methods, in their order.
     """
 
     about: str
@@ -54,7 +54,7 @@ def protocol(read: Read, rows: Sequence[Row]) -> list[Clause]:
     """Return the protocol of one dataset's rows.
 
     Args:
-        read: What the rows were made from.
+        read: The content of the suite's folder.
     """
     several = len(rows) > 1
     differs = "; ".join(f"{row.arm}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
@@ -74,16 +74,16 @@ def protocol(read: Read, rows: Sequence[Row]) -> list[Clause]:
 
 
 def flags(read: Read, dataset: str, cells: Sequence[Cell], peers: Sequence[Cell], twice: Sequence[int]) -> list[str]:
-    """Return what makes an arm's runs less than they seem.
+    """Return the flags of a method: the limitations of its runs.
 
     Args:
-        read: What the table is made from.
-        cells: The arm's runs, one a seed.
-        peers: All runs of the dataset that were tested.
-        twice: Seeds of which there are several runs.
+        read: The content of the suite's folder.
+        cells: The method's runs, one per seed.
+        peers: All tested runs of the dataset.
+        twice: Seeds with several runs.
     """
     tested = [cell for cell in cells if cell.tested]
-    said = [*_missing(cells), *(f"seed {seed} was trained several times: the last one counts" for seed in twice)]
+    said = [*_missing(cells), *(f"seed {seed} was trained several times: the last run counts" for seed in twice)]
     if controls := list(dict.fromkeys(str(name) for cell in tested if (name := _page(cell).get("control")))):
         said.append(f"control {listing(controls)}: no result")
     if any((cell.part("provenance").get("git") or {}).get("dirty") for cell in tested):
@@ -100,7 +100,7 @@ def flags(read: Read, dataset: str, cells: Sequence[Cell], peers: Sequence[Cell]
     match = (read.matched.get(dataset) or {}).get(cells[0].arm)
     if match is not None and match.get("beyond"):
         by = str((read.match or {}).get("by") or "value").replace("_", " ")
-        said.append(f"off its budget: {match['off']:.2f} x the first arm's {by}")
+        said.append(f"off its budget: {match['off']:.2f} x the first method's {by}")
     return said
 
 
@@ -132,7 +132,7 @@ def _runs(rows: Sequence[Row]) -> str:
 def _budget(read: Read, rows: Sequence[Row]) -> str:
     match = read.match or {}
     by = str(match.get("by", "")).replace("_", " ")
-    said = [f"{by} of all arms within {match.get('within', 0):.0%} of the first arm's"]
+    said = [f"{by} of all methods within {match.get('within', 0):.0%} of the first method's"]
     for row in rows:
         if (own := (read.matched.get(row.dataset) or {}).get(row.arm)) is not None:
             said.append(f"{row.arm} {short_number(own['value'])} ({own['off']:.2f} x)")
@@ -165,7 +165,7 @@ def _selection(cell: Cell) -> str | None:
 def _tuning(cell: Cell) -> str:
     search = cell.tuned or cell.part("search")
     if not search:
-        return "none: settings as they are written"
+        return "none: settings as written"
     trials, size = search.get("trials"), search.get("val_size")
     return f"{trials} trials" + ("" if size is None else f", judged on {size:,} validation recordings")
 
@@ -180,7 +180,7 @@ def _clock(cell: Cell) -> str | None:
 
 
 def _framing(cell: Cell) -> str:
-    """Return whether an answer at a step needs only what came before its end."""
+    """Return whether an answer at a step is causal: whether it needs only events before the end of the step."""
     config, why = cell.config, []
     if config.get("data.bin_by", "time") == "count" and config.get("data.events_per_bin") is None:
         why.append("equal parts of the events need all of them")
@@ -199,7 +199,7 @@ def _input(cell: Cell) -> str:
 
 @cache
 def _look_ahead(frames: str) -> float:
-    if frames == "counts":  # spares torch's import where all frames are the default ones
+    if frames == "counts":  # the default representation needs no import of torch
         return 0.0
     from snnlab.data.events.representation import FRAMES
 
@@ -305,16 +305,16 @@ def _short(value: Any) -> str:
 
 
 def _hash_of_test(cell: Cell) -> str:
-    """Return what tells the test recordings of one run from those of another: which data, and which of them."""
+    """Return a hash that identifies the test recordings of a run: the data, and its test list."""
     provenance = cell.part("provenance")
-    # Without the list, the hash of the whole split: it may differ where the test recordings do not, and never the
-    # other way round.
+    # Without a test list, the hash of the whole split: it may differ for equal test recordings, but is never equal for
+    # different ones.
     which = _listed(cell.folder / "split.json") or provenance.get("split_hash")
     return hashlib.sha256(f"{provenance.get('data_fingerprint')} {which}".encode()).hexdigest()
 
 
 def _listed(path: Path) -> str | None:
-    """Return a hash of the test recordings that a split lists, or None where there is no list."""
+    """Return the hash of a split's list of test recordings, or None if there is no list."""
     try:
         return _hash_of_list(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError):
@@ -323,7 +323,7 @@ def _listed(path: Path) -> str | None:
 
 @cache
 def _hash_of_list(path: Path, changed: int) -> str:
-    """Read a file that has thousands of numbers once, for as long as nobody changes it."""
+    """Return the hash of a long list; the result is cached until the file changes."""
     page = json.loads(path.read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(page["test"]).encode()).hexdigest()
 
@@ -343,7 +343,7 @@ def _why(cell: Cell) -> str:
 
 
 def _other_versions(tested: Sequence[Cell], peers: Sequence[Cell]) -> list[str]:
-    """Return what is of another version than in most runs of the dataset."""
+    """Return the software whose version differs from that of most runs of the dataset."""
     of_all, own = ([_versions(cell) for cell in cells] for cells in (peers, tested))
     usual = {name: _most(found.get(name) for found in of_all) for found in own for name in found}
     other = [name for name, value in usual.items() if any(found.get(name) != value for found in own)]
@@ -363,7 +363,7 @@ def _most(values: Iterable[Any]) -> Any:
 
 
 def _in_part(tested: Sequence[Cell]) -> list[str]:
-    """Return whether the trainer's limits made a training, a choice or a test of a part of the recordings."""
+    """Return whether the trainer's limits restrict training, validation or test to some of the recordings."""
     seen = [(cell.metrics.get("test/recordings"), cell.part("selection").get("test_size")) for cell in tested]
     less = [f"tested on {size:,.0f} of {of:,} recordings" for size, of in seen if size is not None and of and size < of]
     said = less[:1]
