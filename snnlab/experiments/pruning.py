@@ -1,4 +1,4 @@
-"""A trial that lags behind ends early; as any run, with its best epoch's validation and its record."""
+"""Pruning: a trial with low scores ends early; as any run, it records its best epoch's validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _current: Watched | None = None
 
 @contextmanager
 def watched(trial: Watched | None) -> Iterator[None]:
-    """Let the trainings inside report as this trial."""
+    """Let the training inside the block report as this trial."""
     global _current
     _current = trial
     try:
@@ -25,7 +25,7 @@ def watched(trial: Watched | None) -> Iterator[None]:
 
 
 class Pruning(L.Callback):
-    """Reports each validation to the study, and stops where the study says so; outside of a search it does nothing."""
+    """Reports each validation to the study and stops if the study says so; outside of a search it does nothing."""
 
     def __init__(self) -> None:
         self._watching: WatchedTrial | None = None
@@ -36,7 +36,7 @@ class Pruning(L.Callback):
             self._watching = WatchedTrial(_current)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Report the epoch; the validation of the chosen one at the end is none."""
+        """Report the epoch, but not the final validation of the selected epoch."""
         if _current is not None and self._watching is not None and trainer.state.fn == "fit":
             value = trainer.callback_metrics.get(_current.metric)
             if value is not None and self._watching.lags(trainer.current_epoch, float(value)):

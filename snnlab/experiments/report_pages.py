@@ -1,4 +1,4 @@
-"""The pages of `snnlab report`: of a run, a folder of runs, a suite, a search, each one HTML file."""
+"""The pages of `snnlab report`, one HTML file each: of a run, a folder of runs, a suite, a search."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS
 from snnlab.runs.runs_table import OWN, SEED, Grid, Line, differing, flat, grid_rows, limits, marks, read_grid, table
 from snnlab.runs.tables import Table, metric_text, render
 
-# What it shows, for who cannot see it too, and the picture: a figure, or the content of a PNG file.
+# Its description, which is also the alternative text of its image; and a figure, or the content of a PNG file.
 Picture = tuple[str, Figure | bytes]
 
 
 class Page(NamedTuple):
-    """A page.
+    """A page of a report.
 
     Attributes:
         template: Its file in `templates`.
-        subtitle: A line below.
-        pictures: By section.
-        values: What else the template names.
+        subtitle: The line below the title.
+        pictures: The plots by section.
+        values: Further variables of the template.
     """
 
     template: str
@@ -57,11 +57,11 @@ class Page(NamedTuple):
         return render(self.template, **own, **self.values)
 
     def write_figures(self, folder: Path, form: str) -> list[Path]:
-        """Write each picture as a file of its own, named by what it shows, and return the files.
+        """Write each plot as a file that is named by its description, and return the files.
 
         Args:
-            folder: Where they go; it is made.
-            form: pdf, svg or png; pictures that a training drew are the PNG files that they are.
+            folder: Folder for the files; it is created.
+            form: pdf, svg or png; plots that a training drew stay PNG files.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files = []
@@ -84,7 +84,7 @@ def _content(picture: Figure | bytes, form: str) -> bytes:
 
 
 def _address(picture: Figure | bytes) -> str:
-    """Return a picture as the address of itself: a figure as lines that stay sharp on paper, or a PNG."""
+    """Return a plot as a data URL: a figure as SVG, which stays sharp when printed, else a PNG."""
     kind = "svg+xml" if isinstance(picture, Figure) else "png"
     return f"data:image/{kind};base64,{base64.b64encode(_content(picture, 'svg')).decode()}"
 
@@ -95,11 +95,11 @@ _KINDS = {"events": "events", "events_over_time": "events over time", "readout":
 
 
 class When(NamedTuple):
-    """What a run's steps are in time.
+    """The time axis of a run.
 
     Attributes:
-        clock: What a step is.
-        no_early: Why there are no answers before a recording's end; None where there are.
+        clock: The duration of a step and its unit.
+        no_early: The reason why there is no early exit; None if there is.
     """
 
     clock: Clock
@@ -112,8 +112,8 @@ def run_page(
     """Return the page of a run.
 
     Args:
-        names: What its classes are called.
-        when: What a step is.
+        names: Names of the classes.
+        when: The time axis of its steps.
     """
     folder, selection, here, before = recorded.folder, recorded.selection, flat(config), flat(defaults)
     epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
@@ -158,7 +158,7 @@ def run_page(
 
 
 def _again(recorded: Recorded) -> Iterator[str]:
-    """Yield the commands that do it again; first the one that was typed, with its --config-dir, where it is known."""
+    """Yield the commands that repeat the run; first the command that started it, if it was recorded."""
     if command := recorded.provenance.get("command"):
         yield shlex.join(map(str, command)) if isinstance(command, list) else str(command)
     folder = shlex.quote(str(recorded.folder))
@@ -168,11 +168,11 @@ def _again(recorded: Recorded) -> Iterator[str]:
 def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     page, metrics, selection, timing = recorded.page, recorded.metrics, recorded.selection, recorded.timing
     if page.get("control"):
-        yield "control", f"{page['control']}; the figures are no result"
+        yield "control", f"{page['control']}; the numbers are no valid result"
     if tags := config.get("tags"):
         yield "tags", ", ".join(map(str, tags))
     if left_out := limits(config):
-        yield "limited", f"{'  '.join(left_out)}; it was no training and test of all recordings"
+        yield "limited", f"{'  '.join(left_out)}; training and test did not use all recordings"
     for stage, words in _STAGES.items():
         windows = metrics.get(f"{stage}/windows")
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
@@ -211,7 +211,7 @@ def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
 
 
 def _answers(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | None) -> Iterator[Picture]:
-    """Yield confusion and accuracy over time of validation and test recordings that have a class each."""
+    """Yield confusion and accuracy over time of validation and test recordings that have one class each."""
     for stage, words in _STAGES.items():
         if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
             continue
@@ -223,12 +223,12 @@ def _answers(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | Non
 
 
 def _last_pictures(folder: Path) -> Iterator[Picture]:
-    """Yield the newest picture of each kind that the training drew for TensorBoard; nothing where there is none."""
+    """Yield the newest plot of each kind that the training drew for TensorBoard, if any."""
     if not folder.is_dir():
         return
     said = logging.getLogger("tensorboard")
     before = said.level
-    said.setLevel(logging.ERROR)  # that a resumed run was cut back is no news
+    said.setLevel(logging.ERROR)  # a warning that a resumed run's log was cut back is not useful here
     try:
         events = EventAccumulator(str(folder), size_guidance={"images": 1, "scalars": 1, "histograms": 1, "tensors": 1})
         events.Reload()
@@ -275,7 +275,7 @@ def runs_page(root: Path, lines: Sequence[Line]) -> Page:
 
 
 def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
-    """Return the settings in which runs differ, with their values; of a grid those that were asked for, as typed."""
+    """Return the settings in which runs differ, with their values; of a grid its own settings, as typed."""
     if grid is not None:
         places = [os.path.relpath(line.folder, grid.folder) for line in lines]
         if all(place in grid.runs for place in places):
@@ -300,12 +300,12 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
     """Return the page of a suite.
 
     Args:
-        folder: Where it lies, for commands.
+        folder: The suite's folder, for commands.
     """
     rows = [row for part in suite.parts for row in part.rows]
     asked, done = sum(row.asked for row in rows), sum(len(row.tested) for row in rows)
     datasets = f"{len(suite.parts)} dataset{'s' if len(suite.parts) != 1 else ''}"
-    subtitle = f"{datasets}, {len({row.arm for row in rows})} arms, {done} of {asked} runs with a result"
+    subtitle = f"{datasets}, {len({row.arm for row in rows})} methods, {done} of {asked} runs with a result"
     controls = [
         (
             *(one.get("name"), one.get("dataset") or "", one.get("arm") or ""),
@@ -325,7 +325,7 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
 
 
 def _suite_costs(part: Part, *, several: bool) -> Iterator[Picture]:
-    """Yield a picture for each cost in which the arms differ; accuracies are said in percent."""
+    """Yield a plot for each cost in which the methods differ; accuracies are in percent."""
     on = f", {part.dataset}" if several else ""
     for words, cost in _SUITE_COSTS.items():
         points = [
@@ -339,7 +339,7 @@ def _suite_costs(part: Part, *, several: bool) -> Iterator[Picture]:
 
 def _operations(row: Row) -> Spread | None:
     macs, acs = (row.values.get(f"test_synops_{kind}") for kind in ("macs", "acs"))
-    # The interval of a sum is not that of its parts.
+    # The interval of a sum is not the sum of the intervals.
     return None if macs is None or acs is None else Spread(macs.n, macs.mean + acs.mean)
 
 
@@ -349,24 +349,24 @@ _SUITE_COSTS: Mapping[str, Callable[[Row], Spread | None]] = {
     "spikes a test sample": lambda row: row.values.get("test_spikes_per_sample"),
     "wall time of a run (s)": lambda row: row.values.get("wall_s"),
 }
-# Pictures by the first word of their files' names, in the order in which they are looked at.
+# Titles of the plots by the first word of their files' names, in the order of the page.
 _PICTURES = {
-    "importance": "what it depends on",
-    "pareto": "the front between the objectives",
+    "importance": "importance of the settings",
+    "pareto": "Pareto front of the objectives",
     "slice": "over each setting",
     "parallel": "each trial as a line",  # of older searches
 }
 
 
 class Search(NamedTuple):
-    """What a search's folder holds.
+    """The content of a search's folder.
 
     Attributes:
-        folder: Where it lies, for commands.
-        page: `sweep.yaml`.
-        summary: `search.json`; empty while the search goes on.
-        trials: A row a trial, as `trials.csv` has them.
-        pictures: The pictures' names, and what they are.
+        folder: The folder, for commands.
+        page: The content of `sweep.yaml`.
+        summary: The content of `search.json`; empty while the search is running.
+        trials: The rows of `trials.csv`, one for each trial.
+        pictures: The plots with their names.
     """
 
     folder: str
@@ -447,14 +447,14 @@ def _search_again(search: Search) -> Iterator[str]:
     yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
     if search.summary.get("winner"):
         own = search.page.get("config_dir")
-        if own:  # the winner takes files of it
+        if own:  # the winner's experiment uses files of that folder
             yield f"cp {search.folder}/config/experiment/best.yaml {own}/experiment/"
         yield f"snnlab train --config-dir {own or f'{search.folder}/config'} experiment=best"
     yield f"snnlab report {search.folder}"
 
 
 def _short(value: Any) -> str:
-    """Return a number with four digits, anything else as it is."""
+    """Return a number with four digits, anything else unchanged."""
     if isinstance(value, str):
         try:
             value = int(value) if value.lstrip("-").isdigit() else float(value)

@@ -1,8 +1,8 @@
-"""Pictures of a search: which setting mattered, where good trials lie, the front between two objectives.
+"""Plots of a search: importance of the settings, scores over each setting, the Pareto front of the objectives.
 
-`optuna.visualization.matplotlib` cannot stand in for them: it draws through pyplot, whose figures, backend and
-style are the user's (it sets `plt.style.use("ggplot")`), its axes do not say that they are logarithmic, and a front has
-two or three objectives and no numbers of trials.
+`optuna.visualization.matplotlib` does not replace them: it draws with pyplot and changes the user's style
+(`plt.style.use("ggplot")`), its labels do not show which axes are logarithmic, and its Pareto front has at most three
+objectives and no trial numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from snnlab.runs.plots.style import BLUE, DPI, GREY, VERMILION, default_style, log_axis
 
-if TYPE_CHECKING or find_spec("optuna") is not None:  # `study.require_optuna` tells whoever lacks it
+if TYPE_CHECKING or find_spec("optuna") is not None:  # `study.require_optuna` raises if it is missing
     from optuna import Study, importance
     from optuna.trial import FrozenTrial
 _COLUMNS = 3
@@ -28,11 +28,11 @@ _WIDE = 20
 
 
 def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
-    """Draw what the trials are enough for, and return the files; see `figures`.
+    """Draw the plots that the trials are enough for, and return the files.
 
     Args:
-        names: Of its objectives.
-        folder: Where the pictures go.
+        names: Names of the objectives.
+        folder: Folder for the plots.
     """
     files = []
     for stem, figure in figures(study, names).items():
@@ -44,10 +44,10 @@ def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
 
 
 def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
-    """Return the pictures that the trials are enough for, by name.
+    """Return the figures that the trials are enough for, by name.
 
     Args:
-        names: Of its objectives.
+        names: Names of the objectives.
     """
     done, settings = varied(study)
     if len(done) < 2 or not settings:
@@ -65,10 +65,10 @@ def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
 
 
 def importances(study: Study, place: int) -> dict[str, float]:
-    """Return which part of an objective's variance each setting explains; empty where the trials do not say.
+    """Return the fraction of an objective's variance that each setting explains; empty if the trials are not enough.
 
     Args:
-        place: Of the objective.
+        place: Index of the objective.
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
     """
@@ -82,7 +82,7 @@ def importances(study: Study, place: int) -> dict[str, float]:
 
 
 def varied(study: Study) -> tuple[list[FrozenTrial], list[str]]:
-    """Return the complete trials, and the settings that all of them have, with more than one value."""
+    """Return the complete trials, and the settings that all of them have and that take several values."""
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     names = [name for name in (done[0].params if done else ()) if all(name in trial.params for trial in done)]
     return done, [name for name in names if len({str(trial.params[name]) for trial in done}) > 1]
@@ -113,13 +113,13 @@ def _bars(found: dict[str, float], name: str) -> Figure:
     axes = figure.add_subplot()
     names = list(found)[::-1]
     axes.barh(names, [found[one] for one in names], color=BLUE)
-    axes.set_xlabel(f"part of the variance of {name} that it explains")
+    axes.set_xlabel(f"fraction of the variance of {name} that it explains")
     axes.set_xlim(0, 1)
     return figure
 
 
 def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
-    """Draw the first objective over each of the others; the front of all of them in colour."""
+    """Draw the first objective over each of the others; the Pareto front of all of them in colour."""
     figure = _figure(0.8 + 4.2 * (len(names) - 1), 3.6)
     front = {trial.number for trial in study.best_trials}
     for other in range(1, len(names)):
@@ -144,7 +144,7 @@ def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> F
 
 
 class _Scale:
-    """One setting's values as numbers: themselves, their logarithm, or the place among the choices."""
+    """One setting's values as numbers: the values themselves, or the indices of the choices."""
 
     def __init__(self, done: Sequence[FrozenTrial], setting: str) -> None:
         values = [trial.params[setting] for trial in done]

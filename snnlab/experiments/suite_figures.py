@@ -142,14 +142,14 @@ class Column(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return mean, standard deviation and interval of values.
+    """Return mean, standard deviation and 95 % interval of values.
 
         mean +- t(n - 1) sd / sqrt(n)
 
-    with the 97.5 % point of Student's t. It is the interval of what other seeds would come to on the same recordings.
+    with the 97.5 % point of Student's t. The interval holds for other seeds on the same recordings.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there are no values.
     """
     if not values:
         raise ValueError("no values have no mean")
@@ -195,7 +195,7 @@ def short_number(value: float) -> str:
 def _over_time(cell: Cell) -> dict[str, float]:
     """Return the accuracy at earlier ends of the recordings.
 
-    Recordings of labels over time, of values, or of fewer than four steps have none.
+    Empty for labels over time, for regression, and for fewer than four steps.
     """
     assert cell.run is not None
     try:

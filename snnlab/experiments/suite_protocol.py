@@ -18,7 +18,7 @@ from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 
 _SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
 _ACCURACY = (
-    "on the test recordings, at the epoch that was chosen without them; mean ± standard deviation over seeds (n - 1);"
+    "on the test recordings, at the epoch that was selected without them; mean ± standard deviation over seeds (n - 1);"
     " the 95 % interval holds for new seeds and new test recordings (Student's t over both; with one seed, for that"
     " network on new recordings)"
 )
@@ -109,13 +109,13 @@ def _page(cell: Cell) -> Mapping[str, Any]:
 
 
 def _texts(rows: Sequence[Row], say: Callable[[Cell], str | None]) -> list[tuple[Row, str]]:
-    """Return what a clause says of each row, of whose runs it says something."""
+    """Return the text of a field for each row that has one."""
     found = [(row, " / ".join(dict.fromkeys(text for cell in row.tested if (text := say(cell))))) for row in rows]
     return [(row, text) for row, text in found if text]
 
 
 def _each(texts: Iterable[tuple[Row, str]]) -> str:
-    """Return what is said of all arms; where they differ, of each group of arms that are alike."""
+    """Return the text of all methods; if they differ, the text of each group of equal methods."""
     alike = {text: [row.arm for row, _ in of] for text, of in grouped(texts, lambda one: one[1]).items()}
     if len(alike) == 1:
         return next(iter(alike))
@@ -276,7 +276,7 @@ def _commit(cell: Cell) -> str | None:
     return f"{git['commit']}{where}{dirty}"
 
 
-# In the order in which a reader asks.
+# In the order of the protocol.
 _CLAUSES: Mapping[str, Callable[[Cell], str | None]] = {
     "split": _split,
     "sizes": _sizes,

@@ -19,13 +19,13 @@ PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
 # Settings that the suite controls, and what to use in their place.
 _DECIDED = {
-    "seed": "seeds=[0,1,2] names a suite's seeds",
-    "control": "controls=[shuffled_labels] names them",
-    "output_dir": "folder=FOLDER is where a suite goes",
-    "test": "a suite tests each training",
-    "mode": "a suite trains",
-    "debug": "a suite has a folder of its own; trainer.max_epochs=1 makes it short",
-    "resume": "the same command goes on",
+    "seed": "seeds=[0,1,2] sets a suite's seeds",
+    "control": "controls=[shuffled_labels] sets them",
+    "output_dir": "folder=FOLDER sets a suite's folder",
+    "test": "a suite tests each run",
+    "mode": "a suite trains its runs",
+    "debug": "a suite has its own folder; trainer.max_epochs=1 makes it short",
+    "resume": "the same command continues it",
 }
 # Seed of the tuning trials. No suite may test it: a method would be tested on the seed that chose its settings.
 TUNE_SEED = 1000

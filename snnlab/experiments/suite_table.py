@@ -317,7 +317,7 @@ def _paper(title: str, parts: Sequence[Part], columns: Sequence[Column], by_data
     if by_dataset and len(columns) == 1:
         title, head = f"{title}: {columns[0].heading}", [part.dataset for part in parts]
     lines = [[_named(arm, rows), *(_text(of.get(arm), c) for of in rows for c in columns)] for arm in arms]
-    return Table(["arm", *head], lines, title)
+    return Table(["method", *head], lines, title)
 
 
 def _named(arm: str, rows: Sequence[Mapping[str, Row]]) -> str:
@@ -337,7 +337,13 @@ def _figures(part: Part, about: str) -> Table:
     columns = [c for c in COLUMNS if c.about == about and any(_text(row, c) for row in part.rows)]
     accuracy = about == "accuracy"
     flagged = accuracy and any(row.flags for row in part.rows)
-    head = ["#", "arm", *(["runs"] if accuracy else []), *(c.heading for c in columns), *(["flags"] if flagged else [])]
+    head = [
+        "#",
+        "method",
+        *(["runs"] if accuracy else []),
+        *(c.heading for c in columns),
+        *(["flags"] if flagged else []),
+    ]
     rows = []
     for row in part.rows:
         runs = [f"{len(row.seeds)}/{row.asked}"] if accuracy else []

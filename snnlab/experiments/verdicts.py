@@ -288,7 +288,7 @@ def _seeds(one: Arm, other: Arm) -> str:
 
 def print_comparison(arms: Sequence[Arm]) -> None:
     """Print the methods, and the verdict on each pair of them."""
-    head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
+    head = ("method", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
     Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
     for verdict in verdicts(arms):
         say(verdict.sentence, *_each_seed(verdict))

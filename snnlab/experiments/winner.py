@@ -1,6 +1,6 @@
-"""The best trials are trained again with other seeds, whose mean chooses; the winner is tested with fresh ones.
+"""Selects the winner of a search by training the best trials again with other seeds, and tests it with new seeds.
 
-The seed of the search itself is not in the mean: a trial is among the best also for its luck.
+The mean leaves out the seed of the search itself: a trial is among the best also by luck.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Finalist:
     """One of the best trials.
 
     Attributes:
-        values: What was proposed for it.
+        values: The proposed values.
         found: Its objectives in the search.
         again: Its objectives with each of the other seeds.
     """
@@ -44,21 +44,21 @@ class Finalist:
     again: list[dict[str, float]] = field(default_factory=list)
 
     def score(self, name: str) -> float:
-        """Return the mean of an objective over the other seeds, or what the search found where there are none."""
+        """Return the mean of an objective over the other seeds, or its value in the search if there are none."""
         return fmean(one[name] for one in self.again) if self.again else self.found[name]
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What a search came to.
+    """The winner of a search, with the other finalists.
 
     Attributes:
         finalists: The best first.
-        chosen_by: In words.
-        seeds: Of the finalists.
-        tested: Figures of the test runs.
-        test_seeds: Their seeds.
-        folders: Of the test runs.
+        chosen_by: The criterion, as text.
+        seeds: Seeds of the finalists.
+        tested: Metrics of the test runs.
+        test_seeds: Seeds of the test runs.
+        folders: Folders of the test runs.
     """
 
     finalists: Sequence[Finalist]
@@ -70,7 +70,7 @@ class Winner:
 
 
 def best_trials(study: SharedStudy) -> list[FrozenTrial]:
-    """Return the complete trials, the best first; of several objectives, the Pareto front by the first one."""
+    """Return the complete trials, the best first; with several objectives, the Pareto front sorted by the first one."""
     trials = [trial for trial in study.trials() if trial.state.name == "COMPLETE"]
     if len(study.sweep.objectives) > 1 and trials:
         trials = study.study.best_trials
@@ -79,7 +79,7 @@ def best_trials(study: SharedStudy) -> list[FrozenTrial]:
 
 
 def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | None:
-    """Train the finalists, choose, and test; None if no trial is complete, or it is stopped on the way."""
+    """Train the finalists, select the winner and test it; None if no trial is complete, or a signal arrives."""
     finalists = _finalists(plan, study)
     if not finalists:
         return None
@@ -87,7 +87,7 @@ def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | 
     number = sweep.finalist_seeds if sweep.finalists else 0
     seeds = list(range(plan.seed + 1, plan.seed + 1 + number))
     if seeds:
-        _log.info("%d finalists are trained again with seeds %s", len(finalists), seeds)
+        _log.info("training %d finalists again with seeds %s", len(finalists), seeds)
         if not _train_again(plan, executor, finalists, seeds):
             return None
     chosen_by = f"{names[0]}, {'mean over seeds of finalists' if seeds else 'one seed'}"
@@ -97,7 +97,7 @@ def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | 
     if not sweep.test_seeds:
         return winner
     fresh = list(range(plan.seed + 1 + number, plan.seed + 1 + number + sweep.test_seeds))
-    _log.info("the winner, trial %d, is trained and tested with fresh seeds %s", ordered[0].number, fresh)
+    _log.info("training and testing the winner, trial %d, with new seeds %s", ordered[0].number, fresh)
     return _tested(plan, study, executor, winner, fresh)
 
 
@@ -167,7 +167,7 @@ def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, 
 
 
 def _note(folder: Path, search: dict[str, Any]) -> None:
-    """Write into a run's result that its settings were searched for."""
+    """Write into a run's result that its settings were searched."""
     page = read_run(folder).page
     known = {one.name for one in fields(Result)} - {"folder", "search"}
     Result(folder, **{key: value for key, value in page.items() if key in known}, search=search).write()
@@ -178,6 +178,6 @@ def _sign(study: SharedStudy, place: int) -> float:
 
 
 def overheads(study: SharedStudy) -> list[float]:
-    """Return what each complete trial cost beyond its training, s."""
+    """Return the overhead of each complete trial beyond its training, s."""
     outcomes = [trial.user_attrs.get(OUTCOME) for trial in study.trials()]
     return [outcome["overhead_s"] for outcome in outcomes if outcome and outcome["status"] == "completed"]
