@@ -53,7 +53,7 @@ def require_plain_queue(settings: Any, place: str) -> None:
             or (isinstance(value, str) and _PLAIN_QUEUE.fullmatch(value))
         )
         if not _ASKED.fullmatch(str(name)) or not plain:
-            raise ConfigError(f"{place}.{name}", "a file must not set this parameter", "the command line can")
+            raise ConfigError(f"{place}.{name}", "a file must not set this parameter of a queue", "the command line can")
 
 
 PLACE = "sweep.space"

@@ -337,13 +337,8 @@ def _figures(part: Part, about: str) -> Table:
     columns = [c for c in COLUMNS if c.about == about and any(_text(row, c) for row in part.rows)]
     accuracy = about == "accuracy"
     flagged = accuracy and any(row.flags for row in part.rows)
-    head = [
-        "#",
-        "method",
-        *(["runs"] if accuracy else []),
-        *(c.heading for c in columns),
-        *(["flags"] if flagged else []),
-    ]
+    head = ["#", "method", *(["runs"] if accuracy else []), *(c.heading for c in columns)]
+    head += ["flags"] if flagged else []
     rows = []
     for row in part.rows:
         runs = [f"{len(row.seeds)}/{row.asked}"] if accuracy else []

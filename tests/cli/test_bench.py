@@ -68,7 +68,7 @@ def test_where_nobody_can_tell_it_says_so_and_what_could(snnlab: Snnlab, arms: P
     done = snnlab("bench", "compare", *(str(arms / name) for name in "acb"))
     assert done.status == 0, done.err
     assert_says(done.out, "a against c")
-    smallest, needed = re.findall(r"tell ([0-9.]+) points in 80 % of cases; 3 points need ([0-9,]+) seeds", done.out)[0]
+    smallest, needed = re.findall(r"detect ([0-9.]+) points in 80 % of cases; 3 points need ([0-9,]+) seeds", done.out)[0]
     assert 1 < float(smallest) < 15
     assert int(needed) > 5
     assert_says(done.out, "c is better", "b: ")

@@ -53,7 +53,7 @@ def test_what_is_the_same_before_the_test_passes(book: Book):
 @pytest.mark.parametrize(
     ("breaks", "words"),
     [
-        (lambda folder: change(folder, "selection", "epoch", 1), ("chosen",)),
+        (lambda folder: change(folder, "selection", "epoch", 1), ("selected",)),
         (lambda folder: change(folder, "metrics", "val/accuracy", 0.81), ("validation",)),
         (lambda folder: save(folder, 1.5), ("weights",)),
     ],
@@ -104,7 +104,7 @@ def test_shuffled_labels_at_chance_pass(tmp_path: Path):
 def test_far_below_chance_is_no_pass(tmp_path: Path):
     said = shuffled(tmp_path, 0.025, 2)
     assert said["passed"] is None
-    assert_says(said["said"], "cannot", "training")
+    assert_says(said["said"], "cannot", "run")
 
 
 def test_far_above_chance_fails_where_renamed_classes_do_not_explain_it(tmp_path: Path):

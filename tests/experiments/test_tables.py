@@ -192,7 +192,7 @@ def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, ca
     assert main([str(suite), "--format", "md", "--best-on-test"], 0.0) == 0
     out = capsys.readouterr().out
     assert_says(out, "test (%), not")
-    assert_says(out, "no result")
+    assert_says(out, "no valid result")
     assert "99.0 ± 0.0" in out
 
 
@@ -246,7 +246,7 @@ def test_a_papers_table_has_chosen_columns_and_datasets_as_columns(two: Path, ca
     assert main([str(two), "--by", "dataset", "--format", "csv"], 0.0) == 0
     rows = list(csv.reader(capsys.readouterr().out.splitlines()))
     assert rows == [
-        ["arm", "digits", "gestures"],
+        ["method", "digits", "gestures"],
         ["lif †", "85.0 ± 7.1", "60.0"],
         ["gru (baseline)", "72.5 ± 3.5", ""],
     ]

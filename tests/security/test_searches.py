@@ -118,7 +118,7 @@ def test_a_report_opens_no_storage_but_the_file_in_the_folder(
     folder = edited(begun(workplace), {"storage": address})
     done = snnlab("report", str(folder))
     assert done.status == 2
-    assert_tells(done.error, "report", "opens")
+    assert_tells(done.error, "report", "open")
     assert SECRET not in done.err
     assert not outside.exists()
     assert server[1] == []
