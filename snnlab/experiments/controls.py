@@ -118,12 +118,12 @@ def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], fold
 
     differs = []
     if mine["selection"]["epoch"] != twin["selection"]["epoch"]:
-        differs.append("the selected epoch")
+        differs.append("the chosen epoch")
     figures = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (mine, twin)]
     if figures[0] != figures[1]:
         differs.append("validation metrics")
     if weights_hash(folder / BEST) != weights_hash(other / BEST):
-        differs.append("the selected weights")
+        differs.append("the chosen weights")
     accuracy = f"test accuracy {mine['metrics']['test/accuracy']:.1%} against {twin['metrics']['test/accuracy']:.1%}"
     if differs:
         return False, f"with test labels permuted, {listing(differs)} differ; {accuracy}"

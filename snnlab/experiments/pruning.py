@@ -36,7 +36,7 @@ class Pruning(L.Callback):
             self._watching = WatchedTrial(_current)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Report the epoch, but not the final validation of the selected epoch."""
+        """Report the epoch, but not the final validation of the chosen epoch."""
         if _current is not None and self._watching is not None and trainer.state.fn == "fit":
             value = trainer.callback_metrics.get(_current.metric)
             if value is not None and self._watching.lags(trainer.current_epoch, float(value)):

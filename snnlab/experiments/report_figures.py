@@ -81,14 +81,14 @@ def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterato
 
     Args:
         epochs: The columns of `metrics.csv`.
-        chosen: The selected epoch, from 0, or None.
+        chosen: The chosen epoch, from 0, or None.
     """
     for one in curves(epochs).values():
         yield one.words, draw_curve(epochs, one, chosen)
 
 
 def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | None) -> Figure:
-    """Draw curves over the epochs, with a line at the selected epoch."""
+    """Draw curves over the epochs, with a line at the chosen epoch."""
     with default_style():
         figure, (ax,) = new_figure(left=0.2)
         for place, (key, name) in enumerate(curve.lines):
@@ -101,7 +101,7 @@ def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | No
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         if len(epochs["epoch"]) == 1:  # otherwise the axis would show fractions of an epoch
             ax.set_xlim(epochs["epoch"][0] + 0.5, epochs["epoch"][0] + 1.5)
-        label(ax, "epoch; the vertical line is the selected one" if chosen is not None else "epoch", curve.axis)
+        label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", curve.axis)
         if len(curve.lines) > 1:
             legend(ax)
         return figure

@@ -29,7 +29,7 @@ class Published(NamedTuple):
         steps: Number of steps T.
         params: Number of trainable parameters.
         protocol: How it was measured, as text.
-        selection: Recordings that selected the epoch: test, validation or unknown.
+        selection: Recordings that chose the epoch: test, validation or unknown.
         source: Its publication, or None.
     """
 
@@ -44,12 +44,12 @@ class Published(NamedTuple):
 
     @property
     def on_test(self) -> bool:
-        """Whether the epoch was selected on the test recordings, or may have been."""
+        """Whether the epoch was chosen on the test recordings, or may have been."""
         return self.selection != "validation"
 
     @property
     def chosen_on(self) -> str:
-        """The recordings that selected the epoch, as text."""
+        """The recordings that chose the epoch, as text."""
         return f"{self.selection}: not comparable" if self.on_test else self.selection
 
 
@@ -210,7 +210,7 @@ def _over_time(cell: Cell) -> dict[str, float]:
 
 
 def _best_on_test(cell: Cell) -> float | None:
-    """Return the best accuracy of the tested epochs: the selected one, the last one, and those in `metrics.csv`."""
+    """Return the best accuracy of the tested epochs: the chosen one, the last one, and those in `metrics.csv`."""
     assert cell.run is not None
     tested = [cell.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in cell.metrics]
     with suppress(RecordError):  # without metrics.csv the tests of the result remain

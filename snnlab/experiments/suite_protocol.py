@@ -18,7 +18,7 @@ from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 
 _SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
 _ACCURACY = (
-    "on the test recordings, at the epoch that was selected without them; mean ± standard deviation over seeds (n - 1);"
+    "on the test recordings, at the epoch that was chosen without them; mean ± standard deviation over seeds (n - 1);"
     " the 95 % interval holds for new seeds and new test recordings (Student's t over both; with one seed, for that"
     " network on new recordings)"
 )

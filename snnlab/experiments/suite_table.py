@@ -200,7 +200,7 @@ def _times_shown(looks: Sequence[Mapping[str, int]], one: Answers, other: Answer
 
 TIED = "≈: no significant difference to the row above, or not with these seeds and recordings."
 BEST_ON_TEST = (
-    "best on test: the best of the tested epochs, selected on the test recordings; it is no valid result and not"
+    "best on test: the best of the tested epochs, chosen on the test recordings; it is no valid result and not"
     " comparable with one."
 )
 # The verdict of a control; controls that only give numbers have none.
@@ -303,7 +303,7 @@ def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool)
     rows = [row for part in found.parts for row in part.rows]
     seeds = sorted({len(row.seeds) for row in rows})
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-    notes = [f"Mean ± standard deviation over {over}, at the epoch that was selected on validation recordings."]
+    notes = [f"Mean ± standard deviation over {over}, at the epoch that was chosen on validation recordings."]
     notes += [f"† {row.arm} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
     notes += [BEST_ON_TEST] if any(column.key == "best_test_accuracy" for column in columns) else []
     groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]

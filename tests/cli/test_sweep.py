@@ -95,7 +95,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
         search = result["search"]
         assert search.pop("chosen_by").startswith("val/loss, mean")
         assert search == {"trials": 4, "val_size": 8, "seeds": [1]}
-    assert_says(done.out, "validation", "selected")
+    assert_says(done.out, "validation", "chosen")
     assert re.search(r"validation .*\b8 ", done.out + done.err)
     assert {"pareto.png", "slice_val_loss.png"} <= {path.name for path in (folder / "pictures").iterdir()}
     again = next(line for line in done.out.splitlines() if line.startswith("snnlab train --config-dir"))

@@ -53,7 +53,7 @@ def test_what_is_the_same_before_the_test_passes(book: Book):
 @pytest.mark.parametrize(
     ("breaks", "words"),
     [
-        (lambda folder: change(folder, "selection", "epoch", 1), ("selected",)),
+        (lambda folder: change(folder, "selection", "epoch", 1), ("chosen",)),
         (lambda folder: change(folder, "metrics", "val/accuracy", 0.81), ("validation",)),
         (lambda folder: save(folder, 1.5), ("weights",)),
     ],
