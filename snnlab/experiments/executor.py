@@ -19,13 +19,13 @@ from typing import Any
 from snnlab.errors import ConfigError, Interrupted, RecordError, one_line
 from snnlab.experiments.search_plan import Plan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, Trial
-from snnlab.experiments.workers import Outcome, Task, Where, Worker, threads_each, worker_maker
+from snnlab.experiments.workers import Outcome, Task, Worker, WorkerSettings, threads_each, worker_factory
 from snnlab.runs.tables import describe, figure, span
 
 _log = logging.getLogger(__name__)
 
 # Interval at which an idle process checks whether another process has died.
-_LOOK_S = 1.0
+_CHECK_INTERVAL_S = 1.0
 
 
 class Driver:
@@ -38,19 +38,19 @@ class Driver:
     def __init__(self, plan: Plan, study: SharedStudy, executor: Executor, started: float) -> None:
         self.plan, self.study, self.executor, self._started = plan, study, executor, started
         self._threads = threads_each(plan.sweep)
-        self._looked = -math.inf
-        self._walls: list[float] = []
+        self._last_check = -math.inf
+        self._wall_times: list[float] = []
 
     def run(self) -> None:
         """Run trials until enough are finished, the time is over, too many failed, or a signal arrives."""
-        self.executor.run(self._next, self._record, lambda: not self._over())
+        self.executor.run(self._next, self._record, lambda: not self._is_finished())
 
     def _next(self) -> tuple[Trial, Task] | None:
-        if time.monotonic() - self._looked < _LOOK_S:
+        if time.monotonic() - self._last_check < _CHECK_INTERVAL_S:
             return None
-        trial = self.study.next_trial(new=not self._late())
+        trial = self.study.next_trial(new=not self._time_is_over())
         if trial is None:
-            self._looked = time.monotonic()
+            self._last_check = time.monotonic()
             return None
         if trial.adopted:
             _log.info("trial %d continues: its process is gone", trial.number)
@@ -60,9 +60,9 @@ class Driver:
     def _record(self, ended: Ended) -> None:
         trial: Trial = ended.key
         self.study.tell(trial.number, {**ended.outcome, "overhead_s": ended.overhead_s})
-        self._looked = -math.inf  # a place is free
+        self._last_check = -math.inf  # a place is free
         if ended.outcome["status"] == "completed":
-            self._walls.append(ended.outcome["wall_s"])
+            self._wall_times.append(ended.outcome["wall_s"])
         _log.info(self._line(trial, ended))
 
     def _line(self, trial: Trial, ended: Ended) -> str:
@@ -71,27 +71,27 @@ class Driver:
         if outcome["status"] == "failed":
             what = f"failed: {outcome['error']}"
         else:
-            figures = [f"{name} {figure(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
-            what = "  ".join(figures)
+            objectives = [f"{name} {figure(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
+            what = "  ".join(objectives)
             if PRUNED in self.study.trials()[trial.number].user_attrs:
                 what += f"  pruned after epoch {outcome['epochs']}"
-        words = f"trial {trial.number:3d}  {what}  {describe(trial.values)}  {outcome['wall_s']:.1f} s"
+        text = f"trial {trial.number:3d}  {what}  {describe(trial.values)}  {outcome['wall_s']:.1f} s"
         done = f"{count.finished} of {limit}" if limit else str(count.finished)
-        return f"{words}  | {done} finished{self._left(count.finished)}"
+        return f"{text}  | {done} finished{self._left(count.finished)}"
 
     def _left(self, finished: int) -> str:
         limit = self.study.limit
-        if limit is None or not self._walls or finished >= limit:
+        if limit is None or not self._wall_times or finished >= limit:
             return ""
-        return f", {span(median(self._walls) * (limit - finished) / self.plan.sweep.slots)} left"
+        return f", {span(median(self._wall_times) * (limit - finished) / self.plan.sweep.slots)} left"
 
-    def _late(self) -> bool:
+    def _time_is_over(self) -> bool:
         hours = self.plan.sweep.hours
         return hours is not None and time.perf_counter() - self._started > hours * 3600
 
-    def _over(self) -> bool:
+    def _is_finished(self) -> bool:
         """Return whether no trial is left, neither here nor in another process, which may still die."""
-        return self._looked > -math.inf and self.study.count().running == 0
+        return self._last_check > -math.inf and self.study.count().running == 0
 
     def require_enough(self) -> None:
         """Raise if the number of failed trials ended the search.
@@ -114,9 +114,9 @@ class Driver:
 
 
 _POLL_S = 0.05
-_ASK_AGAIN_S = 0.5
+_STOP_INTERVAL_S = 0.5
 # A task is given up after its worker has died this often.
-TRIES = 3
+MAX_TRIES = 3
 
 
 class WorkerLostError(RecordError):
@@ -145,7 +145,7 @@ class _Running:
     task: Task
     future: Future[Any]
     since: float
-    losses: int = 0
+    worker_deaths: int = 0
 
 
 class Executor:
@@ -169,19 +169,19 @@ class Executor:
         self.trouble: str | None = None
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether a task is running."""
         return bool(self._running)
 
     @property
-    def ending(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether no further task may begin."""
         return self.stopped is not None or self.trouble is not None
 
     @property
-    def free(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether a task can be started now."""
-        return len(self._running) < self._slots and not self.ending
+        return len(self._running) < self._slots and not self.is_stopping
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return the result of a function that runs in the first slot, which must be free.
@@ -201,12 +201,12 @@ class Executor:
             self._drop(0)
             raise WorkerLostError("", f"the worker died before the first run: {one_line(error)}") from error
 
-    def start(self, key: Any, task: Task, losses: int = 0) -> None:
+    def start(self, key: Any, task: Task, worker_deaths: int = 0) -> None:
         """Start a task in a free slot."""
         slot = next(slot for slot in range(self._slots) if slot not in self._running)
         shared = [f"trainer.devices=[{slot % self.devices}]"] if self.devices > 1 else []
         given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
-        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, losses)
+        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, worker_deaths)
 
     def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if slot in self._workers:
@@ -234,14 +234,14 @@ class Executor:
             more: Whether a task may come later, while none is running.
         """
         while True:
-            while self.free and (given := take()) is not None:
+            while self.has_free_slot and (given := take()) is not None:
                 self.start(*given)
-            found = list(self._finished() if self.ending else self._collected())
-            for one in found:
+            finished = list(self._stop_and_collect() if self.is_stopping else self._collect_finished())
+            for one in finished:
                 ended(one)
-            if not self.busy and (self.ending or not (found or more())):
+            if not self.is_busy and (self.is_stopping or not (finished or more())):
                 return
-            if not found:
+            if not finished:
                 time.sleep(_POLL_S)
 
     def run_all(self, tasks: dict[Any, Task], ended: Callable[[Ended], None]) -> None:
@@ -254,7 +254,7 @@ class Executor:
         waiting = iter(tasks.items())
         self.run(lambda: next(waiting, None), ended)
 
-    def _collected(self) -> Iterator[Ended]:
+    def _collect_finished(self) -> Iterator[Ended]:
         """Yield the tasks that have finished since the last call, without those that a signal stopped."""
         for slot, running in list(self._running.items()):
             if not running.future.done():
@@ -264,12 +264,12 @@ class Executor:
                 outcome: Outcome = running.future.result()
             except BrokenExecutor as error:
                 self._drop(slot)
-                if self.ending:
+                if self.is_stopping:
                     continue
-                if running.losses + 1 < TRIES:
-                    self.start(running.key, running.task, running.losses + 1)
+                if running.worker_deaths + 1 < MAX_TRIES:
+                    self.start(running.key, running.task, running.worker_deaths + 1)
                     continue
-                outcome = _given_up(one_line(error), time.perf_counter() - running.since)
+                outcome = _failed_outcome(one_line(error), time.perf_counter() - running.since)
             if outcome["status"] == "stopped":
                 self.trouble = self.trouble or outcome["error"]
             elif outcome["status"] == "interrupted":
@@ -278,14 +278,14 @@ class Executor:
                 took = time.perf_counter() - running.since
                 yield Ended(running.key, running.task, outcome, took - outcome["fit_s"])
 
-    def _finished(self) -> Iterator[Ended]:
+    def _stop_and_collect(self) -> Iterator[Ended]:
         """Stop the running tasks, wait for them, and yield those that finished nevertheless."""
-        asked = 0.0
+        last_stop = 0.0
         while self._running:
-            if time.monotonic() - asked > _ASK_AGAIN_S:
+            if time.monotonic() - last_stop > _STOP_INTERVAL_S:
                 self._stop()
-                asked = time.monotonic()
-            yield from self._collected()
+                last_stop = time.monotonic()
+            yield from self._collect_finished()
             time.sleep(_POLL_S)
 
     def _stop(self) -> None:
@@ -300,7 +300,7 @@ class Executor:
 
 
 @contextmanager
-def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
+def executor(where: WorkerSettings, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
     """Give an executor; Ctrl-C and SIGTERM stop it; its workers are closed at the end.
 
     Args:
@@ -310,7 +310,7 @@ def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> It
     Raises:
         ConfigError: if the engine's package is missing, or its settings are invalid.
     """
-    with worker_maker(where, folder) as make:
+    with worker_factory(where, folder) as make:
         one = Executor(make, train, where.slots)
         try:
             with _stopping(one):
@@ -339,6 +339,6 @@ def _stopping(executor: Executor) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _given_up(reason: str, seconds: float) -> Outcome:
-    words = f"its process died {TRIES} times: killed, or out of memory ({reason})"
-    return Outcome(status="failed", error=words, metrics={}, fit_s=0.0, wall_s=seconds, epochs=0, val_size=0)
+def _failed_outcome(reason: str, seconds: float) -> Outcome:
+    text = f"its process died {MAX_TRIES} times: killed, or out of memory ({reason})"
+    return Outcome(status="failed", error=text, metrics={}, fit_s=0.0, wall_s=seconds, epochs=0, val_size=0)

@@ -31,13 +31,13 @@ from snnlab.runs.runs_table import Row, grouped
 # With more layers, their lines differ in the marker too.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
 MARKERS = "osD^vP*"
-_OF_LAYERS = (
+_LAYER_METRICS = (
     ("rate_hz", "rate (Hz)", "spikes a second, by layer"),
     ("spikes_per_step", "spikes a step", "spikes a step, by layer"),
     ("silent", "never fired", "fraction of neurons that never fired, by layer"),
 )
 _PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r2", "R2"))
-_ENDS, _UNITS = ("_min", "_max"), ("ms", "steps")
+_RANGE_SUFFIXES, _UNITS = ("_min", "_max"), ("ms", "steps")
 
 
 class Curves(NamedTuple):
@@ -64,7 +64,7 @@ def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
     for name, words in _PAIRS:
         lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
         found[name] = Curves(f"{words}, epoch by epoch", words, lines)
-    for what, axis, words in _OF_LAYERS:
+    for what, axis, words in _LAYER_METRICS:
         prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
         lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
         if not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
@@ -111,33 +111,33 @@ def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str,
     """Yield for each learned quantity its name with the unit, and its columns with the names of their layers."""
     found: dict[str, list[tuple[str, str]]] = {}
     for column, quantity, layer in _learned(columns):
-        found.setdefault(_words(quantity), []).append((column, layer))
+        found.setdefault(_quantity_text(quantity), []).append((column, layer))
     yield from found.items()
 
 
 def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
     """Yield for each learned quantity of each layer: layer, quantity, value, and its range over the layer."""
     for name, quantity, layer in _learned(metrics):
-        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _ENDS]
+        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _RANGE_SUFFIXES]
         spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
-        yield layer, _words(quantity), f"{metrics[name]:.4g}", spread
+        yield layer, _quantity_text(quantity), f"{metrics[name]:.4g}", spread
 
 
 def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Yield name, quantity and layer of each learned metric, such as `learned/tau_mem_ms/lif1`."""
     for name in names:
         quantity, _, layer = name.removeprefix(PREFIX).partition("/")
-        if name.startswith(PREFIX) and not quantity.endswith(_ENDS):
+        if name.startswith(PREFIX) and not quantity.endswith(_RANGE_SUFFIXES):
             yield name, quantity, layer
 
 
-def _words(quantity: str) -> str:
+def _quantity_text(quantity: str) -> str:
     name, _, unit = quantity.rpartition("_")
     return f"{name} ({unit})" if unit in _UNITS else quantity
 
 
 # Positive values that differ by more than this factor have a logarithmic axis.
-_WIDE = 20
+_LOG_AXIS_RATIO = 20
 _SWEPT = ("val/accuracy", "val/loss", "test/accuracy")
 
 
@@ -165,7 +165,7 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
     with default_style():
         figure, (ax,) = new_figure(height=3.4, left=0.15)
         costs = [point.cost.mean for point in points]
-        if min(costs) > 0 and max(costs) > _WIDE * min(costs):
+        if min(costs) > 0 and max(costs) > _LOG_AXIS_RATIO * min(costs):
             log_axis(ax, costs)
         best: list[Point] = []
         for point in sorted(points, key=lambda point: (point.cost.mean, -point.score.mean)):
@@ -174,12 +174,12 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
         front = [point.cost.mean for point in best], [100 * point.score.mean for point in best]
         ax.plot(*front, color=GREY, linewidth=1.2, drawstyle="steps-post", label="none is better at less", zorder=1)
         for number, point in enumerate(points):  # labels alternate sides: neighbours are often close together
-            at, offset = (point.cost.mean, 100 * point.score.mean), (-5, -9) if number % 2 else (5, 3)
+            position, offset = (point.cost.mean, 100 * point.score.mean), (-5, -9) if number % 2 else (5, 3)
             side = "right" if number % 2 else "left"
-            ax.annotate(point.name, at, offset, textcoords="offset points", fontsize=SMALL, color=INK, ha=side)
+            ax.annotate(point.name, position, offset, textcoords="offset points", fontsize=SMALL, color=INK, ha=side)
         for kind, colour, marker in ((False, BLUE, "o"), (True, VERMILION, "s")):
-            if of_kind := [point for point in points if point.baseline == kind]:
-                x, y = _with_bars([p.cost for p in of_kind], 1), _with_bars([p.score for p in of_kind], 100)
+            if group := [point for point in points if point.baseline == kind]:
+                x, y = _with_bars([p.cost for p in group], 1), _with_bars([p.score for p in group], 100)
                 style: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 0.9}
                 name = ("baseline" if kind else "method") if any(point.baseline for point in points) else None
                 ax.errorbar(x[0], y[0], xerr=x[1], yerr=y[1], capsize=2, label=name, **style)
@@ -234,7 +234,7 @@ def _axis(values: Sequence[str]) -> tuple[Callable[[str], float], Mapping[str, f
     except ValueError:
         places = {value: float(number) for number, value in enumerate(dict.fromkeys(values))}
         return places.__getitem__, places
-    return float, numbers if min(numbers) > 0 and max(numbers) > _WIDE * min(numbers) else []
+    return float, numbers if min(numbers) > 0 and max(numbers) > _LOG_AXIS_RATIO * min(numbers) else []
 
 
 def _with_bars(spreads: Sequence[Spread], factor: float) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.sweep_settings import FIXED, Sweep, checked
-from snnlab.experiments.workers import Task, Watched
+from snnlab.experiments.workers import Task, TrialAddress
 from snnlab.files import unwritable, write_text
 from snnlab.printable import cleaned, holds_password, masked, without_passwords
 from snnlab.runs.run_folder import CONFIG
@@ -24,7 +24,7 @@ from snnlab.yaml_files import require_bounded
 
 SCHEMA = 1
 FILE = "sweep.yaml"
-_FORM = {
+_TYPES = {
     "name": (str,),
     "seed": (int,),
     "overrides": (list,),
@@ -35,7 +35,7 @@ _FORM = {
 # As text, not imported: the module imports Lightning, which the process that distributes trials does not need.
 _PRUNING = "+callbacks.pruning={_target_: snnlab.experiments.pruning.Pruning}"
 # Overrides of all trials, unless the user sets them: nothing is drawn while hundreds of runs are trained.
-QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
+QUIET_OVERRIDES = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Plan:
         Raises:
             RecordError: with the first such setting.
         """
-        if other := [name for name in values if name not in self.space.parts]:
+        if other := [name for name in values if name not in self.space.parameters]:
             raise RecordError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
     def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
@@ -82,23 +82,23 @@ class Plan:
             folder: Its folder, relative to the sweep's folder.
             threads: Number of CPU threads, unless the user has set it.
         """
-        set_ = {key_of(text) for text in self.common}
-        quiet = [text for text in QUIET if key_of(text) not in set_]
-        shared = [] if "threads" in set_ else [f"threads={threads}"]
+        set_keys = {key_of(text) for text in self.common}
+        quiet = [text for text in QUIET_OVERRIDES if key_of(text) not in set_keys]
+        shared = [] if "threads" in set_keys else [f"threads={threads}"]
         seeds = [] if seed is None else [f"seed={seed}"]
         common = [text for text in self.common if seed is None or key_of(text) != "seed"]
         tested = f"test={str(test).lower()}"
         self.require_searched(values)
-        said = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
-        return Task(str(self.folder / folder), said, self.config_dir, self.place)
+        texts = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
+        return Task(str(self.folder / folder), texts, self.config_dir, self.place)
 
     def watched(self, task: Task, number: int, url: str) -> Task:
         """Return the task of a trial that may be pruned."""
         if self.sweep.prune is None:
             return task
         (metric,) = self.sweep.objectives
-        where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
-        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, where)
+        address = TrialAddress(url, self.folder.name, number, metric, dict(self.sweep.prune))
+        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, address)
 
     def as_page(self) -> dict[str, Any]:
         """Return the content of `sweep.yaml`, without passwords."""
@@ -154,7 +154,7 @@ def read_page(folder: Path) -> Mapping[str, Any]:
 
 def _wrong_part(page: Mapping[Any, Any]) -> str | None:
     """Return the first part of a `sweep.yaml` that is missing or has another type, or None."""
-    for name, kinds in _FORM.items():
+    for name, kinds in _TYPES.items():
         if name not in page or not isinstance(page[name], kinds):
             return name
     for name in ("space", "objectives"):
@@ -164,8 +164,8 @@ def _wrong_part(page: Mapping[Any, Any]) -> str | None:
 
 
 def _damaged(path: Path, reason: str) -> DamagedError:
-    cure = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(path.parent))}/trials"
-    return DamagedError(path, reason, cure)
+    hint = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(path.parent))}/trials"
+    return DamagedError(path, reason, hint)
 
 
 def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
@@ -178,13 +178,13 @@ def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
     sweep, space = checked(settings)
     # If the working folder was moved, use the current one.
     place = page["place"] if Path(page["place"]).is_dir() else str(Path.cwd())
-    common, own = page["overrides"], page["config_dir"]
-    return Plan(folder.absolute(), page["name"], sweep, space, common, own, page["seed"], place)
+    common, config_dir = page["overrides"], page["config_dir"]
+    return Plan(folder.absolute(), page["name"], sweep, space, common, config_dir, page["seed"], place)
 
 
 def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
     """Return the first setting in which a search differs from a recorded `sweep.yaml`, or None."""
-    now = _plain(plan.as_page())
+    now = _as_read_back(plan.as_page())
     if now["overrides"] != page.get("overrides"):
         return "overrides"
     if now["seed"] != page.get("seed"):
@@ -202,7 +202,7 @@ def words_of(page: Mapping[str, Any]) -> list[str]:
     return [quote(word) for word in words] + (["--config-dir DIR"] if page.get("config_dir") else [])
 
 
-def _plain(page: Mapping[str, Any]) -> Any:
+def _as_read_back(page: Mapping[str, Any]) -> Any:
     """Return a page as it would be read back from its file."""
     return OmegaConf.to_container(OmegaConf.create(dict(page)), resolve=False)
 
@@ -216,7 +216,7 @@ def check_names(space: Space, settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: with the place that is likely meant.
     """
-    for name in space.parts:
+    for name in space.parameters:
         if "." not in name and name not in {place.partition(".")[0] for place in settings}:
             meant = [place for place in settings if place.endswith(f".{name}")]
             if meant:
@@ -229,13 +229,13 @@ def check_common(common: Sequence[str], space: Space) -> None:
     Raises:
         ConfigError: for the first such override.
     """
-    if "seed" in space.parts:
+    if "seed" in space.parameters:
         raise ConfigError("sweep.space.seed", "a seed cannot be searched", "finalists are compared over several seeds")
     for text in common:
         key = key_of(text)
         if holds_password(text):
             raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
-        if key in space.parts:
+        if key in space.parameters:
             raise ConfigError(text, f"is searched, by sweep.space.{key}", "remove one of them")
         if key in ("test", "mode", "debug"):
             raise ConfigError(text, "a search trains its trials, and tests only its winner", "remove it")

@@ -24,7 +24,7 @@ if TYPE_CHECKING or find_spec("optuna") is not None:  # `study.require_optuna` r
     from optuna.trial import FrozenTrial
 _COLUMNS = 3
 # Positive values that differ by more than this factor have a logarithmic axis.
-_WIDE = 20
+_LOG_AXIS_RATIO = 20
 
 
 def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
@@ -49,18 +49,18 @@ def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
     Args:
         names: Names of the objectives.
     """
-    done, settings = varied(study)
+    done, settings = varied_settings(study)
     if len(done) < 2 or not settings:
         return {}
     found = {}
     with default_style():
         for place, name in enumerate(names):
             stem = name.replace("/", "_")
-            found[f"slice_{stem}"] = _slices(done, settings, place, name)
+            found[f"slice_{stem}"] = _slice_plot(done, settings, place, name)
             if parts := importances(study, place):
-                found[f"importance_{stem}"] = _bars(parts, name)
+                found[f"importance_{stem}"] = _importance_plot(parts, name)
         if len(names) > 1:
-            found["pareto"] = _front(study, done, names)
+            found["pareto"] = _pareto_plot(study, done, names)
     return found
 
 
@@ -72,7 +72,7 @@ def importances(study: Study, place: int) -> dict[str, float]:
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
     """
-    done, settings = varied(study)
+    done, settings = varied_settings(study)
     if len(done) < 4 or not settings or len({trial.values[place] for trial in done}) < 2:
         return {}
     evaluator = importance.FanovaImportanceEvaluator(seed=0)
@@ -81,14 +81,14 @@ def importances(study: Study, place: int) -> dict[str, float]:
     )
 
 
-def varied(study: Study) -> tuple[list[FrozenTrial], list[str]]:
+def varied_settings(study: Study) -> tuple[list[FrozenTrial], list[str]]:
     """Return the complete trials, and the settings that all of them have and that take several values."""
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     names = [name for name in (done[0].params if done else ()) if all(name in trial.params for trial in done)]
     return done, [name for name in names if len({str(trial.params[name]) for trial in done}) > 1]
 
 
-def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
+def _slice_plot(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
     """Draw an objective over each setting; later trials are darker."""
     columns = min(_COLUMNS, len(settings))
     rows = -(-len(settings) // columns)
@@ -100,7 +100,7 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
         axes.scatter(
             scale.numbers, y, c=np.arange(len(done)), cmap="Blues", vmin=-len(done), s=22, edgecolors=BLUE, lw=0.5
         )
-        scale.mark(axes)
+        scale.set_ticks(axes)
         axes.set_xlabel(f"{setting} (log)" if scale.log else setting)
         if number % columns == 0:
             axes.set_ylabel(name)
@@ -108,7 +108,7 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
     return figure
 
 
-def _bars(found: dict[str, float], name: str) -> Figure:
+def _importance_plot(found: dict[str, float], name: str) -> Figure:
     figure = _figure(6.0, 1.2 + 0.35 * len(found))
     axes = figure.add_subplot()
     names = list(found)[::-1]
@@ -118,7 +118,7 @@ def _bars(found: dict[str, float], name: str) -> Figure:
     return figure
 
 
-def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
+def _pareto_plot(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
     """Draw the first objective over each of the others; the Pareto front of all of them in colour."""
     figure = _figure(0.8 + 4.2 * (len(names) - 1), 3.6)
     front = {trial.number for trial in study.best_trials}
@@ -134,7 +134,7 @@ def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> F
             at = (values[other], values[0])
             axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=7)
         found = [trial.values[other] for trial in done]
-        if min(found) > 0 and max(found) > _WIDE * min(found):
+        if min(found) > 0 and max(found) > _LOG_AXIS_RATIO * min(found):
             log_axis(axes, found)
         axes.set_xlabel(f"{names[other]} ({study.directions[other].name.lower()})")
         axes.set_ylabel(f"{names[0]} ({study.directions[0].name.lower()})")
@@ -151,13 +151,13 @@ class _Scale:
         distribution: Any = done[0].distributions[setting]
         choices = getattr(distribution, "choices", None)
         self.log = bool(getattr(distribution, "log", False))
-        self.words = None if choices is None else [str(choice) for choice in choices]
-        numbers = values if self.words is None else [self.words.index(str(value)) for value in values]
+        self.choices_text = None if choices is None else [str(choice) for choice in choices]
+        numbers = values if self.choices_text is None else [self.choices_text.index(str(value)) for value in values]
         self.numbers = np.array(numbers, float)
 
-    def mark(self, axes: Axes) -> None:
-        if self.words is not None:
-            axes.set_xticks(range(len(self.words)), self.words)
+    def set_ticks(self, axes: Axes) -> None:
+        if self.choices_text is not None:
+            axes.set_xticks(range(len(self.choices_text)), self.choices_text)
         elif self.log:
             log_axis(axes, self.numbers.tolist())
 

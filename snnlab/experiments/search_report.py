@@ -118,16 +118,16 @@ def _damaged(path: Path, reason: object) -> DamagedError:
 
 
 # Number of trials in the printed table; all are in trials.csv.
-SHOWN = 12
+MAX_SHOWN = 12
 
 
 def print_trials(plan: Plan, study: SharedStudy) -> None:
     """Print the best trials, their numbers by state and their overhead."""
-    count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parts)
+    count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parameters)
     what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
     print(f"{what}: chosen, so biased upwards")  # as a title it would be as narrow as the table
     rows = []
-    for trial in best_trials(study)[:SHOWN]:
+    for trial in best_trials(study)[:MAX_SHOWN]:
         values = values_of(trial)
         cells = [metric_text(name, value) for name, value in zip(names, trial.values, strict=True)]
         rows.append([str(trial.number), *cells, *(figure(values[key]) if key in values else "" for key in settings)])
@@ -143,8 +143,8 @@ def print_trials(plan: Plan, study: SharedStudy) -> None:
 def print_importance(found: Mapping[str, Mapping[str, float]]) -> None:
     """Print the importance of each setting for each objective."""
     for name, parts in found.items():
-        said = ", ".join(f"{setting} {part:.0%}" for setting, part in parts.items())
-        print(f"importance for {name}: {said}")
+        text = ", ".join(f"{setting} {part:.0%}" for setting, part in parts.items())
+        print(f"importance for {name}: {text}")
 
 
 def print_winner(plan: Plan, winner: Winner) -> None:
@@ -176,7 +176,7 @@ def write_trials(plan: Plan, study: SharedStudy) -> None:
 
 def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     """Return the text of `trials.csv` for some trials."""
-    settings, names, ends = list(plan.space.parts), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
+    settings, names, ends = list(plan.space.parameters), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
     rows = []
     for trial in trials:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}

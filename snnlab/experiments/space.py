@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 # Settings that configure Hydra, with any prefix or suffix, and settings that name code.
 _CODE = re.compile(r"(?<![\w-])hydra(?![\w-])|^plugins(?![\w-])")
 # Allowed parameters of a cluster's queue: how much, how long, where. Others are commands or are copied into scripts.
-_ASKED = re.compile(
+_QUEUE_PARAMETERS = re.compile(
     r"cluster|name|nodes|timeout_min|mem_gb|stderr_to_stdout|(cpus|gpus|tasks)_per_(node|task)"
     r"|slurm_(partition|qos|account|constraint|gres|time|mem|mem_per_(cpu|gpu|node)|nodes|ntasks_per_node|exclusive"
     r"|cpus_per_(task|gpu)|gpus_per_(node|task)|array_parallelism|exclude|nodelist|max_num_timeout|signal_delay_s|wckey)"
 )
-_PLAIN_QUEUE = re.compile(r"[\w.,:@%+*&|()\[\]-]*")
+_PLAIN_QUEUE_VALUE = re.compile(r"[\w.,:@%+*&|()\[\]-]*")
 
 
 def names_code(override: str) -> bool:
@@ -50,10 +50,10 @@ def require_plain_queue(settings: Any, place: str) -> None:
         plain = (
             value is None
             or isinstance(value, bool | int | float)
-            or (isinstance(value, str) and _PLAIN_QUEUE.fullmatch(value))
+            or (isinstance(value, str) and _PLAIN_QUEUE_VALUE.fullmatch(value))
         )
-        if not _ASKED.fullmatch(str(name)) or not plain:
-            raise ConfigError(f"{place}.{name}", "a file must not set this parameter of a queue", "the command line can")
+        if not _QUEUE_PARAMETERS.fullmatch(str(name)) or not plain:
+            raise ConfigError(f"{place}.{name}", "a file must not set this queue parameter", "the command line can")
 
 
 PLACE = "sweep.space"
@@ -137,7 +137,7 @@ class Choice:
 class Space:
     """The search space: the searched settings, in the order of their suggestions."""
 
-    parts: Mapping[str, Range | Choice]
+    parameters: Mapping[str, Range | Choice]
 
     @classmethod
     def parsed(cls, node: Mapping[str, Any]) -> Space:
@@ -148,20 +148,20 @@ class Space:
         """
         if not node:
             raise ConfigError(PLACE, "is empty", "name a setting, such as optimizer.lr: {low: 1e-4, high: 1e-2}")
-        parts: dict[str, Range | Choice] = {}
-        for name, said in node.items():
+        parameters: dict[str, Range | Choice] = {}
+        for name, definition in node.items():
             if not _SETTING.fullmatch(str(name)) or names_code(str(name)):
                 raise ConfigError(f"{PLACE}.{name}", "is no setting that can be searched")
-            parts[name] = _part(said, f"{PLACE}.{name}")
-            _check_condition(parts[name].when, parts, name)
-        return cls(parts)
+            parameters[name] = _parse_parameter(definition, f"{PLACE}.{name}")
+            _check_condition(parameters[name].when, parameters, name)
+        return cls(parameters)
 
     def suggest(self, trial: optuna.Trial) -> Values:
         """Return a suggested value of each setting whose condition holds."""
         values: Values = {}
-        for name, part in self.parts.items():
-            if _holds(part.when, values):
-                values[name] = part.suggest(trial, name)
+        for name, parameter in self.parameters.items():
+            if _condition_holds(parameter.when, values):
+                values[name] = parameter.suggest(trial, name)
         return values
 
     def grid(self) -> list[Values]:
@@ -170,26 +170,26 @@ class Space:
         Raises:
             ConfigError: if there are infinitely many.
         """
-        axes = [part.points(f"{PLACE}.{name}") for name, part in self.parts.items()]
+        axes = [parameter.points(f"{PLACE}.{name}") for name, parameter in self.parameters.items()]
         found: dict[str, Values] = {}
         for combination in itertools.product(*axes):
-            values = self._valid(dict(zip(self.parts, combination, strict=True)))
+            values = self._without_unmet(dict(zip(self.parameters, combination, strict=True)))
             found.setdefault(json.dumps(values, sort_keys=True), values)
         return list(found.values())
 
     def probes(self) -> Iterator[Values]:
         """Yield test values of the space: the first value of each setting, then each setting changed in turn."""
-        first = {name: part.samples()[0] for name, part in self.parts.items()}
-        yield self._valid(first)
-        for name, part in self.parts.items():
-            met = {**first, **{key: _listed(value)[0] for key, value in (part.when or {}).items()}}
-            for value in part.samples()[0 if part.when else 1 :]:
-                yield self._valid({**met, name: value})
+        first = {name: parameter.samples()[0] for name, parameter in self.parameters.items()}
+        yield self._without_unmet(first)
+        for name, parameter in self.parameters.items():
+            values = {**first, **{key: _as_list(value)[0] for key, value in (parameter.when or {}).items()}}
+            for value in parameter.samples()[0 if parameter.when else 1 :]:
+                yield self._without_unmet({**values, name: value})
 
-    def _valid(self, values: Values) -> Values:
+    def _without_unmet(self, values: Values) -> Values:
         kept: Values = {}
-        for name, part in self.parts.items():
-            if _holds(part.when, kept):
+        for name, parameter in self.parameters.items():
+            if _condition_holds(parameter.when, kept):
                 kept[name] = values[name]
         return kept
 
@@ -222,33 +222,33 @@ def written(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _part(said: Any, place: str) -> Range | Choice:
-    if isinstance(said, list):
-        said = {"choices": said}
-    if not isinstance(said, Mapping):
-        raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {said!r}")
-    if "choices" in said:
-        check_settings(Choice, said, place, "a choice")
-        if not said["choices"]:
+def _parse_parameter(definition: Any, place: str) -> Range | Choice:
+    if isinstance(definition, list):
+        definition = {"choices": definition}
+    if not isinstance(definition, Mapping):
+        raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {definition!r}")
+    if "choices" in definition:
+        check_settings(Choice, definition, place, "a choice")
+        if not definition["choices"]:
             raise ConfigError(f"{place}.choices", "is empty")
-        return Choice(**said)
-    if nested := [key for key, value in said.items() if isinstance(value, Mapping) and key != "when"]:
+        return Choice(**definition)
+    if nested := [key for key, value in definition.items() if isinstance(value, Mapping) and key != "when"]:
         raise ConfigError(place, "a setting needs its full name", f"write {place}.{nested[0]}: {{low: ...}}")
-    if {"min", "max"} & said.keys():
+    if {"min", "max"} & definition.keys():
         raise ConfigError(place, "a range takes low and high, not min and max")
-    check_settings(Range, said, place, "a range")
-    part = Range(**said)
-    if not part.low < part.high:
-        raise ConfigError(place, f"low must be less than high, got {part.low} and {part.high}")
-    if part.log and part.low <= 0:
-        raise ConfigError(place, f"with log, low must be above 0, got {part.low}")
-    if part.step is not None and part.log:
+    check_settings(Range, definition, place, "a range")
+    parameter = Range(**definition)
+    if not parameter.low < parameter.high:
+        raise ConfigError(place, f"low must be less than high, got {parameter.low} and {parameter.high}")
+    if parameter.log and parameter.low <= 0:
+        raise ConfigError(place, f"with log, low must be above 0, got {parameter.low}")
+    if parameter.step is not None and parameter.log:
         raise ConfigError(f"{place}.step", "cannot be combined with log")
-    return part
+    return parameter
 
 
-def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], name: str) -> None:
-    earlier = [key for key in parts if key != name]
+def _check_condition(when: Mapping[str, Any] | None, parameters: Mapping[str, Any], name: str) -> None:
+    earlier = [key for key in parameters if key != name]
     for key in when or {}:
         if key not in earlier:
             there = listing(earlier) or "nothing"
@@ -256,9 +256,9 @@ def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], n
             raise ConfigError(f"{PLACE}.{name}.when", f"{key} must be listed before it ({there})", hint)
 
 
-def _holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:
-    return all(key in values and values[key] in _listed(wanted) for key, wanted in (when or {}).items())
+def _condition_holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:
+    return all(key in values and values[key] in _as_list(wanted) for key, wanted in (when or {}).items())
 
 
-def _listed(wanted: Any) -> list[Any]:
+def _as_list(wanted: Any) -> list[Any]:
     return list(wanted) if isinstance(wanted, list | tuple) else [wanted]

@@ -26,7 +26,7 @@ from snnlab.errors import ConfigError, RecordError
 from snnlab.experiments.search_plan import SCHEMA
 from snnlab.experiments.space import Space, Values, decoded, encoded
 from snnlab.experiments.sweep_settings import Prune, Sweep
-from snnlab.experiments.workers import Watched
+from snnlab.experiments.workers import TrialAddress
 from snnlab.files import unwritable
 from snnlab.printable import masked
 
@@ -42,19 +42,19 @@ if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` raises 
     from sqlalchemy.exc import SQLAlchemyError
 
     STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
-DRIVERS = "drivers"
-_COUNTING, _ENDING = ".counting", ".ending"
+LOCKS = "drivers"
+_STUDY_LOCK, _END_LOCK = ".counting", ".ending"
 
 
-def guarded(folder: Path) -> FileLock:
+def study_lock(folder: Path) -> FileLock:
     """Return a lock that one process holds at a time; the others wait."""
-    return FileLock(folder / _COUNTING)
+    return FileLock(folder / _STUDY_LOCK)
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
     """Give whether this process is the first one in the block; the others do not wait."""
-    lock = FileLock(folder / _ENDING, blocking=False)
+    lock = FileLock(folder / _END_LOCK, blocking=False)
     try:
         lock.acquire()
     except Timeout:
@@ -75,7 +75,7 @@ class SearchLock:
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-        self._folder = folder / DRIVERS
+        self._folder = folder / LOCKS
         self._lock = FileLock(self._folder / self.name, blocking=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class SearchLock:
         except OSError as error:
             raise unwritable(folder, error) from error
 
-    def alive(self, name: str) -> bool:
+    def is_alive(self, name: str) -> bool:
         """Return whether the process of this name is running; "" is no process."""
         if name == self.name:
             return True
@@ -105,9 +105,9 @@ FILE, TRIALS = "study.db", "trials"
 # A text file with one record per line, which also works on a network file system; the path follows.
 _JOURNAL = "journal:///"
 # Keys of snnlab's attributes of a trial and a study in Optuna.
-DRIVER, OUTCOME, PRUNED, OURS = "driver", "outcome", "pruned_after_epoch", "snnlab"
+OWNER, OUTCOME, PRUNED, IDENTITY = "driver", "outcome", "pruned_after_epoch", "snnlab"
 # Time limit for waiting until another process has written, s.
-_PATIENCE_S = 120
+_WRITE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Count:
+class TrialCounts:
     """The number of trials by state; `finished` is complete plus pruned."""
 
     finished: int
@@ -191,7 +191,7 @@ def open_storage(url: str) -> BaseStorage:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
         except (OSError, ValueError) as error:
             raise RecordError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
-    waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
+    waiting = {"connect_args": {"timeout": _WRITE_TIMEOUT_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)
     except (SQLAlchemyError, RuntimeError, ImportError, AssertionError) as error:
@@ -219,14 +219,12 @@ class SharedStudy:
         RecordError: if the study belongs to another search or version.
     """
 
-    def __init__(
-        self, folder: Path, sweep: Sweep, space: Space, driver: SearchLock, identity: Mapping[str, Any]
-    ) -> None:
-        self.folder, self.sweep, self.space, self.driver = folder, sweep, space, driver
+    def __init__(self, folder: Path, sweep: Sweep, space: Space, lock: SearchLock, identity: Mapping[str, Any]) -> None:
+        self.folder, self.sweep, self.space, self.lock = folder, sweep, space, lock
         self.url = storage_url(folder, sweep.storage)
         if sweep.storage is None and _has_runs(folder) and not _is_filled(folder / FILE):
-            raise self._lost(folder / FILE)
-        with quiet_optuna(), guarded(folder):
+            raise self._missing_study_error(folder / FILE)
+        with quiet_optuna(), study_lock(folder):
             self._storage = open_storage(self.url)
             self.study: Study = optuna.create_study(
                 storage=self._storage,
@@ -234,20 +232,20 @@ class SharedStudy:
                 directions=list(sweep.objectives.values()),
                 load_if_exists=True,
             )
-            self._require_ours(identity)
+            self._require_same_search(identity)
         self._grid = space.grid() if sweep.sampler == "grid" else None
-        self.limit = _least(sweep.trials, len(self._grid) if self._grid else None)
+        self.limit = _minimum(sweep.trials, len(self._grid) if self._grid else None)
 
-    def _require_ours(self, identity: Mapping[str, Any]) -> None:
+    def _require_same_search(self, identity: Mapping[str, Any]) -> None:
         page = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
-        mine = {"schema": SCHEMA, **json.loads(json.dumps(page))}
-        there = self.study.user_attrs.get(OURS)
-        if there is None and not self.study.get_trials(deepcopy=False):
+        identity_now = {"schema": SCHEMA, **json.loads(json.dumps(page))}
+        stored = self.study.user_attrs.get(IDENTITY)
+        if stored is None and not self.study.get_trials(deepcopy=False):
             if _has_runs(self.folder):
-                raise self._lost(self.url)
-            self.study.set_user_attr(OURS, mine)
+                raise self._missing_study_error(self.url)
+            self.study.set_user_attr(IDENTITY, identity_now)
             return
-        names = [key for key in mine if not isinstance(there, dict) or there.get(key) != mine[key]]
+        names = [key for key in identity_now if not isinstance(stored, dict) or stored.get(key) != identity_now[key]]
         if names:
             raise RecordError(
                 masked(self.url),
@@ -255,7 +253,7 @@ class SharedStudy:
                 "start a new search for this",
             )
 
-    def _lost(self, what: str | Path) -> RecordError:
+    def _missing_study_error(self, what: str | Path) -> RecordError:
         where = quote(str(self.folder / TRIALS))
         return RecordError(
             what,
@@ -267,9 +265,9 @@ class SharedStudy:
         """Return all trials."""
         return self.study.get_trials(deepcopy=False)
 
-    def count(self) -> Count:
+    def count(self) -> TrialCounts:
         """Return the number of trials by state."""
-        return _counted(self.trials())
+        return _count(self.trials())
 
     def next_trial(self, *, new: bool = True) -> Trial | None:
         """Return a trial to run: one whose process has died, or a new one; None if there is none to begin.
@@ -277,38 +275,38 @@ class SharedStudy:
         Args:
             new: Whether a new trial may begin.
         """
-        with quiet_optuna(), guarded(self.folder):
+        with quiet_optuna(), study_lock(self.folder):
             trials = self.trials()
             for trial in trials:
-                left = _is(trial, "RUNNING") and not self.driver.alive(trial.user_attrs.get(DRIVER, ""))
-                if left and (adopted := self._adopted(trial)):
+                abandoned = _has_state(trial, "RUNNING") and not self.lock.is_alive(trial.user_attrs.get(OWNER, ""))
+                if abandoned and (adopted := self._adopt(trial)):
                     return adopted
-            count = _counted(self.trials())
+            count = _count(self.trials())
             full = self.limit is not None and count.finished + count.running >= self.limit
             if not new or full or count.failed > self.sweep.failures:
                 return None
-            return self._asked(trials)
+            return self._propose(trials)
 
-    def _adopted(self, trial: FrozenTrial) -> Trial | None:
-        if DRIVER not in trial.user_attrs:  # killed while it was proposed: nothing of it was recorded
+    def _adopt(self, trial: FrozenTrial) -> Trial | None:
+        if OWNER not in trial.user_attrs:  # killed while it was proposed: nothing of it was recorded
             self.study.tell(trial.number, state=TrialState.FAIL)
             return None
-        self._set(trial.number, DRIVER, self.driver.name)
+        self._set_attribute(trial.number, OWNER, self.lock.name)
         return Trial(trial.number, values_of(trial), adopted=True)
 
-    def _asked(self, trials: Sequence[FrozenTrial]) -> Trial | None:
+    def _propose(self, trials: Sequence[FrozenTrial]) -> Trial | None:
         if self._grid is not None:
-            taken = [values_of(trial) for trial in trials if DRIVER in trial.user_attrs]
-            left = [point for point in self._grid if point not in taken]
-            if not left:
+            proposed = [values_of(trial) for trial in trials if OWNER in trial.user_attrs]
+            remaining = [point for point in self._grid if point not in proposed]
+            if not remaining:
                 return None
-            self.study.enqueue_trial({name: encoded(value) for name, value in left[0].items()})
+            self.study.enqueue_trial({name: encoded(value) for name, value in remaining[0].items()})
         # A new sampler with its own seed each time, so that two processes do not propose the same.
         self.study.sampler = sampler(self.sweep, len(trials))
-        asked = self.study.ask()
-        values = self.space.suggest(asked)
-        asked.set_user_attr(DRIVER, self.driver.name)
-        return Trial(asked.number, values)
+        trial = self.study.ask()
+        values = self.space.suggest(trial)
+        trial.set_user_attr(OWNER, self.lock.name)
+        return Trial(trial.number, values)
 
     def tell(self, number: int, outcome: Mapping[str, Any]) -> None:
         """Record the outcome of a trial.
@@ -316,11 +314,11 @@ class SharedStudy:
         Args:
             outcome: A `snnlab.experiments.workers.Outcome`.
         """
-        with quiet_optuna(), guarded(self.folder):
+        with quiet_optuna(), study_lock(self.folder):
             trial = self.trials()[number]
-            if not _is(trial, "RUNNING"):
+            if not _has_state(trial, "RUNNING"):
                 return
-            self._set(number, OUTCOME, {**outcome, "at": time.time()})
+            self._set_attribute(number, OUTCOME, {**outcome, "at": time.time()})
             values = [outcome["metrics"].get(name) for name in self.sweep.objectives]
             if outcome["status"] != "completed" or any(value is None or value != value for value in values):
                 self.study.tell(number, state=TrialState.FAIL)
@@ -329,14 +327,14 @@ class SharedStudy:
             else:
                 self.study.tell(number, values)
 
-    def _set(self, number: int, key: str, value: Any) -> None:
+    def _set_attribute(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(trial_id(self._storage, self.folder.name, number), key, value)
 
 
-class WatchedTrial:
+class PrunableTrial:
     """A trial in its worker, which reports each epoch and may be pruned."""
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: TrialAddress) -> None:
         with quiet_optuna():
             self._storage = open_storage(watched.url)
             study = optuna.load_study(
@@ -345,7 +343,7 @@ class WatchedTrial:
             self._id = trial_id(self._storage, watched.study, watched.number)
             self._trial = optuna.Trial(study, self._id)
 
-    def lags(self, epoch: int, value: float) -> bool:
+    def should_prune(self, epoch: int, value: float) -> bool:
         """Report an epoch; return whether the trial should end."""
         with quiet_optuna():
             if epoch not in self._storage.get_trial(self._id).intermediate_values:
@@ -429,9 +427,9 @@ def _copy(path: Path, copy: Path) -> None:
             one.backup(other)
     except DatabaseError:
         for end in ("", "-journal", "-wal"):
-            left = path.with_name(f"{path.name}{end}")
-            if left.is_file() and not left.is_symlink():
-                shutil.copyfile(left, copy.with_name(f"{copy.name}{end}"))
+            file = path.with_name(f"{path.name}{end}")
+            if file.is_file() and not file.is_symlink():
+                shutil.copyfile(file, copy.with_name(f"{copy.name}{end}"))
 
 
 def values_of(trial: FrozenTrial) -> Values:
@@ -439,7 +437,7 @@ def values_of(trial: FrozenTrial) -> Values:
     return {name: decoded(value) for name, value in trial.params.items()}
 
 
-def _is(trial: FrozenTrial, name: str) -> bool:
+def _has_state(trial: FrozenTrial, name: str) -> bool:
     return trial.state.name == name
 
 
@@ -452,12 +450,12 @@ def _is_filled(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _counted(trials: Sequence[FrozenTrial]) -> Count:
+def _count(trials: Sequence[FrozenTrial]) -> TrialCounts:
     states = [trial.state.name for trial in trials]
-    failed = sum(_is(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
+    failed = sum(_has_state(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
     complete, pruned = states.count("COMPLETE"), states.count("PRUNED")
-    return Count(complete + pruned, complete, pruned, states.count("RUNNING"), failed)
+    return TrialCounts(complete + pruned, complete, pruned, states.count("RUNNING"), failed)
 
 
-def _least(*numbers: int | None) -> int | None:
+def _minimum(*numbers: int | None) -> int | None:
     return min((number for number in numbers if number is not None), default=None)

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 from scipy.special import stdtrit
 
 from snnlab.errors import RecordError
-from snnlab.experiments.suite_reading import Cell, Energy
-from snnlab.experiments.verdicts import Arm as Answers
+from snnlab.experiments.suite_reading import Energy, SuiteRun
+from snnlab.experiments.verdicts import Arm
 
 # Fields without which a published result cannot be judged.
-_NEEDED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
+_REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
 _NUMBERS = ("accuracy", "steps", "params")
 _SELECTIONS = ("test", "validation", "unknown")
 
 
-class Published(NamedTuple):
+class PublishedResult(NamedTuple):
     """A published result.
 
     Attributes:
@@ -68,7 +68,7 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
             raise RecordError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
 
 
-def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Published], list[str]]:
+def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
     """Return a dataset's published results, and a message for each one that is incomplete.
 
     Args:
@@ -82,21 +82,21 @@ def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Pu
     found, problems = [], []
     for node in (node for node in nodes if node.get("dataset") == dataset):
         name, selection = str(node.get("name", "without a name")), str(node.get("selection", "unknown"))
-        if lacking := [key for key in _NEEDED if node.get(key) is None]:
+        if lacking := [key for key in _REQUIRED if node.get(key) is None]:
             problems.append(f"published: {name}: is not shown, {', '.join(lacking)} missing")
             continue
         if selection not in _SELECTIONS:
             problems.append(f"published: {name}: selection {selection} is none of {', '.join(_SELECTIONS)}: unknown")
             selection = "unknown"
         accuracy, steps, params = float(node["accuracy"]) / 100.0, int(node["steps"]), float(node["params"])
-        words = str(node["architecture"]), steps, params, str(node["protocol"])
-        found.append(Published(name, accuracy, *words, selection, node.get("source")))
+        details = str(node["architecture"]), steps, params, str(node["protocol"])
+        found.append(PublishedResult(name, accuracy, *details, selection, node.get("source")))
     return sorted(found, key=lambda one: -one.accuracy), problems
 
 
 LEVEL = 0.95
 # Fractions of the steps, in percent.
-_PARTS = (25, 50, 75)
+_TIME_FRACTIONS = (25, 50, 75)
 # Metrics of a result; their keys are the names with _ in place of /.
 _METRICS = (
     *("test/accuracy", "test/mae", "test/r2", "last/test/accuracy", "last/val/accuracy", "params", "footprint_bytes"),
@@ -161,25 +161,25 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(n, mean, sd, mean - half, mean + half)
 
 
-def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
+def figures(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
     """Return the statistics of a tested run, by key; values that were not recorded are left out.
 
     Args:
         energy: Constants of the energy estimate.
         best_on_test: Whether to add the best epoch on the test recordings, which is no valid result.
     """
-    metrics, timing, epoch = cell.metrics, cell.part("timing"), cell.part("selection").get("epoch")
+    metrics, timing, epoch = run.metrics, run.part("timing"), run.part("selection").get("epoch")
     macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
     found = {
         **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
         "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
-        **_over_time(cell),
+        **_accuracy_over_time(run),
         "samples_per_s": timing.get("samples_per_s"),
         "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
         # Of a resumed run the suite knows only the time since it was resumed.
-        "wall_s": timing.get("fit_s") if cell.wall_s is None or cell.part("resumed") else cell.wall_s,
+        "wall_s": timing.get("fit_s") if run.wall_s is None or run.part("resumed") else run.wall_s,
         "chosen_epoch": None if epoch is None else epoch + 1,
-        "best_test_accuracy": _best_on_test(cell) if best_on_test else None,
+        "best_test_accuracy": _best_on_test(run) if best_on_test else None,
     }
     return {key: float(value) for key, value in found.items() if value is not None}
 
@@ -192,29 +192,29 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _over_time(cell: Cell) -> dict[str, float]:
+def _accuracy_over_time(run: SuiteRun) -> dict[str, float]:
     """Return the accuracy at earlier ends of the recordings.
 
     Empty for labels over time, for regression, and for fewer than four steps.
     """
-    assert cell.run is not None
+    assert run.recorded is not None
     try:
-        arrays = cell.run.predictions()
+        arrays = run.recorded.predictions()
     except RecordError:
         return {}
     answers, targets = arrays.get("test_answers"), arrays.get("test_target")
     if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:
         return {}
-    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _PARTS}
+    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _TIME_FRACTIONS}
     return {f"accuracy_at_{part}": float((answers[:, step] == targets).mean()) for part, step in at.items()}
 
 
-def _best_on_test(cell: Cell) -> float | None:
+def _best_on_test(run: SuiteRun) -> float | None:
     """Return the best accuracy of the tested epochs: the chosen one, the last one, and those in `metrics.csv`."""
-    assert cell.run is not None
-    tested = [cell.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in cell.metrics]
+    assert run.recorded is not None
+    tested = [run.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in run.metrics]
     with suppress(RecordError):  # without metrics.csv the tests of the result remain
-        tested += [float(value) for value in cell.run.epochs().get("test/accuracy", ()) if value == value]
+        tested += [float(value) for value in run.recorded.epochs().get("test/accuracy", ()) if value == value]
     return max(tested, default=None)
 
 
@@ -251,7 +251,10 @@ COLUMNS = (
     Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent, "accuracy"),
     Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", _percent, "accuracy"),
     Column("chosen_epoch", "chosen_epoch", "chosen epoch", _mean(".0f"), "accuracy"),
-    *(Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time") for p in _PARTS),
+    *(
+        Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time")
+        for p in _TIME_FRACTIONS
+    ),
     Column("params", "params", "parameters", _mean(",.0f"), "cost"),
     Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", _short, "cost"),
     Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity, "cost"),
@@ -272,42 +275,42 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """A method on a dataset.
 
     Attributes:
         role: arm or baseline.
         seeds: Seeds of the completed and tested runs.
-        asked: Number of planned runs.
+        planned: Number of planned runs.
         failed: Number of failed runs.
         values: Mean and spread of each statistic, by key.
         flags: Limitations of the runs, as text.
         note: A sentence about the method, or None.
         differs: Its differences from the other methods.
-        cells: Its runs, one per seed, tested or not.
-        answers: The test results of its networks; or the reason why they cannot be compared.
+        runs: Its runs, one per seed, tested or not.
+        test_results: The test results of its networks; or the reason why they cannot be compared.
     """
 
     dataset: str
     arm: str
     role: str
     seeds: Sequence[int]
-    asked: int
+    planned: int
     failed: int
     values: Mapping[str, Spread]
     flags: Sequence[str]
     note: str | None = None
     differs: Sequence[str] = ()
-    cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
-    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
+    runs: Sequence[SuiteRun] = field(default=(), repr=False, compare=False)
+    test_results: Arm | str = field(default="it was not tested", repr=False, compare=False)
 
     @property
-    def tested(self) -> list[Cell]:
+    def tested(self) -> list[SuiteRun]:
         """The tested runs."""
-        return [cell for cell in self.cells if cell.tested]
+        return [run for run in self.runs if run.tested]
 
     @property
-    def goodness(self) -> tuple[bool, float]:
+    def sort_key(self) -> tuple[bool, float]:
         """Sort key: accuracy, or negative error; rows without a result come last."""
         score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
         found = score.mean if score is not None else None if error is None else -error.mean
@@ -315,7 +318,9 @@ class Row:
 
     def record(self) -> dict[str, Any]:
         """Return the row for JSON."""
-        lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
         values = {key: value._asdict() for key, value in self.values.items()}
-        own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}
-        return {**own, **lists, "values": values}
+        return {
+            **{"dataset": self.dataset, "arm": self.arm, "role": self.role, "seeds": list(self.seeds)},
+            **{"asked": self.planned, "failed": self.failed, "values": values, "flags": list(self.flags)},
+            **{"note": self.note, "differs": list(self.differs)},
+        }

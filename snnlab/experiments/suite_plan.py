@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.errors import SnnlabError
-from snnlab.experiments.search_plan import QUIET
+from snnlab.experiments.search_plan import QUIET_OVERRIDES
 from snnlab.experiments.space import Values, overrides
-from snnlab.experiments.suite_reading import place_of
+from snnlab.experiments.suite_reading import relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Choice, Suite
 from snnlab.experiments.workers import Task
 from snnlab.settings import key_of
@@ -33,7 +33,7 @@ class Cell:
     def folder(self) -> str:
         """The run's folder, relative to the suite's folder."""
         if self.control is None:
-            return place_of(self.dataset, self.arm, self.seed)
+            return relative_run_folder(self.dataset, self.arm, self.seed)
         return f"controls/{self.control}/{self.dataset}/{self.arm}/{self.seed}"
 
     @property
@@ -75,11 +75,11 @@ class Work:
 
     Attributes:
         survey: Finds and packs a dataset's recordings; of several lists of overrides it uses the first valid one.
-        merged: Drops overrides that a later one replaces.
+        merge: Drops overrides that a later one replaces.
     """
 
     survey: Callable[[Sequence[Sequence[str]], str | None, str], Survey]
-    merged: Callable[[Sequence[str]], list[str]]
+    merge: Callable[[Sequence[str]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Plan:
             choice: The selected methods and datasets; None: all.
             seeds: The selected seeds; None: all.
         """
-        arms, datasets = _chosen(self.suite, choice)
+        arms, datasets = _selected_names(self.suite, choice)
         wanted = self.suite.seeds if seeds is None else seeds
         cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.runs(a, d)]
         return cells + [
@@ -131,25 +131,31 @@ class Plan:
 
     def arm_overrides(self, dataset: str, arm: str) -> list[str]:
         """Return the overrides of a method on a dataset, without the seed and the tuned values."""
-        left_out = OF_FILES if dataset in self.simulated else ()
-        common = [text for text in self.common if key_of(text) not in left_out]
+        dropped = OF_FILES if dataset in self.simulated else ()
+        common = [text for text in self.common if key_of(text) not in dropped]
         return [*self.suite.datasets[dataset], *common, *self.suite.arms[arm].overrides]
 
-    def task(self, cell: Cell, values: Values, threads: int, merged: Callable[[Sequence[str]], list[str]]) -> Task:
+    def task(self, spec: Cell, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
         """Return the task of a run.
 
         Args:
             values: Values that tuning has found.
             threads: Number of CPU threads, unless the user has set it.
-            merged: Drops overrides that a later one replaces.
+            merge: Drops overrides that a later one replaces.
         """
-        own = [f"seed={cell.seed}", "test=true", *([f"control={cell.control}"] if cell.control else [])]
-        said = [*QUIET, f"threads={threads}", *self.arm_overrides(cell.dataset, cell.arm), *overrides(values), *own]
-        return Task(str(self.folder / cell.folder), merged(said), self.config_dir, self.place)
+        own = [f"seed={spec.seed}", "test=true", *([f"control={spec.control}"] if spec.control else [])]
+        texts = [
+            *QUIET_OVERRIDES,
+            f"threads={threads}",
+            *self.arm_overrides(spec.dataset, spec.arm),
+            *overrides(values),
+            *own,
+        ]
+        return Task(str(self.folder / spec.folder), merge(texts), self.config_dir, self.place)
 
-    def tuning_overrides(self, dataset: str, arm: str, merged: Callable[[Sequence[str]], list[str]]) -> list[str]:
+    def tuning_overrides(self, dataset: str, arm: str, merge: Callable[[Sequence[str]], list[str]]) -> list[str]:
         """Return the overrides that all trials of a method's tuning have in common."""
-        return merged([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
+        return merge([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
 
     def as_page(self) -> dict[str, Any]:
         """Return the content of `suite.yaml`, without its schema."""
@@ -157,7 +163,7 @@ class Plan:
         return {
             "name": self.name,
             "arms": {name: {**vars(arm), "overrides": list(arm.overrides)} for name, arm in suite.arms.items()},
-            "datasets": {name: list(said) for name, said in suite.datasets.items()},
+            "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
             "match": vars(suite.matched) if suite.matched else None,
@@ -169,7 +175,7 @@ class Plan:
         }
 
 
-def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
+def _selected_names(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
     arms = choice.arms if choice and choice.arms is not None else suite.arms
     datasets = choice.datasets if choice and choice.datasets is not None else suite.datasets
     return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
@@ -178,7 +184,7 @@ def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
 def own_keys(suite: Suite, choice: Choice) -> Mapping[str, list[str]]:
     """Return the settings that methods set themselves, each with the names of those methods."""
     found: dict[str, list[str]] = {}
-    for name in _chosen(suite, choice)[0]:
+    for name in _selected_names(suite, choice)[0]:
         for text in suite.arms[name].overrides:
             found.setdefault(key_of(text), []).append(name)
     return found

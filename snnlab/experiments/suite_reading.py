@@ -63,12 +63,12 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
-class Cell:
+class SuiteRun:
     """One run of a suite as it was found.
 
     Attributes:
         status: completed, failed, interrupted, missing, running or damaged.
-        run: The recorded run; None if it cannot be used.
+        recorded: The recorded run; None if it cannot be used.
         error: The reason why there is none, or None.
         tuned: {trials, val_size, values} if its settings were tuned, or None.
         wall_s: Wall time, s.
@@ -79,7 +79,7 @@ class Cell:
     seed: int
     folder: Path
     status: str
-    run: Recorded | None = None
+    recorded: Recorded | None = None
     error: str | None = None
     tuned: Mapping[str, Any] | None = None
     wall_s: float | None = None
@@ -92,20 +92,20 @@ class Cell:
     @property
     def metrics(self) -> Mapping[str, float]:
         """The flat metrics of the run; empty if there is none."""
-        return {} if self.run is None else self.run.metrics
+        return {} if self.recorded is None else self.recorded.metrics
 
     def part(self, name: str) -> Mapping[str, Any]:
         """Return a part of the result, such as `provenance`; empty if there is none."""
-        return {} if self.run is None else self.run.page.get(name) or {}
+        return {} if self.recorded is None else self.recorded.page.get(name) or {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The run's config.yaml by dotted keys; references such as ${data.num_classes} are not resolved."""
-        return read_config(self.folder) if self.run is None else flat(self.run.config)
+        return read_config(self.folder) if self.recorded is None else flat(self.recorded.config)
 
 
 @dataclass(frozen=True)
-class Arm:
+class MethodInfo:
     """Information on a method: its role (arm or baseline), a note, and its differences from others, a line each."""
 
     role: str = "arm"
@@ -114,7 +114,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Read:
+class RecordedSuite:
     """The content of a suite's folder, from which its tables are made.
 
     Attributes:
@@ -131,8 +131,8 @@ class Read:
     """
 
     name: str
-    cells: Sequence[Cell]
-    arms: Mapping[str, Arm]
+    runs: Sequence[SuiteRun]
+    arms: Mapping[str, MethodInfo]
     command: str | None = None
     energy: Energy = field(default_factory=Energy)
     tune: Mapping[str, Any] | None = None
@@ -144,12 +144,12 @@ class Read:
     problems: Sequence[str] = ()
 
 
-def place_of(dataset: str, arm: str, seed: int) -> str:
+def relative_run_folder(dataset: str, arm: str, seed: int) -> str:
     """Return a run's folder, relative to the suite's folder."""
     return f"runs/{dataset}/{arm}/{seed}"
 
 
-def read(folder: Path) -> Read:
+def read(folder: Path) -> RecordedSuite:
     """Read a suite's folder, with its runs in any state, or a folder of runs.
 
     Raises:
@@ -171,17 +171,17 @@ def steps_of(config: Mapping[str, Any]) -> int | None:
     return None if bins is None else int(bins)
 
 
-def _read_suite(folder: Path) -> Read:
-    page = _page(folder)
+def _read_suite(folder: Path) -> RecordedSuite:
+    page = _read_suite_yaml(folder)
     problems: list[str] = []
-    state = _state(folder, problems)
+    state = _read_suite_json(folder, problems)
     arms = {
-        name: Arm(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
+        name: MethodInfo(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
         for name, node in page["arms"].items()
     }
-    return Read(
+    return RecordedSuite(
         page.get("name") or folder.name,
-        [_cell(folder, entry, problems) for entry in _entries(page, state)],
+        [_run_of_entry(folder, entry, problems) for entry in _run_entries(page, state)],
         arms,
         page.get("command"),
         energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
@@ -195,26 +195,26 @@ def _read_suite(folder: Path) -> Read:
     )
 
 
-def _read_runs(folder: Path) -> Read:
+def _read_runs(folder: Path) -> RecordedSuite:
     """Read the runs below a folder, up to a suite's depth, as methods that are named by their differences."""
     problems: list[str] = []
     folders = list(find_runs(folder)) or sorted(path.parent for path in folder.glob("*/*/*/config.yaml"))
-    found = [cell for run in folders if (cell := _plain_cell(run, folder, problems)) is not None]
+    found = [run for each in folders if (run := _run_of_folder(each, folder, problems)) is not None]
     if not found:
-        said = f": {problems[0]}" if problems else ""
-        raise RecordError(folder, f"is not a suite's folder and has no run that can be read{said}")
-    groups = list(grouped(found, lambda cell: identity(cell.config)).values())
-    settings = [settings_of(cells[0].config) for cells in groups]
+        reason = f": {problems[0]}" if problems else ""
+        raise RecordError(folder, f"is not a suite's folder and has no run that can be read{reason}")
+    groups = list(grouped(found, lambda run: identity(run.config)).values())
+    settings = [settings_of(runs[0].config) for runs in groups]
     names, columns = names_of(settings), differing(settings)
-    cells = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
+    runs = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
     arms = {
-        name: Arm(differs=[f"{key}={values[place]}" for key, values in columns.items()])
+        name: MethodInfo(differs=[f"{key}={values[place]}" for key, values in columns.items()])
         for place, name in enumerate(names)
     }
-    return Read(folder.resolve().name, cells, arms, problems=problems)
+    return RecordedSuite(folder.resolve().name, runs, arms, problems=problems)
 
 
-def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
+def _run_of_folder(folder: Path, root: Path, problems: list[str]) -> SuiteRun | None:
     run, status, error = _read_result(folder)
     place = folder.relative_to(root) if folder != root else folder
     try:
@@ -224,10 +224,10 @@ def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
         return None
     if status == DAMAGED:
         problems.append(f"{place}: {error}; it is left out")
-    return Cell(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
+    return SuiteRun(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
 
 
-def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
+def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> SuiteRun:
     folder = root / entry["folder"]
     run, status, error = _read_result(folder)
     if status == DAMAGED:
@@ -236,7 +236,7 @@ def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
         status = "failed"
     error = error or entry.get("error")
     names = (entry["dataset"], entry["arm"], int(entry["seed"]))
-    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+    return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
 
 
 def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
@@ -253,7 +253,7 @@ def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
     return run, run.status, run.page.get("error")
 
 
-def _page(folder: Path) -> dict[str, Any]:
+def _read_suite_yaml(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
         require_bounded(path)
@@ -265,7 +265,7 @@ def _page(folder: Path) -> dict[str, Any]:
     return page
 
 
-def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is."""
     path = folder / SUITE_STATE
     if not path.is_file():
@@ -281,7 +281,7 @@ def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     return state
 
 
-def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _run_entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield each run of the suite with its recorded state; controls are left out."""
     known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
     for dataset in page.get("datasets") or {}:
@@ -289,11 +289,11 @@ def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapp
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in page.get("seeds") or ():
-                folder = place_of(dataset, arm, seed)
+                folder = relative_run_folder(dataset, arm, seed)
                 yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
 
 
-def newest(runs: Iterable[Cell]) -> tuple[list[Cell], list[int]]:
+def latest_per_seed(runs: Iterable[SuiteRun]) -> tuple[list[SuiteRun], list[int]]:
     """Return the last tested run of each seed, or else its last run; and the seeds that have several runs."""
     seeds = sorted(grouped(runs, lambda run: run.seed).items())
     kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]

@@ -18,7 +18,7 @@ from snnlab.settings import Count, at_least, check_settings
 PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
 # Settings that the suite controls, and what to use in their place.
-_DECIDED = {
+_SET_BY_SUITE = {
     "seed": "seeds=[0,1,2] sets a suite's seeds",
     "control": "controls=[shuffled_labels] sets them",
     "output_dir": "folder=FOLDER sets a suite's folder",
@@ -146,8 +146,8 @@ def checked(values: Mapping[str, Any]) -> Suite:
     for part in ("arms", "datasets", "seeds"):
         if not getattr(suite, part):
             raise ConfigError(f"{PLACE}.{part}", "is empty", "name at least one")
-    arms = {str(name): _arm(str(name), node) for name, node in suite.arms.items()}
-    datasets = {str(name): _dataset(str(name), node) for name, node in suite.datasets.items()}
+    arms = {str(name): _parse_method(str(name), node) for name, node in suite.arms.items()}
+    datasets = {str(name): _parse_dataset(str(name), node) for name, node in suite.datasets.items()}
     suite = replace(suite, arms=arms, datasets=datasets)
     check_overrides(suite.common, f"{PLACE}.common")
     for name, arm in arms.items():
@@ -155,7 +155,7 @@ def checked(values: Mapping[str, Any]) -> Suite:
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
-    _check_shown(suite)
+    _check_table_settings(suite)
     for name in arms:
         _check_tuning(suite, name)
     return suite
@@ -176,9 +176,9 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
             raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
         if place.startswith(PLACE) and names_code(text) and head != "hydra":
             raise ConfigError(place, f"{text}: a suite's file must not name code", "the command line can")
-        if head in _DECIDED or head == "hydra":
+        if head in _SET_BY_SUITE or head == "hydra":
             where = f"{place}: " if place.startswith(PLACE) else ""
-            raise ConfigError(f"{where}{text}", _DECIDED.get(head, "a suite has its own folders"), "leave it out")
+            raise ConfigError(f"{where}{text}", _SET_BY_SUITE.get(head, "a suite has its own folders"), "leave it out")
 
 
 def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], place: str, what: str) -> None:
@@ -192,25 +192,29 @@ def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], 
             raise ConfigError(place, f"there is no {what} '{name}'", did_you_mean(name, known), known)
 
 
-_OF_ARM = tuple(one.name for one in fields(Arm))
+_METHOD_FIELDS = tuple(one.name for one in fields(Arm))
 
 
-def _arm(name: str, node: Any) -> Arm:
+def _parse_method(name: str, node: Any) -> Arm:
     place = f"{PLACE}.arms.{name}"
     _check_name(name, place)
-    said: Any = {"overrides": node} if isinstance(node, list) else node
-    if not isinstance(said, Mapping):
+    settings: Any = {"overrides": node} if isinstance(node, list) else node
+    if not isinstance(settings, Mapping):
         raise ConfigError(place, "expected overrides, [neuron=lif], or {overrides: [...], note: ...}")
-    if said and all(isinstance(value, str | int | float) for value in said.values()) and not set(said) & set(_OF_ARM):
-        overrides = ", ".join(f"{key}={value}" for key, value in said.items())
+    if (
+        settings
+        and all(isinstance(value, str | int | float) for value in settings.values())
+        and not set(settings) & set(_METHOD_FIELDS)
+    ):
+        overrides = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise ConfigError(place, "a method is a list of overrides", f"write {name}: [{overrides}]")
-    check_settings(Arm, said, place, "a method")
-    arm = Arm(**said)
+    check_settings(Arm, settings, place, "a method")
+    arm = Arm(**settings)
     check_overrides(arm.overrides, place)
     return arm
 
 
-def _dataset(name: str, node: Any) -> Sequence[str]:
+def _parse_dataset(name: str, node: Any) -> Sequence[str]:
     place = f"{PLACE}.datasets.{name}"
     _check_name(name, place)
     if not isinstance(node, list) or not all(isinstance(text, str) for text in node):
@@ -236,7 +240,7 @@ def _check_match(node: Mapping[str, Any] | None) -> None:
         check_settings(Match, node, f"{PLACE}.match", "match")
 
 
-def _check_shown(suite: Suite) -> None:
+def _check_table_settings(suite: Suite) -> None:
     """Check the settings that only the table needs, so that an error ends the command before any run."""
     try:
         energy_of(suite.energy, PLACE)

@@ -115,16 +115,16 @@ def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> 
     for name, arm in now["arms"].items():
         old = page["arms"].get(name)
         if old is not None:
-            _require(plan, f"arms.{name}", old["overrides"], arm["overrides"], free)
-            _require(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(arm["tune"])], free)
+            _require_equal(plan, f"arms.{name}", old["overrides"], arm["overrides"], free)
+            _require_equal(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(arm["tune"])], free)
     for name, overrides in now["datasets"].items():
         if name in page["datasets"]:
-            _require(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
-    _require(plan, "common", page["common"], now["common"], free)
-    _require(plan, "tune", [str(page["tune"])], [str(_plain(now["tune"]))], free)
+            _require_equal(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
+    _require_equal(plan, "common", page["common"], now["common"], free)
+    _require_equal(plan, "tune", [str(page["tune"])], [str(_to_plain(now["tune"]))], free)
 
 
-def _require(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
+def _require_equal(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
     one, other = ([text for text in texts if key_of(text) not in free] for texts in (old, new))
     if one != other:
         differs = [text for text in [*one, *other] if text not in one or text not in other] or other
@@ -135,7 +135,7 @@ def _require(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], fre
         )
 
 
-def _plain(node: Any) -> Any:
+def _to_plain(node: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.create(dict(node))) if isinstance(node, Mapping) else node
 
 
@@ -144,7 +144,7 @@ Status = Literal["completed", "failed", "missing", "running"]
 
 
 @dataclass
-class State:
+class RunState:
     """The state of a run.
 
     Attributes:
@@ -163,7 +163,7 @@ class State:
 
 
 @dataclass
-class Spent:
+class TimeSpent:
     """The time that a suite has taken, in seconds.
 
     Attributes:
@@ -188,24 +188,24 @@ class Book:
     """
 
     folder: Path
-    states: dict[Cell, State]
+    states: dict[Cell, RunState]
     match: dict[str, dict[str, Any]] = field(default_factory=dict)
     controls: list[dict[str, Any]] = field(default_factory=list)
-    spent: Spent = field(default_factory=Spent)
+    spent: TimeSpent = field(default_factory=TimeSpent)
     looks: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     damaged: bool = False
 
     def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
         """Return the number of runs with a status."""
-        return sum(self.states[cell].status == status for cell in cells or self.states)
+        return sum(self.states[spec].status == status for spec in cells or self.states)
 
-    def look(self) -> None:
+    def record_look(self) -> None:
         """Record an interim look: the number of seeds of each method, as a table of them is shown now."""
         found: dict[str, dict[str, int]] = {}
-        for cell, state in self.states.items():
-            if cell.control is None and state.status == "completed":
-                of_dataset = found.setdefault(cell.dataset, {})
-                of_dataset[cell.arm] = of_dataset.get(cell.arm, 0) + 1
+        for spec, state in self.states.items():
+            if spec.control is None and state.status == "completed":
+                of_dataset = found.setdefault(spec.dataset, {})
+                of_dataset[spec.arm] = of_dataset.get(spec.arm, 0) + 1
         for dataset, seeds in found.items():
             earlier = self.looks.setdefault(dataset, [])
             if seeds not in earlier:
@@ -213,7 +213,13 @@ class Book:
 
     def write(self) -> None:
         """Write `suite.json`."""
-        cells = [{**asdict(cell), "folder": cell.folder, **asdict(state)} for cell, state in self.states.items()]
+        cells = [
+            {
+                **{"dataset": spec.dataset, "arm": spec.arm, "seed": spec.seed, "control": spec.control},
+                **{"folder": spec.folder, **asdict(state)},
+            }
+            for spec, state in self.states.items()
+        ]
         page = {
             "cells": cells,
             "match": self.match,
@@ -233,18 +239,18 @@ def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
     Raises:
         RecordError: if another version wrote `suite.json`.
     """
-    found = _read(folder)
+    found = _read_state_file(folder)
     page = found or {}
-    kept = {entry["folder"]: entry for entry in page.get("cells", [])}
-    book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
+    recorded = {entry["folder"]: entry for entry in page.get("cells", [])}
+    book = Book(folder, {spec: _state_of_run(folder, spec, recorded.get(spec.folder)) for spec in cells})
     book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
-    book.spent = Spent(**page.get("spent", {}))
+    book.spent = TimeSpent(**page.get("spent", {}))
     book.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
     book.damaged = found is None
     return book
 
 
-def result_of(folder: Path) -> dict[str, Any] | None:
+def read_result(folder: Path) -> dict[str, Any] | None:
     """Return the content of a run's `result.json`; None if it is missing or cannot be read.
 
     Raises:
@@ -257,29 +263,29 @@ def result_of(folder: Path) -> dict[str, Any] | None:
     return None if recorded is None else recorded.page
 
 
-def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
-    kept = kept or {}
-    state = State(tuned=kept.get("tuned"), wall_s=kept.get("wall_s"))
+def _state_of_run(folder: Path, spec: Cell, recorded: Mapping[str, Any] | None) -> RunState:
+    recorded = recorded or {}
+    state = RunState(tuned=recorded.get("tuned"), wall_s=recorded.get("wall_s"))
     try:
-        result = result_of(folder / cell.folder)
+        result = read_result(folder / spec.folder)
     except ForeignError as error:
         state.status, state.foreign = "failed", True
-        state.error = f"{error.of(folder)}; remove {cell.folder}"
+        state.error = f"{error.of(folder)}; remove {spec.folder}"
         return state
     if result is None:
-        said = kept.get("status")
-        state.error = kept.get("error") if said in ("failed", "missing") else None
-        state.status = "failed" if said == "failed" else "missing"
+        status = recorded.get("status")
+        state.error = recorded.get("error") if status in ("failed", "missing") else None
+        state.status = "failed" if status == "failed" else "missing"
         return state
     if result["status"] == "completed":
         state.status = "completed"
         state.wall_s = state.wall_s or (result.get("timing") or {}).get("fit_s")
     elif result["status"] == "failed":
-        state.status, state.error = "failed", result.get("error") or kept.get("error")
+        state.status, state.error = "failed", result.get("error") or recorded.get("error")
     return state
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
+def _read_state_file(folder: Path) -> dict[str, Any] | None:
     """Return the content of `suite.json`; {} if there is none, None if it is damaged."""
     path = folder / SUITE_STATE
     if not path.is_file():

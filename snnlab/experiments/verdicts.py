@@ -72,7 +72,7 @@ def read_arms(folders: Sequence[Path]) -> list[Arm]:
     Raises:
         RecordError: if one has no tested run, or their test recordings differ.
     """
-    arms = [read_arm(folder) for folder in folders]
+    arms = [read_method(folder) for folder in folders]
     first = arms[0]
     for arm in arms[1:]:
         if arm.data != first.data:
@@ -80,19 +80,19 @@ def read_arms(folders: Sequence[Path]) -> list[Arm]:
                 "", f"{arm.name} and {first.name}: were tested on other recordings", "they cannot be compared"
             )
         if not np.array_equal(arm.recordings, first.recordings):
-            both = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
+            common = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
             raise RecordError(
                 "",
                 (
                     f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
-                    f" with {both} in common"
+                    f" with {common} in common"
                 ),
                 "nothing can be compared",
             )
     return arms
 
 
-def read_arm(folder: Path) -> Arm:
+def read_method(folder: Path) -> Arm:
     """Read the runs in a folder as one method; a run that `snnlab reproduce` has repeated there counts once.
 
     Raises:
@@ -101,23 +101,23 @@ def read_arm(folder: Path) -> Arm:
     """
     if not folder.is_dir():
         raise RecordError("", f"there is no folder {folder}")
-    own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
-    runs = [run for run in (_completed(one, alone=one == folder) for one in own) if run is not None]
+    folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
+    runs = [run for run in (_completed(one, alone=one == folder) for one in folders) if run is not None]
     if not runs:
         hint = f"; its methods are below it: {folder}/runs/DATASET/METHOD" if (folder / "suite.yaml").is_file() else ""
         raise RecordError(folder, f"has no completed and tested run{hint}")
     runs.sort(key=lambda run: run.seed)
-    if twice := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
-        raise RecordError(folder, f"there are several runs with seed {twice[0]}", "name a folder with one of each")
+    if repeated := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
+        raise RecordError(folder, f"there are several runs with seed {repeated[0]}", "name a folder with one of each")
     # A setting that is missing in an older run counts as null.
     settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
     if other := list(differing(settings)):
         raise RecordError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
-    return arm_of(name, runs)
+    return method_results(name, runs)
 
 
-def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
+def method_results(name: str, runs: Sequence[Recorded]) -> Arm:
     """Return tested runs as a method.
 
     Args:
@@ -141,7 +141,7 @@ def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
     )
 
 
-class TestedRun(NamedTuple):
+class RunTest(NamedTuple):
     """The test rows of one run and whether each was classified correctly, in the order of the recordings.
 
     Shape:
@@ -153,7 +153,7 @@ class TestedRun(NamedTuple):
     clusters: np.ndarray
 
 
-def tested(run: Recorded) -> TestedRun:
+def tested(run: Recorded) -> RunTest:
     """Return the test results of a run.
 
     Raises:
@@ -167,7 +167,7 @@ def tested(run: Recorded) -> TestedRun:
     # Older versions did not record groups.
     clusters = found.get("test_group", recording)
     order = np.lexsort((start, recording))
-    return TestedRun(
+    return RunTest(
         np.stack([recording, start], 1)[order], (found["test_readout"].argmax(1) == target)[order], clusters[order]
     )
 
@@ -193,7 +193,7 @@ def _completed(folder: Path, *, alone: bool) -> Recorded | None:
 
 # Difference in accuracy for which each undecided comparison reports the required number of seeds.
 POINTS = 3
-Looks = Callable[[Arm, Arm], int]
+CountLooks = Callable[[Arm, Arm], int]
 
 
 @dataclass(frozen=True)
@@ -229,28 +229,28 @@ class Verdict:
         looks = f", looked at {self.looks} times" if self.looks > 1 else ""
         span = f"{effect}, 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, p {self.p:.2g}{looks}"
         if not self.significant:
-            return f"{self.one.name} against {self.other.name}: cannot tell ({span}); {self._could_tell()}"
+            return f"{self.one.name} against {self.other.name}: cannot tell ({span}); {self._detectable_text()}"
         better, worse = (self.one, self.other) if found.effect > 0 else (self.other, self.one)
         if found.of_networks:
             networks = [f"the network of {arm.name} with seed {arm.seeds[0]}" for arm in (better, worse)]
             return f"{' is better than '.join(networks)}: {span}"
         return f"{better.name} is better than {worse.name}: {span}"
 
-    def _could_tell(self) -> str:
+    def _detectable_text(self) -> str:
         """Return the difference that these seeds and recordings can detect, and the seeds that 3 points need."""
         found, level = self.difference, LEVEL / (self.comparisons * look_factor(self.looks))
-        seeds = "" if found.of_networks else f"{_seeds(self.one, self.other)} and "
-        said = f"{seeds}{self.one.rows} detect {100 * found.smallest(level):.1f} points in 80 % of cases"
+        seeds = "" if found.of_networks else f"{_seeds_text(self.one, self.other)} and "
+        text = f"{seeds}{self.one.rows} detect {100 * found.smallest(level):.1f} points in 80 % of cases"
         if found.of_networks:
-            return said
+            return text
         needed = found.seeds_for(POINTS / 100, level)
         if needed is None:
-            return f"{said}; {POINTS} points need more recordings, with any number of seeds"
-        return f"{said}; {POINTS} points need {needed} seeds each"
+            return f"{text}; {POINTS} points need more recordings, with any number of seeds"
+        return f"{text}; {POINTS} points need {needed} seeds each"
 
 
 def verdicts(
-    arms: Sequence[Arm], comparable: Callable[[Arm, Arm], bool] | None = None, looks: Looks | None = None
+    arms: Sequence[Arm], comparable: Callable[[Arm, Arm], bool] | None = None, looks: CountLooks | None = None
 ) -> list[Verdict]:
     """Compare all pairs of methods; p is adjusted for all these comparisons by Holm's method.
 
@@ -262,12 +262,12 @@ def verdicts(
     """
     pairs = [(a, b) for a, b in combinations(arms, 2) if comparable is None or comparable(a, b)]
     found = [compare(a.right, b.right, a.clusters, paired=follow_the_seed(a, b)) for a, b in pairs]
-    judged = [place for place, each in enumerate(found) if each.why_not is None]
+    decided = [place for place, each in enumerate(found) if each.why_not is None]
     times = [1 if looks is None else looks(a, b) for a, b in pairs]
-    factored = holm([min(1.0, found[at].p * look_factor(times[at])) for at in judged])
-    adjusted = dict(zip(judged, factored, strict=True))
+    factored = holm([min(1.0, found[at].p * look_factor(times[at])) for at in decided])
+    adjusted = dict(zip(decided, factored, strict=True))
     return [
-        Verdict(a, b, each, adjusted.get(place, 1.0), len(judged) or 1, times[place])
+        Verdict(a, b, each, adjusted.get(place, 1.0), len(decided) or 1, times[place])
         for place, ((a, b), each) in enumerate(zip(pairs, found, strict=True))
     ]
 
@@ -281,7 +281,7 @@ def follow_the_seed(one: Arm, other: Arm) -> bool:
     return one.seeds == other.seeds and one.splits == other.splits and len(set(one.splits)) > 1
 
 
-def _seeds(one: Arm, other: Arm) -> str:
+def _seeds_text(one: Arm, other: Arm) -> str:
     numbers = [len(arm.seeds) for arm in (one, other)]
     return f"{numbers[0]} seeds" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]} seeds"
 
@@ -289,12 +289,12 @@ def _seeds(one: Arm, other: Arm) -> str:
 def print_comparison(arms: Sequence[Arm]) -> None:
     """Print the methods, and the verdict on each pair of them."""
     head = ("method", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
-    Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
+    Table(head, list(map(_table_row, arms)), words=(0, 1, 4, 5)).print()
     for verdict in verdicts(arms):
-        say(verdict.sentence, *_each_seed(verdict))
+        say(verdict.sentence, *_mcnemar_per_seed(verdict))
 
 
-def _each_seed(verdict: Verdict) -> list[str]:
+def _mcnemar_per_seed(verdict: Verdict) -> list[str]:
     """Return McNemar's test of the networks of each seed, if their recordings are independent."""
     one, other = verdict.one, verdict.other
     if verdict.difference.of_networks or one.seeds != other.seeds or one.clustered:
@@ -303,7 +303,7 @@ def _each_seed(verdict: Verdict) -> list[str]:
     return [f"  McNemar's p for the two networks of each seed: {each}"]
 
 
-def _row(arm: Arm) -> tuple[str, ...]:
+def _table_row(arm: Arm) -> tuple[str, ...]:
     each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
     spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
     between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

@@ -80,7 +80,7 @@ def best_trials(study: SharedStudy) -> list[FrozenTrial]:
 
 def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | None:
     """Train the finalists, select the winner and test it; None if no trial is complete, or a signal arrives."""
-    finalists = _finalists(plan, study)
+    finalists = _select_finalists(plan, study)
     if not finalists:
         return None
     names, sweep = plan.sweep.names(), plan.sweep
@@ -88,7 +88,7 @@ def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | 
     seeds = list(range(plan.seed + 1, plan.seed + 1 + number))
     if seeds:
         _log.info("training %d finalists again with seeds %s", len(finalists), seeds)
-        if not _train_again(plan, executor, finalists, seeds):
+        if not _train_with_other_seeds(plan, executor, finalists, seeds):
             return None
     chosen_by = f"{names[0]}, {'mean over seeds of finalists' if seeds else 'one seed'}"
     sign = _sign(study, 0)
@@ -98,10 +98,10 @@ def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | 
         return winner
     fresh = list(range(plan.seed + 1 + number, plan.seed + 1 + number + sweep.test_seeds))
     _log.info("training and testing the winner, trial %d, with new seeds %s", ordered[0].number, fresh)
-    return _tested(plan, study, executor, winner, fresh)
+    return _test_winner(plan, study, executor, winner, fresh)
 
 
-def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
+def _select_finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     names, found = plan.sweep.names(), []
     seen: list[Values] = []
     for trial in best_trials(study):
@@ -112,7 +112,7 @@ def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     return found[: max(1, plan.sweep.finalists)]
 
 
-def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
+def _train_with_other_seeds(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
     threads, names = threads_each(plan.sweep), plan.sweep.names()
     by_number = {one.number: one for one in finalists}
     tasks = {
@@ -123,20 +123,22 @@ def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seed
 
     def ended(one: Ended) -> None:
         number, seed = one.key
-        figures = one.outcome["metrics"]
+        metrics = one.outcome["metrics"]
         if one.outcome["status"] == "failed":
             _log.warning("trial %d with seed %d failed: %s", number, seed, one.outcome["error"])
             worst = {"minimize": math.inf, "maximize": -math.inf}
-            figures = {name: worst[plan.sweep.objectives[name]] for name in names}
-        by_number[number].again.append({name: figures[name] for name in names})
-        said = "  ".join(f"{name} {figure(figures[name])}" for name in names)
-        _log.info("trial %d with seed %d  %s", number, seed, said)
+            metrics = {name: worst[plan.sweep.objectives[name]] for name in names}
+        by_number[number].again.append({name: metrics[name] for name in names})
+        text = "  ".join(f"{name} {figure(metrics[name])}" for name in names)
+        _log.info("trial %d with seed %d  %s", number, seed, text)
 
     executor.run_all(tasks, ended)
-    return not executor.ending
+    return not executor.is_stopping
 
 
-def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]) -> Winner | None:
+def _test_winner(
+    plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]
+) -> Winner | None:
     best, threads = winner.finalists[0], threads_each(plan.sweep)
     tasks = {
         seed: plan.task(f"winner/{best.number:03d}_seed_{seed}", best.values, threads, seed, test=True)
@@ -144,29 +146,29 @@ def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, 
     }
     ended: dict[int, Ended] = {}
     executor.run_all(tasks, lambda one: ended.update({one.key: one}))
-    if executor.ending:
+    if executor.is_stopping:
         return None
     failed = [one.outcome["error"] for one in ended.values() if one.outcome["status"] == "failed"]
     for error in failed:
         _log.warning("a test run of the winner failed: %s", error)
-    good = {seed: one for seed, one in sorted(ended.items()) if one.outcome["status"] == "completed"}
-    folders = [Path(one.task.folder) for one in good.values()]
+    completed = {seed: one for seed, one in sorted(ended.items()) if one.outcome["status"] == "completed"}
+    folders = [Path(one.task.folder) for one in completed.values()]
     search = {
         "trials": study.count().finished,
         "chosen_by": winner.chosen_by,
-        "val_size": max((one.outcome["val_size"] for one in good.values()), default=0),
+        "val_size": max((one.outcome["val_size"] for one in completed.values()), default=0),
         "seeds": list(winner.seeds),
     }
     for folder in folders:
-        _note(folder, search)
-    figures = [
+        _record_search(folder, search)
+    metrics = [
         {name: value for name, value in one.outcome["metrics"].items() if name.startswith("test/")}
-        for one in good.values()
+        for one in completed.values()
     ]
-    return Winner(winner.finalists, winner.chosen_by, winner.seeds, figures, list(good), folders)
+    return Winner(winner.finalists, winner.chosen_by, winner.seeds, metrics, list(completed), folders)
 
 
-def _note(folder: Path, search: dict[str, Any]) -> None:
+def _record_search(folder: Path, search: dict[str, Any]) -> None:
     """Write into a run's result that its settings were searched."""
     page = read_run(folder).page
     known = {one.name for one in fields(Result)} - {"folder", "search"}

@@ -36,7 +36,7 @@ AROUND = ("trainer.devices", "data.root", "data.store_dir", "data.download", "da
 
 
 @dataclass(frozen=True)
-class Watched:
+class TrialAddress:
     """The trial to which a run reports its epochs, for pruning.
 
     Attributes:
@@ -66,7 +66,7 @@ class Task:
     overrides: Sequence[str]
     config_dir: str | None
     place: str
-    watched: Watched | None = None
+    watched: TrialAddress | None = None
 
 
 class Outcome(TypedDict):
@@ -100,11 +100,11 @@ class Rehearsal:
 
 _POLL_S = 0.05
 # Interval at which a worker process checks whether its parent is alive.
-_LOOK_S = 0.5
+_PARENT_CHECK_S = 0.5
 # Time for an idle job to end by itself: Python takes some seconds on a busy machine.
-_GOODBYE_S = 15.0
+_END_TIMEOUT_S = 15.0
 # Interval at which the parent touches the heartbeat file; a job without a heartbeat for _PATIENCE_S ends.
-_BEAT_S, _PATIENCE_S = 2.0, 60.0
+_HEARTBEAT_S, _HEARTBEAT_TIMEOUT_S = 2.0, 60.0
 
 
 class Worker:
@@ -121,7 +121,7 @@ class Worker:
         """Release the worker."""
 
 
-class Where(Protocol):
+class WorkerSettings(Protocol):
     """Settings of where runs are trained: a sweep's, a grid's or a suite's."""
 
     @property
@@ -150,7 +150,7 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_each(where: Where) -> int:
+def threads_each(where: WorkerSettings) -> int:
     """Return the threads of a run: this machine's CPUs divided by the slots, or the CPUs requested from a cluster."""
     if where.engine == "submitit" and not _is_local(where.submitit or {}):
         return int((where.submitit or {}).get("cpus_per_task", 1))
@@ -158,7 +158,7 @@ def threads_each(where: Where) -> int:
 
 
 @contextmanager
-def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
+def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[], Worker]]:
     """Give a function that makes a worker.
 
     Args:
@@ -170,13 +170,15 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
     """
     place, threads = where.places[0], threads_each(where)
     if where.engine == "here":
-        yield Here
+        yield InProcessWorker
     elif where.engine == "joblib":
         _require("joblib", "sweep", place)
         yield partial(Process, threads)
     elif where.engine == "submitit":
         settings = where.submitit or {}
-        yield partial(Job, _submitit(folder / "jobs", settings, where.places), folder / "jobs", _is_local(settings))
+        yield partial(
+            Job, _submitit_executor(folder / "jobs", settings, where.places), folder / "jobs", _is_local(settings)
+        )
     else:
         _require("ray", "ray", place)
         import ray  # pyright: ignore[reportMissingImports]  # a second or more
@@ -185,7 +187,7 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
         sizes = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": threads * where.slots}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **sizes)
         try:
-            yield partial(RayTask, ray, threads)
+            yield partial(RayWorker, ray, threads)
         finally:
             ray.shutdown()
 
@@ -195,7 +197,7 @@ def _require(package: str, extra: str, place: str) -> None:
         raise ConfigError(place, f"{package} is missing: pip install 'snnlab-train[{extra}]'")
 
 
-class Here(Worker):
+class InProcessWorker(Worker):
     """This process: a call blocks until its function returns."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -212,7 +214,7 @@ class Process(Worker):
         environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name not in os.environ}
         os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # it warns of removed semaphores
         before = _semaphores()
-        self._pool = ProcessPoolExecutor(1, initializer=_prepare, initargs=(os.getpid(),), env=environment)
+        self._pool = ProcessPoolExecutor(1, initializer=_init_process, initargs=(os.getpid(),), env=environment)
         self._number = self._pool.submit(os.getpid)
         # Remove the semaphores' names as soon as the process has opened them. Otherwise `kill -9` of all processes,
         # with loky's tracker, which would remove them, leaves them in memory until the machine restarts.
@@ -221,7 +223,7 @@ class Process(Worker):
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Call the function in the process."""
-        return self._pool.submit(_work, function, *arguments)
+        return self._pool.submit(_call, function, *arguments)
 
     def stop(self) -> None:
         """Send SIGTERM, on which a run stops at a checkpoint."""
@@ -240,7 +242,7 @@ def _semaphores() -> set[Path]:
 _busy = threading.Event()
 
 
-def _prepare(parent: int) -> None:
+def _init_process(parent: int) -> None:
     """Prepare the process of a worker.
 
     A training handles signals while it runs; between trainings signals end nothing: Ctrl-C in a terminal reaches all
@@ -248,10 +250,10 @@ def _prepare(parent: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
-def _work(function: Callable[..., Any], *arguments: Any) -> Any:
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function; if the parent dies meanwhile, its run stops at a checkpoint."""
     _busy.set()
     try:
@@ -260,12 +262,12 @@ def _work(function: Callable[..., Any], *arguments: Any) -> Any:
         _busy.clear()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_S)
+        time.sleep(_PARENT_CHECK_S)
     while _busy.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_LOOK_S)
+        time.sleep(_PARENT_CHECK_S)
     os._exit(1)
 
 
@@ -291,7 +293,7 @@ class Job(Worker):
         self._folder.mkdir(parents=True, mode=0o700)  # its files are unpickled
         (self._folder / "beat").touch()
         self._job = executor.submit(Serving(), str(self._folder))
-        self._waiting, self._closed = ThreadPoolExecutor(1), threading.Event()
+        self._waiter, self._closed = ThreadPoolExecutor(1), threading.Event()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Write a task for the job."""
@@ -299,9 +301,9 @@ class Job(Worker):
             raise BrokenExecutor("it was idle for too long")
         self._number += 1
         _dump(self._folder / f"{self._number}.task", (function, arguments))
-        return self._waiting.submit(self._answer, f"{self._number}.done")
+        return self._waiter.submit(self._wait_for_result, f"{self._number}.done")
 
-    def _answer(self, name: str) -> Any:
+    def _wait_for_result(self, name: str) -> Any:
         """Wait for a task's result and return it; touch the heartbeat file meanwhile."""
         beat = 0.0
         while not self._closed.wait(_POLL_S):
@@ -310,7 +312,7 @@ class Job(Worker):
                 return _load(self._folder / name)
             if over:
                 break
-            if time.monotonic() - beat > _BEAT_S:
+            if time.monotonic() - beat > _HEARTBEAT_S:
                 (self._folder / "beat").touch()
                 beat = time.monotonic()
         raise BrokenExecutor(f"its job ended; its output is in {self._folder.parent}")
@@ -322,22 +324,22 @@ class Job(Worker):
         """Let the job end: a run stops at a checkpoint."""
         (self._folder / "over").touch()
         if not self._job.done() and self._is_busy():
-            self._end(signal.SIGTERM)
+            self._signal_job(signal.SIGTERM)
 
     def close(self) -> None:
         """Remove the job from the queue; a job of this machine that does not end by itself is killed."""
         self.stop()
-        until = time.monotonic() + _GOODBYE_S
+        until = time.monotonic() + _END_TIMEOUT_S
         while not self._is_busy() and not self._job.done() and time.monotonic() < until:
             time.sleep(_POLL_S)
         if not self._job.done():
-            self._end(signal.SIGKILL)
+            self._signal_job(signal.SIGKILL)
             while self._local and not self._job.done():
                 time.sleep(_POLL_S)
         self._closed.set()
-        self._waiting.shutdown(wait=False)
+        self._waiter.shutdown(wait=False)
 
-    def _end(self, number: signal.Signals) -> None:
+    def _signal_job(self, number: signal.Signals) -> None:
         """Cancel the job: SLURM sends SIGTERM. Signal a local job directly: submitit would send SIGINT twice."""
         if self._local:
             _signal(int(self._job.job_id), number)
@@ -351,7 +353,7 @@ class Serving:
     def __call__(self, folder: str) -> None:
         """Run tasks until the job should end, or the heartbeat stops."""
         seen, since = -1.0, time.monotonic()
-        while time.monotonic() - since < _PATIENCE_S and "over" not in (there := set(os.listdir(folder))):
+        while time.monotonic() - since < _HEARTBEAT_TIMEOUT_S and "over" not in (there := set(os.listdir(folder))):
             numbers = [int(name[:-5]) for name in there if name.endswith(".task") and f"{name[:-5]}.done" not in there]
             if numbers:
                 function, arguments = _load(Path(folder) / f"{min(numbers)}.task")
@@ -367,7 +369,7 @@ class Serving:
         return DelayedSubmission(self, folder)
 
 
-def _submitit(folder: Path, settings: Mapping[str, Any], places: tuple[str, str, str]) -> Any:
+def _submitit_executor(folder: Path, settings: Mapping[str, Any], places: tuple[str, str, str]) -> Any:
     """Return submitit's executor.
 
     Args:
@@ -394,7 +396,7 @@ def _is_local(settings: Mapping[str, Any]) -> bool:
     return str(settings.get("cluster") or ("slurm" if shutil.which("srun") else "local")) == "local"
 
 
-class RayTask(Worker):
+class RayWorker(Worker):
     """Tasks of Ray, which reuses its processes.
 
     Args:
@@ -404,13 +406,13 @@ class RayTask(Worker):
 
     def __init__(self, ray: Any, threads: int) -> None:
         self._ray, self._threads, self._reference = ray, threads, None
-        self._waiting = ThreadPoolExecutor(1)
+        self._waiter = ThreadPoolExecutor(1)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Submit the call to Ray."""
         remote = self._ray.remote(num_cpus=self._threads, max_retries=0)(function)
         self._reference = remote.remote(*arguments)
-        return self._waiting.submit(self._result, self._reference)
+        return self._waiter.submit(self._result, self._reference)
 
     def _result(self, reference: Any) -> Any:
         try:
@@ -425,7 +427,7 @@ class RayTask(Worker):
 
     def close(self) -> None:
         """Wait for no further result; the process belongs to Ray."""
-        self._waiting.shutdown(wait=False)
+        self._waiter.shutdown(wait=False)
 
 
 def _load(path: Path) -> Any:

@@ -39,7 +39,7 @@ def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path,
 def test_a_launcher_trains_the_same_runs_and_goes_on_with_them(
     workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(workers, "Process", lambda threads: workers.Here())
+    monkeypatch.setattr(workers, "Process", lambda threads: workers.InProcessWorker())
     given = (*GRID, "test=false", digits_store, "launcher=joblib", "workers=2", "hydra.sweep.dir=outputs/mine")
     done = snnlab("train", *given)
     assert done.status == 0, done.err

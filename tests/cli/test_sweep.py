@@ -190,7 +190,7 @@ def test_gpus_are_shared_out_at_first_and_when_it_goes_on(
         figures = {"val/loss": 1.0}
         return task.Outcome(status="completed", error=None, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=8)
 
-    monkeypatch.setattr(workers, "Process", lambda threads: workers.Here())
+    monkeypatch.setattr(workers, "Process", lambda threads: workers.InProcessWorker())
     monkeypatch.setattr(trial, "number_of_gpus", lambda: 4)
     monkeypatch.setattr(trial, "train_task", train)
     first = snnlab("sweep", *NET[:-1], *SEARCH, "sweep.trials=1", "sweep.test_seeds=0", store)

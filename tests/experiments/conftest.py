@@ -19,7 +19,7 @@ from snnlab.experiments.suite_plan import Plan, Survey, Work
 from snnlab.experiments.suite_runner import Runner
 from snnlab.experiments.suite_settings import checked
 from snnlab.experiments.suite_state import Book, make_folder, open_book, write_page
-from snnlab.experiments.workers import Here, Outcome, Task
+from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 N = 200
 SUITE: dict[str, Any] = {
@@ -91,7 +91,7 @@ class Stub:
         make_folder(self.folder)
         write_page(plan)
         book = open_book(self.folder, plan.cells())
-        executor = Executor(Here, self.train, 1)
+        executor = Executor(InProcessWorker, self.train, 1)
         work = Work(self.survey, merged)
         Runner(plan, plan.cells(), book, work, executor, time.perf_counter(), self.tables).run()
         return book

@@ -15,7 +15,7 @@ from snnlab.experiments.executor import Executor
 from snnlab.experiments.search_plan import Plan
 from snnlab.experiments.study import SearchLock, SharedStudy
 from snnlab.experiments.sweep_settings import checked
-from snnlab.experiments.workers import Here, Outcome, Task
+from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 from ..refusals import assert_raises
 
@@ -41,7 +41,7 @@ class Search:
 
     def run(self) -> executor.Driver:
         plan = Plan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
-        found = executor.Driver(plan, self.study, Executor(Here, self.train, 1), 0.0)
+        found = executor.Driver(plan, self.study, Executor(InProcessWorker, self.train, 1), 0.0)
         found.run()
         return found
 

@@ -57,7 +57,7 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
     failed = {"dataset": "digits", "arm": "a", "seed": 1, "control": None, "folder": "runs/digits/a/1"}
     state = {"cells": [{**failed, "status": "failed", "error": "a loss that is no number", "wall_s": None}]}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, state=state)
-    first, second, third = read(suite).cells
+    first, second, third = read(suite).runs
     assert (first.status, second.status, third.status) == ("completed", "failed", "missing")
     table = read_table(suite)
     assert table.parts[0].rows[0].flags == ["1 of 3 failed", "seed 2 missing"]

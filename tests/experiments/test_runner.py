@@ -38,9 +38,9 @@ def test_each_arm_is_trained_on_each_dataset_with_each_seed_and_each_dataset_loo
 
 
 def test_gpus_are_shared_out_on_the_datasets_whose_trainings_take_one(stub: Stub, monkeypatch: pytest.MonkeyPatch):
-    look = stub.survey
+    record_look = stub.survey
     monkeypatch.setattr(
-        stub, "survey", lambda *given: replace(look(*given), gpus=2 if "digits" in given[0][0][0] else 0)
+        stub, "survey", lambda *given: replace(record_look(*given), gpus=2 if "digits" in given[0][0][0] else 0)
     )
     stub.run(engine="joblib")
     shared = {Path(task.folder).parts[-3]: settings_of(task).get("trainer.devices") for task in stub.trained}

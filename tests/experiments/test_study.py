@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from snnlab.errors import ConfigError, RecordError
-from snnlab.experiments.study import DRIVERS, SearchLock, SharedStudy, quiet_optuna, require_optuna
+from snnlab.experiments.study import LOCKS, SearchLock, SharedStudy, quiet_optuna, require_optuna
 from snnlab.experiments.sweep_settings import checked
 from snnlab.experiments.workers import Outcome
 
@@ -25,14 +25,14 @@ SPACE = {"a": {"low": 0.0, "high": 1.0}, "b": [1, 2]}
 DRIVERS_OPEN: list[SearchLock] = []
 
 
-def driver(folder: Path) -> SearchLock:
+def lock(folder: Path) -> SearchLock:
     DRIVERS_OPEN.append(SearchLock(folder))
     return DRIVERS_OPEN[-1]
 
 
 def study(folder: Path, **values: Any) -> SharedStudy:
     sweep, space = checked({"space": SPACE, "trials": 3, "sampler": "random", **values})
-    return SharedStudy(folder, sweep, space, driver(folder), {"overrides": [], "seed": 0})
+    return SharedStudy(folder, sweep, space, lock(folder), {"overrides": [], "seed": 0})
 
 
 def outcome(status: Any = "completed", **metrics: float) -> Outcome:
@@ -164,11 +164,11 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(folder: Path):
 
 
 def test_a_driver_is_alive_as_long_as_its_process_holds_its_file(folder: Path):
-    me = driver(folder)
-    assert me.alive(me.name)
-    assert not me.alive("somebody")
-    (folder / DRIVERS / "left_behind").touch()
-    assert not me.alive("left_behind")
+    me = lock(folder)
+    assert me.is_alive(me.name)
+    assert not me.is_alive("somebody")
+    (folder / LOCKS / "left_behind").touch()
+    assert not me.is_alive("left_behind")
 
 
 @pytest.mark.parametrize("empty", [False, True])

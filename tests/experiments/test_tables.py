@@ -40,8 +40,8 @@ def test_rows_are_ranked_and_neighbours_that_cannot_be_told_apart_say_so(suite: 
     (part,) = read_table(suite).parts
     assert [row.arm for row in part.rows] == ["best", "as_good", "worst"]
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈", "3"]
-    assert [pair.told for pair in part.neighbours] == [False, True]
-    assert [(pair.worse, pair.told) for pair in part.behind] == [("as_good", False), ("worst", True)]
+    assert [pair.significant for pair in part.neighbours] == [False, True]
+    assert [(pair.worse, pair.significant) for pair in part.against_best] == [("as_good", False), ("worst", True)]
     assert_says("\n".join(remarks(part)), "best: as_good")
     assert_says(part.neighbours[0].said, "best against as_good")
     assert_says(part.neighbours[1].said, "as_good", "better", "worst: +39.5 points")
@@ -57,7 +57,7 @@ def test_many_arms_have_marks_in_place_of_sentences_and_one_seed_is_said_to_be_o
 def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):
     (part,) = read_table(make_suite(tmp_path / "s", {"a": [0.9, 0.91, 0.92], "b": [0.5, 0.51, 0.52]})).parts
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈"]
-    assert part.neighbours[0].told is False
+    assert part.neighbours[0].significant is False
     assert_says(part.neighbours[0].said, "no", "verdict")
     assert "+40.0 points" in part.neighbours[0].said
 
@@ -85,7 +85,7 @@ def test_arms_of_other_recordings_are_not_compared(suite: Path):
         path = suite / f"runs/digits/best/{seed}/result.json"
         path.write_text(path.read_text().replace('"abc"', '"other"'))
     (part,) = read_table(suite).parts
-    assert part.neighbours[0].told is None
+    assert part.neighbours[0].significant is None
     assert_says(part.neighbours[0].said, "best", "as_good: not compared")
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.experiments import workers
-from snnlab.experiments.workers import Here, Job, Process, Serving, worker_maker
+from snnlab.experiments.workers import InProcessWorker, Job, Process, Serving, worker_factory
 
 from ..refusals import assert_raises
 
@@ -43,7 +43,7 @@ def value(future: Future[Any]) -> Any:
 
 
 def test_this_process_does_it_at_once():
-    assert value(Here().submit(max, 1, 2)) == 2
+    assert value(InProcessWorker().submit(max, 1, 2)) == 2
 
 
 @pytest.mark.parametrize("engine", ["joblib", "submitit", "ray"])
@@ -51,7 +51,7 @@ def test_a_package_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, engine, None)
     given = ("sweep.engine", "sweep.submitit", "here")
     where: Any = SimpleNamespace(engine=engine, slots=1, submitit=None, places=given)
-    with assert_raises(ConfigError, "sweep.engine", engine, "pip install"), worker_maker(where, tmp_path):
+    with assert_raises(ConfigError, "sweep.engine", engine, "pip install"), worker_factory(where, tmp_path):
         pass
 
 

@@ -229,7 +229,7 @@ def test_a_study_that_proposes_what_is_not_searched_is_refused(workplace: Path) 
 def test_code_is_no_setting_to_search(name: str) -> None:
     with assert_raises(ConfigError, f"sweep.space.{name}", "searched"):
         Space.parsed({name: [1, 2]})
-    assert list(Space.parsed({"model.layers.plugins_x.hydra_net": [1, 2]}).parts)
+    assert list(Space.parsed({"model.layers.plugins_x.hydra_net": [1, 2]}).parameters)
 
 
 SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
