@@ -212,7 +212,7 @@ class SharedStudy:
 
     Args:
         folder: The sweep's folder, whose name is the study's name.
-        driver: The lock of this process.
+        lock: The lock of this process.
         identity: Further values that must agree with those of the stored study, such as the overrides.
 
     Raises:

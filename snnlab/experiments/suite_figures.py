@@ -68,7 +68,7 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
             raise RecordError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
 
 
-def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
+def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
     """Return a dataset's published results, and a message for each one that is incomplete.
 
     Args:
@@ -128,14 +128,14 @@ class Column(NamedTuple):
 
     Attributes:
         key: Its name in CSV and JSON.
-        of: Key of the statistic that it shows.
+        statistic: Key of the statistic that it shows.
         heading: Its heading, with the unit.
         text: Formats a statistic.
         about: The table that contains it: accuracy, time, cost or operations.
     """
 
     key: str
-    of: str
+    statistic: str
     heading: str
     text: Callable[[Spread], str]
     about: str
@@ -161,7 +161,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(n, mean, sd, mean - half, mean + half)
 
 
-def figures(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
+def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
     """Return the statistics of a tested run, by key; values that were not recorded are left out.
 
     Args:

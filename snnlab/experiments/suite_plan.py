@@ -116,7 +116,7 @@ class Plan:
         """
         arms, datasets = _selected_names(self.suite, choice)
         wanted = self.suite.seeds if seeds is None else seeds
-        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.runs(a, d)]
+        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.trains(a, d)]
         return cells + [
             Cell(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
@@ -126,7 +126,7 @@ class Plan:
 
     def first(self, dataset: str) -> str | None:
         """Return the first method of a dataset: the reference of its controls and of `match`."""
-        arms = [name for name in self.suite.arms if self.suite.runs(name, dataset)]
+        arms = [name for name in self.suite.arms if self.suite.trains(name, dataset)]
         return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
 
     def arm_overrides(self, dataset: str, arm: str) -> list[str]:
@@ -166,7 +166,7 @@ class Plan:
             "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
-            "match": vars(suite.matched) if suite.matched else None,
+            "match": vars(suite.match_rule) if suite.match_rule else None,
             "tune": suite.tune,
             "controls": list(suite.controls),
             "published": list(suite.published),

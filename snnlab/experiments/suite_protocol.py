@@ -54,7 +54,7 @@ def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolFi
     """Return the protocol of one dataset's rows.
 
     Args:
-        read: The content of the suite's folder.
+        suite: The content of the suite's folder.
     """
     several = len(rows) > 1
     differs = "; ".join(f"{row.arm}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
@@ -83,7 +83,7 @@ def flags(
     """Return the flags of a method: the limitations of its runs.
 
     Args:
-        read: The content of the suite's folder.
+        suite: The content of the suite's folder.
         runs: The method's runs, one per seed.
         peers: All tested runs of the dataset.
         repeated_seeds: Seeds with several runs.

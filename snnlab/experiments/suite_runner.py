@@ -67,7 +67,7 @@ class RunTimer:
 
         Args:
             waiting: Runs that have not begun.
-            busy: Runs in progress, each taken as half done.
+            running: Runs in progress, each taken as half done.
         """
         if not self._walls or not (waiting or running):
             return ""
@@ -91,12 +91,12 @@ def _covered_time(spans: Sequence[tuple[float, float]]) -> float:
 SYNOPS = ("test/synops_macs", "test/synops_acs")
 
 
-def matched(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
+def match_values(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
     """Return by dataset and method its `value`, its ratio `off` to the first method, and if it is `beyond` the limit.
 
     Methods without a completed run, or without the value in their runs, are left out.
     """
-    match = plan.suite.matched
+    match = plan.suite.match_rule
     if match is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
@@ -378,14 +378,14 @@ class Runner:
         self.book.write()
         begun = time.perf_counter()
         if begun >= self._next_tables and self.book.count("completed"):
-            self.book.match = matched(self.plan, self.book)
+            self.book.match = match_values(self.plan, self.book)
             self.book.write()
             self._tables()
             now = time.perf_counter()
             self._next_tables = now + (now - begun) / _TABLE_TIME_FRACTION
 
     def _conclude(self, *, spent: bool) -> None:
-        self.book.match = matched(self.plan, self.book)
+        self.book.match = match_values(self.plan, self.book)
         self.book.controls = judge_controls(self.book, self.trained)
         self.book.record_look()
         self.book.write()

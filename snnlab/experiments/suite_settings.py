@@ -100,7 +100,7 @@ class Suite:
     folder: str | None = None
 
     @property
-    def matched(self) -> Match | None:
+    def match_rule(self) -> Match | None:
         """The quantity that all methods should have in common."""
         return None if self.match is None else Match(**self.match)
 
@@ -109,7 +109,7 @@ class Suite:
         """Number of runs at the same time."""
         return 1 if self.engine == "here" else self.workers
 
-    def runs(self, arm: str, dataset: str) -> bool:
+    def trains(self, arm: str, dataset: str) -> bool:
         """Return whether a method is trained on a dataset."""
         wanted = self.arms[arm].datasets
         return wanted is None or dataset in wanted

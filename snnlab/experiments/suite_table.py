@@ -17,8 +17,8 @@ from snnlab.experiments.suite_figures import (
     Column,
     MethodRow,
     PublishedResult,
-    figures,
-    published,
+    published_results,
+    run_statistics,
     short_number,
     spread,
 )
@@ -99,7 +99,7 @@ class SuiteTable(NamedTuple):
         return {
             "schema": SCHEMA,
             "name": self.name,
-            "columns": [{"key": c.key, "of": c.of, "heading": c.heading, "about": c.about} for c in COLUMNS],
+            "columns": [{"key": c.key, "of": c.statistic, "heading": c.heading, "about": c.about} for c in COLUMNS],
             "datasets": [
                 {
                     "dataset": part.dataset,
@@ -129,7 +129,7 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
     found = read(folder)
     problems, parts = list(found.problems), []
     for dataset, runs in grouped(found.runs, lambda run: run.dataset).items():
-        others, lacking = published(found.published, dataset)
+        others, lacking = published_results(found.published, dataset)
         problems += lacking
         rows = _rows(found, dataset, runs, best_on_test)
         neighbours, against_best = _compare(rows, partial(_number_of_looks, found.looks.get(dataset, ())))
@@ -155,7 +155,7 @@ def _row(
 ) -> MethodRow:
     tested = [run for run in runs if run.tested]
     arm = found.arms.get(name) or MethodInfo()
-    each = [figures(run, found.energy, best_on_test) for run in tested]
+    each = [run_statistics(run, found.energy, best_on_test) for run in tested]
     # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
     values = {key: spread([one[key] for one in each]) for key in keys}
@@ -347,7 +347,7 @@ def _method_label(arm: str, rows: Sequence[Mapping[str, MethodRow]]) -> str:
 
 
 def _format(row: MethodRow | None, column: Column) -> str:
-    return column.text(row.values[column.of]) if row is not None and column.of in row.values else ""
+    return column.text(row.values[column.statistic]) if row is not None and column.statistic in row.values else ""
 
 
 def _row_label(row: MethodRow) -> str:
@@ -417,10 +417,12 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
             **{"flags": "; ".join(row.flags), "note": row.note or ""},
         }
         for column in COLUMNS:
-            if (value := row.values.get(column.of)) is not None:
+            if (value := row.values.get(column.statistic)) is not None:
                 pair = ("low", "high") if column.key.endswith("_interval") else ("", "sd")
                 both = (value.low, value.high) if column.key.endswith("_interval") else (value.mean, value.sd)
-                line |= {f"{column.of}_{what}".rstrip("_"): _number(one) for what, one in zip(pair, both, strict=True)}
+                line |= {
+                    f"{column.statistic}_{what}".rstrip("_"): _number(one) for what, one in zip(pair, both, strict=True)
+                }
         lines.append(line)
     return lines
 

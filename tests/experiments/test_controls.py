@@ -19,18 +19,18 @@ from snnlab.files import write_json
 from ..refusals import assert_says
 from .conftest import write_run
 
-TWIN = Cell("digits", "a", 0)
+REFERENCE = Cell("digits", "a", 0)
 PERMUTED = Cell("digits", "a", 0, "permuted_test_labels")
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
     """Return a suite of a training and its twin with permuted test labels, alike in all that comes before the test."""
-    for cell, accuracy in ((TWIN, 0.9), (PERMUTED, 0.25)):
+    for cell, accuracy in ((REFERENCE, 0.9), (PERMUTED, 0.25)):
         folder = tmp_path / cell.folder
         write_run(folder, accuracy, 4, **{"val/accuracy": 0.8})
         save(folder, 1.0)
-    return Book(tmp_path, {cell: RunState("completed") for cell in (TWIN, PERMUTED)})
+    return Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, PERMUTED)})
 
 
 def save(folder: Path, weight: float) -> None:
@@ -69,7 +69,7 @@ def test_a_verdict_stands_until_one_of_the_two_is_trained_again(book: Book):
     book.controls = judge_controls(book, [])
     save(book.folder / PERMUTED.folder, 1.5)
     assert judge_controls(book, []) == book.controls
-    for trained in (TWIN, PERMUTED):
+    for trained in (REFERENCE, PERMUTED):
         assert judge_controls(book, [trained])[0]["passed"] is False
 
 
@@ -90,12 +90,12 @@ SHUFFLED_TIME = Cell("digits", "a", 0, "shuffled_time")
 
 def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) -> dict[str, Any]:
     """Return what a control of shuffled labels comes to whose network has so many test recordings right."""
-    for cell, right in ((TWIN, 0.9), (SHUFFLED, accuracy)):
+    for cell, right in ((REFERENCE, 0.9), (SHUFFLED, accuracy)):
         write_run(tmp_path / cell.folder, right, classes)
         path = tmp_path / cell.folder / "predictions.npz"
         arrays = dict(np.load(path))
         np.savez(path, **{**arrays, "test_recording": np.arange(len(arrays["test_target"])) // repeats})
-    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (TWIN, SHUFFLED)}), [])
+    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED)}), [])
     return said
 
 
@@ -120,9 +120,9 @@ def test_windows_of_a_recording_are_no_more_evidence_than_the_recording(tmp_path
 
 
 def test_what_timing_is_worth_has_an_interval(tmp_path: Path):
-    for cell, right in ((TWIN, 0.9), (SHUFFLED_TIME, 0.5)):
+    for cell, right in ((REFERENCE, 0.9), (SHUFFLED_TIME, 0.5)):
         write_run(tmp_path / cell.folder, right, 4)
-    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (TWIN, SHUFFLED_TIME)}), [])
+    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED_TIME)}), [])
     assert said["passed"] is None
     low, high = re.findall(r"95 % interval ([-+.0-9]+) to ([-+.0-9]+)", said["said"])[0]
     assert 25 < float(low) < 40 < float(high) < 55
