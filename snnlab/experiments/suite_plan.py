@@ -107,24 +107,24 @@ class Plan:
         """Overrides of all runs; a method's own overrides come after them."""
         return [*self.suite.common, *self.typed]
 
-    def cells(self, choice: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
+    def cells(self, selection: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
         """Return the planned runs, first seeds first, so that methods can be compared early; controls come last.
 
         Args:
-            choice: The selected methods and datasets; None: all.
+            selection: The selected methods and datasets; None: all.
             seeds: The selected seeds; None: all.
         """
-        arms, datasets = _selected_names(self.suite, choice)
+        arms, datasets = _selected_names(self.suite, selection)
         wanted = self.suite.seeds if seeds is None else seeds
         cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.trains(a, d)]
         return cells + [
             Cell(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
-            if (first := self.first(dataset)) in arms and self.suite.seeds[0] in wanted
+            if (first := self.first_method(dataset)) in arms and self.suite.seeds[0] in wanted
             for control in self.suite.controls
         ]
 
-    def first(self, dataset: str) -> str | None:
+    def first_method(self, dataset: str) -> str | None:
         """Return the first method of a dataset: the reference of its controls and of `match`."""
         arms = [name for name in self.suite.arms if self.suite.trains(name, dataset)]
         return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
@@ -175,16 +175,16 @@ class Plan:
         }
 
 
-def _selected_names(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
-    arms = choice.arms if choice and choice.arms is not None else suite.arms
-    datasets = choice.datasets if choice and choice.datasets is not None else suite.datasets
+def _selected_names(suite: Suite, selection: Choice | None) -> tuple[list[str], list[str]]:
+    arms = selection.arms if selection and selection.arms is not None else suite.arms
+    datasets = selection.datasets if selection and selection.datasets is not None else suite.datasets
     return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
 
 
-def own_keys(suite: Suite, choice: Choice) -> Mapping[str, list[str]]:
+def own_keys(suite: Suite, selection: Choice) -> Mapping[str, list[str]]:
     """Return the settings that methods set themselves, each with the names of those methods."""
     found: dict[str, list[str]] = {}
-    for name in _selected_names(suite, choice)[0]:
+    for name in _selected_names(suite, selection)[0]:
         for text in suite.arms[name].overrides:
             found.setdefault(key_of(text), []).append(name)
     return found

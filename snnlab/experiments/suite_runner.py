@@ -104,7 +104,7 @@ def match_values(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
         values = {
             arm: value for arm in plan.suite.arms if (value := _mean_value(book, dataset, arm, match.by)) is not None
         }
-        first = values.get(plan.first(dataset) or "")
+        first = values.get(plan.first_method(dataset) or "")
         if first:
             found[dataset] = {
                 arm: {"value": value, "off": value / first, "beyond": abs(value / first - 1) > match.within}

@@ -79,23 +79,23 @@ def write_page(plan: Plan) -> None:
         raise unwritable(plan.folder, error, "folder") from error
 
 
-def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suite:
+def united(suite: Suite, selection: Choice, page: Mapping[str, Any] | None) -> Suite:
     """Return a suite that unites the selected parts with the content of its folder.
 
     Args:
-        choice: The selected methods and datasets.
+        selection: The selected methods and datasets.
         page: The content of the folder's `suite.yaml`, or None.
     """
     before: Mapping[str, Any] = page or {"arms": {}, "datasets": {}, "seeds": []}
     arms = {
         name: suite.arms[name] if name in suite.arms else Arm(**before["arms"][name])
         for name in [*suite.arms, *before["arms"]]
-        if name in before["arms"] or choice.arms is None or name in choice.arms
+        if name in before["arms"] or selection.arms is None or name in selection.arms
     }
     datasets = {
         name: suite.datasets[name] if name in suite.datasets else before["datasets"][name]
         for name in [*suite.datasets, *before["datasets"]]
-        if name in before["datasets"] or choice.datasets is None or name in choice.datasets
+        if name in before["datasets"] or selection.datasets is None or name in selection.datasets
     }
     seeds = list(dict.fromkeys([*before["seeds"], *suite.seeds]))
     return replace(suite, arms=arms, datasets=datasets, seeds=seeds)

@@ -84,8 +84,8 @@ def read_arms(folders: Sequence[Path]) -> list[Arm]:
             raise RecordError(
                 "",
                 (
-                    f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
-                    f" with {common} in common"
+                    f"{arm.name} and {first.name}: have other test recordings,"
+                    f" {arm.rows} and {first.rows} with {common} in common"
                 ),
                 "nothing can be compared",
             )
