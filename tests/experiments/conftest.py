@@ -1,4 +1,4 @@
-"""A suite whose trainings are stubs: they write a run's folder and take no time."""
+"""A suite whose runs are stubs: they write a run's folder and take no time."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Stub:
         return Survey(gap=gap, duplicates=None if gap else "none")
 
     def run(self, **values: Any) -> Book:
-        """Run the suite, with other settings, as far as it is missing."""
+        """Run what is missing of the suite, with other settings."""
         plan = Plan(self.folder, "s", checked({**SUITE, **values}), [], None, str(self.folder), "snnlab bench suite=s")
         make_folder(self.folder)
         write_page(plan)

@@ -1,4 +1,4 @@
-"""What a control comes to: what must be the same, what may be luck, and what is neither."""
+"""Verdicts of controls: equal runs pass, deviations fail, luck has no verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERMUTED = Cell("digits", "a", 0, "permuted_test_labels")
 
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
-    """Return a suite of a training and its twin with permuted test labels, alike in all that comes before the test."""
+    """Return a suite of a control with permuted test labels and its reference run, equal before the test."""
     for cell, accuracy in ((REFERENCE, 0.9), (PERMUTED, 0.25)):
         folder = tmp_path / cell.folder
         write_run(folder, accuracy, 4, **{"val/accuracy": 0.8})
@@ -73,7 +73,7 @@ def test_a_verdict_stands_until_one_of_the_two_is_trained_again(book: Book):
         assert judge_controls(book, [trained])[0]["passed"] is False
 
 
-def test_luck_is_how_often_renamed_classes_would_be_as_right():
+def test_renaming_classes_gives_the_p_value_of_an_accuracy():
     targets = np.repeat(np.arange(4), 10)
     assert renaming_p_value(targets, np.eye(4)[targets]) == pytest.approx(1 / 24, abs=0.01)
     assert renaming_p_value(targets, np.eye(4)[(targets + 1) % 4]) == pytest.approx(
@@ -89,7 +89,7 @@ SHUFFLED_TIME = Cell("digits", "a", 0, "shuffled_time")
 
 
 def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) -> dict[str, Any]:
-    """Return what a control of shuffled labels comes to whose network has so many test recordings right."""
+    """Return the verdict of a control of shuffled labels whose network has this test accuracy."""
     for cell, right in ((REFERENCE, 0.9), (SHUFFLED, accuracy)):
         write_run(tmp_path / cell.folder, right, classes)
         path = tmp_path / cell.folder / "predictions.npz"

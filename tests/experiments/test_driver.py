@@ -21,7 +21,7 @@ from ..refusals import assert_raises
 
 
 class Search:
-    """A search whose trials are a function's."""
+    """A search whose trials are calls of a function."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
         space = {"optimizer.lr": {"low": 0.1, "high": 1.0}}
@@ -84,7 +84,7 @@ def test_too_many_failed_trials_end_the_search_with_what_the_last_failed_of(sear
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_a_study_may_be_elsewhere(searches: Any, tmp_path: Path, kind: str):
+def test_a_study_may_be_in_another_storage(searches: Any, tmp_path: Path, kind: str):
     elsewhere = tmp_path / "elsewhere.study"
     search = searches(trials=2, storage=f"{kind}:///{elsewhere}")
     search.run()

@@ -1,4 +1,4 @@
-"""Runs of a plain folder that differ in their seed alone are one row."""
+"""Runs of a folder that differ only in their seed are one row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_setting_that_an_older_run_does_not_know_is_as_null(tmp_path: Path):
         read_method(tmp_path / "x")
 
 
-def test_a_name_has_no_more_than_tells_groups_apart():
+def test_a_name_has_only_what_distinguishes_groups():
     settings = [
         {"model.layers.lif1.tau_mem": tau, "model.layers.lif2.tau_mem": tau, "optimizer.lr": lr, "a": 1, "b": tau + lr}
         for tau in (5, 10)
@@ -70,7 +70,7 @@ def test_the_last_of_several_runs_of_a_seed_counts(tmp_path: Path):
     assert_lines_say(row.flags, ("seed 0", "last"))
 
 
-def test_a_run_that_goes_on_and_one_that_is_damaged_are_named(tmp_path: Path):
+def test_a_run_in_progress_and_a_damaged_one_are_named(tmp_path: Path):
     make_run(tmp_path / "x/0_0", 0)
     (make_run(tmp_path / "x/1_1", 1) / "result.json").unlink()
     (make_run(tmp_path / "x/2_2", 2) / "config.yaml").write_text("{")
